@@ -1,0 +1,30 @@
+/*
+ * metrics_table: every metric, once. Names and meanings are fixed by the outside face of shoal.
+ *
+ * X(id, type, prometheus name, comma-separated label names, help); type: COUNTER, GAUGE, HISTOGRAM
+ */
+#pragma once
+
+#define METRICS_TABLE(X)                                                                           \
+	X(READ_BYTES, COUNTER, "shoal_read_bytes_total", "source,image",                           \
+	  "Bytes handed to readers, by where they were found when the reader asked.")              \
+	X(READ_SECONDS, HISTOGRAM, "shoal_read_seconds", "source", "Time of reads.")               \
+	X(CHUNKS, COUNTER, "shoal_chunks_total", "source", "Chunks made ready here.")              \
+	X(CHUNK_BYTES, COUNTER, "shoal_chunk_bytes_total", "source",                               \
+	  "Uncompressed bytes of the chunks made ready here.")                                     \
+	X(ORIGIN_RECEIVED_BYTES, COUNTER, "shoal_origin_received_bytes_total", "origin,kind",      \
+	  "Bytes of chunks (data) and of blob metas and indexes (meta) received from origins.")    \
+	X(ORIGIN_REQUESTS, COUNTER, "shoal_origin_requests_total", "origin,code",                  \
+	  "Requests to origins by HTTP status; 0: no answer.")                                     \
+	X(VERIFY_FAILURES, COUNTER, "shoal_verify_failures_total", "source",                       \
+	  "Chunks whose digest did not match.")                                                    \
+	X(CACHE_BYTES, GAUGE, "shoal_cache_bytes", "",                                             \
+	  "Disk space that blobs take, each shared extent counted once.")                          \
+	X(CACHE_QUOTA_BYTES, GAUGE, "shoal_cache_quota_bytes", "",                                 \
+	  "Disk space that blobs may take; 0: up to the reserve.")                                 \
+	X(CACHE_FULL, GAUGE, "shoal_cache_full", "",                                               \
+	  "1 while the disk takes no more chunks and reads go through memory.")                    \
+	X(FETCHES_IN_FLIGHT, GAUGE, "shoal_fetches_in_flight", "", "Fetch units being fetched.")   \
+	X(READERS_WAITING, GAUGE, "shoal_readers_waiting", "", "Reads that wait for chunks.")      \
+	X(UNVERIFIED_BYTES, COUNTER, "shoal_unverified_bytes_total", "",                           \
+	  "Bytes of images without digests that were served without a check.")

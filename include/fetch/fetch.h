@@ -1,0 +1,122 @@
+/*
+ * fetch: from "these bytes are missing" to "they are in the reader's hands and in the cache".
+ *
+ * Planning, single flight, the order of sources, unpacking, verification. Knows images' layouts and
+ * the cache; knows sources only as struct source; knows neither FUSE nor peers.
+ *
+ * One fetch in flight a unit a node, whatever the number of mounts, readers and prefetchers: they
+ * all wait on it. A blocked reader outranks prefetch at every queue. Bytes are verified by cas
+ * before a reader sees them.
+ */
+#pragma once
+#include "auto.h"
+#include "cas.h"
+#include "source.h"
+
+struct fetch;
+struct fetch_blob;
+
+struct fetch_opts {
+	struct loop *loop;         /* borrowed, all of them */
+	struct pool *pool;         /* workers: unpack, verify, write, answer */
+	struct cas *cas;
+	const struct clock *clock;
+	struct log *log;
+	struct metrics *metrics;
+	struct source *const *sources; /* in the order in which they are asked; copied */
+	uint32_t n_sources;            /* <= FETCH_SOURCES_MAX */
+	uint64_t read_timeout_ms;      /* retry budget of a reader */
+	uint64_t in_flight_max_bytes;  /* 0: 32 MiB; or two units, if those are larger */
+};
+#define FETCH_SOURCES_MAX 4
+
+MUST_CHECK int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch, struct err *e);
+/** [loop] All reads must have ended and all blobs been released. NULL is fine. */
+void fetch_free(struct fetch **fetch);
+
+/** [loop] fetch's side of an open blob: one object a cas_blob, reference-counted; takes its own
+ * reference of the cas_blob. */
+struct fetch_blob *fetch_blob_open(struct fetch *f, struct cas_blob *blob);
+void fetch_blob_release(struct fetch_blob **blob); /* [loop] NULL is fine */
+struct cas_blob *fetch_blob_cas(struct fetch_blob *blob);
+
+/* Where a reader's bytes were found when it asked. */
+enum fetch_found { FOUND_CACHE, FOUND_DEDUP, FOUND_PEER, FOUND_ORIGIN, N_FOUND };
+extern const char *const fetch_found_names[N_FOUND]; /* "cache", "dedup", "peer", "origin" */
+
+/* A piece of a read: bytes of one chunk, to stand at dst. Pieces never overlap in dst. */
+struct fetch_piece {
+	struct fetch_blob *blob; /* NULL: zeros */
+	uint32_t chunk_idx;      /* checked by the caller: image_segment_fits() */
+	uint32_t chunk_offset;
+	uint32_t size_bytes;
+	uint8_t *dst;
+};
+
+/*
+ * A read. The caller's, embedded in its request; zeroed, then the first block filled in. It and
+ * the pieces stay until done() or until fetch_read() returned something other than FETCH_PENDING.
+ */
+struct fetch_read {
+	struct fetch_piece *pieces; /* borrowed */
+	uint32_t n_pieces;          /* > 0 */
+	bool prefetch;              /* nobody is blocked on it; dst of all pieces is NULL: only make ready */
+	/* Exactly once, last; on a worker (success) or on the loop (failure): must not block on the
+	 * loop. result: 0; -EIO; -ETIMEDOUT is told as -EIO; -ECANCELED. *why: for the log. */
+	void (*done)(struct fetch_read *r, int result, const struct err *why);
+
+	uint64_t found_bytes[N_FOUND]; /* set when done: where the bytes were found */
+	enum fetch_found found;        /* set when done: the slowest kind among them */
+
+	struct fetch_read_state *state; /* fetch's */
+};
+
+enum { FETCH_PENDING = 1 };
+
+/**
+ * [any] Read. Everything ready: the bytes are at their dst when this returns 0, and done() is not
+ * called (the warm path: no lock held across I/O, no allocation).
+ *
+ * @return 0; FETCH_PENDING done() follows, possibly before this returns; -EIO the disk failed
+ */
+MUST_CHECK int fetch_read(struct fetch *f, struct fetch_read *r, struct err *e);
+
+/** [loop] End a pending read early: done(-ECANCELED) unless it was called already. What is being
+ * fetched for it goes on as readahead. */
+void fetch_cancel(struct fetch *f, struct fetch_read *r);
+
+/* ---- the whole of some blobs, in the background ---- */
+
+struct fetch_prefetch;
+struct fetch_prefetch_opts {
+	struct fetch_blob *const *blobs; /* references are taken; the array is copied */
+	uint32_t n_blobs;
+	/* [loop] From time to time and at the end. */
+	void (*progress)(void *arg, uint64_t plain_bytes_done, uint64_t plain_bytes_total);
+	/* [loop] Exactly once, last. 0: all of it is here and verified. The prefetch is gone then. */
+	void (*done)(void *arg, int result, const struct err *why);
+	void *arg;
+};
+
+/** [loop] Bring everything that the layouts describe, in blob order, behind all readers. */
+struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_prefetch_opts *opts);
+void fetch_prefetch_cancel(struct fetch_prefetch *p); /* [loop] done(-ECANCELED) before it returns */
+
+/* ---- for people ---- */
+
+/* One question to a source, remembered for `shoal explain`. */
+struct fetch_event {
+	char blob_key[BLOB_ID_MAX + 16];
+	uint32_t first_unit, n_units;
+	const char *source;   /* name of the source */
+	bool reader;          /* somebody waited; else readahead or prefetch */
+	int result;           /* source_outcome or -errno */
+	char detail[96];      /* what it said */
+	uint64_t asked_wall_ms;
+	uint32_t first_unit_us; /* until its first unit; 0: none came */
+	uint32_t took_us;
+};
+
+/** [loop] The remembered questions that covered this unit, oldest first. @return how many, <= max */
+uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t unit_idx,
+                       struct fetch_event *ret_events, uint32_t max);

@@ -1,0 +1,70 @@
+/*
+ * lazy_image: an image whose tree can be read and whose blobs are open in the cache, and the ways
+ * to get one: from a registry by reference, from what is already on this node, from a bootstrap file.
+ *
+ * The steps (each is skipped when its result is on disk): manifest -> (index: pick the platform) ->
+ * bootstrap layer -> images/<manifest digest>/ -> blob metas where the image needs them -> layouts
+ * -> blobs open, origins recorded. By digest and known here: no request at all; by tag and known
+ * here: one manifest HEAD.
+ */
+#pragma once
+#include "fetch.h"
+#include "image.h"
+#include "image_store.h"
+#include "origin.h"
+#include "reference.h"
+
+struct lazy_image {
+	char digest[DIGEST_TEXT_BYTES]; /* of the manifest (of the bootstrap where there is none) */
+	char name[CAS_ORIGIN_MAX_BYTES];
+	struct image *image;
+	uint32_t n_blobs;
+	struct fetch_blob **blobs; /* by the image's blob index */
+	uint64_t unverified;       /* != 0: some blob is TRUST_NONE */
+	/* the rest is lazy_image.c's */
+	uint32_t refs;
+	struct image_file bootstrap;
+	struct image_loader *loader;
+	struct lazy_image *next;
+};
+
+struct image_loader;
+struct image_loader_opts {
+	struct loop *loop; /* borrowed, all of them */
+	struct pool *pool;
+	struct cas *cas;
+	struct fetch *fetch;
+	struct registry *registry;
+	struct source *origins; /* origin.h */
+	const struct clock *clock;
+	struct log *log;
+	struct metrics *metrics;
+	bool allow_unverified;
+	uint64_t timeout_ms; /* for all requests of one load together */
+};
+MUST_CHECK int image_loader_new(const struct image_loader_opts *opts, struct image_loader **ret_loader,
+                                struct err *e);
+void image_loader_free(struct image_loader **loader);
+
+struct image_load;
+struct image_load_opts {
+	/* Either a reference ... */
+	const char *reference; /* HOST[:PORT]/REPOSITORY:TAG or ...@sha256:..., copied */
+	bool offline_ok;       /* at a restart: a tag that is known here needs no registry */
+	/* ... or a bootstrap file and where its blobs are. */
+	const char *bootstrap_path; /* absolute */
+	const char *blobs_origin;   /* origin.h */
+	/* [loop] Exactly once, not from inside: 0 and one reference of the image, or -errno:
+	 * -EINVAL bad reference; -ENOENT no such image; -EACCES the registry refused; -ENOTSUP not an
+	 * image that shoal reads; -EUCLEAN corrupt; -EBADMSG wrong digest; -EAGAIN no answer in time. */
+	void (*done)(void *arg, int r, struct lazy_image *image, const struct err *why);
+	void *arg;
+};
+
+/** [loop] One image a digest in the process: a second load gets the same object. */
+MUST_CHECK int image_load_start(struct image_loader *loader, const struct image_load_opts *opts,
+                                struct image_load **ret_load, struct err *e);
+void image_load_cancel(struct image_load *load); /* [loop] done will not follow */
+
+struct lazy_image *lazy_image_ref(struct lazy_image *image); /* [loop] */
+void lazy_image_release(struct lazy_image **image);          /* [loop] NULL is fine */

@@ -1,0 +1,71 @@
+/*
+ * registry: requests to OCI registries: who may ask, where the bytes are, when to ask again.
+ *
+ * Anonymous, Basic and Bearer flows with a token cache renewed before expiry; 307 targets cached
+ * per blob and dropped when they go stale; Retry-After and requests_per_s respected per host;
+ * mirrors. Credentials are read from files again when those change and on a 401; never stored,
+ * never logged. All on the loop thread; credential files are read on the pool.
+ * Source: OCI distribution-spec 1.1; the Bearer token flow of distribution/distribution
+ * (docs/spec/auth/token).
+ */
+#pragma once
+#include "http.h"
+#include "metrics.h"
+#include "pool.h"
+#include "registry_config.h"
+
+struct registry;
+struct registry_req;
+
+struct registry_opts {
+	struct loop *loop; /* borrowed, all of them */
+	struct pool *pool;
+	struct http *http;
+	const struct clock *clock;
+	struct log *log;
+	struct metrics *metrics;
+	const struct registry_config *configs; /* borrowed, with all strings */
+	uint32_t n_configs;
+};
+
+MUST_CHECK int registry_new(const struct registry_opts *opts, struct registry **ret_registry,
+                            struct err *e);
+void registry_free(struct registry **registry);
+
+/** Credentials of one mount: use this docker config.json first for HOST/REPOSITORY, while added.
+ * Counted: as many removes as adds. */
+void registry_add_auth_file(struct registry *r, const char *host, const char *repository,
+                            const char *path);
+void registry_remove_auth_file(struct registry *r, const char *host, const char *repository,
+                               const char *path);
+
+enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB };
+
+struct registry_request {
+	const char *host;       /* "HOST[:PORT]"; copied, as all strings */
+	const char *repository;
+	enum registry_kind kind;
+	const char *reference;  /* tag or "sha256:..." */
+	bool head;              /* HEAD instead of GET */
+	bool has_range;
+	uint64_t range_first, range_last; /* inclusive. A server that ignores Range (200) is read past the
+	                                   * front, and cut after range_last: body() gets the range alone */
+	uint64_t max_body_bytes; /* more: -EMSGSIZE */
+	/* Ask again after network trouble, 429 and 5xx, with backoff, until deadline_ns. Bytes that
+	 * body() already got are not repeated: the range goes on where it stopped. */
+	bool retry;
+	uint64_t deadline_ns;
+	void (*head_done)(void *arg, const struct http_head *head); /* NULL is fine; once, on 200/206 */
+	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes); /* non-zero: end with it */
+	/* Exactly once, last. 0 complete; -ENOENT 404/410; -EACCES 401/403 with fresh credentials;
+	 * -EAGAIN trouble that may pass; -EMSGSIZE; -EPROTO; what body() returned. */
+	void (*end)(void *arg, int r, const struct err *why);
+	void *arg;
+};
+
+MUST_CHECK int registry_start(struct registry *r, const struct registry_request *req,
+                              struct registry_req **ret_req, struct err *e);
+void registry_cancel(struct registry_req *req); /* no callback will follow */
+
+/** Was the last answer for this repository got without credentials? */
+bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository);
