@@ -1,0 +1,411 @@
+"""The lab of the end-to-end tests: a real registry, real agents, real mounts, and their clean-up.
+
+Everything lives in one temporary directory, listens on free loopback ports and is taken down when
+the process ends, also after a failure. Waits are for conditions, with a deadline that only a
+failure reaches.
+"""
+import atexit
+import gzip
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+REPO = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+import tree_manifest  # noqa: E402
+
+BUILD = os.environ.get("SHOAL_BUILD", os.path.join(REPO, "build", "release"))
+SHARED_IMAGES = os.path.join(os.environ.get("SHOAL_SHARED", os.path.join(REPO, "..", "shared")), "images")
+DATA = os.path.join(REPO, "tests", "data")
+DEADLINE_S = float(os.environ.get("SHOAL_TEST_DEADLINE_S", "60"))
+
+# image -> the list that its tree must equal
+EXPECTED = {
+    **{f"edge:{tag}": "edge" for tag in ("v6", "v6-lz4-sha256", "v6-none", "v6-64k", "v6-batch", "v6-encrypted",
+                                         "v6-prefetch", "v5", "v5-lz4-sha256", "v5-aligned")},
+    "edge:v6-next": "edge-next", "edge:v6-chunk-dict": "edge-next",
+    "layers:v6": "layers", "layers:v5": "layers", "layers:v6-batch": "layers", "layers:zran": "layers",
+    "pyweb:zran": "pyweb", "app:1-v6": "app-1", "app:2-v6": "app-2",
+}
+# a zran image reads the original layers: they are pushed first
+NEEDS = {"layers:zran": "layers:oci", "pyweb:zran": "pyweb:oci"}
+
+
+def _layout_images(layout):
+    try:
+        with open(os.path.join(layout, "index.json"), encoding="utf-8") as f:
+            index = json.load(f)
+    except OSError:
+        return {}
+    return {m["annotations"]["org.opencontainers.image.ref.name"]: layout for m in index["manifests"]}
+
+
+# image -> OCI layout that holds it; the shared set has more images, tests/data is always there
+LAYOUTS = {**_layout_images(os.path.join(SHARED_IMAGES, "layout")),
+           **_layout_images(os.path.join(DATA, "layout"))}
+SMALL = sorted(set(_layout_images(os.path.join(DATA, "layout"))) & set(EXPECTED))
+ALL = sorted(set(LAYOUTS) & set(EXPECTED))
+
+
+def expected_lines(image):
+    name = EXPECTED[image]
+    path = os.path.join(DATA, "expected", name + ".txt.gz")
+    if os.path.exists(path):
+        with gzip.open(path, "rt", encoding="utf-8") as f:
+            return f.read().splitlines()
+    with open(os.path.join(SHARED_IMAGES, "expected", name + ".txt"), encoding="utf-8") as f:
+        return f.read().splitlines()
+
+
+def layout_blob(image, digest):
+    with open(os.path.join(LAYOUTS[image], "blobs", "sha256", digest.split(":")[-1]), "rb") as f:
+        return f.read()
+
+
+def layout_manifest(image):
+    """(digest, parsed manifest) of an image of the layouts."""
+    with open(os.path.join(LAYOUTS[image], "index.json"), encoding="utf-8") as f:
+        index = json.load(f)
+    for m in index["manifests"]:
+        if m["annotations"]["org.opencontainers.image.ref.name"] == image:
+            return m["digest"], json.loads(layout_blob(image, m["digest"]))
+    raise KeyError(image)
+
+
+def require_image(image):
+    if image not in LAYOUTS:
+        raise unittest.SkipTest(f"{image} is only in the shared image set, which is not here")
+
+
+TMP = tempfile.mkdtemp(prefix="shoal-e2e-")
+_processes = []
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what, deadline_s=None):
+    """Poll condition() until it is true; its value. AssertionError at the deadline."""
+    end = time.monotonic() + (deadline_s or DEADLINE_S)
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain for: {what}")
+        time.sleep(0.005)  # between two looks at the condition
+
+
+def mounts_below(path):
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as f:
+        dirs = [line.split(" ")[1].encode().decode("unicode_escape") for line in f]
+    return [d for d in reversed(dirs) if d.startswith(path)]
+
+
+def start_process(argv, **kw):
+    p = subprocess.Popen(argv, start_new_session=True, stdin=subprocess.DEVNULL, **kw)
+    _processes.append(p)
+    return p
+
+
+def stop_process(p, sig=signal.SIGTERM):
+    if p.poll() is None:
+        p.send_signal(sig)
+    try:
+        return p.wait(DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
+        raise AssertionError(f"{p.args[0]} did not stop on signal {sig}") from None
+    finally:
+        if p in _processes:
+            _processes.remove(p)
+
+
+@atexit.register
+def cleanup():
+    for d in mounts_below(TMP):
+        subprocess.run(["umount", "-l", d], stderr=subprocess.DEVNULL, check=False)
+    for p in list(_processes):
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+    if not os.environ.get("SHOAL_KEEP"):
+        shutil.rmtree(TMP, ignore_errors=True)
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+class Registry:
+    """docker-registry on a free port, filled by skopeo."""
+
+    def __init__(self, htpasswd=None, root=None):
+        self.dir = tempfile.mkdtemp(prefix="registry-", dir=TMP)
+        self.root = root or os.path.join(self.dir, "data")
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        self.images = set()
+        auth = ""
+        if htpasswd:
+            auth = f"auth: {{ htpasswd: {{ realm: lab, path: {htpasswd} }} }}\n"
+        config = os.path.join(self.dir, "config.yml")
+        with open(config, "w", encoding="utf-8") as f:
+            f.write("version: 0.1\nlog: { level: error, accesslog: { disabled: true } }\n"
+                    f"storage: {{ filesystem: {{ rootdirectory: {self.root} }}, delete: {{ enabled: true }} }}\n"
+                    f"http: {{ addr: {self.host} }}\n{auth}")
+        self.log = open(os.path.join(self.dir, "log"), "wb")
+        self.config = config
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = start_process(["docker-registry", "serve", self.config], stdout=self.log, stderr=self.log)
+        wait_for(self._answers, "docker-registry to answer")
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"docker-registry ended: see {self.dir}/log")
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def stop(self):
+        stop_process(self.process)
+
+    def push(self, image, as_name=None, creds=None):
+        """Push an image of the layouts; its reference."""
+        require_image(image)
+        name = as_name or image
+        if NEEDS.get(image):
+            self.push(NEEDS[image], name.split(":")[0] + ":oci", creds)
+        if name not in self.images:
+            argv = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{LAYOUTS[image]}:{image}",
+                    f"docker://{self.host}/{name}"]
+            if creds:
+                argv[2:2] = ["--dest-creds", creds]
+            subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+            self.images.add(name)
+        return f"{self.host}/{name}"
+
+
+_registry = None
+
+
+def registry():
+    """The registry that all tests share."""
+    global _registry
+    if _registry is None:
+        _registry = Registry()
+    return _registry
+
+
+class FaultyOrigin:
+    """tests/fakes/faulty_origin.py before an upstream registry."""
+
+    def __init__(self, upstream, **faults):
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        self.process = start_process(
+            [sys.executable, os.path.join(REPO, "tests", "fakes", "faulty_origin.py"), "--port", str(self.port),
+             "--upstream", f"http://{upstream}"], stdout=subprocess.DEVNULL)
+        wait_for(self._answers, "the faulty origin to answer")
+        if faults:
+            self.set(**faults)
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError("the faulty origin ended")
+        try:
+            self.stats()
+            return True
+        except OSError:
+            return False
+
+    def _call(self, method, path, body=None):
+        request = urllib.request.Request(f"http://{self.host}{path}", method=method,
+                                         data=None if body is None else json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            data = answer.read()
+        return json.loads(data) if data else None
+
+    def set(self, **faults):
+        """Replace the faults that are injected."""
+        self._call("PUT", "/_faults", faults)
+
+    def stats(self):
+        return self._call("GET", "/_stats")
+
+    def stop(self):
+        stop_process(self.process)
+
+
+class ShoalError(AssertionError):
+    def __init__(self, done):
+        super().__init__(f"{' '.join(done.args)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        self.done = done
+
+
+class Agent:
+    """One shoald with its state directory, and the shoal command that talks to it."""
+
+    def __init__(self, host=None, config=None, state_dir=None, build=None, env=None):
+        self.dir = tempfile.mkdtemp(prefix="agent-", dir=TMP)
+        self.state_dir = state_dir or os.path.join(self.dir, "state")
+        self.socket = os.path.join(self.dir, "api.sock")
+        self.http_port = free_port()
+        self.build = build or BUILD
+        self.env = env or {}
+        self.log_path = os.path.join(self.dir, "log")
+        self.config_path = os.path.join(self.dir, "shoal.yaml")
+        self.config = {
+            "state_dir": self.state_dir,
+            "api": {"socket": self.socket},
+            "http": {"listen": f"127.0.0.1:{self.http_port}"},
+            "cache": {"reserve_bytes": 0},
+            "registries": [{"host": host or registry().host, "scheme": "http"}],
+        }
+        for key, value in (config or {}).items():
+            self.config[key] = {**self.config[key], **value} if isinstance(self.config.get(key), dict) else value
+        self.process = None
+        self.start()
+
+    def write_config(self):
+        with open(self.config_path, "w", encoding="utf-8") as f:
+            json.dump(self.config, f, indent=1)  # JSON is YAML
+
+    def start(self):
+        """Start and wait until it says that it is ready."""
+        self.write_config()
+        notify_path = os.path.join(self.dir, "notify.sock")
+        if os.path.exists(notify_path):
+            os.unlink(notify_path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.log_path, "ab") as log:
+            notify.bind(notify_path)
+            notify.settimeout(0.05)
+            self.process = start_process([os.path.join(self.build, "agent", "shoald"), "--config", self.config_path],
+                                         stdout=log, stderr=log, env={**os.environ, **self.env, "NOTIFY_SOCKET": notify_path})
+            end = time.monotonic() + DEADLINE_S
+            while True:
+                try:
+                    if b"READY=1" in notify.recv(4096):
+                        return self
+                except socket.timeout:
+                    pass
+                if self.process.poll() is not None:
+                    raise AssertionError(f"shoald ended with {self.process.returncode}:\n{self.log()}")
+                if time.monotonic() > end:
+                    raise AssertionError(f"shoald is not ready:\n{self.log()}")
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def stop(self):
+        """SIGTERM; it must end with status 0."""
+        status = stop_process(self.process)
+        if status != 0:
+            raise AssertionError(f"shoald ended with {status}:\n{self.log()[-6000:]}")
+
+    def kill(self):
+        stop_process(self.process, signal.SIGKILL)
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def shoal(self, *args, check=True, timeout=None):
+        argv = [os.path.join(self.build, "agent", "shoal"), "--socket", self.socket, *args]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                              timeout=timeout or 4 * DEADLINE_S, env={**os.environ, **self.env})
+        if check and done.returncode != 0:
+            raise ShoalError(done)
+        return done
+
+    def json(self, *args):
+        return json.loads(self.shoal("--json", *args).stdout)
+
+    def new_dir(self):
+        return tempfile.mkdtemp(prefix="mnt-", dir=self.dir)
+
+    def mount(self, image, *options, where=None):
+        """Mount a reference; the directory."""
+        where = where or self.new_dir()
+        self.shoal("mount", *options, image, where)
+        return where
+
+    def umount(self, where):
+        self.shoal("umount", where)
+
+    def metrics(self):
+        """{(name, ((label, value), ...)): number}"""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=DEADLINE_S) as answer:
+            text = answer.read().decode()
+        values = {}
+        for line in text.splitlines():
+            m = re.fullmatch(r'([a-z_]+)(?:\{(.*)\})? (\S+)', line)
+            if m:
+                labels = tuple(sorted(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', m[2] or "")))
+                values[m[1], labels] = float(m[3])
+        return values
+
+    def metric(self, name, **labels):
+        """Sum over the series that have these labels."""
+        return sum(v for (n, ls), v in self.metrics().items()
+                   if n == name and all((k, val) in ls for k, val in labels.items()))
+
+    def origin_bytes(self, kind="data"):
+        return int(self.metric("shoal_origin_received_bytes_total", kind=kind))
+
+
+def drop_caches():
+    """Empty the page cache, so that reads reach the agent and the disk."""
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+        f.write("3")
+
+
+class LabTest(unittest.TestCase):
+    maxDiff = 4000
+
+    def agent(self, *args, **kw):
+        agent = Agent(*args, **kw)
+        self.addCleanup(self._take_down, agent)
+        return agent
+
+    @staticmethod
+    def _take_down(agent):
+        for d in mounts_below(agent.dir):
+            subprocess.run(["umount", "-l", d], stderr=subprocess.DEVNULL, check=False)
+        if agent.process.poll() is None:
+            stop_process(agent.process, signal.SIGKILL)
+        if not os.environ.get("SHOAL_KEEP"):
+            shutil.rmtree(agent.dir, ignore_errors=True)
+
+    def faulty_origin(self, upstream=None, **faults):
+        origin = FaultyOrigin(upstream or registry().host, **faults)
+        self.addCleanup(origin.stop)
+        return origin
+
+    def assert_tree(self, where, image, when=""):
+        """The tree at where equals the image's list, entry by entry."""
+        want, got = expected_lines(image), tree_manifest.tree_lines(where)
+        if want != got:
+            wrong = sorted(set(want) ^ set(got), key=lambda line: line.rsplit(" ", 1)[-1])[:12]
+            self.fail(f"{image} {when}: {len(want)} entries expected, {len(got)} seen; first differences:\n"
+                      + "\n".join(("want " if line in set(want) else "got  ") + line[:400] for line in wrong))

@@ -1,0 +1,50 @@
+"""Every image of the sets, from a real registry: each entry of its tree is right."""
+import os
+import unittest
+
+import lab
+import rafs_facts
+
+NATIVE = {"edge:v6", "edge:v6-lz4-sha256", "edge:v6-none", "edge:v6-64k", "edge:v6-encrypted", "edge:v6-prefetch",
+          "edge:v6-next", "edge:v6-chunk-dict", "layers:v6", "app:1-v6", "app:2-v6"}
+
+
+class Images(lab.LabTest):
+    """One test an image (made below)."""
+
+    def check(self, image):
+        reference = lab.registry().push(image)
+        agent = self.agent()
+        where = agent.mount(reference)
+        self.assert_tree(where, image, "cold")
+        cold_bytes = agent.origin_bytes()
+        if image in NATIVE:
+            self.assertEqual(cold_bytes, rafs_facts.packed_bytes(image), "every chunk once, and nothing else")
+        self.assertGreater(cold_bytes, 0)
+
+        lab.drop_caches()
+        self.assert_tree(where, image, "hot")
+        self.assertEqual(agent.origin_bytes(), cold_bytes)
+
+        agent.restart()
+        self.assertIn(where, lab.mounts_below(agent.dir), "a listed mount comes back")
+        lab.drop_caches()
+        self.assert_tree(where, image, "after a restart")
+        self.assertEqual(agent.origin_bytes(), 0)
+        self.assertEqual(agent.shoal("verify").returncode, 0)
+        self.assertEqual(agent.metric("shoal_verify_failures_total"), 0)
+        agent.umount(where)
+        self.assertEqual(os.listdir(where), [])
+        agent.stop()
+
+
+def _test_of(image):
+    return lambda self: self.check(image)
+
+
+for _image in lab.ALL:
+    setattr(Images, "test_" + _image.replace(":", "_").replace("-", "_"), _test_of(_image))
+
+
+if __name__ == "__main__":
+    unittest.main()
