@@ -1,0 +1,101 @@
+"""kill -9 in the middle of a cold read: nothing wrong, and little fetched again."""
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import lab
+import rafs_facts
+
+IMAGE = "edge:v6"
+CHECKER = os.path.join(lab.REPO, "tests", "checker", "check_state.py")
+LONG = bool(os.environ.get("SHOAL_ALL"))
+N_KILLS = 50 if LONG else 8
+SLOWED_TO_S = 20.0 if LONG else 6.0
+AT_ONCE = 4
+FLUSH_S = 2.0
+
+
+class Kill(lab.LabTest):
+    def read_all(self, where):
+        try:
+            for path, _, names in os.walk(where):
+                for name in names:
+                    full = os.path.join(path, name)
+                    if os.path.isfile(full):
+                        with open(full, "rb", buffering=0) as f:
+                            while f.read(1 << 20):
+                                pass
+        except OSError:
+            pass  # the agent was killed below us
+
+    def one(self, moment_s, results):
+        total = rafs_facts.packed_bytes(IMAGE)
+        slow = lab.FaultyOrigin(lab.registry().host, bytes_per_s=int(total / SLOWED_TO_S))
+        agent = lab.Agent(host=slow.host)
+        try:
+            where = agent.mount(f"{slow.host}/{IMAGE}")
+            reader = threading.Thread(target=self.read_all, args=(where,))
+            samples = []  # (when, origin bytes)
+            start = time.monotonic()
+            reader.start()
+            # the moment is a time by design: it is what the kill is random in
+            while time.monotonic() - start < moment_s:
+                samples.append((time.monotonic(), agent.origin_bytes()))
+                time.sleep(0.05)
+            samples.append((time.monotonic(), agent.origin_bytes()))
+            agent.kill()
+            killed = time.monotonic()
+            reader.join(lab.DEADLINE_S)
+            subprocess.run(["umount", "-l", where], check=False, stderr=subprocess.DEVNULL)
+            before = samples[-1][1]
+            older = max((b for t, b in samples if t <= killed - FLUSH_S), default=0)
+            slow.set()
+            agent.start()
+            verify = agent.shoal("verify", check=False)
+            checker = subprocess.run([sys.executable, CHECKER, agent.state_dir], capture_output=True, text=True,
+                                     check=False)
+            again = agent.origin_bytes()
+            lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+            self.assert_tree(where, IMAGE, f"after a kill at {moment_s:.2f} s")
+            results.append({"moment_s": moment_s, "verify": verify.returncode, "checker": checker.returncode,
+                            "checker_said": checker.stdout[-500:] + checker.stderr[-500:], "verify_moved": again,
+                            "bytes": before + agent.origin_bytes(), "allowed": total + (before - older)})
+            agent.umount(where)
+            agent.stop()
+        finally:
+            for d in lab.mounts_below(agent.dir):
+                subprocess.run(["umount", "-l", d], check=False)
+            if agent.process.poll() is None:
+                lab.stop_process(agent.process, signal.SIGKILL)
+            slow.stop()
+
+    def test_every_kill_leaves_right_bytes_and_what_was_ready_2_s_before(self):
+        lab.registry().push(IMAGE)
+        rng = random.Random(20)
+        moments = [rng.uniform(0.1, SLOWED_TO_S) for _ in range(N_KILLS)]
+        results, errors = [], []
+
+        def work():
+            while moments:
+                try:
+                    self.one(moments.pop(), results)
+                except BaseException as e:  # told below, by the test's own thread
+                    errors.append(e)
+
+        workers = [threading.Thread(target=work) for _ in range(AT_ONCE)]
+        for w in workers:
+            w.start()
+        for w in workers:
+            w.join()
+        if errors:
+            raise errors[0]
+        self.assertEqual(len(results), N_KILLS)
+        for r in results:
+            self.assertEqual(r["verify"], 0, r)
+            self.assertEqual(r["checker"], 0, r)
+            self.assertEqual(r["verify_moved"], 0, r)
+        self.assertLessEqual(sum(r["bytes"] for r in results), sum(r["allowed"] for r in results), results)
