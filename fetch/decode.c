@@ -3,8 +3,8 @@
  * of their own stand in decode_gzip.c and decode_xts.c. Knows no digests, cache or network.
  */
 #include "decode.h"
-#include "decode_codec.h"
 #include "bytes.h"
+#include "decode_codec.h"
 #include "mem.h"
 #include <errno.h>
 #include <lz4.h>
@@ -48,8 +48,8 @@ static int unpack_none(const struct decode_io *io, struct err *e)
 
 static int unpack_zstd(struct decoder *d, const struct decode_io *io, struct err *e)
 {
-	const size_t r =
-	        ZSTD_decompressDCtx(d->zstd, io->out, io->out_size_bytes, io->in, io->in_size_bytes);
+	const size_t r = ZSTD_decompressDCtx(d->zstd, io->out, io->out_size_bytes, io->in,
+	                                     io->in_size_bytes);
 
 	if (ZSTD_isError(r))
 		return err_set(e, EBADMSG, "zstd: %s", ZSTD_getErrorName(r));
@@ -132,7 +132,8 @@ int decoder_unit(struct decoder *d, const struct blob_layout *l, uint32_t unit_i
 
 	if (!layout_unit(l, unit_idx, &u))
 		return err_set(e, EBADMSG, "unit %u is a hole", unit_idx);
-	if (u.packed_size_bytes > UNIT_PACKED_MAX_BYTES || u.plain_size_bytes > UNIT_PLAIN_MAX_BYTES)
+	if (u.packed_size_bytes > UNIT_PACKED_MAX_BYTES ||
+	    u.plain_size_bytes > UNIT_PLAIN_MAX_BYTES)
 		return err_set(e, EBADMSG, "unit %u is too large", unit_idx);
 	io = (struct decode_io){ .in = packed,
 		                 .in_size_bytes = u.packed_size_bytes,

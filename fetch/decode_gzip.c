@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <zlib.h>
 
-#define RAW_DEFLATE       (-15) /* zlib's windowBits for each form */
-#define GZIP_WRAPPED      31
+#define RAW_DEFLATE        (-15) /* zlib's windowBits for each form */
+#define GZIP_WRAPPED       31
 #define GZIP_TRAILER_BYTES 8
 
 static int inflate_begin(z_stream *z, const struct decode_io *io, int window_bits, struct err *e)
@@ -32,8 +32,8 @@ int gunzip_member(const struct decode_io *io, struct err *e)
 	zr = inflate(&z, Z_FINISH);
 	/* A full output whose trailer was not read yet is complete, too: the digest tells. */
 	if (z.avail_out != 0 || (zr != Z_STREAM_END && zr != Z_BUF_ERROR && zr != Z_OK))
-		r = err_set(e, EBADMSG, "gzip: %s, %u bytes short", z.msg != NULL ? z.msg : "cut off",
-		            z.avail_out);
+		r = err_set(e, EBADMSG, "gzip: %s, %u bytes short",
+		            z.msg != NULL ? z.msg : "cut off", z.avail_out);
 	(void)inflateEnd(&z);
 	return r;
 }

@@ -49,7 +49,7 @@ int xts_decrypt(const struct blob_cipher *cipher, const struct decode_io *io,
 	    EVP_DecryptUpdate(ctx, io->out, &n_out, io->in, (int)io->in_size_bytes) != 1 ||
 	    n_out != (int)io->in_size_bytes)
 		return err_set(e, EBADMSG, "AES-128-XTS failed");
-	*ret_size_bytes = io->in_size_bytes == XTS_PADDED_BYTES ? unpadded_size(io->out) :
-	                                                          io->in_size_bytes;
+	*ret_size_bytes =
+		io->in_size_bytes == XTS_PADDED_BYTES ? unpadded_size(io->out) : io->in_size_bytes;
 	return 0;
 }
