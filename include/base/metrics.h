@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 struct metrics;
-struct evbuffer;
 
 /* X(id, type, prometheus name, comma-separated label names, help) */
 #include "metrics_table.h"

@@ -1,0 +1,194 @@
+/*
+ * metrics: the registry: which series there are, found by their label values. Knows neither who
+ * counts nor what the page looks like (metrics_page.c).
+ */
+#include "mem.h"
+#include "metrics_registry.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct metric_def metric_defs[N_METRICS] = {
+#define X(id, type, name, labels, help) [METRIC_##id] = { METRIC_TYPE_##type, name, labels, help },
+	METRICS_TABLE(X)
+#undef X
+};
+
+/* 100 us to 10 s; what takes longer is in the last bucket, which has no bound. */
+const uint64_t histogram_bounds_us[HISTOGRAM_BOUNDS] = {
+	100,   250,    500,    1000,   2500,    5000,    10000,   25000,
+	50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000,
+};
+
+/* ---- the typed wrapper of uthash: node by key ---- */
+
+static struct series_node *nodes_find(const struct family *f, const char *key, size_t key_bytes)
+{
+	struct series_node *node = NULL;
+
+	HASH_FIND(hh, f->nodes, key, key_bytes, node);
+	return node;
+}
+
+static void nodes_add(struct family *f, struct series_node *node)
+{
+	HASH_ADD_KEYPTR(hh, f->nodes, node->key, node->key_bytes, node);
+	if (node->hh.tbl == NULL)
+		abort(); /* memory is out */
+	f->n_nodes++;
+}
+
+static void nodes_free(struct family *f)
+{
+	struct series_node *node = f->nodes;
+
+	while (node != NULL) {
+		struct series_node *next = node->hh.next;
+
+		HASH_DEL(f->nodes, node);
+		free(node->series.histogram);
+		free(node);
+		node = next;
+	}
+}
+
+/* ---- keys: the label values, each with its NUL ---- */
+
+uint32_t metric_n_labels(enum metric_id id)
+{
+	const char *labels = metric_defs[id].labels;
+	uint32_t n = labels[0] != '\0';
+
+	for (; *labels != '\0'; labels++)
+		n += *labels == ',';
+	return n;
+}
+
+/* The page is UTF-8, and one bad byte would spoil all of it: what is not ASCII text becomes '_'. */
+static size_t put_value(char *out, const char *value)
+{
+	size_t n = 0;
+
+	for (; *value != '\0' && n < LABEL_VALUE_MAX_BYTES; value++) {
+		const unsigned char c = (unsigned char)*value;
+
+		out[n++] = (c >= 0x20 && c < 0x7f) || c == '\n' ? (char)c : '_';
+	}
+	out[n++] = '\0';
+	return n;
+}
+
+struct key {
+	size_t n_bytes;
+	char bytes[LABELS_MAX * (LABEL_VALUE_MAX_BYTES + 1)];
+};
+
+static void make_key(uint32_t n_labels, const char *const *values, struct key *ret_key)
+{
+	assert(n_labels <= LABELS_MAX);
+	ret_key->n_bytes = 0;
+	for (uint32_t i = 0; i < n_labels; i++)
+		ret_key->n_bytes += put_value(ret_key->bytes + ret_key->n_bytes, values[i]);
+}
+
+static struct series_node *node_new(enum metric_id id, const struct key *key)
+{
+	struct series_node *node = xcalloc(1, sizeof(*node) + key->n_bytes);
+
+	node->key_bytes = key->n_bytes;
+	memcpy(node->key, key->bytes, key->n_bytes);
+	if (metric_defs[id].type == METRIC_TYPE_HISTOGRAM)
+		node->series.histogram = xcalloc(1, sizeof(*node->series.histogram));
+	return node;
+}
+
+/* Names come from outside: from some number on, those not seen before share one series. */
+static void key_of_the_rest(uint32_t n_labels, struct key *ret_key)
+{
+	static const char *const others[LABELS_MAX] = { "other", "other", "other", "other" };
+
+	make_key(n_labels, others, ret_key);
+}
+
+static struct series_node *find_or_make(struct family *f, enum metric_id id, struct key *key)
+{
+	struct series_node *node = nodes_find(f, key->bytes, key->n_bytes);
+
+	if (node == NULL && f->n_nodes >= METRICS_SERIES_MAX) {
+		key_of_the_rest(metric_n_labels(id), key);
+		node = nodes_find(f, key->bytes, key->n_bytes);
+	}
+	if (node == NULL) {
+		node = node_new(id, key);
+		nodes_add(f, node);
+	}
+	return node;
+}
+
+struct metrics *metrics_new(void)
+{
+	struct metrics *m = xcalloc(1, sizeof(*m));
+
+	m->mutex = xcalloc(1, sizeof(*m->mutex));
+	(void)pthread_mutex_init(m->mutex, NULL);
+	/* Without labels there is but one series: the page shows it from the start. */
+	for (unsigned id = 0; id < N_METRICS; id++)
+		if (metric_n_labels(id) == 0)
+			(void)metrics_series(m, id, NULL);
+	return m;
+}
+
+void metrics_free(struct metrics **m)
+{
+	struct metrics *gone = *m;
+
+	if (gone == NULL)
+		return;
+	for (unsigned id = 0; id < N_METRICS; id++)
+		nodes_free(&gone->families[id]);
+	(void)pthread_mutex_destroy(gone->mutex);
+	free(gone->mutex);
+	free(gone);
+	*m = NULL;
+}
+
+struct series *metrics_series(struct metrics *m, enum metric_id id, const char *const *label_values)
+{
+	struct series_node *node = NULL;
+	struct key key;
+
+	assert((unsigned)id < N_METRICS);
+	make_key(metric_n_labels(id), label_values, &key);
+	(void)pthread_mutex_lock(m->mutex);
+	node = find_or_make(&m->families[id], id, &key);
+	(void)pthread_mutex_unlock(m->mutex);
+	return &node->series;
+}
+
+void metrics_add(struct metrics *m, enum metric_id id, const char *const *label_values, int64_t n)
+{
+	series_add(metrics_series(m, id, label_values), n);
+}
+
+int64_t metrics_sum(const struct metrics *m, enum metric_id id)
+{
+	int64_t sum = 0;
+
+	(void)pthread_mutex_lock(m->mutex);
+	for (const struct series_node *n = m->families[id].nodes; n != NULL; n = n->hh.next)
+		sum += series_get(&n->series);
+	(void)pthread_mutex_unlock(m->mutex);
+	return sum;
+}
+
+void series_observe_ns(struct series *s, uint64_t ns)
+{
+	struct histogram *h = s->histogram;
+	unsigned i = 0;
+
+	assert(h != NULL);
+	while (i < HISTOGRAM_BOUNDS && ns > histogram_bounds_us[i] * 1000)
+		i++;
+	atomic_fetch_add_explicit(&h->counts[i], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->sum_ns, ns, memory_order_relaxed);
+}

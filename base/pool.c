@@ -1,0 +1,170 @@
+/*
+ * pool: worker threads and their queues, one a priority. Knows nothing of the jobs but their
+ * priority; a job's result goes back through loop_post().
+ */
+#include "pool.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define POOL_THREADS_MAX 256
+
+struct queue {
+	struct job *first;
+	struct job **last;
+};
+
+struct pool {
+	struct loop *loop;
+	pthread_mutex_t mutex; /* guards queues and ending */
+	pthread_cond_t work_or_end;
+	struct queue queues[N_JOB_PRIOS];
+	bool ending;
+	uint32_t n_threads;
+	pthread_t threads[];
+};
+
+static void push(struct queue *q, struct job *job)
+{
+	job->next = NULL;
+	*q->last = job;
+	q->last = &job->next;
+}
+
+/* The job that is due next, or NULL. With the mutex held. */
+static struct job *pop(struct pool *pool)
+{
+	for (unsigned prio = 0; prio < N_JOB_PRIOS; prio++) {
+		struct queue *q = &pool->queues[prio];
+		struct job *job = q->first;
+
+		if (job == NULL)
+			continue;
+		q->first = job->next;
+		if (q->first == NULL)
+			q->last = &q->first;
+		return job;
+	}
+	return NULL;
+}
+
+static void call_after(struct loop_call *call)
+{
+	struct job *job = container_of(call, struct job, call);
+
+	job->after(job);
+}
+
+static void run(struct pool *pool, struct job *job)
+{
+	const bool has_after = job->after != NULL; /* without one, work may free the job */
+
+	job->work(job);
+	if (!has_after)
+		return;
+	job->call.fn = call_after;
+	loop_post(pool->loop, &job->call);
+}
+
+static void *worker(void *arg)
+{
+	struct pool *pool = arg;
+	struct job *job;
+
+	(void)pthread_mutex_lock(&pool->mutex);
+	for (;;) {
+		job = pop(pool);
+		if (job == NULL && pool->ending)
+			break;
+		if (job == NULL) {
+			(void)pthread_cond_wait(&pool->work_or_end, &pool->mutex);
+			continue;
+		}
+		(void)pthread_mutex_unlock(&pool->mutex);
+		run(pool, job);
+		(void)pthread_mutex_lock(&pool->mutex);
+	}
+	(void)pthread_mutex_unlock(&pool->mutex);
+	return NULL;
+}
+
+/* Signals belong to the loop thread: workers are born with all of them blocked. */
+static int start_threads(struct pool *pool, uint32_t n_threads, const char *name)
+{
+	sigset_t all;
+	sigset_t before;
+	int r = 0;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (r == 0 && pool->n_threads < n_threads) {
+		char thread_name[16]; /* the kernel's limit */
+
+		r = pthread_create(&pool->threads[pool->n_threads], NULL, worker, pool);
+		if (r != 0)
+			break;
+		(void)snprintf(thread_name, sizeof(thread_name), "%.11s-%u", name,
+		               pool->n_threads % 1000);
+		(void)pthread_setname_np(pool->threads[pool->n_threads], thread_name);
+		pool->n_threads++;
+	}
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
+}
+
+int pool_new(struct loop *loop, uint32_t n_threads, const char *name, struct pool **ret_pool,
+             struct err *e)
+{
+	AUTO(pool_free) struct pool *pool = NULL;
+	int r;
+
+	if (n_threads == 0 || n_threads > POOL_THREADS_MAX)
+		return err_set(e, EINVAL, "a pool of %u threads: 1 to %d are possible", n_threads,
+		               POOL_THREADS_MAX);
+	pool = xcalloc(1, sizeof(*pool) + n_threads * sizeof(pool->threads[0]));
+	pool->loop = loop;
+	(void)pthread_mutex_init(&pool->mutex, NULL);
+	(void)pthread_cond_init(&pool->work_or_end, NULL);
+	for (unsigned prio = 0; prio < N_JOB_PRIOS; prio++)
+		pool->queues[prio].last = &pool->queues[prio].first;
+	r = start_threads(pool, n_threads, name);
+	if (r != 0)
+		return err_errno(e, r, "cannot start worker thread %u of %u (limit of processes?)",
+		                 pool->n_threads + 1, n_threads);
+	*ret_pool = pool;
+	pool = NULL;
+	return 0;
+}
+
+void pool_free(struct pool **pool)
+{
+	struct pool *p = *pool;
+
+	if (p == NULL)
+		return;
+	(void)pthread_mutex_lock(&p->mutex);
+	p->ending = true;
+	(void)pthread_cond_broadcast(&p->work_or_end);
+	(void)pthread_mutex_unlock(&p->mutex);
+	for (uint32_t i = 0; i < p->n_threads; i++)
+		(void)pthread_join(p->threads[i], NULL);
+	(void)pthread_cond_destroy(&p->work_or_end);
+	(void)pthread_mutex_destroy(&p->mutex);
+	free(p);
+	*pool = NULL;
+}
+
+void pool_submit(struct pool *pool, struct job *job)
+{
+	assert((unsigned)job->prio < N_JOB_PRIOS);
+	job->pool = pool;
+	(void)pthread_mutex_lock(&pool->mutex);
+	push(&pool->queues[job->prio], job);
+	(void)pthread_cond_signal(&pool->work_or_end);
+	(void)pthread_mutex_unlock(&pool->mutex);
+}
