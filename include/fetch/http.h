@@ -66,4 +66,4 @@ struct http_request {
 
 MUST_CHECK int http_start(struct http *http, const struct http_request *req,
                           struct http_req **ret_req, struct err *e);
-void http_cancel(struct http_req *req); /* no callback will follow; not from inside head() or body() */
+void http_cancel(struct http_req *req); /* no callback will follow; also from inside head() or body() */

@@ -1,0 +1,294 @@
+/*
+ * http: libcurl's multi handle on libevent: sockets and one timer drive all exchanges.
+ *
+ *   http_start -> (libcurl works: sockets, timer) -> head() -> body()... -> end()
+ *                  `--- http_cancel, at any moment: nothing more is heard
+ *
+ * libcurl must not be entered from its own callbacks. Requests that are started or cancelled from
+ * inside head() or body() are kept in a list and settled when libcurl has returned.
+ * Knows nothing of what the requests are for.
+ */
+#include "http_easy.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define SPARE_HANDLES_MAX    16
+#define IDLE_CONNECTIONS_MAX 64L
+
+struct http {
+	struct http_opts opts;
+	CURLM *multi;
+	struct timer timer;
+	bool inside;            /* libcurl is on the stack */
+	struct http_req *later; /* to be added, or removed when cancelled */
+	uint32_t n_requests;
+	uint32_t n_spare;
+	CURL *spare[SPARE_HANDLES_MAX]; /* making a handle costs more than resetting one */
+};
+
+const struct http_opts *http_opts_of(const struct http *http)
+{
+	return &http->opts;
+}
+
+/* ---- requests ---- */
+
+static CURL *take_handle(struct http *http)
+{
+	if (http->n_spare > 0)
+		return http->spare[--http->n_spare];
+	return curl_easy_init();
+}
+
+static void give_handle(struct http *http, CURL *easy)
+{
+	if (easy == NULL)
+		return;
+	curl_easy_reset(easy);
+	if (http->n_spare < SPARE_HANDLES_MAX)
+		http->spare[http->n_spare++] = easy;
+	else
+		curl_easy_cleanup(easy);
+}
+
+static void req_free(struct http_req *req)
+{
+	struct http *http = req->http;
+
+	if (req->added)
+		(void)curl_multi_remove_handle(http->multi, req->easy);
+	give_handle(http, req->easy);
+	curl_slist_free_all(req->headers);
+	head_reader_reset(&req->head_reader);
+	http->n_requests--;
+	free(req);
+}
+
+static void req_end(struct http_req *req, CURLcode code)
+{
+	void (*end)(void *, int, const struct err *) = req->end;
+	void *arg = req->arg;
+	struct err why = { 0 };
+	const int r = http_easy_result(req, code, &why);
+
+	req_free(req);
+	end(arg, r, &why);
+}
+
+/* ---- libcurl's events ---- */
+
+static void end_finished(struct http *http)
+{
+	struct CURLMsg *msg;
+	int n_left;
+
+	while ((msg = curl_multi_info_read(http->multi, &n_left)) != NULL) {
+		const CURLcode code = msg->data.result;
+		char *private = NULL;
+
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private);
+		req_end((struct http_req *)(void *)private, code);
+	}
+}
+
+static void add_now(struct http_req *req)
+{
+	const CURLMcode code = curl_multi_add_handle(req->http->multi, req->easy);
+
+	assert(code == CURLM_OK || code == CURLM_OUT_OF_MEMORY);
+	req->added = code == CURLM_OK;
+}
+
+/* Do what was asked for while libcurl was on the stack. */
+static void settle(struct http *http)
+{
+	while (http->later != NULL) {
+		struct http_req *req = http->later;
+
+		DL_DELETE(http->later, req);
+		req->next = NULL;
+		req->prev = NULL;
+		if (req->cancelled) {
+			req_free(req);
+			continue;
+		}
+		add_now(req);
+		if (!req->added)
+			req_end(req, CURLE_OUT_OF_MEMORY);
+	}
+}
+
+static void drive(struct http *http, curl_socket_t fd, int what)
+{
+	int n_running;
+
+	http->inside = true;
+	(void)curl_multi_socket_action(http->multi, fd, what, &n_running);
+	http->inside = false;
+	settle(http);
+	end_finished(http);
+}
+
+static void on_socket(evutil_socket_t fd, short events, void *arg)
+{
+	struct http *http = arg;
+	int what = 0;
+
+	if (events & EV_READ)
+		what |= CURL_CSELECT_IN;
+	if (events & EV_WRITE)
+		what |= CURL_CSELECT_OUT;
+	drive(http, fd, what);
+}
+
+static void on_timer(struct timer *t)
+{
+	drive(container_of(t, struct http, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int watch_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	struct http *http = arg;
+
+	(void)multi;
+	if (timeout_ms < 0)
+		timer_stop(&http->timer);
+	else
+		timer_start(&http->timer, (uint64_t)timeout_ms);
+	return 0;
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+	struct http *http = arg;
+	struct event *ev = socket_arg;
+	short events = EV_PERSIST;
+
+	(void)easy;
+	if (ev != NULL)
+		event_free(ev);
+	(void)curl_multi_assign(http->multi, fd, NULL);
+	if (what == CURL_POLL_REMOVE)
+		return 0;
+	if (what & CURL_POLL_IN)
+		events |= EV_READ;
+	if (what & CURL_POLL_OUT)
+		events |= EV_WRITE;
+	ev = event_new(loop_base(http->opts.loop), fd, events, on_socket, http);
+	if (ev == NULL || event_add(ev, NULL) < 0)
+		return -1;
+	(void)curl_multi_assign(http->multi, fd, ev);
+	return 0;
+}
+
+/* ---- the public calls ---- */
+
+static void setup_multi(struct http *http)
+{
+	const long per_host = (long)http->opts.max_connections_per_host;
+
+	(void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, watch_timer);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_MAX_HOST_CONNECTIONS, per_host);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS_MAX);
+}
+
+int http_new(const struct http_opts *opts, struct http **ret_http, struct err *e)
+{
+	struct http *http;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return err_set(e, EIO, "libcurl does not start");
+	http = xcalloc(1, sizeof(*http));
+	http->opts = *opts;
+	if (http->opts.connect_timeout_ms == 0)
+		http->opts.connect_timeout_ms = 5000;
+	if (http->opts.stall_timeout_ms == 0)
+		http->opts.stall_timeout_ms = 10000;
+	if (http->opts.max_connections_per_host == 0)
+		http->opts.max_connections_per_host = 8;
+	timer_init(&http->timer, opts->loop, on_timer);
+	http->multi = curl_multi_init();
+	if (http->multi == NULL) {
+		http_free(&http);
+		return err_set(e, ENOMEM, "no memory for libcurl");
+	}
+	setup_multi(http);
+	*ret_http = http;
+	return 0;
+}
+
+void http_free(struct http **http)
+{
+	struct http *h = *http;
+
+	if (h == NULL)
+		return;
+	assert(h->n_requests == 0);
+	while (h->n_spare > 0)
+		curl_easy_cleanup(h->spare[--h->n_spare]);
+	if (h->multi != NULL)
+		(void)curl_multi_cleanup(
+			h->multi); /* closes what is idle: watch_socket() is called */
+	timer_fini(&h->timer);
+	free(h);
+	*http = NULL;
+	curl_global_cleanup();
+}
+
+int http_start(struct http *http, const struct http_request *request, struct http_req **ret_req,
+               struct err *e)
+{
+	struct http_req *req = xcalloc(1, sizeof(*req));
+	int r = 0;
+
+	assert(loop_is_mine(http->opts.loop));
+	req->http = http;
+	req->head = request->head;
+	req->body = request->body;
+	req->end = request->end;
+	req->arg = request->arg;
+	head_reader_reset(&req->head_reader);
+	http->n_requests++;
+	req->easy = take_handle(http);
+	if (req->easy == NULL)
+		r = err_set(e, ENOMEM, "no memory for a request");
+	if (r == 0)
+		r = http_easy_setup(req, &http->opts, request, e);
+	if (r == 0 && !http->inside) {
+		add_now(req);
+		if (!req->added)
+			r = err_set(e, ENOMEM, "no memory for a request");
+	}
+	if (r < 0) {
+		req_free(req);
+		return r;
+	}
+	if (http->inside)
+		DL_APPEND(http->later, req);
+	*ret_req = req;
+	return 0;
+}
+
+void http_cancel(struct http_req *req)
+{
+	struct http *http = req->http;
+
+	assert(loop_is_mine(http->opts.loop));
+	if (!http->inside) {
+		req_free(req);
+		return;
+	}
+	assert(!req->cancelled);
+	req->cancelled = true;
+	if (req->added) /* else it stands in the list already */
+		DL_APPEND(http->later, req);
+}

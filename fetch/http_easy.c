@@ -1,0 +1,226 @@
+/*
+ * http_easy: turns a request into libcurl options, and libcurl's verdict into ours.
+ *
+ * Knows one handle at a time. Does not know the loop, nor when a handle runs.
+ */
+#include "http_easy.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BUFFER_BYTES                                                                               \
+	262144L /* a recv(2) as large as curl takes; smaller ones cost system calls                \
+	         */
+#define KEEPALIVE_S 30L
+
+static size_t on_header_line(char *line, size_t size, size_t n, void *arg)
+{
+	struct http_req *req = arg;
+	const struct http_opts *opts = http_opts_of(req->http);
+	const size_t size_bytes = size * n;
+
+	if (req->cancelled)
+		return 0;
+	if (!head_reader_line(&req->head_reader, line, size_bytes,
+	                      opts->clock->wall_seconds(opts->clock)))
+		return size_bytes;
+	req->result = req->head != NULL ? req->head(req->arg, &req->head_reader.head) : 0;
+	return req->result == 0 && !req->cancelled ? size_bytes : 0;
+}
+
+static size_t on_body_bytes(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct http_req *req = arg;
+	const size_t size_bytes = size * n;
+
+	if (req->cancelled)
+		return 0;
+	if (req->body == NULL || size_bytes == 0)
+		return size_bytes;
+	req->result = req->body(req->arg, (const uint8_t *)bytes, size_bytes);
+	return req->result == 0 && !req->cancelled ? size_bytes : 0;
+}
+
+/* The setters, with the first failure remembered. */
+struct setter {
+	CURL *easy;
+	CURLcode code;
+};
+
+static void set_long(struct setter *s, CURLoption option, long value)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->easy, option, value);
+}
+
+static void set_text(struct setter *s, CURLoption option, const char *value)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->easy, option, value);
+}
+
+static void set_pointer(struct setter *s, CURLoption option, void *value)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->easy, option, value);
+}
+
+static void set_callbacks(struct setter *s, struct http_req *req)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->easy, CURLOPT_HEADERFUNCTION, on_header_line);
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_body_bytes);
+	set_pointer(s, CURLOPT_HEADERDATA, req);
+	set_pointer(s, CURLOPT_WRITEDATA, req);
+	set_pointer(s, CURLOPT_PRIVATE, req);
+	set_pointer(s, CURLOPT_ERRORBUFFER, req->curl_says);
+}
+
+/* What holds for every request. */
+static void set_house_rules(struct setter *s, const struct http_opts *opts)
+{
+	const long stall_s = (long)(opts->stall_timeout_ms + 999) / 1000;
+
+	set_long(s, CURLOPT_NOSIGNAL, 1);
+	set_long(s, CURLOPT_FOLLOWLOCATION, 0);
+	set_text(s, CURLOPT_PROTOCOLS_STR, "http,https");
+	set_long(s, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1);
+	set_long(s, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+	set_long(s, CURLOPT_TCP_KEEPALIVE, 1);
+	set_long(s, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
+	set_long(s, CURLOPT_CONNECTTIMEOUT_MS, (long)opts->connect_timeout_ms);
+	set_long(s, CURLOPT_LOW_SPEED_LIMIT, 1);
+	set_long(s, CURLOPT_LOW_SPEED_TIME, stall_s);
+	/* A cancelled look-up must not make the loop wait for the resolver's thread. */
+	set_long(s, CURLOPT_QUICK_EXIT, 1);
+	set_text(s, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION);
+}
+
+static void set_where(struct setter *s, const struct http_request *request)
+{
+	const bool tls = strncmp(request->url, "https:", 6) == 0;
+	char range[64];
+
+	set_text(s, CURLOPT_URL, request->url);
+	set_long(s, CURLOPT_HTTP_VERSION,
+	         tls ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+	/* One HTTP/2 connection rather than eight: the others wait until the first has spoken. */
+	set_long(s, CURLOPT_PIPEWAIT, tls);
+	/* "" keeps the environment's proxies out: the configuration alone decides. */
+	set_text(s, CURLOPT_PROXY, request->proxy != NULL ? request->proxy : "");
+	set_text(s, CURLOPT_NOPROXY, "");
+	if (request->ca_file != NULL)
+		set_text(s, CURLOPT_CAINFO, request->ca_file);
+	if (!request->has_range)
+		return;
+	(void)snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)request->range_first,
+	               (unsigned long long)request->range_last);
+	set_text(s, CURLOPT_RANGE, range);
+}
+
+static void set_method(struct setter *s, const struct http_request *request)
+{
+	if (strcmp(request->method, "HEAD") == 0) {
+		set_long(s, CURLOPT_NOBODY, 1);
+	} else if (strcmp(request->method, "POST") == 0) {
+		set_long(s, CURLOPT_POST, 1);
+		set_text(s, CURLOPT_COPYPOSTFIELDS,
+		         request->post_body != NULL ? request->post_body : "");
+	} else {
+		set_long(s, CURLOPT_HTTPGET, 1);
+	}
+}
+
+static int set_headers(struct setter *s, struct http_req *req, const struct http_request *request)
+{
+	for (uint32_t i = 0; i < request->n_headers; i++) {
+		struct curl_slist *longer = curl_slist_append(req->headers, request->headers[i]);
+
+		if (longer == NULL)
+			return -ENOMEM;
+		req->headers = longer;
+	}
+	set_pointer(s, CURLOPT_HTTPHEADER, req->headers);
+	return 0;
+}
+
+static void set_deadline(struct setter *s, const struct http_opts *opts, uint64_t deadline_ns)
+{
+	const uint64_t now_ns = clock_now_ns(opts->clock);
+	uint64_t left_ms = 1; /* 0 would mean none at all */
+
+	if (deadline_ns == 0)
+		return;
+	if (deadline_ns > now_ns + NS_PER_MS)
+		left_ms = (deadline_ns - now_ns) / NS_PER_MS;
+	set_long(s, CURLOPT_TIMEOUT_MS, left_ms < INT32_MAX ? (long)left_ms : (long)INT32_MAX);
+}
+
+static void keep_url_host(struct http_req *req, const char *url)
+{
+	const char *host = strstr(url, "://");
+	size_t n;
+
+	host = host != NULL ? host + 3 : url;
+	n = strcspn(host, "/?#");
+	if (n >= sizeof(req->url_host))
+		n = sizeof(req->url_host) - 1;
+	memcpy(req->url_host, host, n);
+	req->url_host[n] = '\0';
+}
+
+int http_easy_setup(struct http_req *req, const struct http_opts *opts,
+                    const struct http_request *request, struct err *e)
+{
+	struct setter s = { .easy = req->easy };
+
+	keep_url_host(req, request->url);
+	set_house_rules(&s, opts);
+	set_callbacks(&s, req);
+	set_where(&s, request);
+	set_method(&s, request);
+	set_deadline(&s, opts, request->deadline_ns);
+	if (set_headers(&s, req, request) < 0)
+		return err_set(e, ENOMEM, "%s: no memory for the headers", req->url_host);
+	if (s.code != CURLE_OK)
+		return err_set(e, s.code == CURLE_OUT_OF_MEMORY ? ENOMEM : EINVAL,
+		               "%s: libcurl takes no such request: %s", req->url_host,
+		               curl_easy_strerror(s.code));
+	return 0;
+}
+
+/* Trouble that asking again does not cure: somebody has to change something. */
+static bool is_lasting(CURLcode code)
+{
+	static const CURLcode lasting[] = {
+		CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT,
+		CURLE_WEIRD_SERVER_REPLY,   CURLE_PEER_FAILED_VERIFICATION,
+		CURLE_SSL_CACERT_BADFILE,   CURLE_SSL_CERTPROBLEM,
+		CURLE_SSL_CIPHER,           CURLE_BAD_CONTENT_ENCODING,
+		CURLE_TOO_MANY_REDIRECTS,
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(lasting); i++)
+		if (code == lasting[i])
+			return true;
+	return false;
+}
+
+int http_easy_result(const struct http_req *req, CURLcode code, struct err *e)
+{
+	const char *detail = req->curl_says[0] != '\0' ? req->curl_says : curl_easy_strerror(code);
+
+	if (req->result != 0) {
+		(void)err_set(e, req->result < 0 ? -req->result : EIO,
+		              "%s: the answer was not wanted", req->url_host);
+		return req->result;
+	}
+	if (code == CURLE_OK && req->head_reader.complete)
+		return 0;
+	if (code == CURLE_OK)
+		return err_set(e, EPROTO, "%s: the answer has no head", req->url_host);
+	if (is_lasting(code))
+		return err_set(e, EPROTO, "%s: %s", req->url_host, detail);
+	return err_set(e, EAGAIN, "%s: %s", req->url_host, detail);
+}

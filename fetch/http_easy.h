@@ -1,0 +1,34 @@
+/*
+ * http_easy: one exchange as libcurl sees it: options in, result codes out.
+ */
+#pragma once
+#include "http_head.h"
+#include <curl/curl.h>
+
+struct http_req {
+	struct http *http;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct head_reader head_reader;
+	int (*head)(void *arg, const struct http_head *head);
+	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes);
+	void (*end)(void *arg, int r, const struct err *why);
+	void *arg;
+	int result;     /* what head() or body() returned */
+	bool cancelled; /* from inside libcurl: removed when that returns */
+	bool added;     /* the multi handle has it */
+	struct http_req *prev;
+	struct http_req *next; /* of http's list of requests to be added or removed */
+	char url_host[128];    /* for messages: no path and no query, which may hold a secret */
+	char curl_says[CURL_ERROR_SIZE];
+};
+
+/** With all defaults filled in. */
+const struct http_opts *http_opts_of(const struct http *http);
+
+/** Prepare a fresh or reset handle. callbacks and user data are set, too. */
+MUST_CHECK int http_easy_setup(struct http_req *req, const struct http_opts *opts,
+                               const struct http_request *request, struct err *e);
+
+/** What a finished exchange means: as http_request.end's r. */
+int http_easy_result(const struct http_req *req, CURLcode code, struct err *e);
