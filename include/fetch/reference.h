@@ -19,3 +19,6 @@ MUST_CHECK int reference_parse(const char *text, struct reference *ret_ref, stru
 
 /** HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:HEX. @return malloc'd */
 char *reference_text(const struct reference *ref);
+
+/** "registry:HOST/REPOSITORY", where the image's blobs are (origin.h). @return malloc'd */
+char *reference_origin(const struct reference *ref);

@@ -1,0 +1,360 @@
+/*
+ * meta_load: a blob's chunk index and chunk digests from its tail.
+ *
+ *   START -> SIZE -> TOC -> CHECK -> DIGESTS -> CI -> UNPACK -> DONE
+ *
+ * in this order, passing over what is not needed: SIZE where the image tells it, TOC and CHECK
+ * where the image does not vouch for one, DIGESTS and CI where they are not wanted (or, DIGESTS,
+ * not there). Every failure leads to DONE.
+ *
+ * All of it belongs to the loop thread; a worker touches struct step and what that borrows. Every
+ * request carries the deadline.
+ */
+#include "meta_load.h"
+#include "bytes.h"
+#include "mem.h"
+#include "meta_steps.h"
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOC_GUESS_BYTES 4096U /* where its size is not told: facts/rafs.md section 10 */
+#define TOC_UNIT_BYTES  128U
+
+enum state { START, SIZE, TOC, CHECK, DIGESTS, CI, UNPACK, DONE, N_STATES };
+
+/* What a worker has of it. */
+struct step {
+	struct job job;
+	int r;
+	struct err err;
+	struct unpack_extras unpack;
+};
+
+struct meta_load {
+	struct image_loader_opts env;
+	struct meta_load_opts opts;
+	char origin[CAS_ORIGIN_MAX_BYTES];
+	char image_digest[DIGEST_TEXT_BYTES];
+	struct image_blob blob;
+	struct blob_cipher cipher;
+	enum state state;
+	bool starting; /* inside meta_load_start(): nobody is told */
+	int result;
+	struct err err;
+	uint64_t object_size_bytes; /* 0: not known */
+	struct origin_read *read;
+	struct buffer *into; /* what is being read */
+	uint64_t want_bytes; /* of it */
+	struct buffer toc_bytes, digests_bytes, ci_bytes;
+	struct toc toc;
+	const struct toc_entry *digests_entry;
+	struct step step;
+	bool out, cancelled;
+};
+
+static enum state enter_size(struct meta_load *op);
+static enum state enter_toc(struct meta_load *op);
+static enum state enter_check(struct meta_load *op);
+static enum state enter_digests(struct meta_load *op);
+static enum state enter_ci(struct meta_load *op);
+static enum state enter_unpack(struct meta_load *op);
+
+/* enter_*: returns the state itself to wait there for a callback, else the next one. */
+static const struct {
+	const char *name;
+	enum state (*enter)(struct meta_load *op);
+	unsigned may_follow;
+} states[N_STATES] = {
+	[START] = { "start", NULL, BIT(SIZE) },
+	[SIZE] = { "asking for its size", enter_size, BIT(TOC) | BIT(DONE) },
+	[TOC] = { "getting its table of contents", enter_toc, BIT(CHECK) | BIT(CI) | BIT(DONE) },
+	[CHECK] = { "checking its table of contents", enter_check, BIT(DIGESTS) | BIT(DONE) },
+	[DIGESTS] = { "getting its chunk digests", enter_digests, BIT(CI) | BIT(DONE) },
+	[CI] = { "getting its chunk index", enter_ci, BIT(UNPACK) | BIT(DONE) },
+	[UNPACK] = { "unpacking its chunk index", enter_unpack, BIT(DONE) },
+	[DONE] = { "done", NULL, 0 },
+};
+
+static void load_free(struct meta_load *op)
+{
+	buffer_clear(&op->toc_bytes);
+	buffer_clear(&op->digests_bytes);
+	buffer_clear(&op->ci_bytes);
+	blob_extras_clear(&op->step.unpack.ret_extras);
+	explicit_bzero(&op->cipher, sizeof(op->cipher));
+	free(op);
+}
+
+static void load_run(struct meta_load *op, enum state next)
+{
+	while (next != op->state) {
+		assert(states[op->state].may_follow & BIT(next));
+		op->state = next;
+		if (next == DONE)
+			break;
+		next = states[next].enter(op);
+	}
+	if (op->state != DONE || op->starting)
+		return;
+	op->opts.done(op->opts.arg, op->result, &op->step.unpack.ret_extras, &op->err);
+	load_free(op);
+}
+
+/* op->err is set. */
+static enum state failed(struct meta_load *op)
+{
+	op->result = err_wrap(&op->err, "blob %s at %s: %s", op->blob.blob_id, op->origin,
+	                      states[op->state].name);
+	return DONE;
+}
+
+/* ---- reads ---- */
+
+static int on_body(void *arg, const uint8_t *bytes, size_t size_bytes)
+{
+	struct meta_load *op = arg;
+
+	return buffer_add(op->into, bytes, size_bytes, &op->err);
+}
+
+/* Start reading a range of the object; its bytes go to *into. @return the state itself, or DONE */
+static enum state read_range(struct meta_load *op, struct buffer *into, uint64_t offset,
+                             uint64_t size_bytes, void (*end)(void *, int, const struct err *))
+{
+	const struct origin_read_opts opts = { .origin = op->origin,
+		                               .object = op->blob.meta_blob_id,
+		                               .offset = offset,
+		                               .size_bytes = size_bytes,
+		                               .kind = "meta",
+		                               .deadline_ns = op->opts.deadline_ns,
+		                               .body = on_body,
+		                               .end = end,
+		                               .arg = op };
+
+	if (op->object_size_bytes != 0 && !range_fits(offset, size_bytes, op->object_size_bytes)) {
+		(void)err_set(&op->err, EUCLEAN,
+		              "%" PRIu64 " bytes at %" PRIu64 " do not lie inside the object's "
+		              "%" PRIu64,
+		              size_bytes, offset, op->object_size_bytes);
+		return failed(op);
+	}
+	into->max_bytes = size_bytes;
+	op->into = into;
+	op->want_bytes = size_bytes;
+	if (origin_read_start(op->env.origins, &opts, &op->read, &op->err) < 0)
+		return failed(op);
+	return op->state;
+}
+
+static void read_ended(struct meta_load *op, int r, const struct err *why, enum state next)
+{
+	op->read = NULL;
+	if (r == 0 && op->into->size_bytes != op->want_bytes) {
+		(void)err_set(&op->err, EBADMSG, "%" PRIu64 " bytes came instead of %" PRIu64,
+		              op->into->size_bytes, op->want_bytes);
+		next = failed(op);
+	} else if (r != 0) {
+		op->err = *why;
+		next = failed(op);
+	}
+	load_run(op, next);
+}
+
+static void on_size(void *arg, int r, uint64_t size_bytes, const struct err *why)
+{
+	struct meta_load *op = arg;
+
+	op->read = NULL;
+	op->object_size_bytes = size_bytes;
+	if (r != 0)
+		op->err = *why;
+	load_run(op, r == 0 ? TOC : failed(op));
+}
+
+static enum state enter_size(struct meta_load *op)
+{
+	if (!op->blob.toc_vouched || op->object_size_bytes != 0)
+		return TOC;
+	if (origin_size_start(op->env.origins, op->origin, op->blob.meta_blob_id,
+	                      op->opts.deadline_ns, on_size, op, &op->read, &op->err) < 0)
+		return failed(op);
+	return SIZE;
+}
+
+static void on_toc_end(void *arg, int r, const struct err *why)
+{
+	read_ended(arg, r, why, CHECK);
+}
+
+static enum state enter_toc(struct meta_load *op)
+{
+	const uint64_t object_bytes = op->object_size_bytes;
+	uint64_t toc_bytes = op->blob.toc_size_bytes;
+
+	if (!op->blob.toc_vouched)
+		return CI;
+	if (toc_bytes == 0)
+		toc_bytes =
+			min_u64(TOC_GUESS_BYTES, object_bytes & ~(uint64_t)(TOC_UNIT_BYTES - 1));
+	if (toc_bytes == 0 || toc_bytes > TOC_MAX_BYTES || toc_bytes > object_bytes) {
+		(void)err_set(&op->err, EUCLEAN,
+		              "%" PRIu64 " bytes are no size for it (the object has %" PRIu64 ")",
+		              toc_bytes, object_bytes);
+		return failed(op);
+	}
+	return read_range(op, &op->toc_bytes, object_bytes - toc_bytes, toc_bytes, on_toc_end);
+}
+
+static void on_digests_end(void *arg, int r, const struct err *why)
+{
+	read_ended(arg, r, why, CI);
+}
+
+static enum state enter_digests(struct meta_load *op)
+{
+	const struct toc_entry *entry = NULL;
+
+	if (op->opts.wants_digests)
+		entry = toc_find(&op->toc, "blob.digest");
+	if (entry == NULL)
+		return CI;
+	if (entry->stored_size_bytes > IMAGE_CI_MAX_BYTES || entry->stored_size_bytes == 0) {
+		(void)err_set(&op->err, EUCLEAN, "%" PRIu64 " bytes are no size for them",
+		              entry->stored_size_bytes);
+		return failed(op);
+	}
+	op->digests_entry = entry;
+	return read_range(op, &op->digests_bytes, entry->stored_offset, entry->stored_size_bytes,
+	                  on_digests_end);
+}
+
+static void on_ci_end(void *arg, int r, const struct err *why)
+{
+	read_ended(arg, r, why, UNPACK);
+}
+
+static enum state enter_ci(struct meta_load *op)
+{
+	if (!op->opts.wants_meta)
+		return UNPACK;
+	if (op->blob.ci_packed_size_bytes > IMAGE_CI_MAX_BYTES) {
+		(void)err_set(&op->err, EUCLEAN, "%" PRIu64 " bytes are no size for it",
+		              op->blob.ci_packed_size_bytes);
+		return failed(op);
+	}
+	return read_range(op, &op->ci_bytes, op->blob.ci_offset,
+	                  op->blob.ci_packed_size_bytes + CI_HEADER_BYTES, on_ci_end);
+}
+
+/* ---- workers ---- */
+
+static void submit(struct meta_load *op, void (*work)(struct job *job),
+                   void (*after)(struct job *job))
+{
+	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
+	op->out = true;
+	pool_submit(op->env.pool, &op->step.job);
+}
+
+static void came_back(struct job *job, enum state next)
+{
+	struct meta_load *op = container_of(job, struct meta_load, step.job);
+
+	op->out = false;
+	if (op->cancelled) {
+		load_free(op);
+		return;
+	}
+	if (op->step.r < 0)
+		op->err = op->step.err;
+	load_run(op, op->step.r < 0 ? failed(op) : next);
+}
+
+static void check_work(struct job *job)
+{
+	struct meta_load *op = container_of(job, struct meta_load, step.job);
+
+	op->step.r = check_toc(&op->blob, &op->toc_bytes, op->object_size_bytes, &op->toc,
+	                       &op->step.err);
+}
+
+static void check_after(struct job *job)
+{
+	came_back(job, DIGESTS);
+}
+
+static enum state enter_check(struct meta_load *op)
+{
+	submit(op, check_work, check_after);
+	return CHECK;
+}
+
+static void unpack_work(struct job *job)
+{
+	struct step *step = container_of(job, struct step, job);
+
+	step->r = unpack_extras(&step->unpack, &step->err);
+}
+
+static void unpack_after(struct job *job)
+{
+	came_back(job, DONE);
+}
+
+static enum state enter_unpack(struct meta_load *op)
+{
+	op->step.unpack = (struct unpack_extras){
+		.cas = op->env.cas,
+		.log = op->env.log,
+		.image_digest = op->image_digest,
+		.blob = &op->blob,
+		.cipher = &op->cipher,
+		.toc = op->blob.toc_vouched ? &op->toc : NULL,
+		.digests_entry = op->digests_entry,
+		.ci = &op->ci_bytes,
+		.digests = &op->digests_bytes,
+	};
+	submit(op, unpack_work, unpack_after);
+	return UNPACK;
+}
+
+int meta_load_start(const struct meta_load_opts *opts, struct meta_load **ret_load, struct err *e)
+{
+	struct meta_load *op = xcalloc(1, sizeof(*op));
+	int r = 0;
+
+	op->opts = *opts;
+	op->env = *opts->env;
+	(void)snprintf(op->origin, sizeof(op->origin), "%s", opts->origin);
+	(void)snprintf(op->image_digest, sizeof(op->image_digest), "%s", opts->image_digest);
+	image_blob(opts->image, opts->blob_idx, &op->blob);
+	image_blob_cipher(opts->image, opts->blob_idx, &op->cipher);
+	op->object_size_bytes = op->blob.meta_blob_size_bytes;
+	op->opts.env = NULL;
+	op->opts.image = NULL;
+	op->starting = true;
+	load_run(op, SIZE);
+	op->starting = false;
+	if (op->state == DONE) {
+		*e = op->err;
+		r = op->result;
+		load_free(op);
+	} else {
+		*ret_load = op;
+	}
+	return r;
+}
+
+void meta_load_cancel(struct meta_load *op)
+{
+	if (op->read != NULL)
+		origin_read_cancel(op->read);
+	op->read = NULL;
+	op->cancelled = true;
+	if (!op->out)
+		load_free(op);
+}
