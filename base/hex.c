@@ -34,9 +34,12 @@ bool hex_decode(const char *text, size_t n_bytes, uint8_t *ret_bytes)
 			return false;
 	if (text[2 * n_bytes] != '\0')
 		return false;
-	for (size_t i = 0; i < n_bytes; i++)
-		ret_bytes[i] =
-			(uint8_t)(digit_value(text[2 * i]) << 4 | digit_value(text[2 * i + 1]));
+	for (size_t i = 0; i < n_bytes; i++) {
+		const unsigned high = (unsigned)digit_value(text[2 * i]);
+		const unsigned low = (unsigned)digit_value(text[2 * i + 1]);
+
+		ret_bytes[i] = (uint8_t)(high << 4 | low);
+	}
 	return true;
 }
 

@@ -171,31 +171,36 @@ static const char *members_fault(const struct blob_layout *l, uint32_t unit_idx)
 	return NULL;
 }
 
+static const char *grouped_unit_fault(const struct blob_layout *l, uint32_t unit_idx,
+                                      uint32_t n_described)
+{
+	const struct unit_rec *u = &l->units[unit_idx];
+	const char *fault = NULL;
+
+	/* Before members is looked at: it has one entry a chunk that is no hole. */
+	if (!range_fits(u->first_member, u->n_members, n_described))
+		return "has members that are not there";
+	fault = group_fault(l, u);
+	if (fault == NULL)
+		fault = unit_fault(l, u);
+	if (fault == NULL)
+		fault = members_fault(l, unit_idx);
+	return fault;
+}
+
 static int check_grouped(const struct blob_layout *l, uint32_t n_described, struct err *e)
 {
 	uint64_t n_members = 0;
 
-	for (uint32_t i = 0; i < l->n_units; i++) {
-		const struct unit_rec *u = &l->units[i];
+	/* Ends early where units claim more members than there are: that keeps this linear. */
+	for (uint32_t i = 0; i < l->n_units && n_members <= n_described; i++) {
 		const char *fault = NULL;
 
-		if (u->n_members == 0)
-			continue;
-		/* Before members is looked at: it has one entry a chunk that is no hole. */
-		if (!range_fits(u->first_member, u->n_members, n_described))
-			fault = "has members that are not there";
-		if (fault == NULL)
-			fault = group_fault(l, u);
-		if (fault == NULL)
-			fault = unit_fault(l, u);
-		if (fault == NULL)
-			fault = members_fault(l, i);
+		if (l->units[i].n_members > 0)
+			fault = grouped_unit_fault(l, i, n_described);
 		if (fault != NULL)
 			return err_set(e, EUCLEAN, "blob %s: unit %u %s", l->blob_id, i, fault);
-		n_members += u->n_members;
-		/* Also what keeps this linear: units that claim the same members end here. */
-		if (n_members > n_described)
-			break;
+		n_members += l->units[i].n_members;
 	}
 	if (n_members != n_described)
 		return err_set(e, EUCLEAN,

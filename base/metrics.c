@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "metrics_registry.h"
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,10 +43,10 @@ static void nodes_free(struct family *f)
 {
 	struct series_node *node = f->nodes;
 
+	HASH_CLEAR(hh, f->nodes); /* the table alone: the nodes stay, and stay chained */
 	while (node != NULL) {
 		struct series_node *next = node->hh.next;
 
-		HASH_DEL(f->nodes, node);
 		free(node->series.histogram);
 		free(node);
 		node = next;
@@ -70,9 +71,9 @@ static size_t put_value(char *out, const char *value)
 	size_t n = 0;
 
 	for (; *value != '\0' && n < LABEL_VALUE_MAX_BYTES; value++) {
-		const unsigned char c = (unsigned char)*value;
+		const bool is_text = (*value >= 0x20 && *value < 0x7f) || *value == '\n';
 
-		out[n++] = (c >= 0x20 && c < 0x7f) || c == '\n' ? (char)c : '_';
+		out[n++] = (char)(is_text ? *value : '_');
 	}
 	out[n++] = '\0';
 	return n;
@@ -129,7 +130,7 @@ struct metrics *metrics_new(void)
 {
 	struct metrics *m = xcalloc(1, sizeof(*m));
 
-	m->mutex = xcalloc(1, sizeof(*m->mutex));
+	m->mutex = xcalloc(1, sizeof(pthread_mutex_t));
 	(void)pthread_mutex_init(m->mutex, NULL);
 	/* Without labels there is but one series: the page shows it from the start. */
 	for (unsigned id = 0; id < N_METRICS; id++)

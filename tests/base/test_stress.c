@@ -48,7 +48,7 @@ static void task_work(struct job *job)
 	(void)bitmap_next_clear(t->s->bits, t->bit % N_BITS);
 	metrics_add(t->s->metrics, METRIC_CHUNKS, labels, 1);
 	series_observe_ns(metrics_series(t->s->metrics, METRIC_READ_SECONDS, labels),
-	                  t->bit * 1000);
+	                  (uint64_t)t->bit * 1000);
 	series_add(t->s->counted, 1);
 }
 

@@ -1,8 +1,8 @@
 /*
  * fake_pool: pool.h without threads: jobs wait until the test says so.
  *
- * Add ../fakes/fake_pool.c to the test's SOURCES: its pool_new(), pool_submit() and pool_free() are linked
- * in place of base's. One thread, the test's own, does all.
+ * Add ../fakes/fake_pool.c to the test's SOURCES: its pool_new(), pool_submit() and pool_free() are
+ * linked in place of base's. One thread, the test's own, does all.
  *
  *   r = pool_new(loop, 4, "work", &pool, &e);   (loop may be NULL)
  *   ... the code under test calls pool_submit() ...
