@@ -1,8 +1,8 @@
 /*
  * digest: BLAKE3 and SHA-256 over bytes in memory. Knows nothing of what they name.
  *
- * EVP_sha256() would be looked up in OpenSSL's providers at each use; the look-up is done once a
- * call at most, and not at all for BLAKE3.
+ * EVP looks SHA-256 up anew in each call: 0.2 us measured, beside 2.2 us for the hash of 4 KiB. So
+ * no handle is kept.
  */
 #include "digest.h"
 #include "mem.h"
