@@ -64,14 +64,17 @@ struct image_blob {
 	uint64_t plain_size_bytes;
 	/* The blob's own chunk index (CI, "blob meta") is needed: batch, zran, or no chunk table. */
 	bool needs_meta;
-	/* The chunk digests are needed from the blob's TOC ("blob.digest"): no chunk table. */
+	/* The chunk digests are needed from the blob's TOC ("blob.digest"): no chunk table, and the
+	 * bootstrap vouches for the TOC. */
 	bool needs_digests;
-	/* Where they stand. The object is meta_blob_id: the blob itself, or one of its own (SEPARATE). */
+	/* Where they stand. The object is meta_blob_id: the blob itself, or one of its own (SEPARATE);
+	 * "": the image does not say, they must come beside the bootstrap. */
 	char meta_blob_id[BLOB_ID_MAX + 1];
 	uint64_t meta_blob_size_bytes;      /* 0: not known */
 	uint64_t ci_offset;                 /* of the packed CI; the 4096-byte CI header follows it */
 	uint64_t ci_packed_size_bytes;
 	uint64_t ci_plain_size_bytes;       /* <= IMAGE_CI_MAX_BYTES */
+	enum compressor ci_compressor;
 	uint32_t toc_size_bytes;            /* 0: not known */
 	uint8_t toc_digest[DIGEST_BYTES];   /* all zero: the bootstrap does not vouch for the TOC */
 	bool toc_vouched;
