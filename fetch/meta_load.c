@@ -337,6 +337,14 @@ int meta_load_start(const struct meta_load_opts *opts, struct meta_load **ret_lo
 	op->opts.env = NULL;
 	op->opts.image = NULL;
 	op->starting = true;
+	if (op->blob.meta_blob_id[0] == '\0') {
+		r = err_set(e, ENODATA,
+		            "blob %s: its chunk index is not beside the bootstrap, and the image "
+		            "does not say where else",
+		            op->blob.blob_id);
+		load_free(op);
+		return r;
+	}
 	load_run(op, SIZE);
 	op->starting = false;
 	if (op->state == DONE) {

@@ -39,6 +39,7 @@ struct image_loader_opts {
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;
+	const char *state_dir; /* borrowed; a blob without digests passes through a nameless file there */
 	bool allow_unverified;
 	uint64_t timeout_ms; /* for all requests of one load together */
 };

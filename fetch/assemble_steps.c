@@ -1,0 +1,169 @@
+/*
+ * assemble_steps: from images/<digest>/ to open blobs.
+ *
+ * Knows the image store, layouts and the cache; no network: what is not here is only named.
+ */
+#include "assemble_steps.h"
+#include "blob_meta.h"
+#include "bytes.h"
+#include "image_files.h"
+#include "mem.h"
+#include "meta_steps.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The local form that the bootstrap layer brought, or an earlier mount fetched. A layer names it
+ * by the object that carries it; that is the blob itself but for zran. */
+static void find_meta(const struct assembly *a, struct part *part)
+{
+	const char *const ids[] = { part->info.meta_blob_id, part->info.blob_id };
+	const uint64_t max_bytes = blob_meta_local_size(&part->info);
+	struct err e = { .code = 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+		char name[IMAGE_FILE_NAME_BYTES];
+		int r;
+
+		if (ids[i][0] == '\0')
+			continue;
+		image_file_meta(ids[i], name);
+		if (image_store_map(a->cas, a->digest, name, max_bytes, &part->meta_file, &e) < 0)
+			continue;
+		r = blob_meta_check(&part->info, part->meta_file.data, part->meta_file.size_bytes,
+		                    &e);
+		if (r == 0) {
+			part->wants_meta = false;
+			return;
+		}
+		log_warn(a->log, "a kept blob index is no good and is fetched again",
+		         "file=%s why=%s", name, LOG_Q(e.msg));
+		image_file_unmap(&part->meta_file);
+	}
+}
+
+static void find_digests(const struct assembly *a, struct part *part)
+{
+	const uint64_t size_bytes = (uint64_t)part->info.n_chunks * DIGEST_BYTES;
+	char name[IMAGE_FILE_NAME_BYTES];
+	struct err e = { .code = 0 };
+
+	image_file_digests(part->info.blob_id, name);
+	if (image_store_map(a->cas, a->digest, name, size_bytes, &part->digests_file, &e) < 0)
+		return;
+	if (part->digests_file.size_bytes == size_bytes)
+		part->wants_digests = false;
+	else
+		image_file_unmap(&part->digests_file);
+}
+
+static void look_at_part(const struct assembly *a, uint32_t i)
+{
+	struct part *part = &a->parts[i];
+
+	image_blob(a->image, i, &part->info);
+	part->wants_meta = part->info.needs_meta;
+	/* Digests that nobody vouches for prove nothing: such a blob is fetched whole. */
+	part->wants_digests = part->info.needs_digests && part->info.toc_vouched;
+	if (part->wants_meta)
+		find_meta(a, part);
+	if (part->wants_digests)
+		find_digests(a, part);
+}
+
+int assembly_open(struct assembly *a, struct err *e)
+{
+	struct image_info info;
+	int r;
+
+	r = image_store_map(a->cas, a->digest, IMAGE_FILE_BOOTSTRAP, IMAGE_BOOTSTRAP_MAX_BYTES,
+	                    &a->bootstrap, e);
+	if (r == 0) {
+		/* The epoch stands in for times that the image lacks: the same at every mount. */
+		const struct image_opts opts = { .data = a->bootstrap.data,
+			                         .size_bytes = a->bootstrap.size_bytes };
+
+		r = image_open(&opts, &a->image, e);
+	}
+	if (r < 0)
+		return err_wrap(e, "its bootstrap in the state directory (images/%s)", a->digest);
+	image_info(a->image, &info);
+	assert(info.n_blobs <= IMAGE_BLOBS_MAX);
+	a->n_parts = info.n_blobs;
+	a->parts = xcalloc(info.n_blobs + 1, sizeof(*a->parts));
+	for (uint32_t i = 0; i < a->n_parts; i++)
+		look_at_part(a, i);
+	return 0;
+}
+
+static int part_layout(const struct assembly *a, uint32_t i, struct blob_layout **ret_layout,
+                       struct err *e)
+{
+	const struct part *part = &a->parts[i];
+	const bool fetched = part->extras.meta != NULL;
+
+	return image_layout(a->image, i, fetched ? part->extras.meta : part->meta_file.data,
+	                    fetched ? part->extras.meta_size_bytes : part->meta_file.size_bytes,
+	                    part->extras.digests != NULL ? part->extras.digests
+	                                                 : part->digests_file.data,
+	                    ret_layout, e);
+}
+
+static int open_part(struct assembly *a, uint32_t i, struct err *e)
+{
+	AUTO(layout_unref) struct blob_layout *layout = NULL;
+	struct part *part = &a->parts[i];
+	int r;
+
+	r = part_layout(a, i, &layout, e);
+	if (r == 0 && layout->trust == TRUST_NONE && !a->allow_unverified)
+		r = err_set(e, ENOTSUP,
+		            "there is nothing to check its bytes against (build the image with "
+		            "chunk digests, or set images.allow_unverified: true)");
+	if (r == 0)
+		r = cas_blob_open(a->cas, layout, &part->blob, e);
+	if (r < 0)
+		return r;
+	if (cas_blob_layout(part->blob)->trust == TRUST_NONE)
+		a->n_unverified++;
+	if (cas_blob_layout(part->blob)->trust != TRUST_WHOLE_BLOB)
+		return 0;
+	/* Its digests are not known yet. They go into a layout that nobody else has seen. */
+	cas_blob_release(&part->blob);
+	return part_layout(a, i, &part->whole, e);
+}
+
+int assembly_layouts(struct assembly *a, struct err *e)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < a->n_parts && r == 0; i++) {
+		struct part *part = &a->parts[i];
+
+		r = open_part(a, i, e);
+		image_file_unmap(&part->meta_file);
+		image_file_unmap(&part->digests_file);
+		blob_extras_clear(&part->extras);
+		if (r < 0)
+			r = err_wrap(e, "blob %s", part->info.blob_id);
+	}
+	return r;
+}
+
+void assembly_clear(struct assembly *a)
+{
+	for (uint32_t i = 0; i < a->n_parts; i++) {
+		struct part *part = &a->parts[i];
+
+		image_file_unmap(&part->meta_file);
+		image_file_unmap(&part->digests_file);
+		blob_extras_clear(&part->extras);
+		cas_blob_release(&part->blob);
+		layout_unref(&part->whole);
+	}
+	free(a->parts);
+	image_close(&a->image);
+	image_file_unmap(&a->bootstrap);
+	*a = (struct assembly){ .cas = NULL };
+}

@@ -1,0 +1,43 @@
+/*
+ * assemble_steps: what an assemble does on a worker: open the bootstrap, read what is here of the
+ * blobs' indexes, make layouts, open the blobs' cache files.
+ *
+ * No network, no loop. [worker] all but assembly_clear().
+ */
+#pragma once
+#include "cas.h"
+#include "image.h"
+#include "image_store.h"
+#include "meta_load.h"
+
+/* One blob of the image. */
+struct part {
+	struct image_blob info;
+	struct image_file meta_file, digests_file; /* what is kept here */
+	struct blob_extras extras;                 /* what was fetched now */
+	bool wants_meta, wants_digests;            /* neither here nor fetched yet */
+	struct cas_blob *blob;
+	struct blob_layout *whole; /* it must be fetched whole; blob is NULL until then */
+};
+
+struct assembly {
+	struct cas *cas;
+	struct log *log;
+	const char *digest; /* borrowed: of the image's directory */
+	bool allow_unverified;
+	struct image_file bootstrap;
+	struct image *image;
+	uint32_t n_parts;
+	struct part *parts;
+	uint32_t n_unverified;
+};
+
+/** Map and open the bootstrap; of each part, info, files and what it wants. @return 0; -ENOENT,
+ * -EUCLEAN, -ENOTSUP, -ENOMEM, -EIO */
+MUST_CHECK int assembly_open(struct assembly *a, struct err *e);
+
+/** Of each part, blob or whole. @return 0; -EUCLEAN; -ENODATA; -ENOTSUP a blob without digests
+ * that cannot be checked at all; as cas_blob_open() */
+MUST_CHECK int assembly_layouts(struct assembly *a, struct err *e);
+
+void assembly_clear(struct assembly *a); /* any thread; all zero is fine */

@@ -1,0 +1,450 @@
+/*
+ * image_loader: one flight an image, whatever the number of those who ask for it.
+ *
+ *   START -> PULL ----> ASSEMBLE -> DONE        a reference
+ *     | ^     | `in use---------------^
+ *     | |     `-another flight-> JOIN ^         its image: DONE; else once more from START
+ *     | `-------------------------' `-'
+ *     `----> ADOPT ---> ASSEMBLE -> DONE        a bootstrap file; in use, JOIN: as above
+ *
+ * A load waits on a flight; a flight without loads is cancelled. Flights of the same name are one
+ * from the start; those of different names are one from where their digest is known.
+ * All of it belongs to the loop thread; a worker touches struct step, while the loop leaves it
+ * alone.
+ */
+#include "assemble.h"
+#include "lazy_image_impl.h"
+#include "mem.h"
+#include "pull.h"
+#include "pull_steps.h"
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+enum state { START, PULL, ADOPT, JOIN, ASSEMBLE, DONE, N_STATES };
+
+struct image_load {
+	struct flight *flight;
+	void (*done)(void *arg, int r, struct lazy_image *image, const struct err *why);
+	void *arg;
+	struct image_load *prev, *next;
+};
+
+/* What a worker has of a flight. */
+struct step {
+	struct job job;
+	int r;
+	struct err err;
+	struct adopt adopt;
+};
+
+struct flight {
+	struct image_loader *loader;
+	char *key;    /* what it is shared by */
+	char *name;   /* what the image is recorded and shown as */
+	char *origin; /* of its blobs */
+	bool by_file; /* name is the path of a bootstrap */
+	bool offline_ok;
+	struct reference ref; /* else */
+	uint64_t started_ns;
+	uint64_t deadline_ns;
+	enum state state;
+	struct pull *pull;
+	struct assemble *assemble;
+	struct flight *joined;
+	struct step step;
+	bool out, cancelled;
+	struct pulled got; /* digest "": not known yet */
+	struct lazy_image *image;
+	int result;
+	struct err err;
+	struct image_load *loads;
+	struct flight *prev, *next;
+};
+
+static enum state enter_pull(struct flight *f);
+static enum state enter_adopt(struct flight *f);
+static enum state enter_join(struct flight *f);
+static enum state enter_assemble(struct flight *f);
+
+/* enter_*: returns the state itself to wait there for a callback, else the next one. */
+static const struct {
+	enum state (*enter)(struct flight *f);
+	unsigned may_follow;
+} states[N_STATES] = {
+	[START] = { NULL, BIT(PULL) | BIT(ADOPT) },
+	[PULL] = { enter_pull, BIT(JOIN) | BIT(ASSEMBLE) | BIT(DONE) },
+	[ADOPT] = { enter_adopt, BIT(JOIN) | BIT(ASSEMBLE) | BIT(DONE) },
+	[JOIN] = { enter_join, BIT(PULL) | BIT(ADOPT) | BIT(DONE) },
+	[ASSEMBLE] = { enter_assemble, BIT(DONE) },
+	[DONE] = { NULL, 0 },
+};
+
+static void flight_run(struct flight *f, enum state next);
+
+static void flight_free(struct flight *f)
+{
+	free(f->key);
+	free(f->name);
+	free(f->origin);
+	free(f);
+}
+
+/* Those who waited for this flight's image find it in use, or try for themselves. Each may end at
+ * once and change the list, so it is searched again. */
+static void wake_joined(struct image_loader *loader, const struct flight *ended)
+{
+	for (;;) {
+		struct flight *f = loader->flights;
+
+		while (f != NULL && (f->state != JOIN || f->joined != ended))
+			f = f->next;
+		if (f == NULL)
+			return;
+		f->joined = NULL;
+		f->image = lazy_image_find(loader, f->got.digest);
+		if (f->image != NULL)
+			(void)lazy_image_ref(f->image);
+		flight_run(f, f->image != NULL ? DONE : f->by_file ? ADOPT : PULL);
+	}
+}
+
+static void remember(struct flight *f)
+{
+	const char *top = f->got.top_digest;
+
+	lazy_image_add_origin(f->image, f->origin);
+	lazy_image_record(f->image, f->name, f->got.anonymous);
+	/* What an index is for this machine: so that its digest, too, is known here next time. */
+	if (top[0] != '\0' && strcmp(top, f->got.digest) != 0 && f->ref.digest[0] == '\0') {
+		struct reference ref = f->ref;
+		AUTO(free_str) char *name = NULL;
+
+		memcpy(ref.digest, top, DIGEST_TEXT_BYTES);
+		name = reference_text(&ref);
+		lazy_image_record(f->image, name, f->got.anonymous);
+	}
+	log_info(f->loader->opts.log, "image ready",
+	         "image=%s digest=sha256:%s blobs=%" PRIu32 " bootstrap_from=%s took_ms=%" PRIu64,
+	         LOG_Q(f->name), f->got.digest, f->image->n_blobs,
+	         f->got.from_registry ? "registry" : "disk",
+	         (clock_now_ns(f->loader->opts.clock) - f->started_ns) / NS_PER_MS);
+}
+
+static void flight_finish(struct flight *f)
+{
+	struct image_loader *loader = f->loader;
+
+	DL_DELETE(loader->flights, f);
+	if (f->image != NULL)
+		remember(f);
+	wake_joined(loader, f);
+	while (f->loads != NULL) {
+		struct image_load *load = f->loads;
+
+		DL_DELETE(f->loads, load);
+		load->done(load->arg, f->result, f->image != NULL ? lazy_image_ref(f->image) : NULL,
+		           &f->err);
+		free(load);
+	}
+	lazy_image_release(&f->image);
+	flight_free(f);
+}
+
+static void flight_run(struct flight *f, enum state next)
+{
+	while (next != f->state) {
+		assert(states[f->state].may_follow & BIT(next));
+		f->state = next;
+		if (next == DONE) {
+			flight_finish(f);
+			return;
+		}
+		next = states[next].enter(f);
+	}
+}
+
+static enum state failed(struct flight *f, int r, const struct err *why)
+{
+	f->result = r;
+	f->err = *why;
+	return DONE;
+}
+
+/* Who else is bringing this image? */
+static struct flight *other_flight(const struct flight *f, const char *digest)
+{
+	struct flight *other = NULL;
+
+	DL_FOREACH(f->loader->flights, other)
+	{
+		if (other != f && other->state != JOIN && strcmp(other->got.digest, digest) == 0)
+			return other;
+	}
+	return NULL;
+}
+
+/* The digest is known, and its directory is here. */
+static enum state located(struct flight *f)
+{
+	f->image = lazy_image_find(f->loader, f->got.digest);
+	if (f->image != NULL) {
+		(void)lazy_image_ref(f->image);
+		return DONE;
+	}
+	return other_flight(f, f->got.digest) != NULL ? JOIN : ASSEMBLE;
+}
+
+/* ---- a reference ---- */
+
+static bool on_claim(void *arg, const char *digest)
+{
+	struct flight *f = arg;
+
+	if (other_flight(f, digest) != NULL)
+		return false;
+	memcpy(f->got.digest, digest, DIGEST_TEXT_BYTES);
+	return true;
+}
+
+static void on_pulled(void *arg, int r, const struct pulled *got, const struct err *why)
+{
+	struct flight *f = arg;
+	enum state next = JOIN;
+
+	f->pull = NULL;
+	if (r < 0) {
+		next = failed(f, r, why);
+	} else {
+		f->got = *got;
+		next = r == PULL_ELSEWHERE ? JOIN : located(f);
+	}
+	flight_run(f, next);
+}
+
+static enum state enter_pull(struct flight *f)
+{
+	const struct pull_opts opts = { .env = &f->loader->opts,
+		                        .ref = &f->ref,
+		                        .offline_ok = f->offline_ok,
+		                        .deadline_ns = f->deadline_ns,
+		                        .claim = on_claim,
+		                        .done = on_pulled,
+		                        .arg = f };
+
+	f->got = (struct pulled){ .digest = "" };
+	f->pull = pull_start(&opts);
+	return PULL;
+}
+
+/* ---- a bootstrap file ---- */
+
+static void adopt_work(struct job *job)
+{
+	struct step *step = container_of(job, struct step, job);
+
+	step->r = adopt_bootstrap(&step->adopt, &step->err);
+}
+
+static void adopt_after(struct job *job)
+{
+	struct flight *f = container_of(job, struct flight, step.job);
+	enum state next = DONE;
+
+	f->out = false;
+	if (f->cancelled) {
+		flight_free(f);
+		return;
+	}
+	if (f->step.r < 0) {
+		next = failed(f, f->step.r, &f->step.err);
+	} else {
+		memcpy(f->got.digest, f->step.adopt.ret_digest, DIGEST_TEXT_BYTES);
+		next = located(f);
+	}
+	flight_run(f, next);
+}
+
+static enum state enter_adopt(struct flight *f)
+{
+	f->got = (struct pulled){ .digest = "" };
+	f->step = (struct step){
+		.job = { .work = adopt_work, .after = adopt_after, .prio = JOB_READER },
+		.adopt = { .cas = f->loader->opts.cas, .path = f->name, .blobs_origin = f->origin }
+	};
+	f->out = true;
+	pool_submit(f->loader->opts.pool, &f->step.job);
+	return ADOPT;
+}
+
+/* ---- both ---- */
+
+/* The other may have ended since it was found, never within one round of the loop: it is there. */
+static enum state enter_join(struct flight *f)
+{
+	f->joined = other_flight(f, f->got.digest);
+	assert(f->joined != NULL);
+	return JOIN;
+}
+
+static void on_assembled(void *arg, int r, struct lazy_image *image, const struct err *why)
+{
+	struct flight *f = arg;
+	enum state next = DONE;
+
+	f->assemble = NULL;
+	if (r < 0) {
+		next = failed(f, r, why);
+	} else {
+		f->image = image;
+		lazy_image_adopt(f->loader, image);
+	}
+	flight_run(f, next);
+}
+
+static enum state enter_assemble(struct flight *f)
+{
+	const struct assemble_opts opts = { .env = &f->loader->opts,
+		                            .digest = f->got.digest,
+		                            .name = f->name,
+		                            .origin = f->origin,
+		                            .deadline_ns = f->deadline_ns,
+		                            .done = on_assembled,
+		                            .arg = f };
+
+	f->assemble = assemble_start(&opts);
+	return ASSEMBLE;
+}
+
+/* ---- the public face ---- */
+
+int image_loader_new(const struct image_loader_opts *opts, struct image_loader **ret_loader,
+                     struct err *e)
+{
+	struct image_loader *loader = NULL;
+
+	if (opts->timeout_ms == 0)
+		return err_set(e, EINVAL, "the image loader needs a timeout");
+	loader = xcalloc(1, sizeof(*loader));
+	loader->opts = *opts;
+	*ret_loader = loader;
+	return 0;
+}
+
+void image_loader_free(struct image_loader **loader)
+{
+	if (*loader == NULL)
+		return;
+	assert((*loader)->flights == NULL && (*loader)->images == NULL);
+	free(*loader);
+	*loader = NULL;
+}
+
+static int describe_file(const struct image_load_opts *opts, struct flight *f, struct err *e)
+{
+	if (opts->bootstrap_path == NULL || opts->bootstrap_path[0] != '/')
+		return err_set(e, EINVAL,
+		               "neither a reference nor the absolute path of a bootstrap");
+	if (opts->blobs_origin == NULL)
+		return err_set(e, EINVAL, "bootstrap %s: where are its blobs? (--blobs ORIGIN)",
+		               opts->bootstrap_path);
+	if (strlen(opts->bootstrap_path) >= CAS_ORIGIN_MAX_BYTES ||
+	    strlen(opts->blobs_origin) >= CAS_ORIGIN_MAX_BYTES)
+		return err_set(e, ENAMETOOLONG,
+		               "the path of the bootstrap, or its blobs' origin, "
+		               "is too long (at most %d characters)",
+		               CAS_ORIGIN_MAX_BYTES - 1);
+	if (origin_check(opts->blobs_origin, e) < 0)
+		return -e->code;
+	f->by_file = true;
+	f->name = xstrdup(opts->bootstrap_path);
+	f->origin = xstrdup(opts->blobs_origin);
+	f->key = xasprintf("file %s %s", f->origin, f->name);
+	return 0;
+}
+
+static int describe(const struct image_load_opts *opts, struct flight *f, struct err *e)
+{
+	int r;
+
+	if (opts->reference == NULL)
+		return describe_file(opts, f, e);
+	r = reference_parse(opts->reference, &f->ref, e);
+	if (r < 0)
+		return r;
+	f->offline_ok = opts->offline_ok;
+	f->name = reference_text(&f->ref);
+	f->origin = reference_origin(&f->ref);
+	f->key = xasprintf("%s %s", f->offline_ok ? "offline" : "online", f->name);
+	return 0;
+}
+
+/* The flight that is under way, or this one, which starts. */
+static struct flight *join_or_start(struct image_loader *loader, struct flight *f)
+{
+	struct flight *same = NULL;
+
+	DL_FOREACH(loader->flights, same)
+	{
+		if (strcmp(same->key, f->key) == 0) {
+			flight_free(f);
+			return same;
+		}
+	}
+	f->loader = loader;
+	f->started_ns = clock_now_ns(loader->opts.clock);
+	f->deadline_ns = f->started_ns + loader->opts.timeout_ms * NS_PER_MS;
+	DL_APPEND(loader->flights, f);
+	flight_run(f, f->by_file ? ADOPT : PULL);
+	return f;
+}
+
+int image_load_start(struct image_loader *loader, const struct image_load_opts *opts,
+                     struct image_load **ret_load, struct err *e)
+{
+	struct flight *f = xcalloc(1, sizeof(*f));
+	struct image_load *load = NULL;
+	const int r = describe(opts, f, e);
+
+	if (r < 0) {
+		flight_free(f);
+		return r;
+	}
+	load = xcalloc(1, sizeof(*load));
+	load->done = opts->done;
+	load->arg = opts->arg;
+	load->flight = join_or_start(loader, f);
+	DL_APPEND(load->flight->loads, load);
+	*ret_load = load;
+	return 0;
+}
+
+static void flight_cancel(struct flight *f)
+{
+	struct image_loader *loader = f->loader;
+
+	DL_DELETE(loader->flights, f);
+	if (f->pull != NULL)
+		pull_cancel(f->pull);
+	if (f->assemble != NULL)
+		assemble_cancel(f->assemble);
+	wake_joined(loader, f);
+	f->cancelled = true;
+	if (!f->out)
+		flight_free(f);
+}
+
+void image_load_cancel(struct image_load *load)
+{
+	struct flight *f = load->flight;
+
+	DL_DELETE(f->loads, load);
+	free(load);
+	/* A flight that is DONE is telling its loads, and frees itself. */
+	if (f->loads == NULL && f->state != DONE)
+		flight_cancel(f);
+}

@@ -1,0 +1,23 @@
+/*
+ * lazy_image_impl: what the loader does with finished images.
+ */
+#pragma once
+#include "lazy_image.h"
+
+struct image_loader {
+	struct image_loader_opts opts;
+	struct lazy_image *images; /* in use, one a digest */
+	struct flight *flights;    /* under way: image_loader.c */
+};
+
+/** A new image, with one reference: list it. */
+void lazy_image_adopt(struct image_loader *loader, struct lazy_image *image);
+
+/** NULL: not in use now. */
+struct lazy_image *lazy_image_find(const struct image_loader *loader, const char *digest);
+
+/** Remember where its blobs can be had. */
+void lazy_image_add_origin(struct lazy_image *image, const char *origin);
+
+/** Write it into the database under a name, soon; nobody waits. */
+void lazy_image_record(const struct lazy_image *image, const char *name, bool anonymous);
