@@ -12,11 +12,21 @@
 #define EXT_RECORD_BYTES 64
 #define UNREADABLE       (BLOB_ZRAN | BLOB_BATCH | BLOB_ENCRYPTED | BLOB_SEPARATE)
 
+/* The table is filled up to a multiple of 8. */
+static bool is_padding(const uint8_t *p, uint32_t size_bytes)
+{
+	for (uint32_t i = 0; i < size_bytes; i++) {
+		if (p[i] != 0)
+			return false;
+	}
+	return size_bytes < BLOB_HEAD_BYTES;
+}
+
 static int read_ids(struct image *im, const uint8_t *p, uint32_t size_bytes, struct err *e)
 {
 	uint32_t at = 0;
 
-	while (at < size_bytes) {
+	while (at < size_bytes && !is_padding(p + at, size_bytes - at)) {
 		const char *id = (const char *)p + at + BLOB_HEAD_BYTES;
 		struct image_blob *b = &im->blobs[im->n_blobs].pub;
 		size_t id_bytes;
@@ -51,12 +61,11 @@ static int read_ext_record(const uint8_t *p, struct blob_entry *b, struct err *e
 	if (features & UNREADABLE)
 		return err_set(e, ENOTSUP, "blob %s: features 0x%x, which RAFS v5 cannot have",
 		               b->pub.blob_id, features);
-	if (features & BLOB_CAP_TAR_TOC && features & BLOB_HAS_TAR_HEADER)
+	if (features & BLOB_CAP_TAR_TOC && features & BLOB_HAS_TAR_HEADER) {
 		data_end -= min_u64(data_end, TAR_HEADER_BYTES);
+		b->pub.packed_size_bytes = 0; /* the parts behind it are not counted */
+	}
 	b->packed_data_end = data_end;
-	/* What the table calls the packed size leaves out the parts of the object's tail. */
-	if (features & BLOB_CAP_TAR_TOC)
-		b->pub.packed_size_bytes = 0;
 	return 0;
 }
 
