@@ -1,0 +1,116 @@
+/*
+ * blob: an open blob's cache file, and the table of those that are open. Private to cas/.
+ */
+#pragma once
+#include "bitmap.h"
+#include "cas.h"
+#include "disk.h"
+#include "layout_merge.h"
+#include "readers.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define READY_SLICE_BITS 32768U
+
+enum blob_state {
+	BLOB_OPENING, /* one worker is at it; others of the same key wait */
+	BLOB_OPEN,
+	BLOB_GONE, /* opening failed, or its rows are being deleted: those who waited try again */
+};
+
+struct layout_list; /* layouts that were replaced, kept for whoever still looks at them */
+
+struct cas_blob {
+	struct cas *cas;
+	char key[CAS_KEY_BYTES];
+	_Atomic(struct blob_layout *) layout; /* changes under mutex; old ones stay in replaced */
+	struct bitmap *ready;
+	struct bitmap *barred; /* taken back here, not yet in the database: may not become ready */
+	struct bitmap *dirty;  /* a bit a slice of ready that the database does not have yet */
+	_Atomic uint64_t generation; /* grows whenever ready bits are taken back */
+	struct readers readers;
+	int fd;
+	struct file_identity identity;
+
+	pthread_mutex_t mutex; /* guards the block below; never held across I/O */
+	struct layout_list *replaced;
+	bool for_inspection; /* the layout is the database's: it says nothing of origins' packing */
+	atomic_bool has_unnamed; /* the database knows chunks of it that this layout does not */
+	struct cas_origin *origins;
+	uint32_t n_origins;
+
+	/* The table's, under its mutex. */
+	enum blob_state state;
+	uint32_t n_refs; /* with those who wait while it is being opened */
+	bool close_queued;
+	struct cas_blob *next;
+	struct job close_job;
+
+	/* [writer] */
+	uint64_t row;           /* 0: not registered yet */
+	uint32_t register_turn; /* of the latest registration */
+	bool file_synced;       /* the file's name and size are durable */
+	atomic_bool clear_queued;
+	struct job clear_job;
+};
+
+/* All blobs that are open, opening or closing: short, so a list. */
+struct blob_table {
+	pthread_mutex_t mutex; /* guards the list and each blob's fields of the table */
+	pthread_cond_t changed;
+	struct cas_blob *first;
+};
+
+void blob_table_init(struct blob_table *t);
+void blob_table_fini(struct blob_table *t);
+
+/**
+ * The blob of this key, with a reference. Waits while another thread opens or deletes it.
+ * @param ret_is_mine  true: it was not there; the caller opens it (state BLOB_OPENING), then calls
+ *                     blob_table_opened()
+ */
+struct cas_blob *blob_table_get(struct cas *cas, const char *key, bool *ret_is_mine);
+
+/** The opener is done. ok: others may have it. Not ok: it leaves the table; the caller's reference
+ * goes with it. */
+void blob_table_opened(struct cas_blob *blob, bool ok);
+
+/** Keep everybody away from a key that is not open, until blob_table_opened(.., false).
+ * @return NULL: it is open, or is being opened */
+struct cas_blob *blob_table_reserve(struct cas *cas, const char *key);
+
+/** NULL where it is not open. With a reference. */
+struct cas_blob *blob_table_find(struct cas *cas, const char *key);
+
+/** References of all open blobs, in a new array. @return how many */
+uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs);
+
+static inline struct blob_layout *blob_layout(const struct cas_blob *blob)
+{
+	return atomic_load_explicit(&blob->layout, memory_order_acquire);
+}
+
+/** Replace the layout; the old one stays readable. With blob->mutex held. */
+void blob_set_layout(struct cas_blob *blob, struct blob_layout *layout);
+
+/** Close and free; it is in no table. NULL is fine. */
+void blob_free(struct cas_blob **blob);
+
+/** The ready bit of this chunk, and that its slice is to be written. */
+void blob_mark_ready(struct cas_blob *blob, uint32_t chunk_idx);
+
+/* Chunks that must not be ready: wrong bytes, or none. */
+enum void_reason { VOID_WRONG_BYTES, VOID_NO_DATA, VOID_UNREADABLE };
+const char *void_reason_text(enum void_reason why);
+
+/** [any] At once for readers here; on disk soon, and before the chunk can become ready again. */
+void blob_void(struct cas_blob *blob, uint32_t chunk_idx, enum void_reason why);
+
+/** [worker] What was voided is cleared on disk when this returns 0. */
+MUST_CHECK int blob_clear_now(struct cas_blob *blob, struct err *e);
+
+/** Open the blob of a registered key by what the database says, for inspection. fault (may be NULL)
+ * is told of ready chunks whose data is missing. @return 0; CAS_MISS not registered */
+MUST_CHECK int blob_open_registered(struct cas *cas, const char *key,
+                                    void (*fault)(void *arg, const struct cas_fault *f), void *arg,
+                                    struct cas_blob **ret_blob, struct err *e);

@@ -1,0 +1,215 @@
+/*
+ * blob_io: the bytes of chunks: read what is ready, keep what was verified, look again.
+ *
+ * The warm path is cas_blob_read(): two looks at the ready bits around one pread. A file that was
+ * cut behind our back and grown again yields zeros, not a short read: so blocks of zeros are looked
+ * at twice (docs/on-disk.md, "Files changed behind our back").
+ */
+#include "bytes.h"
+#include "data_file.h"
+#include "mem.h"
+#include "state.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define BLOCK_BYTES 4096U
+
+bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx)
+{
+	return bitmap_get(blob->ready, chunk_idx);
+}
+
+void blob_mark_ready(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	(void)bitmap_set(blob->ready, chunk_idx);
+	(void)bitmap_set(blob->dirty, chunk_idx / READY_SLICE_BITS);
+	flush_timer_wake(&blob->cas->flush_timer);
+}
+
+static bool all_ready(const struct cas_blob *blob, const struct blob_layout *l, uint32_t first,
+                      uint32_t n)
+{
+	for (uint32_t i = first; i < first + n; i++)
+		if (l->chunks[i].plain_size_bytes > 0 && !bitmap_get(blob->ready, i))
+			return false;
+	return true;
+}
+
+static bool is_zero(const uint8_t *bytes, uint32_t n)
+{
+	uint32_t i = 0;
+
+	while (i < n && bytes[i] == 0)
+		i++;
+	return i == n;
+}
+
+/* Is some block of the file, or the piece of it that was read, nothing but zeros? Costs a byte a
+ * block where there is data. */
+static bool has_zero_block(const uint8_t *bytes, uint64_t offset, uint32_t n)
+{
+	for (uint32_t at = 0; at < n;) {
+		const uint32_t in_block = (uint32_t)((offset + at) % BLOCK_BYTES);
+		const uint32_t piece =
+			n - at < BLOCK_BYTES - in_block ? n - at : BLOCK_BYTES - in_block;
+
+		if (is_zero(bytes + at, piece))
+			return true;
+		at += piece;
+	}
+	return false;
+}
+
+/* Void those of the chunks that have no data, or all of them. @return were there any? */
+static bool void_missing(struct cas_blob *blob, uint32_t first, uint32_t n, bool all,
+                         enum void_reason why)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	bool any = false;
+
+	for (uint32_t i = first; i < first + n; i++) {
+		const struct chunk_rec *c = &l->chunks[i];
+
+		if (c->plain_size_bytes == 0)
+			continue;
+		if (!all && !data_file_has_hole(blob->cas->disk, blob->fd, c->plain_offset,
+		                                c->plain_size_bytes))
+			continue;
+		blob_void(blob, i, why);
+		any = true;
+	}
+	return any;
+}
+
+static int read_ready(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                      uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	const uint64_t generation = atomic_load_explicit(&blob->generation, memory_order_acquire);
+	int r;
+
+	if (!all_ready(blob, l, first_chunk, n_chunks))
+		return CAS_MISS;
+	r = data_file_read(blob->cas->disk, blob->fd, plain_offset, size_bytes, ret_bytes);
+	if (r < 0) {
+		(void)void_missing(blob, first_chunk, n_chunks, r != -ENODATA,
+		                   r == -ENODATA ? VOID_NO_DATA : VOID_UNREADABLE);
+		return CAS_MISS;
+	}
+	if (has_zero_block(ret_bytes, plain_offset, size_bytes) &&
+	    data_file_has_hole(blob->cas->disk, blob->fd, plain_offset, size_bytes) &&
+	    void_missing(blob, first_chunk, n_chunks, false, VOID_NO_DATA))
+		return CAS_MISS;
+	/* What was taken back meanwhile may have been punched, or be half replaced. */
+	if (atomic_load_explicit(&blob->generation, memory_order_acquire) != generation)
+		return CAS_MISS;
+	return all_ready(blob, l, first_chunk, n_chunks) ? 0 : CAS_MISS;
+}
+
+int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                  uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes, struct err *e)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	uint32_t turn;
+	int r;
+
+	if (n_chunks == 0 || !range_fits(first_chunk, n_chunks, l->n_chunks) ||
+	    !range_fits(plain_offset, size_bytes, l->plain_size_bytes))
+		return err_set(e, EINVAL, "blob %s has no chunks %" PRIu32 " + %" PRIu32, blob->key,
+		               first_chunk, n_chunks);
+	turn = readers_enter(&blob->readers);
+	r = read_ready(blob, first_chunk, n_chunks, plain_offset, size_bytes, ret_bytes);
+	readers_leave(&blob->readers, turn);
+	return r;
+}
+
+/* @return 0; CAS_FULL; negative */
+static int write_chunk(struct cas_blob *blob, const struct chunk_rec *c, const uint8_t *plain,
+                       struct err *e)
+{
+	const struct disk *d = blob->cas->disk;
+	uint32_t done = 0;
+
+	if (!room_for(&blob->cas->room, c->plain_size_bytes))
+		return CAS_FULL;
+	while (done < c->plain_size_bytes) {
+		const ssize_t n = d->pwrite(d, blob->fd, plain + done, c->plain_size_bytes - done,
+		                            (off_t)(c->plain_offset + done));
+
+		if (n > 0) {
+			done += (uint32_t)n;
+		} else if (n == 0 || errno == ENOSPC || errno == EDQUOT) {
+			room_ran_out(&blob->cas->room, n == 0 ? ENOSPC : errno);
+			return CAS_FULL;
+		} else if (errno != EINTR) {
+			return err_errno(e, errno, "cannot write to the data file of blob %s",
+			                 blob->key);
+		}
+	}
+	return 0;
+}
+
+/* Does the chunk have the bytes that it is named by? @return 0; CAS_MISMATCH; -EINVAL */
+static int verify(const struct cas_blob *blob, const struct blob_layout *l, uint32_t chunk_idx,
+                  const uint8_t *plain, struct err *e)
+{
+	const struct chunk_rec *c = &l->chunks[chunk_idx];
+
+	if (c->flags & CHUNK_HAS_DIGEST)
+		return digest_matches(l->digest_alg, plain, c->plain_size_bytes, c->digest)
+		               ? 0
+		               : CAS_MISMATCH;
+	if (l->trust != TRUST_NONE)
+		return err_set(e, EINVAL, "chunk %" PRIu32 " of blob %s has no digest yet",
+		               chunk_idx, blob->key);
+	return 0;
+}
+
+int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	const struct chunk_rec *c = NULL;
+	int r;
+
+	if (chunk_idx >= l->n_chunks || l->chunks[chunk_idx].plain_size_bytes == 0)
+		return err_set(e, EINVAL, "blob %s has no chunk %" PRIu32, blob->key, chunk_idx);
+	c = &l->chunks[chunk_idx];
+	r = verify(blob, l, chunk_idx, plain, e);
+	if (r != 0 || bitmap_get(blob->ready, chunk_idx))
+		return r;
+	if (bitmap_get(blob->barred, chunk_idx) && blob_clear_now(blob, e) < 0)
+		return CAS_FULL; /* told by the job that tries it, too */
+	r = write_chunk(blob, c, plain, e);
+	if (r != 0)
+		return r;
+	if (!(c->flags & CHUNK_HAS_DIGEST))
+		metrics_add(blob->cas->metrics, METRIC_UNVERIFIED_BYTES, NULL, c->plain_size_bytes);
+	blob_mark_ready(blob, chunk_idx);
+	return 0;
+}
+
+int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
+{
+	static const char *const from_cache[] = { "cache" };
+	const struct blob_layout *l = blob_layout(blob);
+	AUTO(free_bytes) uint8_t *plain = NULL;
+	uint32_t size;
+	int r;
+
+	if (chunk_idx >= l->n_chunks || !bitmap_get(blob->ready, chunk_idx))
+		return CAS_MISS;
+	size = l->chunks[chunk_idx].plain_size_bytes;
+	plain = malloc((size_t)size + 1);
+	if (plain == NULL)
+		return err_set(e, ENOMEM, "chunk of %" PRIu32 " bytes: out of memory", size);
+	r = cas_blob_read(blob, chunk_idx, 1, l->chunks[chunk_idx].plain_offset, size, plain, e);
+	if (r == 0)
+		r = verify(blob, l, chunk_idx, plain, e);
+	if (r != CAS_MISMATCH)
+		return r;
+	metrics_add(blob->cas->metrics, METRIC_VERIFY_FAILURES, from_cache, 1);
+	blob_void(blob, chunk_idx, VOID_WRONG_BYTES);
+	r = blob_clear_now(blob, e);
+	return r < 0 ? r : CAS_MISMATCH;
+}

@@ -1,0 +1,356 @@
+/*
+ * blob_open: from a layout to an open blob: which key, which file, which of its chunks are ready.
+ *
+ * Knows the database through stored.h and files through data_file.h. Rows are written by
+ * register.c, later and on the writer; only what takes back ready chunks is waited for.
+ */
+#include "data_file.h"
+#include "mem.h"
+#include "ready_rows.h"
+#include "register.h"
+#include "state.h"
+#include "stored.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VARIANTS_MAX 8
+#define KEY_TAKEN    2 /* outcome: the key belongs to a layout that does not agree */
+
+struct layout_list {
+	struct blob_layout *layout;
+	struct layout_list *next;
+};
+
+void blob_set_layout(struct cas_blob *blob, struct blob_layout *layout)
+{
+	struct blob_layout *old = blob_layout(blob);
+
+	if (old != NULL) {
+		struct layout_list *kept = xcalloc(1, sizeof(*kept));
+
+		kept->layout = old;
+		kept->next = blob->replaced;
+		blob->replaced = kept;
+	}
+	atomic_store_explicit(&blob->layout, layout_ref(layout), memory_order_release);
+}
+
+void blob_free(struct cas_blob **blob)
+{
+	struct cas_blob *b = *blob;
+	struct blob_layout *layout = NULL;
+
+	if (b == NULL)
+		return;
+	layout = blob_layout(b);
+	layout_unref(&layout);
+	while (b->replaced != NULL) {
+		struct layout_list *kept = b->replaced;
+
+		b->replaced = kept->next;
+		layout_unref(&kept->layout);
+		free(kept);
+	}
+	bitmap_free(&b->ready);
+	bitmap_free(&b->barred);
+	bitmap_free(&b->dirty);
+	free(b->origins);
+	close_fd(&b->fd);
+	(void)pthread_mutex_destroy(&b->mutex);
+	free(b);
+	*blob = NULL;
+}
+
+/* A way into an open, from a layout or from what is registered. */
+struct opening {
+	struct blob_layout *layout; /* NULL: by what is stored */
+	void (*fault)(void *arg, const struct cas_fault *f);
+	void *arg;
+};
+
+static int make_maps(struct cas_blob *blob, uint32_t n_chunks, struct err *e)
+{
+	blob->ready = bitmap_new(n_chunks);
+	blob->barred = bitmap_new(n_chunks);
+	blob->dirty = bitmap_new(ready_n_slices(n_chunks));
+	if (blob->ready == NULL || blob->barred == NULL || blob->dirty == NULL)
+		return err_set(e, ENOMEM, "maps of %" PRIu32 " chunks: out of memory", n_chunks);
+	return 0;
+}
+
+/* Ready chunks without data in the file are taken back, durably, before anybody sees the blob. */
+static int void_missing(struct cas_blob *blob, const struct opening *o, const struct blob_layout *l,
+                        struct err *e)
+{
+	AUTO(bitmap_free) struct bitmap *gone = bitmap_new(l->n_chunks);
+	int64_t n;
+
+	if (gone == NULL)
+		return err_set(e, ENOMEM, "map of %" PRIu32 " chunks: out of memory", l->n_chunks);
+	n = data_file_missing(blob->cas->disk, blob->fd, l, blob->ready, gone, e);
+	if (n <= 0)
+		return (int)n;
+	for (uint32_t i = bitmap_next_set(gone, 0); i < l->n_chunks;
+	     i = bitmap_next_set(gone, i + 1)) {
+		struct cas_fault f = { .chunk_idx = i, .what = void_reason_text(VOID_NO_DATA) };
+
+		(void)bitmap_clear(blob->ready, i);
+		(void)bitmap_set(blob->barred, i);
+		memcpy(f.key, blob->key, sizeof(f.key));
+		if (o->fault != NULL)
+			o->fault(o->arg, &f);
+	}
+	log_warn(blob->cas->log, "data of ready chunks is gone from a blob's file: fetched again",
+	         "blob=%s chunks=%" PRId64, blob->key, n);
+	return blob_clear_now(blob, e);
+}
+
+struct forget {
+	uint64_t row;
+	uint32_t n_chunks;
+};
+
+static int forget_ready(struct cas *cas, void *arg, struct err *e)
+{
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	const struct forget *f = arg;
+	int r = tx_begin(cas->db, TX_SYNCED, &tx, e);
+
+	if (r == 0)
+		r = ready_rows_delete(cas->db, f->row, e);
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+/* The file that the ready map is about is gone: so are its chunks. */
+static int forget_all(struct cas_blob *blob, const struct opening *o, const struct stored_blob *s,
+                      struct err *e)
+{
+	struct forget f = { .row = s->row };
+	uint32_t n = 0;
+
+	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < blob->ready->n_bits;
+	     i = bitmap_next_set(blob->ready, i + 1)) {
+		struct cas_fault fault = { .chunk_idx = i, .what = void_reason_text(VOID_NO_DATA) };
+
+		memcpy(fault.key, blob->key, sizeof(fault.key));
+		if (o->fault != NULL)
+			o->fault(o->arg, &fault);
+		(void)bitmap_clear(blob->ready, i);
+		n++;
+	}
+	if (n > 0)
+		log_warn(blob->cas->log, "a blob's file is missing or another one: fetched again",
+		         "blob=%s chunks=%" PRIu32, blob->key, n);
+	return writer_do(blob->cas, forget_ready, &f, e);
+}
+
+/* The file of a blob that is registered. Bits before bytes: nothing is made or removed while the
+ * database says that it is ready. */
+static int open_stored_file(struct cas_blob *blob, const struct opening *o,
+                            const struct stored_blob *s, const struct blob_layout *places,
+                            bool *ret_is_new, struct err *e)
+{
+	struct data_file_opts opts = {
+		.disk = blob->cas->disk,
+		.dir_fd = blob->cas->blobs_fd,
+		.key = blob->key,
+		.size_bytes = places->plain_size_bytes,
+		.known = &s->identity,
+	};
+	int r = data_file_open_known(&opts, &blob->fd, &blob->identity, e);
+
+	*ret_is_new = r == 1;
+	if (r == 0)
+		r = void_missing(blob, o, places, e);
+	else if (r == 1)
+		r = forget_all(blob, o, s, e);
+	if (r == 0 && *ret_is_new)
+		r = data_file_make(&opts, &blob->fd, &blob->identity, e);
+	return r;
+}
+
+static int open_registered_file(struct cas_blob *blob, const struct opening *o,
+                                const struct stored_blob *s, bool *ret_is_new, struct err *e)
+{
+	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+	int r = db_reader_begin(blob->cas->readers, &reader, e);
+
+	if (r == 0)
+		r = ready_rows_load(reader.db, s->row, blob->ready, e);
+	if (r == 0)
+		r = stored_origins(reader.db, s->row, &blob->origins, &blob->n_origins, e);
+	db_reader_end(&reader); /* not while waiting for the writer */
+	return r == 0 ? open_stored_file(blob, o, s, s->layout, ret_is_new, e) : r;
+}
+
+static int open_new_file(struct cas_blob *blob, const struct blob_layout *l, struct err *e)
+{
+	const struct data_file_opts opts = {
+		.disk = blob->cas->disk,
+		.dir_fd = blob->cas->blobs_fd,
+		.key = blob->key,
+		.size_bytes = l->plain_size_bytes,
+	};
+
+	return data_file_make(&opts, &blob->fd, &blob->identity, e);
+}
+
+/* Fill in a blob that is this thread's alone. @return 0; KEY_TAKEN; CAS_MISS; negative */
+static int load(struct cas_blob *blob, const struct opening *o, bool *ret_to_register,
+                struct err *e)
+{
+	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
+	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+	bool is_new = true;
+	bool is_known;
+	int r = db_reader_begin(blob->cas->readers, &reader, e);
+
+	if (r == 0)
+		r = stored_blob_find(reader.db, blob->key, &s, e);
+	db_reader_end(&reader);
+	if (r < 0)
+		return r;
+	is_known = r == 0 && !s.dying;
+	if (!is_known && o->layout == NULL)
+		return CAS_MISS;
+	if (is_known && o->layout != NULL && !layout_compatible(s.layout, o->layout))
+		return KEY_TAKEN;
+	if (is_known && o->layout != NULL)
+		layout_complete(o->layout, s.layout);
+	blob_set_layout(blob, o->layout != NULL ? o->layout : s.layout);
+	r = make_maps(blob, blob_layout(blob)->n_chunks, e);
+	if (is_known) {
+		blob->row = s.row; /* before anything is taken back in it */
+		blob->has_unnamed = layout_says_more(blob_layout(blob), s.layout);
+	}
+	if (r == 0)
+		r = is_known ? open_registered_file(blob, o, &s, &is_new, e)
+		             : open_new_file(blob, blob_layout(blob), e);
+	blob->file_synced = false; /* not known of a file that is there either */
+	blob->for_inspection = o->layout == NULL;
+	*ret_to_register = !is_known || is_new || s.n_named < s.layout->n_chunks ||
+	                   layout_says_more(s.layout, blob_layout(blob));
+	return r;
+}
+
+/* A blob that others have open: can it serve this layout too? */
+static int adopt(struct cas_blob *blob, struct blob_layout *layout, bool *ret_to_register)
+{
+	AUTO(layout_unref) struct blob_layout *merged = NULL;
+	int r = KEY_TAKEN;
+
+	(void)pthread_mutex_lock(&blob->mutex);
+	struct blob_layout *mine = blob_layout(blob);
+
+	if (layout_compatible(mine, layout)) {
+		*ret_to_register = layout_says_more(mine, layout);
+		if (blob->for_inspection) {
+			layout_complete(layout, mine);
+			blob->has_unnamed = layout_says_more(layout, mine);
+			blob_set_layout(blob, layout);
+			blob->for_inspection = false;
+			r = 0;
+		} else if (!*ret_to_register) {
+			r = 0;
+		} else if (mine->units == NULL && layout->units == NULL) {
+			merged = layout_union(mine, layout);
+			r = merged == NULL ? KEY_TAKEN : 0;
+		} else if (layout_same_units(mine, layout) && !layout_says_more(layout, mine)) {
+			merged = layout_ref(layout);
+			r = 0;
+		}
+		if (merged != NULL)
+			blob_set_layout(blob, merged);
+	}
+	(void)pthread_mutex_unlock(&blob->mutex);
+	return r;
+}
+
+static int open_key(struct cas *cas, const char *key, const struct opening *o,
+                    struct cas_blob **ret_blob, struct err *e)
+{
+	bool to_register = false;
+	bool is_mine;
+	struct cas_blob *blob = blob_table_get(cas, key, &is_mine);
+	int r = 0;
+
+	if (is_mine)
+		r = load(blob, o, &to_register, e);
+	else if (o->layout != NULL)
+		r = adopt(blob, o->layout, &to_register);
+	if (is_mine) {
+		blob_table_opened(blob, r == 0);
+		if (r != 0)
+			return r;
+	}
+	if (r != 0) {
+		cas_blob_release(&blob);
+		return r;
+	}
+	if (to_register)
+		register_start(blob);
+	*ret_blob = blob;
+	return 0;
+}
+
+static bool key_is_file_name(const char *id)
+{
+	return id[0] != '\0' && memchr(id, '\0', BLOB_ID_MAX + 1) != NULL &&
+	       strchr(id, '/') == NULL && strcmp(id, ".") != 0 && strcmp(id, "..") != 0;
+}
+
+int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob **ret_blob,
+                  struct err *e)
+{
+	const struct opening o = { .layout = layout };
+	char key[CAS_KEY_BYTES];
+	int r = KEY_TAKEN;
+
+	if (!key_is_file_name(layout->blob_id) || layout->n_chunks > BLOB_CHUNKS_MAX ||
+	    layout->plain_size_bytes > BLOB_PLAIN_MAX_BYTES)
+		return err_set(e, EINVAL, "a layout that was not checked");
+	/* What cannot be verified never shares a file with what can. */
+	for (unsigned v = layout->trust == TRUST_NONE; v < VARIANTS_MAX && r == KEY_TAKEN; v++) {
+		layout_key(layout, v, key);
+		r = open_key(cas, key, &o, ret_blob, e);
+	}
+	if (r == KEY_TAKEN)
+		return err_set(e, EEXIST, "blob %s: %d other layouts of this id are cached",
+		               layout->blob_id, VARIANTS_MAX);
+	return r < 0 ? err_wrap(e, "blob %s", layout->blob_id) : r;
+}
+
+int blob_open_registered(struct cas *cas, const char *key,
+                         void (*fault)(void *arg, const struct cas_fault *f), void *arg,
+                         struct cas_blob **ret_blob, struct err *e)
+{
+	const struct opening o = { .fault = fault, .arg = arg };
+
+	return open_key(cas, key, &o, ret_blob, e);
+}
+
+const struct blob_layout *cas_blob_layout(const struct cas_blob *blob)
+{
+	return blob_layout(blob);
+}
+
+const char *cas_blob_key(const struct cas_blob *blob)
+{
+	return blob->key;
+}
+
+uint32_t cas_blob_n_ready(const struct cas_blob *blob)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	uint32_t n = 0;
+
+	if (!blob->has_unnamed)
+		return bitmap_count(blob->ready);
+	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < l->n_chunks;
+	     i = bitmap_next_set(blob->ready, i + 1))
+		n += l->chunks[i].plain_size_bytes > 0;
+	return n;
+}

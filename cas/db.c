@@ -1,0 +1,143 @@
+/*
+ * db: thin wrappers around SQLite that speak errno and struct err.
+ *
+ * Knows no table. Opening, with all its checks, is db_open.c.
+ */
+#include "db.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int errno_of(int sqlite_rc)
+{
+	static const struct {
+		int rc;
+		int code;
+	} map[] = {
+		{ SQLITE_CORRUPT, EUCLEAN }, { SQLITE_NOTADB, EUCLEAN }, { SQLITE_FORMAT, EUCLEAN },
+		{ SQLITE_FULL, ENOSPC },     { SQLITE_READONLY, EROFS }, { SQLITE_NOMEM, ENOMEM },
+		{ SQLITE_BUSY, EBUSY },      { SQLITE_PERM, EACCES },    { SQLITE_TOOBIG, EFBIG },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(map); i++)
+		if (map[i].rc == (sqlite_rc & 0xff))
+			return map[i].code;
+	return EIO;
+}
+
+int db_err(struct db *db, int sqlite_rc, struct err *e, const char *what)
+{
+	int code = errno_of(sqlite_rc);
+	const int sys = sqlite3_system_errno(db->sql);
+
+	if (code == EIO && (sys == ENOSPC || sys == EDQUOT || sys == EROFS || sys == EACCES))
+		code = sys == EDQUOT ? ENOSPC : sys;
+	return err_set(e, code, "CAS database: %s: %s", what, sqlite3_errmsg(db->sql));
+}
+
+int db_exec(struct db *db, const char *sql, struct err *e)
+{
+	const int rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
+
+	return rc == SQLITE_OK ? 0 : db_err(db, rc, e, sql);
+}
+
+int db_prepare(struct db *db, const char *sql, db_stmt **ret_stmt, struct err *e)
+{
+	const int rc = sqlite3_prepare_v2(db->sql, sql, -1, ret_stmt, NULL);
+
+	return rc == SQLITE_OK ? 0 : db_err(db, rc, e, sql);
+}
+
+void db_stmt_close(db_stmt **stmt)
+{
+	(void)sqlite3_finalize(*stmt); /* repeats the error of the last step, which was told then */
+	*stmt = NULL;
+}
+
+int db_step(db_stmt *stmt, struct err *e)
+{
+	struct db db = { .sql = sqlite3_db_handle(stmt) };
+	const int rc = sqlite3_step(stmt);
+
+	if (rc == SQLITE_ROW)
+		return 1;
+	return rc == SQLITE_DONE ? 0 : db_err(&db, rc, e, sqlite3_sql(stmt));
+}
+
+int db_run(db_stmt *stmt, struct err *e)
+{
+	int r;
+
+	do
+		r = db_step(stmt, e);
+	while (r == 1);
+	(void)sqlite3_reset(stmt); /* repeats the error of the step */
+	return r;
+}
+
+void db_bind_u64(db_stmt *stmt, int i, uint64_t value)
+{
+	(void)sqlite3_bind_int64(stmt, i, (sqlite3_int64)value); /* fails on wrong i alone */
+}
+
+void db_bind_blob(db_stmt *stmt, int i, const void *bytes, size_t size_bytes)
+{
+	(void)sqlite3_bind_blob64(stmt, i, size_bytes > 0 ? bytes : "", size_bytes, SQLITE_STATIC);
+}
+
+void db_bind_text(db_stmt *stmt, int i, const char *text)
+{
+	(void)sqlite3_bind_text(stmt, i, text, -1, SQLITE_STATIC);
+}
+
+uint64_t db_u64(db_stmt *stmt, int i)
+{
+	return (uint64_t)sqlite3_column_int64(stmt, i);
+}
+
+const uint8_t *db_blob(db_stmt *stmt, int i, size_t *ret_size_bytes)
+{
+	const uint8_t *bytes = sqlite3_column_blob(stmt, i);
+
+	*ret_size_bytes = bytes == NULL ? 0 : (size_t)sqlite3_column_bytes(stmt, i);
+	return bytes;
+}
+
+bool db_text(db_stmt *stmt, int i, char *ret_text, size_t size_bytes)
+{
+	const unsigned char *text = sqlite3_column_text(stmt, i);
+	const int n = snprintf(ret_text, size_bytes, "%s", text == NULL ? "" : (const char *)text);
+
+	return text != NULL && n >= 0 && (size_t)n < size_bytes;
+}
+
+int tx_begin(struct db *db, enum tx_sync sync, struct tx *ret_tx, struct err *e)
+{
+	int r = db_exec(
+		db, sync == TX_SYNCED ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", e);
+
+	if (r == 0)
+		r = db_exec(db, "BEGIN IMMEDIATE", e);
+	if (r == 0)
+		ret_tx->db = db;
+	return r;
+}
+
+int tx_commit(struct tx *tx, struct err *e)
+{
+	const int r = db_exec(tx->db, "COMMIT", e);
+
+	if (r == 0)
+		tx->db = NULL;
+	return r;
+}
+
+void tx_end(struct tx *tx)
+{
+	/* The error that led here was told already; some of them roll back by themselves. */
+	if (tx->db != NULL && sqlite3_get_autocommit(tx->db->sql) == 0)
+		(void)sqlite3_exec(tx->db->sql, "ROLLBACK", NULL, NULL, NULL);
+	tx->db = NULL;
+}

@@ -1,0 +1,89 @@
+/*
+ * db: a connection to the CAS database, statements, and transactions that end themselves.
+ *
+ * Knows SQLite; knows the tables only as text that others pass. One thread a connection.
+ */
+#pragma once
+#include "auto.h"
+#include "err.h"
+#include "log.h"
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct db {
+	sqlite3 *sql;
+};
+
+struct db_opts {
+	const char *path; /* absolute */
+	const char *vfs;  /* NULL: SQLite's default */
+	struct log *log;
+	uint64_t wall_seconds; /* names a database that is moved aside */
+};
+
+/**
+ * The one connection that writes. Makes the database if there is none; moves one that is corrupt
+ * or no database of shoal aside, with a log line, and starts anew.
+ * @return 0; -ENOTSUP of a newer shoal; -EROFS, -EACCES, -ENOSPC, -EIO
+ */
+MUST_CHECK int db_open_writer(const struct db_opts *opts, struct db **ret_db, struct err *e);
+MUST_CHECK int db_open_reader(const struct db_opts *opts, struct db **ret_db, struct err *e);
+void db_close(struct db **db); /* NULL is fine */
+
+/** What SQLite says, as an errno: -EUCLEAN for a corrupt file. @return -code, *e filled */
+int db_err(struct db *db, int sqlite_rc, struct err *e, const char *what);
+
+MUST_CHECK int db_exec(struct db *db, const char *sql, struct err *e);
+
+typedef sqlite3_stmt db_stmt;
+MUST_CHECK int db_prepare(struct db *db, const char *sql, db_stmt **ret_stmt, struct err *e);
+void db_stmt_close(db_stmt **stmt); /* NULL is fine */
+
+/** @return 1 a row; 0 the end; negative */
+MUST_CHECK int db_step(db_stmt *stmt, struct err *e);
+
+/** Step to the end and make ready for the next values. @return 0 or negative */
+MUST_CHECK int db_run(db_stmt *stmt, struct err *e);
+
+/* Values in, from 1. Blobs and text are borrowed until the next db_run() or step to the end. */
+void db_bind_u64(db_stmt *stmt, int i, uint64_t value);
+void db_bind_blob(db_stmt *stmt, int i, const void *bytes, size_t size_bytes);
+void db_bind_text(db_stmt *stmt, int i, const char *text);
+
+/* Values out, from 0. */
+uint64_t db_u64(db_stmt *stmt, int i);
+/** @return NULL when it is empty or no blob; lives until the next step */
+const uint8_t *db_blob(db_stmt *stmt, int i, size_t *ret_size_bytes);
+/** Copy text, cut to fit. @return false: it did not fit, or there is none */
+bool db_text(db_stmt *stmt, int i, char *ret_text, size_t size_bytes);
+
+/* How long after a commit a power cut may still undo it. */
+enum tx_sync {
+	TX_LAZY,   /* until the next synced one: for what can be made or fetched again */
+	TX_SYNCED, /* not at all: for whatever clears */
+};
+
+struct tx {
+	struct db *db; /* NULL: none is open */
+};
+MUST_CHECK int tx_begin(struct db *db, enum tx_sync sync, struct tx *ret_tx, struct err *e);
+MUST_CHECK int tx_commit(struct tx *tx, struct err *e);
+void tx_end(struct tx *tx); /* rolls back what was not committed; for AUTO() */
+
+/* ---- connections that read, shared by workers ---- */
+
+#define DB_READERS_MAX 4
+struct db_readers;
+MUST_CHECK int db_readers_new(const struct db_opts *opts, struct db_readers **ret_r, struct err *e);
+void db_readers_free(struct db_readers **r); /* all given back. NULL is fine */
+
+/* A connection in use, given back by AUTO(db_reader_end). */
+struct db_reader {
+	struct db_readers *from;
+	struct db *db;
+};
+/** Waits while all are in use. */
+MUST_CHECK int db_reader_begin(struct db_readers *r, struct db_reader *ret_reader, struct err *e);
+void db_reader_end(struct db_reader *reader);

@@ -1,0 +1,232 @@
+/*
+ * db_open: make, recognise and open the CAS database; move one that cannot be used aside.
+ *
+ * Knows the schema (docs/on-disk.md explains each column) and the pragmas; knows no blob.
+ */
+#include "clock.h"
+#include "db.h"
+#include "mem.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define APPLICATION_ID  1936224097 /* "shoa" */
+#define SCHEMA_VERSION  1
+#define BUSY_TIMEOUT_MS 5000
+#define ASIDE_TRIES     100
+
+static const char schema[] =
+	"CREATE TABLE origin(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);"
+	"CREATE TABLE blob(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, blob_id TEXT NOT NULL,"
+	" digest_alg INTEGER NOT NULL, trust INTEGER NOT NULL, n_chunks INTEGER NOT NULL,"
+	" plain_size INTEGER NOT NULL, packed_size INTEGER NOT NULL, n_named INTEGER NOT NULL,"
+	" file_id BLOB NOT NULL, file_dev INTEGER NOT NULL, file_fs INTEGER NOT NULL,"
+	" file_ino INTEGER NOT NULL, file_btime_ns INTEGER NOT NULL, file_size INTEGER NOT NULL,"
+	" dying INTEGER NOT NULL DEFAULT 0);"
+	"CREATE TABLE blob_origin(blob INTEGER NOT NULL REFERENCES blob(id),"
+	" origin INTEGER NOT NULL REFERENCES origin(id), seq INTEGER NOT NULL,"
+	" PRIMARY KEY(blob, origin)) WITHOUT ROWID;"
+	"CREATE TABLE layout(id INTEGER PRIMARY KEY, places BLOB NOT NULL, digests BLOB NOT NULL);"
+	"CREATE TABLE chunk(name BLOB NOT NULL, blob INTEGER NOT NULL, idx INTEGER NOT NULL,"
+	" PRIMARY KEY(name, blob, idx)) WITHOUT ROWID;"
+	"CREATE TABLE ready(id INTEGER PRIMARY KEY, bits BLOB NOT NULL);"
+	"CREATE TABLE image(digest BLOB PRIMARY KEY, anonymous INTEGER NOT NULL,"
+	" added_s INTEGER NOT NULL, used_s INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE image_name(name TEXT PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX image_name_digest ON image_name(digest);"
+	"CREATE TABLE image_blob(digest BLOB NOT NULL, blob INTEGER NOT NULL,"
+	" PRIMARY KEY(digest, blob)) WITHOUT ROWID;"
+	"CREATE INDEX image_blob_blob ON image_blob(blob);";
+
+static const char check_each[] = /* of chunk and layout only that they are there: the time to
+                                  * check them grows with the cache */
+	"SELECT 'ok', count(*) FROM (SELECT name, blob, idx FROM chunk LIMIT 1);"
+	"SELECT 'ok', count(*) FROM (SELECT id, places, digests FROM layout LIMIT 1);"
+	"PRAGMA quick_check(origin); PRAGMA quick_check(blob); PRAGMA quick_check(blob_origin);"
+	"PRAGMA quick_check(ready); PRAGMA quick_check(image); PRAGMA quick_check(image_name);"
+	"PRAGMA quick_check(image_blob)";
+
+void db_close(struct db **db)
+{
+	if (*db == NULL)
+		return;
+	(void)sqlite3_close_v2((*db)->sql);
+	free(*db);
+	*db = NULL;
+}
+
+static int connect_to(const struct db_opts *opts, int flags, struct db **ret_db, struct err *e)
+{
+	AUTO(db_close) struct db *db = xcalloc(1, sizeof(*db));
+	const int rc =
+		sqlite3_open_v2(opts->path, &db->sql, flags | SQLITE_OPEN_NOMUTEX, opts->vfs);
+
+	if (rc != SQLITE_OK)
+		return db->sql == NULL ? err_set(e, ENOMEM, "CAS database: out of memory")
+		                       : db_err(db, rc, e, opts->path);
+	(void)sqlite3_busy_timeout(db->sql, BUSY_TIMEOUT_MS);
+	(void)sqlite3_db_config(db->sql, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	(void)sqlite3_db_config(db->sql, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	*ret_db = db;
+	db = NULL;
+	return 0;
+}
+
+static int read_number(struct db *db, const char *sql, uint64_t *ret_number, struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	int r = db_prepare(db, sql, &stmt, e);
+
+	if (r == 0)
+		r = db_step(stmt, e);
+	if (r == 1)
+		*ret_number = db_u64(stmt, 0);
+	return r == 0 ? err_set(e, EUCLEAN, "CAS database: %s says nothing", sql) : r < 0 ? r : 0;
+}
+
+static int create(struct db *db, struct err *e)
+{
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	AUTO(free_str)
+	char *sql = xasprintf("%s PRAGMA application_id=%d; PRAGMA user_version=%d", schema,
+	                      APPLICATION_ID, SCHEMA_VERSION);
+	int r = tx_begin(db, TX_SYNCED, &tx, e);
+
+	if (r == 0)
+		r = db_exec(db, sql, e);
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+/* Every table of ours is there and its pages hang together? */
+static int check_tables(struct db *db, struct err *e)
+{
+	for (const char *sql = check_each; sql != NULL && *sql != '\0';) {
+		AUTO(db_stmt_close) db_stmt *stmt = NULL;
+		char said[128];
+		const int rc = sqlite3_prepare_v2(db->sql, sql, -1, &stmt, &sql);
+
+		if (rc != SQLITE_OK)
+			return err_set(e, EUCLEAN, "a table is missing: %s",
+			               sqlite3_errmsg(db->sql));
+		if (stmt == NULL)
+			break;
+		const int r = db_step(stmt, e);
+
+		if (r < 0)
+			return r;
+		if (r == 0 || !db_text(stmt, 0, said, sizeof(said)) || strcmp(said, "ok") != 0)
+			return err_set(e, EUCLEAN, "%s", r == 0 ? "no answer" : said);
+	}
+	return 0;
+}
+
+/* Is it ours, and of this version? A database without any table is new. */
+static int recognise(struct db *db, struct err *e)
+{
+	uint64_t app = 0;
+	uint64_t version = 0;
+	uint64_t n_tables = 0;
+	int r = read_number(db, "PRAGMA application_id", &app, e);
+
+	if (r == 0)
+		r = read_number(db, "PRAGMA user_version", &version, e);
+	if (r == 0)
+		r = read_number(db, "SELECT count(*) FROM sqlite_schema", &n_tables, e);
+	if (r < 0)
+		return r;
+	if (app == 0 && version == 0 && n_tables == 0)
+		return create(db, e);
+	if (app != APPLICATION_ID)
+		return err_set(e, EUCLEAN, "it is not a database of shoal (application id %llu)",
+		               (unsigned long long)app);
+	if (version > SCHEMA_VERSION)
+		return err_set(e, ENOTSUP,
+		               "the database is of a newer shoal (schema %llu, this one knows %d): "
+		               "use that version, or another state_dir",
+		               (unsigned long long)version, SCHEMA_VERSION);
+	if (version != SCHEMA_VERSION)
+		return err_set(e, EUCLEAN, "unknown schema %llu", (unsigned long long)version);
+	return check_tables(db, e);
+}
+
+static int open_once(const struct db_opts *opts, struct db **ret_db, struct err *e)
+{
+	AUTO(db_close) struct db *db = NULL;
+	int r = connect_to(opts, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &db, e);
+
+	if (r == 0)
+		r = db_exec(db, "PRAGMA journal_mode=WAL", e);
+	if (r == 0)
+		r = db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA cache_size=-8192", e);
+	if (r == 0)
+		r = recognise(db, e);
+	if (r < 0)
+		return r;
+	*ret_db = db;
+	db = NULL;
+	return 0;
+}
+
+/* The log and the shared memory go along, under the names that SQLite expects beside the file. */
+static int move_aside(const struct db_opts *opts, char **ret_aside, struct err *e)
+{
+	static const char *const tails[] = { "", "-wal", "-shm" };
+	AUTO(free_str) char *aside = NULL;
+	int r = -1;
+
+	for (int i = 0; i < ASIDE_TRIES && r != 0; i++) {
+		free_str(&aside);
+		aside = i == 0 ? xasprintf("%s.bad-%llu", opts->path,
+		                           (unsigned long long)opts->wall_seconds)
+		               : xasprintf("%s.bad-%llu.%d", opts->path,
+		                           (unsigned long long)opts->wall_seconds, i);
+		r = access(aside, F_OK) == 0 ? -1 : 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(tails) && r == 0; i++) {
+		AUTO(free_str) char *from = xasprintf("%s%s", opts->path, tails[i]);
+		AUTO(free_str) char *to = xasprintf("%s%s", aside, tails[i]);
+
+		if (rename(from, to) != 0 && errno != ENOENT)
+			r = err_errno(e, errno, "cannot move %s aside", from);
+	}
+	if (r == -1)
+		return err_set(e, EEXIST, "cannot move %s aside: too many are there", opts->path);
+	if (r < 0)
+		return r;
+	*ret_aside = aside;
+	aside = NULL;
+	return 0;
+}
+
+int db_open_writer(const struct db_opts *opts, struct db **ret_db, struct err *e)
+{
+	AUTO(free_str) char *aside = NULL;
+	struct err why;
+	int r = open_once(opts, ret_db, e);
+
+	if (r != -EUCLEAN)
+		return r;
+	why = *e;
+	r = move_aside(opts, &aside, e);
+	if (r < 0)
+		return r;
+	log_error(opts->log, "the CAS database cannot be used: moved aside, the cache starts cold",
+	          "moved_to=%s why=%s", LOG_Q(aside), LOG_Q(why.msg));
+	return open_once(opts, ret_db, e);
+}
+
+int db_open_reader(const struct db_opts *opts, struct db **ret_db, struct err *e)
+{
+	AUTO(db_close) struct db *db = NULL;
+	int r = connect_to(opts, SQLITE_OPEN_READONLY, &db, e);
+
+	if (r == 0)
+		r = db_exec(db, "PRAGMA query_only=1; PRAGMA cell_size_check=ON", e);
+	if (r < 0)
+		return r;
+	*ret_db = db;
+	db = NULL;
+	return 0;
+}

@@ -1,0 +1,173 @@
+/*
+ * flush: ready bits go to the database in three steps, in this order: what is ready now is copied
+ * aside; the data files are synced; one transaction says so. A bit that is set later waits for the
+ * next round. After a power cut the database therefore never says more than the files hold.
+ *
+ * Knows blobs, files and rows; knows nothing of who fetched what.
+ */
+#include "flush.h"
+#include "mem.h"
+#include "ready_rows.h"
+#include "register.h"
+#include "state.h"
+#include <errno.h>
+#include <stdlib.h>
+
+/* What is to be written of one blob. */
+struct snapshot {
+	struct cas_blob *blob; /* a reference, or NULL: borrowed by flush_one() */
+	struct ready_slice *slices;
+	uint32_t n_slices;
+	bool synced;
+};
+
+static void take_snapshot(struct cas_blob *blob, struct snapshot *ret_snapshot)
+{
+	struct snapshot s = { .blob = blob };
+	const uint32_t n = bitmap_count(blob->dirty);
+
+	if (n > 0)
+		s.slices = xcalloc(n, sizeof(s.slices[0]));
+	for (uint32_t i = bitmap_next_set(blob->dirty, 0);
+	     i < blob->dirty->n_bits && s.n_slices < n; i = bitmap_next_set(blob->dirty, i + 1)) {
+		/* First the mark, then the bits: whoever sets a bit does it the other way round. */
+		(void)bitmap_clear(blob->dirty, i);
+		ready_slice_read(blob->ready, i, &s.slices[s.n_slices++]);
+	}
+	*ret_snapshot = s;
+}
+
+static void put_back(const struct snapshot *s)
+{
+	for (uint32_t i = 0; i < s->n_slices; i++)
+		(void)bitmap_set(s->blob->dirty, s->slices[i].slice);
+}
+
+/* After a failed sync the kernel has forgotten which pages are lost: trust only what the database
+ * knew before. */
+static void distrust_unsynced(struct snapshot *s)
+{
+	struct cas_blob *blob = s->blob;
+	AUTO(bitmap_free) struct bitmap *stored = bitmap_new(blob->ready->n_bits);
+	struct err e = { .code = 0 };
+
+	if (stored == NULL || blob->row == 0 ||
+	    ready_rows_load(blob->cas->db, blob->row, stored, &e) < 0)
+		log_warn(blob->cas->log, "what was ready before a failed sync is not known",
+		         "blob=%s", blob->key);
+	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < blob->ready->n_bits;
+	     i = bitmap_next_set(blob->ready, i + 1))
+		if (stored == NULL || !bitmap_get(stored, i))
+			blob_void(blob, i, VOID_UNREADABLE);
+	s->n_slices = 0;
+}
+
+/* The file, and once its name too. */
+static int sync_file(struct cas_blob *blob, struct err *e)
+{
+	const struct disk *d = blob->cas->disk;
+	int r = blob->file_synced ? d->sync_data(d, blob->fd) : d->sync(d, blob->fd);
+
+	if (r == 0 && !blob->file_synced)
+		r = d->sync(d, blob->cas->blobs_fd);
+	if (r != 0)
+		return err_errno(e, errno, "cannot sync the data file of blob %s", blob->key);
+	blob->file_synced = true;
+	return 0;
+}
+
+/* Registered, and its data on the disk? */
+static int make_durable(struct snapshot *s, struct err *e)
+{
+	int r = 0;
+
+	if (s->blob->row == 0)
+		r = register_row(s->blob, e);
+	if (r < 0)
+		return r;
+	r = sync_file(s->blob, e);
+	if (r < 0)
+		distrust_unsynced(s);
+	s->synced = r == 0;
+	return r;
+}
+
+static int write_rows(struct db *db, const struct snapshot *snapshots, uint32_t n, struct err *e)
+{
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	int r = tx_begin(db, TX_LAZY, &tx, e);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct snapshot *s = &snapshots[i];
+
+		for (uint32_t j = 0; j < s->n_slices && s->synced && r == 0; j++)
+			r = ready_rows_store(db, s->blob->row, &s->slices[j], e);
+	}
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+static int flush_snapshots(struct cas *cas, struct snapshot *snapshots, uint32_t n, struct err *e)
+{
+	int first_failure = 0;
+	int r;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct err why;
+
+		if (snapshots[i].n_slices == 0)
+			continue;
+		r = make_durable(&snapshots[i], &why);
+		if (r < 0 && first_failure == 0) {
+			first_failure = r;
+			*e = why;
+		}
+		if (r < 0)
+			put_back(&snapshots[i]);
+	}
+	if (n > 0) {
+		struct err why;
+
+		r = write_rows(cas->db, snapshots, n, &why);
+		for (uint32_t i = 0; i < n && r < 0; i++)
+			if (snapshots[i].synced)
+				put_back(&snapshots[i]);
+		if (r < 0 && first_failure == 0) {
+			first_failure = r;
+			*e = why;
+		}
+	}
+	return first_failure;
+}
+
+int flush_all(struct cas *cas, struct err *e)
+{
+	struct cas_blob **blobs = NULL;
+	const uint32_t n_blobs = blob_table_all(cas, &blobs);
+	struct snapshot *snapshots = xcalloc((size_t)n_blobs + 1, sizeof(*snapshots));
+	uint32_t n = 0;
+	int r;
+
+	for (uint32_t i = 0; i < n_blobs; i++)
+		if (bitmap_next_set(blobs[i]->dirty, 0) < blobs[i]->dirty->n_bits)
+			take_snapshot(blobs[i], &snapshots[n++]);
+	r = flush_snapshots(cas, snapshots, n, e);
+	for (uint32_t i = 0; i < n; i++)
+		free(snapshots[i].slices);
+	free(snapshots);
+	for (uint32_t i = 0; i < n_blobs; i++)
+		cas_blob_release(&blobs[i]);
+	free(blobs);
+	return r;
+}
+
+void flush_one(struct cas_blob *blob)
+{
+	struct snapshot s;
+	struct err e;
+
+	take_snapshot(blob, &s);
+	if (s.n_slices > 0 && flush_snapshots(blob->cas, &s, 1, &e) < 0)
+		log_warn(blob->cas->log, "ready chunks could not be recorded: fetched again later",
+		         "blob=%s why=%s", blob->key, LOG_Q(e.msg));
+	free(s.slices);
+}

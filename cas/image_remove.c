@@ -1,0 +1,101 @@
+/*
+ * image_remove: forget an image, and the blobs that no other image uses.
+ *
+ * Rows go before files: at every moment the database says no more than is there. Knows the order;
+ * rows are register.c's, files image_dirs.c's.
+ */
+#include "data_file.h"
+#include "hex.h"
+#include "image_dirs.h"
+#include "image_store.h"
+#include "mem.h"
+#include "register.h"
+#include "state.h"
+#include "stored.h"
+#include <errno.h>
+#include <string.h>
+
+#define SQL_ONLY_HERE                                                                              \
+	"SELECT key FROM image_blob b JOIN blob ON blob.id = b.blob WHERE b.digest = ?1 AND"       \
+	" NOT EXISTS(SELECT 1 FROM image_blob o WHERE o.blob = b.blob AND o.digest != ?1)"
+
+static int run_for(struct db *db, const char *sql, const uint8_t digest[DIGEST_BYTES],
+                   struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const int r = db_prepare(db, sql, &stmt, e);
+
+	if (r < 0)
+		return r;
+	db_bind_blob(stmt, 1, digest, DIGEST_BYTES);
+	return db_run(stmt, e);
+}
+
+static int forget_rows(struct db *db, const uint8_t digest[DIGEST_BYTES], struct err *e)
+{
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	int r = tx_begin(db, TX_SYNCED, &tx, e);
+
+	if (r == 0)
+		r = run_for(db, "DELETE FROM image_name WHERE digest = ?", digest, e);
+	if (r == 0)
+		r = run_for(db, "DELETE FROM image_blob WHERE digest = ?", digest, e);
+	if (r == 0)
+		r = run_for(db, "DELETE FROM image WHERE digest = ?", digest, e);
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+static int unlink_data(struct cas *cas, const char *key, struct err *e)
+{
+	char name[DATA_FILE_NAME_BYTES];
+
+	data_file_name(key, name);
+	if (cas->disk->unlink(cas->disk, cas->blobs_fd, name, 0) != 0 && errno != ENOENT)
+		return err_errno(e, errno, "cannot remove blobs/%s", name);
+	return 0;
+}
+
+/* A blob that somebody has open stays: its image was mounted again meanwhile. */
+static int remove_blob(struct cas *cas, const char *key, struct err *e)
+{
+	struct cas_blob *placeholder = blob_table_reserve(cas, key);
+	int r;
+
+	if (placeholder == NULL)
+		return 0;
+	r = unregister_rows(cas, key, e);
+	if (r >= 0)
+		r = unlink_data(cas, key, e); /* also where there was no row */
+	blob_table_opened(placeholder, false);
+	return r;
+}
+
+static bool exists(struct db *db, const uint8_t digest[DIGEST_BYTES])
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	struct err e;
+
+	if (db_prepare(db, "SELECT 1 FROM image WHERE digest = ?", &stmt, &e) < 0)
+		return false;
+	db_bind_blob(stmt, 1, digest, DIGEST_BYTES);
+	return db_step(stmt, &e) == 1;
+}
+
+int image_store_remove(struct cas *cas, const char *digest, struct err *e)
+{
+	AUTO(free_str) char *keys = NULL;
+	uint8_t bytes[DIGEST_BYTES];
+	int r;
+
+	if (!hex_is_sha256(digest) || !hex_decode(digest, DIGEST_BYTES, bytes))
+		return err_set(e, EINVAL, "not a digest: %s", digest);
+	if (!exists(cas->db, bytes) && !image_store_has(cas, digest))
+		return CAS_MISS;
+	/* Blobs first: cut off in between, the image is still there to be removed again. */
+	r = stored_keys_of(cas->db, SQL_ONLY_HERE, bytes, &keys, e);
+	for (const char *key = keys; r == 0 && *key != '\0'; key += strlen(key) + 1)
+		r = remove_blob(cas, key, e);
+	if (r == 0)
+		r = forget_rows(cas->db, bytes, e);
+	return r == 0 ? image_dirs_retire(cas, digest, e) : r;
+}

@@ -1,0 +1,31 @@
+/*
+ * layout_merge: two descriptions of one blob. An image may describe a part of a blob only (one that
+ * was built on another's chunks), so the second image can know what the first left out.
+ * Pure; any thread.
+ */
+#pragma once
+#include "layout.h"
+#include <stdbool.h>
+
+/** Can both stand for one data file: same shape, and agreeing wherever both speak? */
+bool layout_compatible(const struct blob_layout *a, const struct blob_layout *b);
+
+/** Does b describe a chunk, or give a digest, that a does not? Both compatible. */
+bool layout_says_more(const struct blob_layout *a, const struct blob_layout *b);
+
+/** Are fetch units of both the same, so that whoever counts units of one may go on with the other?
+ */
+bool layout_same_units(const struct blob_layout *a, const struct blob_layout *b);
+
+/** What either describes; where both do, the record is a's, with b's digest if only b has one.
+ * Only of layouts where each chunk is its own unit. @return NULL: memory is out */
+struct blob_layout *layout_union(const struct blob_layout *a, const struct blob_layout *b);
+
+/** Give l the digests that from has and l lacks; trust becomes TRUST_DIGESTS if all are there then.
+ * l is not shared with other threads yet. */
+void layout_complete(struct blob_layout *l, const struct blob_layout *from);
+
+/** The file name of a layout's blob: variant 0 is the blob id, others have a hash of the layout at
+ * the end. ret_key: CAS_KEY_BYTES. */
+#define CAS_KEY_BYTES (BLOB_ID_MAX + 16)
+void layout_key(const struct blob_layout *l, unsigned variant, char *ret_key);

@@ -1,0 +1,128 @@
+/*
+ * origins: where a blob can be fetched, in memory and in the database. Knows text; knows no
+ * network.
+ */
+#include "mem.h"
+#include "register.h"
+#include "state.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct origin_note {
+	struct job job;
+	struct cas_blob *blob; /* a reference */
+	uint32_t seq;
+	struct cas_origin origin;
+};
+
+static int run_with(struct db *db, const char *sql, const struct origin_note *note, struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const int r = db_prepare(db, sql, &stmt, e);
+
+	if (r < 0)
+		return r;
+	db_bind_text(stmt, 1, note->origin.text);
+	if (sqlite3_bind_parameter_count(stmt) > 1) {
+		db_bind_u64(stmt, 2, note->blob->row);
+		db_bind_u64(stmt, 3, note->seq);
+	}
+	return db_run(stmt, e);
+}
+
+static int write_origin(const struct origin_note *note, struct err *e)
+{
+	struct db *db = note->blob->cas->db;
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	int r = note->blob->row != 0 ? 0 : register_row(note->blob, e);
+
+	if (r == 0)
+		r = tx_begin(db, TX_LAZY, &tx, e);
+	if (r == 0)
+		r = run_with(db, "INSERT OR IGNORE INTO origin(text) VALUES(?1)", note, e);
+	if (r == 0)
+		r = run_with(db,
+		             "INSERT OR IGNORE INTO blob_origin(blob, origin, seq)"
+		             " SELECT ?2, id, ?3 FROM origin WHERE text = ?1",
+		             note, e);
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+static void note_work(struct job *job)
+{
+	struct origin_note *note = container_of(job, struct origin_note, job);
+	struct err e;
+
+	if (write_origin(note, &e) < 0)
+		log_warn(note->blob->cas->log, "origin not recorded", "blob=%s origin=%s why=%s",
+		         note->blob->key, LOG_Q(note->origin.text), LOG_Q(e.msg));
+	cas_blob_release(&note->blob);
+	free(note);
+}
+
+/* "http://user:password@host/": whoever passes that has made a mistake; it goes no further. */
+static bool holds_user_info(const char *origin)
+{
+	const char *authority = strstr(origin, "://");
+	size_t n;
+
+	if (authority == NULL)
+		return false;
+	authority += 3;
+	n = strcspn(authority, "/?#");
+	return memchr(authority, '@', n) != NULL;
+}
+
+/* With blob->mutex held. @return is it new? */
+static bool remember(struct cas_blob *blob, const char *origin)
+{
+	for (uint32_t i = 0; i < blob->n_origins; i++)
+		if (strcmp(blob->origins[i].text, origin) == 0)
+			return false;
+	if (blob->n_origins >= CAS_ORIGINS_MAX)
+		return false;
+	blob->origins = xrealloc(blob->origins, blob->n_origins + 1, sizeof(*blob->origins));
+	memset(&blob->origins[blob->n_origins], 0, sizeof(*blob->origins));
+	memcpy(blob->origins[blob->n_origins++].text, origin, strlen(origin) + 1);
+	return true;
+}
+
+void cas_blob_add_origin(struct cas_blob *blob, const char *origin)
+{
+	struct origin_note *note = NULL;
+	uint32_t seq;
+	bool is_new;
+
+	if (strlen(origin) >= CAS_ORIGIN_MAX_BYTES || holds_user_info(origin)) {
+		log_warn(blob->cas->log, "origin not recorded: too long, or with user info in it",
+		         "blob=%s", blob->key);
+		return;
+	}
+	(void)pthread_mutex_lock(&blob->mutex);
+	is_new = remember(blob, origin);
+	seq = blob->n_origins;
+	(void)pthread_mutex_unlock(&blob->mutex);
+	if (!is_new)
+		return;
+	note = xcalloc(1, sizeof(*note));
+	note->blob = cas_blob_ref(blob);
+	note->seq = seq;
+	memcpy(note->origin.text, origin, strlen(origin) + 1);
+	note->job = (struct job){ .work = note_work };
+	writer_submit(blob->cas, &note->job);
+}
+
+uint32_t cas_blob_origins(const struct cas_blob *blob, struct cas_origin *ret_origins, uint32_t max)
+{
+	pthread_mutex_t *mutex =
+		(pthread_mutex_t *)(uintptr_t)&blob->mutex; /* const for the caller */
+	uint32_t n;
+
+	(void)pthread_mutex_lock(mutex);
+	n = blob->n_origins < max ? blob->n_origins : max;
+	if (n > 0)
+		memcpy(ret_origins, blob->origins, n * sizeof(*ret_origins));
+	(void)pthread_mutex_unlock(mutex);
+	return n;
+}

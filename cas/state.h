@@ -1,0 +1,42 @@
+/*
+ * state: what one open cas consists of. Private to cas/.
+ *
+ * Who may touch what: `db` and everything marked [writer] belong to the thread of the serial queue
+ * `writer`; `table` and `room` have their own locks; the rest does not change after cas_open().
+ */
+#pragma once
+#include "blob.h"
+#include "cas.h"
+#include "db.h"
+#include "disk.h"
+#include "flush_timer.h"
+#include "room.h"
+#include <pthread.h>
+
+struct cas {
+	char *state_dir;
+	struct loop *loop;
+	const struct clock *clock;
+	struct log *log;
+	struct metrics *metrics;
+	const struct disk *disk;
+	int lock_fd;
+	int blobs_fd;
+	int images_fd;
+	struct pool *writer;
+	pthread_t writer_thread;
+	struct db *db; /* [writer] */
+	struct db_readers *readers;
+	struct blob_table table;
+	struct room room;
+	struct flush_timer flush_timer;
+	atomic_bool closing; /* work that can go on after the next start stops */
+};
+
+/** [worker] Run fn on the writer and wait; at once where this is the writer. @return what fn does
+ */
+MUST_CHECK int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err *e),
+                         void *arg, struct err *e);
+
+/** [any] Queue a job for the writer, in order with everything that cas itself queues. */
+void writer_submit(struct cas *cas, struct job *job);

@@ -1,0 +1,204 @@
+/*
+ * table: the blobs that are open, one object a key, and their references.
+ *
+ * Knows who holds what and who has to wait; knows nothing of files or rows, but that the last
+ * holder's blob is flushed and closed on the writer.
+ */
+#include "flush.h"
+#include "mem.h"
+#include "state.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+void blob_table_init(struct blob_table *t)
+{
+	(void)pthread_mutex_init(&t->mutex, NULL);
+	(void)pthread_cond_init(&t->changed, NULL);
+}
+
+void blob_table_fini(struct blob_table *t)
+{
+	assert(t->first == NULL); /* a blob was not released */
+	(void)pthread_cond_destroy(&t->changed);
+	(void)pthread_mutex_destroy(&t->mutex);
+}
+
+/* All of these: with the table's mutex held. */
+static struct cas_blob *find(struct blob_table *t, const char *key)
+{
+	struct cas_blob *b = t->first;
+
+	while (b != NULL && strcmp(b->key, key) != 0)
+		b = b->next;
+	return b;
+}
+
+static void take_out(struct blob_table *t, struct cas_blob *blob)
+{
+	struct cas_blob **at = &t->first;
+
+	while (*at != blob)
+		at = &(*at)->next;
+	*at = blob->next;
+}
+
+static struct cas_blob *put_in(struct cas *cas, const char *key)
+{
+	struct cas_blob *b = xcalloc(1, sizeof(*b));
+
+	b->cas = cas;
+	b->fd = -1;
+	(void)strncpy(b->key, key, sizeof(b->key) - 1);
+	(void)pthread_mutex_init(&b->mutex, NULL);
+	b->state = BLOB_OPENING;
+	b->n_refs = 1;
+	b->next = cas->table.first;
+	cas->table.first = b;
+	return b;
+}
+
+/* Wait until it is open. @return false: it is gone, look again */
+static bool wait_open(struct blob_table *t, struct cas_blob *b)
+{
+	b->n_refs++;
+	while (b->state == BLOB_OPENING)
+		(void)pthread_cond_wait(&t->changed, &t->mutex);
+	if (b->state == BLOB_OPEN)
+		return true;
+	if (--b->n_refs == 0)
+		blob_free(&b); /* the last of those who waited for what failed */
+	return false;
+}
+
+struct cas_blob *blob_table_get(struct cas *cas, const char *key, bool *ret_is_mine)
+{
+	struct blob_table *t = &cas->table;
+	struct cas_blob *b = NULL;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	do
+		b = find(t, key);
+	while (b != NULL && !wait_open(t, b));
+	*ret_is_mine = b == NULL;
+	if (b == NULL)
+		b = put_in(cas, key);
+	(void)pthread_mutex_unlock(&t->mutex);
+	return b;
+}
+
+struct cas_blob *blob_table_reserve(struct cas *cas, const char *key)
+{
+	struct blob_table *t = &cas->table;
+	struct cas_blob *b = NULL;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	if (find(t, key) == NULL)
+		b = put_in(cas, key);
+	(void)pthread_mutex_unlock(&t->mutex);
+	return b;
+}
+
+void blob_table_opened(struct cas_blob *blob, bool ok)
+{
+	struct blob_table *t = &blob->cas->table;
+	bool is_last = false;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	blob->state = ok ? BLOB_OPEN : BLOB_GONE;
+	if (!ok) {
+		take_out(t, blob);
+		is_last = --blob->n_refs == 0;
+	}
+	(void)pthread_cond_broadcast(&t->changed);
+	(void)pthread_mutex_unlock(&t->mutex);
+	if (is_last)
+		blob_free(&blob);
+}
+
+struct cas_blob *blob_table_find(struct cas *cas, const char *key)
+{
+	struct blob_table *t = &cas->table;
+	struct cas_blob *b = NULL;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	b = find(t, key);
+	if (b != NULL && b->state == BLOB_OPEN)
+		b->n_refs++;
+	else
+		b = NULL;
+	(void)pthread_mutex_unlock(&t->mutex);
+	return b;
+}
+
+uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs)
+{
+	struct blob_table *t = &cas->table;
+	struct cas_blob **blobs = NULL;
+	uint32_t n = 0;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	for (struct cas_blob *b = t->first; b != NULL; b = b->next)
+		n++;
+	blobs = xcalloc(n + 1, sizeof(struct cas_blob *));
+	n = 0;
+	for (struct cas_blob *b = t->first; b != NULL; b = b->next) {
+		if (b->state != BLOB_OPEN)
+			continue;
+		b->n_refs++;
+		blobs[n++] = b;
+	}
+	(void)pthread_mutex_unlock(&t->mutex);
+	*ret_blobs = blobs;
+	return n;
+}
+
+struct cas_blob *cas_blob_ref(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	blob->n_refs++;
+	(void)pthread_mutex_unlock(&t->mutex);
+	return blob;
+}
+
+/* [writer] Nobody holds it: record what is ready and close it, unless somebody came back. */
+static void close_work(struct job *job)
+{
+	struct cas_blob *blob = container_of(job, struct cas_blob, close_job);
+	struct cas *cas = blob->cas;
+	bool is_unused = false;
+
+	(void)pthread_mutex_lock(&cas->table.mutex);
+	blob->close_queued = false; /* whoever comes and goes from here on queues another */
+	(void)pthread_mutex_unlock(&cas->table.mutex);
+	flush_one(blob);
+	(void)pthread_mutex_lock(&cas->table.mutex);
+	is_unused = blob->n_refs == 0 && !blob->close_queued;
+	if (is_unused)
+		take_out(&cas->table, blob);
+	(void)pthread_mutex_unlock(&cas->table.mutex);
+	if (is_unused)
+		blob_free(&blob);
+}
+
+void cas_blob_release(struct cas_blob **blob)
+{
+	struct cas_blob *b = *blob;
+	bool is_last = false;
+
+	*blob = NULL;
+	if (b == NULL)
+		return;
+	(void)pthread_mutex_lock(&b->cas->table.mutex);
+	assert(b->n_refs > 0);
+	is_last = --b->n_refs == 0 && !b->close_queued;
+	if (is_last)
+		b->close_queued = true;
+	(void)pthread_mutex_unlock(&b->cas->table.mutex);
+	if (!is_last)
+		return;
+	b->close_job = (struct job){ .work = close_work };
+	writer_submit(b->cas, &b->close_job);
+}

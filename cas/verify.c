@@ -1,0 +1,172 @@
+/*
+ * verify: hash everything that is ready again. What is wrong is made absent, and said.
+ *
+ * Works on open blobs and on those that only the database knows, and on every chunk that any image
+ * described: the stored layout is the union. Knows no image.
+ */
+#include "bytes.h"
+#include "data_file.h"
+#include "mem.h"
+#include "state.h"
+#include "stored.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TELL_EVERY_CHUNKS 64
+
+struct verification {
+	struct cas *cas;
+	void (*fault)(void *arg, const struct cas_fault *f);
+	int (*progress)(void *arg, const struct cas_verify_progress *p);
+	void *arg;
+	struct cas_verify_progress seen;
+	uint8_t *buf;
+	uint64_t buf_size_bytes;
+};
+
+static void on_fault(void *arg, const struct cas_fault *f)
+{
+	struct verification *v = arg;
+
+	v->seen.n_faults++;
+	if (v->fault != NULL)
+		v->fault(v->arg, f);
+}
+
+static int tell(struct verification *v, struct err *e)
+{
+	if (v->progress != NULL && v->progress(v->arg, &v->seen) != 0)
+		return err_set(e, ECANCELED, "verification was stopped");
+	return 0;
+}
+
+static void take_back(struct verification *v, struct cas_blob *blob, uint32_t idx,
+                      enum void_reason why)
+{
+	static const char *const from_cache[] = { "cache" };
+	struct cas_fault f = { .chunk_idx = idx, .what = void_reason_text(why) };
+
+	memcpy(f.key, blob->key, sizeof(f.key));
+	blob_void(blob, idx, why);
+	metrics_add(v->cas->metrics, METRIC_VERIFY_FAILURES, from_cache, 1);
+	on_fault(v, &f);
+}
+
+/* @return what is wrong with a chunk, or -1 for nothing (also where it has no digest) */
+static int inspect(struct verification *v, const struct cas_blob *blob, const struct blob_layout *l,
+                   uint32_t idx)
+{
+	const struct chunk_rec *c = &l->chunks[idx];
+	int r;
+
+	if (c->plain_size_bytes > v->buf_size_bytes) {
+		v->buf = xrealloc(v->buf, c->plain_size_bytes, 1); /* <= CHUNK_PLAIN_MAX_BYTES */
+		v->buf_size_bytes = c->plain_size_bytes;
+	}
+	r = data_file_read(v->cas->disk, blob->fd, c->plain_offset, c->plain_size_bytes, v->buf);
+	if (r == -ENODATA)
+		return VOID_NO_DATA;
+	if (r < 0)
+		return VOID_UNREADABLE;
+	if (!(c->flags & CHUNK_HAS_DIGEST) ||
+	    digest_matches(l->digest_alg, v->buf, c->plain_size_bytes, c->digest))
+		return -1;
+	return data_file_has_hole(v->cas->disk, blob->fd, c->plain_offset, c->plain_size_bytes)
+	               ? VOID_NO_DATA
+	               : VOID_WRONG_BYTES;
+}
+
+static int verify_chunks(struct verification *v, struct cas_blob *blob, const struct blob_layout *l,
+                         struct err *e)
+{
+	int r = 0;
+
+	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < l->n_chunks && r == 0;
+	     i = bitmap_next_set(blob->ready, i + 1)) {
+		const uint64_t generation = atomic_load(&blob->generation);
+		const int wrong = inspect(v, blob, l, i);
+
+		/* A chunk that was taken back meanwhile may be half replaced: not our fault. */
+		if (wrong >= 0 && bitmap_get(blob->ready, i) &&
+		    atomic_load(&blob->generation) == generation)
+			take_back(v, blob, i, (enum void_reason)wrong);
+		v->seen.chunks_done++;
+		v->seen.bytes_done += l->chunks[i].plain_size_bytes;
+		if (v->seen.chunks_done % TELL_EVERY_CHUNKS == 0)
+			r = tell(v, e);
+	}
+	return r;
+}
+
+static int stored_layout(struct cas *cas, const char *key, struct blob_layout **ret_layout,
+                         struct err *e)
+{
+	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
+	int r = db_reader_begin(cas->readers, &reader, e);
+
+	if (r == 0)
+		r = stored_blob_find(reader.db, key, &s, e);
+	if (r != 0)
+		return r;
+	*ret_layout = s.layout;
+	s.layout = NULL;
+	return 0;
+}
+
+static int verify_blob(struct verification *v, const char *key, struct err *e)
+{
+	AUTO(cas_blob_release) struct cas_blob *blob = NULL;
+	AUTO(layout_unref) struct blob_layout *l = NULL;
+	const uint64_t n_faults = v->seen.n_faults;
+	int r = blob_open_registered(v->cas, key, on_fault, v, &blob, e);
+
+	if (r == 0)
+		r = stored_layout(v->cas, key, &l, e);
+	if (r != 0)
+		return r < 0 ? r : 0; /* removed meanwhile */
+	r = verify_chunks(v, blob, l, e);
+	if (v->seen.n_faults > n_faults) {
+		struct err why;
+		const int cleared = blob_clear_now(blob, r < 0 ? &why : e);
+
+		r = r < 0 ? r : cleared;
+	}
+	return r;
+}
+
+static int add_total(void *arg, const struct cas_blob_info *info)
+{
+	struct cas_verify_progress *p = arg;
+
+	p->chunks_total += info->n_ready;
+	p->bytes_total += info->ready_bytes;
+	return 0;
+}
+
+int cas_verify(struct cas *cas, void (*fault)(void *arg, const struct cas_fault *f),
+               int (*progress)(void *arg, const struct cas_verify_progress *p), void *arg,
+               struct cas_verify_progress *ret_total, struct err *e)
+{
+	struct verification v = { .cas = cas, .fault = fault, .progress = progress, .arg = arg };
+	AUTO(free_str) char *keys = NULL;
+	int r = cas_blobs(cas, add_total, &v.seen, e);
+
+	if (r == 0) {
+		AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+
+		r = db_reader_begin(cas->readers, &reader, e);
+		if (r == 0)
+			r = stored_keys(reader.db, &keys, e);
+	}
+	for (const char *key = keys; r == 0 && *key != '\0'; key += strlen(key) + 1)
+		r = verify_blob(&v, key, e);
+	if (r == 0)
+		r = tell(&v, e);
+	free(v.buf);
+	if (r < 0)
+		return r;
+	*ret_total = v.seen;
+	return 0;
+}
