@@ -88,6 +88,14 @@ static int read_entries(const uint8_t *p, uint64_t size_bytes, uint64_t object_s
 	return 0;
 }
 
+/* nydus-image hashes the entries and the header behind them, the converter library the entries
+ * alone; either way the entries are vouched for. */
+static bool is_vouched(const uint8_t *entries, uint64_t size_bytes, const uint8_t *digest)
+{
+	return digest_matches(DIGEST_SHA256, entries, size_bytes + TAR_HEADER_BYTES, digest) ||
+	       digest_matches(DIGEST_SHA256, entries, size_bytes, digest);
+}
+
 int toc_parse(const uint8_t *tail, uint64_t tail_size_bytes, const uint8_t *vouched_digest,
               uint64_t object_size_bytes, struct toc *ret_toc, struct err *e)
 {
@@ -104,9 +112,7 @@ int toc_parse(const uint8_t *tail, uint64_t tail_size_bytes, const uint8_t *vouc
 		return err_set(e, EUCLEAN,
 		               "table of contents: %" PRIu64 " bytes, where %" PRIu64 " were read",
 		               size_bytes, tail_size_bytes - TAR_HEADER_BYTES);
-	if (vouched_digest != NULL &&
-	    !digest_matches(DIGEST_SHA256, header - size_bytes, size_bytes + TAR_HEADER_BYTES,
-	                    vouched_digest))
+	if (vouched_digest != NULL && !is_vouched(header - size_bytes, size_bytes, vouched_digest))
 		return err_set(e, EBADMSG,
 		               "table of contents: not the one that the bootstrap vouches for");
 	return read_entries(header - size_bytes, size_bytes, object_size_bytes, ret_toc, e);

@@ -73,8 +73,10 @@ static bool read_tail(const struct image *im, const uint8_t *p, struct v5_inode 
 	const uint32_t mode = inode->attr.mode;
 
 	inode->name = take_name(&t, le16(p + 100));
-	if (S_ISLNK(mode))
+	if (S_ISLNK(mode)) {
 		inode->symlink = take_name(&t, le16(p + 102));
+		inode->attr.size_bytes = inode->symlink.size_bytes;
+	}
 	if (le64(p + 80) & INODE_HAS_XATTR)
 		take_xattrs(&t, inode);
 	if (S_ISDIR(mode)) {

@@ -75,30 +75,34 @@ static struct image_segment segment_of(const struct chunk_info *c, uint64_t offs
 	};
 }
 
-/* Fill segments from at to q's end; records that do not go on in file order are a fault. */
+/* Fill segments from q's offset to end; records that do not go on in file order are a fault. */
 static int map_range(const struct image *im, const struct v5_inode *inode,
                      const struct map_query *q, uint64_t end, struct err *e)
 {
 	uint64_t at = q->offset;
+	uint64_t least = 0; /* where the next record may begin: not before the end of the last */
 	uint32_t i = first_record_at(im, inode, at);
 	uint32_t n = 0;
 
-	while (at < end && n < q->max_segments) {
+	for (; at < end && n < q->max_segments; n++) {
 		struct chunk_info c;
 
 		if (i >= inode->n_chunks) {
 			q->segments[n] = zeros(at, end);
-		} else {
-			record_read(im, inode, i, &c);
-			if (!record_is_sound(im, &c) || c.file_offset + c.plain_size_bytes <= at)
-				return err_set(e, EUCLEAN, "inode %" PRIu64 ": bad chunk record %u",
-				               inode->ino, i);
-			q->segments[n] = segment_of(&c, at, end);
+			at += q->segments[n].size_bytes;
+			continue;
 		}
+		record_read(im, inode, i, &c);
+		if (!record_is_sound(im, &c) || c.file_offset < least ||
+		    c.file_offset + c.plain_size_bytes <= at)
+			return err_set(e, EUCLEAN, "inode %" PRIu64 ": bad chunk record %u",
+			               inode->ino, i);
+		q->segments[n] = segment_of(&c, at, end);
 		at += q->segments[n].size_bytes;
-		if (i < inode->n_chunks && at >= c.file_offset + c.plain_size_bytes)
+		if (at >= c.file_offset + c.plain_size_bytes) {
+			least = at;
 			i++;
-		n++;
+		}
 	}
 	return (int)n;
 }

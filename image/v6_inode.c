@@ -123,13 +123,15 @@ static bool read_places(const struct image *im, uint64_t end_of_inode, uint16_t 
 int v6_inode_load(const struct image *im, uint64_t nid, struct v6_inode *ret_inode, struct err *e)
 {
 	const uint64_t room = im->size_bytes - im->v6.meta_offset;
-	const uint64_t offset = im->v6.meta_offset + nid * NID_UNIT_BYTES;
-	const uint8_t *p = im->data + offset;
+	uint64_t offset;
+	const uint8_t *p;
 	uint16_t format;
 	uint32_t inode_bytes;
 
 	if (nid >= room / NID_UNIT_BYTES)
 		return err_set(e, EUCLEAN, "inode %" PRIu64 " lies outside of the bootstrap", nid);
+	offset = im->v6.meta_offset + nid * NID_UNIT_BYTES;
+	p = im->data + offset;
 	format = le16(p);
 	inode_bytes = format & FORMAT_EXTENDED ? EXTENDED_BYTES : COMPACT_BYTES;
 	if (format & ~0xfU || !range_fits(offset, inode_bytes, im->size_bytes))

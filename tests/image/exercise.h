@@ -6,5 +6,5 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Aborts when a promise is broken. @return how many calls failed with an error */
+/** Aborts when a promise is broken. @return how many calls found a fault (-EUCLEAN) */
 unsigned exercise_image(const uint8_t *data, size_t size_bytes);
