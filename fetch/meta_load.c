@@ -3,9 +3,9 @@
  *
  *   START -> SIZE -> TOC -> CHECK -> DIGESTS -> CI -> UNPACK -> DONE
  *
- * in this order, passing over what is not needed: SIZE where the image tells it, TOC and CHECK
- * where the image does not vouch for one, DIGESTS and CI where they are not wanted (or, DIGESTS,
- * not there). Every failure leads to DONE.
+ * in this order, passing over what is not needed: SIZE, TOC and CHECK where the image does not
+ * vouch for a TOC, DIGESTS and CI where they are not wanted (or, DIGESTS, not there). Every failure
+ * leads to DONE.
  *
  * All of it belongs to the loop thread; a worker touches struct step and what that borrows. Every
  * request carries the deadline.
@@ -177,7 +177,8 @@ static void on_size(void *arg, int r, uint64_t size_bytes, const struct err *why
 
 static enum state enter_size(struct meta_load *op)
 {
-	if (!op->blob.toc_vouched || op->object_size_bytes != 0)
+	/* The size in the image's blob table can leave out the blob's last parts. */
+	if (!op->blob.toc_vouched)
 		return TOC;
 	if (origin_size_start(op->env.origins, op->origin, op->blob.meta_blob_id,
 	                      op->opts.deadline_ns, on_size, op, &op->read, &op->err) < 0)
@@ -333,7 +334,6 @@ int meta_load_start(const struct meta_load_opts *opts, struct meta_load **ret_lo
 	(void)snprintf(op->image_digest, sizeof(op->image_digest), "%s", opts->image_digest);
 	image_blob(opts->image, opts->blob_idx, &op->blob);
 	image_blob_cipher(opts->image, opts->blob_idx, &op->cipher);
-	op->object_size_bytes = op->blob.meta_blob_size_bytes;
 	op->opts.env = NULL;
 	op->opts.image = NULL;
 	op->starting = true;

@@ -5,8 +5,8 @@
  *                             ^         |
  *                             `--more---'
  *
- * passing over SIZE where the image tells it. Every failure leads to DONE. The windows that
- * FETCH brings bound the memory; each has a deadline of its own, for the whole may take long.
+ * Every failure leads to DONE. The windows that FETCH brings bound the memory; each has a deadline
+ * of its own, for the whole may take long.
  * All of it belongs to the loop thread; a worker touches struct step and what that borrows, while
  * the loop leaves both alone.
  */
@@ -171,8 +171,7 @@ static void on_size(void *arg, int r, uint64_t size_bytes, const struct err *why
 
 static enum state enter_size(struct whole_blob *op)
 {
-	if (op->size_bytes != 0)
-		return FETCH;
+	/* Always: the size in the image's blob table can leave out the blob's last parts. */
 	if (origin_size_start(op->env.origins, op->origin, op->layout->blob_id, deadline(op),
 	                      on_size, op, &op->read, &op->err) < 0)
 		return failed(op);
@@ -280,7 +279,6 @@ struct whole_blob *whole_blob_start(const struct whole_blob_opts *opts)
 	op->env = *opts->env;
 	op->opts.env = NULL;
 	op->layout = layout_ref(opts->layout);
-	op->size_bytes = op->layout->packed_size_bytes;
 	op->step.file.fd = -1;
 	(void)snprintf(op->origin, sizeof(op->origin), "%s", opts->origin);
 	whole_run(op, OPEN);

@@ -1,0 +1,304 @@
+/*
+ * lazy_world: the network half of the fakes: registry and origins, and what moves it all.
+ */
+#include "lazy_world.h"
+#include "fake_pool.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAYOUT TESTS_DATA "/layout/blobs/sha256/"
+
+uint8_t *world_object(const char *hex, uint64_t *ret_size_bytes)
+{
+	char path[512];
+	uint8_t *bytes = NULL;
+	FILE *f = NULL;
+	long size = 0;
+
+	(void)snprintf(path, sizeof(path), LAYOUT "%s", hex);
+	f = fopen(path, "rb");
+	if (f == NULL)
+		return NULL;
+	assert(fseek(f, 0, SEEK_END) == 0);
+	size = ftell(f);
+	assert(size >= 0 && fseek(f, 0, SEEK_SET) == 0);
+	bytes = xcalloc(1, (size_t)size + 1);
+	assert(fread(bytes, 1, (size_t)size, f) == (size_t)size);
+	(void)fclose(f);
+	*ret_size_bytes = (uint64_t)size;
+	return bytes;
+}
+
+/* ---- registry ---- */
+
+int registry_start(struct registry *r, const struct registry_request *req,
+                   struct registry_req **ret_req, struct err *e)
+{
+	(void)e;
+	for (size_t i = 0; i < WORLD_REQUESTS_MAX; i++) {
+		struct registry_req *slot = &r->reqs[i];
+
+		if (slot->used)
+			continue;
+		*slot = (struct registry_req){ .req = *req, .used = true };
+		(void)snprintf(slot->reference, sizeof(slot->reference), "%s", req->reference);
+		*ret_req = slot;
+		return 0;
+	}
+	abort();
+}
+
+void registry_cancel(struct registry_req *req)
+{
+	assert(req->used);
+	req->used = false;
+}
+
+bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository)
+{
+	(void)r;
+	(void)host;
+	(void)repository;
+	return true;
+}
+
+static void count(struct registry *r, const struct registry_request *req)
+{
+	if (req->head)
+		r->n_heads++;
+	else if (req->kind == REGISTRY_MANIFEST)
+		r->n_manifests++;
+	else
+		r->n_blobs++;
+}
+
+/* The hex that a request means. NULL: no such thing. */
+static const char *resolve(const struct registry *r, const struct registry_req *slot)
+{
+	const char *colon = r->tag != NULL ? strrchr(r->tag, ':') : NULL;
+
+	if (strncmp(slot->reference, "sha256:", 7) == 0)
+		return slot->reference + 7;
+	if (colon != NULL && strcmp(colon + 1, slot->reference) == 0)
+		return r->tag_digest;
+	return NULL;
+}
+
+static uint8_t *object_of(const struct registry *r, const char *hex, uint64_t *ret_size_bytes)
+{
+	uint8_t *bytes = NULL;
+
+	if (r->index != NULL && strcmp(hex, r->index_digest) == 0) {
+		*ret_size_bytes = strlen(r->index);
+		return (uint8_t *)xstrdup(r->index);
+	}
+	bytes = world_object(hex, ret_size_bytes);
+	if (bytes != NULL && r->spoilt != NULL && strcmp(hex, r->spoilt) == 0)
+		bytes[*ret_size_bytes / 2] ^= 4;
+	return bytes;
+}
+
+static void answer(struct registry *r, struct registry_req *slot)
+{
+	const struct registry_request req = slot->req;
+	const char *hex = resolve(r, slot);
+	AUTO(free_bytes) uint8_t *bytes = NULL;
+	char told[80];
+	struct http_head head = { .status = 200 };
+	struct err why = { .code = 0 };
+	uint64_t size_bytes = 0;
+	int end = r->fail;
+
+	count(r, &req);
+	if (end == 0 && hex != NULL)
+		bytes = object_of(r, hex, &size_bytes);
+	if (end == 0 && bytes == NULL)
+		end = -ENOENT;
+	if (end == 0 && size_bytes > req.max_body_bytes && !req.head)
+		end = -EMSGSIZE;
+	(void)snprintf(told, sizeof(told), "sha256:%s", hex != NULL ? hex : "");
+	head.docker_content_digest = r->tells_no_digest ? NULL : told;
+	if (end == 0 && req.head_done != NULL)
+		req.head_done(req.arg, &head);
+	for (uint64_t at = 0; end == 0 && !req.head && at < size_bytes; at += 16384) {
+		const uint64_t left = size_bytes - at;
+
+		end = req.body(req.arg, bytes + at, left < 16384 ? left : 16384);
+	}
+	if (end != 0)
+		(void)err_set(&why, -end, "the fake registry says %d", end);
+	slot->used = false;
+	req.end(req.arg, end, &why);
+}
+
+/* ---- origins ---- */
+
+int origin_check(const char *text, struct err *e)
+{
+	return strncmp(text, "dir:/", 5) == 0 ? 0 : err_set(e, EINVAL, "no origin: %s", text);
+}
+
+static struct origin_read *take_read(struct source *source)
+{
+	struct origins *o = container_of(source, struct origins, source);
+
+	for (size_t i = 0; i < WORLD_REQUESTS_MAX; i++) {
+		if (!o->reads[i].used) {
+			o->reads[i] = (struct origin_read){ .used = true };
+			return &o->reads[i];
+		}
+	}
+	abort();
+}
+
+int origin_read_start(struct source *source, const struct origin_read_opts *opts,
+                      struct origin_read **ret_read, struct err *e)
+{
+	(void)e;
+	*ret_read = take_read(source);
+	(*ret_read)->opts = *opts;
+	(void)snprintf((*ret_read)->object, sizeof((*ret_read)->object), "%s", opts->object);
+	return 0;
+}
+
+int origin_size_start(struct source *source, const char *origin, const char *object,
+                      uint64_t deadline_ns,
+                      void (*size)(void *arg, int r, uint64_t size_bytes, const struct err *why),
+                      void *arg, struct origin_read **ret_read, struct err *e)
+{
+	(void)origin;
+	(void)deadline_ns;
+	(void)e;
+	*ret_read = take_read(source);
+	(*ret_read)->opts.arg = arg;
+	(*ret_read)->size = size;
+	(void)snprintf((*ret_read)->object, sizeof((*ret_read)->object), "%s", object);
+	return 0;
+}
+
+void origin_read_cancel(struct origin_read *read)
+{
+	assert(read->used);
+	read->used = false;
+}
+
+static void answer_size(struct origin_read *slot, int end, uint64_t size_bytes,
+                        const struct err *why)
+{
+	const struct origin_read read = *slot;
+
+	slot->used = false;
+	read.size(read.opts.arg, end, size_bytes, why);
+}
+
+static void answer_read(struct origins *o, struct origin_read *slot)
+{
+	AUTO(free_bytes) uint8_t *bytes = NULL;
+	const struct origin_read_opts opts = slot->opts;
+	struct err why = { .code = 0 };
+	uint64_t size_bytes = o->object_size_bytes;
+	int end = o->fail;
+
+	if (o->object_bytes != NULL) {
+		bytes = xcalloc(1, size_bytes + 1);
+		memcpy(bytes, o->object_bytes, size_bytes);
+	} else {
+		bytes = world_object(slot->object, &size_bytes);
+	}
+	if (end == 0 && bytes == NULL)
+		end = -ENOENT;
+	if (end != 0)
+		(void)err_set(&why, -end, "the fake origin says %d", end);
+	if (slot->size != NULL) {
+		o->n_sizes++;
+		answer_size(slot, end, size_bytes, &why);
+		return;
+	}
+	o->n_reads++;
+	if (end == 0 && o->spoilt != NULL && strcmp(slot->object, o->spoilt) == 0)
+		bytes[opts.offset + opts.size_bytes / 2] ^= 4;
+	if (end == 0) {
+		assert(opts.offset + opts.size_bytes <= size_bytes);
+		o->n_bytes += opts.size_bytes;
+		end = opts.body(opts.arg, bytes + opts.offset, opts.size_bytes);
+	}
+	slot->used = false;
+	opts.end(opts.arg, end, &why);
+}
+
+/* ---- all of it ---- */
+
+static void new_loader(struct world *w)
+{
+	const struct image_loader_opts opts = { .pool = w->pool,
+		                                .cas = &w->cas,
+		                                .fetch = &w->fetch,
+		                                .registry = &w->registry,
+		                                .origins = &w->origins.source,
+		                                .clock = &w->clock.clock,
+		                                .state_dir = "/tmp",
+		                                .timeout_ms = 30000 };
+	struct err e;
+
+	assert(image_loader_new(&opts, &w->loader, &e) == 0);
+}
+
+void world_open(struct world *w)
+{
+	struct err e;
+
+	*w = (struct world){ .pool = NULL };
+	fake_clock_init(&w->clock);
+	assert(pool_new(NULL, 1, "work", &w->pool, &e) == 0);
+	assert(pool_new(NULL, 1, "write", &w->cas.writer, &e) == 0);
+	new_loader(w);
+}
+
+void world_restart(struct world *w)
+{
+	world_settle(w);
+	image_loader_free(&w->loader);
+	new_loader(w);
+	w->registry.n_heads = 0;
+	w->registry.n_manifests = 0;
+	w->registry.n_blobs = 0;
+	w->origins.n_reads = 0;
+}
+
+void world_close(struct world *w)
+{
+	world_settle(w);
+	image_loader_free(&w->loader);
+	pool_free(&w->pool);
+	pool_free(&w->cas.writer);
+	assert(world_n_blobs_open(w) == 0);
+	for (size_t i = 0; i < WORLD_FILES_MAX; i++)
+		free(w->cas.files[i].data);
+}
+
+bool world_step(struct world *w)
+{
+	if (fake_pool_run_one(w->pool) > 0 || fake_pool_run_one(w->cas.writer) > 0)
+		return true;
+	for (size_t i = WORLD_REQUESTS_MAX; i-- > 0;) { /* the youngest first */
+		if (w->registry.reqs[i].used) {
+			answer(&w->registry, &w->registry.reqs[i]);
+			return true;
+		}
+		if (w->origins.reads[i].used) {
+			answer_read(&w->origins, &w->origins.reads[i]);
+			return true;
+		}
+	}
+	return false;
+}
+
+void world_settle(struct world *w)
+{
+	while (world_step(w))
+		;
+}
