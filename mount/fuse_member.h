@@ -1,0 +1,30 @@
+/*
+ * fuse_member: one mount's /dev/fuse descriptor among those that the fuse_pool serves.
+ */
+#pragma once
+#include "fuse_pool.h"
+#include <stddef.h>
+
+struct fuse_member;
+
+struct fuse_member_opts {
+	int fd; /* of /dev/fuse, non-blocking, mounted; borrowed until fuse_pool_remove() */
+	/* One request, as read. On a thread of the pool, several at a time. buf lives during the
+	 * call. */
+	void (*request)(void *arg, void *buf, size_t size_bytes);
+	/* The kernel ended the connection: once, on a thread of the pool. */
+	void (*gone)(void *arg);
+	void *arg;
+};
+
+/** Serve this descriptor from now on. @param ret_member  ended by fuse_pool_remove() */
+MUST_CHECK int fuse_pool_add(struct fuse_pool *pool, const struct fuse_member_opts *opts,
+                             struct fuse_member **ret_member, struct err *e);
+
+/** [worker] Serve it no longer; returns when no thread is inside a call of it. NULL is fine. */
+void fuse_pool_remove(struct fuse_pool *pool, struct fuse_member **member);
+
+/* Memory for answers, shared by all mounts: room for the largest read and what describes it. */
+#define FUSE_READ_MAX_BYTES (1U << 20)
+#define FUSE_BLOCK_BYTES    (FUSE_READ_MAX_BYTES + (64U << 10))
+struct block_list *fuse_pool_blocks(struct fuse_pool *pool); /* borrowed */

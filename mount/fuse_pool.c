@@ -1,0 +1,279 @@
+/*
+ * fuse_pool: the threads that serve all FUSE mounts of the agent.
+ *
+ * All threads wait on one epoll set. Descriptors are edge-triggered: one arrival wakes one thread,
+ * the one that slept last (its caches are warm). It reads until the descriptor is empty; where it
+ * leaves more behind while it works on a request, it rearms the descriptor, so that another thread
+ * comes to help.
+ * An event carries a number, not a pointer: a member that was removed while its event was on the
+ * way is simply not found any more.
+ *
+ * Knows descriptors and who is inside which. Knows nothing of images, nor of what a request means.
+ */
+#include "block_list.h"
+#include "fuse_member.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <uthash.h>
+
+/* The kernel wants room for the largest write that was agreed on (1 MiB goes with reads of 1 MiB)
+ * and its header. No page of it is touched that a request does not fill: they are small. */
+#define REQUEST_MAX_BYTES ((1U << 20) + 4096)
+#define TURN_REQUESTS_MAX 256 /* then other descriptors have their turn */
+#define SPARE_BLOCKS_MAX  8
+#define STOP_ID           0 /* the event of stop_fd */
+
+struct fuse_member {
+	uint64_t id;
+	struct fuse_member_opts opts;
+	uint32_t n_inside; /* threads, under the pool's lock */
+	atomic_bool removed;
+	atomic_bool gone_told;
+	UT_hash_handle hh;
+};
+
+struct fuse_pool {
+	int epoll_fd;
+	int stop_fd;
+	struct log *log;
+	struct block_list *blocks;
+	uint32_t n_threads;
+	pthread_t threads[FUSE_THREADS_MAX];
+	pthread_mutex_t lock; /* guards members, next_id, n_inside; held for a look-up alone */
+	pthread_cond_t left;  /* a thread left a removed member */
+	struct fuse_member *members;
+	uint64_t next_id;
+};
+
+static struct fuse_member *member_enter(struct fuse_pool *pool, uint64_t id)
+{
+	struct fuse_member *m = NULL;
+
+	pthread_mutex_lock(&pool->lock);
+	HASH_FIND(hh, pool->members, &id, sizeof(id), m);
+	if (m != NULL)
+		m->n_inside++;
+	pthread_mutex_unlock(&pool->lock);
+	return m;
+}
+
+static void member_leave(struct fuse_pool *pool, struct fuse_member *m)
+{
+	pthread_mutex_lock(&pool->lock);
+	if (--m->n_inside == 0 && atomic_load(&m->removed))
+		pthread_cond_broadcast(&pool->left);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+static void rearm(struct fuse_pool *pool, struct fuse_member *m)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = m->id };
+
+	/* ENOENT: it was removed meanwhile, and nobody must come any more. */
+	if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_MOD, m->opts.fd, &ev) < 0 && errno != ENOENT)
+		log_error(pool->log, "cannot wait for FUSE requests", "error=%s",
+		          LOG_Q(strerrordesc_np(errno)));
+}
+
+static bool more_waits(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLIN) && !(p.revents & POLLERR);
+}
+
+/* ENODEV: unmounted. ECONNABORTED: aborted. Whatever else it is, nothing more can be read. */
+static void tell_gone(struct fuse_pool *pool, struct fuse_member *m, int code)
+{
+	if (atomic_exchange(&m->gone_told, true))
+		return;
+	if (code != ENODEV && code != ECONNABORTED)
+		log_error(pool->log, "cannot read FUSE requests, the mount is dead", "error=%s",
+		          LOG_Q(strerrordesc_np(code)));
+	(void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, m->opts.fd, NULL);
+	m->opts.gone(m->opts.arg);
+}
+
+/* Read requests until none is left, or others should have their turn. */
+static void serve(struct fuse_pool *pool, struct fuse_member *m, void *buf)
+{
+	for (uint32_t i = 0; i < TURN_REQUESTS_MAX && !atomic_load(&m->removed); i++) {
+		const ssize_t n = read(m->opts.fd, buf, REQUEST_MAX_BYTES);
+
+		if (n > 0) {
+			if (more_waits(m->opts.fd))
+				rearm(pool, m);
+			m->opts.request(m->opts.arg, buf, (size_t)n);
+		} else if (n == 0 || errno == EAGAIN) {
+			return;
+		} else if (errno != EINTR && errno != ENOENT) { /* ENOENT: the asker gave up */
+			tell_gone(pool, m, errno);
+			return;
+		}
+	}
+	rearm(pool, m);
+}
+
+static void *thread_main(void *arg)
+{
+	struct fuse_pool *pool = arg;
+	void *buf = mmap(NULL, REQUEST_MAX_BYTES, PROT_READ | PROT_WRITE,
+	                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert(buf != MAP_FAILED); /* as xcalloc(): at start, a fixed size of our own */
+	for (;;) {
+		struct epoll_event ev;
+		struct fuse_member *m;
+
+		if (epoll_wait(pool->epoll_fd, &ev, 1, -1) != 1)
+			continue; /* EINTR */
+		if (ev.data.u64 == STOP_ID)
+			break;
+		m = member_enter(pool, ev.data.u64);
+		if (m == NULL)
+			continue;
+		serve(pool, m, buf);
+		member_leave(pool, m);
+	}
+	(void)munmap(buf, REQUEST_MAX_BYTES);
+	return NULL;
+}
+
+/* Signals are the loop thread's. */
+static int start_threads(struct fuse_pool *pool, uint32_t n_threads, struct err *e)
+{
+	sigset_t all;
+	sigset_t before;
+	int r = 0;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (r == 0 && pool->n_threads < n_threads) {
+		char name[16];
+
+		r = pthread_create(&pool->threads[pool->n_threads], NULL, thread_main, pool);
+		if (r != 0)
+			break;
+		(void)snprintf(name, sizeof(name), "fuse%" PRIu32, pool->n_threads);
+		(void)pthread_setname_np(pool->threads[pool->n_threads], name);
+		pool->n_threads++;
+	}
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r == 0 ? 0 : err_errno(e, r, "cannot start a FUSE thread");
+}
+
+static int open_epoll(struct fuse_pool *pool, struct err *e)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = STOP_ID };
+
+	pool->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (pool->epoll_fd >= 0)
+		pool->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pool->epoll_fd < 0 || pool->stop_fd < 0 ||
+	    epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, pool->stop_fd, &ev) < 0)
+		return err_errno(e, errno, "cannot set up waiting for FUSE requests");
+	return 0;
+}
+
+int fuse_pool_new(uint32_t n_threads, struct log *log, struct fuse_pool **ret_pool, struct err *e)
+{
+	AUTO(fuse_pool_free) struct fuse_pool *pool = xcalloc(1, sizeof(*pool));
+	int r;
+
+	pool->epoll_fd = -1;
+	pool->stop_fd = -1;
+	pool->log = log;
+	pool->blocks = block_list_new(FUSE_BLOCK_BYTES, SPARE_BLOCKS_MAX);
+	pool->next_id = STOP_ID + 1;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->left, NULL);
+	if (n_threads == 0 || n_threads > FUSE_THREADS_MAX)
+		return err_set(e, EINVAL, "%" PRIu32 " FUSE threads: 1 to %d are possible",
+		               n_threads, FUSE_THREADS_MAX);
+	r = open_epoll(pool, e);
+	if (r == 0)
+		r = start_threads(pool, n_threads, e);
+	if (r < 0)
+		return r;
+	*ret_pool = pool;
+	pool = NULL;
+	return 0;
+}
+
+void fuse_pool_free(struct fuse_pool **pool)
+{
+	struct fuse_pool *p = *pool;
+
+	if (p == NULL)
+		return;
+	*pool = NULL;
+	assert(p->members == NULL);
+	if (p->stop_fd >= 0)
+		(void)eventfd_write(p->stop_fd, 1); /* level-triggered: every thread sees it */
+	for (uint32_t i = 0; i < p->n_threads; i++)
+		(void)pthread_join(p->threads[i], NULL);
+	block_list_free(&p->blocks);
+	close_fd(&p->stop_fd);
+	close_fd(&p->epoll_fd);
+	pthread_cond_destroy(&p->left);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+struct block_list *fuse_pool_blocks(struct fuse_pool *pool)
+{
+	return pool->blocks;
+}
+
+int fuse_pool_add(struct fuse_pool *pool, const struct fuse_member_opts *opts,
+                  struct fuse_member **ret_member, struct err *e)
+{
+	struct fuse_member *m = xcalloc(1, sizeof(*m));
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+
+	m->opts = *opts;
+	pthread_mutex_lock(&pool->lock);
+	m->id = pool->next_id++;
+	HASH_ADD(hh, pool->members, id, sizeof(m->id), m);
+	pthread_mutex_unlock(&pool->lock);
+	*ret_member = m; /* before the first request can come */
+	ev.data.u64 = m->id;
+	if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, opts->fd, &ev) < 0) {
+		const int code = errno;
+
+		fuse_pool_remove(pool, ret_member);
+		return err_errno(e, code, "cannot wait for FUSE requests");
+	}
+	return 0;
+}
+
+void fuse_pool_remove(struct fuse_pool *pool, struct fuse_member **member)
+{
+	struct fuse_member *m = *member;
+
+	if (m == NULL)
+		return;
+	*member = NULL;
+	(void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, m->opts.fd, NULL);
+	pthread_mutex_lock(&pool->lock);
+	HASH_DEL(pool->members, m);
+	atomic_store(&m->removed, true);
+	while (m->n_inside > 0)
+		pthread_cond_wait(&pool->left, &pool->lock);
+	pthread_mutex_unlock(&pool->lock);
+	free(m);
+}

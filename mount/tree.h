@@ -1,0 +1,83 @@
+/*
+ * tree: an image's files, answered to the kernel request by request (private to mount).
+ *
+ * tree.c serves names, attributes, directories and xattrs; tree_read.c serves bytes. Neither knows
+ * how a mount comes or goes (tree_mount.c).
+ */
+#pragma once
+#define FUSE_USE_VERSION 35
+#include "block_list.h"
+#include "clock.h"
+#include "err.h"
+#include "lazy_image.h"
+#include "log.h"
+#include "metrics.h"
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tree_read;
+
+#define BAD_NODES_MAX 64
+
+struct tree {
+	const struct lazy_image *image; /* borrowed, all of them */
+	struct fetch *fetch;
+	struct block_list *blocks;
+	const struct clock *clock;
+	struct log *log;
+	struct series *read_bytes[N_FOUND];
+	struct series *read_seconds[N_FOUND];
+
+	bool open_needed;    /* an old kernel: it wants OPEN and OPENDIR answered */
+	bool opendir_needed; /* both set by INIT, before any other request */
+	bool has_xattrs;
+
+	atomic_bool ending; /* every read gets EIO from here on */
+
+	void (*drained)(struct tree *tree); /* see tree_drain() */
+
+	pthread_mutex_t lock; /* guards all below; held for list work alone */
+	struct tree_read *pending;
+	uint32_t n_pending; /* reads that fetch holds, but for those that their thread is listing */
+	bool drain_wanted;
+	uint32_t n_bad_nodes;
+	uint64_t bad_nodes[BAD_NODES_MAX]; /* told to the log already */
+	uint64_t read_log_after_ns;
+	uint64_t n_reads_unlogged;
+};
+
+struct tree_opts {
+	const struct lazy_image *image;
+	struct fetch *fetch;
+	struct block_list *blocks;
+	const struct clock *clock;
+	struct log *log;
+	struct metrics *metrics;
+	void (*drained)(struct tree *tree);
+};
+void tree_init(struct tree *tree, const struct tree_opts *opts);
+void tree_fini(struct tree *tree); /* nothing pending; fine when all zero */
+
+/* For fuse_session_new(); userdata is the struct tree. */
+extern const struct fuse_lowlevel_ops tree_ops;
+
+/** A node of the image is broken: one line in the log a node. */
+void tree_bad_node(struct tree *tree, uint64_t node, const struct err *why);
+
+/* ---- tree_read.c ---- */
+
+/** READ: answered from here when all is in the cache, else when fetch is done. */
+void tree_op_read(fuse_req_t req, fuse_ino_t node, size_t size_bytes, off_t offset,
+                  struct fuse_file_info *fi);
+
+/** [loop] Cancel every read that is pending now; they are answered EIO. */
+void tree_cancel_reads(struct tree *tree);
+
+/**
+ * No thread serves this tree any more. @return true: fetch holds no read of it; false: it does, and
+ * drained() will be called once, on any thread, when it has let go of the last one
+ */
+bool tree_drain(struct tree *tree);

@@ -1,0 +1,296 @@
+/*
+ * tree_read: the bytes of files: a FUSE read becomes pieces of chunks, which fetch fills in.
+ *
+ * A read lives in one block: what describes it, then the bytes of the answer. Where all chunks are
+ * ready, the FUSE thread answers and puts the block back: no allocation. Otherwise the block stays
+ * with the read until fetch is done, and is answered on whatever thread that is.
+ *
+ *   HELD by its thread --fetch_read() says PENDING--> LISTED --done()--> answered, block back
+ *     `-- done() came first: answered --its thread lets go--> block back
+ *
+ * Knows the image's map and fetch. Does not know where bytes come from.
+ */
+#include "fuse_member.h"
+#include "tree.h"
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+#include <utlist.h>
+
+/* 1 MiB of chunks of at least 4 KiB is 257 pieces at most. More is an image of other making. */
+#define READ_PIECES_MAX   512
+#define READ_SEGMENTS_MAX 64 /* asked of the image at once */
+#define READ_LOG_EVERY_NS NS_PER_S
+
+struct tree_read {
+	struct fetch_read fetch;
+	struct tree *tree;
+	fuse_req_t req;
+	uint64_t node;
+	uint64_t offset;
+	uint32_t size_bytes; /* of the answer */
+	uint64_t started_ns;
+
+	/* Under tree->lock once fetch has it. The block goes back when the last holder lets go. */
+	uint32_t n_holders; /* its thread until it has listed it; done(); a canceller */
+	bool counted;       /* in n_pending */
+	bool answered;
+	bool listed;
+	bool cancelled;
+	struct tree_read *prev, *next;
+
+	struct fetch_piece pieces[READ_PIECES_MAX];
+	_Alignas(64) uint8_t bytes[];
+};
+
+static_assert(sizeof(struct tree_read) + FUSE_READ_MAX_BYTES <= FUSE_BLOCK_BYTES,
+              "a read must fit its block");
+
+/* One line a second a mount: a dead registry must not fill the disk with log. */
+static void log_failed(struct tree_read *read, const struct err *why)
+{
+	struct tree *tree = read->tree;
+	const uint64_t now_ns = clock_now_ns(tree->clock);
+	uint64_t n_unlogged = 0;
+	bool quiet;
+
+	pthread_mutex_lock(&tree->lock);
+	quiet = now_ns < tree->read_log_after_ns;
+	if (quiet) {
+		tree->n_reads_unlogged++;
+	} else {
+		n_unlogged = tree->n_reads_unlogged;
+		tree->n_reads_unlogged = 0;
+		tree->read_log_after_ns = now_ns + READ_LOG_EVERY_NS;
+	}
+	pthread_mutex_unlock(&tree->lock);
+	if (!quiet)
+		log_error(tree->log, "read failed",
+		          "image=%s node=%" PRIu64 " offset=%" PRIu64 " bytes=%" PRIu32
+		          " why=%s more_not_logged=%" PRIu64,
+		          LOG_Q(tree->image->name), read->node, read->offset, read->size_bytes,
+		          LOG_Q(why->msg), n_unlogged);
+}
+
+static void count_read(struct tree_read *read)
+{
+	struct tree *tree = read->tree;
+	const struct fetch_read *f = &read->fetch;
+
+	for (uint32_t i = 0; i < N_FOUND; i++) {
+		if (f->found_bytes[i] > 0)
+			series_add(tree->read_bytes[i], (int64_t)f->found_bytes[i]);
+	}
+	series_observe_ns(tree->read_seconds[f->found],
+	                  clock_now_ns(tree->clock) - read->started_ns);
+}
+
+/* Answer the kernel: exactly once a read. */
+static void answer(struct tree_read *read, int result, const struct err *why)
+{
+	if (result == 0) {
+		count_read(read);
+		(void)fuse_reply_buf(read->req, (const char *)read->bytes, read->size_bytes);
+		return;
+	}
+	if (result != -ECANCELED)
+		log_failed(read, why);
+	(void)fuse_reply_err(read->req, EIO);
+}
+
+/* The last holder gives the block back. Who waits for the last read of all is told, and may free
+ * the tree at once: nothing of it is touched after that. */
+static void let_go(struct tree_read *read)
+{
+	struct tree *tree = read->tree;
+	struct block_list *blocks = tree->blocks;
+	bool last_holder;
+	bool drained = false;
+
+	pthread_mutex_lock(&tree->lock);
+	last_holder = --read->n_holders == 0;
+	if (last_holder && read->counted) {
+		drained = --tree->n_pending == 0 && tree->drain_wanted;
+		tree->drain_wanted = tree->drain_wanted && !drained;
+	}
+	pthread_mutex_unlock(&tree->lock);
+	if (last_holder)
+		block_give(blocks, read);
+	if (drained)
+		tree->drained(tree);
+}
+
+static void read_done(struct fetch_read *f, int result, const struct err *why)
+{
+	struct tree_read *read = container_of(f, struct tree_read, fetch);
+	struct tree *tree = read->tree;
+
+	answer(read, result, why);
+	pthread_mutex_lock(&tree->lock);
+	read->answered = true;
+	if (read->listed)
+		DL_DELETE(tree->pending, read);
+	read->listed = false;
+	pthread_mutex_unlock(&tree->lock);
+	let_go(read);
+}
+
+/* One segment of the image becomes one piece. @return -EUCLEAN it does not fit its blob */
+static int add_piece(struct tree_read *read, const struct image_segment *seg, struct err *e)
+{
+	const struct lazy_image *image = read->tree->image;
+	struct fetch_piece *piece = &read->fetch.pieces[read->fetch.n_pieces];
+
+	*piece = (struct fetch_piece){ .size_bytes = seg->size_bytes,
+		                       .dst = read->bytes + (seg->file_offset - read->offset) };
+	read->fetch.n_pieces++;
+	if (seg->blob_idx == IMAGE_BLOB_NONE)
+		return 0;
+	if (seg->blob_idx >= image->n_blobs ||
+	    !image_segment_fits(seg, cas_blob_layout(fetch_blob_cas(image->blobs[seg->blob_idx]))))
+		return err_set(e, EUCLEAN,
+		               "file offset %" PRIu64 " names chunk %" PRIu32 " of blob %" PRIu32
+		               ", which is not there",
+		               seg->file_offset, seg->chunk_idx, seg->blob_idx);
+	piece->blob = image->blobs[seg->blob_idx];
+	piece->chunk_idx = seg->chunk_idx;
+	piece->chunk_offset = seg->chunk_offset;
+	return 0;
+}
+
+/* Turn [offset, + wanted_bytes) of the file into pieces; size_bytes is what is left of it at the
+ * end of the file. Never less than that: the kernel takes a short answer for the end of the file
+ * and fills the page with zeros. */
+static int plan(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
+{
+	struct image_segment segments[READ_SEGMENTS_MAX];
+	int n = READ_SEGMENTS_MAX;
+
+	while (n == READ_SEGMENTS_MAX && read->size_bytes < wanted_bytes) {
+		n = image_map(read->tree->image->image, read->node, read->offset + read->size_bytes,
+		              wanted_bytes - read->size_bytes, segments, READ_SEGMENTS_MAX, e);
+		if (n < 0)
+			return n;
+		if (read->fetch.n_pieces + (uint32_t)n > READ_PIECES_MAX)
+			return err_set(e, EUCLEAN, "more than %d chunks in 1 MiB of a file",
+			               READ_PIECES_MAX);
+		for (int i = 0; i < n; i++) {
+			const int r = add_piece(read, &segments[i], e);
+
+			if (r < 0)
+				return r;
+			read->size_bytes += segments[i].size_bytes;
+		}
+	}
+	assert(read->size_bytes <= wanted_bytes);
+	return 0;
+}
+
+/* fetch has it. List it, so that it can be cancelled, unless done() has come and gone. */
+static void list_pending(struct tree_read *read)
+{
+	struct tree *tree = read->tree;
+
+	pthread_mutex_lock(&tree->lock);
+	if (read->n_holders > 1) {
+		read->counted = true;
+		tree->n_pending++;
+	}
+	if (!read->answered) {
+		DL_APPEND(tree->pending, read);
+		read->listed = true;
+	}
+	pthread_mutex_unlock(&tree->lock);
+	let_go(read);
+}
+
+static void fetch_it(struct tree_read *read)
+{
+	struct err e = { 0 };
+	int r;
+
+	read->n_holders = 2; /* this thread and done() */
+	r = fetch_read(read->tree->fetch, &read->fetch, &e);
+	if (r == FETCH_PENDING) {
+		list_pending(read);
+		return;
+	}
+	answer(read, r, &e);
+	block_give(read->tree->blocks, read); /* done() will not come */
+}
+
+void tree_op_read(fuse_req_t req, fuse_ino_t node, size_t size_bytes, off_t offset,
+                  struct fuse_file_info *fi)
+{
+	struct tree *tree = fuse_req_userdata(req);
+	struct tree_read *read = NULL;
+	struct err e = { 0 };
+	int r;
+
+	(void)fi;
+	if (!atomic_load(&tree->ending))
+		read = block_take(tree->blocks);
+	if (read == NULL) {
+		(void)fuse_reply_err(req, EIO);
+		return;
+	}
+	memset(read, 0, offsetof(struct tree_read, pieces));
+	read->tree = tree;
+	read->req = req;
+	read->node = node;
+	read->offset = (uint64_t)offset;
+	read->started_ns = clock_now_ns(tree->clock);
+	read->fetch.pieces = read->pieces;
+	read->fetch.done = read_done;
+	r = plan(read,
+	         (uint32_t)(size_bytes < FUSE_READ_MAX_BYTES ? size_bytes : FUSE_READ_MAX_BYTES),
+	         &e);
+	if (r == 0 && read->size_bytes > 0) {
+		fetch_it(read);
+		return;
+	}
+	if (r == -EUCLEAN)
+		tree_bad_node(tree, node, &e);
+	if (r < 0)
+		(void)fuse_reply_err(req, r == -EUCLEAN ? EIO : -r);
+	else
+		(void)fuse_reply_buf(req, NULL, 0);
+	block_give(tree->blocks, read);
+}
+
+/* The next one that was not cancelled yet, held, so that it stays while it is cancelled. */
+static struct tree_read *hold_next(struct tree *tree)
+{
+	struct tree_read *read;
+
+	pthread_mutex_lock(&tree->lock);
+	for (read = tree->pending; read != NULL && read->cancelled; read = read->next)
+		;
+	if (read != NULL) {
+		read->cancelled = true;
+		read->n_holders++;
+	}
+	pthread_mutex_unlock(&tree->lock);
+	return read;
+}
+
+void tree_cancel_reads(struct tree *tree)
+{
+	for (struct tree_read *read = hold_next(tree); read != NULL; read = hold_next(tree)) {
+		fetch_cancel(tree->fetch, &read->fetch);
+		let_go(read);
+	}
+}
+
+bool tree_drain(struct tree *tree)
+{
+	bool idle;
+
+	pthread_mutex_lock(&tree->lock);
+	idle = tree->n_pending == 0;
+	tree->drain_wanted = !idle;
+	pthread_mutex_unlock(&tree->lock);
+	return idle;
+}
