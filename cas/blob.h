@@ -23,6 +23,7 @@ struct layout_list; /* layouts that were replaced, kept for whoever still looks 
 struct cas_blob {
 	struct cas *cas;
 	char key[CAS_KEY_BYTES];
+	enum layout_trust domain;             /* layout_domain() of all that open it */
 	_Atomic(struct blob_layout *) layout; /* changes under mutex; old ones stay in replaced */
 	struct bitmap *ready;
 	struct bitmap *barred; /* taken back here, not yet in the database: may not become ready */

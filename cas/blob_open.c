@@ -5,6 +5,7 @@
  * register.c, later and on the writer; only what takes back ready chunks is waited for.
  */
 #include "data_file.h"
+#include "layout_code.h"
 #include "mem.h"
 #include "ready_rows.h"
 #include "register.h"
@@ -67,6 +68,7 @@ void blob_free(struct cas_blob **blob)
 /* A way into an open, from a layout or from what is registered. */
 struct opening {
 	struct blob_layout *layout; /* NULL: by what is stored */
+	enum layout_trust domain;   /* of layout */
 	void (*fault)(void *arg, const struct cas_fault *f);
 	void *arg;
 };
@@ -216,10 +218,15 @@ static int load(struct cas_blob *blob, const struct opening *o, bool *ret_to_reg
 	is_known = r == 0 && !s.dying;
 	if (!is_known && o->layout == NULL)
 		return CAS_MISS;
-	if (is_known && o->layout != NULL && !layout_compatible(s.layout, o->layout))
+	if (is_known && o->layout != NULL &&
+	    (layout_domain(s.layout) != o->domain || !layout_compatible(s.layout, o->layout)))
 		return KEY_TAKEN;
 	if (is_known && o->layout != NULL)
 		layout_complete(o->layout, s.layout);
+	blob->domain = o->layout != NULL ? o->domain : layout_domain(s.layout);
+	if (is_known)
+		layout_complete(s.layout,
+		                s.layout); /* stored under its domain: now what it is worth */
 	blob_set_layout(blob, o->layout != NULL ? o->layout : s.layout);
 	r = make_maps(blob, blob_layout(blob)->n_chunks, e);
 	if (is_known) {
@@ -231,21 +238,24 @@ static int load(struct cas_blob *blob, const struct opening *o, bool *ret_to_reg
 		             : open_new_file(blob, blob_layout(blob), e);
 	blob->file_synced = false; /* not known of a file that is there either */
 	blob->for_inspection = o->layout == NULL;
-	*ret_to_register = !is_known || is_new || s.n_named < s.layout->n_chunks ||
-	                   layout_says_more(s.layout, blob_layout(blob));
+	/* Without digests nothing becomes ready: there is nothing to remember yet. */
+	*ret_to_register = (blob_layout(blob)->trust != TRUST_WHOLE_BLOB) &&
+	                   (!is_known || is_new || s.n_named < s.layout->n_chunks ||
+	                    layout_says_more(s.layout, blob_layout(blob)));
 	return r;
 }
 
 /* A blob that others have open: can it serve this layout too? */
-static int adopt(struct cas_blob *blob, struct blob_layout *layout, bool *ret_to_register)
+static int adopt(struct cas_blob *blob, const struct opening *o, bool *ret_to_register)
 {
 	AUTO(layout_unref) struct blob_layout *merged = NULL;
+	struct blob_layout *layout = o->layout;
 	int r = KEY_TAKEN;
 
 	(void)pthread_mutex_lock(&blob->mutex);
 	struct blob_layout *mine = blob_layout(blob);
 
-	if (layout_compatible(mine, layout)) {
+	if (blob->domain == o->domain && layout_compatible(mine, layout)) {
 		*ret_to_register = layout_says_more(mine, layout);
 		if (blob->for_inspection) {
 			layout_complete(layout, mine);
@@ -280,7 +290,7 @@ static int open_key(struct cas *cas, const char *key, const struct opening *o,
 	if (is_mine)
 		r = load(blob, o, &to_register, e);
 	else if (o->layout != NULL)
-		r = adopt(blob, o->layout, &to_register);
+		r = adopt(blob, o, &to_register);
 	if (is_mine) {
 		blob_table_opened(blob, r == 0);
 		if (r != 0)
@@ -305,16 +315,17 @@ static bool key_is_file_name(const char *id)
 int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob **ret_blob,
                   struct err *e)
 {
-	const struct opening o = { .layout = layout };
+	const struct opening o = { .layout = layout, .domain = layout_domain(layout) };
 	char key[CAS_KEY_BYTES];
 	int r = KEY_TAKEN;
 
 	if (!key_is_file_name(layout->blob_id) || layout->n_chunks > BLOB_CHUNKS_MAX ||
 	    layout->plain_size_bytes > BLOB_PLAIN_MAX_BYTES)
 		return err_set(e, EINVAL, "a layout that was not checked");
-	/* What cannot be verified never shares a file with what can. */
-	for (unsigned v = layout->trust == TRUST_NONE; v < VARIANTS_MAX && r == KEY_TAKEN; v++) {
-		layout_key(layout, v, key);
+	if (layout->trust == TRUST_WHOLE_BLOB && layout_has_digests(layout))
+		layout->trust = TRUST_DIGESTS; /* computed here, from the blob that its id names */
+	for (unsigned v = o.domain != TRUST_DIGESTS; v < VARIANTS_MAX && r == KEY_TAKEN; v++) {
+		layout_key(layout, o.domain, v, key);
 		r = open_key(cas, key, &o, ret_blob, e);
 	}
 	if (r == KEY_TAKEN)

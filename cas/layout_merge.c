@@ -11,13 +11,28 @@
 
 #define KEY_HASH_BYTES 4
 
+static bool is_bare(const struct blob_layout *l)
+{
+	return l->trust == TRUST_WHOLE_BLOB && !layout_has_digests(l);
+}
+
+static bool same_places(const struct blob_layout *a, const struct blob_layout *b)
+{
+	for (uint32_t i = 0; i < a->n_chunks; i++)
+		if (a->chunks[i].plain_size_bytes != b->chunks[i].plain_size_bytes ||
+		    (a->chunks[i].plain_size_bytes > 0 &&
+		     a->chunks[i].plain_offset != b->chunks[i].plain_offset))
+			return false;
+	return true;
+}
+
 bool layout_compatible(const struct blob_layout *a, const struct blob_layout *b)
 {
-	/* What was never verified must not pass for what is. */
-	if ((a->trust == TRUST_NONE) != (b->trust == TRUST_NONE))
+	if (a->n_chunks != b->n_chunks || a->plain_size_bytes != b->plain_size_bytes)
 		return false;
-	return a->n_chunks == b->n_chunks && a->plain_size_bytes == b->plain_size_bytes &&
-	       layout_agrees(a, b);
+	if (is_bare(a) || is_bare(b))
+		return a->digest_alg == b->digest_alg && same_places(a, b);
+	return layout_agrees(a, b);
 }
 
 static bool is_described(const struct chunk_rec *c)
@@ -100,13 +115,13 @@ struct blob_layout *layout_union(const struct blob_layout *a, const struct blob_
 }
 
 /* Everything by which two layouts can disagree. */
-static void hash_layout(const struct blob_layout *l, unsigned variant,
+static void hash_layout(const struct blob_layout *l, enum layout_trust domain, unsigned variant,
                         uint8_t ret_hash[DIGEST_BYTES])
 {
 	struct digest_stream *d = digest_stream_new(DIGEST_BLAKE3);
 	char head[128];
-	const int n = snprintf(head, sizeof(head), "%u %u %d %" PRIu32 " %" PRIu64, variant,
-	                       (unsigned)l->digest_alg, l->trust == TRUST_NONE, l->n_chunks,
+	const int n = snprintf(head, sizeof(head), "%u %u %u %" PRIu32 " %" PRIu64, variant,
+	                       (unsigned)l->digest_alg, (unsigned)domain, l->n_chunks,
 	                       l->plain_size_bytes);
 
 	digest_stream_add(d, head, (size_t)n);
@@ -115,13 +130,15 @@ static void hash_layout(const struct blob_layout *l, unsigned variant,
 
 		digest_stream_add(d, &c->plain_offset, sizeof(c->plain_offset));
 		digest_stream_add(d, &c->plain_size_bytes, sizeof(c->plain_size_bytes));
-		digest_stream_add(d, c->digest, DIGEST_BYTES);
+		if (domain == TRUST_DIGESTS)
+			digest_stream_add(d, c->digest, DIGEST_BYTES);
 	}
 	digest_stream_end(d, ret_hash);
 	digest_stream_free(&d);
 }
 
-void layout_key(const struct blob_layout *l, unsigned variant, char *ret_key)
+void layout_key(const struct blob_layout *l, enum layout_trust domain, unsigned variant,
+                char *ret_key)
 {
 	uint8_t hash[DIGEST_BYTES];
 	char text[2 * KEY_HASH_BYTES + 1];
@@ -130,7 +147,7 @@ void layout_key(const struct blob_layout *l, unsigned variant, char *ret_key)
 		(void)snprintf(ret_key, CAS_KEY_BYTES, "%s", l->blob_id);
 		return;
 	}
-	hash_layout(l, variant, hash);
+	hash_layout(l, domain, variant, hash);
 	hex_encode(hash, KEY_HASH_BYTES, text);
 	(void)snprintf(ret_key, CAS_KEY_BYTES, "%s-%s", l->blob_id, text);
 }

@@ -7,7 +7,8 @@
 #include "layout.h"
 #include <stdbool.h>
 
-/** Can both stand for one data file: same shape, and agreeing wherever both speak? */
+/** Can both, of one domain, stand for one data file: same shape, and agreeing wherever both speak?
+ * A layout that waits for its digests agrees with one that has them. */
 bool layout_compatible(const struct blob_layout *a, const struct blob_layout *b);
 
 /** Does b describe a chunk, or give a digest, that a does not? Both compatible. */
@@ -25,7 +26,17 @@ struct blob_layout *layout_union(const struct blob_layout *a, const struct blob_
  * l is not shared with other threads yet. */
 void layout_complete(struct blob_layout *l, const struct blob_layout *from);
 
-/** The file name of a layout's blob: variant 0 is the blob id, others have a hash of the layout at
- * the end. ret_key: CAS_KEY_BYTES. */
+/** Where the digests of a blob's chunks come from. Blobs of different domains never share a file, a
+ * row or a digest: what an image claims is no news of what the whole blob's SHA-256 vouches for,
+ * and what was never verified is neither. The domain is the trust that a layout has when it comes
+ * in. */
+static inline enum layout_trust layout_domain(const struct blob_layout *l)
+{
+	return l->trust;
+}
+
+/** The file name of a layout's blob: variant 0 is the blob id (only where each chunk came with its
+ * digest), others have a hash of the layout at the end. ret_key: CAS_KEY_BYTES. */
 #define CAS_KEY_BYTES (BLOB_ID_MAX + 16)
-void layout_key(const struct blob_layout *l, unsigned variant, char *ret_key);
+void layout_key(const struct blob_layout *l, enum layout_trust domain, unsigned variant,
+                char *ret_key);

@@ -64,7 +64,7 @@ static int write_blob(struct cas_blob *blob, const struct blob_layout *l, uint32
 	db_bind_text(stmt, 1, blob->key);
 	db_bind_text(stmt, 2, l->blob_id);
 	db_bind_u64(stmt, 3, (uint64_t)l->digest_alg);
-	db_bind_u64(stmt, 4, (uint64_t)l->trust);
+	db_bind_u64(stmt, 4, (uint64_t)blob->domain);
 	db_bind_u64(stmt, 5, l->n_chunks);
 	db_bind_u64(stmt, 6, l->plain_size_bytes);
 	db_bind_u64(stmt, 7, l->packed_size_bytes);

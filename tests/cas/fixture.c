@@ -1,0 +1,207 @@
+/*
+ * fixture: see the header.
+ */
+#include "fixture.h"
+#include "mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+void remove_tree(const char *path)
+{
+	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+int fixture_setup(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/shoal-cas-XXXXXX");
+	if (mkdtemp(f->dir) == NULL || loop_new(&f->loop, &f->e) != 0)
+		return -1;
+	f->metrics = metrics_new();
+	*state = f;
+	return 0;
+}
+
+int fixture_setup_open(void **state)
+{
+	if (fixture_setup(state) != 0)
+		return -1;
+	fixture_open(*state);
+	return 0;
+}
+
+int fixture_teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_close(f);
+	loop_free(&f->loop);
+	metrics_free(&f->metrics);
+	log_free(&f->log);
+	remove_tree(f->dir);
+	free(f);
+	return 0;
+}
+
+int fixture_try_open(struct fixture *f)
+{
+	const struct cas_opts opts = {
+		.state_dir = f->dir,
+		.loop = f->loop,
+		.clock = clock_real(),
+		.log = f->log,
+		.metrics = f->metrics,
+		.reserve_bytes = f->reserve_bytes,
+		.disk = f->disk,
+		.sqlite_vfs = f->vfs,
+	};
+
+	return cas_open(&opts, &f->cas, &f->e);
+}
+
+void fixture_open(struct fixture *f)
+{
+	const int r = fixture_try_open(f);
+
+	if (r != 0)
+		print_error("%s\n", f->e.msg);
+	assert_int_equal(r, 0);
+}
+
+void fixture_close(struct fixture *f)
+{
+	cas_close(&f->cas);
+}
+
+void fixture_reopen(struct fixture *f)
+{
+	fixture_close(f);
+	fixture_open(f);
+}
+
+char *fixture_path(const struct fixture *f, const char *name)
+{
+	return xasprintf("%s/%s", f->dir, name);
+}
+
+static uint32_t mix(uint32_t x)
+{
+	x ^= x >> 16;
+	x *= 0x7feb352dU;
+	x ^= x >> 15;
+	x *= 0x846ca68bU;
+	return x ^ x >> 16;
+}
+
+uint32_t sample_size(uint32_t seed, uint32_t chunk_idx)
+{
+	return 1 + mix(seed * 31 + chunk_idx) % 9000;
+}
+
+uint8_t *sample_bytes(uint32_t seed, uint32_t chunk_idx)
+{
+	const uint32_t n = sample_size(seed, chunk_idx);
+	uint8_t *bytes = malloc(n);
+
+	assert_non_null(bytes);
+	for (uint32_t i = 0; i < n; i++)
+		bytes[i] = (uint8_t)(1 + mix(seed ^ chunk_idx * 77777 ^ i << 8) % 255);
+	return bytes;
+}
+
+struct blob_layout *sample_layout(const char *blob_id, uint32_t n_chunks, uint32_t seed)
+{
+	struct blob_layout *l = layout_new(n_chunks);
+	uint64_t offset = 0;
+
+	assert_non_null(l);
+	(void)snprintf(l->blob_id, sizeof(l->blob_id), "%s", blob_id);
+	for (uint32_t i = 0; i < n_chunks; i++) {
+		struct chunk_rec *c = &l->chunks[i];
+		uint8_t *bytes = sample_bytes(seed, i);
+
+		c->plain_offset = offset;
+		c->plain_size_bytes = sample_size(seed, i);
+		c->packed_size_bytes = c->plain_size_bytes;
+		c->place = offset;
+		digest_compute(DIGEST_BLAKE3, bytes, c->plain_size_bytes, c->digest);
+		c->flags = CHUNK_HAS_DIGEST;
+		offset += (c->plain_size_bytes + 4095U) & ~4095U;
+		free(bytes);
+	}
+	l->plain_size_bytes = offset;
+	l->packed_size_bytes = offset;
+	l->packed_data_end = offset;
+	return l;
+}
+
+struct cas_blob *open_sample(struct fixture *f, const char *blob_id, uint32_t n_chunks,
+                             uint32_t seed)
+{
+	struct blob_layout *l = sample_layout(blob_id, n_chunks, seed);
+	struct cas_blob *blob = NULL;
+	const int r = cas_blob_open(f->cas, l, &blob, &f->e);
+
+	if (r != 0)
+		print_error("%s\n", f->e.msg);
+	assert_int_equal(r, 0);
+	layout_unref(&l);
+	return blob;
+}
+
+int put_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
+{
+	uint8_t *bytes = sample_bytes(seed, chunk_idx);
+	struct err e;
+	const int r = cas_blob_put(blob, chunk_idx, bytes, &e);
+
+	free(bytes);
+	return r;
+}
+
+int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
+{
+	const struct chunk_rec *c = &cas_blob_layout(blob)->chunks[chunk_idx];
+	uint8_t *bytes = sample_bytes(seed, chunk_idx);
+	uint8_t *got = malloc(c->plain_size_bytes);
+	struct err e;
+	int r = cas_blob_read(blob, chunk_idx, 1, c->plain_offset, c->plain_size_bytes, got, &e);
+
+	if (r == 0 && memcmp(got, bytes, c->plain_size_bytes) != 0)
+		r = -EBADMSG;
+	free(bytes);
+	free(got);
+	return r;
+}
+
+uint64_t query(struct fixture *f, const char *sql)
+{
+	char *path = fixture_path(f, "shoal.db");
+	const struct db_opts opts = { .path = path };
+	struct db *db = NULL;
+	db_stmt *stmt = NULL;
+	uint64_t n;
+
+	assert_int_equal(db_open_reader(&opts, &db, &f->e), 0);
+	assert_int_equal(db_prepare(db, sql, &stmt, &f->e), 0);
+	assert_int_equal(db_step(stmt, &f->e), 1);
+	n = db_u64(stmt, 0);
+	db_stmt_close(&stmt);
+	db_close(&db);
+	free(path);
+	return n;
+}

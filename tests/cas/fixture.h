@@ -1,0 +1,56 @@
+/*
+ * fixture: a state directory, a cas on it, and layouts whose bytes can be made up anywhere.
+ */
+#pragma once
+#include "cas.h"
+#include "db.h"
+#include "disk.h"
+#include "image_store.h"
+#include "state.h"
+/* cmocka wants these four before itself */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+struct fixture {
+	char dir[64];
+	struct loop *loop;
+	struct metrics *metrics;
+	struct log *log;
+	struct cas *cas;
+	struct err e;
+	/* for the next fixture_open() */
+	const struct disk *disk;
+	const char *vfs;
+	uint64_t reserve_bytes;
+};
+
+int fixture_setup(void **state);    /* a directory, nothing open */
+int fixture_teardown(void **state); /* closes, removes the directory */
+int fixture_setup_open(void **state);
+
+void fixture_open(struct fixture *f);
+int fixture_try_open(struct fixture *f);
+void fixture_close(struct fixture *f);
+void fixture_reopen(struct fixture *f);
+void remove_tree(const char *path);
+char *fixture_path(const struct fixture *f, const char *name); /* the caller's */
+
+/* A layout of n chunks of odd sizes, 4 KiB aligned, BLAKE3; what bytes are in chunk i follows from
+ * seed and i. */
+struct blob_layout *sample_layout(const char *blob_id, uint32_t n_chunks, uint32_t seed);
+uint32_t sample_size(uint32_t seed, uint32_t chunk_idx);
+uint8_t *sample_bytes(uint32_t seed, uint32_t chunk_idx); /* malloc'd */
+#define SAMPLE_ID "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"
+
+struct cas_blob *open_sample(struct fixture *f, const char *blob_id, uint32_t n_chunks,
+                             uint32_t seed);
+int put_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
+/** cas_blob_read() of one whole chunk, held against its bytes. @return 0; CAS_MISS; -EBADMSG */
+int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
+
+/** The number that a query gives, on a connection of its own. */
+uint64_t query(struct fixture *f, const char *sql);

@@ -1,0 +1,559 @@
+/*
+ * Blobs: what is put verified is ready, survives, and is never anything but the right bytes.
+ */
+#include "fixture.h"
+#include "mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEED 7
+
+static void what_was_put_is_read_back(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+
+	assert_int_equal(read_sample(b, SEED, 3), CAS_MISS);
+	assert_int_equal(put_sample(b, SEED, 3), 0);
+	assert_int_equal(put_sample(b, SEED, 4), 0);
+	assert_int_equal(read_sample(b, SEED, 3), 0);
+	assert_int_equal(read_sample(b, SEED, 5), CAS_MISS);
+	assert_int_equal(cas_blob_n_ready(b), 2);
+	cas_blob_release(&b);
+}
+
+static void a_read_spans_chunks_and_the_padding_between_them(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+	const struct chunk_rec *c = &cas_blob_layout(b)->chunks[3];
+	const uint32_t n = (uint32_t)(c[1].plain_offset + 1 - c->plain_offset);
+	uint8_t *got = malloc(n);
+	uint8_t *second = sample_bytes(SEED, 4);
+
+	assert_int_equal(put_sample(b, SEED, 3), 0);
+	assert_int_equal(cas_blob_read(b, 3, 2, c->plain_offset, n, got, &f->e), CAS_MISS);
+	assert_int_equal(put_sample(b, SEED, 4), 0);
+	assert_int_equal(cas_blob_read(b, 3, 2, c->plain_offset, n, got, &f->e), 0);
+	assert_int_equal(got[n - 1], second[0]);
+	assert_int_equal(cas_blob_read(b, 3, 200, 0, n, got, &f->e), -EINVAL);
+	free(got);
+	free(second);
+	cas_blob_release(&b);
+}
+
+static void wrong_bytes_are_not_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+	uint8_t *bytes = sample_bytes(SEED, 3);
+
+	bytes[0] ^= 1;
+	assert_int_equal(cas_blob_put(b, 3, bytes, &f->e), CAS_MISMATCH);
+	assert_false(cas_blob_is_ready(b, 3));
+	free(bytes);
+	cas_blob_release(&b);
+}
+
+static void what_was_ready_is_ready_after_a_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+
+	assert_int_equal(put_sample(b, SEED, 3), 0);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(read_sample(b, SEED, 3), 0);
+	assert_int_equal(cas_blob_n_ready(b), 1);
+	cas_blob_release(&b);
+}
+
+static void the_same_blob_opened_twice_is_one_object(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+
+	assert_ptr_equal(a, b);
+	cas_blob_release(&a);
+	assert_int_equal(put_sample(b, SEED, 0), 0);
+	cas_blob_release(&b);
+}
+
+static void a_blob_opened_right_after_its_release_has_lost_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	for (uint32_t i = 0; i < 20; i++) {
+		struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+
+		assert_int_equal(cas_blob_n_ready(b), i);
+		assert_int_equal(put_sample(b, SEED, i), 0);
+		cas_blob_release(&b);
+	}
+}
+
+static void a_layout_that_disagrees_gets_its_own_file(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED + 1);
+
+	assert_string_equal(cas_blob_key(a), SAMPLE_ID);
+	assert_string_not_equal(cas_blob_key(b), SAMPLE_ID);
+	assert_int_equal(put_sample(a, SEED, 1), 0);
+	assert_int_equal(put_sample(b, SEED + 1, 1), 0);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED + 1);
+	assert_int_equal(read_sample(b, SEED + 1, 1), 0);
+	cas_blob_release(&b);
+}
+
+/* Images built on chunks of others describe a part of a blob. */
+static struct cas_blob *open_part(struct fixture *f, uint32_t first, uint32_t n)
+{
+	struct blob_layout *l = sample_layout(SAMPLE_ID, 20, SEED);
+	struct cas_blob *b = NULL;
+
+	for (uint32_t i = 0; i < 20; i++)
+		if (i < first || i >= first + n)
+			l->chunks[i] = (struct chunk_rec){ .plain_size_bytes = 0 };
+	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
+	layout_unref(&l);
+	return b;
+}
+
+static void parts_of_a_blob_from_two_images_share_its_file(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_part(f, 0, 10);
+	struct cas_blob *b = open_part(f, 5, 10);
+	struct cas_verify_progress total;
+
+	assert_ptr_equal(a, b);
+	assert_int_equal(put_sample(a, SEED, 14), 0);
+	assert_int_equal(put_sample(a, SEED, 2), 0);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	a = open_part(f, 0, 10);
+	assert_int_equal(read_sample(a, SEED, 2), 0);
+	assert_int_equal(cas_blob_n_ready(a), 1);
+	assert_int_equal(cas_verify(f->cas, NULL, NULL, NULL, &total, &f->e), 0);
+	assert_int_equal(total.chunks_done, 2);
+	assert_int_equal(total.n_faults, 0);
+	cas_blob_release(&a);
+	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), 15);
+}
+
+/* Without digests, as an image without chunk table has it; or with those that were computed here
+ * from the whole blob. */
+static struct cas_blob *open_whole(struct fixture *f, bool with_digests)
+{
+	struct blob_layout *l = sample_layout(SAMPLE_ID, 20, SEED);
+	struct cas_blob *b = NULL;
+
+	l->trust = TRUST_WHOLE_BLOB;
+	for (uint32_t i = 0; i < 20 && !with_digests; i++) {
+		l->chunks[i].flags = 0;
+		memset(l->chunks[i].digest, 0, DIGEST_BYTES);
+	}
+	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
+	layout_unref(&l);
+	return b;
+}
+
+static void digests_learnt_from_the_whole_blob_complete_a_layout_without(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *bare = open_whole(f, false);
+	struct cas_blob *full = NULL;
+
+	assert_int_equal(cas_blob_layout(bare)->trust, TRUST_WHOLE_BLOB);
+	assert_int_equal(put_sample(bare, SEED, 4), -EINVAL); /* not verified yet */
+	full = open_whole(f, true);
+	assert_ptr_equal(full, bare);
+	assert_int_equal(put_sample(full, SEED, 4), 0);
+	cas_blob_release(&full);
+	cas_blob_release(&bare);
+	fixture_reopen(f);
+	bare = open_whole(f, false);
+	assert_int_equal(cas_blob_layout(bare)->trust, TRUST_DIGESTS);
+	assert_int_equal(read_sample(bare, SEED, 4), 0);
+	assert_int_equal(put_sample(bare, SEED, 5), 0);
+	cas_blob_release(&bare);
+}
+
+static void digests_that_an_image_claims_complete_nobody_elses_layout(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *claimed = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_blob *bare = NULL;
+
+	assert_int_equal(put_sample(claimed, SEED, 4), 0);
+	bare = open_whole(f, false);
+	assert_int_equal(cas_blob_layout(bare)->trust, TRUST_WHOLE_BLOB);
+	assert_false(cas_blob_is_ready(bare, 4));
+	cas_blob_release(&bare);
+	cas_blob_release(&claimed);
+	fixture_reopen(f);
+	bare = open_whole(f, false);
+	assert_int_equal(cas_blob_layout(bare)->trust, TRUST_WHOLE_BLOB);
+	assert_false(cas_blob_is_ready(bare, 4));
+	cas_blob_release(&bare);
+}
+
+static void unverified_chunks_are_counted_and_kept_apart(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_layout *bare = sample_layout(SAMPLE_ID, 20, SEED);
+	struct cas_blob *b = NULL;
+
+	bare->trust = TRUST_NONE;
+	for (uint32_t i = 0; i < 20; i++)
+		bare->chunks[i].flags = 0;
+	assert_int_equal(cas_blob_open(f->cas, bare, &b, &f->e), 0);
+	assert_string_not_equal(cas_blob_key(b), SAMPLE_ID);
+	assert_int_equal(put_sample(b, SEED, 4), 0);
+	assert_int_equal(metrics_sum(f->metrics, METRIC_UNVERIFIED_BYTES), sample_size(SEED, 4));
+	cas_blob_release(&b);
+	layout_unref(&bare);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_false(cas_blob_is_ready(b, 4));
+	cas_blob_release(&b);
+}
+
+static void fill_and_close(struct fixture *f)
+{
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+
+	for (uint32_t i = 0; i < 20; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+static char *data_path(struct fixture *f)
+{
+	return fixture_path(f, "blobs/" SAMPLE_ID ".blob.data");
+}
+
+static void a_deleted_file_costs_a_refetch(void **state)
+{
+	struct fixture *f = *state;
+	char *path = data_path(f);
+	struct cas_blob *b = NULL;
+
+	fill_and_close(f);
+	assert_int_equal(unlink(path), 0);
+	fixture_open(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	assert_int_equal(read_sample(b, SEED, 3), CAS_MISS);
+	assert_int_equal(query(f, "SELECT count(*) FROM ready"), 0);
+	assert_int_equal(put_sample(b, SEED, 3), 0);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_n_ready(b), 1);
+	cas_blob_release(&b);
+	free(path);
+}
+
+static void a_replaced_file_is_not_believed(void **state)
+{
+	struct fixture *f = *state;
+	char *path = data_path(f);
+	struct stat st;
+	struct cas_blob *b = NULL;
+	int fd;
+
+	fill_and_close(f);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(unlink(path), 0);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(posix_fallocate(fd, 0, st.st_size), 0);
+	assert_int_equal(close(fd), 0);
+	fixture_open(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	cas_blob_release(&b);
+	free(path);
+}
+
+static void a_file_cut_and_grown_again_yields_no_zeros(void **state)
+{
+	struct fixture *f = *state;
+	char *path = data_path(f);
+	struct stat st;
+	struct cas_blob *b = NULL;
+	uint64_t cut;
+
+	fill_and_close(f);
+	{
+		struct blob_layout *l = sample_layout(SAMPLE_ID, 20, SEED);
+
+		cut = l->chunks[10].plain_offset + 100; /* inside a block: no hole at its end */
+		layout_unref(&l);
+	}
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(truncate(path, (off_t)cut), 0);
+	assert_int_equal(truncate(path, st.st_size), 0);
+	fixture_open(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_int_equal(read_sample(b, SEED, i), i < 10 ? 0 : CAS_MISS);
+	cas_blob_release(&b);
+	free(path);
+}
+
+static void a_file_cut_while_it_is_open_yields_no_zeros(void **state)
+{
+	struct fixture *f = *state;
+	char *path = data_path(f);
+	struct stat st;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+
+	for (uint32_t i = 0; i < 20; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(truncate(path, 0), 0);
+	assert_int_equal(read_sample(b, SEED, 19), CAS_MISS);
+	assert_int_equal(truncate(path, st.st_size), 0);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_int_equal(read_sample(b, SEED, i), CAS_MISS);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	assert_int_equal(put_sample(b, SEED, 5), 0);
+	assert_int_equal(read_sample(b, SEED, 5), 0);
+	cas_blob_release(&b);
+	free(path);
+}
+
+static void change_byte(const char *path, off_t offset)
+{
+	const int fd = open(path, O_RDWR);
+	uint8_t byte;
+
+	assert_int_equal(pread(fd, &byte, 1, offset), 1);
+	byte ^= 0x40;
+	assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
+	assert_int_equal(close(fd), 0);
+}
+
+struct faults {
+	uint32_t n;
+	struct cas_fault last;
+};
+
+static void note_fault(void *arg, const struct cas_fault *fault)
+{
+	struct faults *faults = arg;
+
+	faults->n++;
+	faults->last = *fault;
+}
+
+static void verify_finds_changed_bytes_and_makes_them_absent(void **state)
+{
+	struct fixture *f = *state;
+	char *path = data_path(f);
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_verify_progress total;
+	struct faults faults = { .n = 0 };
+	const off_t offset = (off_t)cas_blob_layout(b)->chunks[6].plain_offset;
+
+	cas_blob_release(&b);
+	fill_and_close(f);
+	change_byte(path, offset);
+	fixture_open(f);
+	assert_int_equal(cas_verify(f->cas, note_fault, NULL, &faults, &total, &f->e), 0);
+	assert_int_equal(total.chunks_done, 20);
+	assert_int_equal(total.n_faults, 1);
+	assert_int_equal(faults.last.chunk_idx, 6);
+	assert_string_equal(faults.last.what, "wrong bytes");
+	assert_int_equal(metrics_sum(f->metrics, METRIC_VERIFY_FAILURES), 1);
+	fixture_reopen(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_n_ready(b), 19);
+	assert_int_equal(read_sample(b, SEED, 6), CAS_MISS);
+	assert_int_equal(put_sample(b, SEED, 6), 0);
+	assert_int_equal(cas_verify(f->cas, note_fault, NULL, &faults, &total, &f->e), 0);
+	assert_int_equal(total.n_faults, 0);
+	cas_blob_release(&b);
+	free(path);
+}
+
+static void check_finds_a_changed_chunk_while_it_is_in_use(void **state)
+{
+	struct fixture *f = *state;
+	char *path = data_path(f);
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+
+	assert_int_equal(put_sample(b, SEED, 6), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(cas_blob_check(b, 6, &f->e), 0);
+	assert_int_equal(cas_blob_check(b, 7, &f->e), CAS_MISS);
+	change_byte(path, (off_t)cas_blob_layout(b)->chunks[6].plain_offset);
+	assert_int_equal(cas_blob_check(b, 6, &f->e), CAS_MISMATCH);
+	assert_int_equal(read_sample(b, SEED, 6), CAS_MISS);
+	assert_int_equal(query(f, "SELECT length(bits) FROM ready"), 0); /* durably */
+	assert_int_equal(put_sample(b, SEED, 6), 0);
+	assert_int_equal(read_sample(b, SEED, 6), 0);
+	cas_blob_release(&b);
+	free(path);
+}
+
+static void missing_data_is_a_fault_of_verify(void **state)
+{
+	struct fixture *f = *state;
+	char *path = data_path(f);
+	struct cas_verify_progress total;
+	struct faults faults = { .n = 0 };
+
+	fill_and_close(f);
+	assert_int_equal(unlink(path), 0);
+	fixture_open(f);
+	assert_int_equal(cas_verify(f->cas, note_fault, NULL, &faults, &total, &f->e), 0);
+	assert_int_equal(total.n_faults, 20);
+	assert_string_equal(faults.last.what, "data missing");
+	free(path);
+}
+
+static void origins_are_kept_in_order_and_never_with_secrets(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_origin got[CAS_ORIGINS_MAX];
+
+	cas_blob_add_origin(b, "registry:z.example/app");
+	cas_blob_add_origin(b, "http://user:pw@a.example/x/");
+	cas_blob_add_origin(b, "dir:/blobs");
+	cas_blob_add_origin(b, "registry:z.example/app");
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_origins(b, got, CAS_ORIGINS_MAX), 2);
+	assert_string_equal(got[0].text, "registry:z.example/app");
+	assert_string_equal(got[1].text, "dir:/blobs");
+	assert_int_equal(query(f, "SELECT count(*) FROM origin WHERE text LIKE '%@%'"), 0);
+	cas_blob_release(&b);
+}
+
+static int note_place(void *arg, const struct cas_chunk_place *place)
+{
+	*(struct cas_chunk_place *)arg = *place;
+	return 0;
+}
+
+static int note_info(void *arg, const struct cas_blob_info *info)
+{
+	*(struct cas_blob_info *)arg = *info;
+	return 0;
+}
+
+static void people_can_ask_what_is_where(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_chunk_place place = { .chunk_idx = 99 };
+	struct cas_blob_info *info = xcalloc(1, sizeof(*info));
+	uint64_t bytes = 0;
+
+	assert_int_equal(put_sample(b, SEED, 8), 0);
+	assert_int_equal(cas_chunk_find(f->cas, cas_blob_layout(b)->chunks[8].digest, note_place,
+	                                &place, &f->e),
+	                 0);
+	assert_int_equal(place.chunk_idx, 8);
+	assert_true(place.ready);
+	assert_int_equal(cas_blobs(f->cas, note_info, info, &f->e), 0);
+	assert_string_equal(info->blob_id, SAMPLE_ID);
+	assert_int_equal(info->n_chunks, 20);
+	assert_int_equal(info->n_ready, 1);
+	assert_int_equal(info->ready_bytes, sample_size(SEED, 8));
+	assert_true(info->open);
+	assert_int_equal(cas_disk_bytes(f->cas, &bytes, &f->e), 0);
+	assert_true(bytes >= 4096);
+	cas_blob_release(&b);
+	free(info);
+}
+
+static void a_full_disk_is_said_and_bytes_go_through_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = NULL;
+
+	f->reserve_bytes = UINT64_C(1) << 60;
+	fixture_open(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(put_sample(b, SEED, 3), CAS_FULL);
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 1);
+	assert_false(cas_blob_is_ready(b, 3));
+	cas_blob_release(&b);
+}
+
+#define N_BIG 40000
+
+static void a_large_blob_has_a_row_a_chunk_and_several_slices(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, N_BIG, SEED);
+
+	assert_int_equal(put_sample(b, SEED, N_BIG - 1), 0);
+	assert_int_equal(put_sample(b, SEED, 0), 0);
+	cas_blob_release(&b);
+	while (query(f, "SELECT count(*) FROM blob WHERE n_named = 40000") == 0)
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), N_BIG);
+	fixture_reopen(f);
+	assert_int_equal(query(f, "SELECT count(*) FROM ready"), 2);
+	b = open_sample(f, SAMPLE_ID, N_BIG, SEED);
+	assert_int_equal(read_sample(b, SEED, N_BIG - 1), 0);
+	assert_int_equal(read_sample(b, SEED, 0), 0);
+	assert_int_equal(cas_blob_n_ready(b), 2);
+	cas_blob_release(&b);
+	fixture_close(f); /* the log is folded into the file */
+	assert_true(query(f, "SELECT page_count * page_size FROM pragma_page_count,"
+	                     " pragma_page_size") <= UINT64_C(80) * N_BIG);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_open, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(what_was_put_is_read_back),
+		T(a_read_spans_chunks_and_the_padding_between_them),
+		T(wrong_bytes_are_not_kept),
+		T(what_was_ready_is_ready_after_a_restart),
+		T(the_same_blob_opened_twice_is_one_object),
+		T(a_blob_opened_right_after_its_release_has_lost_nothing),
+		T(a_layout_that_disagrees_gets_its_own_file),
+		T(parts_of_a_blob_from_two_images_share_its_file),
+		T(digests_learnt_from_the_whole_blob_complete_a_layout_without),
+		T(digests_that_an_image_claims_complete_nobody_elses_layout),
+		T(unverified_chunks_are_counted_and_kept_apart),
+		T(a_deleted_file_costs_a_refetch),
+		T(a_replaced_file_is_not_believed),
+		T(a_file_cut_and_grown_again_yields_no_zeros),
+		T(a_file_cut_while_it_is_open_yields_no_zeros),
+		T(verify_finds_changed_bytes_and_makes_them_absent),
+		T(check_finds_a_changed_chunk_while_it_is_in_use),
+		T(missing_data_is_a_fault_of_verify),
+		T(origins_are_kept_in_order_and_never_with_secrets),
+		T(people_can_ask_what_is_where),
+		T(a_large_blob_has_a_row_a_chunk_and_several_slices),
+		cmocka_unit_test_setup_teardown(a_full_disk_is_said_and_bytes_go_through_memory,
+		                                fixture_setup, fixture_teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
