@@ -45,12 +45,12 @@ enum compressor super_compressor(uint64_t flags)
 		return COMPRESSOR_LZ4_BLOCK;
 	if (flags & SUPER_COMPRESSOR_GZIP)
 		return COMPRESSOR_GZIP;
-	return flags & SUPER_COMPRESSOR_ZSTD ? COMPRESSOR_ZSTD : COMPRESSOR_NONE;
+	return (flags & SUPER_COMPRESSOR_ZSTD) != 0 ? COMPRESSOR_ZSTD : COMPRESSOR_NONE;
 }
 
 enum digest_alg super_digest_alg(uint64_t flags)
 {
-	return flags & SUPER_DIGEST_SHA256 ? DIGEST_SHA256 : DIGEST_BLAKE3;
+	return (flags & SUPER_DIGEST_SHA256) != 0 ? DIGEST_SHA256 : DIGEST_BLAKE3;
 }
 
 bool blob_id_set(char ret_id[BLOB_ID_MAX + 1], const uint8_t *text, size_t size_bytes)

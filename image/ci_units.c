@@ -34,7 +34,7 @@ static void draft_free(struct draft *d)
 
 static uint32_t raw_of(const struct ci *ci, const struct ci_record *c, uint32_t *n_alone)
 {
-	return c->flags & (CI_ZRAN | CI_BATCH) ? c->ctx_idx : ci->n_contexts + (*n_alone)++;
+	return (c->flags & (CI_ZRAN | CI_BATCH)) != 0 ? c->ctx_idx : ci->n_contexts + (*n_alone)++;
 }
 
 static int count_units(const struct ci *ci, uint32_t *ret_n, struct err *e)

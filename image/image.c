@@ -45,7 +45,7 @@ static int check_root(const struct image *im, struct err *e)
 	if (r == 0 && S_ISDIR(root.mode))
 		return 0;
 	if (r == 0)
-		r = err_set(e, EUCLEAN, "mode 0%o, no directory", root.mode);
+		(void)err_set(e, EUCLEAN, "mode 0%o, no directory", root.mode);
 	e->code = EUCLEAN; /* also where there is no such node */
 	return err_wrap(e, "bootstrap: its root");
 }
@@ -127,8 +127,8 @@ int image_getattr(const struct image *image, uint64_t node, struct stat *ret_st,
 		.st_ino = a.node,
 		.st_mode = a.mode,
 		.st_nlink = a.nlink,
-		.st_uid = image->flags & SUPER_OWNERS ? a.uid : 0,
-		.st_gid = image->flags & SUPER_OWNERS ? a.gid : 0,
+		.st_uid = (image->flags & SUPER_OWNERS) != 0 ? a.uid : 0,
+		.st_gid = (image->flags & SUPER_OWNERS) != 0 ? a.gid : 0,
 		.st_blksize = IO_BLOCK_BYTES,
 		.st_mtim = { (time_t)a.mtime_s, (long)a.mtime_ns },
 	};

@@ -6,7 +6,6 @@
 #define ZLIB_CONST
 #include "unpack.h"
 #include "bytes.h"
-#include "mem.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <lz4.h>
@@ -82,29 +81,29 @@ static bool decompress(enum compressor compressor, const uint8_t *packed,
 	}
 }
 
+static int unpack_clear(const struct unpack_from *from, const uint8_t *packed, uint8_t *plain,
+                        uint64_t plain_size_bytes, struct err *e)
+{
+	if (decompress(from->compressor, packed, from->packed_size_bytes, plain, plain_size_bytes))
+		return 0;
+	return err_set(e, EUCLEAN, "%" PRIu64 " bytes (compressor %u) do not unpack to %" PRIu64,
+	               from->packed_size_bytes, from->compressor, plain_size_bytes);
+}
+
 int unpack(const struct unpack_from *from, uint8_t *plain, uint64_t plain_size_bytes, struct err *e)
 {
-	const uint8_t *packed = from->packed;
-	AUTO(free_bytes) uint8_t *clear = NULL;
+	uint8_t *clear;
+	int r;
 
-	if (from->cipher != NULL && from->cipher->on && from->packed_size_bytes > 0) {
-		int r;
-
-		clear = malloc(from->packed_size_bytes);
-		if (clear == NULL)
-			return err_set(e, ENOMEM, "no memory for %" PRIu64 " bytes",
-			               from->packed_size_bytes);
-		r = decrypt(from, clear, e);
-		if (r < 0)
-			return r;
-		packed = clear;
-	}
-	if (!decompress(from->compressor, packed, from->packed_size_bytes, plain, plain_size_bytes))
-		return err_set(e, EUCLEAN, "%" PRIu64 " bytes (%s) do not unpack to %" PRIu64,
-		               from->packed_size_bytes,
-		               (unsigned)from->compressor < N_COMPRESSORS
-		                       ? compressor_name(from->compressor)
-		                       : "?",
-		               plain_size_bytes);
-	return 0;
+	if (from->cipher == NULL || !from->cipher->on || from->packed_size_bytes == 0)
+		return unpack_clear(from, from->packed, plain, plain_size_bytes, e);
+	clear = malloc(from->packed_size_bytes);
+	if (clear == NULL)
+		return err_set(e, ENOMEM, "no memory for %" PRIu64 " bytes",
+		               from->packed_size_bytes);
+	r = decrypt(from, clear, e);
+	if (r == 0)
+		r = unpack_clear(from, clear, plain, plain_size_bytes, e);
+	free(clear);
+	return r;
 }

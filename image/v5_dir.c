@@ -30,7 +30,7 @@ static int child_load(const struct image *im, const struct v5_inode *dir, uint32
 static int check_link(const struct image *im, const struct v5_inode *dir, uint32_t i,
                       const struct v5_inode *child, struct err *e)
 {
-	struct v5_inode target;
+	struct v5_inode target = { 0 };
 	int r;
 
 	if (child->ino == (uint64_t)dir->first_child + i)
@@ -54,7 +54,7 @@ static int find_sorted(const struct image *im, const struct v5_inode *dir, const
 
 	while (low < high) {
 		const uint32_t mid = low + (high - low) / 2;
-		struct v5_inode child;
+		struct v5_inode child = { 0 };
 		int order;
 		int r = child_load(im, dir, mid, &child, e);
 
@@ -77,7 +77,7 @@ static int find_linear(const struct image *im, const struct v5_inode *dir, const
                        uint32_t *ret_i, struct err *e)
 {
 	for (uint32_t i = 0; i < dir->n_children; i++) {
-		struct v5_inode child;
+		struct v5_inode child = { 0 };
 		int r = child_load(im, dir, i, &child, e);
 
 		if (r < 0)
@@ -107,8 +107,8 @@ static uint64_t parent_of(const struct v5_inode *dir)
 int v5_lookup(const struct image *im, uint64_t dir_node, const struct name *name,
               uint64_t *ret_node, struct err *e)
 {
-	struct v5_inode dir;
-	struct v5_inode child;
+	struct v5_inode dir = { 0 };
+	struct v5_inode child = { 0 };
 	uint32_t i = 0;
 	int r = dir_get(im, dir_node, &dir, e);
 
@@ -136,8 +136,8 @@ int v5_lookup(const struct image *im, uint64_t dir_node, const struct name *name
 int v5_readdir(const struct image *im, uint64_t dir_node, uint64_t cookie,
                struct image_dirent *ret_entry, struct err *e)
 {
-	struct v5_inode dir;
-	struct v5_inode child;
+	struct v5_inode dir = { 0 };
+	struct v5_inode child = { 0 };
 	int r = dir_get(im, dir_node, &dir, e);
 
 	if (r < 0)

@@ -149,7 +149,7 @@ int v5_inode_get(const struct image *im, uint64_t node, struct v5_inode *ret_ino
 
 int v5_attr(const struct image *im, uint64_t node, struct node_attr *ret_attr, struct err *e)
 {
-	struct v5_inode inode;
+	struct v5_inode inode = { 0 };
 	int r = v5_inode_get(im, node, &inode, e);
 
 	if (r == 0)
@@ -159,7 +159,7 @@ int v5_attr(const struct image *im, uint64_t node, struct node_attr *ret_attr, s
 
 int v5_symlink(const struct image *im, uint64_t node, struct name *ret_target, struct err *e)
 {
-	struct v5_inode inode;
+	struct v5_inode inode = { 0 };
 	int r = v5_inode_get(im, node, &inode, e);
 
 	if (r == 0 && !S_ISLNK(inode.attr.mode))

@@ -109,7 +109,7 @@ static int map_range(const struct image *im, const struct v5_inode *inode,
 
 int v5_map(const struct image *im, const struct map_query *q, struct err *e)
 {
-	struct v5_inode inode;
+	struct v5_inode inode = { 0 };
 	uint64_t size_bytes;
 	int r = v5_inode_get(im, q->node, &inode, e);
 

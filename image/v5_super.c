@@ -81,7 +81,7 @@ static int add_chunks(const struct image *im, const struct v5_inode *inode, stru
 {
 	int r = positions_reserve(im, p, inode->n_chunks, e);
 
-	if (r < 0)
+	if (r < 0 || p->at == NULL)
 		return r;
 	for (uint32_t i = 0; i < inode->n_chunks; i++) {
 		const uint64_t offset = inode->chunk_offset + (uint64_t)i * CHUNK_INFO_BYTES;

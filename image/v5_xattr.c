@@ -10,7 +10,7 @@
 
 int v5_xattrs(const struct image *im, uint64_t node, struct xattr_cursor *ret_cursor, struct err *e)
 {
-	struct v5_inode inode;
+	struct v5_inode inode = { 0 };
 	int r = v5_inode_get(im, node, &inode, e);
 	const uint8_t *p = im->data;
 

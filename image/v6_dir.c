@@ -90,7 +90,7 @@ static int find_block(const struct image *im, const struct v6_inode *dir, const 
 
 	while (high - low > 1) {
 		const uint64_t mid = low + (high - low) / 2;
-		struct v6_dirent first;
+		struct v6_dirent first = { 0 };
 		int r = block_open(im, dir, mid, ret_block, e);
 
 		if (r == 0)
@@ -140,7 +140,7 @@ static int check_parent(const struct image *im, const struct v6_inode *dir,
                         const struct v6_inode *child, struct err *e)
 {
 	const struct name dotdot = { "..", 2 };
-	struct v6_dirent up;
+	struct v6_dirent up = { 0 };
 	int r = find_entry(im, child, &dotdot, &up, e);
 
 	if (r == -EUCLEAN)
@@ -156,7 +156,7 @@ static int check_parent(const struct image *im, const struct v6_inode *dir,
 static int check_entry(const struct image *im, const struct v6_inode *dir,
                        const struct v6_dirent *entry, struct err *e)
 {
-	struct v6_inode child;
+	struct v6_inode child = { 0 };
 	int r = v6_inode_load(im, entry->nid, &child, e);
 
 	if (r < 0)
@@ -187,8 +187,8 @@ static int dir_get(const struct image *im, uint64_t node, struct v6_inode *ret_d
 int v6_lookup(const struct image *im, uint64_t dir_node, const struct name *name,
               uint64_t *ret_node, struct err *e)
 {
-	struct v6_inode dir;
-	struct v6_dirent entry;
+	struct v6_inode dir = { 0 };
+	struct v6_dirent entry = { 0 };
 	int r = dir_get(im, dir_node, &dir, e);
 
 	if (r == 0)
@@ -205,9 +205,9 @@ int v6_readdir(const struct image *im, uint64_t dir_node, uint64_t cookie,
 {
 	const uint32_t i = cookie & (BIT(COOKIE_BITS) - 1);
 	uint64_t block_idx = cookie >> COOKIE_BITS;
-	struct v6_inode dir;
+	struct v6_inode dir = { 0 };
 	struct v6_block b = { 0 };
-	struct v6_dirent entry;
+	struct v6_dirent entry = { 0 };
 	int r = dir_get(im, dir_node, &dir, e);
 
 	if (r < 0)

@@ -164,7 +164,7 @@ int v6_inode_get(const struct image *im, uint64_t node, struct v6_inode *ret_ino
 
 int v6_attr(const struct image *im, uint64_t node, struct node_attr *ret_attr, struct err *e)
 {
-	struct v6_inode inode;
+	struct v6_inode inode = { 0 };
 	int r = v6_inode_get(im, node, &inode, e);
 
 	if (r == 0)
@@ -185,7 +185,7 @@ const uint8_t *v6_flat_block(const struct image *im, const struct v6_inode *inod
 
 int v6_symlink(const struct image *im, uint64_t node, struct name *ret_target, struct err *e)
 {
-	struct v6_inode inode;
+	struct v6_inode inode = { 0 };
 	uint32_t size_bytes;
 	int r = v6_inode_get(im, node, &inode, e);
 

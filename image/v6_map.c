@@ -35,7 +35,7 @@ static int segment_read(const struct image *im, const struct v6_inode *inode, ui
 
 int v6_map(const struct image *im, const struct map_query *q, struct err *e)
 {
-	struct v6_inode inode;
+	struct v6_inode inode = { 0 };
 	uint64_t at = q->offset;
 	uint64_t end;
 	uint32_t n = 0;

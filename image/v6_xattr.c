@@ -12,7 +12,7 @@
 
 int v6_xattrs(const struct image *im, uint64_t node, struct xattr_cursor *ret_cursor, struct err *e)
 {
-	struct v6_inode inode;
+	struct v6_inode inode = { 0 };
 	int r = v6_inode_get(im, node, &inode, e);
 	const uint8_t *p = im->data;
 

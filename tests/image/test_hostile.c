@@ -85,7 +85,7 @@ static uint8_t *v6_entry(const struct lie *l, uint64_t dir, const char *name)
 	uint8_t *block = l->d.bytes + at;
 
 	for (uint32_t i = 0; i < le16(block + 8) / 12U; i++) {
-		const uint32_t start = le16(block + 12 * i + 8);
+		const uint32_t start = le16(block + (size_t)12 * i + 8);
 
 		if (strncmp((const char *)block + start, name, strlen(name)) == 0 &&
 		    strlen(name) > 2)
@@ -236,13 +236,13 @@ static void tables_that_overlap_or_do_not_fit_are_refused(void **state)
 		int n_bytes;
 		uint64_t value;
 	} lies[] = {
-		{ EXT + 8, 8, 0 },                 /* blobs: offset */
-		{ EXT + 8, 8, 4097 },              /* unaligned */
-		{ EXT + 8, 8, UINT64_MAX - 4095 }, /* wraps */
-		{ EXT + 16, 4, 255 },              /* no whole record */
-		{ EXT + 16, 4, 256 * 65536 },      /* size */
-		{ EXT + 24, 8, 4096 },             /* chunks: upon the blobs */
-		{ EXT + 32, 8, 81 },               /* no whole record */
+		{ EXT + 8, 8, 0 },                      /* blobs: offset */
+		{ EXT + 8, 8, 4097 },                   /* unaligned */
+		{ EXT + 8, 8, UINT64_MAX - 4095 },      /* wraps */
+		{ EXT + 16, 4, 255 },                   /* no whole record */
+		{ EXT + 16, 4, UINT64_C(256) * 65536 }, /* size */
+		{ EXT + 24, 8, 4096 },                  /* chunks: upon the blobs */
+		{ EXT + 32, 8, 81 },                    /* no whole record */
 		{ EXT + 32, 8, UINT64_C(80) << 50 },
 		{ EXT + 48, 4, 40000 },       /* prefetch */
 		{ EXT + 20, 4, 1000000 },     /* chunk size: no power of two */

@@ -5,6 +5,7 @@
 #include "blob_meta.h"
 #include "data.h"
 #include "tree_lines.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -343,18 +344,21 @@ static void an_index_that_contradicts_the_chunk_table_is_refused(void **state)
 {
 	struct blobs b;
 	unsigned n_refused = 0;
+	uint8_t *meta;
 	struct err e;
 
 	(void)state;
 	load_batch(&b);
 	make_layouts(&b);
-	for (size_t at = 0; at < 66 * 24; at++) {
+	meta = b.meta[0].bytes;
+	assert(meta != NULL);
+	for (size_t at = 0; at < (size_t)66 * 24; at++) {
 		AUTO(layout_unref) struct blob_layout *l = NULL;
 		int r;
 
-		b.meta[0].bytes[at] ^= 0x10;
-		r = image_layout(b.im, 0, b.meta[0].bytes, b.meta[0].size_bytes, NULL, &l, &e);
-		b.meta[0].bytes[at] ^= 0x10;
+		meta[at] ^= 0x10;
+		r = image_layout(b.im, 0, meta, b.meta[0].size_bytes, NULL, &l, &e);
+		meta[at] ^= 0x10;
 		n_refused += r == -EUCLEAN;
 		if (r == 0)
 			assert_true(layout_agrees(l, b.layouts[0]));

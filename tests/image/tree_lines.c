@@ -19,22 +19,36 @@ struct link_group {
 
 #define UTF8_BAD UINT32_MAX
 
+/* How many bytes a code point has that begins with this one; 0: none does. */
+static size_t utf8_size(unsigned char first)
+{
+	if (first < 0x80)
+		return 1;
+	if (first < 0xc0 || first > 0xf4)
+		return 0;
+	return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
+static bool utf8_is_sound(uint32_t code, size_t size_bytes)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+
+	return code >= least[size_bytes] && code <= 0x10ffff && (code < 0xd800 || code >= 0xe000);
+}
+
 /* One code point at s. @return its bytes; 1 with UTF8_BAD for a byte that is none */
 static size_t utf8_next(const unsigned char *s, uint32_t *ret_code)
 {
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	const size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	const size_t n = utf8_size(s[0]);
 	uint32_t code = n <= 1 ? s[0] : s[0] & (0x7fU >> n);
 
 	*ret_code = UTF8_BAD;
-	if (n == 0 || s[0] > 0xf4)
-		return 1;
 	for (size_t i = 1; i < n; i++) {
 		if ((s[i] & 0xc0) != 0x80)
 			return 1;
 		code = code << 6 | (s[i] & 0x3fU);
 	}
-	if (code < least[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+	if (n == 0 || !utf8_is_sound(code, n))
 		return 1;
 	*ret_code = code;
 	return n;
