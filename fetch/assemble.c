@@ -99,7 +99,8 @@ static struct lazy_image *make_image(struct assemble *op)
 	return image;
 }
 
-static void assemble_run(struct assemble *op, enum state next)
+/* As far as it goes without waiting. */
+static void assemble_walk(struct assemble *op, enum state next)
 {
 	while (next != op->state) {
 		assert(states[op->state].may_follow & BIT(next));
@@ -108,6 +109,11 @@ static void assemble_run(struct assemble *op, enum state next)
 			break;
 		next = states[next].enter(op);
 	}
+}
+
+static void assemble_run(struct assemble *op, enum state next)
+{
+	assemble_walk(op, next);
 	if (op->state != DONE)
 		return;
 	op->opts.done(op->opts.arg, op->result, op->result == 0 ? make_image(op) : NULL, &op->err);
@@ -318,7 +324,7 @@ struct assemble *assemble_start(const struct assemble_opts *opts)
 	(void)snprintf(op->digest, sizeof(op->digest), "%s", opts->digest);
 	(void)snprintf(op->name, sizeof(op->name), "%s", opts->name);
 	(void)snprintf(op->origin, sizeof(op->origin), "%s", opts->origin);
-	assemble_run(op, OPEN);
+	assemble_walk(op, OPEN); /* a worker has it now: it cannot be at its end */
 	return op;
 }
 

@@ -1,11 +1,11 @@
 /*
  * image_loader: one flight an image, whatever the number of those who ask for it.
  *
- *   START -> PULL ----> ASSEMBLE -> DONE        a reference
- *     | ^     | `in use---------------^
- *     | |     `-another flight-> JOIN ^         its image: DONE; else once more from START
- *     | `-------------------------' `-'
- *     `----> ADOPT ---> ASSEMBLE -> DONE        a bootstrap file; in use, JOIN: as above
+ *   START -> PULL --------------------> ASSEMBLE -> DONE     a reference
+ *     |      ^ | `--in use-----------------------> DONE
+ *     |      | `--another flight--> JOIN --its image--> DONE
+ *     |      `---it came to nothing--'
+ *     `----> ADOPT, then as after PULL                         a bootstrap file
  *
  * A load waits on a flight; a flight without loads is cancelled. Flights of the same name are one
  * from the start; those of different names are one from where their digest is known.
@@ -63,7 +63,7 @@ struct flight {
 	int result;
 	struct err err;
 	struct image_load *loads;
-	struct flight *prev, *next;
+	struct flight *next;
 };
 
 static enum state enter_pull(struct flight *f);
@@ -84,7 +84,14 @@ static const struct {
 	[DONE] = { NULL, 0 },
 };
 
-static void flight_run(struct flight *f, enum state next);
+static void unlist(struct flight *f)
+{
+	struct flight **p = &f->loader->flights;
+
+	while (*p != f)
+		p = &(*p)->next;
+	*p = f->next;
+}
 
 static void flight_free(struct flight *f)
 {
@@ -94,22 +101,16 @@ static void flight_free(struct flight *f)
 	free(f);
 }
 
-/* Those who waited for this flight's image find it in use, or try for themselves. Each may end at
- * once and change the list, so it is searched again. */
+/* Those who waited for this flight get its image, or try for themselves: run_woken(). */
 static void wake_joined(struct image_loader *loader, const struct flight *ended)
 {
-	for (;;) {
-		struct flight *f = loader->flights;
+	struct flight *f = loader->flights;
 
-		while (f != NULL && (f->state != JOIN || f->joined != ended))
-			f = f->next;
-		if (f == NULL)
-			return;
+	for (; f != NULL; f = f->next) {
+		if (f->state != JOIN || f->joined != ended)
+			continue;
 		f->joined = NULL;
-		f->image = lazy_image_find(loader, f->got.digest);
-		if (f->image != NULL)
-			(void)lazy_image_ref(f->image);
-		flight_run(f, f->image != NULL ? DONE : f->by_file ? ADOPT : PULL);
+		f->image = ended->image != NULL ? lazy_image_ref(ended->image) : NULL;
 	}
 }
 
@@ -135,11 +136,12 @@ static void remember(struct flight *f)
 	         (clock_now_ns(f->loader->opts.clock) - f->started_ns) / NS_PER_MS);
 }
 
+/* Its last act puts it among those that run_woken() frees. */
 static void flight_finish(struct flight *f)
 {
 	struct image_loader *loader = f->loader;
 
-	DL_DELETE(loader->flights, f);
+	unlist(f);
 	if (f->image != NULL)
 		remember(f);
 	wake_joined(loader, f);
@@ -152,19 +154,55 @@ static void flight_finish(struct flight *f)
 		free(load);
 	}
 	lazy_image_release(&f->image);
-	flight_free(f);
+	f->next = loader->ended;
+	loader->ended = f;
 }
 
-static void flight_run(struct flight *f, enum state next)
+/* As far as it goes without waiting. */
+static void flight_walk(struct flight *f, enum state next)
 {
 	while (next != f->state) {
 		assert(states[f->state].may_follow & BIT(next));
 		f->state = next;
-		if (next == DONE) {
-			flight_finish(f);
-			return;
-		}
+		if (next == DONE)
+			break;
 		next = states[next].enter(f);
+	}
+}
+
+static struct flight *find_woken(const struct image_loader *loader)
+{
+	struct flight *f = loader->flights;
+
+	while (f != NULL && (f->state != JOIN || f->joined != NULL))
+		f = f->next;
+	return f;
+}
+
+/* Each may end at once and wake more, and its loads may start and cancel others. */
+static void run_woken(struct image_loader *loader)
+{
+	struct flight *f = NULL;
+
+	while ((f = find_woken(loader)) != NULL) {
+		flight_walk(f, f->image != NULL ? DONE : f->by_file ? ADOPT : PULL);
+		if (f->state == DONE)
+			flight_finish(f);
+	}
+	while ((f = loader->ended) != NULL) {
+		loader->ended = f->next;
+		flight_free(f);
+	}
+}
+
+static void flight_run(struct flight *f, enum state next)
+{
+	struct image_loader *loader = f->loader;
+
+	flight_walk(f, next);
+	if (f->state == DONE) {
+		flight_finish(f);
+		run_woken(loader);
 	}
 }
 
@@ -178,10 +216,9 @@ static enum state failed(struct flight *f, int r, const struct err *why)
 /* Who else is bringing this image? */
 static struct flight *other_flight(const struct flight *f, const char *digest)
 {
-	struct flight *other = NULL;
+	struct flight *other = f->loader->flights;
 
-	DL_FOREACH(f->loader->flights, other)
-	{
+	for (; other != NULL; other = other->next) {
 		if (other != f && other->state != JOIN && strcmp(other->got.digest, digest) == 0)
 			return other;
 	}
@@ -386,10 +423,9 @@ static int describe(const struct image_load_opts *opts, struct flight *f, struct
 /* The flight that is under way, or this one, which starts. */
 static struct flight *join_or_start(struct image_loader *loader, struct flight *f)
 {
-	struct flight *same = NULL;
+	struct flight *same = loader->flights;
 
-	DL_FOREACH(loader->flights, same)
-	{
+	for (; same != NULL; same = same->next) {
 		if (strcmp(same->key, f->key) == 0) {
 			flight_free(f);
 			return same;
@@ -398,8 +434,9 @@ static struct flight *join_or_start(struct image_loader *loader, struct flight *
 	f->loader = loader;
 	f->started_ns = clock_now_ns(loader->opts.clock);
 	f->deadline_ns = f->started_ns + loader->opts.timeout_ms * NS_PER_MS;
-	DL_APPEND(loader->flights, f);
-	flight_run(f, f->by_file ? ADOPT : PULL);
+	f->next = loader->flights;
+	loader->flights = f;
+	flight_walk(f, f->by_file ? ADOPT : PULL); /* a worker has it: it cannot be at its end */
 	return f;
 }
 
@@ -427,7 +464,7 @@ static void flight_cancel(struct flight *f)
 {
 	struct image_loader *loader = f->loader;
 
-	DL_DELETE(loader->flights, f);
+	unlist(f);
 	if (f->pull != NULL)
 		pull_cancel(f->pull);
 	if (f->assemble != NULL)
@@ -436,6 +473,7 @@ static void flight_cancel(struct flight *f)
 	f->cancelled = true;
 	if (!f->out)
 		flight_free(f);
+	run_woken(loader);
 }
 
 void image_load_cancel(struct image_load *load)

@@ -8,6 +8,7 @@ struct image_loader {
 	struct image_loader_opts opts;
 	struct lazy_image *images; /* in use, one a digest */
 	struct flight *flights;    /* under way: image_loader.c */
+	struct flight *ended;      /* to be freed */
 };
 
 /** A new image, with one reference: list it. */

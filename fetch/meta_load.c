@@ -42,7 +42,6 @@ struct meta_load {
 	struct image_blob blob;
 	struct blob_cipher cipher;
 	enum state state;
-	bool starting; /* inside meta_load_start(): nobody is told */
 	int result;
 	struct err err;
 	uint64_t object_size_bytes; /* 0: not known */
@@ -89,7 +88,8 @@ static void load_free(struct meta_load *op)
 	free(op);
 }
 
-static void load_run(struct meta_load *op, enum state next)
+/* As far as it goes without waiting. */
+static void load_walk(struct meta_load *op, enum state next)
 {
 	while (next != op->state) {
 		assert(states[op->state].may_follow & BIT(next));
@@ -98,7 +98,12 @@ static void load_run(struct meta_load *op, enum state next)
 			break;
 		next = states[next].enter(op);
 	}
-	if (op->state != DONE || op->starting)
+}
+
+static void load_run(struct meta_load *op, enum state next)
+{
+	load_walk(op, next);
+	if (op->state != DONE)
 		return;
 	op->opts.done(op->opts.arg, op->result, &op->step.unpack.ret_extras, &op->err);
 	load_free(op);
@@ -336,7 +341,6 @@ int meta_load_start(const struct meta_load_opts *opts, struct meta_load **ret_lo
 	image_blob_cipher(opts->image, opts->blob_idx, &op->cipher);
 	op->opts.env = NULL;
 	op->opts.image = NULL;
-	op->starting = true;
 	if (op->blob.meta_blob_id[0] == '\0') {
 		r = err_set(e, ENODATA,
 		            "blob %s: its chunk index is not beside the bootstrap, and the image "
@@ -345,8 +349,7 @@ int meta_load_start(const struct meta_load_opts *opts, struct meta_load **ret_lo
 		load_free(op);
 		return r;
 	}
-	load_run(op, SIZE);
-	op->starting = false;
+	load_walk(op, SIZE);
 	if (op->state == DONE) {
 		*e = op->err;
 		r = op->result;

@@ -99,17 +99,23 @@ static void pull_finish(struct pull *op)
 	pull_free(op);
 }
 
-static void pull_run(struct pull *op, enum state next)
+/* As far as it goes without waiting. */
+static void pull_walk(struct pull *op, enum state next)
 {
 	while (next != op->state) {
 		assert(states[op->state].may_follow & BIT(next));
 		op->state = next;
-		if (next == DONE) {
-			pull_finish(op);
-			return;
-		}
+		if (next == DONE)
+			break;
 		next = states[next].enter(op);
 	}
+}
+
+static void pull_run(struct pull *op, enum state next)
+{
+	pull_walk(op, next);
+	if (op->state == DONE)
+		pull_finish(op);
 }
 
 /* op->err is set. */
@@ -415,7 +421,7 @@ struct pull *pull_start(const struct pull_opts *opts)
 	op->opts.env = NULL;
 	op->opts.ref = NULL;
 	memcpy(op->want, op->ref.digest, DIGEST_TEXT_BYTES);
-	pull_run(op, LOOK);
+	pull_walk(op, LOOK); /* a worker has it now: it cannot be at its end */
 	return op;
 }
 

@@ -82,10 +82,9 @@ static void whole_free(struct whole_blob *op)
 	free(op);
 }
 
-static void whole_run(struct whole_blob *op, enum state next)
+/* As far as it goes without waiting. */
+static void whole_walk(struct whole_blob *op, enum state next)
 {
-	struct cas_blob *blob = NULL;
-
 	while (next != op->state) {
 		assert(states[op->state].may_follow & BIT(next));
 		op->state = next;
@@ -93,6 +92,13 @@ static void whole_run(struct whole_blob *op, enum state next)
 			break;
 		next = states[next].enter(op);
 	}
+}
+
+static void whole_run(struct whole_blob *op, enum state next)
+{
+	struct cas_blob *blob = NULL;
+
+	whole_walk(op, next);
 	if (op->state != DONE)
 		return;
 	blob = op->step.unpack.ret_blob;
@@ -281,7 +287,7 @@ struct whole_blob *whole_blob_start(const struct whole_blob_opts *opts)
 	op->layout = layout_ref(opts->layout);
 	op->step.file.fd = -1;
 	(void)snprintf(op->origin, sizeof(op->origin), "%s", opts->origin);
-	whole_run(op, OPEN);
+	whole_walk(op, OPEN); /* a worker has it now: it cannot be at its end */
 	return op;
 }
 

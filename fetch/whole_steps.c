@@ -72,27 +72,38 @@ static int read_at(const struct whole_file *file, uint64_t offset, uint64_t size
 	return 0;
 }
 
+/* Room for one unit, kept from one to the next. */
+struct room {
+	struct decoder *decoder;
+	uint8_t *packed, *plain;
+	uint64_t packed_bytes, plain_bytes;
+};
+
+static void room_clear(struct room *room)
+{
+	decoder_free(&room->decoder);
+	free(room->packed);
+	free(room->plain);
+}
+
+/* @return false: memory is out */
+static bool room_grow(uint8_t **p, uint64_t *size_bytes, uint64_t want_bytes)
+{
+	if (*p != NULL && *size_bytes >= want_bytes)
+		return true;
+	free(*p);
+	*p = calloc(1, want_bytes + 1);
+	*size_bytes = want_bytes;
+	return *p != NULL;
+}
+
 /* Something to do with each chunk. @return 0; negative: stop with it */
 typedef int (*chunk_fn)(struct whole_unpack *u, uint32_t chunk_idx, const uint8_t *plain,
                         struct err *e);
 
-static int each_member(struct whole_unpack *u, const struct unit_rec *unit, const uint8_t *plain,
-                       chunk_fn fn, struct err *e)
+static int each_of_unit(struct whole_unpack *u, uint32_t unit_idx, struct room *room, chunk_fn fn,
+                        struct err *e)
 {
-	int r = 0;
-
-	for (uint32_t i = 0; i < unit->n_members && r == 0; i++) {
-		const uint32_t chunk_idx = layout_member(u->layout, unit, i);
-
-		r = fn(u, chunk_idx, plain + layout_offset_in_unit(u->layout, chunk_idx), e);
-	}
-	return r;
-}
-
-static int each_of_unit(struct whole_unpack *u, uint32_t unit_idx, chunk_fn fn, struct err *e)
-{
-	AUTO(free_bytes) uint8_t *packed = NULL;
-	AUTO(free_bytes) uint8_t *plain = NULL;
 	struct unit_rec unit;
 	int r;
 
@@ -102,27 +113,40 @@ static int each_of_unit(struct whole_unpack *u, uint32_t unit_idx, chunk_fn fn, 
 	    unit.plain_size_bytes > UNIT_PLAIN_MAX_BYTES ||
 	    !range_fits(unit.packed_offset, unit.packed_size_bytes, u->file->size_bytes))
 		return err_set(e, EUCLEAN, "unit %u lies outside the blob", unit_idx);
-	packed = calloc(1, unit.packed_size_bytes + (size_t)1);
-	plain = calloc(1, unit.plain_size_bytes + (size_t)1);
-	if (packed == NULL || plain == NULL)
+	if (!room_grow(&room->packed, &room->packed_bytes, unit.packed_size_bytes) ||
+	    !room_grow(&room->plain, &room->plain_bytes, unit.plain_size_bytes))
 		return err_set(e, ENOMEM, "no memory for %u bytes", unit.plain_size_bytes);
-	r = read_at(u->file, unit.packed_offset, unit.packed_size_bytes, packed, e);
+	r = read_at(u->file, unit.packed_offset, unit.packed_size_bytes, room->packed, e);
 	if (r == 0)
-		r = decode_unit(u->layout, unit_idx, packed, plain, e);
-	if (r == 0)
-		r = each_member(u, &unit, plain, fn, e);
+		r = decoder_unit(room->decoder, u->layout, unit_idx, room->packed, room->plain, e);
+	for (uint32_t i = 0; i < unit.n_members && r == 0; i++) {
+		const uint32_t chunk_idx = layout_member(u->layout, &unit, i);
+
+		r = fn(u, chunk_idx, room->plain + layout_offset_in_unit(u->layout, chunk_idx), e);
+	}
+	return r;
+}
+
+static int each_unit(struct whole_unpack *u, struct room *room, chunk_fn fn, struct err *e)
+{
+	int r = 0;
+
+	if (room->decoder == NULL)
+		return err_set(e, ENOMEM, "no memory to unpack it");
+	for (uint32_t i = 0; i < u->layout->n_units && r == 0; i++) {
+		if (atomic_load(u->stop))
+			return err_set(e, ECANCELED, "nobody wants it any more");
+		r = each_of_unit(u, i, room, fn, e);
+	}
 	return r;
 }
 
 static int each_chunk(struct whole_unpack *u, chunk_fn fn, struct err *e)
 {
-	int r = 0;
+	struct room room = { .decoder = decoder_new() };
+	const int r = each_unit(u, &room, fn, e);
 
-	for (uint32_t i = 0; i < u->layout->n_units && r == 0; i++) {
-		if (atomic_load(u->stop))
-			return err_set(e, ECANCELED, "nobody wants it any more");
-		r = each_of_unit(u, i, fn, e);
-	}
+	room_clear(&room);
 	return r;
 }
 

@@ -115,7 +115,12 @@ int image_store_map(struct cas *cas, const char *digest, const char *name, uint6
 
 void image_file_unmap(struct image_file *file)
 {
-	free((void *)(uintptr_t)file->data);
+	union {
+		const uint8_t *borrowed;
+		uint8_t *ours;
+	} data = { .borrowed = file->data };
+
+	free(data.ours);
 	*file = (struct image_file){ .data = NULL };
 }
 
@@ -158,9 +163,9 @@ int image_store_by_name(struct cas *cas, const char *name, struct image_record *
 	return CAS_MISS;
 }
 
-bool world_has_file(const struct world *w, const char *digest, const char *name)
+bool world_has_file(struct world *w, const char *digest, const char *name)
 {
-	return find((struct cas *)(uintptr_t)&w->cas, digest, name) != NULL;
+	return find(&w->cas, digest, name) != NULL;
 }
 
 void world_drop_file(struct world *w, const char *digest, const char *name)

@@ -165,6 +165,7 @@ int origin_read_start(struct source *source, const struct origin_read_opts *opts
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): origin.h fixes the parameters */
 int origin_size_start(struct source *source, const char *origin, const char *object,
                       uint64_t deadline_ns,
                       void (*size)(void *arg, int r, uint64_t size_bytes, const struct err *why),

@@ -21,7 +21,7 @@ struct registry_req {
 struct registry {
 	const char *tag;        /* "REPOSITORY:TAG" that is known, and ... */
 	const char *tag_digest; /* ... the hex it means */
-	const char *index;      /* not NULL: JSON of an index that is served for index_digest */
+	char *index;            /* not NULL: JSON of an index that is served for index_digest */
 	char index_digest[DIGEST_TEXT_BYTES];
 	int fail;             /* not 0: what every request ends with */
 	bool tells_no_digest; /* no Docker-Content-Digest */
@@ -107,6 +107,6 @@ bool world_step(struct world *w);
 /** An object of tests/data/layout. malloc'd */
 uint8_t *world_object(const char *hex, uint64_t *ret_size_bytes);
 
-bool world_has_file(const struct world *w, const char *digest, const char *name);
+bool world_has_file(struct world *w, const char *digest, const char *name);
 void world_drop_file(struct world *w, const char *digest, const char *name);
 uint32_t world_n_blobs_open(const struct world *w);

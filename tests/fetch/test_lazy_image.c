@@ -275,7 +275,7 @@ static void an_index_leads_to_the_nydus_image_of_this_platform(void **state)
 	               w->registry.index_digest);
 	load_and_let_go(w, by_digest);
 	requests_were(w, 1, 0, 0);
-	free((void *)(uintptr_t)w->registry.index);
+	free(w->registry.index);
 	w->registry.index = NULL;
 }
 

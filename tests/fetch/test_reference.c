@@ -60,8 +60,8 @@ static void a_digest_is_taken_apart_and_outranks_a_tag(void **state)
 
 static void a_reference_written_out_is_read_back(void **state)
 {
-	static const char *const texts[] = { "localhost/a:b", "[::1]:5000/a/b:c",
-		                             "r.example:443/a@sha256:" HEX };
+	static const char by_digest[] = "r.example:443/a@sha256:" HEX;
+	static const char *const texts[] = { "localhost/a:b", "[::1]:5000/a/b:c", by_digest };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {

@@ -47,10 +47,8 @@ static void add_header(struct buffer *b, const char *name, char type, uint64_t s
 	(void)snprintf((char *)h, 101, "%s", name);
 	(void)snprintf((char *)h + 124, 12, "%011o", (unsigned)size_bytes);
 	h[156] = (uint8_t)type;
-	memcpy(h + 257,
-	       "ustar\0"
-	       "00",
-	       8);
+	memcpy(h + 257, "ustar", sizeof("ustar"));
+	memset(h + 263, '0', 2);
 	seal(h);
 	add(b, h, sizeof(h));
 }
