@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define CI_HEADER_BYTES 4096
-#define TOC_MAX_BYTES 65536
+#define TOC_MAX_BYTES   65536
 
 /** Size of the local form for this blob. */
 uint64_t blob_meta_local_size(const struct image_blob *blob);
@@ -28,7 +28,8 @@ MUST_CHECK int blob_meta_check(const struct image_blob *blob, const uint8_t *met
  * object to the local form: decrypt, unpack, pad, check.
  *
  * @param cipher  of the blob (layout.h); .on false: not encrypted
- * @param toc  a checked TOC, or NULL; with one, the digests of blob.meta and blob.meta.header must match
+ * @param toc  a checked TOC, or NULL; with one, the digests of blob.meta and blob.meta.header must
+ * match
  * @param ret_meta  malloc'd, blob_meta_local_size() bytes, the caller's
  * @return 0; -EUCLEAN; -EBADMSG a digest does not match; -ENOMEM
  */
@@ -38,11 +39,12 @@ MUST_CHECK int blob_meta_unpack(const struct image_blob *blob, const struct blob
                                 const struct toc *toc, uint8_t **ret_meta, struct err *e);
 
 /** The cipher that the bootstrap gives this blob. */
-void image_blob_cipher(const struct image *image, uint32_t blob_idx, struct blob_cipher *ret_cipher);
+void image_blob_cipher(const struct image *image, uint32_t blob_idx,
+                       struct blob_cipher *ret_cipher);
 
 struct toc_entry {
 	char name[17];
-	bool zstd; /* stored as a zstd frame; else raw */
+	bool zstd;                    /* stored as a zstd frame; else raw */
 	uint8_t digest[DIGEST_BYTES]; /* SHA-256 of the plain content */
 	uint64_t stored_offset;
 	uint64_t stored_size_bytes;
@@ -63,8 +65,9 @@ struct toc {
  * @param object_size_bytes  every entry must lie inside
  * @return 0; -ENOENT there is none; -EUCLEAN; -EBADMSG the digest does not match
  */
-MUST_CHECK int toc_parse(const uint8_t *tail, uint64_t tail_size_bytes, const uint8_t *vouched_digest,
-                         uint64_t object_size_bytes, struct toc *ret_toc, struct err *e);
+MUST_CHECK int toc_parse(const uint8_t *tail, uint64_t tail_size_bytes,
+                         const uint8_t *vouched_digest, uint64_t object_size_bytes,
+                         struct toc *ret_toc, struct err *e);
 
 /** NULL if there is no such entry. */
 const struct toc_entry *toc_find(const struct toc *toc, const char *name);

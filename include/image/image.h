@@ -18,10 +18,10 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#define IMAGE_ROOT UINT64_C(1)
-#define IMAGE_NAME_MAX 255
-#define IMAGE_SYMLINK_MAX 4096
-#define IMAGE_BLOBS_MAX 255
+#define IMAGE_ROOT                UINT64_C(1)
+#define IMAGE_NAME_MAX            255
+#define IMAGE_SYMLINK_MAX         4096
+#define IMAGE_BLOBS_MAX           255
 #define IMAGE_BOOTSTRAP_MAX_BYTES (UINT64_C(2) << 30)
 
 struct image;
@@ -29,9 +29,11 @@ struct image;
 enum image_format { IMAGE_RAFS_V5 = 5, IMAGE_RAFS_V6 = 6 };
 
 struct image_opts {
-	const uint8_t *data; /* the bootstrap; borrowed, must stay mapped and unchanged until image_close() */
+	const uint8_t *data; /* the bootstrap; borrowed, must stay mapped and unchanged until
+	                        image_close() */
 	uint64_t size_bytes;
-	uint64_t mount_time_s; /* stands in for times that the image does not carry (compact inodes) */
+	uint64_t mount_time_s; /* stands in for times that the image does not carry (compact inodes)
+	                        */
 };
 
 /**
@@ -62,21 +64,23 @@ struct image_blob {
 	uint32_t n_chunks;
 	uint64_t packed_size_bytes; /* of the object, 0: not known */
 	uint64_t plain_size_bytes;
-	/* The blob's own chunk index (CI, "blob meta") is needed: batch, zran, or no chunk table. */
+	/* The blob's own chunk index (CI, "blob meta") is needed: batch, zran, or no chunk table.
+	 */
 	bool needs_meta;
 	/* The chunk digests are needed from the blob's TOC ("blob.digest"): no chunk table, and the
 	 * bootstrap vouches for the TOC. */
 	bool needs_digests;
-	/* Where they stand. The object is meta_blob_id: the blob itself, or one of its own (SEPARATE);
+	/* Where they stand. The object is meta_blob_id: the blob itself, or one of its own
+	 * (SEPARATE);
 	 * "": the image does not say, they must come beside the bootstrap. */
 	char meta_blob_id[BLOB_ID_MAX + 1];
-	uint64_t meta_blob_size_bytes;      /* 0: not known */
-	uint64_t ci_offset;                 /* of the packed CI; the 4096-byte CI header follows it */
+	uint64_t meta_blob_size_bytes; /* 0: not known */
+	uint64_t ci_offset;            /* of the packed CI; the 4096-byte CI header follows it */
 	uint64_t ci_packed_size_bytes;
-	uint64_t ci_plain_size_bytes;       /* <= IMAGE_CI_MAX_BYTES */
+	uint64_t ci_plain_size_bytes; /* <= IMAGE_CI_MAX_BYTES */
 	enum compressor ci_compressor;
-	uint32_t toc_size_bytes;            /* 0: not known */
-	uint8_t toc_digest[DIGEST_BYTES];   /* all zero: the bootstrap does not vouch for the TOC */
+	uint32_t toc_size_bytes;          /* 0: not known */
+	uint8_t toc_digest[DIGEST_BYTES]; /* all zero: the bootstrap does not vouch for the TOC */
 	bool toc_vouched;
 };
 #define IMAGE_CI_MAX_BYTES (UINT64_C(1) << 30)
@@ -89,8 +93,8 @@ void image_blob(const struct image *image, uint32_t blob_idx, struct image_blob 
  *
  * @param meta  the blob meta in its local form (blob_meta.h): plain CI, padded, header; NULL when
  *              not needed or not to be had (then -ENODATA if it is needed)
- * @param digests  n_chunks * 32 bytes from the TOC's blob.digest; NULL when not needed or not there:
- *              then trust is TRUST_WHOLE_BLOB or, where blob_id is no SHA-256, TRUST_NONE
+ * @param digests  n_chunks * 32 bytes from the TOC's blob.digest; NULL when not needed or not
+ * there: then trust is TRUST_WHOLE_BLOB or, where blob_id is no SHA-256, TRUST_NONE
  * @return 0, *ret_layout with one reference for the caller; -EUCLEAN; -ENODATA; -ENOMEM
  */
 MUST_CHECK int image_layout(const struct image *image, uint32_t blob_idx, const uint8_t *meta,
@@ -109,10 +113,11 @@ MUST_CHECK int image_lookup(const struct image *image, uint64_t dir, const char 
 
 struct image_dirent {
 	uint64_t node;
-	const char *name; /* not NUL-terminated; lives as long as the image. Never holds '/' or NUL */
+	const char
+		*name; /* not NUL-terminated; lives as long as the image. Never holds '/' or NUL */
 	uint32_t name_size_bytes;
-	uint32_t type;         /* S_IF... */
-	uint64_t next_cookie;  /* where the next call goes on */
+	uint32_t type;        /* S_IF... */
+	uint64_t next_cookie; /* where the next call goes on */
 };
 
 /**
@@ -151,7 +156,7 @@ struct image_segment {
 	uint32_t size_bytes;
 	uint32_t blob_idx;
 	uint32_t chunk_idx;
-	uint32_t chunk_offset;      /* of the piece in the chunk */
+	uint32_t chunk_offset;       /* of the piece in the chunk */
 	uint64_t chunk_plain_offset; /* of the chunk in the blob's address space, as the inode says:
 	                              * hold it against the layout (image_segment_fits) */
 };
