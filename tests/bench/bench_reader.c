@@ -1,0 +1,241 @@
+/*
+ * bench_reader: what programs do to a tree, timed.
+ *
+ *   bench_reader read LIST DIR THREADS        every regular file, whole, in 128 KiB reads
+ *   bench_reader lstat LIST DIR               every entry
+ *   bench_reader pread LIST DIR COUNT SEED    4 KiB at random places, each with open and close
+ *   bench_reader random LIST DIR COUNT SEED   64 KiB at random places of large files; on stdout a
+ *                                             line "PATH<tab>OFFSET" each, then the times
+ * LIST: lines "SIZE PATH", SIZE "-" for what is no regular file. Prints seconds (and milliseconds
+ * of p50 and p99 for random). Knows nothing of shoal.
+ */
+#include "clock.h"
+#include "err.h"
+#include "mem.h"
+#include "times.h"
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define READ_BYTES  (128U << 10)
+#define SMALL_BYTES 4096U
+#define LARGE_BYTES (64U << 10)
+
+struct entry {
+	char *path;
+	int64_t size_bytes; /* -1: no regular file */
+};
+
+struct tree {
+	int dir_fd;
+	struct entry *entries;
+	size_t n_entries;
+	atomic_size_t next;
+	atomic_bool failed;
+};
+
+static void die(const char *what)
+{
+	(void)fprintf(stderr, "bench_reader: %s: %s\n", what, strerrordesc_np(errno));
+	_exit(1);
+}
+
+static void load_list(struct tree *t, const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char *line = NULL;
+	size_t room_bytes = 0;
+	size_t room = 0;
+	ssize_t n;
+
+	if (f == NULL)
+		die(path);
+	while ((n = getline(&line, &room_bytes, f)) > 0) {
+		char *space = strchr(line, ' ');
+
+		if (space == NULL)
+			continue;
+		line[n - 1] = '\0';
+		if (t->n_entries == room) {
+			room = room == 0 ? 1024 : room * 2;
+			t->entries = xrealloc(t->entries, room, sizeof(t->entries[0]));
+		}
+		t->entries[t->n_entries++] = (struct entry){
+			.path = xstrdup(space + 1),
+			.size_bytes = line[0] == '-' ? -1 : strtoll(line, NULL, 10),
+		};
+	}
+	free(line);
+	(void)fclose(f);
+}
+
+static double seconds_since(uint64_t start_ns)
+{
+	return (double)(clock_now_ns(clock_real()) - start_ns) / (double)NS_PER_S;
+}
+
+static bool read_whole(const struct tree *t, const struct entry *entry, char *buf)
+{
+	AUTO(close_fd) int fd = openat(t->dir_fd, entry->path, O_RDONLY | O_CLOEXEC);
+	int64_t total = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	while ((n = read(fd, buf, READ_BYTES)) > 0)
+		total += n;
+	return n == 0 && total == entry->size_bytes;
+}
+
+static void *read_some(void *arg)
+{
+	struct tree *t = arg;
+	char *buf = xcalloc(1, READ_BYTES);
+
+	for (size_t i = atomic_fetch_add(&t->next, 1); i < t->n_entries;
+	     i = atomic_fetch_add(&t->next, 1)) {
+		if (t->entries[i].size_bytes < 0 || read_whole(t, &t->entries[i], buf))
+			continue;
+		(void)fprintf(stderr, "bench_reader: cannot read %s\n", t->entries[i].path);
+		atomic_store(&t->failed, true);
+	}
+	free(buf);
+	return NULL;
+}
+
+static void run_read(struct tree *t, uint32_t n_threads)
+{
+	pthread_t threads[64];
+	const uint64_t start_ns = clock_now_ns(clock_real());
+
+	if (n_threads > 64)
+		n_threads = 64;
+	for (uint32_t i = 0; i < n_threads; i++) {
+		if (pthread_create(&threads[i], NULL, read_some, t) != 0)
+			die("thread");
+	}
+	for (uint32_t i = 0; i < n_threads; i++)
+		(void)pthread_join(threads[i], NULL);
+	(void)printf("%.6f\n", seconds_since(start_ns));
+}
+
+static void run_lstat(struct tree *t)
+{
+	const uint64_t start_ns = clock_now_ns(clock_real());
+	struct stat st;
+
+	for (size_t i = 0; i < t->n_entries; i++) {
+		if (fstatat(t->dir_fd, t->entries[i].path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			die(t->entries[i].path);
+	}
+	(void)printf("%.6f\n", seconds_since(start_ns));
+}
+
+/* splitmix64: the same places in every run with the same seed. */
+static uint64_t next_random(uint64_t *seed)
+{
+	uint64_t z = *seed += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+/* A random place of size_bytes in a random file that has so many, each place alike. */
+static const struct entry *pick(const struct tree *t, uint64_t *seed, uint32_t size_bytes,
+                                off_t *ret_offset)
+{
+	assert(t->n_entries > 0);
+	for (;;) {
+		const struct entry *e = &t->entries[next_random(seed) % t->n_entries];
+
+		if (e->size_bytes < (int64_t)size_bytes)
+			continue;
+		*ret_offset =
+			(off_t)(next_random(seed) % (uint64_t)(e->size_bytes - size_bytes + 1));
+		return e;
+	}
+}
+
+static uint64_t read_at(const struct tree *t, const struct entry *e, off_t offset, char *buf,
+                        uint32_t size_bytes)
+{
+	const uint64_t start_ns = clock_now_ns(clock_real());
+	AUTO(close_fd) int fd = openat(t->dir_fd, e->path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, buf, size_bytes, offset) != (ssize_t)size_bytes)
+		die(e->path);
+	close_fd(&fd);
+	return clock_now_ns(clock_real()) - start_ns;
+}
+
+static void run_pread(struct tree *t, uint32_t n, uint64_t seed)
+{
+	char buf[SMALL_BYTES];
+	const uint64_t start_ns = clock_now_ns(clock_real());
+
+	for (uint32_t i = 0; i < n; i++) {
+		off_t offset = 0;
+		const struct entry *e = pick(t, &seed, SMALL_BYTES, &offset);
+
+		(void)read_at(t, e, offset, buf, SMALL_BYTES);
+	}
+	(void)printf("%.6f\n", seconds_since(start_ns));
+}
+
+static void run_random(struct tree *t, uint32_t n, uint64_t seed)
+{
+	uint64_t *took_ns = xcalloc(n, sizeof(*took_ns));
+	char *buf = xcalloc(1, LARGE_BYTES);
+
+	for (uint32_t i = 0; i < n; i++) {
+		off_t offset = 0;
+		const struct entry *e = pick(t, &seed, LARGE_BYTES, &offset);
+
+		took_ns[i] = read_at(t, e, offset, buf, LARGE_BYTES);
+		(void)printf("%s\t%jd\n", e->path, (intmax_t)offset);
+	}
+	times_print(took_ns, n);
+	free(took_ns);
+	free(buf);
+}
+
+int main(int argc, char **argv)
+{
+	struct tree t = { .dir_fd = -1 };
+	const uint32_t n = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 1;
+	const uint64_t seed = argc > 5 ? strtoull(argv[5], NULL, 10) : 1;
+
+	if (argc < 4 || n == 0) {
+		(void)fprintf(stderr, "usage: see the head of bench_reader.c\n");
+		return 2;
+	}
+	load_list(&t, argv[2]);
+	if (t.n_entries == 0)
+		die("the list is empty");
+	t.dir_fd = open(argv[3], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t.dir_fd < 0)
+		die(argv[3]);
+	if (strcmp(argv[1], "read") == 0)
+		run_read(&t, n);
+	else if (strcmp(argv[1], "lstat") == 0)
+		run_lstat(&t);
+	else if (strcmp(argv[1], "pread") == 0)
+		run_pread(&t, n, seed);
+	else
+		run_random(&t, n, seed);
+	for (size_t i = 0; i < t.n_entries; i++)
+		free_str(&t.entries[i].path);
+	free(t.entries);
+	close_fd(&t.dir_fd);
+	return atomic_load(&t.failed) ? 1 : 0;
+}
