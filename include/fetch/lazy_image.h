@@ -45,13 +45,16 @@ struct image_loader_opts {
 };
 MUST_CHECK int image_loader_new(const struct image_loader_opts *opts, struct image_loader **ret_loader,
                                 struct err *e);
+/** [loop] All loads must have ended or been cancelled, all images released, and the pool drained.
+ * NULL is fine. */
 void image_loader_free(struct image_loader **loader);
 
 struct image_load;
 struct image_load_opts {
 	/* Either a reference ... */
 	const char *reference; /* HOST[:PORT]/REPOSITORY:TAG or ...@sha256:..., copied */
-	bool offline_ok;       /* at a restart: a tag that is known here needs no registry */
+	/* At a restart: a tag that is known here means what it meant then; the registry is not asked. */
+	bool offline_ok;
 	/* ... or a bootstrap file and where its blobs are. */
 	const char *bootstrap_path; /* absolute */
 	const char *blobs_origin;   /* origin.h */

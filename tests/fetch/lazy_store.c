@@ -178,21 +178,20 @@ void world_drop_file(struct world *w, const char *digest, const char *name)
 
 /* ---- blobs ---- */
 
-static void forget_digests(struct blob_layout *l)
+static bool has_digests(const struct blob_layout *l)
 {
-	l->trust = TRUST_WHOLE_BLOB;
 	for (uint32_t i = 0; i < l->n_chunks; i++)
-		l->chunks[i].flags &= ~(unsigned)CHUNK_HAS_DIGEST;
+		if (l->chunks[i].plain_size_bytes > 0 && !(l->chunks[i].flags & CHUNK_HAS_DIGEST))
+			return false;
+	return true;
 }
 
 int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob **ret_blob,
                   struct err *e)
 {
 	(void)e;
-	if (cas->lacks_digests) {
-		cas->lacks_digests = false;
-		forget_digests(layout);
-	}
+	if (layout->trust == TRUST_WHOLE_BLOB && has_digests(layout))
+		layout->trust = TRUST_DIGESTS;
 	for (size_t i = 0; i < WORLD_BLOBS_MAX; i++) {
 		struct cas_blob *b = &cas->blobs[i];
 

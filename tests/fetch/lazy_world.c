@@ -196,6 +196,12 @@ static void answer_size(struct origin_read *slot, int end, uint64_t size_bytes,
 	read.size(read.opts.arg, end, size_bytes, why);
 }
 
+static bool is_spoilt(const struct origins *o, const struct origin_read *slot)
+{
+	return o->spoilt != NULL && strcmp(slot->object, o->spoilt) == 0 &&
+	       (o->spoilt_kind == NULL || strcmp(slot->opts.kind, o->spoilt_kind) == 0);
+}
+
 static void answer_read(struct origins *o, struct origin_read *slot)
 {
 	AUTO(free_bytes) uint8_t *bytes = NULL;
@@ -220,7 +226,7 @@ static void answer_read(struct origins *o, struct origin_read *slot)
 		return;
 	}
 	o->n_reads++;
-	if (end == 0 && o->spoilt != NULL && strcmp(slot->object, o->spoilt) == 0)
+	if (end == 0 && is_spoilt(o, slot))
 		bytes[opts.offset + opts.size_bytes / 2] ^= 4;
 	if (end == 0) {
 		assert(opts.offset + opts.size_bytes <= size_bytes);

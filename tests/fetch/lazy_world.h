@@ -40,7 +40,8 @@ struct origin_read {
 struct origins {
 	struct source source; /* what the loader gets */
 	int fail;
-	const char *spoilt;
+	const char *spoilt;          /* as above, in every read of this ... */
+	const char *spoilt_kind;     /* ... kind; NULL: of any */
 	const uint8_t *object_bytes; /* not NULL: every object has these */
 	uint64_t object_size_bytes;
 	uint32_t n_reads, n_sizes, n_cancelled;
@@ -72,7 +73,6 @@ struct cas {
 	struct image_record records[16];
 	uint32_t n_records;
 	struct cas_blob blobs[WORLD_BLOBS_MAX]; /* refs 0: free */
-	bool lacks_digests; /* whatever a layout says, it is TRUST_WHOLE_BLOB without digests */
 };
 
 struct fetch_blob {

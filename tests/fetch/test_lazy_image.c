@@ -20,17 +20,18 @@
 
 #include <cmocka.h>
 
-#define HOST         "127.0.0.1:5000/"
-#define EDGE         "08f5e4d3c5ac90abc30120bd4b31e0f1104a6e7cf3bbd5380ee6dac201af2257"
-#define EDGE_BOOT    "2a992b823cba9223a51925b0d24926baa5464d7a90f6ad5aeb1eb3906d294d75"
-#define EDGE_BLOB    "808ed15868caa920b1417070504dc08298ab670f814e601c2dacb33242215204"
-#define LAYERS       "9fd607e7529e690f7e082d8db8f9d64febb9c4ade74ea3c269c4d8a5ab00a796"
-#define BATCH        "614e36cf0f18972a8ace84de71f374c48fb08a027cf5c9275f5385df6df32860"
-#define BATCH_BLOB_0 "9ab8ae4471137de8f819db6b74064795e4c0bdff9fc96475f5b70981262d837a"
-#define BATCH_BLOB_1 "0124be34fac4a01dcc7e43b5d913e0fc39ee30b0a4012db5317d7a5e22406d92"
-#define ZRAN         "7e013b0251a684f14b41d3399a322fadeb060d161e0a1f3f06853f7626945553"
-#define ZRAN_META_0  "f9eff9c1a98fc571fea4a085c9d28e06b04cf3ce90b98135e12546b5e12fdb22"
-#define PLAIN_OCI    "3ce28c08e2a825e0fbda3cfbec294e70c9f75aca16dd28d848bce7c0b5416401"
+#define HOST           "127.0.0.1:5000/"
+#define EDGE           "08f5e4d3c5ac90abc30120bd4b31e0f1104a6e7cf3bbd5380ee6dac201af2257"
+#define EDGE_BOOT      "2a992b823cba9223a51925b0d24926baa5464d7a90f6ad5aeb1eb3906d294d75"
+#define EDGE_BLOB      "808ed15868caa920b1417070504dc08298ab670f814e601c2dacb33242215204"
+#define LAYERS         "9fd607e7529e690f7e082d8db8f9d64febb9c4ade74ea3c269c4d8a5ab00a796"
+#define BATCH          "614e36cf0f18972a8ace84de71f374c48fb08a027cf5c9275f5385df6df32860"
+#define BATCH_BLOB_0   "9ab8ae4471137de8f819db6b74064795e4c0bdff9fc96475f5b70981262d837a"
+#define BATCH_BLOB_1   "0124be34fac4a01dcc7e43b5d913e0fc39ee30b0a4012db5317d7a5e22406d92"
+#define ZRAN           "7e013b0251a684f14b41d3399a322fadeb060d161e0a1f3f06853f7626945553"
+#define ZRAN_META_0    "f9eff9c1a98fc571fea4a085c9d28e06b04cf3ce90b98135e12546b5e12fdb22"
+#define CHUNK_TABLE_AT (1152 + 24) /* where a RAFS v6 superblock has offset and size */
+#define PLAIN_OCI      "3ce28c08e2a825e0fbda3cfbec294e70c9f75aca16dd28d848bce7c0b5416401"
 
 /* ---- one load and what it came to ---- */
 
@@ -345,30 +346,104 @@ static void a_zran_image_opens_with_the_indexes_beside_its_bootstrap(void **stat
 	lazy_image_release(&image);
 }
 
+/* ---- a bootstrap file ---- */
+
+/* Of edge:v6, with its chunk table, which has the digests, or without. */
+static void write_bootstrap(const char *path, bool with_table)
+{
+	struct boot_layer layer;
+	uint64_t size_bytes = 0;
+	uint8_t *packed = world_object(EDGE_BOOT, &size_bytes);
+	struct err e;
+	FILE *f = fopen(path, "wb");
+
+	assert_non_null(packed);
+	assert_non_null(f);
+	assert_int_equal(boot_layer_read(packed, size_bytes, &layer, &e), 0);
+	if (!with_table)
+		memset(layer.bootstrap.data + CHUNK_TABLE_AT, 0, 16);
+	assert_int_equal(fwrite(layer.bootstrap.data, 1, layer.bootstrap.size_bytes, f),
+	                 layer.bootstrap.size_bytes);
+	assert_int_equal(fclose(f), 0);
+	boot_layer_clear(&layer);
+	free(packed);
+}
+
+static struct image_load *start_file(struct world *w, const char *path, struct outcome *o)
+{
+	const struct image_load_opts opts = {
+		.bootstrap_path = path, .blobs_origin = "dir:/blobs", .done = on_done, .arg = o
+	};
+	struct image_load *l = NULL;
+	struct err e;
+
+	*o = (struct outcome){ .r = 1 };
+	assert_int_equal(image_load_start(w->loader, &opts, &l, &e), 0);
+	return l;
+}
+
+static void load_file(struct world *w, const char *path, struct outcome *o)
+{
+	(void)start_file(w, path, o);
+	world_settle(w);
+	assert_int_equal(o->n_done, 1);
+}
+
+/* A file that is gone when the test is over. */
+struct boot_file {
+	char path[64];
+	int fd;
+};
+
+static struct boot_file boot_file_new(bool with_table)
+{
+	struct boot_file f = { .path = "/tmp/shoal-test-boot-XXXXXX" };
+
+	f.fd = mkstemp(f.path);
+	assert_true(f.fd >= 0);
+	write_bootstrap(f.path, with_table);
+	return f;
+}
+
+static void boot_file_end(struct boot_file *f)
+{
+	(void)close(f->fd);
+	assert_int_equal(unlink(f->path), 0);
+}
+
 /* ---- blobs without digests ---- */
 
 static void a_blob_without_digests_is_fetched_whole_checked_and_kept(void **state)
 {
 	struct world *w = *state;
-	struct lazy_image *image = NULL;
-	struct cas_blob *blob = NULL;
+	struct boot_file file = boot_file_new(false);
+	const struct cas_blob *blob = NULL;
+	struct outcome o;
 
-	w->cas.lacks_digests = true;
-	image = load_good(w, HOST "app@sha256:" EDGE);
-	blob = fetch_blob_cas(image->blobs[0]);
+	load_file(w, file.path, &o);
+	if (o.r != 0)
+		fail_msg("%s", o.err.msg);
+	blob = fetch_blob_cas(o.image->blobs[0]);
 	assert_int_equal(blob->layout->trust, TRUST_DIGESTS);
 	assert_int_equal(blob->n_put, blob->layout->n_chunks);
-	assert_int_equal(w->origins.n_bytes, 4498493);
-	lazy_image_release(&image);
+	assert_int_equal(w->origins.n_bytes, 4498493 + 14843 + 4096); /* all of it; its index */
+	lazy_image_release(&o.image);
+	boot_file_end(&file);
 }
 
 static void a_blob_without_digests_and_with_a_flipped_bit_is_refused(void **state)
 {
 	struct world *w = *state;
+	struct boot_file file = boot_file_new(false);
+	struct outcome o;
 
-	w->cas.lacks_digests = true;
 	w->origins.spoilt = EDGE_BLOB;
-	load_bad(w, HOST "app@sha256:" EDGE, EBADMSG, EDGE_BLOB);
+	w->origins.spoilt_kind = "data";
+	load_file(w, file.path, &o);
+	assert_int_equal(o.r, -EBADMSG);
+	assert_non_null(strstr(o.err.msg, "SHA-256"));
+	assert_int_equal(world_n_blobs_open(w), 0);
+	boot_file_end(&file);
 }
 
 /* ---- what is refused ---- */
@@ -468,88 +543,64 @@ static void one_that_waited_for_another_that_failed_tries_itself(void **state)
 	lazy_image_release(&second.image);
 }
 
+/* Cancel after so many steps. @return false: it was over before */
+static bool cancel_after(struct world *w, const char *boot_path, uint32_t n_steps)
+{
+	struct outcome o;
+	struct image_load *l = boot_path != NULL ? start_file(w, boot_path, &o)
+	                                         : start(w, HOST "app@sha256:" BATCH, &o);
+	bool is_over = false;
+
+	for (uint32_t i = 0; i < n_steps && o.n_done == 0; i++)
+		(void)world_step(w);
+	is_over = o.n_done > 0;
+	if (!is_over)
+		image_load_cancel(l);
+	world_settle(w);
+	assert_int_equal(o.n_done, is_over ? 1 : 0);
+	lazy_image_release(&o.image);
+	assert_int_equal(world_n_blobs_open(w), 0);
+	return !is_over;
+}
+
 static void a_cancelled_load_is_never_told_and_leaves_nothing(void **state)
 {
 	struct world *w = *state;
-	bool still = false;
+	struct boot_file file = boot_file_new(false);
 
-	for (uint32_t n_steps = 0; !still; n_steps++) {
-		struct outcome o;
-		struct image_load *l = NULL;
+	for (int i = 0; i < 2; i++) {
+		uint32_t n_steps = 0;
 
-		world_close(w);
-		world_open(w);
-		w->cas.lacks_digests = true;
-		l = start(w, HOST "app@sha256:" BATCH, &o);
-		for (uint32_t i = 0; i < n_steps && o.n_done == 0; i++)
-			(void)world_step(w);
-		still = o.n_done > 0;
-		if (!still)
-			image_load_cancel(l);
-		world_settle(w);
-		assert_int_equal(o.n_done, still ? 1 : 0);
-		lazy_image_release(&o.image);
-		assert_int_equal(world_n_blobs_open(w), 0);
+		do {
+			world_close(w);
+			world_open(w);
+		} while (cancel_after(w, i == 0 ? NULL : file.path, n_steps++));
+		assert_true(n_steps > 5);
 	}
-}
-
-/* ---- a bootstrap file ---- */
-
-static void write_bootstrap(const char *path)
-{
-	struct boot_layer layer;
-	uint64_t size_bytes = 0;
-	uint8_t *packed = world_object(EDGE_BOOT, &size_bytes);
-	struct err e;
-	FILE *f = fopen(path, "wb");
-
-	assert_non_null(packed);
-	assert_non_null(f);
-	assert_int_equal(boot_layer_read(packed, size_bytes, &layer, &e), 0);
-	assert_int_equal(fwrite(layer.bootstrap.data, 1, layer.bootstrap.size_bytes, f),
-	                 layer.bootstrap.size_bytes);
-	assert_int_equal(fclose(f), 0);
-	boot_layer_clear(&layer);
-	free(packed);
-}
-
-static void load_file(struct world *w, const char *path, struct outcome *o)
-{
-	const struct image_load_opts opts = {
-		.bootstrap_path = path, .blobs_origin = "dir:/blobs", .done = on_done, .arg = o
-	};
-	struct image_load *l = NULL;
-	struct err e;
-
-	*o = (struct outcome){ .r = 1 };
-	assert_int_equal(image_load_start(w->loader, &opts, &l, &e), 0);
-	world_settle(w);
+	boot_file_end(&file);
 }
 
 static void a_bootstrap_file_is_copied_and_its_blobs_have_the_origin_given(void **state)
 {
 	struct world *w = *state;
-	char path[] = "/tmp/shoal-test-boot-XXXXXX";
-	const int fd = mkstemp(path);
+	struct boot_file file = boot_file_new(true);
 	struct outcome o;
 
-	assert_true(fd >= 0);
-	write_bootstrap(path);
-	load_file(w, path, &o);
+	load_file(w, file.path, &o);
 	assert_int_equal(o.r, 0);
-	assert_string_equal(o.image->name, path);
+	assert_string_equal(o.image->name, file.path);
 	assert_string_equal(fetch_blob_cas(o.image->blobs[0])->origins[0], "dir:/blobs");
 	assert_true(world_has_file(w, o.image->digest, "image.boot"));
 	requests_were(w, 0, 0, 0);
+	assert_int_equal(w->origins.n_reads, 0);
 	lazy_image_release(&o.image);
-	assert_int_equal(ftruncate(fd, 100), 0);
-	load_file(w, path, &o);
+	assert_int_equal(ftruncate(file.fd, 100), 0);
+	load_file(w, file.path, &o);
 	assert_true(o.r == -EUCLEAN || o.r == -ENOTSUP);
-	assert_non_null(strstr(o.err.msg, path));
-	assert_int_equal(unlink(path), 0);
-	load_file(w, path, &o);
+	assert_non_null(strstr(o.err.msg, file.path));
+	boot_file_end(&file);
+	load_file(w, file.path, &o);
 	assert_int_equal(o.r, -ENOENT);
-	(void)close(fd);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
