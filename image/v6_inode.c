@@ -66,7 +66,7 @@ static bool flat_fits(const struct image *im, const struct v6_inode *inode)
 
 	if (inode->data == V6_FLAT_PLAIN)
 		return range_fits(start, size_bytes, im->size_bytes);
-	return tail > 0 && range_fits(inode->tail_offset, tail, im->size_bytes) &&
+	return range_fits(inode->tail_offset, tail, im->size_bytes) &&
 	       (size_bytes == tail || range_fits(start, size_bytes - tail, im->size_bytes));
 }
 

@@ -26,10 +26,9 @@ void begin(struct lie *l, const char *boot)
 int reopen(struct lie *l)
 {
 	const struct image_opts opts = { l->d.bytes, l->d.size_bytes, 0 };
-	struct err e;
 
 	image_close(&l->im);
-	return image_open(&opts, &l->im, &e);
+	return image_open(&opts, &l->im, &l->e);
 }
 
 void end(struct lie *l)

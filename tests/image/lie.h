@@ -7,6 +7,7 @@
 struct lie {
 	struct data d;
 	struct image *im;
+	struct err e; /* of the last reopen() */
 };
 
 /** Little-endian. */

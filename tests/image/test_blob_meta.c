@@ -60,6 +60,9 @@ static void a_packed_index_becomes_the_local_form(void **state)
 	                 0);
 	assert_int_equal(l->n_chunks, 3078);
 	assert_true(l->n_units < l->n_chunks);
+	/* Numbered as they stand in the object, whatever the order of contexts and records. */
+	for (uint32_t i = 1; i < l->n_units; i++)
+		assert_true(l->units[i - 1].packed_offset <= l->units[i].packed_offset);
 	free(meta);
 	tail_free(&t);
 }

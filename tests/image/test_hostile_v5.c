@@ -93,6 +93,7 @@ static void v5_inodes_that_overlap_cost_no_more_than_the_file_is_long(void **sta
 	}
 	assert_true(S_ISREG(le32(inode + 60)));
 	assert_int_equal(reopen(&l), -EUCLEAN);
+	assert_non_null(strstr(l.e.msg, "overlap"));
 	end(&l);
 }
 

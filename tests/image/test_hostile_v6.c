@@ -209,6 +209,40 @@ static void tables_that_overlap_or_do_not_fit_are_refused(void **state)
 	}
 }
 
+static void a_prefetch_table_upon_the_chunk_table_is_refused(void **state)
+{
+	struct lie l;
+
+	(void)state;
+	begin(&l, "layers-v6.boot");
+	put(l.d.bytes + EXT + 40, le64(l.d.bytes + EXT + 24), 8);
+	assert_int_equal(reopen(&l), -EUCLEAN);
+	assert_non_null(strstr(l.e.msg, "overlaps"));
+	end(&l);
+}
+
+static void an_attribute_longer_than_its_inode_says_is_refused(void **state)
+{
+	struct lie l;
+	const uint8_t *value;
+	uint32_t size_bytes;
+	struct err e;
+	uint64_t file;
+	uint8_t *entry;
+
+	(void)state;
+	begin(&l, "edge-v6.boot");
+	file = node_of(&l, node_of(&l, IMAGE_ROOT, "xattr"), "one");
+	entry = l.d.bytes + v6_get(&l, file).xattr_offset + 12;
+	assert_true(image_listxattr(l.im, file, NULL, 0, &e) > 0);
+	put(entry + 2, le16(entry + 2) + 60U, 2);
+	assert_int_equal(image_getxattr(l.im, file, "user.none", &value, &size_bytes, &e),
+	                 -EUCLEAN);
+	entry[1] = 5; /* a name space that is none */
+	assert_int_equal(image_listxattr(l.im, file, NULL, 0, &e), -EUCLEAN);
+	end(&l);
+}
+
 static void blobs_of_impossible_size_are_refused(void **state)
 {
 	static const struct field_lie lies[] = {
@@ -343,6 +377,8 @@ int main(void)
 		cmocka_unit_test(an_inode_whose_claims_do_not_fit_is_refused),
 		cmocka_unit_test(a_chunk_address_of_no_chunk_is_refused),
 		cmocka_unit_test(tables_that_overlap_or_do_not_fit_are_refused),
+		cmocka_unit_test(a_prefetch_table_upon_the_chunk_table_is_refused),
+		cmocka_unit_test(an_attribute_longer_than_its_inode_says_is_refused),
 		cmocka_unit_test(blobs_of_impossible_size_are_refused),
 		cmocka_unit_test(chunk_records_that_overlap_or_leave_the_blob_are_refused),
 		cmocka_unit_test(two_records_of_one_chunk_that_differ_are_refused),
