@@ -1,6 +1,7 @@
 /*
  * lazy_image: an image whose tree can be read and whose blobs are open in the cache, and the ways
- * to get one: from a registry by reference, from what is already on this node, from a bootstrap file.
+ * to get one: from a registry by reference, from what is already on this node, from a bootstrap
+ * file.
  *
  * The steps (each is skipped when its result is on disk): manifest -> (index: pick the platform) ->
  * bootstrap layer -> images/<manifest digest>/ -> blob metas where the image needs them -> layouts
@@ -39,12 +40,13 @@ struct image_loader_opts {
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;
-	const char *state_dir; /* borrowed; a blob without digests passes through a nameless file there */
+	const char *state_dir; /* borrowed; a blob without digests passes through a nameless file
+	                          there */
 	bool allow_unverified;
 	uint64_t timeout_ms; /* for all requests of one load together */
 };
-MUST_CHECK int image_loader_new(const struct image_loader_opts *opts, struct image_loader **ret_loader,
-                                struct err *e);
+MUST_CHECK int image_loader_new(const struct image_loader_opts *opts,
+                                struct image_loader **ret_loader, struct err *e);
 /** [loop] All loads must have ended or been cancelled, all images released, and the pool drained.
  * NULL is fine. */
 void image_loader_free(struct image_loader **loader);
@@ -53,14 +55,16 @@ struct image_load;
 struct image_load_opts {
 	/* Either a reference ... */
 	const char *reference; /* HOST[:PORT]/REPOSITORY:TAG or ...@sha256:..., copied */
-	/* At a restart: a tag that is known here means what it meant then; the registry is not asked. */
+	/* At a restart: a tag that is known here means what it meant then; the registry is not
+	 * asked. */
 	bool offline_ok;
 	/* ... or a bootstrap file and where its blobs are. */
 	const char *bootstrap_path; /* absolute */
 	const char *blobs_origin;   /* origin.h */
 	/* [loop] Exactly once, not from inside: 0 and one reference of the image, or -errno:
-	 * -EINVAL bad reference; -ENOENT no such image; -EACCES the registry refused; -ENOTSUP not an
-	 * image that shoal reads; -EUCLEAN corrupt; -EBADMSG wrong digest; -EAGAIN no answer in time. */
+	 * -EINVAL bad reference; -ENOENT no such image; -EACCES the registry refused; -ENOTSUP not
+	 * an image that shoal reads; -EUCLEAN corrupt; -EBADMSG wrong digest; -EAGAIN no answer in
+	 * time. */
 	void (*done)(void *arg, int r, struct lazy_image *image, const struct err *why);
 	void *arg;
 };

@@ -8,9 +8,9 @@
 #include "err.h"
 
 struct reference {
-	char host[256];       /* HOST[:PORT] */
+	char host[256]; /* HOST[:PORT] */
 	char repository[256];
-	char tag[129];                 /* "" when by digest alone */
+	char tag[129];                  /* "" when by digest alone */
 	char digest[DIGEST_TEXT_BYTES]; /* hex of the SHA-256; "" when by tag */
 };
 

@@ -2,13 +2,10 @@
  * test_lazy_image: what a load costs, what it shares, and what it makes of wrong bytes; on the real
  * images of tests/data/layout.
  */
-#include "boot_layer.h"
 #include "hex.h"
-#include "lazy_world.h"
+#include "lazy_load.h"
 #include "manifest.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,97 +17,17 @@
 
 #include <cmocka.h>
 
-#define HOST           "127.0.0.1:5000/"
-#define EDGE           "08f5e4d3c5ac90abc30120bd4b31e0f1104a6e7cf3bbd5380ee6dac201af2257"
-#define EDGE_BOOT      "2a992b823cba9223a51925b0d24926baa5464d7a90f6ad5aeb1eb3906d294d75"
-#define EDGE_BLOB      "808ed15868caa920b1417070504dc08298ab670f814e601c2dacb33242215204"
-#define LAYERS         "9fd607e7529e690f7e082d8db8f9d64febb9c4ade74ea3c269c4d8a5ab00a796"
-#define BATCH          "614e36cf0f18972a8ace84de71f374c48fb08a027cf5c9275f5385df6df32860"
-#define BATCH_BLOB_0   "9ab8ae4471137de8f819db6b74064795e4c0bdff9fc96475f5b70981262d837a"
-#define BATCH_BLOB_1   "0124be34fac4a01dcc7e43b5d913e0fc39ee30b0a4012db5317d7a5e22406d92"
-#define ZRAN           "7e013b0251a684f14b41d3399a322fadeb060d161e0a1f3f06853f7626945553"
-#define ZRAN_META_0    "f9eff9c1a98fc571fea4a085c9d28e06b04cf3ce90b98135e12546b5e12fdb22"
-#define CHUNK_TABLE_AT (1152 + 24) /* where a RAFS v6 superblock has offset and size */
-#define PLAIN_OCI      "3ce28c08e2a825e0fbda3cfbec294e70c9f75aca16dd28d848bce7c0b5416401"
-
-/* ---- one load and what it came to ---- */
-
-struct outcome {
-	int r; /* 1: not yet */
-	uint32_t n_done;
-	struct lazy_image *image;
-	struct err err;
-};
-
-static void on_done(void *arg, int r, struct lazy_image *image, const struct err *why)
-{
-	struct outcome *o = arg;
-
-	o->n_done++;
-	o->r = r;
-	o->image = image;
-	if (r < 0)
-		o->err = *why;
-}
-
-static struct image_load *start(struct world *w, const char *reference, struct outcome *o)
-{
-	const struct image_load_opts opts = { .reference = reference, .done = on_done, .arg = o };
-	struct image_load *load = NULL;
-	struct err e;
-
-	*o = (struct outcome){ .r = 1 };
-	assert_int_equal(image_load_start(w->loader, &opts, &load, &e), 0);
-	return load;
-}
-
-static void load(struct world *w, const char *reference, struct outcome *o)
-{
-	(void)start(w, reference, o);
-	world_settle(w);
-	assert_int_equal(o->n_done, 1);
-}
-
-static struct lazy_image *load_good(struct world *w, const char *reference)
-{
-	struct outcome o;
-
-	load(w, reference, &o);
-	if (o.r != 0)
-		fail_msg("%s", o.err.msg);
-	return o.image;
-}
-
-static void load_bad(struct world *w, const char *reference, int code, const char *says)
-{
-	struct outcome o;
-
-	load(w, reference, &o);
-	assert_int_equal(o.r, -code);
-	if (strstr(o.err.msg, says) == NULL)
-		fail_msg("\"%s\" does not say \"%s\"", o.err.msg, says);
-	assert_int_equal(world_n_blobs_open(w), 0);
-}
-
-static void load_and_let_go(struct world *w, const char *reference)
-{
-	struct lazy_image *image = load_good(w, reference);
-
-	lazy_image_release(&image);
-}
-
-static void set_tag(struct world *w, const char *digest)
-{
-	w->registry.tag = "app:1";
-	w->registry.tag_digest = digest;
-}
-
-static void requests_were(const struct world *w, uint32_t heads, uint32_t manifests, uint32_t blobs)
-{
-	assert_int_equal(w->registry.n_heads, heads);
-	assert_int_equal(w->registry.n_manifests, manifests);
-	assert_int_equal(w->registry.n_blobs, blobs);
-}
+#define HOST         "127.0.0.1:5000/"
+#define EDGE         "08f5e4d3c5ac90abc30120bd4b31e0f1104a6e7cf3bbd5380ee6dac201af2257"
+#define EDGE_BOOT    "2a992b823cba9223a51925b0d24926baa5464d7a90f6ad5aeb1eb3906d294d75"
+#define EDGE_BLOB    "808ed15868caa920b1417070504dc08298ab670f814e601c2dacb33242215204"
+#define LAYERS       "9fd607e7529e690f7e082d8db8f9d64febb9c4ade74ea3c269c4d8a5ab00a796"
+#define BATCH        "614e36cf0f18972a8ace84de71f374c48fb08a027cf5c9275f5385df6df32860"
+#define BATCH_BLOB_0 "9ab8ae4471137de8f819db6b74064795e4c0bdff9fc96475f5b70981262d837a"
+#define BATCH_BLOB_1 "0124be34fac4a01dcc7e43b5d913e0fc39ee30b0a4012db5317d7a5e22406d92"
+#define ZRAN         "7e013b0251a684f14b41d3399a322fadeb060d161e0a1f3f06853f7626945553"
+#define ZRAN_META_0  "f9eff9c1a98fc571fea4a085c9d28e06b04cf3ce90b98135e12546b5e12fdb22"
+#define PLAIN_OCI    "3ce28c08e2a825e0fbda3cfbec294e70c9f75aca16dd28d848bce7c0b5416401"
 
 static int setup(void **state)
 {
@@ -221,7 +138,7 @@ static void at_a_restart_a_known_tag_needs_no_registry(void **state)
 	struct world *w = *state;
 	struct outcome o = { .r = 1 };
 	const struct image_load_opts opts = {
-		.reference = HOST "app:1", .offline_ok = true, .done = on_done, .arg = &o
+		.reference = HOST "app:1", .offline_ok = true, .done = outcome_set, .arg = &o
 	};
 	struct image_load *l = NULL;
 	struct err e;
@@ -346,71 +263,6 @@ static void a_zran_image_opens_with_the_indexes_beside_its_bootstrap(void **stat
 	lazy_image_release(&image);
 }
 
-/* ---- a bootstrap file ---- */
-
-/* Of edge:v6, with its chunk table, which has the digests, or without. */
-static void write_bootstrap(const char *path, bool with_table)
-{
-	struct boot_layer layer;
-	uint64_t size_bytes = 0;
-	uint8_t *packed = world_object(EDGE_BOOT, &size_bytes);
-	struct err e;
-	FILE *f = fopen(path, "wb");
-
-	assert_non_null(packed);
-	assert_non_null(f);
-	assert_int_equal(boot_layer_read(packed, size_bytes, &layer, &e), 0);
-	if (!with_table)
-		memset(layer.bootstrap.data + CHUNK_TABLE_AT, 0, 16);
-	assert_int_equal(fwrite(layer.bootstrap.data, 1, layer.bootstrap.size_bytes, f),
-	                 layer.bootstrap.size_bytes);
-	assert_int_equal(fclose(f), 0);
-	boot_layer_clear(&layer);
-	free(packed);
-}
-
-static struct image_load *start_file(struct world *w, const char *path, struct outcome *o)
-{
-	const struct image_load_opts opts = {
-		.bootstrap_path = path, .blobs_origin = "dir:/blobs", .done = on_done, .arg = o
-	};
-	struct image_load *l = NULL;
-	struct err e;
-
-	*o = (struct outcome){ .r = 1 };
-	assert_int_equal(image_load_start(w->loader, &opts, &l, &e), 0);
-	return l;
-}
-
-static void load_file(struct world *w, const char *path, struct outcome *o)
-{
-	(void)start_file(w, path, o);
-	world_settle(w);
-	assert_int_equal(o->n_done, 1);
-}
-
-/* A file that is gone when the test is over. */
-struct boot_file {
-	char path[64];
-	int fd;
-};
-
-static struct boot_file boot_file_new(bool with_table)
-{
-	struct boot_file f = { .path = "/tmp/shoal-test-boot-XXXXXX" };
-
-	f.fd = mkstemp(f.path);
-	assert_true(f.fd >= 0);
-	write_bootstrap(f.path, with_table);
-	return f;
-}
-
-static void boot_file_end(struct boot_file *f)
-{
-	(void)close(f->fd);
-	assert_int_equal(unlink(f->path), 0);
-}
-
 /* ---- blobs without digests ---- */
 
 static void a_blob_without_digests_is_fetched_whole_checked_and_kept(void **state)
@@ -480,7 +332,7 @@ static void what_the_registry_says_is_handed_on_with_image_and_step(void **state
 static void bad_names_are_refused_at_once(void **state)
 {
 	struct world *w = *state;
-	struct image_load_opts opts = { .reference = "app", .done = on_done };
+	struct image_load_opts opts = { .reference = "app", .done = outcome_set };
 	struct image_load *l = NULL;
 	struct err e;
 
