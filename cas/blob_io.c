@@ -7,7 +7,6 @@
  */
 #include "bytes.h"
 #include "data_file.h"
-#include "mem.h"
 #include "state.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -107,6 +106,7 @@ static int read_ready(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 	return all_ready(blob, l, first_chunk, n_chunks) ? 0 : CAS_MISS;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): where from, how much, where to */
 int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
                   uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes, struct err *e)
 {
@@ -189,21 +189,14 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 	return 0;
 }
 
-int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
+/* @param plain  room for the chunk */
+static int check_with(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *plain, struct err *e)
 {
 	static const char *const from_cache[] = { "cache" };
 	const struct blob_layout *l = blob_layout(blob);
-	AUTO(free_bytes) uint8_t *plain = NULL;
-	uint32_t size;
-	int r;
+	const struct chunk_rec *c = &l->chunks[chunk_idx];
+	int r = cas_blob_read(blob, chunk_idx, 1, c->plain_offset, c->plain_size_bytes, plain, e);
 
-	if (chunk_idx >= l->n_chunks || !bitmap_get(blob->ready, chunk_idx))
-		return CAS_MISS;
-	size = l->chunks[chunk_idx].plain_size_bytes;
-	plain = malloc((size_t)size + 1);
-	if (plain == NULL)
-		return err_set(e, ENOMEM, "chunk of %" PRIu32 " bytes: out of memory", size);
-	r = cas_blob_read(blob, chunk_idx, 1, l->chunks[chunk_idx].plain_offset, size, plain, e);
 	if (r == 0)
 		r = verify(blob, l, chunk_idx, plain, e);
 	if (r != CAS_MISMATCH)
@@ -212,4 +205,21 @@ int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
 	blob_void(blob, chunk_idx, VOID_WRONG_BYTES);
 	r = blob_clear_now(blob, e);
 	return r < 0 ? r : CAS_MISMATCH;
+}
+
+int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	uint8_t *plain = NULL;
+	int r;
+
+	if (chunk_idx >= l->n_chunks || l->chunks[chunk_idx].plain_size_bytes == 0 ||
+	    !bitmap_get(blob->ready, chunk_idx))
+		return CAS_MISS;
+	plain = malloc(l->chunks[chunk_idx].plain_size_bytes);
+	if (plain == NULL)
+		return err_set(e, ENOMEM, "checking chunk %" PRIu32 ": out of memory", chunk_idx);
+	r = check_with(blob, chunk_idx, plain, e);
+	free(plain);
+	return r;
 }

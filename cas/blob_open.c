@@ -200,49 +200,79 @@ static int open_new_file(struct cas_blob *blob, const struct blob_layout *l, str
 	return data_file_make(&opts, &blob->fd, &blob->identity, e);
 }
 
+/* What the database knows of the key, if it does not contradict. @return 0 it knows; CAS_MISS it
+ * does not; KEY_TAKEN; negative */
+static int look_up(struct cas_blob *blob, const struct opening *o, struct stored_blob *ret_stored,
+                   struct err *e)
+{
+	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
+	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+	int r = db_reader_begin(blob->cas->readers, &reader, e);
+
+	if (r == 0)
+		r = stored_blob_find(reader.db, blob->key, &s, e);
+	if (r != 0)
+		return r;
+	if (s.dying)
+		return CAS_MISS;
+	if (o->layout != NULL &&
+	    (layout_domain(s.layout) != o->domain || !layout_compatible(s.layout, o->layout)))
+		return KEY_TAKEN;
+	*ret_stored = s;
+	s.layout = NULL;
+	return 0;
+}
+
+/* Not registered yet: an empty file. */
+static int load_new(struct cas_blob *blob, const struct opening *o, bool *ret_to_register,
+                    struct err *e)
+{
+	int r;
+
+	if (o->layout == NULL)
+		return CAS_MISS;
+	blob->domain = o->domain;
+	blob_set_layout(blob, o->layout);
+	r = make_maps(blob, o->layout->n_chunks, e);
+	if (r == 0)
+		r = open_new_file(blob, o->layout, e);
+	/* Without digests nothing becomes ready: there is nothing to remember yet. */
+	*ret_to_register = o->layout->trust != TRUST_WHOLE_BLOB;
+	return r;
+}
+
+static int load_stored(struct cas_blob *blob, const struct opening *o, struct stored_blob *s,
+                       bool *ret_to_register, struct err *e)
+{
+	bool is_new = false;
+	int r;
+
+	blob->domain = layout_domain(s->layout);
+	layout_complete(s->layout, s->layout); /* it carries its domain: now its own trust */
+	if (o->layout != NULL)
+		layout_complete(o->layout, s->layout);
+	blob_set_layout(blob, o->layout != NULL ? o->layout : s->layout);
+	blob->for_inspection = o->layout == NULL;
+	blob->row = s->row; /* before anything is taken back in it */
+	blob->has_unnamed = layout_says_more(blob_layout(blob), s->layout);
+	r = make_maps(blob, s->layout->n_chunks, e);
+	if (r == 0)
+		r = open_registered_file(blob, o, s, &is_new, e);
+	*ret_to_register = is_new || s->n_named < s->layout->n_chunks ||
+	                   layout_says_more(s->layout, blob_layout(blob));
+	return r;
+}
+
 /* Fill in a blob that is this thread's alone. @return 0; KEY_TAKEN; CAS_MISS; negative */
 static int load(struct cas_blob *blob, const struct opening *o, bool *ret_to_register,
                 struct err *e)
 {
 	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
-	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
-	bool is_new = true;
-	bool is_known;
-	int r = db_reader_begin(blob->cas->readers, &reader, e);
+	const int r = look_up(blob, o, &s, e);
 
-	if (r == 0)
-		r = stored_blob_find(reader.db, blob->key, &s, e);
-	db_reader_end(&reader);
-	if (r < 0)
-		return r;
-	is_known = r == 0 && !s.dying;
-	if (!is_known && o->layout == NULL)
-		return CAS_MISS;
-	if (is_known && o->layout != NULL &&
-	    (layout_domain(s.layout) != o->domain || !layout_compatible(s.layout, o->layout)))
-		return KEY_TAKEN;
-	if (is_known && o->layout != NULL)
-		layout_complete(o->layout, s.layout);
-	blob->domain = o->layout != NULL ? o->domain : layout_domain(s.layout);
-	if (is_known)
-		layout_complete(s.layout,
-		                s.layout); /* stored under its domain: now what it is worth */
-	blob_set_layout(blob, o->layout != NULL ? o->layout : s.layout);
-	r = make_maps(blob, blob_layout(blob)->n_chunks, e);
-	if (is_known) {
-		blob->row = s.row; /* before anything is taken back in it */
-		blob->has_unnamed = layout_says_more(blob_layout(blob), s.layout);
-	}
-	if (r == 0)
-		r = is_known ? open_registered_file(blob, o, &s, &is_new, e)
-		             : open_new_file(blob, blob_layout(blob), e);
-	blob->file_synced = false; /* not known of a file that is there either */
-	blob->for_inspection = o->layout == NULL;
-	/* Without digests nothing becomes ready: there is nothing to remember yet. */
-	*ret_to_register = (blob_layout(blob)->trust != TRUST_WHOLE_BLOB) &&
-	                   (!is_known || is_new || s.n_named < s.layout->n_chunks ||
-	                    layout_says_more(s.layout, blob_layout(blob)));
-	return r;
+	if (r == CAS_MISS)
+		return load_new(blob, o, ret_to_register, e);
+	return r == 0 ? load_stored(blob, o, &s, ret_to_register, e) : r;
 }
 
 /* A blob that others have open: can it serve this layout too? */

@@ -106,37 +106,39 @@ static int write_rows(struct db *db, const struct snapshot *snapshots, uint32_t 
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 
-static int flush_snapshots(struct cas *cas, struct snapshot *snapshots, uint32_t n, struct err *e)
+/* Files first. @return the first failure; those that failed are put back and are not `synced` */
+static int sync_all(struct snapshot *snapshots, uint32_t n, struct err *e)
 {
-	int first_failure = 0;
-	int r;
+	int first = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct err why;
+		int r = 0;
 
-		if (snapshots[i].n_slices == 0)
+		if (snapshots[i].n_slices > 0)
+			r = make_durable(&snapshots[i], &why);
+		if (r == 0)
 			continue;
-		r = make_durable(&snapshots[i], &why);
-		if (r < 0 && first_failure == 0) {
-			first_failure = r;
+		put_back(&snapshots[i]);
+		if (first == 0)
 			*e = why;
-		}
-		if (r < 0)
-			put_back(&snapshots[i]);
+		first = first == 0 ? r : first;
 	}
-	if (n > 0) {
-		struct err why;
+	return first;
+}
 
-		r = write_rows(cas->db, snapshots, n, &why);
-		for (uint32_t i = 0; i < n && r < 0; i++)
-			if (snapshots[i].synced)
-				put_back(&snapshots[i]);
-		if (r < 0 && first_failure == 0) {
-			first_failure = r;
-			*e = why;
-		}
-	}
-	return first_failure;
+static int flush_snapshots(struct cas *cas, struct snapshot *snapshots, uint32_t n, struct err *e)
+{
+	struct err why;
+	const int synced = sync_all(snapshots, n, e);
+	const int written = n > 0 ? write_rows(cas->db, snapshots, n, &why) : 0;
+
+	for (uint32_t i = 0; i < n && written < 0; i++)
+		if (snapshots[i].synced)
+			put_back(&snapshots[i]);
+	if (written < 0 && synced == 0)
+		*e = why;
+	return synced < 0 ? synced : written;
 }
 
 int flush_all(struct cas *cas, struct err *e)

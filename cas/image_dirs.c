@@ -4,6 +4,7 @@
 #include "image_dirs.h"
 #include "mem.h"
 #include "state.h"
+#include "unconst.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -50,8 +51,7 @@ static int unlink_file(void *arg, int dir_fd, const char *entry)
 int image_dirs_remove(struct cas *cas, const char *name, struct err *e)
 {
 	const struct disk *d = cas->disk;
-	struct disk *arg = (struct disk *)(uintptr_t)d; /* handed back as const */
-	int r = each_name(cas->images_fd, name, unlink_file, arg);
+	int r = each_name(cas->images_fd, name, unlink_file, unconst(d));
 
 	if (r == 0 && d->unlink(d, cas->images_fd, name, AT_REMOVEDIR) != 0)
 		r = -errno;

@@ -9,6 +9,7 @@
 #include "image_store.h"
 #include "mem.h"
 #include "state.h"
+#include "unconst.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -182,7 +183,7 @@ int image_store_map(struct cas *cas, const char *digest, const char *name, uint6
 void image_file_unmap(struct image_file *file)
 {
 	if (file->data != NULL)
-		(void)munmap((void *)(uintptr_t)file->data, file->size_bytes);
+		(void)munmap(unconst(file->data), file->size_bytes);
 	*file = (struct image_file){ .data = NULL };
 }
 

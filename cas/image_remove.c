@@ -93,7 +93,7 @@ int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 		return CAS_MISS;
 	/* Blobs first: cut off in between, the image is still there to be removed again. */
 	r = stored_keys_of(cas->db, SQL_ONLY_HERE, bytes, &keys, e);
-	for (const char *key = keys; r == 0 && *key != '\0'; key += strlen(key) + 1)
+	for (const char *key = keys; r == 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
 		r = remove_blob(cas, key, e);
 	if (r == 0)
 		r = forget_rows(cas->db, bytes, e);

@@ -184,7 +184,7 @@ int image_store_blobs(struct cas *cas, const char *digest,
 		                   " WHERE digest = ? ORDER BY key",
 		                   bytes, &keys, e);
 	db_reader_end(&reader);
-	for (const char *key = keys; r == 0 && *key != '\0'; key += strlen(key) + 1)
+	for (const char *key = keys; r == 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
 		if (fn(arg, key) != 0)
 			break;
 	return r;

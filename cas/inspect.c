@@ -70,7 +70,6 @@ static int describe(struct cas *cas, const char *key, struct cas_blob_info *ret_
 {
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
 	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
-	AUTO(free_bytes) unsigned char *origins = NULL;
 	struct cas_blob_info info = { .open = false };
 	struct cas_origin *found = NULL;
 	char name[DATA_FILE_NAME_BYTES];
@@ -82,9 +81,9 @@ static int describe(struct cas *cas, const char *key, struct cas_blob_info *ret_
 		r = stored_origins(reader.db, s.row, &found, &info.n_origins, e);
 	if (r != 0)
 		return r;
-	origins = (unsigned char *)found;
 	if (found != NULL)
 		memcpy(info.origins, found, info.n_origins * sizeof(found[0]));
+	free(found);
 	memcpy(info.key, s.key, sizeof(info.key));
 	memcpy(info.blob_id, s.layout->blob_id, sizeof(info.blob_id));
 	info.plain_size_bytes = s.layout->plain_size_bytes;
@@ -116,7 +115,8 @@ int cas_blobs(struct cas *cas, int (*fn)(void *arg, const struct cas_blob_info *
 	if (r < 0)
 		return r;
 	info = xcalloc(1, sizeof(*info));
-	for (const char *key = keys; *key != '\0' && r >= 0; key += strlen(key) + 1) {
+	for (const char *key = keys; r >= 0 && key != NULL && *key != '\0';
+	     key += strlen(key) + 1) {
 		r = describe(cas, key, info, e);
 		if (r == 0 && fn(arg, info) != 0)
 			break;
@@ -188,7 +188,8 @@ int cas_chunk_find(struct cas *cas, const uint8_t digest[DIGEST_BYTES],
 	if (r == 0)
 		r = stored_keys(reader.db, &keys, e);
 	search.db = reader.db;
-	for (const char *key = keys; r == 0 && *key != '\0' && !search.stop; key += strlen(key) + 1)
+	for (const char *key = keys; r == 0 && key != NULL && *key != '\0' && !search.stop;
+	     key += strlen(key) + 1)
 		r = search_blob(&search, key, e);
 	return r;
 }

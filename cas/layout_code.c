@@ -131,17 +131,18 @@ static bool get_chunk(struct reader *in, const struct blob_layout *l, unsigned a
 	return true;
 }
 
-int layout_part_decode(struct blob_layout *l, uint32_t part, const uint8_t *places,
-                       size_t places_size_bytes, const uint8_t *digests, size_t digests_size_bytes,
+int layout_part_decode(struct blob_layout *l, uint32_t part, const struct layout_part_bytes *bytes,
                        struct err *e)
 {
 	const uint32_t first = part * LAYOUT_PART_CHUNKS;
 	const uint32_t n = layout_part_size(l->n_chunks, part);
-	struct reader in = { .p = places + 1, .end = places + places_size_bytes };
+	struct reader in = { .p = bytes->places + 1,
+		             .end = bytes->places + bytes->places_size_bytes };
 	uint64_t end;
 
-	if (places_size_bytes < 2 || places[0] > ALIGN_LOG2_MAX ||
-	    (digests_size_bytes != 0 && digests_size_bytes != (size_t)n * DIGEST_BYTES))
+	if (bytes->places_size_bytes < 2 || bytes->places[0] > ALIGN_LOG2_MAX ||
+	    (bytes->digests_size_bytes != 0 &&
+	     bytes->digests_size_bytes != (size_t)n * DIGEST_BYTES))
 		return err_set(e, EUCLEAN, "CAS database: layout of %s, part %u: bad head",
 		               l->blob_id, part);
 	end = get_varint(&in);
@@ -150,12 +151,12 @@ int layout_part_decode(struct blob_layout *l, uint32_t part, const uint8_t *plac
 	for (uint32_t i = 0; i < n; i++) {
 		struct chunk_rec *c = &l->chunks[first + i];
 
-		if (in.failed || !get_chunk(&in, l, places[0], &end, c))
+		if (in.failed || !get_chunk(&in, l, bytes->places[0], &end, c))
 			return err_set(e, EUCLEAN, "CAS database: layout of %s: chunk %u is bad",
 			               l->blob_id, first + i);
-		if (digests_size_bytes == 0 || c->plain_size_bytes == 0)
+		if (bytes->digests_size_bytes == 0 || c->plain_size_bytes == 0)
 			continue;
-		memcpy(c->digest, digests + (size_t)i * DIGEST_BYTES, DIGEST_BYTES);
+		memcpy(c->digest, bytes->digests + (size_t)i * DIGEST_BYTES, DIGEST_BYTES);
 		c->flags |= CHUNK_HAS_DIGEST;
 	}
 	return 0;

@@ -40,7 +40,14 @@ struct layout_part {
 void layout_part_encode(const struct blob_layout *l, uint32_t part, bool with_digests,
                         struct layout_part *ret_part);
 
+/* The same, where the database holds it. */
+struct layout_part_bytes {
+	const uint8_t *places;
+	const uint8_t *digests;
+	size_t places_size_bytes;
+	size_t digests_size_bytes;
+};
+
 /** Fill in the chunks of one part of l. @return 0; -EUCLEAN */
-MUST_CHECK int layout_part_decode(struct blob_layout *l, uint32_t part, const uint8_t *places,
-                                  size_t places_size_bytes, const uint8_t *digests,
-                                  size_t digests_size_bytes, struct err *e);
+MUST_CHECK int layout_part_decode(struct blob_layout *l, uint32_t part,
+                                  const struct layout_part_bytes *bytes, struct err *e);

@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "register.h"
 #include "state.h"
+#include "unconst.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,8 +116,7 @@ void cas_blob_add_origin(struct cas_blob *blob, const char *origin)
 
 uint32_t cas_blob_origins(const struct cas_blob *blob, struct cas_origin *ret_origins, uint32_t max)
 {
-	pthread_mutex_t *mutex =
-		(pthread_mutex_t *)(uintptr_t)&blob->mutex; /* const for the caller */
+	pthread_mutex_t *mutex = unconst(&blob->mutex);
 	uint32_t n;
 
 	(void)pthread_mutex_lock(mutex);

@@ -33,21 +33,19 @@ static int busy(int fd, const char *path, struct err *e)
 
 static int lock(int dir_fd, const char *path, int *ret_fd, struct err *e)
 {
-	AUTO(close_fd)
-	int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	const int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	char pid[24];
 	int n;
 
 	if (fd < 0)
 		return err_errno(e, errno, "cannot make %s/lock", path);
+	*ret_fd = fd; /* closed by the caller, whatever comes */
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
 		return errno == EWOULDBLOCK ? busy(fd, path, e)
 		                            : err_errno(e, errno, "cannot lock %s/lock", path);
 	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
 	if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)n, 0) != n)
 		return err_errno(e, errno, "cannot write %s/lock", path);
-	*ret_fd = fd;
-	fd = -1;
 	return 0;
 }
 

@@ -70,14 +70,13 @@ static int read_parts(struct db *db, uint64_t row, struct blob_layout *l, struct
 	db_bind_u64(stmt, 1, part_id(row, 0));
 	db_bind_u64(stmt, 2, part_id(row + 1, 0));
 	while ((r = db_step(stmt, e)) == 1) {
-		size_t n_places;
-		size_t n_digests;
-		const uint8_t *places = db_blob(stmt, 0, &n_places);
-		const uint8_t *digests = db_blob(stmt, 1, &n_digests);
+		struct layout_part_bytes part;
 
+		part.places = db_blob(stmt, 0, &part.places_size_bytes);
+		part.digests = db_blob(stmt, 1, &part.digests_size_bytes);
 		if (n_parts >= layout_n_parts(l->n_chunks))
 			break;
-		r = layout_part_decode(l, n_parts++, places, n_places, digests, n_digests, e);
+		r = layout_part_decode(l, n_parts++, &part, e);
 		if (r < 0)
 			return r;
 	}

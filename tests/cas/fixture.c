@@ -3,6 +3,7 @@
  */
 #include "fixture.h"
 #include "mem.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -22,6 +23,22 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 void remove_tree(const char *path)
 {
 	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static int is_aside(const struct dirent *entry)
+{
+	return strncmp(entry->d_name, "shoal.db.bad-", 13) == 0;
+}
+
+uint32_t n_moved_aside(const char *dir)
+{
+	struct dirent **names = NULL;
+	const int n = scandir(dir, &names, is_aside, NULL);
+
+	for (int i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	return n > 0 ? (uint32_t)n : 0;
 }
 
 int fixture_setup(void **state)

@@ -37,6 +37,7 @@ int fixture_try_open(struct fixture *f);
 void fixture_close(struct fixture *f);
 void fixture_reopen(struct fixture *f);
 void remove_tree(const char *path);
+uint32_t n_moved_aside(const char *dir); /* databases that cas_open() did not want */
 char *fixture_path(const struct fixture *f, const char *name); /* the caller's */
 
 /* A layout of n chunks of odd sizes, 4 KiB aligned, BLAKE3; what bytes are in chunk i follows from

@@ -4,6 +4,7 @@
  */
 #include "recorder.h"
 #include "mem.h"
+#include "unconst.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -119,7 +120,7 @@ static void name_below(const struct recorder *r, int dir_fd, const char *entry, 
 
 static struct recorder *of(const struct disk *d)
 {
-	return (struct recorder *)(uintptr_t)d; /* its first member */
+	return unconst(d); /* its first member */
 }
 
 /* ---- the disk ---- */
@@ -156,7 +157,7 @@ static void add_change(struct recorder *r, int fd, enum event_kind kind, const v
 		ev->bytes = xcalloc(1, size_bytes);
 		memcpy(ev->bytes, bytes, size_bytes);
 	}
-	if (kind == EV_SET_ID)
+	if (kind == EV_SET_ID && bytes != NULL)
 		memcpy(r->nodes[node].id, bytes, FILE_ID_BYTES);
 	(void)pthread_mutex_unlock(&r->mutex);
 }
@@ -527,12 +528,12 @@ static void apply(struct node *nodes, int *fds, const struct event *ev, const ch
 
 void recorder_replay(const struct recorder *r, uint32_t cut, uint64_t *random, const char *dir)
 {
-	struct recorder *mine = (struct recorder *)(uintptr_t)r;
+	struct recorder *mine = unconst(r);
 	struct node *nodes = mine->replayed_nodes;
 	/* Half of the time the kernel has written back by itself all but the latest changes. */
 	const uint32_t in_doubt =
 		next_random(random) % 2 == 0 ? cut : (uint32_t)(next_random(random) % DOUBT_EVENTS);
-	int fds[NODES_MAX];
+	int fds[NODES_MAX] = { 0 };
 
 	memset(nodes, 0, sizeof(mine->replayed_nodes));
 	mine->n_replayed = r->n_nodes;

@@ -6,7 +6,6 @@
 #include "mem.h"
 #include "recorder.h"
 #include <fcntl.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,18 +89,6 @@ static void live(struct fixture *f, struct recorder *r, uint32_t *ret_deleted)
 	put_some(f, a, SEED, 5, 5);
 	cas_blob_release(&a);
 	fixture_close(f);
-}
-
-static uint32_t n_moved_aside(const char *dir)
-{
-	char pattern[128];
-	glob_t found;
-	uint32_t n;
-
-	(void)snprintf(pattern, sizeof(pattern), "%s/shoal.db.bad*", dir);
-	n = glob(pattern, 0, NULL, &found) == 0 ? (uint32_t)found.gl_pathc : 0;
-	globfree(&found);
-	return n;
 }
 
 struct faults {

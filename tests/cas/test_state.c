@@ -5,7 +5,6 @@
 #include "mem.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,17 +21,6 @@ static void leave_a_chunk(struct fixture *f)
 	assert_int_equal(put_sample(b, SEED, 3), 0);
 	cas_blob_release(&b);
 	fixture_close(f);
-}
-
-static uint32_t n_aside(const struct fixture *f)
-{
-	char *pattern = fixture_path(f, "shoal.db.bad-*");
-	glob_t found;
-	const uint32_t n = glob(pattern, 0, NULL, &found) == 0 ? (uint32_t)found.gl_pathc : 0;
-
-	globfree(&found);
-	free(pattern);
-	return n;
 }
 
 static void expect_cold(struct fixture *f)
@@ -77,7 +65,7 @@ static void a_corrupt_database_is_moved_aside_and_the_cache_starts_cold(void **s
 	assert_int_equal(pwrite(fd, junk, sizeof(junk), 0), sizeof(junk));
 	assert_int_equal(close(fd), 0);
 	expect_cold(f);
-	assert_true(n_aside(f) > 0);
+	assert_true(n_moved_aside(f->dir) > 0);
 	free(path);
 }
 
@@ -94,7 +82,7 @@ static void a_database_with_broken_pages_is_moved_aside(void **state)
 	assert_int_equal(pwrite(fd, junk, sizeof(junk), 4096), sizeof(junk));
 	assert_int_equal(close(fd), 0);
 	expect_cold(f);
-	assert_true(n_aside(f) > 0);
+	assert_true(n_moved_aside(f->dir) > 0);
 	free(path);
 }
 
@@ -115,7 +103,7 @@ static void a_foreign_database_is_moved_aside(void **state)
 
 	exec_raw(f, "CREATE TABLE somebody_elses(x); PRAGMA application_id=42");
 	expect_cold(f);
-	assert_true(n_aside(f) > 0);
+	assert_true(n_moved_aside(f->dir) > 0);
 }
 
 static void a_database_without_one_of_its_tables_is_moved_aside(void **state)
@@ -125,7 +113,7 @@ static void a_database_without_one_of_its_tables_is_moved_aside(void **state)
 	leave_a_chunk(f);
 	exec_raw(f, "DROP TABLE chunk");
 	expect_cold(f);
-	assert_true(n_aside(f) > 0);
+	assert_true(n_moved_aside(f->dir) > 0);
 }
 
 static void a_newer_database_is_refused_and_left_alone(void **state)
@@ -136,7 +124,7 @@ static void a_newer_database_is_refused_and_left_alone(void **state)
 	exec_raw(f, "PRAGMA user_version=2");
 	assert_int_equal(fixture_try_open(f), -ENOTSUP);
 	assert_non_null(strstr(f->e.msg, "newer shoal"));
-	assert_int_equal(n_aside(f), 0);
+	assert_int_equal(n_moved_aside(f->dir), 0);
 	exec_raw(f, "PRAGMA user_version=1");
 	fixture_open(f);
 	struct cas_blob *b = open_sample(f, SAMPLE_ID, 10, SEED);
