@@ -1,12 +1,11 @@
 /*
  * fuse_pool: the threads that serve all FUSE mounts of the agent.
  *
- * All threads wait on one epoll set. Descriptors are edge-triggered: one arrival wakes one thread,
- * the one that slept last (its caches are warm). It reads until the descriptor is empty; where it
- * leaves more behind while it works on a request, it rearms the descriptor, so that another thread
- * comes to help.
- * An event carries a number, not a pointer: a member that was removed while its event was on the
- * way is simply not found any more.
+ * Each thread waits on an epoll set of its own, and every descriptor is in all of them,
+ * exclusively: an arrival wakes the first thread in line that sleeps. So a lone reader is always
+ * served by the same thread, whose caches are warm, and a thread that works on a request keeps
+ * nobody waiting. An event carries a number, not a pointer: a member that was removed while its
+ * event was on the way is simply not found any more.
  *
  * Knows descriptors and who is inside which. Knows nothing of images, nor of what a request means.
  */
@@ -16,7 +15,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -33,7 +31,6 @@
 /* The kernel wants room for the largest write that was agreed on (1 MiB goes with reads of 1 MiB)
  * and its header. No page of it is touched that a request does not fill: they are small. */
 #define REQUEST_MAX_BYTES ((1U << 20) + 4096)
-#define TURN_REQUESTS_MAX 256 /* then other descriptors have their turn */
 #define SPARE_BLOCKS_MAX  8
 #define STOP_ID           0 /* the event of stop_fd */
 
@@ -46,13 +43,19 @@ struct fuse_member {
 	UT_hash_handle hh;
 };
 
-struct fuse_pool {
+struct thread {
+	struct fuse_pool *pool;
+	pthread_t id;
 	int epoll_fd;
+};
+
+struct fuse_pool {
 	int stop_fd;
 	struct log *log;
 	struct block_list *blocks;
-	uint32_t n_threads;
-	pthread_t threads[FUSE_THREADS_MAX];
+	uint32_t n_threads; /* whose epoll set is open */
+	uint32_t n_started;
+	struct thread threads[FUSE_THREADS_MAX];
 	pthread_mutex_t lock; /* guards members, next_id, n_inside; held for a look-up alone */
 	pthread_cond_t left;  /* a thread left a removed member */
 	struct fuse_member *members;
@@ -79,21 +82,26 @@ static void member_leave(struct fuse_pool *pool, struct fuse_member *m)
 	pthread_mutex_unlock(&pool->lock);
 }
 
-static void rearm(struct fuse_pool *pool, struct fuse_member *m)
+/* From every thread's set. What is on its way to a thread already still comes. */
+static void unwatch(struct fuse_pool *pool, int fd)
 {
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = m->id };
-
-	/* ENOENT: it was removed meanwhile, and nobody must come any more. */
-	if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_MOD, m->opts.fd, &ev) < 0 && errno != ENOENT)
-		log_error(pool->log, "cannot wait for FUSE requests", "error=%s",
-		          LOG_Q(strerrordesc_np(errno)));
+	for (uint32_t i = 0; i < pool->n_threads; i++)
+		(void)epoll_ctl(pool->threads[i].epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
-static bool more_waits(int fd)
+static int watch(struct fuse_pool *pool, int fd, uint32_t events, uint64_t id, struct err *e)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct epoll_event ev = { .events = events, .data.u64 = id };
 
-	return poll(&p, 1, 0) == 1 && (p.revents & POLLIN) && !(p.revents & POLLERR);
+	for (uint32_t i = 0; i < pool->n_threads; i++) {
+		if (epoll_ctl(pool->threads[i].epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+			const int code = errno;
+
+			unwatch(pool, fd);
+			return err_errno(e, code, "cannot wait for FUSE requests");
+		}
+	}
+	return 0;
 }
 
 /* ENODEV: unmounted. ECONNABORTED: aborted. Whatever else it is, nothing more can be read. */
@@ -104,33 +112,26 @@ static void tell_gone(struct fuse_pool *pool, struct fuse_member *m, int code)
 	if (code != ENODEV && code != ECONNABORTED)
 		log_error(pool->log, "cannot read FUSE requests, the mount is dead", "error=%s",
 		          LOG_Q(strerrordesc_np(code)));
-	(void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, m->opts.fd, NULL);
+	unwatch(pool, m->opts.fd);
 	m->opts.gone(m->opts.arg);
 }
 
-/* Read requests until none is left, or others should have their turn. */
+/* One request: then the thread looks which descriptor is next, so that all have their turn. */
 static void serve(struct fuse_pool *pool, struct fuse_member *m, void *buf)
 {
-	for (uint32_t i = 0; i < TURN_REQUESTS_MAX && !atomic_load(&m->removed); i++) {
-		const ssize_t n = read(m->opts.fd, buf, REQUEST_MAX_BYTES);
+	const ssize_t n = read(m->opts.fd, buf, REQUEST_MAX_BYTES);
 
-		if (n > 0) {
-			if (more_waits(m->opts.fd))
-				rearm(pool, m);
-			m->opts.request(m->opts.arg, buf, (size_t)n);
-		} else if (n == 0 || errno == EAGAIN) {
-			return;
-		} else if (errno != EINTR && errno != ENOENT) { /* ENOENT: the asker gave up */
-			tell_gone(pool, m, errno);
-			return;
-		}
-	}
-	rearm(pool, m);
+	if (n > 0)
+		m->opts.request(m->opts.arg, buf, (size_t)n);
+	else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOENT)
+		tell_gone(pool, m, errno);
+	/* EAGAIN: another thread was faster; ENOENT: the asker gave up. */
 }
 
 static void *thread_main(void *arg)
 {
-	struct fuse_pool *pool = arg;
+	const struct thread *thread = arg;
+	struct fuse_pool *pool = thread->pool;
 	void *buf = mmap(NULL, REQUEST_MAX_BYTES, PROT_READ | PROT_WRITE,
 	                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -139,7 +140,7 @@ static void *thread_main(void *arg)
 		struct epoll_event ev;
 		struct fuse_member *m;
 
-		if (epoll_wait(pool->epoll_fd, &ev, 1, -1) != 1)
+		if (epoll_wait(thread->epoll_fd, &ev, 1, -1) != 1)
 			continue; /* EINTR */
 		if (ev.data.u64 == STOP_ID)
 			break;
@@ -154,7 +155,7 @@ static void *thread_main(void *arg)
 }
 
 /* Signals are the loop thread's. */
-static int start_threads(struct fuse_pool *pool, uint32_t n_threads, struct err *e)
+static int start_threads(struct fuse_pool *pool, struct err *e)
 {
 	sigset_t all;
 	sigset_t before;
@@ -162,31 +163,36 @@ static int start_threads(struct fuse_pool *pool, uint32_t n_threads, struct err 
 
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (r == 0 && pool->n_threads < n_threads) {
+	while (r == 0 && pool->n_started < pool->n_threads) {
+		struct thread *thread = &pool->threads[pool->n_started];
 		char name[16];
 
-		r = pthread_create(&pool->threads[pool->n_threads], NULL, thread_main, pool);
+		r = pthread_create(&thread->id, NULL, thread_main, thread);
 		if (r != 0)
 			break;
-		(void)snprintf(name, sizeof(name), "fuse%" PRIu32, pool->n_threads);
-		(void)pthread_setname_np(pool->threads[pool->n_threads], name);
-		pool->n_threads++;
+		(void)snprintf(name, sizeof(name), "fuse%" PRIu32, pool->n_started);
+		(void)pthread_setname_np(thread->id, name);
+		pool->n_started++;
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return r == 0 ? 0 : err_errno(e, r, "cannot start a FUSE thread");
 }
 
-static int open_epoll(struct fuse_pool *pool, struct err *e)
+static int open_sets(struct fuse_pool *pool, uint32_t n_threads, struct err *e)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = STOP_ID };
-
-	pool->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (pool->epoll_fd >= 0)
-		pool->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (pool->epoll_fd < 0 || pool->stop_fd < 0 ||
-	    epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, pool->stop_fd, &ev) < 0)
+	pool->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pool->stop_fd < 0)
 		return err_errno(e, errno, "cannot set up waiting for FUSE requests");
-	return 0;
+	while (pool->n_threads < n_threads) {
+		struct thread *thread = &pool->threads[pool->n_threads];
+
+		thread->pool = pool;
+		thread->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+		if (thread->epoll_fd < 0)
+			return err_errno(e, errno, "cannot set up waiting for FUSE requests");
+		pool->n_threads++;
+	}
+	return watch(pool, pool->stop_fd, EPOLLIN, STOP_ID, e);
 }
 
 int fuse_pool_new(uint32_t n_threads, struct log *log, struct fuse_pool **ret_pool, struct err *e)
@@ -194,7 +200,6 @@ int fuse_pool_new(uint32_t n_threads, struct log *log, struct fuse_pool **ret_po
 	AUTO(fuse_pool_free) struct fuse_pool *pool = xcalloc(1, sizeof(*pool));
 	int r;
 
-	pool->epoll_fd = -1;
 	pool->stop_fd = -1;
 	pool->log = log;
 	pool->blocks = block_list_new(FUSE_BLOCK_BYTES, SPARE_BLOCKS_MAX);
@@ -204,9 +209,9 @@ int fuse_pool_new(uint32_t n_threads, struct log *log, struct fuse_pool **ret_po
 	if (n_threads == 0 || n_threads > FUSE_THREADS_MAX)
 		return err_set(e, EINVAL, "%" PRIu32 " FUSE threads: 1 to %d are possible",
 		               n_threads, FUSE_THREADS_MAX);
-	r = open_epoll(pool, e);
+	r = open_sets(pool, n_threads, e);
 	if (r == 0)
-		r = start_threads(pool, n_threads, e);
+		r = start_threads(pool, e);
 	if (r < 0)
 		return r;
 	*ret_pool = pool;
@@ -224,11 +229,12 @@ void fuse_pool_free(struct fuse_pool **pool)
 	assert(p->members == NULL);
 	if (p->stop_fd >= 0)
 		(void)eventfd_write(p->stop_fd, 1); /* level-triggered: every thread sees it */
+	for (uint32_t i = 0; i < p->n_started; i++)
+		(void)pthread_join(p->threads[i].id, NULL);
 	for (uint32_t i = 0; i < p->n_threads; i++)
-		(void)pthread_join(p->threads[i], NULL);
+		close_fd(&p->threads[i].epoll_fd);
 	block_list_free(&p->blocks);
 	close_fd(&p->stop_fd);
-	close_fd(&p->epoll_fd);
 	pthread_cond_destroy(&p->left);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
@@ -243,7 +249,7 @@ int fuse_pool_add(struct fuse_pool *pool, const struct fuse_member_opts *opts,
                   struct fuse_member **ret_member, struct err *e)
 {
 	struct fuse_member *m = xcalloc(1, sizeof(*m));
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	int r;
 
 	m->opts = *opts;
 	pthread_mutex_lock(&pool->lock);
@@ -251,14 +257,10 @@ int fuse_pool_add(struct fuse_pool *pool, const struct fuse_member_opts *opts,
 	HASH_ADD(hh, pool->members, id, sizeof(m->id), m);
 	pthread_mutex_unlock(&pool->lock);
 	*ret_member = m; /* before the first request can come */
-	ev.data.u64 = m->id;
-	if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, opts->fd, &ev) < 0) {
-		const int code = errno;
-
+	r = watch(pool, opts->fd, EPOLLIN | EPOLLEXCLUSIVE, m->id, e);
+	if (r < 0)
 		fuse_pool_remove(pool, ret_member);
-		return err_errno(e, code, "cannot wait for FUSE requests");
-	}
-	return 0;
+	return r;
 }
 
 void fuse_pool_remove(struct fuse_pool *pool, struct fuse_member **member)
@@ -268,7 +270,7 @@ void fuse_pool_remove(struct fuse_pool *pool, struct fuse_member **member)
 	if (m == NULL)
 		return;
 	*member = NULL;
-	(void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, m->opts.fd, NULL);
+	unwatch(pool, m->opts.fd);
 	pthread_mutex_lock(&pool->lock);
 	HASH_DEL(pool->members, m);
 	atomic_store(&m->removed, true);

@@ -1,7 +1,7 @@
 /*
  * fuse_pool: the threads that serve all FUSE mounts of the agent, whatever their number.
  *
- * At most FUSE_THREADS_MAX threads wait on one epoll set of /dev/fuse descriptors and hand requests
+ * At most FUSE_THREADS_MAX threads wait for all /dev/fuse descriptors together and hand requests
  * to libfuse's low-level session of that descriptor. They never block on the network: a miss goes
  * to fetch and is answered from there.
  */
