@@ -39,23 +39,31 @@ void registry_add_auth_file(struct registry *r, const char *host, const char *re
 void registry_remove_auth_file(struct registry *r, const char *host, const char *repository,
                                const char *path);
 
-enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB };
+enum registry_kind {
+	REGISTRY_MANIFEST,
+	REGISTRY_BLOB,
+	REGISTRY_URL, /* no registry but a plain server: reference is the URL, host its HOST[:PORT],
+	               * repository "". The same politeness, credentials and redirects; no mirrors
+	               */
+};
 
 struct registry_request {
-	const char *host;       /* "HOST[:PORT]"; copied, as all strings */
+	const char *host; /* "HOST[:PORT]"; copied, as all strings */
 	const char *repository;
 	enum registry_kind kind;
-	const char *reference;  /* tag or "sha256:..." */
-	bool head;              /* HEAD instead of GET */
+	const char *reference; /* tag or "sha256:..." */
+	bool head;             /* HEAD instead of GET */
 	bool has_range;
-	uint64_t range_first, range_last; /* inclusive. A server that ignores Range (200) is read past the
-	                                   * front, and cut after range_last: body() gets the range alone */
-	uint64_t max_body_bytes; /* more: -EMSGSIZE */
+	uint64_t range_first,
+		range_last;      /* inclusive. A server that ignores Range (200) is read past the
+	                          * front, and cut after range_last: body() gets the range alone */
+	uint64_t max_body_bytes; /* more: -EMSGSIZE. 0: no limit */
 	/* Ask again after network trouble, 429 and 5xx, with backoff, until deadline_ns. Bytes that
 	 * body() already got are not repeated: the range goes on where it stopped. */
 	bool retry;
-	uint64_t deadline_ns;
-	void (*head_done)(void *arg, const struct http_head *head); /* NULL is fine; once, on 200/206 */
+	uint64_t deadline_ns; /* 0: none, and no retry */
+	void (*head_done)(void *arg,
+	                  const struct http_head *head); /* NULL is fine; once, on 200/206 */
 	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes); /* non-zero: end with it */
 	/* Exactly once, last. 0 complete; -ENOENT 404/410; -EACCES 401/403 with fresh credentials;
 	 * -EAGAIN trouble that may pass; -EMSGSIZE; -EPROTO; what body() returned. */

@@ -1,0 +1,147 @@
+/*
+ * credentials: goes through the places where credentials may stand, the nearest first.
+ *
+ * Knows files and helpers. Does not know how a registry is told.
+ */
+#include "credentials.h"
+#include "credential_helper.h"
+#include "mem.h"
+#include "secret.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { NOT_THERE = 1 };
+
+/* Nothing but a regular file is read: a fifo would hold the worker for ever. */
+static int open_regular(const char *path, size_t max_bytes, int *ret_fd, size_t *ret_size_bytes,
+                        struct err *e)
+{
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return err_errno(e, errno, "%s", path);
+	if (fstat(fd, &st) < 0)
+		return err_errno(e, errno, "%s", path);
+	if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max_bytes)
+		return err_set(e, EINVAL, "%s: not a file of at most %zu bytes", path, max_bytes);
+	*ret_size_bytes = (size_t)st.st_size;
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+/* @param ret_text  malloc'd, with a NUL at the end, a secret. @return 0; NOT_THERE; -EAGAIN */
+static int read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_size_bytes,
+                     struct err *e)
+{
+	size_t size_bytes = 0;
+	AUTO(close_fd) int fd = -1;
+	AUTO(free_secret) char *text = NULL;
+	ssize_t n;
+	int r;
+
+	r = open_regular(path, max_bytes, &fd, &size_bytes, e);
+	if (r == -ENOENT || r == -ENOTDIR)
+		return NOT_THERE;
+	if (r < 0) {
+		e->code = EAGAIN;
+		return -EAGAIN;
+	}
+	text = xcalloc(1, size_bytes + 1);
+	n = pread(fd, text, size_bytes, 0);
+	if (n < 0) {
+		(void)err_errno(e, errno, "%s", path);
+		e->code = EAGAIN;
+		return -EAGAIN;
+	}
+	*ret_size_bytes = (size_t)n;
+	*ret_text = text;
+	text = NULL;
+	return 0;
+}
+
+static int from_docker_config(const struct credentials_query *q, const char *path,
+                              struct credentials *ret_credentials, struct err *e)
+{
+	struct docker_config_entry entry;
+	AUTO(free_secret) char *text = NULL;
+	size_t size_bytes;
+	int r;
+
+	r = read_file(path, DOCKER_CONFIG_MAX_BYTES, &text, &size_bytes, e);
+	if (r != 0)
+		return r;
+	r = docker_config_find(text, size_bytes, q->host, q->repository, &entry, e);
+	explicit_bzero(text, size_bytes);
+	if (r == DOCKER_CONFIG_NONE)
+		return NOT_THERE;
+	if (r == 0 && entry.helper[0] == '\0') {
+		*ret_credentials = entry.credentials;
+		return 0;
+	}
+	if (r == 0)
+		r = credential_helper_get(entry.helper, docker_config_server(q->host),
+		                          q->helper_timeout_ms, ret_credentials, e);
+	if (r < 0) {
+		(void)err_wrap(e, "docker config %s", path);
+		e->code = EAGAIN;
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+static int from_password_file(const struct credentials_query *q,
+                              struct credentials *ret_credentials, struct err *e)
+{
+	AUTO(free_secret) char *text = NULL;
+	size_t size_bytes;
+	int r;
+
+	r = read_file(q->password_file, PASSWORD_MAX_BYTES, &text, &size_bytes, e);
+	if (r == NOT_THERE)
+		return err_set(e, EAGAIN, "password file %s is not there", q->password_file);
+	if (r < 0)
+		return r;
+	text[strcspn(text, "\r\n")] = '\0';
+	ret_credentials->username = xstrdup(q->username);
+	ret_credentials->password = xstrdup(text);
+	return 0;
+}
+
+/* The mounts' own files. One that is gone is passed over: the mount lives from what else there is.
+ */
+static int from_auth_files(const struct credentials_query *q, struct credentials *ret_credentials,
+                           struct err *e)
+{
+	for (uint32_t i = 0; i < q->n_auth_files; i++) {
+		const int r = from_docker_config(q, q->auth_files[i], ret_credentials, e);
+
+		if (r <= 0)
+			return r;
+	}
+	return NOT_THERE;
+}
+
+int credentials_find(const struct credentials_query *query, struct credentials *ret_credentials,
+                     struct err *e)
+{
+	int r;
+
+	memset(ret_credentials, 0, sizeof(*ret_credentials));
+	r = from_auth_files(query, ret_credentials, e);
+	if (r == NOT_THERE && query->username != NULL && query->password_file != NULL)
+		r = from_password_file(query, ret_credentials, e);
+	if (r == NOT_THERE && query->docker_config != NULL) {
+		r = from_docker_config(query, query->docker_config, ret_credentials, e);
+		if (r == NOT_THERE)
+			log_debug(query->log, "docker config has nothing for this registry",
+			          "host=%s file=%s", query->host, LOG_Q(query->docker_config));
+	}
+	if (r == NOT_THERE && query->docker_config == NULL && query->default_config != NULL)
+		r = from_docker_config(query, query->default_config, ret_credentials, e);
+	return r == NOT_THERE ? 0 : r;
+}

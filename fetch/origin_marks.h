@@ -1,0 +1,40 @@
+/*
+ * origin_marks: what went wrong at which origin, remembered for a while.
+ *
+ * A fixed number of marks, the oldest is forgotten first. All of them end by themselves: what was
+ * refused, missing or wrong may have been repaired. Pure but for the clock values; loop thread.
+ */
+#pragma once
+#include "auto.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ORIGIN_STRIKES_OUT                                                                         \
+	2 /* so many wrong deliveries of a unit, and the origin is not asked for it */
+
+struct origin_marks;
+struct origin_marks *origin_marks_new(void); /* never NULL */
+void origin_marks_free(struct origin_marks **m);
+
+/** It had trouble (refused, 5xx, time-out): others are asked before it for some seconds. */
+void origin_marks_trouble(struct origin_marks *m, const char *origin, uint64_t now_ns);
+bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, uint64_t now_ns);
+
+/** It does not have this blob, or does not give it to us. */
+void origin_marks_gone(struct origin_marks *m, const char *origin, const char *blob_key,
+                       uint64_t now_ns);
+bool origin_marks_is_gone(const struct origin_marks *m, const char *origin, const char *blob_key,
+                          uint64_t now_ns);
+
+/** It delivered this unit with wrong bytes. @return how often by now */
+uint32_t origin_marks_strike(struct origin_marks *m, const char *origin, const char *blob_key,
+                             uint32_t unit_idx, uint64_t now_ns);
+uint32_t origin_marks_strikes(const struct origin_marks *m, const char *origin,
+                              const char *blob_key, uint32_t unit_idx, uint64_t now_ns);
+
+/* Who delivered which units last: wrong bytes are found out after the run has ended. */
+void origin_marks_delivered(struct origin_marks *m, const char *origin, const char *blob_key,
+                            uint32_t first_unit, uint32_t last_unit);
+/** @return borrowed until the next delivery is noted; NULL: too long ago */
+const char *origin_marks_deliverer(const struct origin_marks *m, const char *blob_key,
+                                   uint32_t unit_idx);

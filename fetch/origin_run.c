@@ -1,0 +1,283 @@
+/*
+ * origin_run: asks a blob's origins one after the other for the units that are still missing.
+ *
+ *   get --> ASK origin --bytes--> units are handed out as they become whole
+ *            ^  `--all there--> end
+ *            `-- it failed: the next origin, for the rest --> none left: end
+ *
+ * Origins that lately failed come last; one that gave wrong bytes for a unit twice is not asked for
+ * it. When to try all of them again is not decided here. Does not know digests.
+ */
+#include "origin_run.h"
+#include "mem.h"
+#include "unit_cutter.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+struct candidate {
+	struct origin_addr addr;
+	uint32_t rank; /* the smaller, the earlier */
+};
+
+struct source_req {
+	struct origin_source *s;
+	const struct unit_run *run; /* borrowed */
+	struct source_events ev;
+	void *arg;
+	struct unit_cutter cutter;
+	struct candidate candidates[CAS_ORIGINS_MAX];
+	uint32_t n_candidates;
+	uint32_t candidate_idx; /* the one that is being asked */
+	struct origin_asked *asked;
+	bool delivers; /* it has delivered a unit */
+	bool trouble;  /* some origin may have it another time */
+	bool *gone;    /* set when it is cancelled from inside unit() */
+	struct err why;
+};
+
+static uint64_t now_ns(const struct origin_source *s)
+{
+	return clock_now_ns(s->opts.clock);
+}
+
+static const char *key_of(const struct source_req *req)
+{
+	return cas_blob_key(req->run->blob);
+}
+
+/* What every origin said, one after the other. */
+static void note_why(struct source_req *req, const char *origin, const char *what)
+{
+	AUTO(free_str)
+	char *all = xasprintf("%s%s%s: %s", req->why.msg, req->why.msg[0] != '\0' ? "; " : "",
+	                      origin, what);
+
+	(void)err_set(&req->why, EIO, "%s", all);
+}
+
+static void req_free(struct source_req *req)
+{
+	req->s->n_runs--;
+	for (uint32_t i = 0; i < req->n_candidates; i++)
+		origin_addr_wipe(&req->candidates[i].addr);
+	unit_cutter_fini(&req->cutter);
+	free(req);
+}
+
+/* ---- in which order ---- */
+
+static uint32_t rank_of(const struct source_req *req, const char *origin)
+{
+	const struct origin_marks *marks = req->s->marks;
+	const uint64_t now = now_ns(req->s);
+	uint32_t rank = 0;
+
+	if (origin_marks_is_gone(marks, origin, key_of(req), now))
+		rank += 4;
+	if (origin_marks_has_trouble(marks, origin, now))
+		rank += 2;
+	if (origin_marks_strikes(marks, origin, key_of(req), req->run->first_unit, now) > 0)
+		rank += 1;
+	return rank;
+}
+
+static void add_candidate(struct source_req *req, const char *origin)
+{
+	struct candidate new = { 0 };
+	struct err e = { 0 };
+	uint32_t i = req->n_candidates;
+
+	if (origin_addr_parse(origin, &new.addr, &e) < 0) {
+		note_why(req, origin, e.msg);
+		return;
+	}
+	new.rank = rank_of(req, origin);
+	for (; i > 0 && req->candidates[i - 1].rank > new.rank; i--)
+		req->candidates[i] = req->candidates[i - 1];
+	req->candidates[i] = new;
+	req->n_candidates++;
+}
+
+static void find_candidates(struct source_req *req)
+{
+	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
+	const uint32_t n = cas_blob_origins(req->run->blob, origins, CAS_ORIGINS_MAX);
+
+	for (uint32_t i = 0; i < n; i++)
+		add_candidate(req, origins[i].text);
+	if (n == 0)
+		note_why(req, key_of(req), "no origin of this blob is known");
+	free(origins);
+}
+
+/* Leave out what this origin has spoilt too often. */
+static void choose_units(struct source_req *req, const char *origin)
+{
+	const uint64_t now = now_ns(req->s);
+
+	for (uint32_t i = 0; i < req->cutter.n_cuts; i++) {
+		struct cut *cut = &req->cutter.cuts[i];
+		const uint32_t n = origin_marks_strikes(req->s->marks, origin, key_of(req),
+		                                        req->run->first_unit + i, now);
+
+		if (cut->state != CUT_DONE)
+			cut->state = n >= ORIGIN_STRIKES_OUT ? CUT_SKIP : CUT_WANTED;
+	}
+}
+
+/* ---- asking ---- */
+
+static int ask_from(struct source_req *req, uint32_t idx);
+
+static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
+{
+	struct source_req *req = arg;
+	bool gone = false;
+
+	/* Once an origin: what follows in this run comes from it, too. */
+	if (!req->delivers)
+		origin_marks_delivered(req->s->marks, req->candidates[req->candidate_idx].addr.text,
+		                       key_of(req), unit_idx,
+		                       req->run->first_unit + req->run->n_units - 1);
+	req->delivers = true;
+	req->gone = &gone;
+	req->ev.unit(req->arg, unit_idx, bytes);
+	if (gone)
+		return false;
+	req->gone = NULL;
+	return true;
+}
+
+static int on_body(void *arg, const uint8_t *bytes, size_t size_bytes)
+{
+	struct source_req *req = arg;
+
+	return unit_cutter_take(&req->cutter, bytes, size_bytes, hand_out, req);
+}
+
+/* @return how it ends, now that nobody is left to be asked */
+static int outcome(const struct source_req *req)
+{
+	if (unit_cutter_done(&req->cutter))
+		return SOURCE_OK;
+	return req->trouble ? -EAGAIN : SOURCE_GONE;
+}
+
+static void finish(struct source_req *req, int r)
+{
+	const struct source_events ev = req->ev;
+	void *arg = req->arg;
+	struct err why = req->why;
+
+	why.code = r < 0 ? -r : r == SOURCE_GONE ? ENOENT : 0;
+	req_free(req);
+	ev.end(arg, r, &why);
+}
+
+static void note_failure(struct source_req *req, int r, const struct err *why)
+{
+	const char *origin = req->candidates[req->candidate_idx].addr.text;
+
+	note_why(req, origin, r == 0 ? "sent less than was asked for" : why->msg);
+	if (r == -ENOENT || r == -EACCES || r == -EINVAL) {
+		origin_marks_gone(req->s->marks, origin, key_of(req), now_ns(req->s));
+		return;
+	}
+	origin_marks_trouble(req->s->marks, origin, now_ns(req->s));
+	req->trouble = true;
+}
+
+static void on_end(void *arg, int r, const struct err *why)
+{
+	struct source_req *req = arg;
+
+	req->asked = NULL;
+	if (unit_cutter_done(&req->cutter)) {
+		finish(req, SOURCE_OK);
+		return;
+	}
+	note_failure(req, r, why);
+	if (ask_from(req, req->candidate_idx + 1) < 0)
+		finish(req, outcome(req));
+}
+
+/* @return 0 this origin is being asked; -errno it cannot be */
+static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes, struct err *e)
+{
+	const struct origin_ask ask = {
+		.addr = &req->candidates[req->candidate_idx].addr,
+		.object = req->run->layout->blob_id,
+		.offset = offset,
+		.size_bytes = size_bytes,
+		.metric = "data",
+		.deadline_ns = req->run->deadline_ns,
+		.body = on_body,
+		.end = on_end,
+		.arg = req,
+	};
+
+	return origin_ask_start(&req->s->opts, &ask, &req->asked, e);
+}
+
+/* @return 0 somebody is being asked; -1 nobody is left */
+static int ask_from(struct source_req *req, uint32_t idx)
+{
+	for (; idx < req->n_candidates; idx++) {
+		const char *origin = req->candidates[idx].addr.text;
+		uint64_t offset;
+		uint64_t size_bytes;
+		struct err e = { 0 };
+		int r;
+
+		req->candidate_idx = idx;
+		req->delivers = false;
+		choose_units(req, origin);
+		if (!unit_cutter_restart(&req->cutter, &offset, &size_bytes)) {
+			note_why(req, origin, "gave wrong bytes twice");
+			continue;
+		}
+		r = ask_one(req, offset, size_bytes, &e);
+		if (r == 0)
+			return 0;
+		note_failure(req, r, &e);
+	}
+	return -1;
+}
+
+/* ---- the source's calls ---- */
+
+int origin_run_get(struct source *s, const struct unit_run *run, const struct source_events *ev,
+                   void *arg, struct source_req **ret_req, struct err *e)
+{
+	struct source_req *req = xcalloc(1, sizeof(*req));
+	int r;
+
+	assert(run->n_units > 0);
+	req->s = origin_source_of(s);
+	req->s->n_runs++;
+	req->run = run;
+	req->ev = *ev;
+	req->arg = arg;
+	r = unit_cutter_init(&req->cutter, run, e);
+	if (r == 0) {
+		find_candidates(req);
+		if (ask_from(req, 0) == 0) {
+			*ret_req = req;
+			return 0;
+		}
+		r = outcome(req);
+		(void)err_set(e, r < 0 ? -r : ENOENT, "%s", req->why.msg);
+	}
+	req_free(req);
+	return r;
+}
+
+void origin_run_cancel(struct source_req *req)
+{
+	if (req->gone != NULL)
+		*req->gone = true;
+	if (req->asked != NULL)
+		origin_ask_cancel(req->asked);
+	req_free(req);
+}

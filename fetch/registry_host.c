@@ -1,0 +1,93 @@
+/*
+ * registry_host: a short list of servers, each with its politeness. Knows no requests.
+ */
+#include "registry_host.h"
+#include "bytes.h"
+#include "clock.h"
+#include "mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define BUSY_DEFAULT_NS (1 * NS_PER_S)
+
+static const struct registry_config *config_of(const struct registry_hosts *hosts, const char *name)
+{
+	for (uint32_t i = 0; i < hosts->n_configs; i++)
+		if (strcmp(hosts->configs[i].host, name) == 0)
+			return &hosts->configs[i];
+	return NULL;
+}
+
+static struct registry_host *host_new(const struct registry_hosts *hosts, const char *name)
+{
+	struct registry_host *host = xcalloc(1, sizeof(*host));
+	const struct registry_config *config = config_of(hosts, name);
+
+	host->own_entry = config != NULL;
+	if (config == NULL)
+		config = config_of(hosts, "*");
+	if (config != NULL)
+		host->config = *config;
+	if (host->config.scheme == NULL)
+		host->config.scheme = "https";
+	host->name = xstrdup(name);
+	return host;
+}
+
+void registry_hosts_free(struct registry_hosts *hosts)
+{
+	while (hosts->first != NULL) {
+		struct registry_host *host = hosts->first;
+
+		hosts->first = host->next;
+		free_str(&host->name);
+		free(host);
+	}
+}
+
+struct registry_host *registry_host_find(const struct registry_hosts *hosts, const char *name)
+{
+	struct registry_host *host = hosts->first;
+
+	while (host != NULL && strcmp(host->name, name) != 0)
+		host = host->next;
+	return host;
+}
+
+struct registry_host *registry_host_get(struct registry_hosts *hosts, const char *name)
+{
+	struct registry_host *host = registry_host_find(hosts, name);
+
+	if (host != NULL || hosts->n_hosts >= HOSTS_MAX)
+		return host;
+	host = host_new(hosts, name);
+	host->next = hosts->first;
+	hosts->first = host;
+	hosts->n_hosts++;
+	return host;
+}
+
+/* A bucket of one second's requests: slot_ns may lie up to a second back. */
+uint64_t registry_host_admit(struct registry_host *host, uint64_t now_ns)
+{
+	const uint32_t rate = host->config.requests_per_s;
+	uint64_t step_ns;
+
+	if (now_ns < host->not_before_ns)
+		return host->not_before_ns - now_ns;
+	if (rate == 0)
+		return 0;
+	step_ns = NS_PER_S / rate;
+	if (host->slot_ns > now_ns)
+		return host->slot_ns - now_ns;
+	host->slot_ns = max_u64(host->slot_ns, now_ns > NS_PER_S ? now_ns - NS_PER_S : 0) + step_ns;
+	return 0;
+}
+
+void registry_host_busy(struct registry_host *host, int64_t retry_after_s, uint64_t now_ns)
+{
+	const uint64_t wait_ns =
+		retry_after_s >= 0 ? (uint64_t)retry_after_s * NS_PER_S : BUSY_DEFAULT_NS;
+
+	host->not_before_ns = max_u64(host->not_before_ns, now_ns + wait_ns);
+}
