@@ -76,11 +76,17 @@ struct pool *cas_writer(struct cas *cas);
  *
  * The key is the blob id; where a stored layout of this id does not agree with this one
  * (layout_agrees), a variant with its own file ("<blob id>-<8 hex of the layout's hash>"), so that
- * no image can spoil another's. A TRUST_WHOLE_BLOB layout is completed with the digests that the
- * database has of it (then layout->trust becomes TRUST_DIGESTS).
+  * no image can spoil another's.
+ *
+ * A TRUST_WHOLE_BLOB layout never shares a file with one whose digests an image claims: it has its
+ * own variant. Without digests: it is completed with those that were computed here earlier (then
+ * layout->trust becomes TRUST_DIGESTS), else stays as it is and nothing can be put. With digests
+ * (whoever has verified the whole blob sets them, leaves trust alone and opens it): they are
+ * recorded, and layout->trust becomes TRUST_DIGESTS.
+ *
  * The database row and its chunk rows follow on the writer; nobody waits for them.
  *
- * @param layout  a reference is taken. On return use cas_blob_layout(): it may be the stored one
+ * @param layout  a reference is taken. On return use cas_blob_layout()
  * @param ret_blob  one reference, ended by cas_blob_release()
  */
 MUST_CHECK int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob **ret_blob,
@@ -88,6 +94,9 @@ MUST_CHECK int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct
 struct cas_blob *cas_blob_ref(struct cas_blob *blob);
 void cas_blob_release(struct cas_blob **blob); /* [any] NULL is fine; the last one closes the file later, on the writer */
 
+/** The layout at this moment. It grows when another image describes chunks that the first one left
+ * out (an image on a chunk dictionary names a part of a blob): same n_chunks, n_units and places, holes
+ * filled in. So ask again for each use; earlier ones stay readable as long as the blob. */
 const struct blob_layout *cas_blob_layout(const struct cas_blob *blob);
 const char *cas_blob_key(const struct cas_blob *blob);
 
@@ -100,8 +109,9 @@ uint32_t cas_blob_n_ready(const struct cas_blob *blob);
  *
  * Copies [plain_offset, + size_bytes) of the address space, which must lie inside chunks
  * first_chunk .. first_chunk + n_chunks - 1 and the padding between them. Looks at the ready bits before and
- * after. A short read voids the bits (the file was cut behind our back).
- * @return 0; CAS_MISS; -EIO the disk failed
+  * after. A short read, a hole or a read error takes the chunks back (the file was cut behind our
+ * back, or the disk has a bad place): they are missing then.
+ * @return 0; CAS_MISS; -EINVAL no such range
  */
 MUST_CHECK int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
                              uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes,

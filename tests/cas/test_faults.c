@@ -1,0 +1,184 @@
+/*
+ * A disk that fails: nothing is lost that was there, nothing is ready that is not.
+ */
+#include "fixture.h"
+#include "unconst.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEED 9
+
+struct bad_disk {
+	struct disk disk;
+	atomic_int write_errno;
+	atomic_int sync_errno;
+	atomic_int read_errno;
+	atomic_uint n_syncs;
+};
+
+static struct bad_disk *bad(const struct disk *d)
+{
+	return unconst(d);
+}
+
+static ssize_t bad_pwrite(const struct disk *d, int fd, const void *buf, size_t n, off_t at)
+{
+	const int code = atomic_load(&bad(d)->write_errno);
+
+	if (code == 0)
+		return disk_real()->pwrite(d, fd, buf, n, at);
+	errno = code;
+	return -1;
+}
+
+static ssize_t bad_pread(const struct disk *d, int fd, void *buf, size_t n, off_t at)
+{
+	const int code = atomic_load(&bad(d)->read_errno);
+
+	if (code == 0)
+		return disk_real()->pread(d, fd, buf, n, at);
+	errno = code;
+	return -1;
+}
+
+static int bad_sync(const struct disk *d, int fd)
+{
+	const int code = atomic_load(&bad(d)->sync_errno);
+
+	atomic_fetch_add(&bad(d)->n_syncs, 1);
+	if (code == 0)
+		return disk_real()->sync(d, fd);
+	errno = code;
+	return -1;
+}
+
+static void open_on(struct fixture *f, struct bad_disk *bad_disk)
+{
+	*bad_disk = (struct bad_disk){ .disk = *disk_real() };
+	bad_disk->disk.pwrite = bad_pwrite;
+	bad_disk->disk.pread = bad_pread;
+	bad_disk->disk.sync = bad_sync;
+	bad_disk->disk.sync_data = bad_sync;
+	f->disk = &bad_disk->disk;
+	fixture_open(f);
+}
+
+static void no_space_is_an_outcome_and_the_cache_goes_on_later(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(put_sample(b, SEED, 1), 0);
+	atomic_store(&disk.write_errno, ENOSPC);
+	assert_int_equal(put_sample(b, SEED, 2), CAS_FULL);
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 1);
+	atomic_store(&disk.write_errno, 0);
+	assert_int_equal(put_sample(b, SEED, 2), CAS_FULL); /* not asked again at once */
+	atomic_store(&f->cas->room.ask_again_ns, 0);        /* a second later */
+	assert_int_equal(put_sample(b, SEED, 2), 0);
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 0);
+	assert_int_equal(read_sample(b, SEED, 1), 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+static void a_failed_write_makes_nothing_ready(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	atomic_store(&disk.write_errno, EIO);
+	assert_int_equal(put_sample(b, SEED, 2), -EIO);
+	assert_false(cas_blob_is_ready(b, 2));
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+static void what_a_failed_sync_may_have_lost_is_not_ready_any_more(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(put_sample(b, SEED, 1), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(put_sample(b, SEED, 2), 0);
+	atomic_store(&disk.sync_errno, EIO);
+	assert_int_equal(cas_flush(f->cas, &f->e), -EIO);
+	assert_int_equal(read_sample(b, SEED, 1), 0);
+	assert_int_equal(read_sample(b, SEED, 2), CAS_MISS);
+	atomic_store(&disk.sync_errno, 0);
+	assert_int_equal(put_sample(b, SEED, 2), 0);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_n_ready(b), 2);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+static void a_bad_place_on_the_disk_costs_a_refetch(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(put_sample(b, SEED, 1), 0);
+	atomic_store(&disk.read_errno, EIO);
+	assert_int_equal(read_sample(b, SEED, 1), CAS_MISS);
+	atomic_store(&disk.read_errno, 0);
+	assert_int_equal(read_sample(b, SEED, 1), CAS_MISS);
+	assert_int_equal(put_sample(b, SEED, 1), 0);
+	assert_int_equal(read_sample(b, SEED, 1), 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+static void one_flush_syncs_each_file_once(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+	unsigned before;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(put_sample(b, SEED, 0), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0); /* with the directory */
+	before = atomic_load(&disk.n_syncs);
+	for (uint32_t i = 1; i < 20; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0); /* nothing to do */
+	assert_int_equal(atomic_load(&disk.n_syncs), before + 1);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(no_space_is_an_outcome_and_the_cache_goes_on_later),
+		T(a_failed_write_makes_nothing_ready),
+		T(what_a_failed_sync_may_have_lost_is_not_ready_any_more),
+		T(a_bad_place_on_the_disk_costs_a_refetch),
+		T(one_flush_syncs_each_file_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
