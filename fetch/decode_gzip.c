@@ -2,6 +2,7 @@
  * decode_gzip: gzip members, and slices of gzip streams that begin in the middle (zran). Knows
  * zlib; knows nothing of layouts but the context of a slice.
  */
+#define ZLIB_CONST /* next_in points to const */
 #include "decode_codec.h"
 #include <errno.h>
 #include <zlib.h>

@@ -1,0 +1,235 @@
+/*
+ * engine: what the files of the fetch engine share. Private to fetch/.
+ *
+ *   fetch.c          the object, blobs, the warm path
+ *   fetch_read.c     a read that missed: waiters, answers, deadlines, cancel     (struct
+ * read_state) fetch_demand.c   which units to ask for: demand, readahead                   (plan,
+ * readahead) fetch_flight.c   single flight: the table of units on their way              (struct
+ * flight) fetch_run.c      one question to the sources, in order, until it is settled  (struct run)
+ *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers           (struct batch)
+ *   fetch_explain.c  the ring of remembered questions
+ *   prefetch.c       whole blobs in the background
+ *
+ * A unit on its way is a flight. It belongs to a run until its bytes are here, then to a batch
+ * until they are verified. All of it is the loop thread's, but for what a lock below names.
+ */
+#pragma once
+#include "bitmap.h"
+#include "fetch.h"
+#include "plan.h"
+#include "readahead.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define IN_FLIGHT_DEFAULT_BYTES (UINT64_C(32) << 20)
+#define RUN_MAX_BYTES           (UINT64_C(4) << 20) /* packed; a larger unit goes alone */
+#define EXPLAIN_EVENTS          256
+#define FLIGHT_BUCKETS          1024 /* a power of two */
+#define BATCH_UNITS_MAX         64
+#define DECODERS_MAX            64
+
+/* ---- a read that missed ---- */
+
+/* What a read wants of one unit. */
+struct waiter {
+	struct fetch_read_state *st;
+	struct fetch_blob *blob;
+	uint32_t unit_idx;
+	bool blocked; /* somebody waits for the read; else it only makes ready */
+	bool placed;  /* holds its state */
+	enum fetch_found found;
+	struct waiter *next; /* of the same flight */
+	struct job job;      /* reads what became ready meanwhile */
+	int job_result;
+	struct err job_err;
+};
+
+struct fetch_read_state {
+	struct loop_call call;
+	struct fetch *f;
+	struct fetch_read *r; /* the caller's: not touched once ended */
+	bool listed;
+	uint64_t deadline_ns;
+	struct fetch_read_state *prev, *next; /* fetch.readers: in order of deadline */
+	struct err why;                       /* the last failure that it heard of */
+	uint32_t n_placed;                    /* waiters that hold this object */
+	pthread_mutex_t lock; /* guards ended, n_open, and against ended what r points to; never
+	                       * held across I/O or a callback */
+	bool ended;
+	uint32_t n_open; /* waiters whose bytes are not there yet */
+	uint32_t n_waiters;
+	struct waiter *waiters;
+	bool *filled; /* a piece each: it was ready when the reader asked */
+};
+
+/** [any] r has missed. NULL: memory is out. Then say what was filled, and post it to the loop. */
+struct fetch_read_state *read_state_new(struct fetch *f, struct fetch_read *r);
+void read_state_free(struct fetch_read_state *st);
+void read_post(struct fetch_read_state *st);
+void reads_expire(struct fetch *f); /* [loop] answer those whose deadline has passed */
+
+/** [any] The bytes of its unit are here, verified (plain: all of the unit's; NULL: they are for
+ * nobody). Answers the reader if these were the last. */
+void waiter_fill(struct waiter *w, const uint8_t *plain, enum fetch_found found);
+void waiter_fail(struct waiter *w, const struct err *why); /* [loop] -EIO */
+void waiter_note(struct waiter *w, const struct err *why); /* [loop] the last failure */
+void waiter_release(struct waiter *w);                     /* [loop] it is in no list any more */
+bool waiter_is_live(struct waiter *w);                     /* [loop] nobody answered yet */
+void waiter_place(
+	struct waiter *w); /* [loop] where its unit is: ready, on its way, or to be asked for */
+
+/** [loop] Make the flights that st's waiters from i on need. At least waiter i's is there then. */
+void demand_plan(struct fetch_read_state *st, uint32_t i);
+void demand_ahead(struct loop_call *call); /* a marked unit was touched */
+
+/* ---- flights ---- */
+
+struct flight {
+	struct flight *next_in_bucket;
+	struct fetch_blob *blob;
+	uint32_t unit_idx;
+	uint32_t packed_size_bytes;
+	uint32_t plain_size_bytes;
+	bool accounted;      /* its packed bytes are in fetch.in_flight_bytes */
+	uint32_t source_idx; /* that brought it, or is asked */
+	uint32_t struck;     /* bit a source: gave a final answer or wrong bytes twice */
+	uint32_t n_wrong;    /* wrong digests from source_idx */
+	struct run *run;     /* until the bytes are here */
+	struct batch *batch; /* from then on */
+	uint8_t *packed;
+	struct waiter *waiters; /* guarded by batch->lock while that is with a worker */
+	bool served;            /* likewise: the waiters have their bytes */
+	struct waiter *late;    /* came after that */
+	/* the worker's result */
+	int result;
+	uint32_t n_kept; /* members made ready */
+	uint64_t kept_bytes;
+	struct err *why;
+};
+
+bool flight_wanted(void *blob, uint32_t unit_idx); /* plan_view.wanted */
+struct flight *flight_find(struct fetch_blob *blob, uint32_t unit_idx);
+struct flight *flight_new(struct fetch_blob *blob, uint32_t unit_idx);
+void flight_end(struct flight *fl); /* frees it; its waiters must have been taken */
+bool flight_is_waited_for(struct flight *fl);
+void flight_fail(struct flight *fl, const struct err *why); /* its readers get -EIO */
+void flight_drop(struct flight *fl);                        /* nobody waits for it */
+/** @return false: the flight was given up, its unit has to be asked for anew */
+bool flight_join(struct flight *fl, struct waiter *w);
+
+/* ---- runs ---- */
+
+enum run_prio { RUN_READER, RUN_AHEAD, RUN_PREFETCH, N_RUN_PRIOS };
+enum run_state { RUN_QUEUED, RUN_ASK, RUN_ASKED, RUN_LOST, RUN_PAUSED, RUN_DONE, N_RUN_STATES };
+
+struct run {
+	struct run *prev, *next; /* fetch.queue[prio] while QUEUED, else fetch.runs */
+	struct fetch_blob *blob;
+	enum run_prio prio;
+	enum run_state state;
+	uint32_t first_unit, n_units;
+	uint32_t source_idx; /* that is asked; n_sources: none is left in this round */
+	uint32_t struck;
+	uint32_t n_pauses;
+	struct timer timer;
+	struct unit_run ask;
+	struct source_req *req;
+	struct batch *open; /* units that came and wait for more */
+	struct err why;
+	uint64_t asked_ns, first_unit_ns, asked_wall_ms;
+};
+
+/** Make the flights of a span and queue a question for them: runs_pump() asks. */
+struct run *run_new(struct fetch_blob *blob, const struct plan_span *span, enum run_prio prio);
+void run_again(struct flight *fl);  /* ask anew for a unit whose bytes were wrong */
+void run_promote(struct run *run);  /* QUEUED: a reader waits for it now */
+bool run_dissolve(struct run *run); /* QUEUED: drop it and its flights, unless somebody waits */
+void runs_pump(struct fetch *f);    /* ask what the budget allows, readers first */
+bool runs_take_prefetch(const struct fetch *f); /* is there room for one more run of a prefetch? */
+void runs_cancel(struct fetch *f, struct fetch_blob *blob); /* all of this blob's; NULL: all */
+
+/* ---- batches ---- */
+
+struct batch {
+	struct batch *prev, *next; /* fetch.batches[job.prio] while ready */
+	struct fetch_blob *blob;
+	struct run *run; /* whose open batch this is */
+	struct job job;
+	bool submitted;
+	uint64_t packed_bytes;
+	uint32_t plain_bytes; /* of its largest unit: the worker's buffer */
+	pthread_mutex_t lock; /* guards waiters and served of its flights; pointers only */
+	uint32_t n_flights;
+	struct flight *flights[BATCH_UNITS_MAX];
+};
+
+void batch_add(struct run *run, struct flight *fl); /* its bytes are here */
+void batch_close(struct run *run);                  /* no more will come */
+void batch_promote(struct flight *fl);              /* a reader waits for it now */
+void batches_pump(struct fetch *f);
+
+/* ---- the whole ---- */
+
+struct fetch_blob {
+	struct fetch_blob *prev, *next;
+	struct fetch *f;
+	struct cas_blob *cas;
+	const struct blob_layout *layout;
+	uint32_t n_users;         /* references given out */
+	uint32_t n_inner;         /* runs and batches */
+	struct bitmap *in_flight; /* a bit a unit; the loop's */
+	struct bitmap *touched;   /* a reader asked for it (since it was brought unasked) */
+	struct bitmap *brought;   /* it was read ahead */
+	struct bitmap *marked;    /* touching it makes the next window due */
+	struct readahead ra;      /* the loop's */
+	_Atomic uint64_t useful_bytes;
+	atomic_bool ahead_posted;
+	struct loop_call ahead_call;
+};
+
+struct decoder;
+struct fetch {
+	struct fetch_opts opts;
+	struct source *sources[FETCH_SOURCES_MAX];
+	enum fetch_found found_at[FETCH_SOURCES_MAX];
+	struct series *chunks[FETCH_SOURCES_MAX];
+	struct series *chunk_bytes[FETCH_SOURCES_MAX];
+	struct series *verify_failures[FETCH_SOURCES_MAX];
+	struct series *fetches_in_flight;
+	struct series *readers_waiting;
+	struct series *unverified_bytes;
+	bool closing;
+
+	struct fetch_blob *blobs;
+	struct flight *buckets[FLIGHT_BUCKETS];
+	uint64_t in_flight_bytes; /* packed bytes asked for and not done, plain bytes being made */
+	struct run *queue[N_RUN_PRIOS];
+	struct run *runs;
+	uint32_t n_prefetch_runs; /* asked */
+	struct batch *batches[N_JOB_PRIOS];
+	uint32_t n_jobs; /* batches with the workers */
+	uint32_t n_workers;
+	struct fetch_read_state *readers;
+	struct timer reader_timer;
+	struct fetch_prefetch *prefetches;
+	uint64_t random; /* for jitter */
+
+	pthread_mutex_t decoders_lock; /* guards decoders and n_decoders; pointers only */
+	struct decoder *decoders[DECODERS_MAX];
+	uint32_t n_decoders;
+
+	struct fetch_event events[EXPLAIN_EVENTS];
+	uint64_t n_events; /* ever */
+};
+
+bool unit_is_ready(const struct fetch_blob *blob, uint32_t unit_idx);
+void blob_hold(struct fetch_blob *blob); /* inner references */
+void blob_drop(struct fetch_blob *blob);
+void fetch_maybe_finish(struct fetch *f);
+
+void explain_record(struct run *run, int result, const struct err *why);
+
+/* A unit of blob is settled: 0 it is ready now; -ENOSPC it came but could not be kept; else why. */
+void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
+                        const struct err *why);
+void prefetches_pump(struct fetch *f);

@@ -1,0 +1,360 @@
+/*
+ * fetch_batch: units that came, on their way through a worker: unpack, verify and keep (cas), hand
+ * to the readers that wait. Small units that nobody waits for share a job; one that somebody waits
+ * for goes at once. Knows sources only where one gave wrong bytes.
+ *
+ * Memory: a job needs a buffer of its largest unit. It is accounted when the job goes to the
+ * workers, so that packed bytes and buffers together stay below the budget with any number of them.
+ */
+#include "bytes.h"
+#include "decode.h"
+#include "engine.h"
+#include "mem.h"
+#include "metrics.h"
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define BATCH_BYTES       (256U << 10) /* packed: a few ms of work */
+#define BATCH_FIRST_BYTES (32U << 10)  /* while no worker has anything to do */
+#define WRONG_MAX         2            /* wrong digests of a unit until its source is struck */
+
+static void batch_work(struct job *job);
+static void batch_after(struct job *job);
+
+static struct batch *batch_new(struct run *run)
+{
+	struct batch *b = xcalloc(1, sizeof(*b));
+
+	b->blob = run->blob;
+	b->job.work = batch_work;
+	b->job.after = batch_after;
+	b->job.prio = run->prio == RUN_PREFETCH ? JOB_PREFETCH : JOB_NORMAL;
+	(void)pthread_mutex_init(&b->lock, NULL);
+	blob_hold(b->blob);
+	return b;
+}
+
+static void batch_free(struct batch *b)
+{
+	struct fetch_blob *blob = b->blob;
+
+	(void)pthread_mutex_destroy(&b->lock);
+	free(b);
+	blob_drop(blob);
+}
+
+static void put_in(struct batch *b, struct flight *fl)
+{
+	b->flights[b->n_flights++] = fl;
+	b->packed_bytes += fl->packed_size_bytes;
+	if (fl->plain_size_bytes > b->plain_bytes)
+		b->plain_bytes = fl->plain_size_bytes;
+	fl->batch = b;
+}
+
+static void make_ready(struct batch *b)
+{
+	DL_APPEND(b->blob->f->batches[b->job.prio], b);
+}
+
+void batch_close(struct run *run)
+{
+	struct batch *b = run->open;
+
+	run->open = NULL;
+	if (b == NULL)
+		return;
+	b->run = NULL;
+	make_ready(b);
+	batches_pump(b->blob->f);
+}
+
+void batch_add(struct run *run, struct flight *fl)
+{
+	struct fetch *f = run->blob->f;
+	const uint64_t enough = f->n_jobs == 0 ? BATCH_FIRST_BYTES : BATCH_BYTES;
+
+	if (fl->waiters != NULL) {
+		struct batch *alone = batch_new(run);
+
+		alone->job.prio = fl->waiters->blocked ? JOB_READER : JOB_PREFETCH;
+		put_in(alone, fl);
+		make_ready(alone);
+		batches_pump(f);
+		return;
+	}
+	if (run->open == NULL) {
+		run->open = batch_new(run);
+		run->open->run = run;
+	}
+	put_in(run->open, fl);
+	if (run->open->packed_bytes >= enough || run->open->n_flights == BATCH_UNITS_MAX)
+		batch_close(run);
+}
+
+void batch_promote(struct flight *fl)
+{
+	struct batch *b = fl->batch;
+	uint32_t at = 0;
+
+	assert(!b->submitted);
+	if (b->run != NULL)
+		b->run->open = NULL;
+	else
+		DL_DELETE(b->blob->f->batches[b->job.prio], b);
+	b->run = NULL;
+	while (b->flights[at] != fl)
+		at++;
+	b->flights[at] = b->flights[0];
+	b->flights[0] = fl;
+	b->job.prio = JOB_READER;
+	make_ready(b);
+	batches_pump(b->blob->f);
+}
+
+static bool may_submit(const struct fetch *f, const struct batch *b)
+{
+	if (f->n_jobs == 0)
+		return true;
+	if (f->in_flight_bytes + b->plain_bytes > f->opts.in_flight_max_bytes)
+		return false;
+	/* What waits here can still be overtaken and promoted; what the pool has cannot. */
+	return b->job.prio == JOB_READER || f->n_jobs < 2 * f->n_workers;
+}
+
+void batches_pump(struct fetch *f)
+{
+	for (unsigned prio = 0; prio < N_JOB_PRIOS; prio++) {
+		while (f->batches[prio] != NULL && may_submit(f, f->batches[prio])) {
+			struct batch *b = f->batches[prio];
+
+			DL_DELETE(f->batches[prio], b);
+			b->submitted = true;
+			f->n_jobs++;
+			f->in_flight_bytes += b->plain_bytes;
+			pool_submit(f->opts.pool, &b->job);
+		}
+	}
+}
+
+/* ---- on the worker ---- */
+
+static struct decoder *decoder_take(struct fetch *f)
+{
+	struct decoder *d = NULL;
+
+	(void)pthread_mutex_lock(&f->decoders_lock);
+	if (f->n_decoders > 0)
+		d = f->decoders[--f->n_decoders];
+	(void)pthread_mutex_unlock(&f->decoders_lock);
+	return d != NULL ? d : decoder_new();
+}
+
+static void decoder_give(struct fetch *f, struct decoder *d)
+{
+	(void)pthread_mutex_lock(&f->decoders_lock);
+	if (f->n_decoders < DECODERS_MAX) {
+		f->decoders[f->n_decoders++] = d;
+		d = NULL;
+	}
+	(void)pthread_mutex_unlock(&f->decoders_lock);
+	decoder_free(&d);
+}
+
+static void note(struct flight *fl, const struct err *why)
+{
+	if (fl->why == NULL)
+		fl->why = xcalloc(1, sizeof(*fl->why));
+	*fl->why = *why;
+}
+
+/* Verify and keep each member. A full or broken disk is no fault of the bytes: they are verified.
+ */
+static int keep(struct flight *fl, const struct unit_rec *u, const uint8_t *plain, struct err *e)
+{
+	int result = 0;
+	const struct blob_layout *l = fl->blob->layout;
+
+	for (uint32_t i = 0; i < u->n_members; i++) {
+		const uint32_t chunk_idx = layout_member(l, u, i);
+		struct err disk;
+		const int r = cas_blob_put(fl->blob->cas, chunk_idx,
+		                           plain + layout_offset_in_unit(l, chunk_idx), &disk);
+
+		if (r == CAS_MISMATCH)
+			result = err_set(e, EBADMSG, "chunk %u: wrong digest", chunk_idx);
+		if (r != 0)
+			continue;
+		fl->n_kept++;
+		fl->kept_bytes += l->chunks[chunk_idx].plain_size_bytes;
+	}
+	return result;
+}
+
+/* In their own place stand plain units already: no copy. */
+static bool is_plain(const struct unit_rec *u)
+{
+	return u->kind == UNIT_CHUNK && !u->compressed && !u->encrypted &&
+	       u->packed_size_bytes == u->plain_size_bytes;
+}
+
+static void serve(struct batch *b, struct flight *fl, const uint8_t *plain)
+{
+	const enum fetch_found found = fl->blob->f->found_at[fl->source_idx];
+	struct waiter *first;
+
+	(void)pthread_mutex_lock(&b->lock);
+	fl->served = true;
+	first = fl->waiters;
+	(void)pthread_mutex_unlock(&b->lock);
+	for (struct waiter *w = first; w != NULL; w = w->next)
+		waiter_fill(w, plain, found);
+}
+
+static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t *buffer)
+{
+	const uint8_t *plain = buffer;
+	struct unit_rec u;
+	struct err why;
+
+	(void)layout_unit(fl->blob->layout, fl->unit_idx, &u); /* no hole is ever in flight */
+	if (is_plain(&u))
+		plain = fl->packed;
+	else
+		fl->result =
+			decoder_unit(d, fl->blob->layout, fl->unit_idx, fl->packed, buffer, &why);
+	if (fl->result == 0)
+		fl->result = keep(fl, &u, plain, &why);
+	if (fl->result == 0)
+		serve(b, fl, plain);
+	else
+		note(fl, &why);
+	free_bytes(&fl->packed);
+}
+
+static void batch_work(struct job *job)
+{
+	struct batch *b = container_of(job, struct batch, job);
+	struct decoder *d = decoder_take(b->blob->f);
+	AUTO(free_bytes) uint8_t *buffer = malloc(b->plain_bytes + (size_t)1);
+	struct err no_memory;
+
+	for (uint32_t i = 0; i < b->n_flights; i++) {
+		struct flight *fl = b->flights[i];
+
+		if (d != NULL && buffer != NULL) {
+			land(b, fl, d, buffer);
+			continue;
+		}
+		fl->result = err_set(&no_memory, ENOMEM, "no memory to unpack");
+		note(fl, &no_memory);
+	}
+	if (d != NULL)
+		decoder_give(b->blob->f, d);
+}
+
+/* ---- back on the loop ---- */
+
+static void release_list(struct waiter **list)
+{
+	while (*list != NULL) {
+		struct waiter *w = *list;
+
+		*list = w->next;
+		waiter_release(w);
+	}
+}
+
+static void count_kept(const struct flight *fl)
+{
+	const struct fetch *f = fl->blob->f;
+
+	series_add(f->chunks[fl->source_idx], fl->n_kept);
+	series_add(f->chunk_bytes[fl->source_idx], (int64_t)fl->kept_bytes);
+}
+
+/* Here, and told to those who waited. Those who came too late look again: it is ready now, or, on
+ * a full disk, asked for anew. */
+static void landed(struct flight *fl)
+{
+	struct waiter *late = fl->late;
+	struct err why = { .code = 0 };
+	int result = 0;
+
+	if (!unit_is_ready(fl->blob, fl->unit_idx))
+		result = err_set(&why, ENOSPC, "the disk takes no more (unit %u of blob %s)",
+		                 fl->unit_idx, cas_blob_key(fl->blob->cas));
+	count_kept(fl);
+	release_list(&fl->waiters);
+	fl->late = NULL;
+	prefetches_on_unit(fl->blob, fl->unit_idx, result, &why);
+	flight_end(fl);
+	while (late != NULL) {
+		struct waiter *w = late;
+
+		late = w->next;
+		if (waiter_is_live(w))
+			waiter_place(w);
+		else
+			waiter_release(w);
+	}
+}
+
+/* Wrong bytes. May the same source be asked once more, is there another, or is this the end? */
+static void was_wrong(struct flight *fl)
+{
+	struct fetch *f = fl->blob->f;
+	struct source *s = f->sources[fl->source_idx];
+	const struct unit_run run = { .blob = fl->blob->cas,
+		                      .layout = fl->blob->layout,
+		                      .first_unit = fl->unit_idx,
+		                      .n_units = 1 };
+
+	series_add(f->verify_failures[fl->source_idx], 1);
+	log_warn(f->opts.log, "wrong bytes from a source", "source=%s blob=%s unit=%u why=%s",
+	         s->ops->name, cas_blob_key(fl->blob->cas), fl->unit_idx, LOG_Q(fl->why->msg));
+	fl->n_wrong++;
+	if (!s->ops->distrust(s, &run, fl->unit_idx) || fl->n_wrong >= WRONG_MAX) {
+		fl->struck |= BIT(fl->source_idx);
+		fl->n_wrong = 0;
+	}
+	if ((fl->struck & (BIT(f->opts.n_sources) - 1)) == BIT(f->opts.n_sources) - 1)
+		log_error(f->opts.log, "no source gives the right bytes", "blob=%s unit=%u why=%s",
+		          cas_blob_key(fl->blob->cas), fl->unit_idx, LOG_Q(fl->why->msg));
+	fl->result = 0;
+}
+
+static void settle(struct flight *fl)
+{
+	const int result = fl->result;
+
+	if (result == 0) {
+		landed(fl);
+		return;
+	}
+	if (result == -EBADMSG)
+		was_wrong(fl);
+	if (flight_is_waited_for(fl) && result == -EBADMSG)
+		run_again(fl);
+	else
+		flight_fail(fl, fl->why);
+}
+
+static void batch_after(struct job *job)
+{
+	struct batch *b = container_of(job, struct batch, job);
+	struct fetch *f = b->blob->f;
+
+	f->n_jobs--;
+	f->in_flight_bytes -= b->plain_bytes;
+	for (uint32_t i = 0; i < b->n_flights; i++)
+		settle(b->flights[i]);
+	batch_free(b);
+	batches_pump(f);
+	runs_pump(f);
+	prefetches_pump(f);
+	fetch_maybe_finish(f);
+}

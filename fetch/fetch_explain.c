@@ -1,0 +1,52 @@
+/*
+ * fetch_explain: the last questions to sources, in a ring, for people who ask why a read was slow.
+ */
+#include "engine.h"
+#include <stdio.h>
+#include <string.h>
+
+static uint32_t us_since(uint64_t from_ns, uint64_t to_ns)
+{
+	const uint64_t us = to_ns > from_ns ? (to_ns - from_ns) / 1000 : 0;
+
+	return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+void explain_record(struct run *run, int result, const struct err *why)
+{
+	struct fetch *f = run->blob->f;
+	struct fetch_event *event = &f->events[f->n_events++ % EXPLAIN_EVENTS];
+
+	*event = (struct fetch_event){
+		.first_unit = run->ask.first_unit,
+		.n_units = run->ask.n_units,
+		.source = f->sources[run->source_idx]->ops->name,
+		.reader = run->ask.reader,
+		.result = result,
+		.asked_wall_ms = run->asked_wall_ms,
+		.took_us = us_since(run->asked_ns, clock_now_ns(f->opts.clock)),
+	};
+	if (run->first_unit_ns != 0)
+		event->first_unit_us = us_since(run->asked_ns, run->first_unit_ns);
+	(void)snprintf(event->blob_key, sizeof(event->blob_key), "%s",
+	               cas_blob_key(run->blob->cas));
+	if (result < 0)
+		(void)snprintf(event->detail, sizeof(event->detail), "%.*s",
+		               (int)sizeof(event->detail) - 1, why->msg);
+}
+
+uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t unit_idx,
+                       struct fetch_event *ret_events, uint32_t max)
+{
+	uint64_t i = f->n_events > EXPLAIN_EVENTS ? f->n_events - EXPLAIN_EVENTS : 0;
+	uint32_t n = 0;
+
+	for (; i < f->n_events && n < max; i++) {
+		const struct fetch_event *event = &f->events[i % EXPLAIN_EVENTS];
+
+		if (strcmp(event->blob_key, blob_key) == 0 && unit_idx >= event->first_unit &&
+		    unit_idx - event->first_unit < event->n_units)
+			ret_events[n++] = *event;
+	}
+	return n;
+}

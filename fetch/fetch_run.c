@@ -1,0 +1,536 @@
+/*
+ * fetch_run: one question for neighbouring units, put to the sources in order until it is settled.
+ *
+ *   QUEUED --budget--> ASK --asked--> ASKED --end--> ASK (what is left, next source) | DONE
+ *                       ^ `--no source left--> LOST --a reader waits--> PAUSED
+ *                       `-------------------------------backoff-----------'
+ *   LOST: all sources gave final answers, or nobody waits: DONE
+ *
+ * Units that come leave the run (fetch_batch.c). What is left after an end need not be one range
+ * any more: each piece becomes a run of its own. All of it is the loop thread's.
+ */
+#include "bytes.h"
+#include "engine.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define PAUSE_FIRST_MS    100
+#define PAUSE_MAX_MS      3200
+#define PREFETCH_RUNS_MAX 4 /* asked at a time */
+
+static enum run_state enter_ask(struct run *run);
+static enum run_state enter_lost(struct run *run);
+static enum run_state enter_paused(struct run *run);
+
+static const struct {
+	const char *name;
+	enum run_state (*enter)(
+		struct run *run); /* the next state, or its own: wait for a callback */
+	unsigned may_follow;
+} states[N_RUN_STATES] = {
+	[RUN_QUEUED] = { "queued", NULL, BIT(RUN_ASK) | BIT(RUN_DONE) },
+	[RUN_ASK] = { "ask", enter_ask, BIT(RUN_ASKED) | BIT(RUN_LOST) },
+	[RUN_ASKED] = { "asked", NULL, BIT(RUN_ASK) | BIT(RUN_DONE) },
+	[RUN_LOST] = { "lost", enter_lost, BIT(RUN_PAUSED) | BIT(RUN_DONE) },
+	[RUN_PAUSED] = { "paused", enter_paused, BIT(RUN_ASK) | BIT(RUN_DONE) },
+	[RUN_DONE] = { "done", NULL, 0 },
+};
+
+static struct fetch *fetch_of(const struct run *run)
+{
+	return run->blob->f;
+}
+
+static void run_free(struct run *run)
+{
+	struct fetch_blob *blob = run->blob;
+
+	assert(run->open == NULL);
+	DL_DELETE(blob->f->runs, run);
+	timer_fini(&run->timer);
+	free(run);
+	blob_drop(blob);
+}
+
+static void run_step(struct run *run, enum run_state next)
+{
+	for (;;) {
+		assert(states[run->state].may_follow & BIT(next));
+		run->state = next;
+		if (states[next].enter == NULL)
+			break;
+		next = states[next].enter(run);
+		if (next == run->state)
+			break;
+	}
+	if (run->state == RUN_DONE)
+		run_free(run);
+}
+
+static struct flight *flight_of(const struct run *run, uint32_t unit_idx)
+{
+	struct flight *fl = flight_find(run->blob, unit_idx);
+
+	return fl != NULL && fl->run == run ? fl : NULL;
+}
+
+/* As flight_of(), for one that is this run's for sure. */
+static struct flight *own_flight(const struct run *run, uint32_t unit_idx)
+{
+	struct flight *fl = flight_of(run, unit_idx);
+
+	if (fl == NULL)
+		abort();
+	return fl;
+}
+
+static struct run *run_alloc(struct fetch_blob *blob, enum run_prio prio)
+{
+	struct run *run = xcalloc(1, sizeof(*run));
+
+	run->blob = blob;
+	run->prio = prio;
+	blob_hold(blob);
+	return run;
+}
+
+static void run_queue(struct run *run)
+{
+	DL_APPEND(fetch_of(run)->queue[run->prio], run);
+}
+
+struct run *run_new(struct fetch_blob *blob, const struct plan_span *span, enum run_prio prio)
+{
+	struct run *run = run_alloc(blob, prio);
+
+	run->first_unit = span->first_unit;
+	run->n_units = span->n_units;
+	for (uint32_t i = 0; i < span->n_units; i++)
+		flight_new(blob, span->first_unit + i)->run = run;
+	run_queue(run);
+	return run;
+}
+
+void run_promote(struct run *run)
+{
+	assert(run->state == RUN_QUEUED);
+	DL_DELETE(fetch_of(run)->queue[run->prio], run);
+	run->prio = RUN_READER;
+	run_queue(run);
+}
+
+/* Give up the flights that nobody waits for. @return how many are left */
+static uint32_t drop_idle(struct run *run)
+{
+	uint32_t n_left = 0;
+
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = flight_of(run, run->first_unit + i);
+
+		if (fl == NULL)
+			continue;
+		if (flight_is_waited_for(fl))
+			n_left++;
+		else
+			flight_drop(fl);
+	}
+	return n_left;
+}
+
+static bool is_idle(struct run *run)
+{
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = flight_of(run, run->first_unit + i);
+
+		if (fl != NULL && flight_is_waited_for(fl))
+			return false;
+	}
+	return true;
+}
+
+static void unqueue(struct run *run)
+{
+	struct fetch *f = fetch_of(run);
+
+	DL_DELETE(f->queue[run->prio], run);
+	DL_APPEND(f->runs, run);
+}
+
+bool run_dissolve(struct run *run)
+{
+	assert(run->state == RUN_QUEUED);
+	if (!is_idle(run))
+		return false;
+	(void)drop_idle(run);
+	unqueue(run);
+	run_step(run, RUN_DONE);
+	return true;
+}
+
+/* ---- what is left of a run ---- */
+
+/* From unit *at on: the next stretch of this run's flights that one range covers. */
+static bool next_stretch(const struct run *run, uint32_t *at, struct plan_span *ret_span)
+{
+	const uint32_t end = run->first_unit + run->n_units;
+	uint32_t i = *at;
+
+	while (i < end && flight_of(run, i) == NULL)
+		i++;
+	*ret_span = (struct plan_span){ .first_unit = i };
+	while (i < end && flight_of(run, i) != NULL) {
+		ret_span->n_units++;
+		i++;
+		if (i < end && !plan_touches(run->blob->layout, i - 1))
+			break;
+	}
+	*at = i;
+	return ret_span->n_units > 0;
+}
+
+/* A run for a stretch of another, as far as that has come. */
+static struct run *run_part(const struct run *of, const struct plan_span *span)
+{
+	struct run *run = run_alloc(of->blob, of->prio);
+
+	run->state = of->state;
+	run->first_unit = span->first_unit;
+	run->n_units = span->n_units;
+	run->source_idx = of->source_idx;
+	run->struck = of->struck;
+	run->n_pauses = of->n_pauses;
+	run->why = of->why;
+	for (uint32_t i = 0; i < span->n_units; i++)
+		own_flight(of, span->first_unit + i)->run = run;
+	DL_APPEND(fetch_of(run)->runs, run);
+	return run;
+}
+
+/* Go on with what is left, each stretch by itself; with nothing left: done. */
+static void go_on(struct run *run)
+{
+	struct run *parts = NULL;
+	struct plan_span first;
+	struct plan_span span;
+	uint32_t at = run->first_unit;
+
+	if (!next_stretch(run, &at, &first)) {
+		run_step(run, RUN_DONE);
+		return;
+	}
+	while (next_stretch(run, &at, &span)) {
+		struct run *part = run_part(run, &span);
+
+		DL_DELETE(fetch_of(run)->runs, part);
+		DL_APPEND(parts, part);
+	}
+	run->first_unit = first.first_unit;
+	run->n_units = first.n_units;
+	run_step(run, RUN_ASK);
+	while (parts != NULL) {
+		struct run *part = parts;
+
+		DL_DELETE(parts, part);
+		DL_APPEND(fetch_of(part)->runs, part);
+		run_step(part, RUN_ASK);
+	}
+}
+
+/* ---- asking ---- */
+
+static void on_unit(void *arg, uint32_t unit_idx, uint8_t *bytes)
+{
+	struct run *run = arg;
+	struct flight *fl = unit_idx < run->blob->layout->n_units ? flight_of(run, unit_idx) : NULL;
+
+	if (run->first_unit_ns == 0)
+		run->first_unit_ns = clock_now_ns(fetch_of(run)->opts.clock);
+	if (fl == NULL) { /* not asked for, or given already */
+		free(bytes);
+		return;
+	}
+	fl->packed = bytes;
+	fl->run = NULL;
+	run->n_pauses = 0;
+	batch_add(run, fl);
+}
+
+static void note_failure(struct run *run, int r, const struct err *why)
+{
+	const struct source *source = fetch_of(run)->sources[run->source_idx];
+
+	if (r == SOURCE_GONE)
+		run->struck |= BIT(run->source_idx);
+	if (r < 0)
+		run->why = *why;
+	else if (r == SOURCE_GONE)
+		(void)err_set(&run->why, EIO, "%s does not have it", source->ops->name);
+	else if (r == SOURCE_OK)
+		(void)err_set(&run->why, EPROTO, "%s ended before all was there",
+		              source->ops->name);
+	if (run->why.code == 0)
+		return;
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		const struct flight *fl = flight_of(run, run->first_unit + i);
+
+		for (struct waiter *w = fl != NULL ? fl->waiters : NULL; w != NULL; w = w->next)
+			waiter_note(w, &run->why);
+	}
+}
+
+static void on_end(void *arg, int r, const struct err *why)
+{
+	struct run *run = arg;
+	struct fetch *f = fetch_of(run);
+	struct plan_span left;
+	uint32_t at = run->first_unit;
+
+	run->req = NULL;
+	if (run->prio == RUN_PREFETCH)
+		f->n_prefetch_runs--;
+	explain_record(run, r, why);
+	batch_close(run);
+	if (next_stretch(run, &at, &left)) {
+		note_failure(run, r, why);
+		run->source_idx++;
+	}
+	go_on(run);
+	runs_pump(f);
+	prefetches_pump(f);
+}
+
+static const struct source_events run_events = { .unit = on_unit, .end = on_end };
+
+static void aim(struct run *run)
+{
+	struct fetch *f = fetch_of(run);
+
+	run->ask = (struct unit_run){
+		.blob = run->blob->cas,
+		.layout = run->blob->layout,
+		.first_unit = run->first_unit,
+		.n_units = run->n_units,
+		.reader = run->prio == RUN_READER,
+		.deadline_ns = clock_now_ns(f->opts.clock) + f->opts.read_timeout_ms * NS_PER_MS,
+	};
+	run->asked_ns = clock_now_ns(f->opts.clock);
+	run->asked_wall_ms = f->opts.clock->wall_seconds(f->opts.clock) * 1000;
+	run->first_unit_ns = 0;
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = own_flight(run, run->first_unit + i);
+
+		if (fl->source_idx != run->source_idx)
+			fl->n_wrong = 0;
+		fl->source_idx = run->source_idx;
+		fl->struck = run->struck;
+	}
+}
+
+static enum run_state enter_ask(struct run *run)
+{
+	struct fetch *f = fetch_of(run);
+
+	for (; run->source_idx < f->opts.n_sources; run->source_idx++) {
+		struct source *s = f->sources[run->source_idx];
+		struct err why = { .code = 0 };
+		int r;
+
+		if (run->struck & BIT(run->source_idx))
+			continue;
+		aim(run);
+		r = s->ops->get(s, &run->ask, &run_events, run, &run->req, &why);
+		if (r == 0) {
+			if (run->prio == RUN_PREFETCH)
+				f->n_prefetch_runs++;
+			return RUN_ASKED;
+		}
+		explain_record(run, r, &why);
+		note_failure(run, r, &why);
+	}
+	return RUN_LOST;
+}
+
+/* ---- when nobody gave it ---- */
+
+static bool all_struck(const struct run *run)
+{
+	const uint32_t all = BIT(fetch_of(run)->opts.n_sources) - 1;
+
+	return (run->struck & all) == all;
+}
+
+static void fail_all(struct run *run)
+{
+	struct err why = run->why;
+
+	if (why.code == 0)
+		(void)err_set(&why, EIO, "no source has it");
+	(void)err_wrap(&why, "blob %s", cas_blob_key(run->blob->cas));
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = flight_of(run, run->first_unit + i);
+
+		if (fl != NULL)
+			flight_fail(fl, &why);
+	}
+}
+
+static enum run_state enter_lost(struct run *run)
+{
+	if (all_struck(run)) {
+		fail_all(run);
+		return RUN_DONE;
+	}
+	return drop_idle(run) > 0 ? RUN_PAUSED : RUN_DONE;
+}
+
+static uint32_t jitter(struct fetch *f, uint32_t below)
+{
+	/* xorshift64: Marsaglia, "Xorshift RNGs", 2003 */
+	f->random ^= f->random << 13;
+	f->random ^= f->random >> 7;
+	f->random ^= f->random << 17;
+	return (uint32_t)(f->random % below);
+}
+
+static void on_pause_end(struct timer *t)
+{
+	struct run *run = container_of(t, struct run, timer);
+
+	run->source_idx = 0;
+	(void)drop_idle(run);
+	go_on(run);
+}
+
+static enum run_state enter_paused(struct run *run)
+{
+	const uint32_t doubled = run->n_pauses < 5 ? run->n_pauses : 5;
+	const uint32_t pause_ms = PAUSE_FIRST_MS << doubled;
+
+	run->n_pauses++;
+	if (run->timer.ev == NULL)
+		timer_init(&run->timer, fetch_of(run)->opts.loop, on_pause_end);
+	timer_start(&run->timer, pause_ms + jitter(fetch_of(run), pause_ms / 4));
+	return RUN_PAUSED;
+}
+
+void run_again(struct flight *fl)
+{
+	struct fetch *f = fl->blob->f;
+	struct run *run = run_alloc(fl->blob, RUN_READER);
+
+	run->first_unit = fl->unit_idx;
+	run->n_units = 1;
+	run->struck = fl->struck;
+	run->source_idx = fl->source_idx;
+	if (fl->why != NULL)
+		run->why = *fl->why;
+	fl->run = run;
+	fl->batch = NULL;
+	fl->n_kept = 0;
+	fl->kept_bytes = 0;
+	/* The sources before this one had a miss; those behind it may have it. */
+	DL_APPEND(f->runs, run);
+	run_step(run, RUN_ASK);
+}
+
+/* ---- the queue ---- */
+
+static uint64_t packed_bytes(const struct run *run)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < run->n_units; i++)
+		bytes += own_flight(run, run->first_unit + i)->packed_size_bytes;
+	return bytes;
+}
+
+/* Readers may use all of the budget, the rest leaves them room. Alone, anything may go. */
+static bool has_room(const struct fetch *f, enum run_prio prio, uint64_t bytes)
+{
+	static const uint64_t eighths[N_RUN_PRIOS] = {
+		[RUN_READER] = 8, [RUN_AHEAD] = 6, [RUN_PREFETCH] = 4
+	};
+	const uint64_t max = f->opts.in_flight_max_bytes / 8 * eighths[prio];
+
+	return f->in_flight_bytes == 0 || f->in_flight_bytes + bytes <= max;
+}
+
+static void start(struct run *run, uint64_t bytes)
+{
+	for (uint32_t i = 0; i < run->n_units; i++)
+		own_flight(run, run->first_unit + i)->accounted = true;
+	fetch_of(run)->in_flight_bytes += bytes;
+	unqueue(run);
+	run_step(run, RUN_ASK);
+}
+
+void runs_pump(struct fetch *f)
+{
+	for (enum run_prio prio = 0; prio < N_RUN_PRIOS; prio++) {
+		while (f->queue[prio] != NULL) {
+			struct run *run = f->queue[prio];
+			const uint64_t bytes = packed_bytes(run);
+
+			if (!has_room(f, prio, bytes))
+				return;
+			start(run, bytes);
+		}
+	}
+}
+
+bool runs_take_prefetch(const struct fetch *f)
+{
+	return f->n_prefetch_runs < PREFETCH_RUNS_MAX && f->queue[RUN_READER] == NULL &&
+	       f->queue[RUN_AHEAD] == NULL && f->queue[RUN_PREFETCH] == NULL &&
+	       has_room(f, RUN_PREFETCH, RUN_MAX_BYTES);
+}
+
+/* ---- the end ---- */
+
+static void run_cancel(struct run *run)
+{
+	struct fetch *f = fetch_of(run);
+
+	if (run->state == RUN_QUEUED)
+		unqueue(run);
+	if (run->req != NULL) {
+		f->sources[run->source_idx]->ops->cancel(run->req);
+		run->req = NULL;
+		f->n_prefetch_runs -= run->prio == RUN_PREFETCH;
+	}
+	(void)err_set(&run->why, ECANCELED, "the blob was closed");
+	batch_close(run);
+	fail_all(run);
+	run->state = RUN_DONE;
+	run_free(run);
+}
+
+static struct run *any_of(struct fetch *f, const struct fetch_blob *blob)
+{
+	struct run *run;
+
+	for (enum run_prio prio = 0; prio < N_RUN_PRIOS; prio++) {
+		DL_FOREACH(f->queue[prio], run)
+		{
+			if (blob == NULL || run->blob == blob)
+				return run;
+		}
+	}
+	DL_FOREACH(f->runs, run)
+	{
+		if (blob == NULL || run->blob == blob)
+			return run;
+	}
+	return NULL;
+}
+
+void runs_cancel(struct fetch *f, struct fetch_blob *blob)
+{
+	struct run *run;
+
+	while ((run = any_of(f, blob)) != NULL)
+		run_cancel(run);
+}

@@ -1,0 +1,257 @@
+/*
+ * prefetch: all of some blobs, in the background, behind every reader.
+ *
+ * Passes over the blobs in order: each asks for what is missing and nobody brings, in large runs,
+ * as many as leave room. What is on its way is waited for; what failed is asked for in the next
+ * pass. Passes without any progress end it after a while. Knows no sources.
+ */
+#include "bytes.h"
+#include "engine.h"
+#include "mem.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define LOOKS_MAX     4096             /* units a turn of the loop */
+#define PASS_PAUSE_MS 500              /* between passes, when something failed */
+#define GIVE_UP_MS    UINT64_C(120000) /* without a unit coming */
+
+struct fetch_prefetch {
+	struct fetch_prefetch *prev, *next;
+	struct fetch *f;
+	struct fetch_prefetch_opts opts;
+	struct fetch_blob **blobs;
+	uint32_t blob_idx; /* the cursor */
+	uint32_t unit_idx;
+	bool first_pass;
+	bool found_missing; /* in this pass */
+	bool pausing;       /* the timer will go on */
+	bool full;          /* the disk takes no more: what comes does not stay */
+	uint64_t done_bytes;
+	uint64_t total_bytes;
+	uint64_t progress_ns; /* when the last unit came */
+	uint64_t told_bytes;  /* in the last progress() */
+	uint64_t n_missing;   /* units that the cursor passed and that are on their way */
+	struct timer timer;
+	struct err why;
+};
+
+static uint64_t total_plain_bytes(const struct blob_layout *l)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < l->n_chunks; i++)
+		bytes += l->chunks[i].plain_size_bytes;
+	return bytes;
+}
+
+static void finish(struct fetch_prefetch *p, int result, const struct err *why)
+{
+	const struct fetch_prefetch_opts opts = p->opts;
+
+	DL_DELETE(p->f->prefetches, p);
+	timer_fini(&p->timer);
+	for (uint32_t i = 0; i < opts.n_blobs; i++)
+		fetch_blob_release(&p->blobs[i]);
+	free(p->blobs);
+	free(p);
+	opts.done(opts.arg, result, why);
+}
+
+/* Plain bytes of a unit's chunks: a slice of a gzip stream holds more than those. */
+static uint64_t chunk_bytes(const struct blob_layout *l, uint32_t unit_idx)
+{
+	struct unit_rec u;
+	uint64_t bytes = 0;
+
+	if (!layout_unit(l, unit_idx, &u))
+		return 0;
+	for (uint32_t i = 0; i < u.n_members; i++)
+		bytes += l->chunks[layout_member(l, &u, i)].plain_size_bytes;
+	return bytes;
+}
+
+/* ---- passes ---- */
+
+/* Go over units from the cursor on to the next that is wanted, or to the end of a turn. */
+static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max_looks)
+{
+	const struct blob_layout *l = blob->layout;
+
+	for (uint32_t n = 0; n < max_looks && p->unit_idx < l->n_units; n++, p->unit_idx++) {
+		struct unit_rec u;
+
+		if (!layout_unit(l, p->unit_idx, &u))
+			continue;
+		if (unit_is_ready(blob, p->unit_idx)) {
+			p->done_bytes += p->first_pass ? chunk_bytes(l, p->unit_idx) : 0;
+			continue;
+		}
+		p->found_missing = true;
+		if (!bitmap_get(blob->in_flight, p->unit_idx))
+			return true;
+		p->n_missing++;
+	}
+	return false;
+}
+
+static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
+{
+	const struct plan_view view = { .layout = blob->layout,
+		                        .wanted = flight_wanted,
+		                        .arg = blob };
+	struct plan_span span = plan_unit(blob->layout, p->unit_idx);
+
+	if (span.packed_bytes < RUN_MAX_BYTES)
+		(void)plan_widen_forward(&view, &span, RUN_MAX_BYTES - span.packed_bytes);
+	p->unit_idx += span.n_units;
+	p->n_missing += span.n_units;
+	(void)run_new(blob, &span, RUN_PREFETCH);
+	runs_pump(p->f);
+}
+
+static void next_turn(struct fetch_prefetch *p, uint64_t pause_ms)
+{
+	p->pausing = true;
+	timer_start(&p->timer, pause_ms);
+}
+
+static void tell(struct fetch_prefetch *p)
+{
+	if (p->done_bytes == p->told_bytes)
+		return;
+	p->told_bytes = p->done_bytes;
+	p->opts.progress(p->opts.arg, p->done_bytes, p->total_bytes);
+}
+
+/* Everything that the pass asked for has come or failed. Only one that found nothing missing is the
+ * end: what it says is so. */
+static void end_pass(struct fetch_prefetch *p)
+{
+	const uint64_t idle_ns = clock_now_ns(p->f->opts.clock) - p->progress_ns;
+	const bool failed = p->why.code != 0;
+
+	if (!p->found_missing)
+		p->done_bytes = p->total_bytes;
+	tell(p);
+	if (!p->found_missing || p->full || (failed && idle_ns > GIVE_UP_MS * NS_PER_MS)) {
+		const struct err why = p->why;
+
+		finish(p, !p->found_missing ? 0 : p->full ? -ENOSPC : -EIO, &why);
+		return;
+	}
+	p->first_pass = false;
+	p->found_missing = false;
+	p->blob_idx = 0;
+	p->unit_idx = 0;
+	p->why.code = 0;
+	next_turn(p, failed ? PASS_PAUSE_MS : 0);
+}
+
+static void advance(struct fetch_prefetch *p)
+{
+	while (p->blob_idx < p->opts.n_blobs && !p->full && runs_take_prefetch(p->f)) {
+		struct fetch_blob *blob = p->blobs[p->blob_idx];
+
+		if (seek(p, blob, LOOKS_MAX)) {
+			ask(p, blob);
+		} else if (p->unit_idx >= blob->layout->n_units) {
+			p->blob_idx++;
+			p->unit_idx = 0;
+		} else {
+			next_turn(p, 0); /* others want the loop, too */
+			return;
+		}
+	}
+	if ((p->blob_idx == p->opts.n_blobs || p->full) && p->n_missing == 0)
+		end_pass(p);
+	else
+		tell(p);
+}
+
+static void on_turn(struct timer *t)
+{
+	struct fetch_prefetch *p = container_of(t, struct fetch_prefetch, timer);
+
+	p->pausing = false;
+	advance(p);
+}
+
+void prefetches_pump(struct fetch *f)
+{
+	struct fetch_prefetch *p;
+
+	/* Not from inside whatever called: the owner may end everything in done(). */
+	DL_FOREACH(f->prefetches, p)
+	{
+		if (!p->pausing)
+			next_turn(p, 0);
+	}
+}
+
+/* ---- what others bring counts, too ---- */
+
+static bool was_passed(const struct fetch_prefetch *p, const struct fetch_blob *blob,
+                       uint32_t unit_idx)
+{
+	for (uint32_t i = 0; i < p->opts.n_blobs && i <= p->blob_idx; i++) {
+		if (p->blobs[i] == blob)
+			return i < p->blob_idx || unit_idx < p->unit_idx;
+	}
+	return false;
+}
+
+void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
+                        const struct err *why)
+{
+	struct fetch_prefetch *p;
+
+	DL_FOREACH(blob->f->prefetches, p)
+	{
+		if (!was_passed(p, blob, unit_idx))
+			continue;
+		p->n_missing -= p->n_missing > 0;
+		if (result == 0) {
+			p->done_bytes =
+				min_u64(p->total_bytes,
+			                p->done_bytes + chunk_bytes(blob->layout, unit_idx));
+			p->progress_ns = clock_now_ns(p->f->opts.clock);
+			continue;
+		}
+		p->full = p->full || result == -ENOSPC;
+		p->why = *why;
+		if (p->why.code == 0)
+			(void)err_set(&p->why, EIO, "no source gave unit %u of blob %s", unit_idx,
+			              cas_blob_key(blob->cas));
+	}
+}
+
+/* ---- begin and end ---- */
+
+struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_prefetch_opts *opts)
+{
+	struct fetch_prefetch *p = xcalloc(1, sizeof(*p));
+
+	p->f = f;
+	p->opts = *opts;
+	p->blobs = xcalloc(opts->n_blobs + (size_t)1, sizeof(struct fetch_blob *));
+	for (uint32_t i = 0; i < opts->n_blobs; i++) {
+		p->blobs[i] = opts->blobs[i];
+		p->blobs[i]->n_users++;
+		p->total_bytes += total_plain_bytes(p->blobs[i]->layout);
+	}
+	p->first_pass = true;
+	p->progress_ns = clock_now_ns(f->opts.clock);
+	DL_APPEND(f->prefetches, p);
+	timer_init(&p->timer, f->opts.loop, on_turn);
+	next_turn(p, 0);
+	return p;
+}
+
+void fetch_prefetch_cancel(struct fetch_prefetch *p)
+{
+	struct err why;
+
+	(void)err_set(&why, ECANCELED, "cancelled");
+	finish(p, -ECANCELED, &why);
+}

@@ -1,0 +1,110 @@
+/*
+ * readahead: the window policy of one blob. Knows units by number and size alone.
+ */
+#include "readahead.h"
+#include "bytes.h"
+
+#define GAIN                2 /* credit for a useful byte: the window more than doubles */
+#define CREDIT_MAX_BYTES    READAHEAD_MAX_BYTES
+#define SEQUENCE_BYTES      (64U << 10) /* credit for a miss next to the last window, at most */
+#define BACKWARD_FROM_BYTES (8U << 10)  /* credit from which it is worth to look back */
+#define MARK_FROM_BYTES     (64U << 10) /* smaller windows are asked for by the next miss */
+
+void readahead_init(struct readahead *ra)
+{
+	*ra = (struct readahead){ .credit_bytes = 0 };
+	for (uint32_t i = 0; i < READAHEAD_STREAMS; i++)
+		ra->streams[i].marker_unit = READAHEAD_NO_MARKER;
+}
+
+static void earn(struct readahead *ra, uint64_t bytes)
+{
+	ra->credit_bytes = min_u64(ra->credit_bytes + bytes, CREDIT_MAX_BYTES);
+}
+
+void readahead_useful(struct readahead *ra, uint64_t packed_bytes)
+{
+	earn(ra, min_u64(packed_bytes, CREDIT_MAX_BYTES) * GAIN);
+}
+
+static void forget(struct readahead_stream *s)
+{
+	*s = (struct readahead_stream){ .marker_unit = READAHEAD_NO_MARKER };
+}
+
+/* Did a recent window end right here, or begin right behind? */
+static bool continues(struct readahead *ra, const struct plan_span *demand, bool *ret_backward)
+{
+	const uint32_t demand_end = demand->first_unit + demand->n_units;
+
+	for (uint32_t i = 0; i < READAHEAD_STREAMS; i++) {
+		struct readahead_stream *s = &ra->streams[i];
+
+		if (s->packed_bytes == 0)
+			continue;
+		*ret_backward = s->first_unit == demand_end;
+		if (*ret_backward || s->end_unit == demand->first_unit) {
+			earn(ra, min_u64(s->packed_bytes, SEQUENCE_BYTES));
+			forget(s);
+			return true;
+		}
+	}
+	*ret_backward = false;
+	return false;
+}
+
+struct readahead_window readahead_miss(struct readahead *ra, const struct plan_span *demand)
+{
+	bool backward;
+	uint64_t bytes;
+
+	ra->credit_bytes /= 2;
+	(void)continues(ra, demand, &backward);
+	bytes = min_u64(READAHEAD_MIN_BYTES + ra->credit_bytes, READAHEAD_MISS_MAX_BYTES);
+	if (backward)
+		return (struct readahead_window){ .backward_bytes = bytes, .total_bytes = bytes };
+	return (struct readahead_window){
+		.forward_bytes = bytes,
+		.backward_bytes = ra->credit_bytes > BACKWARD_FROM_BYTES ? bytes / 2 : 0,
+		.total_bytes = bytes,
+	};
+}
+
+uint32_t readahead_issued(struct readahead *ra, const struct plan_span *span, uint32_t first_ahead)
+{
+	struct readahead_stream *s = &ra->streams[ra->next_stream];
+	const uint32_t end = span->first_unit + span->n_units;
+
+	ra->next_stream = (ra->next_stream + 1) % READAHEAD_STREAMS;
+	*s = (struct readahead_stream){ .first_unit = span->first_unit,
+		                        .end_unit = end,
+		                        .packed_bytes = span->packed_bytes,
+		                        .marker_unit = READAHEAD_NO_MARKER };
+	if (span->packed_bytes >= MARK_FROM_BYTES && first_ahead < end)
+		s->marker_unit = first_ahead;
+	return s->marker_unit;
+}
+
+bool readahead_next(struct readahead *ra, bool (*touched)(void *arg, uint32_t unit_idx), void *arg,
+                    uint32_t *ret_from_unit, uint64_t *ret_bytes)
+{
+	for (uint32_t i = 0; i < READAHEAD_STREAMS; i++) {
+		struct readahead_stream *s = &ra->streams[i];
+		const uint32_t marker = s->marker_unit;
+		uint64_t max_bytes;
+
+		if (marker == READAHEAD_NO_MARKER || !touched(arg, marker))
+			continue;
+		/* One touch alone may be chance; with the unit before it, it is a sequence. */
+		max_bytes = marker > 0 && touched(arg, marker - 1) ? READAHEAD_MAX_BYTES
+		                                                   : READAHEAD_MISS_MAX_BYTES;
+		*ret_from_unit = s->end_unit;
+		*ret_bytes = min_u64(READAHEAD_MIN_BYTES + ra->credit_bytes, max_bytes);
+		s->marker_unit = READAHEAD_NO_MARKER;
+		if (*ret_bytes < MARK_FROM_BYTES)
+			continue;
+		forget(s);
+		return true;
+	}
+	return false;
+}
