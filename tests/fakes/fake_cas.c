@@ -1,0 +1,139 @@
+/*
+ * fake_cas: see the header.
+ */
+#include "fake_cas.h"
+#include "bitmap.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct cas_blob {
+	uint32_t refs;
+	struct blob_layout *layout;
+	struct bitmap *ready;
+	uint8_t *data;
+	_Atomic int put_says;
+	_Atomic uint32_t n_puts;
+};
+
+struct cas_blob *fake_cas_blob(uint32_t n_chunks, uint32_t chunk_bytes)
+{
+	struct cas_blob *b = xcalloc(1, sizeof(*b));
+
+	b->refs = 1;
+	b->layout = layout_new(n_chunks);
+	b->ready = bitmap_new(n_chunks);
+	b->data = xcalloc(n_chunks, chunk_bytes);
+	assert(b->layout != NULL && b->ready != NULL);
+	memset(b->layout->blob_id, 'a', 64);
+	for (uint32_t i = 0; i < n_chunks; i++)
+		b->layout->chunks[i] = (struct chunk_rec){
+			.plain_offset = (uint64_t)i * chunk_bytes,
+			.place = (uint64_t)i * chunk_bytes,
+			.plain_size_bytes = chunk_bytes,
+			.packed_size_bytes = chunk_bytes,
+		};
+	b->layout->plain_size_bytes = (uint64_t)n_chunks * chunk_bytes;
+	b->layout->packed_data_end = b->layout->plain_size_bytes;
+	return b;
+}
+
+struct blob_layout *fake_cas_layout(struct cas_blob *blob)
+{
+	return blob->layout;
+}
+
+void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes)
+{
+	for (uint32_t i = 0; i < size_bytes; i++)
+		ret_bytes[i] = (uint8_t)(chunk_idx * 131 + i * 7 + (i >> 8));
+}
+
+void fake_cas_set_ready(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const struct chunk_rec *c = &blob->layout->chunks[chunk_idx];
+
+	fake_cas_fill(chunk_idx, blob->data + c->plain_offset, c->plain_size_bytes);
+	(void)bitmap_set(blob->ready, chunk_idx);
+}
+
+void fake_cas_put_says(struct cas_blob *blob, int r)
+{
+	blob->put_says = r;
+}
+
+uint32_t fake_cas_n_puts(const struct cas_blob *blob)
+{
+	return blob->n_puts;
+}
+
+/* ---- in place of cas ---- */
+
+struct cas_blob *cas_blob_ref(struct cas_blob *blob)
+{
+	blob->refs++;
+	return blob;
+}
+
+void cas_blob_release(struct cas_blob **blob)
+{
+	struct cas_blob *b = *blob;
+
+	*blob = NULL;
+	if (b == NULL || --b->refs > 0)
+		return;
+	layout_unref(&b->layout);
+	bitmap_free(&b->ready);
+	free(b->data);
+	free(b);
+}
+
+const struct blob_layout *cas_blob_layout(const struct cas_blob *blob)
+{
+	return blob->layout;
+}
+
+const char *cas_blob_key(const struct cas_blob *blob)
+{
+	return blob->layout->blob_id;
+}
+
+bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx)
+{
+	return bitmap_get(blob->ready, chunk_idx);
+}
+
+int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                  uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes, struct err *e)
+{
+	(void)e;
+	for (uint32_t i = 0; i < n_chunks; i++) {
+		if (!bitmap_get(blob->ready, first_chunk + i))
+			return CAS_MISS;
+	}
+	memcpy(ret_bytes, blob->data + plain_offset, size_bytes);
+	return 0;
+}
+
+int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
+{
+	const struct chunk_rec *c = &blob->layout->chunks[chunk_idx];
+	AUTO(free_bytes) uint8_t *right = malloc(c->plain_size_bytes);
+	const int says = blob->put_says;
+
+	assert(right != NULL);
+	fake_cas_fill(chunk_idx, right, c->plain_size_bytes);
+	if (memcmp(right, plain, c->plain_size_bytes) != 0)
+		return CAS_MISMATCH;
+	if (says < 0)
+		return err_set(e, -says, "the disk failed");
+	if (says != 0)
+		return says;
+	memcpy(blob->data + c->plain_offset, plain, c->plain_size_bytes);
+	(void)bitmap_set(blob->ready, chunk_idx);
+	blob->n_puts++;
+	return 0;
+}

@@ -1,0 +1,19 @@
+/*
+ * fake_cas: a blob of the cache in memory, linked in place of cas, for the engine's tests.
+ *
+ * The right bytes of a chunk are fake_cas_fill()'s; cas_blob_put() takes no others.
+ */
+#pragma once
+#include "cas.h"
+
+/** @param n_chunks  each its own unit, stored plain, chunk_bytes long, side by side. Trust: digests
+ */
+struct cas_blob *fake_cas_blob(uint32_t n_chunks, uint32_t chunk_bytes);
+
+/** The layout, to change it before the blob is opened. */
+struct blob_layout *fake_cas_layout(struct cas_blob *blob);
+
+void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes);
+void fake_cas_set_ready(struct cas_blob *blob, uint32_t chunk_idx);
+void fake_cas_put_says(struct cas_blob *blob, int r);  /* 0: as it should be; CAS_FULL; -EIO */
+uint32_t fake_cas_n_puts(const struct cas_blob *blob); /* right ones */

@@ -1,0 +1,74 @@
+/*
+ * fake_source: see the header.
+ */
+#include "fake_source.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int get(struct source *s, const struct unit_run *run, const struct source_events *ev,
+               void *arg, struct source_req **ret_req, struct err *e)
+{
+	struct fake_source *fake = container_of(s, struct fake_source, source);
+	struct fake_ask *ask = &fake->asks[fake->n_asks];
+
+	assert(fake->n_asks < FAKE_ASKS_MAX);
+	fake->n_asks++;
+	*ask = (struct fake_ask){ .run = *run, .ev = ev, .arg = arg, .open = fake->refuse == 0 };
+	if (fake->refuse < 0)
+		return err_set(e, -fake->refuse, "refused");
+	if (fake->refuse > 0)
+		return fake->refuse;
+	*ret_req = (struct source_req *)(void *)fake;
+	return 0;
+}
+
+static void cancel(struct source_req *req)
+{
+	struct fake_source *fake = (struct fake_source *)(void *)req;
+
+	fake->n_cancels++;
+}
+
+static bool distrust(struct source *s, const struct unit_run *run, uint32_t unit_idx)
+{
+	struct fake_source *fake = container_of(s, struct fake_source, source);
+
+	(void)run;
+	(void)unit_idx;
+	fake->n_distrusts++;
+	return fake->may_ask_again;
+}
+
+void fake_source_init(struct fake_source *s, const char *name)
+{
+	*s = (struct fake_source){
+		.ops = { .name = name, .get = get, .cancel = cancel, .distrust = distrust },
+		.may_ask_again = true
+	};
+	s->source.ops = &s->ops;
+}
+
+void fake_source_give(struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx,
+                      const uint8_t *bytes, size_t size_bytes)
+{
+	struct fake_ask *ask = &s->asks[ask_idx];
+	uint8_t *copy = malloc(size_bytes + 1);
+
+	assert(ask_idx < s->n_asks && ask->open && copy != NULL);
+	memcpy(copy, bytes, size_bytes);
+	ask->ev->unit(ask->arg, unit_idx, copy);
+}
+
+void fake_source_end(struct fake_source *s, uint32_t ask_idx, int r, const char *why)
+{
+	struct fake_ask *ask = &s->asks[ask_idx];
+	struct err e = { .code = 0 };
+
+	assert(ask_idx < s->n_asks && ask->open);
+	ask->open = false;
+	if (r < 0)
+		(void)err_set(&e, -r, "%s", why != NULL ? why : "failed");
+	ask->ev->end(ask->arg, r, &e);
+}

@@ -1,0 +1,169 @@
+/*
+ * engine_world: see the header.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine_world.h"
+#include "mem.h"
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
+                uint64_t in_flight_max_bytes)
+{
+	struct source *sources[2];
+	struct fetch_opts opts = { .in_flight_max_bytes = in_flight_max_bytes };
+	struct err e;
+
+	fake_clock_init(&w->clock);
+	assert_int_equal(loop_new(&w->loop, &e), 0);
+	assert_int_equal(pool_new(w->loop, 2, "test", &w->pool, &e), 0);
+	w->metrics = metrics_new();
+	fake_source_init(&w->peer, "peer");
+	fake_source_init(&w->origin, "origin");
+	w->peer.refuse = SOURCE_MISS;
+	sources[0] = &w->peer.source;
+	sources[1] = &w->origin.source;
+	opts.loop = w->loop;
+	opts.pool = w->pool;
+	opts.clock = &w->clock.clock;
+	opts.metrics = w->metrics;
+	opts.sources = sources;
+	opts.n_sources = 2;
+	opts.read_timeout_ms = w->read_timeout_ms > 0 ? w->read_timeout_ms : 30000;
+	assert_int_equal(fetch_new(&opts, &w->fetch, &e), 0);
+	w->cas = fake_cas_blob(n_chunks, chunk_bytes);
+	w->blob = fetch_blob_open(w->fetch, w->cas);
+	assert_non_null(w->blob);
+}
+
+void world_close(struct engine_world *w)
+{
+	fetch_blob_release(&w->blob);
+	world_settle(w);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_FETCHES_IN_FLIGHT), 0);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_READERS_WAITING), 0);
+	fetch_free(&w->fetch);
+	cas_blob_release(&w->cas);
+	pool_free(&w->pool);
+	metrics_free(&w->metrics);
+	loop_free(&w->loop);
+}
+
+void world_settle(struct engine_world *w)
+{
+	(void)fake_pool_settle(w->pool);
+}
+
+void world_wait(struct engine_world *w, const uint32_t *count, uint32_t n)
+{
+	while (*count < n) {
+		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+		world_settle(w);
+	}
+}
+
+static void give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx,
+                 uint8_t spoil)
+{
+	const uint32_t size = cas_blob_layout(w->cas)->chunks[unit_idx].packed_size_bytes;
+	uint8_t *bytes = xcalloc(1, size);
+
+	fake_cas_fill(unit_idx, bytes, size);
+	bytes[size / 2] ^= spoil;
+	fake_source_give(s, ask_idx, unit_idx, bytes, size);
+	free(bytes);
+}
+
+void world_give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx)
+{
+	give(w, s, ask_idx, unit_idx, 0);
+}
+
+void world_give_wrong(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
+                      uint32_t unit_idx)
+{
+	give(w, s, ask_idx, unit_idx, 1);
+}
+
+void world_give_all(struct engine_world *w, struct fake_source *s, uint32_t ask_idx)
+{
+	const struct unit_run *run = &s->asks[ask_idx].run;
+
+	for (uint32_t i = 0; i < run->n_units; i++)
+		world_give(w, s, ask_idx, run->first_unit + i);
+	fake_source_end(s, ask_idx, SOURCE_OK, NULL);
+}
+
+uint32_t world_ask_of(const struct fake_source *s, uint32_t unit_idx)
+{
+	for (uint32_t i = 0; i < s->n_asks; i++) {
+		const struct unit_run *run = &s->asks[i].run;
+
+		if (s->asks[i].open && unit_idx >= run->first_unit &&
+		    unit_idx - run->first_unit < run->n_units)
+			return i;
+	}
+	fail_msg("no open question for unit %u", unit_idx);
+	return 0;
+}
+
+static void on_done(struct fetch_read *read, int result, const struct err *why)
+{
+	struct world_read *r = container_of(read, struct world_read, read);
+
+	r->n_done++;
+	r->result = result;
+	(void)snprintf(r->why, sizeof(r->why), "%s", why->msg);
+}
+
+int world_read_start(struct engine_world *w, struct world_read *r, uint32_t first_chunk,
+                     uint32_t n_chunks)
+{
+	const uint32_t chunk_bytes = cas_blob_layout(w->cas)->chunks[first_chunk].plain_size_bytes;
+	const bool prefetch = r->read.prefetch;
+	struct err e;
+
+	*r = (struct world_read){ .read = { .prefetch = prefetch } };
+	r->pieces = xcalloc(n_chunks, sizeof(r->pieces[0]));
+	r->bytes = xcalloc(n_chunks, chunk_bytes);
+	for (uint32_t i = 0; i < n_chunks; i++)
+		r->pieces[i] = (struct fetch_piece){
+			.blob = w->blob,
+			.chunk_idx = first_chunk + i,
+			.size_bytes = chunk_bytes,
+			.dst = prefetch ? NULL : r->bytes + (size_t)i * chunk_bytes,
+		};
+	r->read.pieces = r->pieces;
+	r->read.n_pieces = n_chunks;
+	r->read.done = on_done;
+	return fetch_read(w->fetch, &r->read, &e);
+}
+
+void world_read_end(struct engine_world *w, struct world_read *r)
+{
+	(void)w;
+	free(r->pieces);
+	free(r->bytes);
+}
+
+void world_read_is_right(const struct engine_world *w, const struct world_read *r)
+{
+	(void)w;
+	for (uint32_t i = 0; i < r->read.n_pieces; i++) {
+		const struct fetch_piece *p = &r->pieces[i];
+		uint8_t *right = xcalloc(1, p->size_bytes);
+
+		fake_cas_fill(p->chunk_idx, right, p->size_bytes);
+		assert_memory_equal(p->dst, right, p->size_bytes);
+		free(right);
+	}
+}

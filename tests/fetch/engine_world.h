@@ -1,0 +1,64 @@
+/*
+ * engine_world: the fetch engine with fakes around it, for its tests: two sources, a pool and a
+ * clock that stand still, one blob in memory.
+ */
+#pragma once
+#include "fake_cas.h"
+#include "fake_clock.h"
+#include "fake_pool.h"
+#include "fake_source.h"
+#include "fetch.h"
+
+#define WORLD_CHUNKS      512
+#define WORLD_CHUNK_BYTES 4096
+
+struct engine_world {
+	uint64_t read_timeout_ms;
+	struct fake_clock clock;
+	struct loop *loop;
+	struct pool *pool;
+	struct metrics *metrics;
+	struct fake_source peer;
+	struct fake_source origin;
+	struct fetch *fetch;
+	struct cas_blob *cas;
+	struct fetch_blob *blob;
+};
+
+/** @param in_flight_max_bytes  0: the default. w->read_timeout_ms is set before; 0: 30 s */
+void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
+                uint64_t in_flight_max_bytes);
+void world_close(struct engine_world *w);
+
+/** Everything that can move without sources or time moves. */
+void world_settle(struct engine_world *w);
+
+/** Turn the loop until *count has reached n: for what waits on a timer. */
+void world_wait(struct engine_world *w, const uint32_t *count, uint32_t n);
+
+/** The right bytes of a unit, or of all units of a question that were not given yet. */
+void world_give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx);
+void world_give_all(struct engine_world *w, struct fake_source *s, uint32_t ask_idx);
+void world_give_wrong(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
+                      uint32_t unit_idx);
+
+/** The first open question of s that covers a unit; fails the test if there is none. */
+uint32_t world_ask_of(const struct fake_source *s, uint32_t unit_idx);
+
+/* A read of whole chunks. */
+struct world_read {
+	struct fetch_read read;
+	struct fetch_piece *pieces;
+	uint8_t *bytes;
+	uint32_t n_done; /* how often done() came */
+	int result;
+	char why[ERR_MSG_BYTES];
+};
+
+/** @return what fetch_read() returned */
+int world_read_start(struct engine_world *w, struct world_read *r, uint32_t first_chunk,
+                     uint32_t n_chunks);
+void world_read_end(struct engine_world *w, struct world_read *r); /* frees */
+
+/** Are these the right bytes? */
+void world_read_is_right(const struct engine_world *w, const struct world_read *r);
