@@ -1,0 +1,225 @@
+/*
+ * agent: the wiring of one shoald.
+ *
+ * Threads: the loop (the caller of loop_run()); "shoal-work", one a CPU, what readers wait for;
+ * "shoal-desk", two, what blocks and no reader waits for; cas's writer; FUSE's. Made in the order
+ * of struct agent, freed the other way round.
+ */
+#include "agent.h"
+#include "api.h"
+#include "http_page.h"
+#include "mem.h"
+#include "mount_list.h"
+#include "origin.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DESK_THREADS    2
+#define WORKERS_MAX     64
+#define LOAD_TIMEOUT_MS 60000
+
+static uint32_t n_cpus(uint32_t at_most)
+{
+	const long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (n < 1)
+		return 1;
+	return n > (long)at_most ? at_most : (uint32_t)n;
+}
+
+static int start_base(struct agent *a, struct err *e)
+{
+	int r = loop_new(&a->loop, e);
+
+	a->metrics = metrics_new();
+	if (r == 0)
+		r = pool_new(a->loop, n_cpus(WORKERS_MAX), "shoal-work", &a->pool, e);
+	if (r == 0)
+		r = pool_new(a->loop, DESK_THREADS, "shoal-desk", &a->desk, e);
+	return r;
+}
+
+static int start_cas(struct agent *a, struct err *e)
+{
+	const struct cas_opts opts = { .state_dir = a->config->state_dir,
+		                       .loop = a->loop,
+		                       .clock = a->clock,
+		                       .log = a->log,
+		                       .metrics = a->metrics,
+		                       .quota_bytes = a->config->cache_quota_bytes,
+		                       .reserve_bytes = a->config->cache_reserve_bytes };
+
+	series_set(metrics_series(a->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
+	           (int64_t)a->config->cache_quota_bytes);
+	return cas_open(&opts, &a->cas, e);
+}
+
+static int start_origins(struct agent *a, struct err *e)
+{
+	const struct http_opts http = { .loop = a->loop, .clock = a->clock, .log = a->log };
+	struct registry_opts registry = { .loop = a->loop,
+		                          .pool = a->desk,
+		                          .clock = a->clock,
+		                          .log = a->log,
+		                          .metrics = a->metrics,
+		                          .configs = a->config->registries,
+		                          .n_configs = a->config->n_registries };
+	struct origin_source_opts origins = { .loop = a->loop,
+		                              .pool = a->pool,
+		                              .clock = a->clock,
+		                              .log = a->log,
+		                              .metrics = a->metrics };
+	int r = http_new(&http, &a->http, e);
+
+	registry.http = a->http;
+	if (r == 0)
+		r = registry_new(&registry, &a->registry, e);
+	origins.http = a->http;
+	origins.registry = a->registry;
+	if (r == 0)
+		r = origin_source_new(&origins, &a->origins, e);
+	return r;
+}
+
+/* The order in which a missing chunk is looked for stands here and nowhere else. */
+static int start_fetch(struct agent *a, struct err *e)
+{
+	struct source *const sources[] = { a->origins };
+	const struct fetch_opts opts = { .loop = a->loop,
+		                         .pool = a->pool,
+		                         .cas = a->cas,
+		                         .clock = a->clock,
+		                         .log = a->log,
+		                         .metrics = a->metrics,
+		                         .sources = sources,
+		                         .n_sources = ARRAY_LEN(sources),
+		                         .read_timeout_ms = a->config->read_timeout_ms };
+
+	return fetch_new(&opts, &a->fetch, e);
+}
+
+static int start_images(struct agent *a, struct err *e)
+{
+	const struct image_loader_opts opts = { .loop = a->loop,
+		                                .pool = a->pool,
+		                                .cas = a->cas,
+		                                .fetch = a->fetch,
+		                                .registry = a->registry,
+		                                .origins = a->origins,
+		                                .clock = a->clock,
+		                                .log = a->log,
+		                                .metrics = a->metrics,
+		                                .state_dir = a->config->state_dir,
+		                                .allow_unverified =
+		                                        a->config->images_allow_unverified,
+		                                .timeout_ms = LOAD_TIMEOUT_MS };
+
+	return image_loader_new(&opts, &a->loader, e);
+}
+
+static void restore(void *arg, const struct mount_record *rec)
+{
+	mounts_restore(arg, rec);
+}
+
+static int start_mounts(struct agent *a, struct err *e)
+{
+	struct mounts_opts opts = { .state_dir = a->config->state_dir,
+		                    .loop = a->loop,
+		                    .pool = a->pool,
+		                    .disk_pool = a->desk,
+		                    .fetch = a->fetch,
+		                    .registry = a->registry,
+		                    .loader = a->loader,
+		                    .clock = a->clock,
+		                    .log = a->log,
+		                    .metrics = a->metrics };
+	const int r = fuse_pool_new(n_cpus(FUSE_THREADS_MAX), a->log, &a->fuse_pool, e);
+
+	if (r < 0)
+		return r;
+	opts.fuse_pool = a->fuse_pool;
+	a->mounts = mounts_new(&opts);
+	return mount_list_load(a->config->state_dir, a->log, restore, a->mounts, e);
+}
+
+int agent_start(struct agent *a, const struct config *config, struct log *log, struct err *e)
+{
+	int r;
+
+	a->config = config;
+	a->log = log;
+	a->clock = clock_real();
+	a->started_ns = clock_now_ns(a->clock);
+	r = start_base(a, e);
+	if (r == 0)
+		r = start_cas(a, e);
+	if (r == 0)
+		r = start_origins(a, e);
+	if (r == 0)
+		r = start_fetch(a, e);
+	if (r == 0)
+		r = start_images(a, e);
+	if (r == 0)
+		r = start_mounts(a, e);
+	if (r == 0)
+		r = api_listen(a, config->api_socket, &a->api, e);
+	if (r == 0)
+		r = http_page_new(a, config->http_listen, &a->page, e);
+	return r;
+}
+
+bool agent_is_ready(const struct agent *a)
+{
+	return !a->stopping && mounts_are_settled(a->mounts);
+}
+
+static void on_mounts_stopped(void *arg)
+{
+	struct agent *a = arg;
+
+	loop_stop(a->loop);
+}
+
+static void on_api_stopped(struct loop_call *call)
+{
+	struct agent *a = container_of(call, struct agent, api_stopped);
+
+	mounts_stop(a->mounts, on_mounts_stopped, a);
+}
+
+/* Told from inside a call's end: the next step waits for the next round. */
+static void on_api_empty(void *arg)
+{
+	struct agent *a = arg;
+
+	a->api_stopped.fn = on_api_stopped;
+	loop_post(a->loop, &a->api_stopped);
+}
+
+void agent_stop(struct agent *a)
+{
+	if (a->stopping)
+		return;
+	a->stopping = true;
+	log_info(a->log, "stopping", "%s", "");
+	api_stop(a->api, on_api_empty, a);
+}
+
+void agent_free(struct agent *a)
+{
+	mounts_free(&a->mounts);
+	fuse_pool_free(&a->fuse_pool);
+	pool_free(&a->desk);
+	pool_free(&a->pool);
+	image_loader_free(&a->loader);
+	fetch_free(&a->fetch);
+	origin_source_free(&a->origins);
+	registry_free(&a->registry);
+	http_free(&a->http);
+	cas_close(&a->cas);
+	http_page_free(&a->page);
+	api_free(&a->api);
+	metrics_free(&a->metrics);
+	loop_free(&a->loop);
+}

@@ -1,0 +1,47 @@
+/*
+ * agent: the parts of one shoald, made in order and taken down in order.
+ *
+ * The one place that knows all modules, and the order in which sources are asked. What has a
+ * thread of its own is said where it is made (agent.c).
+ */
+#pragma once
+#include "cas.h"
+#include "config.h"
+#include "mounts.h"
+#include <stdbool.h>
+
+struct agent {
+	const struct config *config; /* borrowed */
+	const struct clock *clock;
+	struct log *log; /* borrowed */
+	uint64_t started_ns;
+	struct loop *loop;
+	struct metrics *metrics;
+	struct pool *pool; /* readers: unpack, verify, write, answer */
+	struct pool *desk; /* the API's blocking work, so that it never stands before a reader */
+	struct cas *cas;
+	struct http *http;
+	struct registry *registry;
+	struct source *origins;
+	struct fetch *fetch;
+	struct image_loader *loader;
+	struct fuse_pool *fuse_pool;
+	struct mounts *mounts;
+	struct api *api;
+	struct http_page *page;
+	bool stopping;
+	struct loop_call api_stopped;
+};
+
+/** [before the loop] Make all parts, listen, and start to mount what is listed. */
+MUST_CHECK int agent_start(struct agent *agent, const struct config *config, struct log *log,
+                           struct err *e);
+
+/** [loop] Take the mounts down, then stop the loop. */
+void agent_stop(struct agent *agent);
+
+/** [after the loop] Free all parts. Also after a failed agent_start(). */
+void agent_free(struct agent *agent);
+
+/** [loop] Is everything that is listed mounted, or known not to be? */
+bool agent_is_ready(const struct agent *agent);

@@ -1,0 +1,250 @@
+/*
+ * api_explain: for one byte of a file in a mount: chunk, blob, place, what was asked for it.
+ *
+ *   the loop finds the mount -> the desk walks the image -> the loop adds what fetch remembers
+ */
+#include "api.h"
+#include "hex.h"
+#include "image_walk.h"
+#include "mem.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define EVENTS_MAX 64
+
+struct explain {
+	struct job job;
+	struct api_call *call;
+	struct lazy_image *image; /* a reference */
+	const char *rest;         /* of the path, inside the image */
+	uint64_t offset;
+	json_t *document;
+	bool has_chunk;
+	uint32_t blob_idx;
+	uint32_t unit_idx;
+	int result;
+	struct err err;
+};
+
+static void set_int(json_t *object, const char *key, uint64_t n)
+{
+	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+	(void)json_object_set_new(object, key, json_words(text));
+}
+
+/* ---- the desk ---- */
+
+static const char *unit_kind_name(uint8_t kind)
+{
+	if (kind == UNIT_BATCH)
+		return "batch";
+	return kind == UNIT_ZRAN ? "zran" : "chunk";
+}
+
+static void tell_unit(struct explain *x, const struct blob_layout *l, uint32_t chunk_idx)
+{
+	struct unit_rec unit;
+
+	x->unit_idx = layout_unit_of(l, chunk_idx);
+	if (!layout_unit(l, x->unit_idx, &unit))
+		return;
+	x->has_chunk = true;
+	set_int(x->document, "unit_idx", x->unit_idx);
+	set_text(x->document, "unit_kind", unit_kind_name(unit.kind));
+	set_int(x->document, "packed_offset", unit.packed_offset);
+	set_int(x->document, "packed_size_bytes", unit.packed_size_bytes);
+	set_text(x->document, "packed_as",
+	         unit.compressed ? compressor_name(l->compressor) : "none");
+	(void)json_object_set_new(x->document, "encrypted", json_boolean(unit.encrypted));
+}
+
+static void tell_digest(json_t *document, const struct blob_layout *l,
+                        const struct chunk_rec *chunk)
+{
+	char hex[DIGEST_TEXT_BYTES];
+	AUTO(free_str) char *text = NULL;
+
+	if (!(chunk->flags & CHUNK_HAS_DIGEST))
+		return;
+	hex_encode(chunk->digest, DIGEST_BYTES, hex);
+	text = xasprintf("%s:%s", digest_alg_name(l->digest_alg), hex);
+	set_text(document, "digest", text);
+}
+
+static void tell_origins(json_t *document, const struct cas_blob *blob)
+{
+	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
+	const uint32_t n = cas_blob_origins(blob, origins, CAS_ORIGINS_MAX);
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < n; i++)
+		(void)json_array_append_new(list, json_words(origins[i].text));
+	(void)json_object_set_new(document, "origins", list);
+	free(origins);
+}
+
+static int tell_chunk(struct explain *x, const struct image_segment *seg, struct err *e)
+{
+	const struct cas_blob *blob = fetch_blob_cas(x->image->blobs[seg->blob_idx]);
+	const struct blob_layout *l = cas_blob_layout(blob);
+	const char *state_dir = x->call->api->agent->config->state_dir;
+	AUTO(free_str)
+	char *data_file = xasprintf("%s/blobs/%s.blob.data", state_dir, cas_blob_key(blob));
+
+	if (!image_segment_fits(seg, l))
+		return err_set(e, EUCLEAN, "the file names a chunk that its blob does not have");
+	x->blob_idx = seg->blob_idx;
+	set_text(x->document, "blob", cas_blob_key(blob));
+	set_int(x->document, "chunk_idx", seg->chunk_idx);
+	set_int(x->document, "chunk_offset", seg->chunk_offset);
+	tell_digest(x->document, l, &l->chunks[seg->chunk_idx]);
+	set_int(x->document, "plain_offset", l->chunks[seg->chunk_idx].plain_offset);
+	set_int(x->document, "plain_size_bytes", l->chunks[seg->chunk_idx].plain_size_bytes);
+	tell_unit(x, l, seg->chunk_idx);
+	set_text(x->document, "data_file", data_file);
+	(void)json_object_set_new(x->document, "ready",
+	                          json_boolean(cas_blob_is_ready(blob, seg->chunk_idx)));
+	tell_origins(x->document, blob);
+	return 0;
+}
+
+static int tell(struct explain *x, struct err *e)
+{
+	struct image_segment seg;
+	struct stat st;
+	uint64_t node = 0;
+	int r = image_walk(x->image->image, x->rest, &node, e);
+
+	if (r == 0)
+		r = image_getattr(x->image->image, node, &st, e);
+	if (r < 0)
+		return r;
+	set_int(x->document, "file_size_bytes", (uint64_t)st.st_size);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ENOTSUP, "it is no regular file: it has no chunks");
+	if (x->offset >= (uint64_t)st.st_size)
+		return err_set(e, ERANGE, "offset %" PRIu64 " is past its end (%jd bytes)",
+		               x->offset, (intmax_t)st.st_size);
+	r = image_map(x->image->image, node, x->offset, 1, &seg, 1, e);
+	if (r < 0)
+		return r;
+	if (r == 0 || seg.blob_idx == IMAGE_BLOB_NONE || seg.blob_idx >= x->image->n_blobs) {
+		(void)json_object_set_new(x->document, "hole", json_true());
+		return 0;
+	}
+	return tell_chunk(x, &seg, e);
+}
+
+static void explain_work(struct job *job)
+{
+	struct explain *x = container_of(job, struct explain, job);
+
+	x->result = tell(x, &x->err);
+}
+
+/* ---- the loop ---- */
+
+static const char *result_text(int result)
+{
+	switch (result) {
+	case SOURCE_OK:
+		return "ok";
+	case SOURCE_MISS:
+		return "miss";
+	case SOURCE_GONE:
+		return "gone";
+	default:
+		return strerrorname_np(-result) != NULL ? strerrorname_np(-result) : "failed";
+	}
+}
+
+static json_t *event_json(const struct fetch_event *ev)
+{
+	return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "source", ev->source,
+	                 "for", ev->reader ? "reader" : "ahead", "result", result_text(ev->result),
+	                 "detail", json_words(ev->detail), "asked_wall_ms",
+	                 (json_int_t)ev->asked_wall_ms, "first_unit_us",
+	                 (json_int_t)ev->first_unit_us, "took_us", (json_int_t)ev->took_us,
+	                 "asked_first_unit", (json_int_t)ev->first_unit, "asked_n_units",
+	                 (json_int_t)ev->n_units);
+}
+
+static void add_events(struct explain *x)
+{
+	const struct cas_blob *blob = fetch_blob_cas(x->image->blobs[x->blob_idx]);
+	struct fetch_event *events = xcalloc(EVENTS_MAX, sizeof(*events));
+	const uint32_t n = fetch_explain(x->call->api->agent->fetch, cas_blob_key(blob),
+	                                 x->unit_idx, events, EVENTS_MAX);
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < n; i++)
+		(void)json_array_append_new(list, event_json(&events[i]));
+	(void)json_object_set_new(x->document, "asked", list);
+	free(events);
+}
+
+static void explain_after(struct job *job)
+{
+	struct explain *x = container_of(job, struct explain, job);
+
+	if (x->result == 0 && x->has_chunk)
+		add_events(x);
+	lazy_image_release(&x->image);
+	if (x->result == 0)
+		api_reply(x->call, json_incref(x->document));
+	else
+		api_fail(x->call, x->result, &x->err);
+	json_drop(&x->document);
+	free(x);
+}
+
+static void start(struct api_call *call, const struct mounted *m, const char *path,
+                  const char *rest, uint64_t offset)
+{
+	struct explain *x = xcalloc(1, sizeof(*x));
+
+	x->call = call;
+	x->image = lazy_image_ref(m->image);
+	x->rest = rest;
+	x->offset = offset;
+	x->document = json_object();
+	set_text(x->document, "path", path);
+	set_text(x->document, "dir", m->rec.dir);
+	set_text(x->document, "name", mount_record_image(&m->rec));
+	set_text(x->document, "image_digest", m->rec.digest);
+	set_int(x->document, "offset", offset);
+	x->job = (struct job){ .work = explain_work, .after = explain_after };
+	pool_submit(call->api->agent->desk, &x->job);
+}
+
+void api_explain(struct api_call *call)
+{
+	const char *path = json_str(call->query, "path");
+	const char *offset_text = json_str(call->query, "offset");
+	const struct mounted *m;
+	const char *rest = NULL;
+	struct err e = { 0 };
+
+	if (!path_is_plain(path) || offset_text[strspn(offset_text, "0123456789")] != '\0' ||
+	    strlen(offset_text) > 18) {
+		api_fail(call,
+		         err_set(&e, EINVAL, "an absolute path and a whole offset are expected"),
+		         &e);
+		return;
+	}
+	m = mounts_resolve(call->api->agent->mounts, path, &rest);
+	if (m == NULL || m->image == NULL) {
+		api_fail(call,
+		         err_set(&e, ENOENT, "%s lies in no mount of shoal (see shoal ls)", path),
+		         &e);
+		return;
+	}
+	start(call, m, path, rest, strtoull(offset_text, NULL, 10));
+}

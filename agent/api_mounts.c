@@ -1,0 +1,168 @@
+/*
+ * api_mounts: ls, mount, umount.
+ *
+ * Knows the wish of the caller and the list of mounts. How much of an image is here is counted on
+ * the desk: an image may have a million chunks.
+ */
+#include "api.h"
+#include "mem.h"
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- mount ---- */
+
+static json_t *mounted_json(const struct mounted *m)
+{
+	json_t *object = mount_record_json(&m->rec);
+
+	(void)json_object_set_new(object, "name", json_words(mount_record_image(&m->rec)));
+	(void)json_object_set_new(object, "state", json_string(mount_state_name(m->state)));
+	if (m->state == MOUNT_DOWN && m->why.code != 0)
+		(void)json_object_set_new(object, "error", json_words(m->why.msg));
+	if (m->auth_file_gone)
+		(void)json_object_set_new(object, "auth_file_gone", json_true());
+	if (m->image != NULL && m->image->unverified != 0)
+		(void)json_object_set_new(object, "unverified", json_true());
+	return object;
+}
+
+static void on_mounted(void *arg, int r, const struct mounted *m, const struct err *why)
+{
+	struct api_call *call = arg;
+
+	if (r < 0)
+		api_fail(call, r, why);
+	else
+		api_reply(call, mounted_json(m));
+}
+
+static void on_mount_gone(struct api_call *call, void *arg)
+{
+	struct err e = { 0 };
+
+	mounts_cancel(arg);
+	api_fail(call, err_set(&e, ECANCELED, "it was cancelled"), &e);
+}
+
+void api_mounts_add(struct api_call *call)
+{
+	AUTO(mount_record_clear) struct mount_record rec = { 0 };
+	struct err e = { 0 };
+	const int r = mount_record_parse(call->body, false, &rec, &e);
+
+	if (r < 0) {
+		api_fail(call, r, &e);
+		return;
+	}
+	call->on_gone_arg = mounts_add(call->api->agent->mounts, &rec, on_mounted, call);
+	call->on_gone = on_mount_gone;
+}
+
+/* ---- umount ---- */
+
+static void on_removed(void *arg, int r, const struct err *why)
+{
+	struct api_call *call = arg;
+	struct err e = { 0 };
+
+	if (r == -EBUSY)
+		r = err_set(&e, EBUSY,
+		            "%s is in use (find by whom with: fuser -vm %s; or mounts inside it)",
+		            json_str(call->query, "dir"), json_str(call->query, "dir"));
+	else if (r < 0)
+		e = *why;
+	if (r < 0)
+		api_fail(call, r, &e);
+	else
+		api_reply(call, json_pack("{s:O}", "dir", json_object_get(call->query, "dir")));
+}
+
+void api_mounts_remove(struct api_call *call)
+{
+	struct err e = { 0 };
+
+	if (path_is_plain(json_str(call->query, "dir")))
+		mounts_remove(call->api->agent->mounts, json_str(call->query, "dir"), on_removed,
+		              call);
+	else
+		api_fail(call, err_set(&e, EINVAL, "\"dir\" must be an absolute path"), &e);
+}
+
+/* ---- ls ---- */
+
+struct row {
+	json_t *object;
+	struct lazy_image *image; /* a reference; or NULL */
+};
+
+struct listing {
+	struct job job;
+	struct api_call *call;
+	uint32_t n_rows;
+	struct row rows[];
+};
+
+static void count_ready(struct row *row)
+{
+	uint64_t plain_bytes = 0;
+	uint64_t ready_bytes = 0;
+
+	for (uint32_t i = 0; i < row->image->n_blobs; i++) {
+		const struct cas_blob *blob = fetch_blob_cas(row->image->blobs[i]);
+		const struct blob_layout *l = cas_blob_layout(blob);
+
+		for (uint32_t c = 0; c < l->n_chunks; c++) {
+			plain_bytes += l->chunks[c].plain_size_bytes;
+			if (cas_blob_is_ready(blob, c))
+				ready_bytes += l->chunks[c].plain_size_bytes;
+		}
+	}
+	(void)json_object_set_new(row->object, "plain_bytes",
+	                          json_integer((json_int_t)plain_bytes));
+	(void)json_object_set_new(row->object, "ready_bytes",
+	                          json_integer((json_int_t)ready_bytes));
+}
+
+static void listing_work(struct job *job)
+{
+	struct listing *listing = container_of(job, struct listing, job);
+
+	for (uint32_t i = 0; i < listing->n_rows; i++) {
+		if (listing->rows[i].image != NULL)
+			count_ready(&listing->rows[i]);
+	}
+}
+
+static void listing_after(struct job *job)
+{
+	struct listing *listing = container_of(job, struct listing, job);
+	json_t *mounts = json_array();
+
+	for (uint32_t i = 0; i < listing->n_rows; i++) {
+		(void)json_array_append_new(mounts, listing->rows[i].object);
+		lazy_image_release(&listing->rows[i].image);
+	}
+	api_reply(listing->call, json_pack("{s:o}", "mounts", mounts));
+	free(listing);
+}
+
+void api_mounts_list(struct api_call *call)
+{
+	const struct mounts *mounts = call->api->agent->mounts;
+	struct listing *listing;
+	uint32_t n_rows = 0;
+
+	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next)
+		n_rows++;
+	listing = xcalloc(1, sizeof(*listing) + n_rows * sizeof(listing->rows[0]));
+	listing->call = call;
+	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next) {
+		struct row *row = &listing->rows[listing->n_rows++];
+
+		row->object = mounted_json(m);
+		row->image = m->image != NULL ? lazy_image_ref(m->image) : NULL;
+	}
+	listing->job =
+		(struct job){ .work = listing_work, .after = listing_after, .prio = JOB_NORMAL };
+	pool_submit(call->api->agent->desk, &listing->job);
+}

@@ -1,0 +1,113 @@
+/*
+ * api_reply: the forms of answers: one document, one error, or lines of JSON as they come.
+ *
+ * Knows evhttp's replies. A call whose caller is gone is answered all the same: evhttp then only
+ * frees the request.
+ */
+#include "api.h"
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <stdlib.h>
+
+int api_exit_status(int r)
+{
+	switch (-r) {
+	case EINVAL:
+		return 2;
+	case ENOENT:
+		return 4;
+	case EACCES:
+		return 5;
+	default:
+		return 1;
+	}
+}
+
+static int http_status(int r)
+{
+	switch (-r) {
+	case EINVAL:
+		return 400;
+	case EACCES:
+		return 403;
+	case ENOENT:
+		return 404;
+	case EBUSY:
+		return 409;
+	case EAGAIN:
+	case ESHUTDOWN:
+		return 503;
+	default:
+		return 500;
+	}
+}
+
+json_t *api_error_json(int r, const char *message)
+{
+	return json_pack("{s:{s:o,s:i}}", "error", "message", json_words(message), "exit",
+	                 api_exit_status(r));
+}
+
+static struct evbuffer *json_line(json_t *document)
+{
+	struct evbuffer *line = evbuffer_new();
+	char *text = json_dumps(document, JSON_COMPACT);
+
+	if (line != NULL && text != NULL)
+		(void)evbuffer_add_printf(line, "%s\n", text);
+	free(text);
+	json_decref(document);
+	return line;
+}
+
+static void set_type(struct api_call *call, const char *type)
+{
+	(void)evhttp_add_header(evhttp_request_get_output_headers(call->req), "Content-Type", type);
+}
+
+static void send_document(struct api_call *call, int status, json_t *document)
+{
+	struct evbuffer *line = json_line(document);
+
+	set_type(call, "application/json");
+	evhttp_send_reply(call->req, status, NULL, line);
+	if (line != NULL)
+		evbuffer_free(line);
+	api_call_end(call);
+}
+
+void api_reply(struct api_call *call, json_t *document)
+{
+	send_document(call, HTTP_OK, document);
+}
+
+void api_fail(struct api_call *call, int r, const struct err *why)
+{
+	log_info(call->api->agent->log, "request failed", "what=%s error=%s", call->what,
+	         LOG_Q(why->msg));
+	send_document(call, http_status(r), api_error_json(r, why->msg));
+}
+
+void api_stream_begin(struct api_call *call)
+{
+	set_type(call, "application/x-ndjson");
+	evhttp_send_reply_start(call->req, HTTP_OK, NULL);
+}
+
+void api_stream_line(struct api_call *call, json_t *line)
+{
+	struct evbuffer *text = json_line(line);
+
+	if (text == NULL)
+		return;
+	evhttp_send_reply_chunk(call->req, text);
+	evbuffer_free(text);
+}
+
+void api_stream_end(struct api_call *call, json_t *last)
+{
+	api_stream_line(call, last);
+	evhttp_send_reply_end(call->req);
+	api_call_end(call);
+}

@@ -1,0 +1,302 @@
+/*
+ * api_server: the unix socket, the routes, and the calls that run.
+ *
+ * Knows HTTP's limits and who may connect. Knows nothing of what the calls do. A caller that
+ * closes its connection is noticed while its call runs, so that a mount or prefetch that nobody
+ * waits for is cancelled.
+ */
+#include "api.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define API_HEADERS_MAX_BYTES 16384
+#define API_BODY_MAX_BYTES    65536
+#define API_IDLE_TIMEOUT_S    3600 /* a mount or prefetch may take long; the socket is root's */
+#define API_BACKLOG           64
+
+struct route {
+	enum evhttp_cmd_type method;
+	const char *path;
+	bool has_rest; /* the path goes on behind it */
+	const char *what;
+	void (*handler)(struct api_call *call);
+};
+
+static const struct route routes[] = {
+	{ EVHTTP_REQ_GET, "/v1/mounts", false, "ls", api_mounts_list },
+	{ EVHTTP_REQ_POST, "/v1/mounts", false, "mount", api_mounts_add },
+	{ EVHTTP_REQ_DELETE, "/v1/mounts", false, "umount", api_mounts_remove },
+	{ EVHTTP_REQ_GET, "/v1/status", false, "status", api_status },
+	{ EVHTTP_REQ_GET, "/v1/images", false, "image ls", api_images_list },
+	{ EVHTTP_REQ_GET, "/v1/images/inspect", false, "image inspect", api_images_inspect },
+	{ EVHTTP_REQ_DELETE, "/v1/images", false, "image rm", api_images_remove },
+	{ EVHTTP_REQ_GET, "/v1/blobs", false, "blob ls", api_blobs_list },
+	{ EVHTTP_REQ_GET, "/v1/chunks/", true, "chunk find", api_chunks_find },
+	{ EVHTTP_REQ_POST, "/v1/prefetch", false, "prefetch", api_prefetch },
+	{ EVHTTP_REQ_POST, "/v1/verify", false, "verify", api_verify },
+	{ EVHTTP_REQ_GET, "/v1/explain", false, "explain", api_explain },
+};
+
+/* ---- calls ---- */
+
+static void on_close(struct evhttp_connection *connection, void *arg)
+{
+	struct api_call *call = arg;
+
+	(void)connection;
+	call->gone = true;
+	if (call->on_gone != NULL)
+		call->on_gone(call, call->on_gone_arg);
+}
+
+void api_call_end(struct api_call *call)
+{
+	struct api *api = call->api;
+
+	if (!call->gone && evhttp_request_get_connection(call->req) != NULL)
+		evhttp_connection_set_closecb(evhttp_request_get_connection(call->req), NULL, NULL);
+	DL_DELETE(api->calls, call);
+	json_drop(&call->body);
+	json_drop(&call->query);
+	free(call);
+	if (api->stopping && api->calls == NULL && api->stopped != NULL)
+		api->stopped(api->stopped_arg);
+}
+
+static const struct route *find_route(enum evhttp_cmd_type method, const char *path,
+                                      bool *ret_other_method)
+{
+	*ret_other_method = false;
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		const struct route *route = &routes[i];
+		const size_t n = strlen(route->path);
+
+		if (route->has_rest ? strncmp(route->path, path, n) != 0
+		                    : strcmp(route->path, path) != 0)
+			continue;
+		if (route->method == method)
+			return route;
+		*ret_other_method = true;
+	}
+	return NULL;
+}
+
+static int read_body(struct api_call *call, struct err *e)
+{
+	struct evbuffer *in = evhttp_request_get_input_buffer(call->req);
+	const size_t size_bytes = evbuffer_get_length(in);
+	const unsigned char *bytes;
+
+	if (size_bytes == 0) {
+		call->body = json_object();
+		return 0;
+	}
+	bytes = evbuffer_pullup(in, -1);
+	if (bytes == NULL)
+		return err_set(e, ENOMEM, "out of memory");
+	return json_parse_object((const char *)bytes, size_bytes, &call->body, e);
+}
+
+static void read_query(struct api_call *call)
+{
+	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(call->req));
+	struct evkeyvalq pairs = { 0 };
+	const struct evkeyval *pair;
+
+	call->query = json_object();
+	if (text == NULL || evhttp_parse_query_str(text, &pairs) != 0)
+		return;
+	TAILQ_FOREACH(pair, &pairs, next)
+	(void)json_object_set_new(call->query, pair->key, json_words(pair->value));
+	evhttp_clear_headers(&pairs);
+}
+
+static void refuse(struct evhttp_request *req, int status, const char *message)
+{
+	struct evbuffer *body = evbuffer_new();
+
+	if (body != NULL)
+		(void)evbuffer_add_printf(body, "{\"error\":{\"message\":\"%s\",\"exit\":1}}\n",
+		                          message);
+	evhttp_send_reply(req, status, NULL, body);
+	if (body != NULL)
+		evbuffer_free(body);
+}
+
+static struct api_call *call_new(struct api *api, struct evhttp_request *req,
+                                 const struct route *route, const char *path)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(req);
+	struct api_call *call = xcalloc(1, sizeof(*call));
+
+	call->api = api;
+	call->req = req;
+	call->what = route->what;
+	call->rest = path + strlen(route->path);
+	DL_APPEND(api->calls, call);
+	evhttp_connection_set_closecb(connection, on_close, call);
+	/* evhttp stops reading while a request is at work; without it a hang-up goes unnoticed. */
+	(void)bufferevent_enable(evhttp_connection_get_bufferevent(connection), EV_READ);
+	read_query(call);
+	return call;
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+	struct api *api = arg;
+	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(req));
+	struct err e = { 0 };
+	bool other_method = false;
+	const struct route *route =
+		find_route(evhttp_request_get_command(req), path, &other_method);
+	struct api_call *call;
+	int r;
+
+	if (route == NULL) {
+		refuse(req, other_method ? HTTP_BADMETHOD : HTTP_NOTFOUND,
+		       other_method ? "not with this method" : "there is no such path");
+		return;
+	}
+	if (api->stopping) {
+		refuse(req, HTTP_SERVUNAVAIL, "the agent is stopping");
+		return;
+	}
+	call = call_new(api, req, route, path);
+	r = read_body(call, &e);
+	if (r < 0)
+		api_fail(call, r, &e);
+	else
+		route->handler(call);
+}
+
+/* ---- the socket ---- */
+
+static int make_parent(const char *path, struct err *e)
+{
+	AUTO(free_str) char *parent = xstrdup(path);
+	char *slash = strrchr(parent, '/');
+
+	if (slash == NULL || slash == parent)
+		return 0;
+	*slash = '\0';
+	if (mkdir(parent, 0755) != 0 && errno != EEXIST)
+		return err_errno(e, errno, "%s cannot be made", parent);
+	return 0;
+}
+
+/* Is somebody listening there? A socket file outlives its agent. */
+static bool is_alive(const struct sockaddr_un *address)
+{
+	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	return fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+	                   errno == EAGAIN);
+}
+
+static int bind_private(int fd, const struct sockaddr_un *address)
+{
+	const mode_t before = umask(0177); /* from its first moment on it is 0600 */
+	const int r = bind(fd, (const struct sockaddr *)address, sizeof(*address));
+	const int code = errno;
+
+	(void)umask(before);
+	return r == 0 ? 0 : -code;
+}
+
+static int open_socket(const char *path, int *ret_fd, struct err *e)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+	int r;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return err_set(e, ENAMETOOLONG,
+		               "api.socket %s: the path of a unix socket has at "
+		               "most %zu bytes",
+		               path, sizeof(address.sun_path) - 1);
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	if (fd < 0)
+		return err_errno(e, errno, "no socket for the API");
+	r = make_parent(path, e);
+	if (r < 0)
+		return r;
+	if (is_alive(&address))
+		return err_set(e, EADDRINUSE, "api.socket %s: another agent listens there", path);
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		(void)unlink(path);
+	r = bind_private(fd, &address);
+	if (r < 0 || listen(fd, API_BACKLOG) != 0)
+		return err_errno(e, r < 0 ? -r : errno, "api.socket %s", path);
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+int api_listen(struct agent *agent, const char *socket_path, struct api **ret_api, struct err *e)
+{
+	AUTO(api_free) struct api *api = xcalloc(1, sizeof(*api));
+	AUTO(close_fd) int fd = -1;
+	int r = open_socket(socket_path, &fd, e);
+
+	if (r < 0)
+		return r;
+	api->agent = agent;
+	api->socket_path = xstrdup(socket_path);
+	api->http = evhttp_new(loop_base(agent->loop));
+	if (api->http == NULL || evhttp_accept_socket(api->http, fd) != 0)
+		return err_set(e, ENOMEM, "the API cannot be served");
+	fd = -1;
+	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
+	evhttp_set_max_headers_size(api->http, API_HEADERS_MAX_BYTES);
+	evhttp_set_max_body_size(api->http, API_BODY_MAX_BYTES);
+	evhttp_set_timeout(api->http, API_IDLE_TIMEOUT_S);
+	evhttp_set_gencb(api->http, on_request, api);
+	*ret_api = api;
+	api = NULL;
+	return 0;
+}
+
+void api_stop(struct api *api, void (*done)(void *arg), void *arg)
+{
+	struct api_call *call, *next;
+
+	api->stopping = true;
+	(void)unlink(api->socket_path);
+	DL_FOREACH_SAFE(api->calls, call, next)
+	{
+		if (call->on_gone != NULL)
+			call->on_gone(call, call->on_gone_arg);
+	}
+	api->stopped = done;
+	api->stopped_arg = arg;
+	if (api->calls == NULL)
+		done(arg);
+}
+
+void api_free(struct api **api)
+{
+	if (*api == NULL)
+		return;
+	assert((*api)->calls == NULL);
+	if ((*api)->http != NULL)
+		evhttp_free((*api)->http);
+	free((*api)->socket_path);
+	free(*api);
+	*api = NULL;
+}

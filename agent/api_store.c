@@ -1,0 +1,313 @@
+/*
+ * api_store: what the node has: images, blobs, chunks, status. Each is a question to cas, asked
+ * on the desk.
+ */
+#include "api.h"
+#include "hex.h"
+#include "image.h"
+#include "image_store.h"
+#include "inspect_image.h"
+#include "mem.h"
+#include "reference.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void set_int(json_t *object, const char *key, uint64_t n)
+{
+	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
+}
+
+/* ---- images ---- */
+
+static int add_image(void *arg, const struct image_record *rec)
+{
+	json_t *images = arg;
+
+	(void)json_array_append_new(
+		images, json_pack("{s:o, s:s, s:b, s:I, s:I}", "name", json_words(rec->name),
+	                          "digest", rec->digest, "anonymous", rec->anonymous, "added_s",
+	                          (json_int_t)rec->added_s, "used_s", (json_int_t)rec->used_s));
+	return 0;
+}
+
+static int list_images(struct agent *agent, const json_t *params, json_t **ret_document,
+                       struct err *e)
+{
+	json_t *images = json_array();
+	const int r = image_store_list(agent->cas, add_image, images, e);
+
+	(void)params;
+	*ret_document = json_pack("{s:o}", "images", images);
+	return r;
+}
+
+void api_images_list(struct api_call *call)
+{
+	api_work(call, call->api->agent->desk, list_images, NULL);
+}
+
+struct wanted {
+	const char *digest;
+	struct image_record rec;
+	bool found;
+};
+
+static int look_for_digest(void *arg, const struct image_record *rec)
+{
+	struct wanted *wanted = arg;
+
+	if (strcmp(rec->digest, wanted->digest) != 0)
+		return 0;
+	wanted->rec = *rec;
+	wanted->found = true;
+	return 1;
+}
+
+/* The digest that a person wrote, if it is one: hexadecimal, perhaps behind "sha256:". */
+static const char *digest_of(const char *text)
+{
+	static const char prefix[] = "sha256:";
+
+	if (strncmp(text, prefix, strlen(prefix)) == 0)
+		text += strlen(prefix);
+	return hex_is_sha256(text) ? text : NULL;
+}
+
+/* By name as it is recorded, as people shorten it, or by digest. */
+static int find_image(struct cas *cas, const char *text, struct image_record *ret_rec,
+                      struct err *e)
+{
+	struct wanted wanted = { .digest = digest_of(text) };
+	AUTO(free_str) char *full = NULL;
+	struct err ignored = { 0 };
+	struct reference ref;
+	int r;
+
+	if (wanted.digest != NULL) {
+		r = image_store_list(cas, look_for_digest, &wanted, e);
+		if (r >= 0 && wanted.found) {
+			*ret_rec = wanted.rec;
+			return 0;
+		}
+	} else {
+		if (reference_parse(text, &ref, &ignored) == 0)
+			full = reference_text(&ref);
+		r = image_store_by_name(cas, full != NULL ? full : text, ret_rec, e);
+		if (r == 0)
+			return 0;
+	}
+	return r < 0 ? r : err_set(e, ENOENT, "no such image here: %s (see shoal image ls)", text);
+}
+
+static int inspect(struct agent *agent, const json_t *params, json_t **ret_document, struct err *e)
+{
+	AUTO(image_file_unmap) struct image_file file = { 0 };
+	struct image_record rec;
+	int r = find_image(agent->cas, json_str(params, "image"), &rec, e);
+
+	if (r == 0)
+		r = image_store_map(agent->cas, rec.digest, "image.boot", IMAGE_BOOTSTRAP_MAX_BYTES,
+		                    &file, e);
+	if (r == 0)
+		r = inspect_image(file.data, file.size_bytes, ret_document, e);
+	if (r == 0) {
+		(void)json_object_set_new(*ret_document, "name", json_words(rec.name));
+		(void)json_object_set_new(*ret_document, "digest", json_string(rec.digest));
+	}
+	return r;
+}
+
+void api_images_inspect(struct api_call *call)
+{
+	api_work(call, call->api->agent->desk, inspect, json_incref(call->query));
+}
+
+static int remove_image(struct agent *agent, const json_t *params, json_t **ret_document,
+                        struct err *e)
+{
+	const json_t *in_use = json_object_get(params, "in_use");
+	struct image_record rec;
+	const char *dir;
+	int r = find_image(agent->cas, json_str(params, "image"), &rec, e);
+
+	if (r < 0)
+		return r;
+	dir = json_string_value(json_object_get(in_use, rec.digest));
+	if (dir != NULL)
+		return err_set(e, EBUSY, "%s is mounted at %s (umount it first)", rec.name, dir);
+	r = image_store_remove(agent->cas, rec.digest, e);
+	if (r == CAS_MISS)
+		return err_set(e, ENOENT, "no such image here: %s", rec.name);
+	*ret_document = json_pack("{s:o, s:s}", "name", json_words(rec.name), "digest", rec.digest);
+	return r;
+}
+
+void api_images_remove(struct api_call *call)
+{
+	const struct agent *agent = call->api->agent;
+	json_t *in_use = json_object();
+
+	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL; m = m->next) {
+		if (m->rec.digest[0] != '\0')
+			(void)json_object_set_new(in_use, m->rec.digest, json_words(m->rec.dir));
+	}
+	api_work(call, cas_writer(agent->cas), remove_image,
+	         json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
+	                   in_use));
+}
+
+/* ---- blobs and chunks ---- */
+
+static int add_blob(void *arg, const struct cas_blob_info *info)
+{
+	json_t *blobs = arg;
+	json_t *origins = json_array();
+
+	for (uint32_t i = 0; i < info->n_origins; i++)
+		(void)json_array_append_new(origins, json_words(info->origins[i].text));
+	(void)json_array_append_new(
+		blobs,
+		json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "key",
+	                  json_words(info->key), "blob_id", json_words(info->blob_id), "n_chunks",
+	                  (json_int_t)info->n_chunks, "n_ready", (json_int_t)info->n_ready,
+	                  "plain_size_bytes", (json_int_t)info->plain_size_bytes, "ready_bytes",
+	                  (json_int_t)info->ready_bytes, "disk_bytes", (json_int_t)info->disk_bytes,
+	                  "open", info->open, "origins", origins));
+	return 0;
+}
+
+static int list_blobs(struct agent *agent, const json_t *params, json_t **ret_document,
+                      struct err *e)
+{
+	json_t *blobs = json_array();
+	const int r = cas_blobs(agent->cas, add_blob, blobs, e);
+
+	(void)params;
+	*ret_document = json_pack("{s:o}", "blobs", blobs);
+	return r;
+}
+
+void api_blobs_list(struct api_call *call)
+{
+	api_work(call, call->api->agent->desk, list_blobs, NULL);
+}
+
+#define CHUNK_PLACES_MAX 10000
+
+static int add_place(void *arg, const struct cas_chunk_place *place)
+{
+	json_t *places = arg;
+
+	(void)json_array_append_new(
+		places, json_pack("{s:o, s:I, s:I, s:I, s:b}", "blob", json_words(place->key),
+	                          "chunk_idx", (json_int_t)place->chunk_idx, "plain_offset",
+	                          (json_int_t)place->plain_offset, "plain_size_bytes",
+	                          (json_int_t)place->plain_size_bytes, "ready", place->ready));
+	return json_array_size(places) >= CHUNK_PLACES_MAX;
+}
+
+static int find_chunk(struct agent *agent, const json_t *params, json_t **ret_document,
+                      struct err *e)
+{
+	const char *text = json_str(params, "digest");
+	const char *hex = strchr(text, ':') != NULL ? strchr(text, ':') + 1 : text;
+	uint8_t digest[DIGEST_BYTES];
+	json_t *places;
+	int r;
+
+	if (strlen(hex) != sizeof(digest) * 2 || !hex_decode(hex, sizeof(digest), digest))
+		return err_set(e, EINVAL, "%s is no digest (64 hexadecimal digits)", text);
+	places = json_array();
+	r = cas_chunk_find(agent->cas, digest, add_place, places, e);
+	if (r >= 0 && json_array_size(places) == 0)
+		r = err_set(e, ENOENT, "no blob that is known here has the chunk %s", text);
+	*ret_document = json_pack("{s:s, s:o}", "digest", hex, "places", places);
+	if (r < 0)
+		json_drop(ret_document);
+	return r < 0 ? r : 0;
+}
+
+void api_chunks_find(struct api_call *call)
+{
+	api_work(call, call->api->agent->desk, find_chunk,
+	         json_pack("{s:o}", "digest", json_words(call->rest)));
+}
+
+/* ---- status ---- */
+
+static int add_disk(struct agent *agent, const json_t *params, json_t **ret_document, struct err *e)
+{
+	uint64_t disk_bytes = 0;
+	const int r = cas_disk_bytes(agent->cas, &disk_bytes, e);
+
+	if (r < 0)
+		return r;
+	*ret_document = json_deep_copy(params);
+	set_int(json_object_get(*ret_document, "cache"), "disk_bytes", disk_bytes);
+	return 0;
+}
+
+static uint64_t made_ready_by(struct metrics *m, const char *source)
+{
+	return (uint64_t)series_get(metrics_series(m, METRIC_CHUNK_BYTES, &source));
+}
+
+static json_t *sources_json(struct metrics *m)
+{
+	static const char *const sources[] = { "dedup", "peer", "origin" };
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+		set_int(object, sources[i], made_ready_by(m, sources[i]));
+	return object;
+}
+
+static json_t *mounts_json(const struct mounts *mounts)
+{
+	json_t *states = json_object();
+
+	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next) {
+		const char *state = mount_state_name(m->state);
+
+		set_int(states, state, json_u64(states, state) + 1);
+	}
+	return states;
+}
+
+static json_t *cache_json(const struct agent *agent)
+{
+	json_t *cache = json_object();
+
+	set_int(cache, "quota_bytes", agent->config->cache_quota_bytes);
+	set_int(cache, "reserve_bytes", agent->config->cache_reserve_bytes);
+	(void)json_object_set_new(cache, "full",
+	                          json_boolean(metrics_sum(agent->metrics, METRIC_CACHE_FULL) > 0));
+	return cache;
+}
+
+void api_status(struct api_call *call)
+{
+	const struct agent *agent = call->api->agent;
+	struct metrics *m = agent->metrics;
+	json_t *status = json_object();
+
+	(void)json_object_set_new(status, "version", json_string(SHOAL_VERSION));
+	(void)json_object_set_new(status, "ready", json_boolean(agent_is_ready(agent)));
+	(void)json_object_set_new(status, "state_dir", json_words(agent->config->state_dir));
+	(void)json_object_set_new(status, "mounts", mounts_json(agent->mounts));
+	(void)json_object_set_new(status, "cache", cache_json(agent));
+	(void)json_object_set_new(status, "made_ready_bytes", sources_json(m));
+	set_int(status, "pid", (uint64_t)getpid());
+	set_int(status, "uptime_s", (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_S);
+	set_int(status, "read_bytes", (uint64_t)metrics_sum(m, METRIC_READ_BYTES));
+	set_int(status, "origin_received_bytes",
+	        (uint64_t)metrics_sum(m, METRIC_ORIGIN_RECEIVED_BYTES));
+	set_int(status, "origin_requests", (uint64_t)metrics_sum(m, METRIC_ORIGIN_REQUESTS));
+	set_int(status, "verify_failures", (uint64_t)metrics_sum(m, METRIC_VERIFY_FAILURES));
+	set_int(status, "unverified_bytes", (uint64_t)metrics_sum(m, METRIC_UNVERIFIED_BYTES));
+	set_int(status, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
+	set_int(status, "fetches_in_flight", (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
+	api_work(call, agent->desk, add_disk, status);
+}

@@ -1,0 +1,50 @@
+/*
+ * api_work: a question that blocks (SQLite, files) goes to a pool and comes back as a document.
+ *
+ * The worker sees its struct and the agent's parts that are for any thread.
+ */
+#include "api.h"
+#include "mem.h"
+#include <stdlib.h>
+
+struct task {
+	struct job job;
+	struct api_call *call;
+	struct agent *agent;
+	api_work_fn *work;
+	json_t *params;
+	json_t *document;
+	int result;
+	struct err err;
+};
+
+static void task_work(struct job *job)
+{
+	struct task *task = container_of(job, struct task, job);
+
+	task->result = task->work(task->agent, task->params, &task->document, &task->err);
+}
+
+static void task_after(struct job *job)
+{
+	struct task *task = container_of(job, struct task, job);
+
+	if (task->result < 0)
+		api_fail(task->call, task->result, &task->err);
+	else
+		api_reply(task->call, task->document);
+	json_drop(&task->params);
+	free(task);
+}
+
+void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_t *params)
+{
+	struct task *task = xcalloc(1, sizeof(*task));
+
+	task->call = call;
+	task->agent = call->api->agent;
+	task->work = work;
+	task->params = params;
+	task->job = (struct job){ .work = task_work, .after = task_after, .prio = JOB_NORMAL };
+	pool_submit(pool, &task->job);
+}

@@ -1,0 +1,81 @@
+/*
+ * mount_chores: looking at directories, detaching dead mounts, writing records: on a worker,
+ * because each of these may block, on a dead file system even for long.
+ *
+ * Sees struct mount_chore and nothing else of a mount.
+ */
+#include "mount_chores.h"
+#include "mount_life.h"
+#include "mount_list.h"
+#include <errno.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEAD_MOUNTS_MAX 64 /* one above the other: each crash leaves at most one */
+
+/* A FUSE file system whose agent is dead says so at every look. */
+static void detach_dead(const char *dir)
+{
+	struct stat st;
+
+	for (int i = 0; i < DEAD_MOUNTS_MAX; i++) {
+		if (stat(dir, &st) == 0 || (errno != ENOTCONN && errno != ECONNABORTED))
+			return;
+		if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
+			return;
+	}
+}
+
+static int check_dir(const char *dir, struct err *e)
+{
+	struct stat st;
+
+	if (stat(dir, &st) != 0)
+		return err_errno(e, errno, "the directory %s cannot be used (make it first)", dir);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ENOTDIR, "%s is no directory", dir);
+	return 0;
+}
+
+static int check(struct mount_chore *chore, bool again)
+{
+	const char *auth_file = chore->rec.auth_file;
+	int r;
+
+	detach_dead(chore->rec.dir);
+	r = check_dir(chore->rec.dir, &chore->err);
+	chore->auth_file_gone = auth_file != NULL && access(auth_file, R_OK) != 0;
+	if (r == 0 && chore->auth_file_gone && !again)
+		r = err_set(&chore->err, ENOENT, "the auth file %s cannot be read by the agent",
+		            auth_file);
+	return r;
+}
+
+void mount_chore_check(struct job *job)
+{
+	struct mount_chore *chore = container_of(job, struct mount_chore, job);
+
+	chore->result = check(chore, false);
+}
+
+void mount_chore_check_again(struct job *job)
+{
+	struct mount_chore *chore = container_of(job, struct mount_chore, job);
+
+	chore->result = check(chore, true);
+}
+
+void mount_chore_save(struct job *job)
+{
+	struct mount_chore *chore = container_of(job, struct mount_chore, job);
+
+	chore->result = mount_list_save(chore->state_dir, &chore->rec, &chore->err);
+}
+
+void mount_chore_unlist(struct job *job)
+{
+	struct mount_chore *chore = container_of(job, struct mount_chore, job);
+
+	chore->result = mount_list_remove(chore->state_dir, chore->rec.dir, &chore->err);
+}

@@ -1,0 +1,476 @@
+/*
+ * mount_life: one mount from the wish to the tree, and back.
+ *
+ *   CHECK --> LOAD --> ATTACH --> SAVE --> UP --umount--> STOP --> UNLIST --> GONE
+ *     |         |         |         |       |<---- busy ---'
+ *     |         |         |       failed    '-- ended from outside, agent leaves --> UNDO
+ *     `---------'---------'----------'--> UNDO --> GONE, or DOWN when it is listed (or UNLIST,
+ *                                                  when it was listed a moment too early)
+ *   DOWN --again--> CHECK; DOWN --umount--> UNLIST
+ *
+ * All of it on the loop thread; a worker touches struct mount_chore and nothing else. Knows
+ * nothing of the other mounts.
+ */
+#include "mount_life.h"
+#include "bytes.h"
+#include "mem.h"
+#include "mount_chores.h"
+#include "mount_list.h"
+#include "reference.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_FIRST_MS 2000U
+#define RETRY_MAX_MS   60000U
+
+static enum mount_state enter_check(struct mount_life *life);
+static enum mount_state enter_load(struct mount_life *life);
+static enum mount_state enter_attach(struct mount_life *life);
+static enum mount_state enter_save(struct mount_life *life);
+static enum mount_state enter_up(struct mount_life *life);
+static enum mount_state enter_stop(struct mount_life *life);
+static enum mount_state enter_unlist(struct mount_life *life);
+static enum mount_state enter_undo(struct mount_life *life);
+static enum mount_state enter_down(struct mount_life *life);
+
+static const struct {
+	const char *name;
+	enum mount_state (*enter)(struct mount_life *life); /* the same state: wait */
+	unsigned may_follow;
+} states[N_MOUNT_STATES] = {
+	[MOUNT_CHECK] = { "checking", enter_check, BIT(MOUNT_LOAD) | BIT(MOUNT_UNDO) },
+	[MOUNT_LOAD] = { "loading", enter_load, BIT(MOUNT_ATTACH) | BIT(MOUNT_UNDO) },
+	[MOUNT_ATTACH] = { "mounting", enter_attach, BIT(MOUNT_SAVE) | BIT(MOUNT_UNDO) },
+	[MOUNT_SAVE] = { "listing", enter_save, BIT(MOUNT_UP) | BIT(MOUNT_UNDO) },
+	[MOUNT_UP] = { "mounted", enter_up, BIT(MOUNT_STOP) | BIT(MOUNT_UNDO) },
+	[MOUNT_STOP] = { "unmounting", enter_stop, BIT(MOUNT_UP) | BIT(MOUNT_UNLIST) },
+	[MOUNT_UNLIST] = { "unlisting", enter_unlist, BIT(MOUNT_GONE) | BIT(MOUNT_DOWN) },
+	[MOUNT_UNDO] = { "undoing", enter_undo,
+	                 BIT(MOUNT_GONE) | BIT(MOUNT_DOWN) | BIT(MOUNT_UNLIST) },
+	[MOUNT_DOWN] = { "down", enter_down, BIT(MOUNT_CHECK) | BIT(MOUNT_UNLIST) },
+	[MOUNT_GONE] = { "gone", NULL, 0 },
+};
+
+const char *mount_state_name(enum mount_state state)
+{
+	return states[state].name;
+}
+
+static void life_run(struct mount_life *life, enum mount_state next)
+{
+	do {
+		assert(states[life->pub.state].may_follow & BIT(next));
+		life->pub.state = next;
+		if (states[next].enter != NULL)
+			next = states[next].enter(life);
+	} while (next != life->pub.state);
+	if (next == MOUNT_GONE || next == MOUNT_DOWN)
+		mounts_settle(life->mounts, life);
+}
+
+/* The next step up, unless it failed or nobody wants it any more. */
+static void life_step(struct mount_life *life, int r, const struct err *why, enum mount_state next)
+{
+	if (r == 0 && life->abandoned) {
+		r = err_set(&life->pub.why, ECANCELED, "it was cancelled");
+	} else if (r < 0) {
+		life->pub.why = *why;
+		life->pub.why.code = -r;
+	}
+	life_run(life, r < 0 ? MOUNT_UNDO : next);
+}
+
+/* ---- chores: what a worker does ---- */
+
+static void chore_submit(struct mount_life *life, void (*work)(struct job *job),
+                         void (*after)(struct job *job))
+{
+	struct mount_chore *chore = &life->chore;
+
+	mount_record_clear(&chore->rec);
+	mount_record_copy(&chore->rec, &life->pub.rec);
+	chore->state_dir = life->mounts->state_dir;
+	chore->err = (struct err){ 0 };
+	chore->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
+	pool_submit(life->mounts->opts.disk_pool, &chore->job);
+}
+
+static struct mount_life *life_of_job(struct job *job)
+{
+	struct mount_chore *chore = container_of(job, struct mount_chore, job);
+
+	return container_of(chore, struct mount_life, chore);
+}
+
+static void check_after(struct job *job)
+{
+	struct mount_life *life = life_of_job(job);
+
+	life->pub.auth_file_gone = life->chore.auth_file_gone;
+	life_step(life, life->chore.result, &life->chore.err, MOUNT_LOAD);
+}
+
+static enum mount_state enter_check(struct mount_life *life)
+{
+	chore_submit(life, life->restoring ? mount_chore_check_again : mount_chore_check,
+	             check_after);
+	return MOUNT_CHECK;
+}
+
+static void save_after(struct job *job)
+{
+	struct mount_life *life = life_of_job(job);
+
+	/* Nobody waits for it any more: the record that was just written goes again. */
+	life->unlist = !life->listed && life->abandoned && !life->mounts->stopping;
+	life->listed = life->listed || life->chore.result == 0;
+	life_step(life, life->chore.result, &life->chore.err, MOUNT_UP);
+}
+
+static enum mount_state enter_save(struct mount_life *life)
+{
+	chore_submit(life, mount_chore_save, save_after);
+	return MOUNT_SAVE;
+}
+
+static void unlist_after(struct job *job)
+{
+	struct mount_life *life = life_of_job(job);
+	const int r = life->chore.result;
+
+	if (r < 0)
+		life->pub.why = life->chore.err;
+	if (life->removed != NULL)
+		life->removed(life->removed_arg, r, &life->pub.why);
+	life->removed = NULL;
+	life->listed = r < 0;
+	life_run(life, r < 0 ? MOUNT_DOWN : MOUNT_GONE);
+}
+
+/* ---- the image ---- */
+
+/* HOST and REPOSITORY that the credentials of this mount are for. */
+static bool auth_scope(const struct mount_record *rec, struct reference *ret_ref)
+{
+	static const char prefix[] = "registry:";
+	AUTO(free_str) char *text = NULL;
+	struct err ignored = { 0 };
+
+	if (rec->reference != NULL)
+		return reference_parse(rec->reference, ret_ref, &ignored) == 0;
+	if (strncmp(rec->blobs, prefix, strlen(prefix)) != 0)
+		return false;
+	text = xasprintf("%s:any", rec->blobs + strlen(prefix));
+	return reference_parse(text, ret_ref, &ignored) == 0;
+}
+
+static void auth_add(struct mount_life *life)
+{
+	struct reference ref;
+
+	if (life->auth_added || life->pub.rec.auth_file == NULL ||
+	    !auth_scope(&life->pub.rec, &ref))
+		return;
+	registry_add_auth_file(life->mounts->opts.registry, ref.host, ref.repository,
+	                       life->pub.rec.auth_file);
+	life->auth_added = true;
+}
+
+static void auth_remove(struct mount_life *life)
+{
+	struct reference ref;
+
+	if (life->auth_added && auth_scope(&life->pub.rec, &ref))
+		registry_remove_auth_file(life->mounts->opts.registry, ref.host, ref.repository,
+		                          life->pub.rec.auth_file);
+	life->auth_added = false;
+}
+
+/* What to load. A listed image comes back by digest: the tag may mean another one by now. */
+static char *reference_to_load(const struct mount_life *life)
+{
+	const struct mount_record *rec = &life->pub.rec;
+	struct err ignored = { 0 };
+	struct reference ref;
+
+	if (rec->reference == NULL)
+		return NULL;
+	if (!life->restoring || rec->digest[0] == '\0' ||
+	    reference_parse(rec->reference, &ref, &ignored) < 0)
+		return xstrdup(rec->reference);
+	return xasprintf("%s/%s@sha256:%s", ref.host, ref.repository, rec->digest);
+}
+
+static void on_loaded(void *arg, int r, struct lazy_image *image, const struct err *why)
+{
+	struct mount_life *life = arg;
+
+	life->load = NULL;
+	if (r == 0) {
+		life->pub.image = image;
+		memcpy(life->pub.rec.digest, image->digest, sizeof(image->digest));
+	}
+	life_step(life, r, why, MOUNT_ATTACH);
+}
+
+static enum mount_state enter_load(struct mount_life *life)
+{
+	AUTO(free_str) char *reference = reference_to_load(life);
+	const struct image_load_opts opts = { .reference = reference,
+		                              .offline_ok = life->restoring,
+		                              .bootstrap_path = life->pub.rec.bootstrap,
+		                              .blobs_origin = life->pub.rec.blobs,
+		                              .done = on_loaded,
+		                              .arg = life };
+
+	auth_add(life);
+	if (image_load_start(life->mounts->opts.loader, &opts, &life->load, &life->pub.why) < 0)
+		return MOUNT_UNDO;
+	return MOUNT_LOAD;
+}
+
+/* ---- the tree ---- */
+
+static void on_ended(void *arg, struct tree_mount *tree)
+{
+	struct mount_life *life = arg;
+
+	(void)tree;
+	if (life->pub.state != MOUNT_UP)
+		return; /* we are taking it down ourselves */
+	log_warn(life->mounts->opts.log, "unmounted from outside", "dir=%s",
+	         LOG_Q(life->pub.rec.dir));
+	(void)err_set(&life->pub.why, ENOTCONN, "it was unmounted from outside");
+	life_run(life, MOUNT_UNDO);
+}
+
+static void on_attached(void *arg, int r, struct tree_mount *tree, const struct err *why)
+{
+	struct mount_life *life = arg;
+
+	if (r == 0)
+		life->tree = tree;
+	life_step(life, r, why, MOUNT_SAVE);
+}
+
+static enum mount_state enter_attach(struct mount_life *life)
+{
+	const struct mounts_opts *o = &life->mounts->opts;
+	const struct tree_mount_opts opts = { .dir = life->pub.rec.dir,
+		                              .image = life->pub.image,
+		                              .fuse_pool = o->fuse_pool,
+		                              .fetch = o->fetch,
+		                              .loop = o->loop,
+		                              .pool = o->pool,
+		                              .clock = o->clock,
+		                              .log = o->log,
+		                              .metrics = o->metrics,
+		                              .ended = on_ended,
+		                              .arg = life };
+
+	if (tree_mount_start(&opts, on_attached, life, &life->pub.why) < 0)
+		return MOUNT_UNDO;
+	return MOUNT_ATTACH;
+}
+
+static void on_prefetched(void *arg, int result, const struct err *why)
+{
+	struct mount_life *life = arg;
+
+	life->prefetch = NULL;
+	if (result == 0)
+		log_info(life->mounts->opts.log, "prefetched", "dir=%s", LOG_Q(life->pub.rec.dir));
+	else if (result != -ECANCELED)
+		log_warn(life->mounts->opts.log, "prefetch failed", "dir=%s error=%s",
+		         LOG_Q(life->pub.rec.dir), LOG_Q(why->msg));
+}
+
+static void prefetch_start(struct mount_life *life)
+{
+	const struct lazy_image *image = life->pub.image;
+	const struct fetch_prefetch_opts opts = {
+		.blobs = image->blobs, .n_blobs = image->n_blobs, .done = on_prefetched, .arg = life
+	};
+
+	if (life->pub.rec.prefetch && life->prefetch == NULL && image->n_blobs > 0)
+		life->prefetch = fetch_prefetch_start(life->mounts->opts.fetch, &opts);
+}
+
+static enum mount_state enter_up(struct mount_life *life)
+{
+	struct mount_op *op = life->op;
+
+	if (op != NULL || life->restoring) /* not on the way back from a busy umount */
+		log_info(life->mounts->opts.log, "mounted", "dir=%s image=%s digest=%s",
+		         LOG_Q(life->pub.rec.dir), LOG_Q(mount_record_image(&life->pub.rec)),
+		         life->pub.rec.digest);
+	life->restoring = false;
+	life->retry_ms = 0;
+	life->pub.why = (struct err){ 0 };
+	prefetch_start(life);
+	life->op = NULL;
+	if (op != NULL)
+		mount_op_end(op, 0, &life->pub, NULL);
+	return MOUNT_UP;
+}
+
+/* ---- and back ---- */
+
+static void let_go(struct mount_life *life)
+{
+	if (life->prefetch != NULL)
+		fetch_prefetch_cancel(life->prefetch);
+	life->prefetch = NULL;
+	life->tree = NULL;
+	auth_remove(life);
+	lazy_image_release(&life->pub.image);
+}
+
+static void on_stopped(void *arg, int r, const struct err *why)
+{
+	struct mount_life *life = arg;
+
+	if (r == 0) {
+		log_info(life->mounts->opts.log, "unmounted", "dir=%s", LOG_Q(life->pub.rec.dir));
+		let_go(life);
+		life_run(life, MOUNT_UNLIST);
+		return;
+	}
+	if (life->removed != NULL)
+		life->removed(life->removed_arg, r, why);
+	life->removed = NULL;
+	life_run(life, MOUNT_UP);
+	if (life->mounts->stopping)
+		mount_life_leave(life);
+}
+
+static enum mount_state enter_stop(struct mount_life *life)
+{
+	tree_mount_stop(life->tree, false, on_stopped, life);
+	return MOUNT_STOP;
+}
+
+static enum mount_state enter_unlist(struct mount_life *life)
+{
+	chore_submit(life, mount_chore_unlist, unlist_after);
+	return MOUNT_UNLIST;
+}
+
+/* Nothing is mounted any more. @return where the life goes on */
+static enum mount_state undone(struct mount_life *life)
+{
+	struct mount_op *op = life->op;
+
+	let_go(life);
+	life->op = NULL;
+	life->abandoned = false;
+	if (op != NULL)
+		mount_op_end(op, -life->pub.why.code, NULL, &life->pub.why);
+	if (!life->listed)
+		return MOUNT_GONE;
+	return life->unlist ? MOUNT_UNLIST : MOUNT_DOWN;
+}
+
+static void on_undone(void *arg, int r, const struct err *why)
+{
+	struct mount_life *life = arg;
+
+	if (r == -EBUSY && !life->detach) {
+		log_warn(life->mounts->opts.log, "in use: detached", "dir=%s",
+		         LOG_Q(life->pub.rec.dir));
+		life->detach = true;
+		tree_mount_stop(life->tree, true, on_undone, life);
+		return;
+	}
+	if (r < 0)
+		log_warn(life->mounts->opts.log, "unmount failed", "dir=%s error=%s",
+		         LOG_Q(life->pub.rec.dir), LOG_Q(why->msg));
+	else
+		log_info(life->mounts->opts.log, "unmounted", "dir=%s", LOG_Q(life->pub.rec.dir));
+	life_run(life, undone(life));
+}
+
+static enum mount_state enter_undo(struct mount_life *life)
+{
+	life->detach = false;
+	if (life->tree != NULL) {
+		tree_mount_stop(life->tree, false, on_undone, life);
+		return MOUNT_UNDO;
+	}
+	return undone(life);
+}
+
+static void on_retry(struct timer *t)
+{
+	struct mount_life *life = container_of(t, struct mount_life, retry);
+
+	life->restoring = true;
+	life_run(life, MOUNT_CHECK);
+}
+
+/* Trouble that may pass (a registry that does not answer) is tried again; the rest waits for a
+ * person. */
+static enum mount_state enter_down(struct mount_life *life)
+{
+	const bool again = life->restoring && life->pub.why.code == EAGAIN;
+
+	if (life->mounts->stopping)
+		return MOUNT_DOWN;
+	if (life->restoring)
+		log_warn(life->mounts->opts.log, "a listed mount cannot be mounted",
+		         "dir=%s error=%s again=%s", LOG_Q(life->pub.rec.dir),
+		         LOG_Q(life->pub.why.msg), again ? "yes" : "no");
+	life->restoring = false;
+	if (again) {
+		life->retry_ms = life->retry_ms == 0 ? RETRY_FIRST_MS
+		                                     : min_u64(2 * life->retry_ms, RETRY_MAX_MS);
+		timer_start(&life->retry, life->retry_ms);
+	}
+	return MOUNT_DOWN;
+}
+
+/* ---- for mounts.c ---- */
+
+void mount_life_start(struct mount_life *life)
+{
+	if (life->retry.fn == NULL)
+		timer_init(&life->retry, life->mounts->opts.loop, on_retry);
+	timer_stop(&life->retry);
+	life_run(life, MOUNT_CHECK);
+}
+
+void mount_life_abandon(struct mount_life *life)
+{
+	life->abandoned = true;
+	if (life->pub.state == MOUNT_LOAD) {
+		image_load_cancel(life->load);
+		life->load = NULL;
+		(void)err_set(&life->pub.why, ECANCELED, "it was cancelled");
+		life_run(life, MOUNT_UNDO);
+	} else if (life->pub.state == MOUNT_DOWN) {
+		timer_stop(&life->retry);
+		life->abandoned = false;
+	}
+}
+
+void mount_life_remove(struct mount_life *life)
+{
+	timer_stop(&life->retry);
+	life_run(life, life->pub.state == MOUNT_UP ? MOUNT_STOP : MOUNT_UNLIST);
+}
+
+void mount_life_leave(struct mount_life *life)
+{
+	(void)err_set(&life->pub.why, ESHUTDOWN, "the agent is stopping");
+	life_run(life, MOUNT_UNDO);
+}
+
+void mount_life_free(struct mount_life *life)
+{
+	timer_fini(&life->retry);
+	mount_record_clear(&life->chore.rec);
+	mount_record_clear(&life->pub.rec);
+	free(life);
+}

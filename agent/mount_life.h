@@ -1,0 +1,76 @@
+/*
+ * mount_life: the life of one mount (mounts.c keeps the list of them). Private to the two.
+ */
+#pragma once
+#include "mounts.h"
+
+/* What a worker does for a mount; the life waits. */
+struct mount_chore {
+	struct job job;
+	struct mount_record rec; /* a copy: the worker sees nothing else of the mount */
+	const char *state_dir;
+	bool auth_file_gone;
+	int result;
+	struct err err;
+};
+
+struct mount_life {
+	struct mounted pub;
+	struct mounts *mounts;
+	struct mount_chore chore;
+	struct image_load *load;
+	struct tree_mount *tree;
+	struct fetch_prefetch *prefetch;
+	struct mount_op *op; /* who waits for it to come up; or NULL */
+	struct timer retry;
+	uint64_t retry_ms;
+	bool listed;    /* there is a record on disk */
+	bool restoring; /* on its first way up after a start */
+	bool auth_added;
+	bool abandoned; /* take it back as soon as that is possible */
+	bool unlist;    /* its record goes, too, once it is unmounted */
+	bool detach;    /* unmount it even if it is in use */
+	void (*removed)(void *arg, int r, const struct err *why); /* who waits for it to go */
+	void *removed_arg;
+};
+
+struct mounts {
+	struct mounts_opts opts;
+	char *state_dir;
+	struct mounted *list;
+	struct mount_op *ops;
+	bool stopping;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+	struct loop_call stopped_call;
+};
+
+struct mount_op {
+	struct mounts *mounts;
+	struct mount_life *life; /* NULL: a look whether the same image is there */
+	struct image_load *load;
+	char *dir;
+	mounts_added_fn *done;
+	void *arg;
+	struct mount_op *prev, *next;
+};
+
+static inline struct mount_life *life_of(struct mounted *m)
+{
+	return container_of(m, struct mount_life, pub);
+}
+
+/** From MOUNT_DOWN (or new): on the way up. */
+void mount_life_start(struct mount_life *life);
+/** Nobody wants it any more: back from wherever it is. listed: the record stays. */
+void mount_life_abandon(struct mount_life *life);
+/** From MOUNT_UP or MOUNT_DOWN: unmount and unlist, then tell removed. */
+void mount_life_remove(struct mount_life *life);
+/** From MOUNT_UP: unmount, keep the record. */
+void mount_life_leave(struct mount_life *life);
+void mount_life_free(struct mount_life *life);
+
+/** [mounts.c] The operation that waited is over. Frees it. */
+void mount_op_end(struct mount_op *op, int r, const struct mounted *m, const struct err *why);
+/** [mounts.c] This one is gone or down: off the list if gone, and perhaps all have stopped now. */
+void mounts_settle(struct mounts *mounts, struct mount_life *life);

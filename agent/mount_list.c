@@ -1,0 +1,163 @@
+/*
+ * mount_list: one small file a mount, so that one broken record costs one mount.
+ *
+ * The id is a hash of the directory, so that a directory has one record and its name needs no
+ * escaping. Knows nothing of mounting.
+ */
+#include "mount_list.h"
+#include "hex.h"
+#include "mem.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ID_BYTES         8
+#define RECORD_MAX_BYTES (64U << 10)
+
+static char *record_dir(const char *state_dir, const char *dir)
+{
+	uint8_t digest[DIGEST_BYTES];
+	char id[2 * ID_BYTES + 1];
+
+	digest_compute(DIGEST_SHA256, dir, strlen(dir), digest);
+	hex_encode(digest, ID_BYTES, id);
+	return xasprintf("%s/mounts/%s", state_dir, id);
+}
+
+static int make_dir(const char *path, struct err *e)
+{
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return err_errno(e, errno, "%s cannot be made", path);
+	return 0;
+}
+
+static int sync_dir(const char *path, struct err *e)
+{
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) != 0)
+		return err_errno(e, errno, "%s cannot be synced", path);
+	return 0;
+}
+
+static int write_all(const char *path, const char *text, struct err *e)
+{
+	AUTO(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	size_t left = strlen(text);
+
+	if (fd < 0)
+		return err_errno(e, errno, "%s cannot be written", path);
+	while (left > 0) {
+		const ssize_t n = write(fd, text, left);
+
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, errno, "%s cannot be written", path);
+		text += n > 0 ? n : 0;
+		left -= n > 0 ? (size_t)n : 0;
+	}
+	if (fsync(fd) != 0)
+		return err_errno(e, errno, "%s cannot be synced", path);
+	return 0;
+}
+
+int mount_list_save(const char *state_dir, const struct mount_record *rec, struct err *e)
+{
+	AUTO(json_drop) json_t *json = mount_record_json(rec);
+	AUTO(free_str) char *text = json_dumps(json, JSON_INDENT(1));
+	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
+	AUTO(free_str) char *dir = record_dir(state_dir, rec->dir);
+	AUTO(free_str) char *path = xasprintf("%s/mount.json", dir);
+	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", dir);
+	int r;
+
+	if (text == NULL)
+		return err_set(e, ENOMEM, "%s: out of memory", path);
+	r = make_dir(mounts, e);
+	if (r == 0)
+		r = make_dir(dir, e);
+	if (r == 0)
+		r = write_all(temporary, text, e);
+	if (r == 0 && rename(temporary, path) != 0)
+		r = err_errno(e, errno, "%s cannot be renamed", temporary);
+	if (r == 0)
+		r = sync_dir(dir, e);
+	return r == 0 ? sync_dir(mounts, e) : r;
+}
+
+int mount_list_remove(const char *state_dir, const char *dir, struct err *e)
+{
+	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
+	AUTO(free_str) char *own = record_dir(state_dir, dir);
+	AUTO(free_str) char *path = xasprintf("%s/mount.json", own);
+	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", own);
+
+	if (unlink(path) != 0 && errno != ENOENT)
+		return err_errno(e, errno, "%s cannot be removed", path);
+	(void)unlink(temporary);
+	if (rmdir(own) != 0)
+		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be removed", own);
+	return sync_dir(mounts, e);
+}
+
+static int read_all(const char *path, char *ret_text, size_t *ret_size_bytes, struct err *e)
+{
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	size_t size_bytes = 0;
+	ssize_t n = 1;
+
+	if (fd < 0)
+		return err_errno(e, errno, "%s cannot be opened", path);
+	while (n != 0 && size_bytes < RECORD_MAX_BYTES) {
+		n = read(fd, ret_text + size_bytes, RECORD_MAX_BYTES - size_bytes);
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, errno, "%s cannot be read", path);
+		size_bytes += n > 0 ? (size_t)n : 0;
+	}
+	*ret_size_bytes = size_bytes;
+	return 0;
+}
+
+static int load_record(const char *path, struct mount_record *ret_rec, struct err *e)
+{
+	AUTO(free_str) char *text = xcalloc(1, RECORD_MAX_BYTES);
+	AUTO(json_drop) json_t *json = NULL;
+	size_t size_bytes = 0;
+	int r = read_all(path, text, &size_bytes, e);
+
+	if (r == 0)
+		r = json_parse_object(text, size_bytes, &json, e);
+	return r < 0 ? r : mount_record_parse(json, true, ret_rec, e);
+}
+
+int mount_list_load(const char *state_dir, struct log *log,
+                    void (*fn)(void *arg, const struct mount_record *rec), void *arg, struct err *e)
+{
+	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
+	DIR *d = opendir(mounts);
+	const struct dirent *entry;
+	uint32_t n_loaded = 0;
+
+	if (d == NULL)
+		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be read", mounts);
+	while (n_loaded < MOUNTS_MAX && (entry = readdir(d)) != NULL) {
+		AUTO(free_str) char *path = xasprintf("%s/%s/mount.json", mounts, entry->d_name);
+		AUTO(mount_record_clear) struct mount_record rec = { 0 };
+		struct err why = { 0 };
+
+		if (entry->d_name[0] == '.')
+			continue;
+		if (load_record(path, &rec, &why) == 0) {
+			fn(arg, &rec);
+			n_loaded++;
+		} else {
+			log_warn(log, "a listed mount cannot be read and is passed over",
+			         "file=%s error=%s", LOG_Q(path), LOG_Q(why.msg));
+		}
+	}
+	(void)closedir(d);
+	return 0;
+}

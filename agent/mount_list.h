@@ -1,0 +1,26 @@
+/*
+ * mount_list: the listed mounts on disk: STATE_DIR/mounts/<id>/mount.json, one a directory.
+ *
+ * All of it [worker]: it blocks. A record is complete or not there (temporary name, fsync, rename).
+ * Knows files. Knows nothing of whether anything is mounted.
+ */
+#pragma once
+#include "log.h"
+#include "mount_record.h"
+
+#define MOUNTS_MAX 4096
+
+/** @return 0; -errno */
+MUST_CHECK int mount_list_save(const char *state_dir, const struct mount_record *rec,
+                               struct err *e);
+
+/** @return 0, also when there was none; -errno */
+MUST_CHECK int mount_list_remove(const char *state_dir, const char *dir, struct err *e);
+
+/**
+ * Every record. One that cannot be read is logged and left where it is.
+ * @param fn  called with each; the record is borrowed
+ */
+MUST_CHECK int mount_list_load(const char *state_dir, struct log *log,
+                               void (*fn)(void *arg, const struct mount_record *rec), void *arg,
+                               struct err *e);

@@ -1,0 +1,42 @@
+/*
+ * mount_record: what is remembered of one listed mount, as JSON in the API and on disk.
+ *
+ * Pure functions on texts; no I/O. All input is hostile.
+ */
+#pragma once
+#include "digest.h"
+#include "err.h"
+#include "json_util.h"
+#include <stdbool.h>
+
+struct mount_record {
+	char *dir;       /* absolute, no "." or ".." or empty part in it */
+	char *reference; /* at a registry; or NULL and the two below */
+	char *bootstrap; /* absolute path */
+	char *blobs;     /* origin.h */
+	char *auth_file; /* path of a docker config.json, never its content; or NULL */
+	bool prefetch;
+	char digest[DIGEST_TEXT_BYTES]; /* of the image, once it is known; else "" */
+};
+
+void mount_record_clear(struct mount_record *rec); /* frees the texts; zeroed is fine */
+void mount_record_copy(struct mount_record *ret_copy, const struct mount_record *rec);
+
+/** What people call the image: the reference, or the bootstrap's path. Borrowed. */
+const char *mount_record_image(const struct mount_record *rec);
+
+/** Do both name the same image in the same words? */
+bool mount_record_same_image(const struct mount_record *a, const struct mount_record *b);
+
+/** A new object. */
+json_t *mount_record_json(const struct mount_record *rec);
+
+/**
+ * From an object: image or bootstrap and blobs, dir, prefetch, auth_file; with stored also digest.
+ * Everything is checked: paths, reference, origin. @return 0; -EINVAL
+ */
+MUST_CHECK int mount_record_parse(const json_t *object, bool stored, struct mount_record *ret_rec,
+                                  struct err *e);
+
+/** Is this an absolute path without "", "." and ".." parts, not "/" itself? */
+bool path_is_plain(const char *path);

@@ -1,0 +1,342 @@
+/*
+ * mounts: the list, and who may ask what of which mount.
+ *
+ * The life of each is mount_life.c's. A directory has at most one mount of ours.
+ */
+#include "mounts.h"
+#include "mem.h"
+#include "mount_life.h"
+#include "mount_list.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+struct mounts *mounts_new(const struct mounts_opts *opts)
+{
+	struct mounts *m = xcalloc(1, sizeof(*m));
+
+	m->opts = *opts;
+	m->state_dir = xstrdup(opts->state_dir);
+	return m;
+}
+
+void mounts_free(struct mounts **mounts)
+{
+	struct mounted *m, *next;
+
+	if (*mounts == NULL)
+		return;
+	assert((*mounts)->ops == NULL);
+	DL_FOREACH_SAFE((*mounts)->list, m, next)
+	{
+		assert(m->state == MOUNT_DOWN);
+		mount_life_free(life_of(m));
+	}
+	free((*mounts)->state_dir);
+	free(*mounts);
+	*mounts = NULL;
+}
+
+const struct mounted *mounts_first(const struct mounts *mounts)
+{
+	return mounts->list;
+}
+
+static struct mounted *find(const struct mounts *mounts, const char *dir)
+{
+	struct mounted *m;
+
+	DL_FOREACH(mounts->list, m)
+	{
+		if (strcmp(m->rec.dir, dir) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+const struct mounted *mounts_find(const struct mounts *mounts, const char *dir)
+{
+	return find(mounts, dir);
+}
+
+bool mounts_use_image(const struct mounts *mounts, const char *digest)
+{
+	const struct mounted *m;
+
+	DL_FOREACH(mounts->list, m)
+	{
+		if (strcmp(m->rec.digest, digest) == 0)
+			return true;
+	}
+	return false;
+}
+
+const struct mounted *mounts_resolve(const struct mounts *mounts, const char *path,
+                                     const char **ret_rest)
+{
+	const struct mounted *best = NULL;
+	const struct mounted *m;
+	size_t best_bytes = 0;
+
+	DL_FOREACH(mounts->list, m)
+	{
+		const size_t n = strlen(m->rec.dir);
+
+		if (n > best_bytes && strncmp(path, m->rec.dir, n) == 0 &&
+		    (path[n] == '/' || path[n] == '\0')) {
+			best = m;
+			best_bytes = n;
+		}
+	}
+	if (best != NULL)
+		*ret_rest = path + best_bytes;
+	return best;
+}
+
+/* ---- operations ---- */
+
+static struct mount_op *op_new(struct mounts *mounts, const char *dir, mounts_added_fn *done,
+                               void *arg)
+{
+	struct mount_op *op = xcalloc(1, sizeof(*op));
+
+	op->mounts = mounts;
+	op->dir = xstrdup(dir);
+	op->done = done;
+	op->arg = arg;
+	DL_APPEND(mounts->ops, op);
+	return op;
+}
+
+static void op_free(struct mount_op *op)
+{
+	DL_DELETE(op->mounts->ops, op);
+	free(op->dir);
+	free(op);
+}
+
+void mount_op_end(struct mount_op *op, int r, const struct mounted *m, const struct err *why)
+{
+	mounts_added_fn *done = op->done;
+	void *arg = op->arg;
+
+	op_free(op);
+	done(arg, r, m, why);
+}
+
+/* A refusal that is known at once is told from the loop, as everything else. */
+struct refusal {
+	struct loop_call call;
+	struct mount_op *op;
+	struct err why;
+};
+
+static void on_refused(struct loop_call *call)
+{
+	struct refusal *refusal = container_of(call, struct refusal, call);
+	struct mount_op *op = refusal->op;
+
+	if (op->done == NULL)
+		op_free(op);
+	else
+		mount_op_end(op, -refusal->why.code, NULL, &refusal->why);
+	free(refusal);
+}
+
+static struct mount_op *refuse(struct mount_op *op, int code, const char *what)
+{
+	struct refusal *refusal = xcalloc(1, sizeof(*refusal));
+
+	(void)err_set(&refusal->why, code, "%s %s", op->dir, what);
+	refusal->op = op;
+	refusal->call.fn = on_refused;
+	loop_post(op->mounts->opts.loop, &refusal->call);
+	return op;
+}
+
+static void on_same_loaded(void *arg, int r, struct lazy_image *image, const struct err *why)
+{
+	struct mount_op *op = arg;
+	const struct mounted *m = find(op->mounts, op->dir);
+	struct err e = { 0 };
+
+	op->load = NULL;
+	if (r < 0) {
+		mount_op_end(op, r, NULL, why);
+		return;
+	}
+	if (m == NULL || m->state != MOUNT_UP)
+		r = err_set(&e, EBUSY, "%s was unmounted meanwhile (try again)", op->dir);
+	else if (strcmp(m->rec.digest, image->digest) != 0)
+		r = err_set(&e, EBUSY, "another image is mounted at %s: %s (umount it first)",
+		            op->dir, mount_record_image(&m->rec));
+	lazy_image_release(&image);
+	mount_op_end(op, r, r == 0 ? m : NULL, &e);
+}
+
+/* Something is mounted there. Is it what is asked for? A tag may have moved, so ask. */
+static struct mount_op *compare(struct mount_op *op, const struct mount_record *rec)
+{
+	const struct image_load_opts opts = { .reference = rec->reference,
+		                              .bootstrap_path = rec->bootstrap,
+		                              .blobs_origin = rec->blobs,
+		                              .done = on_same_loaded,
+		                              .arg = op };
+	struct err e = { 0 };
+
+	if (image_load_start(op->mounts->opts.loader, &opts, &op->load, &e) < 0)
+		return refuse(op, e.code, e.msg);
+	return op;
+}
+
+static struct mount_life *life_new(struct mounts *mounts, const struct mount_record *rec)
+{
+	struct mount_life *life = xcalloc(1, sizeof(*life));
+
+	life->mounts = mounts;
+	life->pub.state = MOUNT_DOWN;
+	mount_record_copy(&life->pub.rec, rec);
+	DL_APPEND(mounts->list, &life->pub);
+	return life;
+}
+
+struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,
+                            mounts_added_fn *done, void *arg)
+{
+	struct mounted *m = find(mounts, rec->dir);
+	struct mount_op *op = op_new(mounts, rec->dir, done, arg);
+	struct mounted *other;
+	uint32_t n_mounts = 0;
+
+	DL_COUNT(mounts->list, other, n_mounts);
+	if (mounts->stopping)
+		return refuse(op, ESHUTDOWN, "cannot be mounted: the agent is stopping");
+	if (m == NULL && n_mounts >= MOUNTS_MAX)
+		return refuse(op, ENOSPC, "cannot be mounted: there are too many mounts");
+	if (m != NULL && m->state == MOUNT_UP)
+		return compare(op, rec);
+	if (m != NULL && m->state != MOUNT_DOWN)
+		return refuse(op, EBUSY, "is being mounted or unmounted (wait and try again)");
+	if (m != NULL) {
+		mount_record_clear(&m->rec);
+		mount_record_copy(&m->rec, rec);
+	}
+	op->life = m != NULL ? life_of(m) : life_new(mounts, rec);
+	op->life->op = op;
+	op->life->restoring = false;
+	mount_life_start(op->life);
+	return op;
+}
+
+void mounts_cancel(struct mount_op *op)
+{
+	struct mount_life *life = op->life;
+
+	op->done = NULL;
+	if (op->load != NULL)
+		image_load_cancel(op->load);
+	if (op->load != NULL || life != NULL) {
+		if (life != NULL)
+			life->op = NULL;
+		op_free(op);
+	}
+	if (life != NULL)
+		mount_life_abandon(life);
+}
+
+void mounts_remove(struct mounts *mounts, const char *dir,
+                   void (*done)(void *arg, int r, const struct err *why), void *arg)
+{
+	struct mounted *m = find(mounts, dir);
+	struct err e = { 0 };
+	int r = 0;
+
+	if (m == NULL)
+		r = err_set(&e, ENOENT, "nothing is mounted at %s (see shoal ls)", dir);
+	else if (m->state != MOUNT_UP && m->state != MOUNT_DOWN)
+		r = err_set(&e, EBUSY, "%s is being mounted or unmounted (wait and try again)",
+		            dir);
+	if (r < 0) {
+		done(arg, r, &e);
+		return;
+	}
+	life_of(m)->removed = done;
+	life_of(m)->removed_arg = arg;
+	mount_life_remove(life_of(m));
+}
+
+/* ---- start and end of the agent ---- */
+
+void mounts_restore(struct mounts *mounts, const struct mount_record *rec)
+{
+	struct mount_life *life;
+
+	if (find(mounts, rec->dir) != NULL)
+		return;
+	life = life_new(mounts, rec);
+	life->listed = true;
+	life->restoring = true;
+	mount_life_start(life);
+}
+
+bool mounts_are_settled(const struct mounts *mounts)
+{
+	struct mounted *m;
+
+	DL_FOREACH(mounts->list, m)
+	{
+		if (life_of(m)->restoring)
+			return false;
+	}
+	return true;
+}
+
+static void on_all_stopped(struct loop_call *call)
+{
+	struct mounts *mounts = container_of(call, struct mounts, stopped_call);
+
+	mounts->stopped(mounts->stopped_arg);
+}
+
+static void tell_when_all_stopped(struct mounts *mounts)
+{
+	const struct mounted *m;
+
+	if (!mounts->stopping || mounts->stopped_call.fn != NULL)
+		return;
+	DL_FOREACH(mounts->list, m)
+	{
+		if (m->state != MOUNT_DOWN)
+			return;
+	}
+	mounts->stopped_call.fn = on_all_stopped;
+	loop_post(mounts->opts.loop, &mounts->stopped_call);
+}
+
+void mounts_settle(struct mounts *mounts, struct mount_life *life)
+{
+	if (life->pub.state == MOUNT_GONE) {
+		DL_DELETE(mounts->list, &life->pub);
+		mount_life_free(life);
+	}
+	tell_when_all_stopped(mounts);
+}
+
+void mounts_stop(struct mounts *mounts, void (*done)(void *arg), void *arg)
+{
+	struct mounted *m, *next;
+
+	mounts->stopping = true;
+	mounts->stopped = done;
+	mounts->stopped_arg = arg;
+	DL_FOREACH_SAFE(mounts->list, m, next)
+	{
+		if (m->state == MOUNT_UP)
+			mount_life_leave(life_of(m));
+		else if (m->state != MOUNT_STOP && m->state != MOUNT_UNLIST)
+			mount_life_abandon(life_of(m));
+	}
+	tell_when_all_stopped(mounts);
+}

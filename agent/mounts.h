@@ -1,0 +1,94 @@
+/*
+ * mounts: the listed mounts, from the wish to the tree that can be read and back.
+ *
+ * Knows records, images and trees. Knows nothing of HTTP. All of it on the loop thread; what
+ * blocks runs on the pool. A listed mount has a record on disk and comes back at the next start.
+ */
+#pragma once
+#include "fetch.h"
+#include "fuse_pool.h"
+#include "lazy_image.h"
+#include "mount_record.h"
+#include "registry.h"
+#include "tree_mount.h"
+
+struct mounts;
+struct mount_op;
+
+/* Where one mount stands. */
+enum mount_state {
+	MOUNT_CHECK,  /* a worker looks at the directory */
+	MOUNT_LOAD,   /* the image's metadata comes */
+	MOUNT_ATTACH, /* the tree is being mounted */
+	MOUNT_SAVE,   /* a worker writes the record */
+	MOUNT_UP,     /* it can be read */
+	MOUNT_STOP,   /* being unmounted */
+	MOUNT_UNLIST, /* a worker removes the record */
+	MOUNT_UNDO,   /* failed half way: what was done is being taken back */
+	MOUNT_DOWN,   /* listed, but not mounted: why says the reason */
+	MOUNT_GONE,   /* about to be freed */
+	N_MOUNT_STATES,
+};
+
+/* What others may look at. */
+struct mounted {
+	struct mount_record rec;
+	enum mount_state state;
+	struct lazy_image *image; /* NULL where it is not known */
+	struct err why;           /* MOUNT_DOWN */
+	bool auth_file_gone;
+	struct mounted *prev, *next;
+};
+
+struct mounts_opts {
+	const char *state_dir;  /* copied */
+	struct loop *loop;      /* borrowed, all of them */
+	struct pool *pool;      /* readers' workers, for the trees */
+	struct pool *disk_pool; /* what blocks and nobody reads from */
+	struct fetch *fetch;
+	struct registry *registry;
+	struct image_loader *loader;
+	struct fuse_pool *fuse_pool;
+	const struct clock *clock;
+	struct log *log;
+	struct metrics *metrics;
+};
+
+struct mounts *mounts_new(const struct mounts_opts *opts); /* never NULL */
+void mounts_free(struct mounts **mounts);                  /* after mounts_stop(); NULL is fine */
+
+/* r: 0 and the mount; -EBUSY another image is there; -ENOENT, -EACCES ... with *why. */
+typedef void mounts_added_fn(void *arg, int r, const struct mounted *m, const struct err *why);
+
+/**
+ * Mount and list. The same image where it is mounted already: done(0) after a look at the registry.
+ * done: once, not from inside. The record is copied.
+ */
+struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,
+                            mounts_added_fn *done, void *arg);
+/** The asker lost interest: done will not follow, and the mount is taken back. */
+void mounts_cancel(struct mount_op *op);
+
+/** Unmount and take off the list. done: once, perhaps from inside: 0; -ENOENT; -EBUSY it is in use.
+ */
+void mounts_remove(struct mounts *mounts, const char *dir,
+                   void (*done)(void *arg, int r, const struct err *why), void *arg);
+
+/** Mount again what a record says: at the start. */
+void mounts_restore(struct mounts *mounts, const struct mount_record *rec);
+/** Is any restored mount still on its first way up? */
+bool mounts_are_settled(const struct mounts *mounts);
+
+/** Take all down for the end of the agent; the records stay. Busy ones are detached. done once,
+ * not from inside. */
+void mounts_stop(struct mounts *mounts, void (*done)(void *arg), void *arg);
+
+const struct mounted *mounts_first(const struct mounts *mounts); /* on with ->next; NULL: none */
+const struct mounted *mounts_find(const struct mounts *mounts, const char *dir);
+bool mounts_use_image(const struct mounts *mounts, const char *digest);
+const char *mount_state_name(enum mount_state state);
+
+/** The mount with the longest directory that path lies in. @param ret_rest  behind it: "" or "/..."
+ */
+const struct mounted *mounts_resolve(const struct mounts *mounts, const char *path,
+                                     const char **ret_rest);

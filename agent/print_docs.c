@@ -1,0 +1,98 @@
+/*
+ * print_docs: the reference of settings and metrics, as Markdown.
+ *
+ * Made from the tables, so that what is written is what is checked and shown.
+ */
+#include "print_docs.h"
+#include "config.h"
+#include "metrics.h"
+#include <inttypes.h>
+#include <string.h>
+
+static const char *type_name(enum setting_type type)
+{
+	static const char *const names[] = {
+		[SETTING_TEXT] = "text",          [SETTING_PATH] = "absolute path",
+		[SETTING_ADDRESS] = "IP:PORT",    [SETTING_NUMBER] = "number",
+		[SETTING_BOOL] = "true, false",   [SETTING_CHOICE] = "word",
+		[SETTING_LIST] = "list of texts",
+	};
+
+	return names[type];
+}
+
+static void print_values(FILE *out, const struct setting *s)
+{
+	if (s->type == SETTING_NUMBER) {
+		(void)fprintf(out, "%" PRIu64 " to %" PRIu64 " %s", s->min, s->max, s->unit);
+	} else if (s->type == SETTING_CHOICE) {
+		for (const char *c = s->choices; *c != '\0'; c++) {
+			if (*c == '|')
+				(void)fputs(", ", out);
+			else
+				(void)fputc(*c, out);
+		}
+	} else {
+		(void)fputs(type_name(s->type), out);
+		if (s->type == SETTING_ADDRESS)
+			(void)fputs(", off", out);
+	}
+}
+
+static void print_settings(FILE *out, const struct setting *settings, uint32_t n_settings)
+{
+	(void)fputs("| setting | values | default | |\n|---|---|---|---|\n", out);
+	for (uint32_t i = 0; i < n_settings; i++) {
+		const struct setting *s = &settings[i];
+		const char *fallback = s->fallback != NULL ? s->fallback : "none";
+
+		(void)fprintf(out, "| `%s` | ", s->name);
+		print_values(out, s);
+		(void)fprintf(
+			out, " | %s | %s%s |\n", fallback[0] != '\0' ? fallback : "\"\"", s->text,
+			s->when == SETTING_LATER ? " *Not yet: any other value is refused.*" : "");
+	}
+}
+
+void print_config_doc(FILE *out)
+{
+	(void)fputs("# Configuration\n\n"
+	            "<!-- Made by `shoald --print-docs config`; do not edit. -->\n\n"
+	            "`shoald --config FILE` reads YAML. Unknown keys, repeated keys and values out "
+	            "of range are errors with file\nand line (`shoald --check-config FILE` only "
+	            "looks: exit 0, or 2). SIGHUP reads the file again: `log.level`\ncounts at "
+	            "once, of any other change the log says that it needs a restart.\n\n"
+	            "A dot is one level of YAML: `cache.quota_bytes` is `cache: { quota_bytes: 0 "
+	            "}`.\n\n",
+	            out);
+	print_settings(out, config_settings, config_n_settings);
+	(void)fputs("\n## registries\n\n"
+	            "A list with one entry a host: `registries: [{ host: \"127.0.0.1:5000\", "
+	            "scheme: http }]`. Without an entry for `\"*\"`\nevery other host is spoken to "
+	            "over https with the docker config of the user that shoald runs as.\n\n",
+	            out);
+	print_settings(out, config_registry_settings, config_n_registry_settings);
+}
+
+void print_metrics_doc(FILE *out)
+{
+	static const struct {
+		const char *type, *name, *labels, *help;
+	} rows[] = {
+#define X(id, type, name, labels, help) { #type, (name), (labels), (help) },
+		METRICS_TABLE(X)
+#undef X
+	};
+
+	(void)fputs("# Metrics\n\n"
+	            "<!-- Made by `shoald --print-docs metrics`; do not edit. -->\n\n"
+	            "Prometheus text at `/metrics` of `http.listen`.\n\n"
+	            "| name | type | labels | meaning |\n|---|---|---|---|\n",
+	            out);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		(void)fprintf(out, "| `%s` | ", rows[i].name);
+		for (const char *c = rows[i].type; *c != '\0'; c++)
+			(void)fputc(*c | 0x20, out);
+		(void)fprintf(out, " | %s | %s |\n", rows[i].labels, rows[i].help);
+	}
+}

@@ -1,0 +1,267 @@
+/*
+ * shoald: the agent's program: command line, signals, the order of start and end.
+ */
+#include "agent.h"
+#include "mem.h"
+#include "notify.h"
+#include "print_docs.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define READY_LOOK_MS 20
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+	const char *config;
+	const char *check_config;
+	const char *print_docs;
+	bool help;
+	bool version;
+};
+
+/* What the signals and timers of one run need. */
+struct daemon {
+	struct agent agent;
+	struct config *config;
+	const char *config_path;
+	struct log *log;
+	struct event *signals[3];
+	struct timer ready;
+};
+
+static const char usage[] =
+	"Usage: shoald --config FILE\n"
+	"       shoald --check-config FILE\n"
+	"\n"
+	"The node agent of shoal: mounts container images and fetches their data when it is read.\n"
+	"Runs in the foreground; logs (logfmt) to stderr. SIGTERM and SIGINT stop it, SIGHUP "
+	"reads\n"
+	"the configuration again.\n"
+	"\n"
+	"  --config FILE        run with this configuration\n"
+	"  --check-config FILE  only check it: exit 0, or 2 with file, line and reason\n"
+	"  --help               this text\n"
+	"  --version            the version\n"
+	"\n"
+	"docs/config.md lists all settings.\n";
+
+static int usage_error(const char *what)
+{
+	(void)fprintf(stderr, "shoald: %s (see shoald --help)\n", what);
+	return -EXIT_USAGE;
+}
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	static const struct option known[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check-config", required_argument, NULL, 'k' },
+		{ "print-docs", required_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "", known, NULL)) !=
+	       -1) {  // NOLINT(concurrency-mt-unsafe): before any thread
+		switch (c) {
+		case 'c':
+			o->config = optarg;
+			break;
+		case 'k':
+			o->check_config = optarg;
+			break;
+		case 'd':
+			o->print_docs = optarg;
+			break;
+		case 'h':
+			o->help = true;
+			break;
+		case 'v':
+			o->version = true;
+			break;
+		default:
+			return usage_error("unknown option, or its value is missing");
+		}
+	}
+	return optind < argc ? usage_error("there are arguments that it does not take") : 0;
+}
+
+static int print_docs(const char *what)
+{
+	if (strcmp(what, "config") == 0)
+		print_config_doc(stdout);
+	else if (strcmp(what, "metrics") == 0)
+		print_metrics_doc(stdout);
+	else
+		return -usage_error("--print-docs takes config or metrics");
+	return EXIT_SUCCESS;
+}
+
+static int load_config(const char *path, struct config **ret_config)
+{
+	struct err e = { 0 };
+
+	if (config_load(path, ret_config, &e) == 0)
+		return EXIT_SUCCESS;
+	(void)fprintf(stderr, "shoald: %s\n", e.msg);
+	return EXIT_USAGE;
+}
+
+static enum log_level level_of(const struct config *config)
+{
+	for (int level = 0; level < N_LOG_LEVELS; level++) {
+		if (strcmp(log_level_name((enum log_level)level), config->log_level) == 0)
+			return (enum log_level)level;
+	}
+	return LOG_INFO;
+}
+
+/* ---- events ---- */
+
+static void on_stop(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)signal_number;
+	(void)what;
+	notify_manager("STOPPING=1");
+	agent_stop(&d->agent);
+}
+
+static void on_changed(void *arg, const char *setting)
+{
+	struct daemon *d = arg;
+
+	if (strcmp(setting, "log.level") != 0)
+		log_warn(d->log, "a changed setting needs a restart", "setting=%s", setting);
+}
+
+/* The old configuration stays: the parts borrow its texts. */
+static void on_reload(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct daemon *d = arg;
+	AUTO(config_free) struct config *fresh = NULL;
+	struct err e = { 0 };
+
+	(void)signal_number;
+	(void)what;
+	if (config_load(d->config_path, &fresh, &e) < 0) {
+		log_error(d->log, "the configuration is wrong: the old one stays", "error=%s",
+		          LOG_Q(e.msg));
+		return;
+	}
+	config_diff(d->config, fresh, on_changed, d);
+	log_set_level(d->log, level_of(fresh));
+	log_info(d->log, "configuration read again", "log_level=%s", fresh->log_level);
+}
+
+/* Ready when each listed mount is up or known not to come up. */
+static void on_look(struct timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, ready);
+
+	if (d->agent.stopping)
+		return;
+	if (!agent_is_ready(&d->agent)) {
+		timer_start(t, READY_LOOK_MS);
+		return;
+	}
+	log_info(d->log, "ready", "version=%s socket=%s http=%s", SHOAL_VERSION,
+	         LOG_Q(d->config->api_socket), LOG_Q(d->config->http_listen));
+	notify_manager("READY=1");
+}
+
+static int watch_signals(struct daemon *d)
+{
+	static const struct {
+		int number;
+		event_callback_fn fn;
+	} handlers[] = { { SIGTERM, on_stop }, { SIGINT, on_stop }, { SIGHUP, on_reload } };
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
+		d->signals[i] = evsignal_new(loop_base(d->agent.loop), handlers[i].number,
+		                             handlers[i].fn, d);
+		if (d->signals[i] == NULL || event_add(d->signals[i], NULL) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Each blob is an open file. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static void daemon_free(struct daemon *d)
+{
+	for (size_t i = 0; i < ARRAY_LEN(d->signals); i++) {
+		if (d->signals[i] != NULL)
+			event_free(d->signals[i]);
+	}
+	timer_fini(&d->ready);
+	agent_free(&d->agent);
+	config_free(&d->config);
+	log_free(&d->log);
+}
+
+static int run(struct daemon *d)
+{
+	struct err e = { 0 };
+
+	d->log = log_new(STDERR_FILENO, level_of(d->config));
+	raise_file_limit();
+	if (agent_start(&d->agent, d->config, d->log, &e) < 0) {
+		log_error(d->log, "cannot start", "error=%s", LOG_Q(e.msg));
+		return EXIT_FAILURE;
+	}
+	if (watch_signals(d) < 0) {
+		log_error(d->log, "cannot start", "error=%s", "signals");
+		return EXIT_FAILURE;
+	}
+	timer_init(&d->ready, d->agent.loop, on_look);
+	timer_start(&d->ready, 0);
+	loop_run(d->agent.loop);
+	log_info(d->log, "stopped", "%s", "");
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	struct daemon d = { 0 };
+	int status = -parse_options(argc, argv, &o);
+
+	if (status != 0)
+		return status;
+	if (o.help || o.version) {
+		(void)fputs(o.help ? usage : "shoald " SHOAL_VERSION "\n", stdout);
+		return EXIT_SUCCESS;
+	}
+	if (o.print_docs != NULL)
+		return print_docs(o.print_docs);
+	if ((o.config == NULL) == (o.check_config == NULL))
+		return -usage_error("either --config or --check-config must be given");
+	d.config_path = o.config != NULL ? o.config : o.check_config;
+	status = load_config(d.config_path, &d.config);
+	if (status == EXIT_SUCCESS && o.config != NULL)
+		status = run(&d);
+	daemon_free(&d);
+	return status;
+}
