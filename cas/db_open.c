@@ -7,6 +7,7 @@
 #include "db.h"
 #include "mem.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,10 +152,24 @@ static int recognise(struct db *db, struct err *e)
 	return check_tables(db, e);
 }
 
+/* SQLite would make it for everybody to read; its log and shared memory take the file's mode. */
+static int make_file(const char *path, struct err *e)
+{
+	const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return err_errno(e, errno, "cannot make or open it");
+	(void)close(fd);
+	return 0;
+}
+
 static int open_once(const struct db_opts *opts, struct db **ret_db, struct err *e)
 {
 	AUTO(db_close) struct db *db = NULL;
-	int r = connect_to(opts, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &db, e);
+	int r = make_file(opts->path, e);
+
+	if (r == 0)
+		r = connect_to(opts, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &db, e);
 
 	if (r == 0)
 		r = db_exec(db, "PRAGMA journal_mode=WAL", e);

@@ -59,7 +59,8 @@ struct cas_opts {
  */
 MUST_CHECK int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e);
 
-/** [worker] Flush, close, unlock. All blobs must have been released. NULL is fine. */
+/** [worker] Flush, close, unlock. All blobs must have been released. NULL is fine. On the thread of
+ * the loop while it does not run, or on another one while it does. */
 void cas_close(struct cas **cas);
 
 /** [worker] Everything that is ready now is recorded on disk when this returns. */

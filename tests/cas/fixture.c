@@ -83,6 +83,7 @@ int fixture_try_open(struct fixture *f)
 		.log = f->log,
 		.metrics = f->metrics,
 		.reserve_bytes = f->reserve_bytes,
+		.flush_ms = f->flush_ms,
 		.disk = f->disk,
 		.sqlite_vfs = f->vfs,
 	};

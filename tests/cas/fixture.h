@@ -26,6 +26,7 @@ struct fixture {
 	const struct disk *disk;
 	const char *vfs;
 	uint64_t reserve_bytes;
+	uint32_t flush_ms;
 };
 
 int fixture_setup(void **state);    /* a directory, nothing open */

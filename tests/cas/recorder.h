@@ -4,7 +4,8 @@
  *
  * The model: a change is on the disk once its file was synced after it. Without that, it may be
  * there, or not, or in part (sector by sector), whatever came after it. The name of a file in a
- * directory is such a change of the directory; SQLite's files get theirs with their own sync.
+ * directory is such a change of the directory; SQLite's files get theirs with any
+ * later sync.
  */
 #pragma once
 #include "disk.h"

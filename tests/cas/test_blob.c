@@ -501,6 +501,38 @@ static void a_full_disk_is_said_and_bytes_go_through_memory(void **state)
 	cas_blob_release(&b);
 }
 
+struct watch {
+	struct timer timer;
+	struct fixture *f;
+};
+
+static void look_for_a_slice(struct timer *timer)
+{
+	struct watch *w = container_of(timer, struct watch, timer);
+
+	if (query(w->f, "SELECT count(*) FROM ready") > 0)
+		loop_stop(w->f->loop);
+	else
+		timer_start(timer, 1);
+}
+
+static void ready_bits_reach_the_database_by_themselves(void **state)
+{
+	struct fixture *f = *state;
+	struct watch w = { .f = f };
+	struct cas_blob *b = NULL;
+
+	f->flush_ms = 1;
+	fixture_open(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(put_sample(b, SEED, 3), 0);
+	timer_init(&w.timer, f->loop, look_for_a_slice);
+	timer_start(&w.timer, 1);
+	loop_run(f->loop);
+	timer_fini(&w.timer);
+	cas_blob_release(&b);
+}
+
 #define N_BIG 40000
 
 static void a_large_blob_has_a_row_a_chunk_and_several_slices(void **state)
@@ -552,6 +584,8 @@ int main(void)
 		T(origins_are_kept_in_order_and_never_with_secrets),
 		T(people_can_ask_what_is_where),
 		T(a_large_blob_has_a_row_a_chunk_and_several_slices),
+		cmocka_unit_test_setup_teardown(ready_bits_reach_the_database_by_themselves,
+		                                fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_full_disk_is_said_and_bytes_go_through_memory,
 		                                fixture_setup, fixture_teardown),
 	};

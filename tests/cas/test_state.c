@@ -149,15 +149,23 @@ static void a_layout_that_rotted_in_the_database_is_an_error_and_no_crash(void *
 static void everything_is_the_owners_alone(void **state)
 {
 	struct fixture *f = *state;
+	char *db = fixture_path(f, "shoal.db");
+	char *wal = fixture_path(f, "shoal.db-wal");
 	char *blobs = fixture_path(f, "blobs");
 	char *data = fixture_path(f, "blobs/" SAMPLE_ID ".blob.data");
 	struct stat st;
 
+	assert_int_equal(stat(db, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(stat(wal, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
 	leave_a_chunk(f);
 	assert_int_equal(stat(blobs, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(stat(data, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
+	free(db);
+	free(wal);
 	free(blobs);
 	free(data);
 }

@@ -128,9 +128,11 @@ static void *race_reader(void *arg)
 	while (!atomic_load(&r->stop)) {
 		const uint32_t turn = readers_enter(&r->readers);
 
-		if (atomic_load_explicit(&r->present, memory_order_acquire) &&
-		    atomic_load_explicit(&r->value, memory_order_relaxed) != 1)
-			atomic_fetch_add(&r->n_wrong, 1);
+		if (atomic_load_explicit(&r->present, memory_order_acquire)) {
+			(void)sched_yield(); /* let the other one in */
+			if (atomic_load_explicit(&r->value, memory_order_relaxed) != 1)
+				atomic_fetch_add(&r->n_wrong, 1);
+		}
 		readers_leave(&r->readers, turn);
 	}
 	return NULL;
