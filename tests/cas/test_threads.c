@@ -150,6 +150,7 @@ static void nothing_is_punched_under_a_reader(void **state)
 	for (uint32_t i = 0; i < 3000; i++) {
 		atomic_store_explicit(&r.value, 1, memory_order_relaxed);
 		atomic_store_explicit(&r.present, true, memory_order_release);
+		(void)sched_yield();
 		(void)atomic_exchange_explicit(&r.present, false, memory_order_acq_rel);
 		readers_wait(&r.readers);
 		atomic_store_explicit(&r.value, 0, memory_order_relaxed);
