@@ -1,0 +1,69 @@
+/*
+ * net_fixture: a real HTTP server with faults (tests/fakes/faulty_origin.py), and the transport
+ * modules on a real loop.
+ */
+#pragma once
+#include "http.h"
+#include "metrics.h"
+#include "origin.h"
+#include "pool.h"
+#include "registry.h"
+#include <jansson.h>
+#include <sys/types.h>
+
+#define NET_DEADLINE_MS 20000 /* what only a failure reaches */
+
+struct net {
+	char dir[64]; /* what the server serves; gone at the end */
+	pid_t server;
+	char host[64];  /* of the server: 127.0.0.1:PORT */
+	char alias[64]; /* the same under another name: localhost:PORT */
+	struct loop *loop;
+	struct pool *pool;
+	struct http *http;
+	struct registry *registry;
+	struct metrics *metrics;
+	struct registry_config configs[3];
+	uint32_t n_configs;
+};
+
+int net_setup(void **state); /* cmocka; the registry is plain http, without credentials */
+int net_teardown(void **state);
+
+/** Make the registry anew, after configs[] was changed. */
+void net_new_registry(struct net *n);
+
+void net_write(struct net *n, const char *name, const void *data, size_t size_bytes);
+char *net_path(struct net *n, const char *name); /* malloc'd */
+
+void net_faults(struct net *n, const char *json);
+json_t *net_stats(struct net *n);         /* the caller's */
+json_int_t net_n_requests(struct net *n); /* all of them since the last call */
+json_int_t net_stat(json_t *stats, const char *group, const char *name);
+/** How many requests of the log have this value in this field. */
+uint32_t net_count(struct net *n, const char *path_part, const char *field, const char *value);
+
+uint64_t net_deadline(void);
+
+/* What came back from one request. */
+struct net_result {
+	struct net *net;
+	bool done;
+	int r;
+	struct err why;
+	long status;
+	int64_t content_length;
+	size_t n_bytes;
+	uint8_t *bytes;     /* grown; free_bytes() */
+	uint32_t n_pending; /* stop the loop when it reaches 0, where it was set */
+};
+void net_result_wipe(struct net_result *res);
+
+/** Ask the registry for a blob (or whatever want says; host and callbacks are filled in) and wait.
+ */
+int net_ask(struct net *n, struct registry_request *want, struct net_result *res);
+
+void net_on_head(void *arg, const struct http_head *head);
+int net_on_body(void *arg, const uint8_t *bytes, size_t size_bytes);
+void net_on_end(void *arg, int r, const struct err *why);
+void net_wait(struct net *n, const struct net_result *res);

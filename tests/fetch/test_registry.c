@@ -1,0 +1,420 @@
+/*
+ * test_registry: requests to a real server that misbehaves in every way.
+ */
+#include "mem.h"
+#include "net_fixture.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define BLOB       "1111111111111111111111111111111111111111111111111111111111111111"
+#define BLOB_BYTES 100000
+
+static uint8_t blob_byte(size_t i)
+{
+	return (uint8_t)(i * 7 + i / 251);
+}
+
+static int setup(void **state)
+{
+	AUTO(free_bytes) uint8_t *blob = xcalloc(1, BLOB_BYTES);
+	const int r = net_setup(state);
+
+	for (size_t i = 0; i < BLOB_BYTES; i++)
+		blob[i] = blob_byte(i);
+	net_write(*state, BLOB, blob, BLOB_BYTES);
+	net_write(*state, "manifests/v1", "{\"m\":1}", 7);
+	return r;
+}
+
+static struct registry_request ranged(uint64_t first, uint64_t last)
+{
+	return (struct registry_request){
+		.kind = REGISTRY_BLOB,
+		.reference = "sha256:" BLOB,
+		.has_range = true,
+		.range_first = first,
+		.range_last = last,
+	};
+}
+
+static void assert_range(struct net_result *res, size_t first, size_t last)
+{
+	if (res->r != 0)
+		print_message("why: %s\n", res->why.msg);
+	assert_int_equal(res->r, 0);
+	assert_int_equal(res->n_bytes, last - first + 1);
+	for (size_t i = 0; i < res->n_bytes; i++)
+		assert_int_equal(res->bytes[i], blob_byte(first + i));
+	net_result_wipe(res);
+}
+
+static void ask_range(struct net *n, bool retry, uint64_t first, uint64_t last)
+{
+	struct registry_request want = ranged(first, last);
+	struct net_result res;
+
+	want.retry = retry;
+	(void)net_ask(n, &want, &res);
+	assert_range(&res, first, last);
+}
+
+static int fail_range(struct net *n, bool retry, uint64_t timeout_ms, struct net_result *res)
+{
+	struct registry_request want = ranged(100, 60099);
+	int r;
+
+	want.retry = retry;
+	want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
+	r = net_ask(n, &want, res);
+	net_result_wipe(res);
+	return r;
+}
+
+/* ---- plain ---- */
+
+static void a_range_brings_its_bytes_and_counts_one_request(void **state)
+{
+	struct net *n = *state;
+
+	ask_range(n, false, 1000, 70000);
+	assert_int_equal(net_n_requests(n), 1);
+	assert_int_equal(metrics_sum(n->metrics, METRIC_ORIGIN_REQUESTS), 1);
+	assert_true(registry_was_anonymous(n->registry, n->host, "team/app"));
+}
+
+static void a_manifest_comes_whole_and_its_head_is_told(void **state)
+{
+	struct registry_request want = { .kind = REGISTRY_MANIFEST, .reference = "v1" };
+	struct net_result res;
+
+	assert_int_equal(net_ask(*state, &want, &res), 0);
+	assert_int_equal(res.n_bytes, 7);
+	assert_int_equal(res.status, 200);
+	net_result_wipe(&res);
+	want.head = true;
+	assert_int_equal(net_ask(*state, &want, &res), 0);
+	assert_int_equal(res.n_bytes, 0);
+	assert_int_equal(res.content_length, 7);
+}
+
+static void a_body_beyond_its_limit_is_refused(void **state)
+{
+	struct registry_request want = { .kind = REGISTRY_MANIFEST,
+		                         .reference = "v1",
+		                         .max_body_bytes = 6 };
+	struct net_result res;
+
+	assert_int_equal(net_ask(*state, &want, &res), -EMSGSIZE);
+	assert_int_equal(res.n_bytes, 0);
+	net_faults(*state, "{\"no_length\":true,\"match\":\"manifests\"}");
+	assert_int_equal(net_ask(*state, &want, &res), -EMSGSIZE);
+	assert_int_equal(res.n_bytes, 0);
+}
+
+static void what_is_not_there_is_said_at_once(void **state)
+{
+	struct registry_request want = { .kind = REGISTRY_MANIFEST,
+		                         .reference = "v2",
+		                         .retry = true };
+	struct net_result res;
+
+	assert_int_equal(net_ask(*state, &want, &res), -ENOENT);
+	assert_non_null(strstr(res.why.msg, "v2"));
+	net_faults(*state, "{\"status\":410}");
+	assert_int_equal(fail_range(*state, true, NET_DEADLINE_MS, &res), -ENOENT);
+	assert_int_equal(net_n_requests(*state), 1);
+}
+
+static void nonsense_is_not_sent(void **state)
+{
+	struct registry_request want = { .kind = REGISTRY_MANIFEST, .reference = "../x" };
+	struct net_result res;
+
+	assert_int_equal(net_ask(*state, &want, &res), -EINVAL);
+	want.reference = "v1";
+	want.repository = "a b";
+	assert_int_equal(net_ask(*state, &want, &res), -EINVAL);
+	want.repository = "a";
+	want.host = "user@host";
+	assert_int_equal(net_ask(*state, &want, &res), -EINVAL);
+	assert_int_equal(net_n_requests(*state), 0);
+}
+
+/* ---- bodies that do not fit ---- */
+
+static void a_server_that_ignores_range_is_read_past_the_front_and_cut(void **state)
+{
+	net_faults(*state, "{\"ignore_range\":true}");
+	ask_range(*state, false, 5000, 5999);
+	net_faults(*state, "{\"ignore_range\":true,\"no_length\":true}");
+	ask_range(*state, false, 5000, 5999);
+	ask_range(*state, false, 0, BLOB_BYTES - 1);
+}
+
+static void a_wrong_content_range_is_no_answer(void **state)
+{
+	struct net_result res;
+
+	net_faults(*state, "{\"wrong_range\":1}");
+	assert_int_equal(fail_range(*state, false, NET_DEADLINE_MS, &res), -EPROTO);
+	assert_int_equal(res.n_bytes, 0);
+	net_faults(*state, "{\"wrong_range\":1,\"count\":1}");
+	ask_range(*state, true, 100, 60099);
+}
+
+static void a_short_body_is_trouble_and_goes_on_where_it_stopped(void **state)
+{
+	struct net_result res;
+
+	net_faults(*state, "{\"short\":1}");
+	assert_int_equal(fail_range(*state, false, NET_DEADLINE_MS, &res), -EAGAIN);
+	net_faults(*state, "{\"short\":1,\"count\":1}");
+	ask_range(*state, true, 100, 60099);
+	assert_int_equal(net_count(*state, BLOB, "range", "bytes=30100-60099"), 1);
+	net_faults(*state, "{\"short_clean\":1,\"count\":2}");
+	ask_range(*state, true, 100, 60099);
+	net_faults(*state, "{\"reset_after_bytes\":10000,\"count\":1}");
+	ask_range(*state, true, 100, 60099);
+	net_faults(*state, "{\"reset_after_bytes\":10000,\"count\":1,\"ignore_range\":true}");
+	ask_range(*state, true, 100, 60099);
+}
+
+static void a_range_beyond_the_object_is_no_answer(void **state)
+{
+	struct registry_request want = ranged(BLOB_BYTES - 10, BLOB_BYTES + 10);
+	struct net_result res;
+
+	assert_int_equal(net_ask(*state, &want, &res), -EPROTO);
+	assert_int_equal(res.n_bytes, 0);
+	net_faults(*state, "{\"ignore_range\":true}");
+	assert_int_equal(net_ask(*state, &want, &res), -EPROTO);
+	assert_int_equal(res.n_bytes, 0);
+}
+
+/* ---- trouble ---- */
+
+static void errors_of_the_server_are_asked_again_until_they_pass(void **state)
+{
+	struct net_result res;
+
+	net_faults(*state, "{\"status\":500,\"count\":2}");
+	ask_range(*state, true, 0, 9);
+	assert_int_equal(net_n_requests(*state), 3);
+	net_faults(*state, "{\"status\":502}");
+	assert_int_equal(fail_range(*state, false, NET_DEADLINE_MS, &res), -EAGAIN);
+	assert_int_equal(net_n_requests(*state), 1);
+	assert_int_equal(fail_range(*state, true, 400, &res), -EAGAIN);
+	assert_non_null(strstr(res.why.msg, "502"));
+}
+
+static void a_reset_connection_is_asked_again(void **state)
+{
+	net_faults(*state, "{\"reset_every\":2}");
+	for (int i = 0; i < 6; i++)
+		ask_range(*state, true, 0, 99);
+}
+
+static void retry_after_holds_for_all_requests_to_the_host(void **state)
+{
+	struct net_result res;
+	uint64_t begin_ns;
+
+	net_faults(*state, "{\"status\":429,\"retry_after_s\":1,\"count\":1}");
+	assert_int_equal(fail_range(*state, false, NET_DEADLINE_MS, &res), -EAGAIN);
+	begin_ns = clock_now_ns(clock_real());
+	ask_range(*state, false, 0, 9); /* another request: it waits its turn */
+	assert_true(clock_now_ns(clock_real()) - begin_ns > 800 * NS_PER_MS);
+	assert_int_equal(net_n_requests(*state), 2);
+	net_faults(*state, "{\"status\":503,\"retry_after_s\":600}");
+	assert_int_equal(fail_range(*state, false, NET_DEADLINE_MS, &res), -EAGAIN);
+	/* Longer than the deadline: said at once, without another request. */
+	assert_int_equal(fail_range(*state, true, NET_DEADLINE_MS, &res), -EAGAIN);
+	assert_int_equal(net_n_requests(*state), 1);
+}
+
+static void a_stall_ends_by_itself_and_is_trouble(void **state)
+{
+	struct net_result res;
+
+	net_faults(*state, "{\"stall_after_bytes\":500}");
+	assert_int_equal(fail_range(*state, false, NET_DEADLINE_MS, &res), -EAGAIN);
+	net_faults(*state, "{\"stall_head\":true,\"count\":1}");
+	ask_range(*state, true, 0, 9);
+	net_faults(*state, "{\"stall_head\":true}");
+	assert_int_equal(fail_range(*state, true, 300, &res), -EAGAIN);
+}
+
+static void a_rate_limit_spreads_requests(void **state)
+{
+	struct net *n = *state;
+	const uint64_t begin_ns = clock_now_ns(clock_real());
+
+	n->configs[0].requests_per_s = 10;
+	net_new_registry(n);
+	for (int i = 0; i < 15; i++) /* a burst of ten, then ten a second */
+		ask_range(n, false, 0, 9);
+	assert_true(clock_now_ns(clock_real()) - begin_ns > 250 * NS_PER_MS);
+	assert_int_equal(net_n_requests(n), 15);
+}
+
+/* ---- redirects ---- */
+
+static void a_redirect_is_followed_remembered_and_told_no_secret(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str)
+	char *faults = xasprintf("{\"redirect\":true,\"redirect_host\":\"%s\",\"auth\":\"basic\"}",
+	                         n->alias);
+	AUTO(free_str) char *password = net_path(n, "password");
+
+	net_write(n, "password", "secret\n", 7);
+	n->configs[0].username = "user";
+	n->configs[0].password_file = password;
+	net_new_registry(n);
+	net_faults(n, faults);
+	ask_range(n, false, 0, 9);
+	ask_range(n, false, 10, 19);
+	assert_int_equal(net_count(n, "/v2/team", "status", "307"), 1);
+	assert_int_equal(net_count(n, "/_data/", "status", "206"), 2);
+	assert_int_equal(net_count(n, "/_data/", "auth", ""), 2);
+	assert_false(registry_was_anonymous(n->registry, n->host, "team/app"));
+}
+
+static void a_stale_redirect_is_dropped_and_the_registry_asked_again(void **state)
+{
+	static const char *const stale[] = { "400", "401", "403", "404", "410" };
+
+	for (size_t i = 0; i < ARRAY_LEN(stale); i++) {
+		AUTO(free_str)
+		char *faults = xasprintf(
+			"{\"redirect\":true,\"redirect_uses\":1,\"redirect_stale\":%s}", stale[i]);
+
+		net_faults(*state, faults);
+		net_new_registry(*state);
+		ask_range(*state, false, 0, 9);
+		ask_range(*state, false, 10, 19);
+		assert_int_equal(net_count(*state, "/_data/", "status", stale[i]), 1);
+		assert_int_equal(net_count(*state, "/v2/team", "status", "307"), 2);
+	}
+}
+
+static void a_redirect_target_that_never_works_is_final(void **state)
+{
+	struct net_result res;
+
+	net_faults(*state, "{\"redirect\":true,\"redirect_uses\":0}");
+	assert_int_equal(fail_range(*state, true, NET_DEADLINE_MS, &res), -EACCES);
+	net_faults(*state, "{\"redirect\":true,\"redirect_uses\":0,\"redirect_stale\":404}");
+	assert_int_equal(fail_range(*state, true, NET_DEADLINE_MS, &res), -ENOENT);
+	assert_null(strstr(res.why.msg, "sig"));
+}
+
+/* ---- mirrors ---- */
+
+static void a_mirror_is_asked_first_and_its_failures_do_not_matter(void **state)
+{
+	struct net *n = *state;
+	const char *const mirrors[] = { "127.0.0.1:1", n->alias };
+
+	n->configs[0].mirrors = mirrors;
+	n->configs[0].n_mirrors = 2;
+	net_new_registry(n);
+	ask_range(n, false, 0, 9);
+	assert_int_equal(net_n_requests(n), 1);
+	net_faults(n, "{\"status\":404,\"count\":1}");
+	ask_range(n, false, 0, 9);
+	assert_int_equal(net_n_requests(n), 2);
+	net_faults(n, "{\"status\":403,\"count\":1}");
+	ask_range(n, false, 0, 9);
+	net_faults(n, "{\"status\":500,\"count\":1}");
+	ask_range(n, false, 0, 9);
+	assert_int_equal(net_n_requests(n), 2);
+}
+
+/* ---- cancelling ---- */
+
+static int cancel_in_body(void *arg, const uint8_t *bytes, size_t size_bytes)
+{
+	struct registry_req **req = arg;
+
+	(void)bytes;
+	(void)size_bytes;
+	registry_cancel(*req);
+	*req = NULL;
+	return 0;
+}
+
+static void never(void *arg, int r, const struct err *why)
+{
+	(void)arg;
+	(void)why;
+	fail_msg("end() after a cancel: %d", r);
+}
+
+static void a_cancelled_request_is_not_heard_of_again(void **state)
+{
+	struct net *n = *state;
+	struct registry_request want = ranged(0, BLOB_BYTES - 1);
+	struct registry_req *req;
+	struct err e;
+
+	want.host = n->host;
+	want.repository = "team/app";
+	want.body = cancel_in_body;
+	want.end = never;
+	want.arg = &req;
+	assert_int_equal(registry_start(n->registry, &want, &req, &e), 0);
+	registry_cancel(req); /* before anything */
+	assert_int_equal(registry_start(n->registry, &want, &req, &e), 0);
+	ask_range(n, false, 0, 9);
+	while (req != NULL) /* it cancels itself in its first bytes */
+		ask_range(n, false, 0, 9);
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"stall_head\":true}");
+	assert_int_equal(registry_start(n->registry, &want, &req, &e), 0);
+	while (net_count(n, "/v2/team", NULL, NULL) <
+	       2) { /* in the middle of its token flow, too */
+		struct registry_request head = { .kind = REGISTRY_MANIFEST, .reference = "v1" };
+		struct net_result res;
+
+		assert_int_equal(net_ask(n, &head, &res), 0);
+		net_result_wipe(&res);
+	}
+	registry_cancel(req);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_range_brings_its_bytes_and_counts_one_request),
+		TEST(a_manifest_comes_whole_and_its_head_is_told),
+		TEST(a_body_beyond_its_limit_is_refused),
+		TEST(what_is_not_there_is_said_at_once),
+		TEST(nonsense_is_not_sent),
+		TEST(a_server_that_ignores_range_is_read_past_the_front_and_cut),
+		TEST(a_wrong_content_range_is_no_answer),
+		TEST(a_short_body_is_trouble_and_goes_on_where_it_stopped),
+		TEST(a_range_beyond_the_object_is_no_answer),
+		TEST(errors_of_the_server_are_asked_again_until_they_pass),
+		TEST(a_reset_connection_is_asked_again),
+		TEST(retry_after_holds_for_all_requests_to_the_host),
+		TEST(a_stall_ends_by_itself_and_is_trouble),
+		TEST(a_rate_limit_spreads_requests),
+		TEST(a_redirect_is_followed_remembered_and_told_no_secret),
+		TEST(a_stale_redirect_is_dropped_and_the_registry_asked_again),
+		TEST(a_redirect_target_that_never_works_is_final),
+		TEST(a_mirror_is_asked_first_and_its_failures_do_not_matter),
+		TEST(a_cancelled_request_is_not_heard_of_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
