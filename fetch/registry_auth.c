@@ -37,7 +37,6 @@ struct registry_auth {
 	uint64_t generation;  /* one more with each change of header; 0: never had one */
 	uint64_t renew_ns;
 	uint64_t end_ns;
-	char *refused; /* the Basic header that was refused: the same again is no news */
 	struct credentials_job *job;
 	struct token_request *request;
 	struct auth_wait *waiting;
@@ -83,7 +82,6 @@ static void auth_free(struct registry_auth *auth)
 		auth->job->owner = NULL;
 	token_request_cancel(&auth->request);
 	free_secret(&auth->header);
-	free_secret(&auth->refused);
 	free_str(&auth->repository);
 	free(auth);
 }
@@ -194,14 +192,6 @@ static void make_basic(struct registry_auth *auth, const struct credentials *cre
 		            &e);
 		return;
 	}
-	if (auth->refused != NULL && strcmp(auth->refused, header) == 0) {
-		free_secret(&auth->refused); /* the next request may try it again */
-		flow_failed(auth,
-		            err_set(&e, EACCES, "%s refused the user name or password for %s",
-		                    auth->host->name, auth->repository),
-		            &e);
-		return;
-	}
 	flow_done(auth, header, UINT64_MAX, false);
 	header = NULL;
 }
@@ -272,11 +262,6 @@ int registry_auth_refused(struct registry_auth *auth, uint64_t generation,
 		return err_set(e, EACCES,
 		               "%s refuses %s and asks for nothing that shoal could answer",
 		               auth->host->name, auth->repository);
-	free_secret(&auth->refused);
-	if (auth->challenge.scheme == CHALLENGE_BASIC && !auth->accepted) {
-		auth->refused = auth->header;
-		auth->header = NULL;
-	}
 	drop_header(auth);
 	return 0;
 }

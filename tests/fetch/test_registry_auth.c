@@ -1,0 +1,317 @@
+/*
+ * test_registry_auth: who may ask: the flows against a real token service, and credentials that
+ * change.
+ */
+#include "mem.h"
+#include "net_fixture.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define BLOB       "2222222222222222222222222222222222222222222222222222222222222222"
+#define N_PARALLEL 8
+
+static int setup(void **state)
+{
+	const int r = net_setup(state);
+
+	net_write(*state, BLOB, "0123456789", 10);
+	return r;
+}
+
+static struct registry_request blob_request(void)
+{
+	return (struct registry_request){ .kind = REGISTRY_BLOB,
+		                          .reference = "sha256:" BLOB,
+		                          .has_range = true,
+		                          .range_last = 9,
+		                          .retry = true };
+}
+
+static int ask(struct net *n)
+{
+	struct registry_request want = blob_request();
+	struct net_result res;
+	const int r = net_ask(n, &want, &res);
+
+	if (r == 0)
+		assert_memory_equal(res.bytes, "0123456789", 10);
+	else
+		print_message("%d: %s\n", r, res.why.msg);
+	net_result_wipe(&res);
+	return r;
+}
+
+static void use_password_file(struct net *n, const char *path)
+{
+	n->configs[0].username = "user";
+	n->configs[0].password_file = path;
+	net_new_registry(n);
+}
+
+static json_int_t n_tokens(struct net *n)
+{
+	json_t *stats = net_stats(n);
+	const json_int_t n_issued = json_integer_value(json_object_get(stats, "tokens"));
+
+	json_decref(stats);
+	return n_issued;
+}
+
+/* ---- bearer ---- */
+
+static void a_token_without_credentials_serves_many_requests(void **state)
+{
+	struct net *n = *state;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(ask(n), 0);
+	assert_int_equal(n_tokens(n), 1);
+	assert_int_equal(net_n_requests(n), 1 + 1 + 5); /* the challenge, the token, the blobs */
+	assert_true(registry_was_anonymous(n->registry, n->host, "team/app"));
+}
+
+static void a_password_gets_a_token(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str) char *password = net_path(n, "password");
+
+	net_write(n, "password", "secret\nsecond line\n", 19);
+	use_password_file(n, password);
+	net_faults(n, "{\"auth\":\"bearer\"}");
+	assert_int_equal(ask(n), 0);
+	assert_false(registry_was_anonymous(n->registry, n->host, "team/app"));
+	net_faults(n, "{\"auth\":\"bearer\",\"token_post_only\":true}");
+	net_new_registry(n);
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_count(n, "/_token", "method", "POST"), 1);
+}
+
+static void parallel_requests_share_one_token(void **state)
+{
+	struct net *n = *state;
+	struct net_result res[N_PARALLEL] = { 0 };
+	struct registry_request want = blob_request();
+	struct registry_req *req;
+	struct err e;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
+	want.host = n->host;
+	want.repository = "team/app";
+	want.deadline_ns = net_deadline();
+	want.body = net_on_body;
+	want.end = net_on_end;
+	for (int i = 0; i < N_PARALLEL; i++) {
+		res[i].net = n;
+		want.arg = &res[i];
+		assert_int_equal(registry_start(n->registry, &want, &req, &e), 0);
+	}
+	for (int i = 0; i < N_PARALLEL; i++) {
+		net_wait(n, &res[i]);
+		assert_int_equal(res[i].r, 0);
+		net_result_wipe(&res[i]);
+	}
+	assert_int_equal(n_tokens(n), 1);
+}
+
+static void a_token_that_ends_early_is_replaced_unnoticed(void **state)
+{
+	struct net *n = *state;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"token_uses\":3}");
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(ask(n), 0);
+	assert_int_equal(n_tokens(n), 4);
+}
+
+static void a_token_is_renewed_before_it_ends(void **state)
+{
+	struct net *n = *state;
+	uint64_t end_ns;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"token_ttl_s\":1}");
+	end_ns = clock_now_ns(clock_real()) + 2500 * NS_PER_MS;
+	while (clock_now_ns(clock_real()) < end_ns)
+		assert_int_equal(ask(n), 0);
+	assert_true(n_tokens(n) >= 3);
+	assert_int_equal(net_count(n, "/v2/", "status", "401"), 1);
+}
+
+static void a_fresh_token_that_is_refused_is_the_last_word(void **state)
+{
+	struct net *n = *state;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"refuse_tokens\":401}");
+	assert_int_equal(ask(n), -EACCES);
+	assert_int_equal(net_n_requests(n), 3);
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"refuse_tokens\":403}");
+	assert_int_equal(ask(n), -EACCES);
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
+	assert_int_equal(ask(n), 0); /* and nothing of it stays */
+	net_faults(n, "{\"auth\":\"bearer\"}");
+	net_new_registry(n);
+	assert_int_equal(ask(n), -EACCES); /* the token service gives none */
+}
+
+static void a_forbidden_blob_with_an_older_token_is_tried_once_with_a_new_one(void **state)
+{
+	struct net *n = *state;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
+	assert_int_equal(ask(n), 0);
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"status\":403}");
+	assert_int_equal(ask(n), -EACCES);
+	assert_int_equal(n_tokens(n), 1);
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"status\":403,\"count\":1}");
+	assert_int_equal(ask(n), 0);
+}
+
+static void trouble_of_the_token_service_passes(void **state)
+{
+	struct net *n = *state;
+	struct registry_request want = blob_request();
+	struct net_result res;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"token_status\":503}");
+	want.deadline_ns = clock_now_ns(clock_real()) + 300 * NS_PER_MS;
+	assert_int_equal(net_ask(n, &want, &res), -EAGAIN);
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
+	assert_int_equal(ask(n), 0);
+}
+
+static void an_identity_token_is_told_to_the_token_service_alone(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str)
+	char *json = xasprintf("{\"auths\":{\"%s\":{\"identitytoken\":\"identity\"}}}", n->host);
+
+	net_write(n, "config.json", json, strlen(json)); /* the user's own: DOCKER_CONFIG */
+	net_faults(n, "{\"auth\":\"bearer\"}");
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_count(n, "/_token", "method", "POST"), 1);
+	assert_int_equal(net_count(n, "/_token", "auth", ""), 1);
+}
+
+/* ---- basic, and credentials that change ---- */
+
+static void a_replaced_password_is_read_again_on_the_next_401(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str) char *password = net_path(n, "password");
+
+	net_write(n, "password", "old", 3);
+	use_password_file(n, password);
+	net_faults(n, "{\"auth\":\"basic\",\"password\":\"old\"}");
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_n_requests(n), 3);
+	net_write(n, "password", "new", 3);
+	net_faults(n, "{\"auth\":\"basic\",\"password\":\"new\"}");
+	assert_int_equal(ask(n), 0);
+	net_faults(n, "{\"auth\":\"basic\",\"password\":\"newer\"}");
+	assert_int_equal(ask(n), -EACCES);
+	net_write(n, "password", "newer", 5);
+	assert_int_equal(ask(n), 0);
+}
+
+static void no_credentials_for_a_registry_that_wants_some_is_said(void **state)
+{
+	struct net *n = *state;
+	struct registry_request want = blob_request();
+	struct net_result res;
+
+	net_faults(n, "{\"auth\":\"basic\"}");
+	assert_int_equal(net_ask(n, &want, &res), -EACCES);
+	assert_non_null(strstr(res.why.msg, "none is configured"));
+}
+
+static void a_mounts_auth_file_counts_for_its_repository_while_it_is_added(void **state)
+{
+	struct net *n = *state;
+	/* base64 of user:secret */
+	AUTO(free_str)
+	char *json = xasprintf("{\"auths\":{\"https://%s/v1/\":{\"auth\":\"dXNlcjpzZWNyZXQ=\"}}}",
+	                       n->host);
+	AUTO(free_str) char *path = net_path(n, "auth.json");
+
+	net_write(n, "auth.json", json, strlen(json));
+	net_faults(n, "{\"auth\":\"basic\"}");
+	registry_add_auth_file(n->registry, n->host, "team/other", path);
+	assert_int_equal(ask(n), -EACCES);
+	registry_add_auth_file(n->registry, n->host, "team/app", path);
+	registry_add_auth_file(n->registry, n->host, "team/app", path);
+	assert_int_equal(ask(n), 0);
+	registry_remove_auth_file(n->registry, n->host, "team/app", path);
+	net_faults(n, "{\"auth\":\"basic\",\"password\":\"x\"}"); /* forces a new look */
+	assert_int_equal(ask(n), -EACCES);
+	net_faults(n, "{\"auth\":\"basic\"}");
+	assert_int_equal(ask(n), 0);
+	net_new_registry(n);
+	assert_int_equal(ask(n), -EACCES);
+}
+
+static void a_credential_file_that_is_half_written_is_trouble_not_a_refusal(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str) char *path = net_path(n, "broken.json");
+	struct registry_request want = blob_request();
+	struct net_result res;
+
+	net_write(n, "broken.json", "{\"auths\":", 9);
+	n->configs[0].docker_config = path;
+	net_new_registry(n);
+	net_faults(n, "{\"auth\":\"basic\"}");
+	want.deadline_ns = clock_now_ns(clock_real()) + 300 * NS_PER_MS;
+	assert_int_equal(net_ask(n, &want, &res), -EAGAIN);
+	assert_non_null(strstr(res.why.msg, "broken.json"));
+}
+
+static void a_credential_helper_is_asked(void **state)
+{
+	static const char script[] = "#!/bin/sh\nread host\n"
+				     "echo \"{\\\"ServerURL\\\":\\\"$host\\\",\\\"Username\\\":"
+				     "\\\"user\\\",\\\"Secret\\\":\\\"secret\\\"}\"\n";
+	struct net *n = *state;
+	AUTO(free_str) char *json = xasprintf("{\"credHelpers\":{\"%s\":\"fake\"}}", n->host);
+	AUTO(free_str) char *program = net_path(n, "docker-credential-fake");
+	AUTO(free_str) char *path = xasprintf("%s:%s", n->dir, getenv("PATH"));
+
+	net_write(n, "config.json", json, strlen(json));
+	net_faults(n, "{\"auth\":\"basic\"}");
+	assert_int_equal(setenv("PATH", path, 1), 0);
+	net_write(n, "docker-credential-fake", script, sizeof(script) - 1);
+	assert_int_equal(chmod(program, 0700), 0);
+	assert_int_equal(ask(n), 0);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(a_token_without_credentials_serves_many_requests),
+		TEST(a_password_gets_a_token),
+		TEST(parallel_requests_share_one_token),
+		TEST(a_token_that_ends_early_is_replaced_unnoticed),
+		TEST(a_token_is_renewed_before_it_ends),
+		TEST(a_fresh_token_that_is_refused_is_the_last_word),
+		TEST(a_forbidden_blob_with_an_older_token_is_tried_once_with_a_new_one),
+		TEST(trouble_of_the_token_service_passes),
+		TEST(an_identity_token_is_told_to_the_token_service_alone),
+		TEST(a_replaced_password_is_read_again_on_the_next_401),
+		TEST(no_credentials_for_a_registry_that_wants_some_is_said),
+		TEST(a_mounts_auth_file_counts_for_its_repository_while_it_is_added),
+		TEST(a_credential_file_that_is_half_written_is_trouble_not_a_refusal),
+		TEST(a_credential_helper_is_asked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
