@@ -202,7 +202,7 @@ void agent_stop(struct agent *a)
 	if (a->stopping)
 		return;
 	a->stopping = true;
-	log_info(a->log, "stopping", "%s", "");
+	log_info(a->log, "stopping", "pid=%d", (int)getpid());
 	api_stop(a->api, on_api_empty, a);
 }
 

@@ -238,7 +238,7 @@ static int run(struct daemon *d)
 	timer_init(&d->ready, d->agent.loop, on_look);
 	timer_start(&d->ready, 0);
 	loop_run(d->agent.loop);
-	log_info(d->log, "stopped", "%s", "");
+	log_info(d->log, "stopped", "pid=%d", (int)getpid());
 	return EXIT_SUCCESS;
 }
 

@@ -1,0 +1,162 @@
+/*
+ * client: HTTP over the agent's socket by libcurl, JSON lines out of it.
+ *
+ * Knows the form of answers and errors. Knows nothing of commands.
+ */
+#include "client.h"
+#include "mem.h"
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ANSWER_LINE_MAX_BYTES (256U << 20)
+#define CONNECT_TIMEOUT_MS    5000L
+
+struct answer {
+	const struct client_request *req;
+	char *bytes; /* of the line that is coming */
+	size_t n_bytes;
+	size_t room_bytes;
+	json_t *last;
+	struct err err;
+};
+
+static int take_line(struct answer *a, size_t line_bytes)
+{
+	json_drop(&a->last);
+	if (json_parse_object(a->bytes, line_bytes, &a->last, &a->err) < 0)
+		return -1;
+	if (a->req->line != NULL)
+		a->req->line(a->req->arg, a->last);
+	return 0;
+}
+
+static int make_room(struct answer *a, size_t more_bytes)
+{
+	size_t room_bytes = a->room_bytes != 0 ? a->room_bytes : 4096;
+
+	if (more_bytes > ANSWER_LINE_MAX_BYTES - a->n_bytes)
+		return err_set(&a->err, EMSGSIZE, "the agent's answer is too long");
+	while (room_bytes < a->n_bytes + more_bytes)
+		room_bytes *= 2;
+	if (room_bytes != a->room_bytes)
+		a->bytes = xrealloc(a->bytes, room_bytes, 1);
+	a->room_bytes = room_bytes;
+	return 0;
+}
+
+static size_t on_bytes(char *bytes, size_t one, size_t n_bytes, void *arg)
+{
+	struct answer *a = arg;
+	const char *newline;
+
+	(void)one; /* 1, says libcurl */
+	if (make_room(a, n_bytes) < 0)
+		return 0;
+	memcpy(a->bytes + a->n_bytes, bytes, n_bytes);
+	a->n_bytes += n_bytes;
+	while ((newline = memchr(a->bytes, '\n', a->n_bytes)) != NULL) {
+		const size_t line_bytes = (size_t)(newline - a->bytes);
+
+		if (take_line(a, line_bytes) < 0)
+			return 0;
+		a->n_bytes -= line_bytes + 1;
+		memmove(a->bytes, newline + 1, a->n_bytes);
+	}
+	return n_bytes;
+}
+
+static void easy_drop(CURL **easy)
+{
+	curl_easy_cleanup(*easy);
+	*easy = NULL;
+}
+
+static void headers_drop(struct curl_slist **headers)
+{
+	curl_slist_free_all(*headers);
+	*headers = NULL;
+}
+
+static int explain_failure(const struct answer *a, CURLcode code, struct err *e)
+{
+	if (code == CURLE_COULDNT_CONNECT) {
+		(void)err_set(e, ECONNREFUSED,
+		              "no agent at %s (start shoald, or name its socket with --socket)",
+		              a->req->socket);
+		return SHOAL_NO_AGENT;
+	}
+	if (a->err.code != 0)
+		*e = a->err;
+	else
+		(void)err_set(e, EIO, "the agent did not answer: %s (see its log)",
+		              curl_easy_strerror(code));
+	return SHOAL_FAILED;
+}
+
+static int read_result(struct answer *a, json_t **ret_document, struct err *e)
+{
+	const json_t *error = json_object_get(a->last, "error");
+
+	if (error != NULL) {
+		const uint64_t status = json_u64(error, "exit");
+
+		(void)err_set(e, EIO, "%s", json_str(error, "message"));
+		return status >= 1 && status <= SHOAL_REFUSED ? (int)status : SHOAL_FAILED;
+	}
+	if (a->last == NULL || (a->req->stream && json_object_get(a->last, "done") == NULL)) {
+		(void)err_set(e, EIO, "the agent ended in the middle of its answer");
+		return SHOAL_FAILED;
+	}
+	*ret_document = a->last;
+	a->last = NULL;
+	return SHOAL_DONE;
+}
+
+static CURLcode perform(struct answer *a, const char *url, const char *body)
+{
+	AUTO(easy_drop) CURL *easy = curl_easy_init();
+	AUTO(headers_drop) struct curl_slist *headers = NULL;
+
+	if (easy == NULL)
+		return CURLE_OUT_OF_MEMORY;
+	headers = curl_slist_append(NULL, "Content-Type: application/json");
+	(void)curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, a->req->socket);
+	(void)curl_easy_setopt(easy, CURLOPT_URL, url);
+	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+	(void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_bytes);
+	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, a);
+	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+	if (body != NULL)
+		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
+	(void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, a->req->method);
+	return curl_easy_perform(easy);
+}
+
+int client_call(const struct client_request *req, json_t **ret_document, struct err *e)
+{
+	AUTO(free_str) char *url = xasprintf("http://shoal%s", req->path);
+	AUTO(free_str) char *body = req->body != NULL ? json_dumps(req->body, JSON_COMPACT) : NULL;
+	struct answer a = { .req = req };
+	CURLcode code;
+	int status;
+
+	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
+	code = perform(&a, url, body);
+	status = code != CURLE_OK ? explain_failure(&a, code, e) : read_result(&a, ret_document, e);
+	json_drop(&a.last);
+	free(a.bytes);
+	curl_global_cleanup();
+	return status;
+}
+
+char *client_query(const char *path, const char *key, const char *value)
+{
+	char *escaped = curl_easy_escape(NULL, value, 0);
+	char *query = xasprintf("%s?%s=%s", path, key, escaped != NULL ? escaped : "");
+
+	curl_free(escaped);
+	return query;
+}

@@ -1,0 +1,37 @@
+/*
+ * client: one request of the shoal command to the agent's API, over the unix socket.
+ *
+ * Blocks. Closing the connection (also by dying of Ctrl-C) cancels what was asked for.
+ */
+#pragma once
+#include "err.h"
+#include "json_util.h"
+
+enum shoal_exit {
+	SHOAL_DONE = 0,
+	SHOAL_FAILED = 1,
+	SHOAL_USAGE = 2,
+	SHOAL_NO_AGENT = 3,
+	SHOAL_NOT_FOUND = 4,
+	SHOAL_REFUSED = 5,
+};
+
+struct client_request {
+	const char *socket;
+	const char *method;
+	const char *path;   /* with its query */
+	const json_t *body; /* or NULL */
+	bool stream;        /* lines come, the last one has "done" or "error" */
+	/* Each line as it comes, the last one too. NULL is fine. */
+	void (*line)(void *arg, const json_t *line);
+	void *arg;
+};
+
+/**
+ * @param ret_document  the (last) document, the caller's; set when SHOAL_DONE is returned
+ * @return enum shoal_exit; other than SHOAL_DONE: *e says why
+ */
+MUST_CHECK int client_call(const struct client_request *req, json_t **ret_document, struct err *e);
+
+/** PATH?KEY=VALUE, the value escaped. malloc'd */
+char *client_query(const char *path, const char *key, const char *value);

@@ -1,0 +1,120 @@
+/*
+ * cmd_long: prefetch and verify: what takes long, with a bar while it runs.
+ */
+#include "commands.h"
+#include "mem.h"
+#include "progress.h"
+#include "render.h"
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void draw(void *arg, const json_t *line)
+{
+	if (json_object_get(line, "total_bytes") != NULL)
+		progress_draw(arg, json_u64(line, "done_bytes"), json_u64(line, "total_bytes"));
+}
+
+static bool is_dir(const char *arg)
+{
+	struct stat st;
+
+	return arg[0] == '/' || arg[0] == '.' || (stat(arg, &st) == 0 && S_ISDIR(st.st_mode));
+}
+
+int cmd_prefetch(struct shoal *sh)
+{
+	AUTO(json_drop) json_t *body = json_object();
+	AUTO(json_drop) json_t *document = NULL;
+	AUTO(free_str) char *dir = is_dir(sh->args[0]) ? absolute_path(sh->args[0]) : NULL;
+	struct progress bar;
+	struct client_request req = { .method = "POST",
+		                      .path = "/v1/prefetch",
+		                      .body = body,
+		                      .stream = true,
+		                      .line = draw,
+		                      .arg = &bar };
+	static const struct column size = { "", "plain_bytes", CELL_BYTES, NULL };
+	int status;
+
+	(void)json_object_set_new(body, dir != NULL ? "dir" : "image",
+	                          json_string(dir != NULL ? dir : sh->args[0]));
+	progress_begin(&bar, "prefetch", !sh->json);
+	status = shoal_ask(sh, &req, &document);
+	progress_end(&bar);
+	if (status == SHOAL_DONE && !sh->json) {
+		AUTO(free_str) char *text = render_cell(document, &size);
+
+		render_clean(stdout, json_str(document, "name"));
+		(void)printf(": %s here and verified\n", text);
+	}
+	return status;
+}
+
+/* ---- verify ---- */
+
+struct verification {
+	const struct shoal *sh;
+	struct progress bar;
+	json_t *faults;
+};
+
+static void on_line(void *arg, const json_t *line)
+{
+	struct verification *v = arg;
+	json_t *fault = json_object_get(line, "fault");
+
+	if (fault == NULL) {
+		draw(&v->bar, line);
+		return;
+	}
+	if (v->sh->json) {
+		(void)json_array_append(v->faults, fault);
+		return;
+	}
+	progress_end(&v->bar);
+	render_clean(stdout, json_str(fault, "blob"));
+	(void)printf(" chunk %" PRIu64 ": ", json_u64(fault, "chunk_idx"));
+	render_clean(stdout, json_str(fault, "what"));
+	(void)fputc('\n', stdout);
+}
+
+static void tell_result(const struct verification *v, const json_t *document)
+{
+	static const struct column size = { "", "done_bytes", CELL_BYTES, NULL };
+	AUTO(free_str) char *bytes = render_cell(document, &size);
+
+	if (json_u64(document, "n_faults") == 0)
+		(void)printf("%" PRIu64 " chunks, %s: all right\n",
+		             json_u64(document, "chunks_done"), bytes);
+	else
+		(void)shoal_fail(v->sh, SHOAL_FAILED,
+		                 "wrong chunks were found (they are absent now, and will be "
+		                 "fetched again)");
+}
+
+int cmd_verify(struct shoal *sh)
+{
+	AUTO(json_drop) json_t *faults = json_array();
+	AUTO(json_drop) json_t *document = NULL;
+	struct verification v = { .sh = sh, .faults = faults };
+	struct client_request req = {
+		.method = "POST", .path = "/v1/verify", .stream = true, .line = on_line, .arg = &v
+	};
+	struct err e = { 0 };
+	int status;
+
+	progress_begin(&v.bar, "verify", !sh->json);
+	req.socket = sh->socket;
+	status = client_call(&req, &document, &e);
+	progress_end(&v.bar);
+	if (status != SHOAL_DONE)
+		return shoal_fail(sh, status, e.msg);
+	if (sh->json) {
+		(void)json_object_set(document, "faults", faults);
+		render_json(stdout, document);
+	} else {
+		tell_result(&v, document);
+	}
+	return json_u64(document, "n_faults") == 0 ? SHOAL_DONE : SHOAL_FAILED;
+}

@@ -1,0 +1,90 @@
+/*
+ * cmd_mount: mount, umount, ls.
+ */
+#include "commands.h"
+#include "mem.h"
+#include "render.h"
+#include <string.h>
+
+static void set_path(json_t *object, const char *key, const char *path)
+{
+	AUTO(free_str) char *absolute = path != NULL ? absolute_path(path) : NULL;
+
+	if (absolute != NULL)
+		(void)json_object_set_new(object, key, json_string(absolute));
+}
+
+int cmd_mount(struct shoal *sh)
+{
+	AUTO(json_drop) json_t *body = json_object();
+	AUTO(json_drop) json_t *document = NULL;
+	struct client_request req = { .method = "POST", .path = "/v1/mounts", .body = body };
+	const bool by_bootstrap = sh->bootstrap != NULL || sh->blobs != NULL;
+	int status;
+
+	if (by_bootstrap && (sh->bootstrap == NULL || sh->blobs == NULL))
+		return shoal_fail(sh, SHOAL_USAGE, "--bootstrap and --blobs go together");
+	if (sh->n_args != (by_bootstrap ? 1 : 2))
+		return shoal_fail(sh, SHOAL_USAGE,
+		                  by_bootstrap ? "with --bootstrap, DIR alone is expected"
+		                               : "IMAGE and DIR are expected");
+	set_path(body, "dir", sh->args[sh->n_args - 1]);
+	set_path(body, "bootstrap", sh->bootstrap);
+	set_path(body, "auth_file", sh->auth_file);
+	if (by_bootstrap)
+		(void)json_object_set_new(body, "blobs", json_string(sh->blobs));
+	else
+		(void)json_object_set_new(body, "image", json_string(sh->args[0]));
+	(void)json_object_set_new(body, "prefetch", json_boolean(sh->prefetch));
+	status = shoal_ask(sh, &req, &document);
+	if (status == SHOAL_DONE && !sh->json) {
+		render_clean(stdout, json_str(document, "name"));
+		(void)fputs(" mounted at ", stdout);
+		render_clean(stdout, json_str(document, "dir"));
+		(void)fputc('\n', stdout);
+	}
+	return status;
+}
+
+int cmd_umount(struct shoal *sh)
+{
+	AUTO(free_str) char *dir = absolute_path(sh->args[0]);
+	AUTO(free_str) char *path = client_query("/v1/mounts", "dir", dir);
+	AUTO(json_drop) json_t *document = NULL;
+	struct client_request req = { .method = "DELETE", .path = path };
+
+	return shoal_ask(sh, &req, &document);
+}
+
+int cmd_ls(struct shoal *sh)
+{
+	static const struct column columns[] = {
+		{ "DIRECTORY", "dir", CELL_TEXT, NULL },
+		{ "STATE", "state", CELL_TEXT, NULL },
+		{ "HERE", "ready_bytes", CELL_SHARE, "plain_bytes" },
+		{ "SIZE", "plain_bytes", CELL_BYTES, NULL },
+		{ "IMAGE", "name", CELL_TEXT, NULL },
+		{ "NOTE", "note", CELL_TEXT, NULL },
+	};
+	AUTO(json_drop) json_t *document = NULL;
+	struct client_request req = { .method = "GET", .path = "/v1/mounts" };
+	const int status = shoal_ask(sh, &req, &document);
+	json_t *mounts = json_object_get(document, "mounts");
+	json_t *m;
+	size_t i;
+
+	if (status != SHOAL_DONE || sh->json)
+		return status;
+	json_array_foreach(mounts, i, m)
+	{
+		const char *note = json_str(m, "error");
+
+		if (note[0] == '\0' && json_is_true(json_object_get(m, "auth_file_gone")))
+			note = "its auth file is gone: what is here can be read";
+		if (note[0] == '\0' && json_is_true(json_object_get(m, "unverified")))
+			note = "without digests: not verified";
+		(void)json_object_set_new(m, "note", json_string(note));
+	}
+	render_table(stdout, mounts, columns, ARRAY_LEN(columns));
+	return status;
+}

@@ -1,0 +1,47 @@
+/*
+ * commands: what `shoal COMMAND` does, one function a command.
+ */
+#pragma once
+#include "client.h"
+
+/* One run of the shoal command. */
+struct shoal {
+	const char *socket;
+	bool json;
+	bool prefetch;
+	const char *auth_file;
+	const char *bootstrap;
+	const char *blobs;
+	const char *offset;
+	char *const *args; /* behind the command's words */
+	int n_args;
+	char *what; /* for messages: the command and its first argument */
+};
+
+/* Each returns enum shoal_exit, and has printed its result or its error. */
+int cmd_mount(struct shoal *sh);
+int cmd_umount(struct shoal *sh);
+int cmd_ls(struct shoal *sh);
+int cmd_status(struct shoal *sh);
+int cmd_image_ls(struct shoal *sh);
+int cmd_image_inspect(struct shoal *sh);
+int cmd_image_rm(struct shoal *sh);
+int cmd_blob_ls(struct shoal *sh);
+int cmd_chunk_find(struct shoal *sh);
+int cmd_prefetch(struct shoal *sh);
+int cmd_verify(struct shoal *sh);
+int cmd_explain(struct shoal *sh);
+
+/* ---- what they share (shoal_main.c) ---- */
+
+/** Print "shoal: WHAT: WHY", or the error document. @return status */
+int shoal_fail(const struct shoal *sh, int status, const char *why);
+
+/**
+ * Ask the agent. An error is printed; with --json the document, too.
+ * @param ret_document  set when SHOAL_DONE is returned
+ */
+MUST_CHECK int shoal_ask(const struct shoal *sh, struct client_request *req, json_t **ret_document);
+
+/** Absolute, without links where it exists; a dead mount is named by its parent. malloc'd */
+char *absolute_path(const char *path);
