@@ -37,6 +37,13 @@ void fake_fetch_set_fail(struct fetch *f, bool fail)
 	pthread_mutex_unlock(&f->lock);
 }
 
+void fake_fetch_set_early(struct fetch *f, bool early)
+{
+	pthread_mutex_lock(&f->lock);
+	f->early = early;
+	pthread_mutex_unlock(&f->lock);
+}
+
 void fake_fetch_wait_held(struct fetch *f, uint32_t n)
 {
 	pthread_mutex_lock(&f->lock);
@@ -65,6 +72,16 @@ uint32_t fake_fetch_n_cancelled(struct fetch *f)
 	return n;
 }
 
+uint32_t fake_fetch_n_strays(struct fetch *f)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&f->lock);
+	n = f->n_strays;
+	pthread_mutex_unlock(&f->lock);
+	return n;
+}
+
 static void fill(struct fetch_read *r, enum fetch_found found)
 {
 	for (uint32_t i = 0; i < r->n_pieces; i++) {
@@ -85,13 +102,16 @@ static void fill(struct fetch_read *r, enum fetch_found found)
 
 int fetch_read(struct fetch *f, struct fetch_read *r, struct err *e)
 {
+	const struct err none = { 0 };
 	bool hold;
 	bool fail;
+	bool early;
 
 	pthread_mutex_lock(&f->lock);
 	f->n_reads++;
 	hold = f->hold;
 	fail = f->fail;
+	early = f->early;
 	if (hold) {
 		assert(f->n_held < FAKE_HELD_MAX);
 		f->held[f->n_held++] = r;
@@ -103,7 +123,10 @@ int fetch_read(struct fetch *f, struct fetch_read *r, struct err *e)
 	if (fail)
 		return err_set(e, EIO, "told to fail");
 	fill(r, FOUND_CACHE);
-	return 0;
+	if (!early)
+		return 0;
+	r->done(r, 0, &none);
+	return FETCH_PENDING;
 }
 
 void fake_fetch_answer(struct fetch *f, int result)
@@ -140,6 +163,7 @@ void fetch_cancel(struct fetch *f, struct fetch_read *r)
 			found = true;
 		}
 	}
+	f->n_strays += !found;
 	pthread_mutex_unlock(&f->lock);
 	if (found)
 		r->done(r, -ECANCELED, &why);

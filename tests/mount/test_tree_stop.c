@@ -79,6 +79,21 @@ static void a_read_waits_until_fetch_has_its_bytes(void **state)
 	assert_int_equal(mount_stop(f, m, false), 0);
 }
 
+static void a_read_that_is_done_before_it_is_pending_is_forgotten(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct tree_mount *m = mounted(f);
+	struct reader r;
+
+	fake_fetch_set_early(&f->fetch, true);
+	start_readers(f->dir, &r, 1);
+	join_readers(&r, 1);
+	assert_int_equal(r.result, FAKE_BIG_BYTES);
+	assert_true(r.right);
+	assert_int_equal(mount_stop(f, m, true), 0); /* cancels what it still knows of */
+	assert_int_equal(fake_fetch_n_strays(&f->fetch), 0);
+}
+
 static void a_failed_fetch_is_an_io_error_and_the_next_read_is_not(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -262,6 +277,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		MOUNT_TEST(a_read_waits_until_fetch_has_its_bytes),
+		MOUNT_TEST(a_read_that_is_done_before_it_is_pending_is_forgotten),
 		MOUNT_TEST(a_failed_fetch_is_an_io_error_and_the_next_read_is_not),
 		MOUNT_TEST(a_mount_in_use_stays_mounted),
 		MOUNT_TEST(something_mounted_over_it_is_not_taken_for_it),
