@@ -58,8 +58,8 @@ struct readahead_window readahead_miss(struct readahead *ra, const struct plan_s
 	bool backward;
 	uint64_t bytes;
 
-	ra->credit_bytes /= 2;
-	(void)continues(ra, demand, &backward);
+	if (!continues(ra, demand, &backward))
+		ra->credit_bytes /= 2;
 	bytes = min_u64(READAHEAD_MIN_BYTES + ra->credit_bytes, READAHEAD_MISS_MAX_BYTES);
 	if (backward)
 		return (struct readahead_window){ .backward_bytes = bytes, .total_bytes = bytes };

@@ -1,12 +1,12 @@
 /*
  * readahead: how far a miss may reach beyond what the reader asked for, a blob each.
  *
- * Pays in the coin of evidence: bytes that were read ahead and then touched earn credit, every
- * miss halves it. A reader at random places earns nothing and gets READAHEAD_MIN_BYTES; one that
- * walks the tree, in whatever order near that of the chunks, doubles its window at each turn. A
- * miss right at the end of what was fetched last (or right before it: some read backwards) earns
- * some credit at once, so that chunks larger than the smallest window are seen as a sequence, too.
- * Numbers were tuned on a real image's layout and orders of reading: docs/performance.md.
+ * Pays in the coin of evidence: bytes that were read ahead and then touched earn credit, a miss
+ * somewhere else halves it. A reader at random places earns nothing and gets READAHEAD_MIN_BYTES;
+ * one that walks the tree, in whatever order near that of the chunks, doubles its window at each
+ * turn. A miss right at the end of what was fetched last (or right before it: some read backwards)
+ * earns some credit at once, so that chunks larger than the smallest window are seen as a sequence,
+ * too. Numbers were tuned on a real image's layout and orders of reading: docs/performance.md.
  *
  * Pure: no clock, no layout, no threads.
  */
