@@ -188,7 +188,8 @@ static void auth_remove(struct mount_life *life)
 	life->auth_added = false;
 }
 
-/* What to load. A listed image comes back by digest: the tag may mean another one by now. */
+/* What to load. A listed image comes back under its name, unless the tag means another one by now:
+ * then by digest. */
 static char *reference_to_load(const struct mount_life *life)
 {
 	const struct mount_record *rec = &life->pub.rec;
@@ -197,10 +198,20 @@ static char *reference_to_load(const struct mount_life *life)
 
 	if (rec->reference == NULL)
 		return NULL;
-	if (!life->restoring || rec->digest[0] == '\0' ||
-	    reference_parse(rec->reference, &ref, &ignored) < 0)
+	if (!life->by_digest || reference_parse(rec->reference, &ref, &ignored) < 0)
 		return xstrdup(rec->reference);
 	return xasprintf("%s/%s@sha256:%s", ref.host, ref.repository, rec->digest);
+}
+
+static int load_start(struct mount_life *life);
+
+/* Did the tag move since the image was listed? */
+static bool is_other_image(const struct mount_life *life, const struct lazy_image *image)
+{
+	const struct mount_record *rec = &life->pub.rec;
+
+	return life->restoring && !life->by_digest && rec->reference != NULL &&
+	       rec->digest[0] != '\0' && strcmp(rec->digest, image->digest) != 0;
 }
 
 static void on_loaded(void *arg, int r, struct lazy_image *image, const struct err *why)
@@ -208,14 +219,21 @@ static void on_loaded(void *arg, int r, struct lazy_image *image, const struct e
 	struct mount_life *life = arg;
 
 	life->load = NULL;
-	if (r == 0) {
+	if (r == 0 && is_other_image(life, image)) {
+		lazy_image_release(&image);
+		life->by_digest = true;
+		r = load_start(life);
+		if (r == 0)
+			return;
+		why = &life->pub.why;
+	} else if (r == 0) {
 		life->pub.image = image;
 		memcpy(life->pub.rec.digest, image->digest, sizeof(image->digest));
 	}
 	life_step(life, r, why, MOUNT_ATTACH);
 }
 
-static enum mount_state enter_load(struct mount_life *life)
+static int load_start(struct mount_life *life)
 {
 	AUTO(free_str) char *reference = reference_to_load(life);
 	const struct image_load_opts opts = { .reference = reference,
@@ -225,10 +243,14 @@ static enum mount_state enter_load(struct mount_life *life)
 		                              .done = on_loaded,
 		                              .arg = life };
 
+	return image_load_start(life->mounts->opts.loader, &opts, &life->load, &life->pub.why);
+}
+
+static enum mount_state enter_load(struct mount_life *life)
+{
 	auth_add(life);
-	if (image_load_start(life->mounts->opts.loader, &opts, &life->load, &life->pub.why) < 0)
-		return MOUNT_UNDO;
-	return MOUNT_LOAD;
+	life->by_digest = false;
+	return load_start(life) < 0 ? MOUNT_UNDO : MOUNT_LOAD;
 }
 
 /* ---- the tree ---- */
@@ -275,6 +297,14 @@ static enum mount_state enter_attach(struct mount_life *life)
 	return MOUNT_ATTACH;
 }
 
+/* Nobody watches: shoal ls counts what is here. */
+static void on_prefetch_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+	(void)arg;
+	(void)done_bytes;
+	(void)total_bytes;
+}
+
 static void on_prefetched(void *arg, int result, const struct err *why)
 {
 	struct mount_life *life = arg;
@@ -290,9 +320,11 @@ static void on_prefetched(void *arg, int result, const struct err *why)
 static void prefetch_start(struct mount_life *life)
 {
 	const struct lazy_image *image = life->pub.image;
-	const struct fetch_prefetch_opts opts = {
-		.blobs = image->blobs, .n_blobs = image->n_blobs, .done = on_prefetched, .arg = life
-	};
+	const struct fetch_prefetch_opts opts = { .blobs = image->blobs,
+		                                  .n_blobs = image->n_blobs,
+		                                  .progress = on_prefetch_progress,
+		                                  .done = on_prefetched,
+		                                  .arg = life };
 
 	if (life->pub.rec.prefetch && life->prefetch == NULL && image->n_blobs > 0)
 		life->prefetch = fetch_prefetch_start(life->mounts->opts.fetch, &opts);

@@ -26,6 +26,7 @@ struct mount_life {
 	uint64_t retry_ms;
 	bool listed;    /* there is a record on disk */
 	bool restoring; /* on its first way up after a start */
+	bool by_digest; /* the image is loaded by digest: its tag has moved */
 	bool auth_added;
 	bool abandoned; /* take it back as soon as that is possible */
 	bool unlist;    /* its record goes, too, once it is unmounted */
