@@ -1,0 +1,252 @@
+/*
+ * The window policy, on a made blob: how many requests and how many bytes each order of reading
+ * costs. No time, no threads: what is asked for is here at once.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "bytes.h"
+#include "mem.h"
+#include "readahead.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define N_UNITS 4000
+
+struct model {
+	struct readahead ra;
+	struct blob_layout *layout;
+	bool here[N_UNITS];
+	bool brought[N_UNITS];
+	bool touched[N_UNITS];
+	bool marked[N_UNITS];
+	uint64_t bytes;
+	uint64_t largest_miss_bytes; /* beyond the reader's own unit */
+	uint32_t n_asks;
+	struct plan_view view;
+};
+
+static bool wanted(void *arg, uint32_t unit_idx)
+{
+	const struct model *m = arg;
+
+	return !m->here[unit_idx];
+}
+
+static bool was_touched(void *arg, uint32_t unit_idx)
+{
+	const struct model *m = arg;
+
+	return m->touched[unit_idx];
+}
+
+/* Sizes as in a real image: most small, some large. 10 KB in the mean. */
+static uint32_t size_of(uint32_t i)
+{
+	const uint32_t hash = i * 2654435761U;
+
+	return hash >> 27 == 0 ? 200000 : 500 + (hash >> 16) % 7000;
+}
+
+static struct model *model_new(void)
+{
+	struct model *m = xcalloc(1, sizeof(*m));
+	uint64_t place = 0;
+
+	m->layout = layout_new(N_UNITS);
+	for (uint32_t i = 0; i < N_UNITS; i++) {
+		m->layout->chunks[i] = (struct chunk_rec){ .place = place,
+			                                   .packed_size_bytes = size_of(i),
+			                                   .plain_size_bytes = 3 * size_of(i) };
+		place += size_of(i);
+	}
+	m->layout->packed_data_end = place;
+	m->view = (struct plan_view){ .layout = m->layout, .wanted = wanted, .arg = m };
+	readahead_init(&m->ra);
+	return m;
+}
+
+static void model_free(struct model *m)
+{
+	layout_unref(&m->layout);
+	free(m);
+}
+
+static void ask(struct model *m, const struct plan_span *span, uint32_t n_demand, uint32_t demand)
+{
+	uint32_t marker;
+
+	for (uint32_t i = span->first_unit; i < span->first_unit + span->n_units; i++) {
+		assert_false(m->here[i]);
+		m->here[i] = true;
+		m->brought[i] = n_demand == 0 || i != demand;
+	}
+	m->n_asks++;
+	m->bytes += span->packed_bytes;
+	marker = readahead_issued(&m->ra, span, n_demand == 0 ? span->first_unit : demand + 1);
+	if (marker != READAHEAD_NO_MARKER)
+		m->marked[marker] = true;
+}
+
+static void miss(struct model *m, uint32_t unit_idx)
+{
+	const struct plan_span demand = plan_unit(m->layout, unit_idx);
+	const struct readahead_window window = readahead_miss(&m->ra, &demand);
+	struct plan_span span = demand;
+	const uint64_t added = plan_widen_forward(&m->view, &span, window.forward_bytes);
+
+	(void)plan_widen_backward(&m->view, &span,
+	                          min_u64(window.backward_bytes, window.total_bytes - added));
+	m->largest_miss_bytes =
+		max_u64(m->largest_miss_bytes, span.packed_bytes - demand.packed_bytes);
+	ask(m, &span, 1, unit_idx);
+}
+
+static void ahead(struct model *m)
+{
+	uint32_t from;
+	uint64_t max_bytes;
+
+	while (readahead_next(&m->ra, was_touched, m, &from, &max_bytes)) {
+		struct plan_span span;
+
+		if (from >= N_UNITS || m->here[from])
+			continue;
+		span = plan_unit(m->layout, from);
+		(void)plan_widen_forward(&m->view, &span, max_bytes - span.packed_bytes);
+		ask(m, &span, 0, 0);
+	}
+}
+
+static void read_unit(struct model *m, uint32_t unit_idx)
+{
+	const bool first = !m->touched[unit_idx];
+
+	if (!m->here[unit_idx])
+		miss(m, unit_idx);
+	m->touched[unit_idx] = true;
+	if (first && m->brought[unit_idx])
+		readahead_useful(&m->ra, size_of(unit_idx));
+	if (m->marked[unit_idx]) {
+		m->marked[unit_idx] = false;
+		ahead(m);
+	}
+}
+
+static void reading_everything_takes_few_requests_and_every_byte_once(void **state)
+{
+	struct model *m = model_new();
+
+	(void)state;
+	for (uint32_t i = 0; i < N_UNITS; i++)
+		read_unit(m, i);
+	assert_int_equal(m->bytes, m->layout->packed_data_end);
+	assert_in_range(m->n_asks, 1, m->bytes / (1 << 20));
+	model_free(m);
+}
+
+static void reading_backwards_ramps_up_too(void **state)
+{
+	struct model *m = model_new();
+
+	(void)state;
+	for (uint32_t i = N_UNITS; i > 0; i--)
+		read_unit(m, i - 1);
+	assert_int_equal(m->bytes, m->layout->packed_data_end);
+	assert_in_range(m->n_asks, 1, 4 * m->bytes / (1 << 20));
+	model_free(m);
+}
+
+/* A walk over directories: mostly in order, with jumps, and some places seen again later. */
+static void a_walk_with_jumps_ramps_up_too(void **state)
+{
+	struct model *m = model_new();
+
+	(void)state;
+	for (uint32_t dir = 0; dir < N_UNITS; dir += 40) {
+		for (uint32_t i = dir + 30; i < dir + 40; i++)
+			read_unit(m, i);
+		for (uint32_t i = dir; i < dir + 30; i++)
+			read_unit(m, i);
+	}
+	assert_int_equal(m->bytes, m->layout->packed_data_end);
+	assert_in_range(m->n_asks, 1, 3 * m->bytes / (1 << 20));
+	model_free(m);
+}
+
+static void four_readers_at_four_places_share_the_ramp(void **state)
+{
+	struct model *m = model_new();
+
+	(void)state;
+	for (uint32_t i = 0; i < N_UNITS / 4; i++) {
+		for (uint32_t reader = 0; reader < 4; reader++)
+			read_unit(m, reader * (N_UNITS / 4) + i);
+	}
+	assert_int_equal(m->bytes, m->layout->packed_data_end);
+	assert_in_range(m->n_asks, 1, 2 * m->bytes / (1 << 20));
+	model_free(m);
+}
+
+static void one_percent_at_random_moves_little_more_than_itself(void **state)
+{
+	struct model *m = model_new();
+	uint64_t needed = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < N_UNITS / 100; i++) {
+		const uint32_t unit = i * 2654435761U % N_UNITS;
+
+		needed += size_of(unit);
+		read_unit(m, unit);
+	}
+	assert_true(m->bytes <= needed + m->layout->packed_data_end / 50);
+	model_free(m);
+}
+
+static void one_read_moves_at_most_its_unit_and_a_mebibyte_whatever_was_earned(void **state)
+{
+	struct model *m = model_new();
+
+	(void)state;
+	readahead_useful(&m->ra, UINT64_MAX);
+	for (uint32_t i = 0; i < N_UNITS; i += 97)
+		read_unit(m, i);
+	assert_true(m->largest_miss_bytes <= READAHEAD_MISS_MAX_BYTES);
+	model_free(m);
+}
+
+static void a_sequence_that_ends_costs_no_more_than_a_few_windows(void **state)
+{
+	struct model *m = model_new();
+	uint64_t before;
+
+	(void)state;
+	for (uint32_t i = 0; i < N_UNITS / 2; i++)
+		read_unit(m, i);
+	before = m->bytes;
+	for (uint32_t i = 0; i < 20; i++)
+		read_unit(m, N_UNITS / 2 + 300 + i * 80);
+	assert_true(m->bytes - before <= 5 * (uint64_t)READAHEAD_MISS_MAX_BYTES);
+	model_free(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reading_everything_takes_few_requests_and_every_byte_once),
+		cmocka_unit_test(reading_backwards_ramps_up_too),
+		cmocka_unit_test(a_walk_with_jumps_ramps_up_too),
+		cmocka_unit_test(four_readers_at_four_places_share_the_ramp),
+		cmocka_unit_test(one_percent_at_random_moves_little_more_than_itself),
+		cmocka_unit_test(
+			one_read_moves_at_most_its_unit_and_a_mebibyte_whatever_was_earned),
+		cmocka_unit_test(a_sequence_that_ends_costs_no_more_than_a_few_windows),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
