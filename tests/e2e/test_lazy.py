@@ -8,7 +8,7 @@ import rafs_facts
 
 def files_by_size(image):
     """[(size, path)] of the image's regular files, largest first."""
-    rows = (line.split(" ") for line in lab.expected_lines(image))
+    rows = (line.split(" ", 10) for line in lab.expected_lines(image))
     return sorted(((int(r[4]), r[10]) for r in rows if r[0] == "f" and "\\" not in r[10]), reverse=True)
 
 

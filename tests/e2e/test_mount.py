@@ -218,6 +218,7 @@ class FileSystem(lab.LabTest):
         agent = self.agent()
         lower = agent.mount(reference)
         upper, work, merged = (tempdir for tempdir in (agent.new_dir(), agent.new_dir(), agent.new_dir()))
+        os.chmod(upper, 0o755)  # the merged root has the upper one's mode
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
                         f"lowerdir={lower},upperdir={upper},workdir={work}", merged], check=True)
         want = tree_manifest.tree_lines(lower)
