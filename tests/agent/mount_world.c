@@ -1,0 +1,351 @@
+/*
+ * mount_world: see mount_world.h. Everything that waits is held until the test lets it go on.
+ */
+#include "mount_world.h"
+#include "fake_pool.h"
+#include "mem.h"
+#include "mount_list.h"
+#include "origin.h"
+#include <assert.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- fetch/: the loader ---- */
+
+int image_load_start(struct image_loader *loader, const struct image_load_opts *opts,
+                     struct image_load **ret_load, struct err *e)
+{
+	struct image_load *load = xcalloc(1, sizeof(*load));
+
+	(void)e;
+	load->loader = loader;
+	load->opts = *opts;
+	load->offline_ok = opts->offline_ok;
+	(void)snprintf(load->reference, sizeof(load->reference), "%s",
+	               opts->reference != NULL ? opts->reference : opts->bootstrap_path);
+	load->next = loader->loads;
+	loader->loads = load;
+	loader->n_started++;
+	*ret_load = load;
+	return 0;
+}
+
+static void load_remove(struct image_load *load)
+{
+	struct image_load **at = &load->loader->loads;
+
+	while (*at != load)
+		at = &(*at)->next;
+	*at = load->next;
+	free(load);
+}
+
+void image_load_cancel(struct image_load *load)
+{
+	load->loader->n_cancelled++;
+	load_remove(load);
+}
+
+struct lazy_image *lazy_image_ref(struct lazy_image *image)
+{
+	image->refs++;
+	return image;
+}
+
+void lazy_image_release(struct lazy_image **image)
+{
+	if (*image != NULL && --(*image)->refs == 0) {
+		(*image)->loader->n_images--;
+		free((*image)->blobs);
+		free(*image);
+	}
+	*image = NULL;
+}
+
+int origin_check(const char *text, struct err *e)
+{
+	return strncmp(text, "dir:", 4) == 0 ? 0 : err_set(e, EINVAL, "no origin");
+}
+
+/* ---- fetch/: prefetch and registries ---- */
+
+struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_prefetch_opts *opts)
+{
+	struct fetch_prefetch *p = xcalloc(1, sizeof(*p));
+
+	assert(opts->progress != NULL);
+	p->fetch = f;
+	p->opts = *opts;
+	f->n_prefetches++;
+	f->n_started++;
+	return p;
+}
+
+void fetch_prefetch_cancel(struct fetch_prefetch *p)
+{
+	const struct err why = { .code = ECANCELED };
+
+	p->fetch->n_prefetches--;
+	p->opts.done(p->opts.arg, -ECANCELED, &why);
+	free(p);
+}
+
+void registry_add_auth_file(struct registry *r, const char *host, const char *repository,
+                            const char *path)
+{
+	r->n_auth_files++;
+	(void)snprintf(r->last_auth_file, sizeof(r->last_auth_file), "%s %s %s", host, repository,
+	               path);
+}
+
+void registry_remove_auth_file(struct registry *r, const char *host, const char *repository,
+                               const char *path)
+{
+	(void)host;
+	(void)repository;
+	(void)path;
+	r->n_auth_files--;
+}
+
+/* ---- mount/ ---- */
+
+int tree_mount_start(const struct tree_mount_opts *opts,
+                     void (*done)(void *arg, int r, struct tree_mount *mount,
+                                  const struct err *why),
+                     void *arg, struct err *e)
+{
+	struct tree_mount *tree = xcalloc(1, sizeof(*tree));
+
+	(void)e;
+	tree->pool = opts->fuse_pool;
+	tree->opts = *opts;
+	tree->done = done;
+	tree->arg = arg;
+	tree->pool->starting = tree;
+	tree->pool->n_trees++;
+	return 0;
+}
+
+void tree_mount_stop(struct tree_mount *mount, bool lazy,
+                     void (*done)(void *arg, int r, const struct err *why), void *arg)
+{
+	mount->stopped = done;
+	mount->stopped_arg = arg;
+	mount->next_stopping = mount->pool->stopping;
+	mount->pool->stopping = mount;
+	mount->pool->n_lazy += lazy;
+}
+
+/* ---- what the test does ---- */
+
+void world_settle(struct world *w)
+{
+	(void)fake_pool_settle(w->pool);
+}
+
+void world_load_done(struct world *w, int r, const char *digest)
+{
+	struct image_load *load = w->loader.loads;
+	struct lazy_image *image = NULL;
+	struct err why = { 0 };
+	struct image_load_opts opts;
+
+	assert(load != NULL);
+	opts = load->opts;
+	load_remove(load);
+	if (r == 0) {
+		image = xcalloc(1, sizeof(*image));
+		image->refs = 1;
+		image->loader = &w->loader;
+		image->n_blobs = 1;
+		image->blobs = xcalloc(1, sizeof(struct fetch_blob *));
+		(void)snprintf(image->digest, sizeof(image->digest), "%s", digest);
+		w->loader.n_images++;
+	} else {
+		(void)err_set(&why, -r, "the load failed");
+	}
+	opts.done(opts.arg, r, image, &why);
+	world_settle(w);
+}
+
+void world_tree_done(struct world *w, int r)
+{
+	struct tree_mount *tree = w->fuse_pool.starting;
+	struct err why = { 0 };
+
+	assert(tree != NULL);
+	w->fuse_pool.starting = NULL;
+	if (r == 0) {
+		w->fuse_pool.up = tree;
+		tree->done(tree->arg, 0, tree, NULL);
+	} else {
+		(void)err_set(&why, -r, "the tree failed");
+		tree->done(tree->arg, r, NULL, &why);
+		w->fuse_pool.n_trees--;
+		free(tree);
+	}
+	world_settle(w);
+}
+
+void world_stop_done(struct world *w, int r)
+{
+	struct tree_mount *tree = w->fuse_pool.stopping;
+	struct err why = { 0 };
+
+	assert(tree != NULL);
+	w->fuse_pool.stopping = tree->next_stopping;
+	if (r < 0)
+		(void)err_set(&why, -r, "the tree is in use");
+	tree->stopped(tree->stopped_arg, r, &why);
+	if (r == 0) {
+		w->fuse_pool.n_trees--;
+		free(tree);
+	}
+	world_settle(w);
+}
+
+static void on_added(void *arg, int r, const struct mounted *m, const struct err *why)
+{
+	struct world *w = arg;
+
+	assert((r == 0) == (m != NULL));
+	w->n_added++;
+	w->added = r;
+	if (r < 0)
+		w->why = *why;
+}
+
+struct mount_op *world_add_record(struct world *w, const struct mount_record *rec)
+{
+	struct mount_op *op = mounts_add(w->mounts, rec, on_added, w);
+
+	world_settle(w);
+	return op;
+}
+
+struct mount_op *world_add(struct world *w, const char *reference, const char *dir)
+{
+	AUTO(mount_record_clear)
+	struct mount_record rec = { .dir = xstrdup(dir), .reference = xstrdup(reference) };
+
+	return world_add_record(w, &rec);
+}
+
+void world_bring_up(struct world *w, const char *digest)
+{
+	world_load_done(w, 0, digest);
+	world_tree_done(w, 0);
+}
+
+static void on_removed(void *arg, int r, const struct err *why)
+{
+	struct world *w = arg;
+
+	w->n_removed++;
+	w->removed = r;
+	if (r < 0)
+		w->why = *why;
+}
+
+void world_remove(struct world *w, const char *dir)
+{
+	mounts_remove(w->mounts, dir, on_removed, w);
+	world_settle(w);
+}
+
+static void on_stopped(void *arg)
+{
+	struct world *w = arg;
+
+	w->n_stopped++;
+}
+
+void world_stop(struct world *w)
+{
+	mounts_stop(w->mounts, on_stopped, w);
+	world_settle(w);
+}
+
+/* ---- from nothing and back ---- */
+
+static void mounts_make(struct world *w)
+{
+	const struct mounts_opts opts = { .state_dir = w->state_dir,
+		                          .loop = w->loop,
+		                          .pool = w->pool,
+		                          .disk_pool = w->pool,
+		                          .fetch = &w->fetch,
+		                          .registry = &w->registry,
+		                          .loader = &w->loader,
+		                          .fuse_pool = &w->fuse_pool,
+		                          .clock = clock_real() };
+
+	w->mounts = mounts_new(&opts);
+}
+
+static void restore(void *arg, const struct mount_record *rec)
+{
+	mounts_restore(arg, rec);
+}
+
+void world_restart(struct world *w)
+{
+	struct err e = { 0 };
+	int r;
+
+	mounts_free(&w->mounts);
+	mounts_make(w);
+	r = mount_list_load(w->state_dir, NULL, restore, w->mounts, &e);
+	assert(r == 0);
+	world_settle(w);
+}
+
+struct world *world_new(void)
+{
+	struct world *w = xcalloc(1, sizeof(*w));
+	struct err e = { 0 };
+	const char *made;
+	int r;
+
+	(void)snprintf(w->state_dir, sizeof(w->state_dir), "/tmp/shoal-test-XXXXXX");
+	made = mkdtemp(w->state_dir);
+	assert(made != NULL);
+	(void)snprintf(w->dir, sizeof(w->dir), "%s/mnt", w->state_dir);
+	r = mkdir(w->dir, 0700);
+	assert(r == 0);
+	r = loop_new(&w->loop, &e);
+	assert(r == 0);
+	r = pool_new(w->loop, 1, "fake", &w->pool, &e);
+	assert(r == 0);
+	mounts_make(w);
+	return w;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+void world_free(struct world *w)
+{
+	world_stop(w);
+	while (w->fuse_pool.stopping != NULL)
+		world_stop_done(w, 0);
+	assert(w->n_stopped == 1);
+	mounts_free(&w->mounts);
+	assert(w->loader.loads == NULL && w->loader.n_images == 0);
+	assert(w->fuse_pool.n_trees == 0 && w->fetch.n_prefetches == 0);
+	assert(w->registry.n_auth_files == 0);
+	pool_free(&w->pool);
+	loop_free(&w->loop);
+	(void)nftw(w->state_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(w);
+}

@@ -1,0 +1,92 @@
+/*
+ * mount_world: what mounts.c sees in a test: an image loader, trees, prefetches and registries
+ * that do what they are told, in place of fetch/ and mount/. The disk is real, in a temporary
+ * directory; the pool is fake_pool.
+ */
+#pragma once
+#include "mounts.h"
+#include <stdbool.h>
+
+#define WORLD_OPS_MAX 8
+
+struct image_load {
+	struct image_loader *loader;
+	char reference[256]; /* or the bootstrap's path */
+	bool offline_ok;
+	struct image_load_opts opts;
+	struct image_load *next;
+};
+
+struct tree_mount {
+	struct fuse_pool *pool;
+	struct tree_mount_opts opts;
+	void (*done)(void *arg, int r, struct tree_mount *mount, const struct err *why);
+	void *arg;
+	void (*stopped)(void *arg, int r, const struct err *why);
+	void *stopped_arg;
+	struct tree_mount *next_stopping;
+};
+
+struct image_loader {
+	struct image_load *loads; /* the newest first */
+	uint32_t n_started, n_cancelled, n_images;
+};
+
+struct fuse_pool {
+	struct tree_mount *starting; /* the one that waits */
+	struct tree_mount *up;       /* the last that came up */
+	struct tree_mount *stopping; /* the newest first */
+	uint32_t n_trees;            /* alive */
+	uint32_t n_lazy;
+};
+
+struct fetch_prefetch {
+	struct fetch *fetch;
+	struct fetch_prefetch_opts opts;
+};
+
+struct fetch {
+	uint32_t n_prefetches; /* running */
+	uint32_t n_started;
+};
+
+struct registry {
+	uint32_t n_auth_files;
+	char last_auth_file[256];
+};
+
+struct world {
+	char state_dir[64];
+	char dir[80]; /* a directory that can be mounted on */
+	struct loop *loop;
+	struct pool *pool;
+	struct image_loader loader;
+	struct fuse_pool fuse_pool;
+	struct fetch fetch;
+	struct registry registry;
+	struct mounts *mounts;
+	/* What the last mounts_add() and mounts_remove() said. */
+	uint32_t n_added, n_removed, n_stopped;
+	int added, removed;
+	struct err why;
+};
+
+struct world *world_new(void);
+void world_free(struct world *w);
+/** A new struct mounts over the same state directory, with what is listed: as after a restart. */
+void world_restart(struct world *w);
+void world_settle(struct world *w); /* the pool and the loop, until both are still */
+
+struct mount_op *world_add(struct world *w, const char *reference, const char *dir);
+struct mount_op *world_add_record(struct world *w, const struct mount_record *rec);
+void world_remove(struct world *w, const char *dir);
+void world_stop(struct world *w);
+
+/** The load that waits ends: r 0 with an image of that digest, else with an error. */
+void world_load_done(struct world *w, int r, const char *digest);
+/** The tree that waits is up, or not. */
+void world_tree_done(struct world *w, int r);
+/** The tree that is being stopped is gone, or -EBUSY. */
+void world_stop_done(struct world *w, int r);
+/** All three, well: from mounts_add() to the reply. */
+void world_bring_up(struct world *w, const char *digest);

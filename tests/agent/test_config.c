@@ -1,0 +1,331 @@
+/*
+ * The configuration: each key, each range, and where an error is said to be.
+ */
+#include "config.h"
+#include "mem.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static int parse(const char *yaml, struct config **ret_config, struct err *e)
+{
+	return config_parse("f.yaml", yaml, strlen(yaml), ret_config, e);
+}
+
+static void must_fail(const char *yaml, const char *message)
+{
+	AUTO(config_free) struct config *c = NULL;
+	struct err e = { 0 };
+
+	if (parse(yaml, &c, &e) != -EINVAL || strstr(e.msg, message) == NULL)
+		fail_msg("%s\n-> \"%s\", expected \"%s\"", yaml, e.msg, message);
+	assert_null(c);
+}
+
+static struct config *must_parse(const char *yaml)
+{
+	struct config *c = NULL;
+	struct err e = { 0 };
+
+	if (parse(yaml, &c, &e) != 0)
+		fail_msg("%s\n-> %s", yaml, e.msg);
+	return c;
+}
+
+static void an_empty_file_gives_the_defaults(void **state)
+{
+	AUTO(config_free) struct config *c = must_parse("");
+
+	(void)state;
+	assert_string_equal(c->state_dir, "/var/lib/shoal");
+	assert_string_equal(c->api_socket, "/run/shoal/api.sock");
+	assert_string_equal(c->http_listen, "127.0.0.1:9464");
+	assert_string_equal(c->log_level, "info");
+	assert_int_equal(c->cache_quota_bytes, 0);
+	assert_int_equal(c->cache_reserve_bytes, 1073741824);
+	assert_int_equal(c->cache_high_watermark_percent, 95);
+	assert_int_equal(c->cache_low_watermark_percent, 85);
+	assert_true(c->cache_dedup);
+	assert_false(c->images_allow_unverified);
+	assert_int_equal(c->read_timeout_ms, 30000);
+	assert_string_equal(c->peers_listen, "off");
+	assert_int_equal(c->n_peers_members, 0);
+	assert_int_equal(c->n_registries, 1);
+	assert_string_equal(c->registries[0].host, "*");
+	assert_string_equal(c->registries[0].scheme, "https");
+}
+
+/* "a.b.c" with a value as nested YAML. */
+static char *nested(const char *name, const char *value)
+{
+	char *yaml = xstrdup("");
+	unsigned depth = 0;
+
+	for (;;) {
+		const size_t n = strcspn(name, ".");
+		char *longer =
+			xasprintf("%s%*s%.*s:%s%s\n", yaml, (int)(2 * depth), "", (int)n, name,
+		                  name[n] == '.' ? "" : " ", name[n] == '.' ? "" : value);
+
+		free(yaml);
+		yaml = longer;
+		if (name[n] == '\0')
+			return yaml;
+		name += n + 1;
+		depth++;
+	}
+}
+
+static void every_key_takes_its_default(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < config_n_settings; i++) {
+		const struct setting *s = &config_settings[i];
+		AUTO(free_str)
+		char *value = xasprintf(s->type == SETTING_TEXT ? "\"%s\"" : "%s",
+		                        s->fallback != NULL ? s->fallback : "");
+		AUTO(free_str) char *yaml = nested(s->name, value);
+		AUTO(config_free) struct config *c = NULL;
+
+		if (s->fallback == NULL)
+			continue;
+		c = must_parse(yaml);
+		assert_false(setting_is_changed(s, c));
+	}
+}
+
+static void every_number_is_held_against_its_range(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < config_n_settings; i++) {
+		const struct setting *s = &config_settings[i];
+		const char *const wrong[] = { "-5",
+			                      "1e3",
+			                      "0x10",
+			                      "1.5",
+			                      "99999999999999999999",
+			                      "2305843009213693952",
+			                      "many",
+			                      "\" 1\"",
+			                      "1 2" };
+
+		for (size_t k = 0; k < ARRAY_LEN(wrong) && s->type == SETTING_NUMBER; k++) {
+			AUTO(free_str) char *yaml = nested(s->name, wrong[k]);
+
+			must_fail(yaml, s->name);
+		}
+	}
+	must_fail("read: { timeout_ms: 99 }", "99 is out of range (100 to 3600000 ms)");
+	must_fail("read: { timeout_ms: 3600001 }", "out of range");
+}
+
+static void values_reach_their_fields(void **state)
+{
+	AUTO(config_free)
+	struct config *c = must_parse(
+		"state_dir: /s\napi: { socket: /a.sock }\nhttp: { listen: \"[::1]:9\" }\n"
+		"log: { level: debug }\ncache: { quota_bytes: 5000000000, reserve_bytes: 7, dedup: "
+		"false }\nimages: { allow_unverified: true }\nread: { timeout_ms: 100 }\n");
+
+	(void)state;
+	assert_string_equal(c->state_dir, "/s");
+	assert_string_equal(c->api_socket, "/a.sock");
+	assert_string_equal(c->http_listen, "[::1]:9");
+	assert_string_equal(c->log_level, "debug");
+	assert_int_equal(c->cache_quota_bytes, 5000000000);
+	assert_int_equal(c->cache_reserve_bytes, 7);
+	assert_false(c->cache_dedup);
+	assert_true(c->images_allow_unverified);
+	assert_int_equal(c->read_timeout_ms, 100);
+}
+
+static void an_error_names_file_and_line(void **state)
+{
+	(void)state;
+	must_fail("log:\n  level: info\ncache:\n  quota_bytes: 1\n  qouta_bytes: 2\n",
+	          "f.yaml:5: cache.qouta_bytes: there is no such setting");
+	must_fail("\n\nread:\n  timeout_ms: -1\n", "f.yaml:4: read.timeout_ms");
+	must_fail("log: { level: info }\nfrob: 1\n", "f.yaml:2: frob: there is no such setting");
+	must_fail("log:\n  level: loud\n", "f.yaml:2: log.level: \"loud\" is none of error|warn");
+	must_fail("log: {\n", "f.yaml:2: not YAML");
+	must_fail("a: 1\n\tb: 2\n", "f.yaml:2: not YAML");
+	must_fail("registries:\n  - { host: a }\n  - host: b\n    shceme: http\n",
+	          "f.yaml:4: shceme: there is no such setting");
+}
+
+static void what_stands_twice_is_refused(void **state)
+{
+	(void)state;
+	must_fail("log: { level: info }\nlog: { level: info }\n",
+	          "f.yaml:2: log: it stands here a second time");
+	must_fail("log: { level: info, level: warn }", "a second time");
+	must_fail("registries: [ { host: a }, { host: a } ]", "has an entry already");
+	must_fail("log: { level: info }\n---\nlog: { level: info }\n", "a second document");
+}
+
+static void forms_that_are_wrong_are_refused(void **state)
+{
+	(void)state;
+	must_fail("- a\n", "f.yaml:1: settings are expected here");
+	must_fail("log: info\n", "log: settings are expected here");
+	must_fail("log: { level: [info] }\n", "log.level: one value is expected");
+	must_fail("log: { level: }\n", "log.level: there is no value");
+	must_fail("log: { level: \"\" }\n", "is none of");
+	must_fail("state_dir: relative/path\n", "is no absolute path");
+	must_fail("state_dir: \"/a\\nb\"\n", "control character");
+	must_fail("state_dir: \"/a\\0b\"\n", "one value is expected");
+	must_fail("http: { listen: \"localhost\" }\n", "is no IP:PORT");
+	must_fail("http: { listen: \"127.0.0.1:99999\" }\n", "is no IP:PORT");
+	must_fail("images: { allow_unverified: yes }\n", "neither true nor false");
+	must_fail("? [a]\n: 1\n", "a key must be a text");
+	must_fail("log.level: info\nlog: { level.x: info }\n", "log.level.x: there is no such");
+	must_fail("registries: { host: a }\n", "a list is expected");
+	must_fail("registries: [ a ]\n", "each entry must be settings");
+	must_fail("registries: [ {} ]\n", "an entry has no host");
+	must_fail("registries: [ { host: \"a/b\" } ]\n", "host must be HOST[:PORT]");
+	must_fail("registries: [ { host: a, mirrors: b } ]\n", "a list is expected");
+	must_fail("registries: [ { host: a, mirrors: [[b]] } ]\n", "must be a text");
+	must_fail("registries: [ { host: a, username: u } ]\n", "go together");
+	must_fail("registries: [ { host: a, scheme: ftp } ]\n", "none of https|http");
+	must_fail("registries: [ { host: a, requests_per_s: 1000001 } ]\n", "out of range");
+}
+
+static void what_does_not_work_yet_is_refused_not_ignored(void **state)
+{
+	(void)state;
+	must_fail("peers: { listen: \"0.0.0.0:9465\" }\n", "f.yaml:1: peers.listen: this version");
+	must_fail("peers: { members: [\"10.0.0.6:9465\"] }\n", "peers.members: this version");
+	must_fail("peers: { tls: { ca: /p/ca.pem } }\n", "peers.tls.ca: this version");
+	must_fail("cache: { high_watermark_percent: 90 }\n", "this version");
+	must_fail("limits: { origin_bytes_per_s: 1 }\n", "this version");
+}
+
+static void registries_are_read_with_all_their_keys(void **state)
+{
+	AUTO(config_free)
+	struct config *c = must_parse(
+		"registries:\n"
+		"  - { host: \"127.0.0.1:5000\", scheme: http }\n"
+		"  - { host: r.example, ca_file: /p/ca.pem, username: u, password_file: /p/pw,\n"
+		"      docker_config: /p/config.json, proxy: \"http://p:3128\",\n"
+		"      mirrors: [\"m1\", \"m2:5000\"], requests_per_s: 7, share_metadata: cluster "
+		"}\n");
+	const struct registry_config *rc = &c->registries[1];
+
+	(void)state;
+	assert_int_equal(c->n_registries, 3);
+	assert_string_equal(c->registries[0].scheme, "http");
+	assert_string_equal(rc->ca_file, "/p/ca.pem");
+	assert_string_equal(rc->username, "u");
+	assert_string_equal(rc->password_file, "/p/pw");
+	assert_string_equal(rc->docker_config, "/p/config.json");
+	assert_string_equal(rc->proxy, "http://p:3128");
+	assert_int_equal(rc->n_mirrors, 2);
+	assert_string_equal(rc->mirrors[1], "m2:5000");
+	assert_int_equal(rc->requests_per_s, 7);
+	assert_string_equal(rc->share_metadata, "cluster");
+	assert_string_equal(c->registries[2].host, "*");
+	assert_string_equal(c->registries[2].share_metadata, "public");
+}
+
+static void an_own_entry_for_every_other_host_stays(void **state)
+{
+	AUTO(config_free)
+	struct config *c = must_parse("registries: [ { host: \"*\", scheme: http } ]");
+
+	(void)state;
+	assert_int_equal(c->n_registries, 1);
+	assert_string_equal(c->registries[0].scheme, "http");
+}
+
+static void a_section_without_lines_is_fine(void **state)
+{
+	AUTO(config_free) struct config *c = must_parse("log:\ncache:\n  # quota_bytes: 1\n");
+
+	(void)state;
+	assert_string_equal(c->log_level, "info");
+}
+
+static void json_is_yaml(void **state)
+{
+	AUTO(config_free)
+	struct config *c = must_parse(
+		"{\"cache\": {\"reserve_bytes\": 0}, \"registries\": [{\"host\": \"a\"}]}");
+
+	(void)state;
+	assert_int_equal(c->cache_reserve_bytes, 0);
+	assert_int_equal(c->n_registries, 2);
+}
+
+static void a_file_that_is_too_long_is_refused(void **state)
+{
+	AUTO(free_str) char *yaml = xcalloc(1, CONFIG_MAX_BYTES + 2);
+
+	(void)state;
+	memset(yaml, '\n', CONFIG_MAX_BYTES + 1);
+	must_fail(yaml, "larger than");
+}
+
+static void a_file_that_is_not_there_is_named(void **state)
+{
+	AUTO(config_free) struct config *c = NULL;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(config_load("/nonexistent/shoal.yaml", &c, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "/nonexistent/shoal.yaml"));
+}
+
+static void collect(void *arg, const char *setting)
+{
+	char **all = arg;
+	char *longer = xasprintf("%s%s ", *all, setting);
+
+	free(*all);
+	*all = longer;
+}
+
+static void a_changed_setting_is_named(void **state)
+{
+	AUTO(config_free) struct config *a = must_parse("log: { level: info }");
+	AUTO(config_free)
+	struct config *b = must_parse("log: { level: debug }\ncache: { quota_bytes: 9 }\n"
+	                              "registries: [ { host: \"*\", mirrors: [m] } ]");
+	AUTO(free_str) char *changed = xstrdup("");
+
+	(void)state;
+	config_diff(a, a, collect, &changed);
+	assert_string_equal(changed, "");
+	config_diff(a, b, collect, &changed);
+	assert_string_equal(changed, "log.level cache.quota_bytes registries ");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_empty_file_gives_the_defaults),
+		cmocka_unit_test(every_key_takes_its_default),
+		cmocka_unit_test(every_number_is_held_against_its_range),
+		cmocka_unit_test(values_reach_their_fields),
+		cmocka_unit_test(an_error_names_file_and_line),
+		cmocka_unit_test(what_stands_twice_is_refused),
+		cmocka_unit_test(forms_that_are_wrong_are_refused),
+		cmocka_unit_test(what_does_not_work_yet_is_refused_not_ignored),
+		cmocka_unit_test(registries_are_read_with_all_their_keys),
+		cmocka_unit_test(an_own_entry_for_every_other_host_stays),
+		cmocka_unit_test(a_section_without_lines_is_fine),
+		cmocka_unit_test(json_is_yaml),
+		cmocka_unit_test(a_file_that_is_too_long_is_refused),
+		cmocka_unit_test(a_file_that_is_not_there_is_named),
+		cmocka_unit_test(a_changed_setting_is_named),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,102 @@
+/*
+ * JSON from outside: what is taken and what is refused.
+ */
+#include "json_util.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static int parse(const char *text)
+{
+	AUTO(json_drop) json_t *json = NULL;
+	struct err e = { 0 };
+
+	return json_parse_object(text, strlen(text), &json, &e);
+}
+
+static void only_one_whole_object_is_taken(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("{}"), 0);
+	assert_int_equal(parse(" {\"a\": 1} "), 0);
+	assert_int_equal(parse(""), -EINVAL);
+	assert_int_equal(parse("[]"), -EINVAL);
+	assert_int_equal(parse("1"), -EINVAL);
+	assert_int_equal(parse("{} {}"), -EINVAL);
+	assert_int_equal(parse("{\"a\": 1, \"a\": 2}"), -EINVAL);
+	assert_int_equal(parse("{\"a\": 1"), -EINVAL);
+	assert_int_equal(parse("{\"a\": \"\xff\"}"), -EINVAL);
+}
+
+static void deep_nesting_is_refused_not_followed(void **state)
+{
+	char text[20001];
+
+	(void)state;
+	memset(text, '[', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	assert_int_equal(parse(text), -EINVAL);
+}
+
+static void bytes_that_are_not_utf8_become_a_mark(void **state)
+{
+	AUTO(json_drop)
+	json_t *bad = json_words("a\xff"
+	                         "b\xc3\xa4\xe2\x82");
+	AUTO(json_drop) json_t *good = json_words("\xe2\x82\xac");
+	AUTO(json_drop) json_t *none = json_words(NULL);
+
+	(void)state;
+	assert_string_equal(json_string_value(bad), "a\xef\xbf\xbd"
+	                                            "b\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd");
+	assert_string_equal(json_string_value(good), "\xe2\x82\xac");
+	assert_true(json_is_null(none));
+}
+
+static int get_text(json_t *value, const char **ret_text)
+{
+	AUTO(json_drop) json_t *object = json_object();
+	struct err e = { 0 };
+
+	(void)json_object_set(object, "k", value);
+	return json_get_text(object, "k", ret_text, &e);
+}
+
+static void a_text_member_is_checked(void **state)
+{
+	AUTO(json_drop) json_t *good = json_string("/a b");
+	AUTO(json_drop) json_t *empty = json_string("");
+	AUTO(json_drop) json_t *line = json_string("a\nb");
+	AUTO(json_drop) json_t *nul = json_stringn("a\0b", 3);
+	AUTO(json_drop) json_t *number = json_integer(1);
+	const char *text = "unset";
+
+	(void)state;
+	assert_int_equal(get_text(good, &text), 0);
+	assert_string_equal(text, "/a b");
+	assert_int_equal(get_text(empty, &text), -EINVAL);
+	assert_int_equal(get_text(line, &text), -EINVAL);
+	assert_int_equal(get_text(nul, &text), -EINVAL);
+	assert_int_equal(get_text(number, &text), -EINVAL);
+	assert_int_equal(get_text(NULL, &text), 0);
+	assert_null(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_one_whole_object_is_taken),
+		cmocka_unit_test(deep_nesting_is_refused_not_followed),
+		cmocka_unit_test(bytes_that_are_not_utf8_become_a_mark),
+		cmocka_unit_test(a_text_member_is_checked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

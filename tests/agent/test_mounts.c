@@ -1,0 +1,409 @@
+/*
+ * The life of mounts, from the wish to the tree and back, among fakes that hold each step.
+ */
+#include "mem.h"
+#include "mount_list.h"
+#include "mount_world.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define DIGEST_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+static int setup(void **state)
+{
+	*state = world_new();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	world_free(*state);
+	return 0;
+}
+
+static void count(void *arg, const struct mount_record *rec)
+{
+	(void)rec;
+	(*(uint32_t *)arg)++;
+}
+
+static uint32_t n_listed(const struct world *w)
+{
+	uint32_t n = 0;
+	struct err e = { 0 };
+
+	assert_int_equal(mount_list_load(w->state_dir, NULL, count, &n, &e), 0);
+	return n;
+}
+
+static enum mount_state state_of(const struct world *w)
+{
+	const struct mounted *m = mounts_find(w->mounts, w->dir);
+
+	return m != NULL ? m->state : MOUNT_GONE;
+}
+
+static void a_mount_is_told_when_it_can_be_read_and_is_listed(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	assert_int_equal(state_of(w), MOUNT_LOAD);
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->n_added, 0);
+	world_tree_done(w, 0);
+	assert_int_equal(w->n_added, 1);
+	assert_int_equal(w->added, 0);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_int_equal(n_listed(w), 1);
+	assert_true(mounts_use_image(w->mounts, DIGEST_A));
+}
+
+static void what_fails_leaves_nothing_behind(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, -EACCES, NULL);
+	assert_int_equal(w->added, -EACCES);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_A);
+	world_tree_done(w, -EPERM);
+	assert_int_equal(w->added, -EPERM);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+	assert_int_equal(n_listed(w), 0);
+	assert_int_equal(w->loader.n_images, 0);
+}
+
+static void a_directory_that_is_not_there_is_found_before_the_registry_is_asked(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", "/no/such/dir");
+	assert_int_equal(w->added, -ENOENT);
+	assert_int_equal(w->loader.n_started, 0);
+}
+
+static void the_same_image_again_is_done_and_another_is_busy(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->n_added, 2);
+	assert_int_equal(w->added, 0);
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_B);
+	assert_int_equal(w->added, -EBUSY);
+	assert_int_equal(w->fuse_pool.n_trees, 1);
+}
+
+static void a_second_wish_meanwhile_is_busy(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	(void)world_add(w, "h:1/r:t", w->dir);
+	assert_int_equal(w->added, -EBUSY);
+	world_remove(w, w->dir);
+	assert_int_equal(w->removed, -EBUSY);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->added, 0);
+}
+
+static void a_cancel_while_loading_ends_the_load(void **state)
+{
+	struct world *w = *state;
+
+	mounts_cancel(world_add(w, "h:1/r:t", w->dir));
+	assert_int_equal(w->loader.n_cancelled, 1);
+	assert_int_equal(w->n_added, 0);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+}
+
+static void a_cancel_while_mounting_takes_the_tree_down_again(void **state)
+{
+	struct world *w = *state;
+	struct mount_op *op = world_add(w, "h:1/r:t", w->dir);
+
+	world_load_done(w, 0, DIGEST_A);
+	mounts_cancel(op);
+	world_tree_done(w, 0);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_added, 0);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+	assert_int_equal(n_listed(w), 0);
+}
+
+static void an_umount_takes_it_off_the_list(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_remove(w, w->dir);
+	assert_int_equal(w->n_removed, 0);
+	world_stop_done(w, 0);
+	assert_int_equal(w->removed, 0);
+	assert_int_equal(n_listed(w), 0);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+	world_remove(w, w->dir);
+	assert_int_equal(w->removed, -ENOENT);
+}
+
+static void a_busy_umount_leaves_it_mounted_and_listed(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_remove(w, w->dir);
+	world_stop_done(w, -EBUSY);
+	assert_int_equal(w->removed, -EBUSY);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_int_equal(n_listed(w), 1);
+	assert_int_equal(w->fuse_pool.n_lazy, 0);
+}
+
+static void an_end_from_outside_is_noticed_and_stays_listed(void **state)
+{
+	struct world *w = *state;
+	struct tree_mount *tree;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	tree = w->fuse_pool.up;
+	tree->opts.ended(tree->opts.arg, tree);
+	world_stop_done(w, 0);
+	assert_int_equal(state_of(w), MOUNT_DOWN);
+	assert_int_equal(n_listed(w), 1);
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->added, 0);
+}
+
+static void a_restart_mounts_what_is_listed_without_the_registry(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_stop(w);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_stopped, 1);
+	w->n_stopped = 0;
+	world_restart(w);
+	assert_false(mounts_are_settled(w->mounts));
+	assert_true(w->loader.loads->offline_ok);
+	assert_string_equal(w->loader.loads->reference, "h:1/r:t");
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_true(mounts_are_settled(w->mounts));
+}
+
+static void a_restart_stays_with_its_image_when_the_tag_has_moved(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_stop(w);
+	world_stop_done(w, 0);
+	w->n_stopped = 0;
+	world_restart(w);
+	world_load_done(w, 0, DIGEST_B);
+	assert_string_equal(w->loader.loads->reference, "h:1/r@sha256:" DIGEST_A);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_string_equal(mounts_find(w->mounts, w->dir)->rec.digest, DIGEST_A);
+}
+
+static void what_cannot_come_back_stays_listed_and_can_be_unlisted(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_stop(w);
+	world_stop_done(w, 0);
+	w->n_stopped = 0;
+	world_restart(w);
+	world_load_done(w, -EAGAIN, NULL);
+	assert_int_equal(state_of(w), MOUNT_DOWN);
+	assert_true(mounts_are_settled(w->mounts));
+	assert_int_equal(n_listed(w), 1);
+	world_remove(w, w->dir);
+	assert_int_equal(w->removed, 0);
+	assert_int_equal(n_listed(w), 0);
+}
+
+static void the_end_detaches_what_is_in_use_and_keeps_the_list(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_stop(w);
+	assert_int_equal(w->fuse_pool.n_lazy, 0);
+	world_stop_done(w, -EBUSY);
+	assert_int_equal(w->fuse_pool.n_lazy, 1);
+	assert_int_equal(w->n_stopped, 0);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_stopped, 1);
+	assert_int_equal(n_listed(w), 1);
+	w->n_stopped = 0;
+	world_restart(w);
+	world_bring_up(w, DIGEST_A);
+}
+
+static void the_end_waits_for_a_mount_half_way_up(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_A);
+	world_stop(w);
+	assert_int_equal(w->n_stopped, 0);
+	world_tree_done(w, 0);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_stopped, 1);
+	assert_true(w->added < 0);
+	w->n_stopped = 0;
+	world_restart(w);
+}
+
+static void prefetch_begins_when_it_is_up_and_ends_with_it(void **state)
+{
+	struct world *w = *state;
+	AUTO(mount_record_clear)
+	struct mount_record rec = { .dir = xstrdup(w->dir),
+		                    .reference = xstrdup("h:1/r:t"),
+		                    .prefetch = true };
+
+	(void)world_add_record(w, &rec);
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->fetch.n_prefetches, 0);
+	world_tree_done(w, 0);
+	assert_int_equal(w->fetch.n_prefetches, 1);
+	world_remove(w, w->dir);
+	world_stop_done(w, 0);
+	assert_int_equal(w->fetch.n_prefetches, 0);
+}
+
+static void an_auth_file_counts_while_it_is_mounted(void **state)
+{
+	struct world *w = *state;
+	AUTO(mount_record_clear)
+	struct mount_record rec = { .dir = xstrdup(w->dir),
+		                    .reference = xstrdup("h:1/a/b:t"),
+		                    .auth_file = xstrdup("/etc/passwd") };
+
+	(void)world_add_record(w, &rec);
+	assert_string_equal(w->registry.last_auth_file, "h:1 a/b /etc/passwd");
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->registry.n_auth_files, 1);
+	world_remove(w, w->dir);
+	world_stop_done(w, 0);
+	assert_int_equal(w->registry.n_auth_files, 0);
+}
+
+static void an_auth_file_must_be_there_at_first_but_not_at_a_restart(void **state)
+{
+	struct world *w = *state;
+	AUTO(free_str) char *path = xasprintf("%s/config.json", w->state_dir);
+	AUTO(mount_record_clear)
+	struct mount_record rec = { .dir = xstrdup(w->dir),
+		                    .reference = xstrdup("h:1/r:t"),
+		                    .auth_file = xstrdup(path) };
+	FILE *file;
+
+	(void)world_add_record(w, &rec);
+	assert_int_equal(w->added, -ENOENT);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	(void)fclose(file);
+	(void)world_add_record(w, &rec);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->added, 0);
+	world_stop(w);
+	world_stop_done(w, 0);
+	w->n_stopped = 0;
+	assert_int_equal(unlink(path), 0);
+	world_restart(w);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_true(mounts_find(w->mounts, w->dir)->auth_file_gone);
+}
+
+static void must_resolve(const struct world *w, const char *path, const char *dir, const char *rest)
+{
+	const char *got = NULL;
+	const struct mounted *m = mounts_resolve(w->mounts, path, &got);
+
+	if (dir == NULL) {
+		assert_null(m);
+		return;
+	}
+	assert_non_null(m);
+	assert_string_equal(m->rec.dir, dir);
+	assert_string_equal(got, rest);
+}
+
+static void a_path_belongs_to_the_mount_with_the_longest_directory(void **state)
+{
+	struct world *w = *state;
+	AUTO(free_str) char *file = xasprintf("%s/a/b", w->dir);
+	AUTO(free_str) char *beside = xasprintf("%sx", w->dir);
+	AUTO(free_str) char *outer = xasprintf("%s/x", w->state_dir);
+
+	(void)world_add(w, "h:1/r:t", w->state_dir);
+	world_bring_up(w, DIGEST_A);
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	must_resolve(w, file, w->dir, "/a/b");
+	must_resolve(w, w->dir, w->dir, "");
+	must_resolve(w, beside, w->state_dir, "/mntx");
+	must_resolve(w, outer, w->state_dir, "/x");
+	must_resolve(w, "/tmp", NULL, NULL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_mount_is_told_when_it_can_be_read_and_is_listed),
+		TEST(what_fails_leaves_nothing_behind),
+		TEST(a_directory_that_is_not_there_is_found_before_the_registry_is_asked),
+		TEST(the_same_image_again_is_done_and_another_is_busy),
+		TEST(a_second_wish_meanwhile_is_busy),
+		TEST(a_cancel_while_loading_ends_the_load),
+		TEST(a_cancel_while_mounting_takes_the_tree_down_again),
+		TEST(an_umount_takes_it_off_the_list),
+		TEST(a_busy_umount_leaves_it_mounted_and_listed),
+		TEST(an_end_from_outside_is_noticed_and_stays_listed),
+		TEST(a_restart_mounts_what_is_listed_without_the_registry),
+		TEST(a_restart_stays_with_its_image_when_the_tag_has_moved),
+		TEST(what_cannot_come_back_stays_listed_and_can_be_unlisted),
+		TEST(the_end_detaches_what_is_in_use_and_keeps_the_list),
+		TEST(the_end_waits_for_a_mount_half_way_up),
+		TEST(prefetch_begins_when_it_is_up_and_ends_with_it),
+		TEST(an_auth_file_counts_while_it_is_mounted),
+		TEST(an_auth_file_must_be_there_at_first_but_not_at_a_restart),
+		TEST(a_path_belongs_to_the_mount_with_the_longest_directory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
