@@ -68,29 +68,40 @@ static int spawn(const char *program, int socket_fd, pid_t *ret_pid)
 	return r;
 }
 
+/* @return bytes read, 0 at the end of file; -EAGAIN nothing yet; -ETIMEDOUT; -EIO */
+static ssize_t read_some(int fd, uint64_t end_ns, char *buf, size_t buf_bytes)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	const uint64_t now_ns = clock_now_ns(clock_real());
+	ssize_t n;
+
+	if (now_ns >= end_ns)
+		return -ETIMEDOUT;
+	if (poll(&poll_fd, 1, (int)((end_ns - now_ns) / NS_PER_MS) + 1) <= 0)
+		return -EAGAIN; /* a signal, or the time is over */
+	n = read(fd, buf, buf_bytes);
+	if (n >= 0)
+		return n;
+	if (errno == ECONNRESET) /* it has not read what we wrote, and is gone */
+		return 0;
+	return errno == EINTR ? -EAGAIN : -EIO;
+}
+
 /* Read to the end of file. @return bytes read; -ETIMEDOUT; -EMSGSIZE; -EIO */
 static ssize_t read_all(int fd, uint64_t end_ns, char *buf, size_t buf_bytes)
 {
 	size_t n_read = 0;
 
-	for (;;) {
-		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-		const uint64_t now_ns = clock_now_ns(clock_real());
-		ssize_t n;
+	while (n_read < buf_bytes) {
+		const ssize_t n = read_some(fd, end_ns, buf + n_read, buf_bytes - n_read);
 
-		if (now_ns >= end_ns)
-			return -ETIMEDOUT;
-		if (poll(&poll_fd, 1, (int)((end_ns - now_ns) / NS_PER_MS) + 1) <= 0)
-			continue; /* a signal, or the time is over */
-		n = read(fd, buf + n_read, buf_bytes - n_read);
-		if (n < 0 && errno != EINTR && errno != ECONNRESET)
-			return -EIO;
-		if (n == 0 || (n < 0 && errno == ECONNRESET))
+		if (n == 0)
 			return (ssize_t)n_read;
+		if (n < 0 && n != -EAGAIN)
+			return n;
 		n_read += n > 0 ? (size_t)n : 0;
-		if (n_read == buf_bytes)
-			return -EMSGSIZE;
 	}
+	return -EMSGSIZE;
 }
 
 /* Its answer may be whole while it still runs: it gets until end_ns, too. */

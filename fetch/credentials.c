@@ -19,18 +19,22 @@ enum { NOT_THERE = 1 };
 static int open_regular(const char *path, size_t max_bytes, int *ret_fd, size_t *ret_size_bytes,
                         struct err *e)
 {
-	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
+	int r = 0;
 
 	if (fd < 0)
 		return err_errno(e, errno, "%s", path);
 	if (fstat(fd, &st) < 0)
-		return err_errno(e, errno, "%s", path);
-	if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max_bytes)
-		return err_set(e, EINVAL, "%s: not a file of at most %zu bytes", path, max_bytes);
+		r = err_errno(e, errno, "%s", path);
+	else if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max_bytes)
+		r = err_set(e, EINVAL, "%s: not a file of at most %zu bytes", path, max_bytes);
+	if (r < 0) {
+		(void)close(fd);
+		return r;
+	}
 	*ret_size_bytes = (size_t)st.st_size;
 	*ret_fd = fd;
-	fd = -1;
 	return 0;
 }
 

@@ -38,27 +38,33 @@ const char *docker_config_server(const char *host)
 
 /* ---- keys ---- */
 
+static const char *skip_scheme(const char *key)
+{
+	if (strncasecmp(key, "https://", 8) == 0)
+		return key + 8;
+	return strncasecmp(key, "http://", 7) == 0 ? key + 7 : key;
+}
+
+static bool is_host(const char *text, size_t size_bytes, const char *host)
+{
+	return strlen(host) == size_bytes && strncasecmp(text, host, size_bytes) == 0;
+}
+
 /* How well a key names HOST/REPOSITORY: 0 not at all; more is better. */
 static size_t key_matches(const char *key, const char *host, const char *repository)
 {
-	const char *names = is_hub(host) ? "index.docker.io" : host;
-	size_t n_host;
-	const char *path;
-	size_t n_path;
+	const char *name = skip_scheme(key);
+	const size_t n_host = strcspn(name, "/");
+	const char *path = name + n_host + (name[n_host] == '/');
+	size_t n_path = strlen(path);
+	const bool same = is_host(name, n_host, host) ||
+	                  (is_hub(host) && (is_host(name, n_host, "index.docker.io") ||
+	                                    is_host(name, n_host, "docker.io")));
 
-	if (strncasecmp(key, "https://", 8) == 0)
-		key += 8;
-	else if (strncasecmp(key, "http://", 7) == 0)
-		key += 7;
-	n_host = strcspn(key, "/");
-	if (is_hub(host) && n_host == 9 && strncasecmp(key, "docker.io", 9) == 0)
-		names = "docker.io";
-	if (n_host != strlen(names) || strncasecmp(key, names, n_host) != 0)
-		return 0;
-	path = key + n_host + (key[n_host] == '/');
-	n_path = strlen(path);
 	while (n_path > 0 && path[n_path - 1] == '/')
 		n_path--;
+	if (!same)
+		return 0;
 	if (n_path == 0 ||
 	    (n_path == 2 && (memcmp(path, "v1", 2) == 0 || memcmp(path, "v2", 2) == 0)))
 		return 1;

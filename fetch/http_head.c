@@ -4,6 +4,7 @@
  * Knows the grammar of those headers. Does not know connections, nor what the values are for.
  */
 #include "http_head.h"
+#include "bytes.h"
 #include "mem.h"
 #include <ctype.h>
 #include <curl/curl.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define RETRY_AFTER_MAX_S (24 * 3600)
+#define RETRY_AFTER_MAX_S INT64_C(86400)
 #define OFFSET_MAX        ((uint64_t)INT64_MAX)
 
 void head_reader_reset(struct head_reader *h)
@@ -126,8 +127,7 @@ static void on_retry_after(struct head_reader *h, const char *value, uint64_t wa
 	int64_t date_s;
 
 	if (read_number(&value, &seconds)) {
-		h->head.retry_after_s =
-			seconds < RETRY_AFTER_MAX_S ? (int64_t)seconds : RETRY_AFTER_MAX_S;
+		h->head.retry_after_s = (int64_t)min_u64(seconds, RETRY_AFTER_MAX_S);
 		return;
 	}
 	date_s = (int64_t)curl_getdate(value, NULL);

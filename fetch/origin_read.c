@@ -107,6 +107,7 @@ void origin_read_cancel(struct origin_read *read)
 	read_free(read);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a callback and its argument are two parameters */
 int origin_size_start(struct source *origin_source, const char *origin, const char *object,
                       uint64_t deadline_ns,
                       void (*size)(void *arg, int r, uint64_t size_bytes, const struct err *why),

@@ -11,8 +11,8 @@
 #include "log.h"
 #include "loop.h"
 #include <stdbool.h>
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct http;
 struct http_req;
@@ -21,8 +21,8 @@ struct http_opts {
 	struct loop *loop; /* borrowed */
 	const struct clock *clock;
 	struct log *log;
-	uint32_t connect_timeout_ms; /* 0: 5000 */
-	uint32_t stall_timeout_ms;   /* no byte for so long: it failed; 0: 10000 */
+	uint32_t connect_timeout_ms;       /* 0: 5000 */
+	uint32_t stall_timeout_ms;         /* no byte for so long: it failed; 0: 10000 */
 	uint32_t max_connections_per_host; /* 0: 8 */
 };
 
@@ -36,34 +36,35 @@ struct http_head {
 	const char *www_authenticate; /* all such headers, joined by ", " */
 	const char *content_type;
 	const char *docker_content_digest;
-	int64_t content_length;      /* -1: not told */
-	int64_t retry_after_s;       /* -1: not told (dates are turned into seconds) */
+	int64_t content_length; /* -1: not told */
+	int64_t retry_after_s;  /* -1: not told (dates are turned into seconds) */
 	bool has_content_range;
 	uint64_t range_first, range_last, range_total; /* of Content-Range; total 0: "*" */
 };
 
 struct http_request {
-	const char *method; /* "GET", "HEAD", "POST" */
-	const char *url;    /* copied */
+	const char *method;         /* "GET", "HEAD", "POST" */
+	const char *url;            /* copied */
 	const char *const *headers; /* "Name: value"; copied; n_headers */
 	uint32_t n_headers;
 	const char *post_body; /* POST only; copied */
 	bool has_range;
 	uint64_t range_first, range_last; /* inclusive */
-	const char *ca_file; /* or NULL */
-	const char *proxy;   /* or NULL */
-	uint64_t deadline_ns; /* of the clock; 0: none but the stall time-out */
+	const char *ca_file;              /* or NULL */
+	const char *proxy;                /* or NULL */
+	uint64_t deadline_ns;             /* of the clock; 0: none but the stall time-out */
 	/* Once, before the body. @return 0 go on; non-zero: drop the rest, end(r = that value) */
 	int (*head)(void *arg, const struct http_head *head);
 	/* 0..n times. @return as head() */
 	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes);
 	/* Exactly once, last, never from inside http_start(): 0 the exchange is complete, whatever
-	 * the status; what head() or body() returned; -EAGAIN network trouble; -EPROTO not HTTP or bad
-	 * TLS. The request is gone when this is called. */
+	 * the status; what head() or body() returned; -EAGAIN network trouble; -EPROTO not HTTP or
+	 * bad TLS. The request is gone when this is called. */
 	void (*end)(void *arg, int r, const struct err *why);
 	void *arg;
 };
 
 MUST_CHECK int http_start(struct http *http, const struct http_request *req,
                           struct http_req **ret_req, struct err *e);
-void http_cancel(struct http_req *req); /* no callback will follow; also from inside head() or body() */
+void http_cancel(
+	struct http_req *req); /* no callback will follow; also from inside head() or body() */

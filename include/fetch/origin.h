@@ -32,12 +32,12 @@ MUST_CHECK int origin_check(const char *text, struct err *e);
 /* Bytes of an object at one origin, for blob metas, TOCs and whole blobs. */
 struct origin_read;
 struct origin_read_opts {
-	const char *origin;    /* copied, as object */
-	const char *object;    /* blob id */
-	uint64_t offset;       /* from the start */
+	const char *origin; /* copied, as object */
+	const char *object; /* blob id */
+	uint64_t offset;    /* from the start */
 	uint64_t size_bytes;
-	const char *kind;      /* "data" or "meta", for shoal_origin_received_bytes_total */
-	uint64_t deadline_ns;  /* retried with backoff until then */
+	const char *kind;     /* "data" or "meta", for shoal_origin_received_bytes_total */
+	uint64_t deadline_ns; /* retried with backoff until then */
 	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes);
 	void (*end)(void *arg, int r, const struct err *why); /* as registry_request.end */
 	void *arg;
@@ -48,8 +48,10 @@ MUST_CHECK int origin_read_start(struct source *origin_source, const struct orig
                                  struct origin_read **ret_read, struct err *e);
 void origin_read_cancel(struct origin_read *read);
 
-/** [loop] The object's size (HEAD, stat). size() is called once, not from inside. r as end() above. */
-MUST_CHECK int origin_size_start(struct source *origin_source, const char *origin, const char *object,
-                                 uint64_t deadline_ns,
-                                 void (*size)(void *arg, int r, uint64_t size_bytes, const struct err *why),
+/** [loop] The object's size (HEAD, stat). size() is called once, not from inside. r as end() above.
+ */
+MUST_CHECK int origin_size_start(struct source *origin_source, const char *origin,
+                                 const char *object, uint64_t deadline_ns,
+                                 void (*size)(void *arg, int r, uint64_t size_bytes,
+                                              const struct err *why),
                                  void *arg, struct origin_read **ret_read, struct err *e);

@@ -1,20 +1,24 @@
 /*
- * registry_config: what the configuration says of one registry host. Filled by agent, read by fetch.
+ * registry_config: what the configuration says of one registry host. Filled by agent, read by
+ * fetch.
  */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
 struct registry_config {
-	const char *host; /* "HOST[:PORT]", or "*": every other host */
-	const char *scheme; /* "https" or "http"; NULL: https */
-	const char *ca_file; /* PEM; NULL: the system's */
-	const char *username; /* with password_file; NULL: none */
-	const char *password_file; /* first line is the password; read again when it changes and on a 401 */
-	const char *docker_config; /* a docker config.json; NULL: that of the user that the agent runs as */
-	const char *proxy; /* http proxy URL; NULL: none */
-	const char *const *mirrors; /* hosts asked before this one, same scheme and credentials of their own entry */
+	const char *host;           /* "HOST[:PORT]", or "*": every other host */
+	const char *scheme;         /* "https" or "http"; NULL: https */
+	const char *ca_file;        /* PEM; NULL: the system's */
+	const char *username;       /* with password_file; NULL: none */
+	const char *password_file;  /* first line is the password; read again when it changes and on
+	                               a 401 */
+	const char *docker_config;  /* a docker config.json; NULL: that of the user that the agent
+	                               runs as */
+	const char *proxy;          /* http proxy URL; NULL: none */
+	const char *const *mirrors; /* hosts asked before this one, same scheme and credentials of
+	                               their own entry */
 	uint32_t n_mirrors;
-	uint32_t requests_per_s; /* 0: no limit */
+	uint32_t requests_per_s;    /* 0: no limit */
 	const char *share_metadata; /* "public", "cluster", "never" */
 };

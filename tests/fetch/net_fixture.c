@@ -102,6 +102,7 @@ void net_faults(struct net *n, const char *json)
 	assert_non_null(shown);
 	free_str(&shown);
 	shown = admin(n, "DELETE", "/_stats", NULL);
+	assert_non_null(shown);
 }
 
 json_t *net_stats(struct net *n)
@@ -121,6 +122,7 @@ json_int_t net_n_requests(struct net *n)
 
 	json_decref(stats);
 	ignored = admin(n, "DELETE", "/_stats", NULL);
+	assert_non_null(ignored);
 	return n_requests;
 }
 
@@ -204,6 +206,7 @@ int net_setup(void **state)
 	assert_non_null(mkdtemp(n->dir));
 	manifests = net_path(n, "manifests");
 	assert_int_equal(mkdir(manifests, 0700), 0);
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread */
 	assert_int_equal(setenv("DOCKER_CONFIG", n->dir, 1), 0); /* not the tester's own */
 	start_server(n);
 	assert_int_equal(loop_new(&n->loop, &e), 0);

@@ -19,7 +19,7 @@
 #define BLOB       "3333333333333333333333333333333333333333333333333333333333333333"
 #define N_UNITS    8
 #define UNIT_BYTES 20000U
-#define BLOB_BYTES (N_UNITS * UNIT_BYTES)
+#define BLOB_BYTES (N_UNITS * (size_t)UNIT_BYTES)
 
 struct world {
 	struct net *net;
@@ -52,7 +52,7 @@ static struct blob_layout *make_layout(uint32_t overlap_bytes)
 		l->members[i] = i;
 		l->chunks[i].plain_size_bytes = UNIT_BYTES;
 		l->chunks[i].place = (uint64_t)i << 32;
-		l->units[i] = (struct unit_rec){ .packed_offset = i * UNIT_BYTES,
+		l->units[i] = (struct unit_rec){ .packed_offset = (uint64_t)i * UNIT_BYTES,
 			                         .packed_size_bytes = UNIT_BYTES + more,
 			                         .plain_size_bytes = UNIT_BYTES,
 			                         .first_member = i,

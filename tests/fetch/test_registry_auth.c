@@ -287,6 +287,7 @@ static void a_credential_helper_is_asked(void **state)
 
 	net_write(n, "config.json", json, strlen(json));
 	net_faults(n, "{\"auth\":\"basic\"}");
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread looks at it now */
 	assert_int_equal(setenv("PATH", path, 1), 0);
 	net_write(n, "docker-credential-fake", script, sizeof(script) - 1);
 	assert_int_equal(chmod(program, 0700), 0);
