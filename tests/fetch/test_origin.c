@@ -249,7 +249,7 @@ static void the_next_origin_brings_what_the_first_did_not(void **state)
 	assert_int_equal(w->n_units, N_UNITS);
 	assert_int_equal(n_wrong(w), 0);
 	assert_true(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES) <=
-	            BLOB_BYTES + UNIT_BYTES);
+	            (int64_t)BLOB_BYTES + UNIT_BYTES);
 	/* And while the first one is in trouble, it is not the first to be asked. */
 	assert_int_equal(net_n_requests(w->net), 1);
 	assert_int_equal(get(w, 0, 1), SOURCE_OK);
