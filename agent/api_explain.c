@@ -117,8 +117,8 @@ static int tell_chunk(struct explain *x, const struct image_segment *seg, struct
 
 static int tell(struct explain *x, struct err *e)
 {
-	struct image_segment seg;
-	struct stat st;
+	struct image_segment seg = { 0 };
+	struct stat st = { 0 };
 	uint64_t node = 0;
 	int r = image_walk(x->image->image, x->rest, &node, e);
 

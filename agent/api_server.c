@@ -31,25 +31,25 @@
 
 struct route {
 	enum evhttp_cmd_type method;
-	const char *path;
 	bool has_rest; /* the path goes on behind it */
+	const char *path;
 	const char *what;
 	void (*handler)(struct api_call *call);
 };
 
 static const struct route routes[] = {
-	{ EVHTTP_REQ_GET, "/v1/mounts", false, "ls", api_mounts_list },
-	{ EVHTTP_REQ_POST, "/v1/mounts", false, "mount", api_mounts_add },
-	{ EVHTTP_REQ_DELETE, "/v1/mounts", false, "umount", api_mounts_remove },
-	{ EVHTTP_REQ_GET, "/v1/status", false, "status", api_status },
-	{ EVHTTP_REQ_GET, "/v1/images", false, "image ls", api_images_list },
-	{ EVHTTP_REQ_GET, "/v1/images/inspect", false, "image inspect", api_images_inspect },
-	{ EVHTTP_REQ_DELETE, "/v1/images", false, "image rm", api_images_remove },
-	{ EVHTTP_REQ_GET, "/v1/blobs", false, "blob ls", api_blobs_list },
-	{ EVHTTP_REQ_GET, "/v1/chunks/", true, "chunk find", api_chunks_find },
-	{ EVHTTP_REQ_POST, "/v1/prefetch", false, "prefetch", api_prefetch },
-	{ EVHTTP_REQ_POST, "/v1/verify", false, "verify", api_verify },
-	{ EVHTTP_REQ_GET, "/v1/explain", false, "explain", api_explain },
+	{ EVHTTP_REQ_GET, false, "/v1/mounts", "ls", api_mounts_list },
+	{ EVHTTP_REQ_POST, false, "/v1/mounts", "mount", api_mounts_add },
+	{ EVHTTP_REQ_DELETE, false, "/v1/mounts", "umount", api_mounts_remove },
+	{ EVHTTP_REQ_GET, false, "/v1/status", "status", api_status },
+	{ EVHTTP_REQ_GET, false, "/v1/images", "image ls", api_images_list },
+	{ EVHTTP_REQ_GET, false, "/v1/images/inspect", "image inspect", api_images_inspect },
+	{ EVHTTP_REQ_DELETE, false, "/v1/images", "image rm", api_images_remove },
+	{ EVHTTP_REQ_GET, false, "/v1/blobs", "blob ls", api_blobs_list },
+	{ EVHTTP_REQ_GET, true, "/v1/chunks/", "chunk find", api_chunks_find },
+	{ EVHTTP_REQ_POST, false, "/v1/prefetch", "prefetch", api_prefetch },
+	{ EVHTTP_REQ_POST, false, "/v1/verify", "verify", api_verify },
+	{ EVHTTP_REQ_GET, false, "/v1/explain", "explain", api_explain },
 };
 
 /* ---- calls ---- */
@@ -218,6 +218,14 @@ static int bind_private(int fd, const struct sockaddr_un *address)
 	return r == 0 ? 0 : -code;
 }
 
+static int hand_over(int *fd)
+{
+	const int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
 static int open_socket(const char *path, int *ret_fd, struct err *e)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -243,25 +251,28 @@ static int open_socket(const char *path, int *ret_fd, struct err *e)
 	r = bind_private(fd, &address);
 	if (r < 0 || listen(fd, API_BACKLOG) != 0)
 		return err_errno(e, r < 0 ? -r : errno, "api.socket %s", path);
-	*ret_fd = fd;
-	fd = -1;
+	*ret_fd = hand_over(&fd);
 	return 0;
 }
 
 int api_listen(struct agent *agent, const char *socket_path, struct api **ret_api, struct err *e)
 {
 	AUTO(api_free) struct api *api = xcalloc(1, sizeof(*api));
-	AUTO(close_fd) int fd = -1;
-	int r = open_socket(socket_path, &fd, e);
+	int fd = -1;
+	int r;
 
-	if (r < 0)
-		return r;
 	api->agent = agent;
 	api->socket_path = xstrdup(socket_path);
 	api->http = evhttp_new(loop_base(agent->loop));
-	if (api->http == NULL || evhttp_accept_socket(api->http, fd) != 0)
+	if (api->http == NULL)
 		return err_set(e, ENOMEM, "the API cannot be served");
-	fd = -1;
+	r = open_socket(socket_path, &fd, e);
+	if (r < 0)
+		return r;
+	if (evhttp_accept_socket(api->http, fd) != 0) {
+		(void)close(fd);
+		return err_set(e, ENOMEM, "the API cannot be served");
+	}
 	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
 	evhttp_set_max_headers_size(api->http, API_HEADERS_MAX_BYTES);
 	evhttp_set_max_body_size(api->http, API_BODY_MAX_BYTES);

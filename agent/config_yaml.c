@@ -14,8 +14,14 @@
 
 #define NAME_MAX_BYTES 128
 #define LIST_TEXTS_MAX 4096U
+#define SECTIONS_MAX   32 /* more than the table has */
 
-/* A table, the object that it fills, and where we are. */
+struct section {
+	char name[NAME_MAX_BYTES];
+	yaml_node_t *map;
+};
+
+/* A table, the object that it fills, and what is still to be read. */
 struct reader {
 	const char *file;
 	yaml_document_t *doc;
@@ -23,6 +29,9 @@ struct reader {
 	uint32_t n_settings;
 	struct config *config;
 	void *object;
+	yaml_node_t *registries; /* or NULL */
+	size_t n_sections;
+	struct section sections[SECTIONS_MAX];
 	struct err *e;
 };
 
@@ -134,23 +143,35 @@ static bool is_repeated(const struct reader *rd, const yaml_node_t *map,
 	return false;
 }
 
-static int read_registries(const struct reader *rd, yaml_node_t *list);
+static int at_most(const struct reader *rd, const yaml_node_t *node, const char *name, size_t n,
+                   size_t n_max)
+{
+	return n < n_max ? 0 : at(rd, node, name, "there are too many of them");
+}
 
-/* One key of a mapping: name is its full, dotted name. A section's mapping is handed back. */
-static int read_key(const struct reader *rd, const char *name, const yaml_node_t *key,
-                    yaml_node_t *value, yaml_node_t **ret_section)
+/* One key of a mapping: name is its full, dotted name. What has keys of its own is put off. */
+static int read_key(struct reader *rd, const char *name, const yaml_node_t *key, yaml_node_t *value)
 {
 	const struct setting *s = find_setting(rd, name);
+	int r;
 
 	if (s != NULL)
 		return read_value(rd, s, value);
-	if (rd->object == rd->config && strcmp(name, "registries") == 0)
-		return read_registries(rd, value);
+	if (rd->object == rd->config && strcmp(name, "registries") == 0) {
+		rd->registries = value;
+		return 0;
+	}
 	if (!is_section(rd, name))
 		return at(rd, key, name,
 		          "there is no such setting (docs/config.md lists them all)");
-	*ret_section = value;
-	return 0;
+	r = at_most(rd, key, name, rd->n_sections, SECTIONS_MAX);
+	if (r == 0) {
+		struct section *section = &rd->sections[rd->n_sections++];
+
+		(void)snprintf(section->name, sizeof(section->name), "%s", name);
+		section->map = value;
+	}
+	return r;
 }
 
 /* The name of a pair's key, behind the name of its section. */
@@ -172,9 +193,7 @@ static int key_name(const struct reader *rd, const char *section, const yaml_nod
 	return 0;
 }
 
-/* Recursion ends with the dots in the table's names. */
-static int read_mapping(const struct reader *rd, const char *section,
-                        yaml_node_t *map)  // NOLINT(misc-no-recursion)
+static int read_section(struct reader *rd, const char *section, yaml_node_t *map)
 {
 	int r = 0;
 
@@ -184,16 +203,23 @@ static int read_mapping(const struct reader *rd, const char *section,
 		return at(rd, map, section, "settings are expected here, as KEY: VALUE");
 	for (const yaml_node_pair_t *pair = map->data.mapping.pairs.start;
 	     r == 0 && pair < map->data.mapping.pairs.top; pair++) {
-		yaml_node_t *inner = NULL;
-		char name[NAME_MAX_BYTES];
+		char name[NAME_MAX_BYTES] = "";
 
 		r = key_name(rd, section, map, pair, name);
 		if (r == 0)
 			r = read_key(rd, name, yaml_document_get_node(rd->doc, pair->key),
-			             yaml_document_get_node(rd->doc, pair->value), &inner);
-		if (r == 0 && inner != NULL)
-			r = read_mapping(rd, name, inner);
+			             yaml_document_get_node(rd->doc, pair->value));
 	}
+	return r;
+}
+
+/* The mapping and the sections in it: as many as the table names, so it ends. */
+static int read_mapping(struct reader *rd, yaml_node_t *map)
+{
+	int r = read_section(rd, "", map);
+
+	for (size_t i = 0; r == 0 && i < rd->n_sections; i++)
+		r = read_section(rd, rd->sections[i].name, rd->sections[i].map);
 	return r;
 }
 
@@ -215,9 +241,11 @@ static int check_registry(const struct reader *rd, const yaml_node_t *node)
 	return 0;
 }
 
-static int read_registry(const struct reader *rd, yaml_node_t *node)  // NOLINT(misc-no-recursion)
+static int read_registry(const struct reader *rd, yaml_node_t *node)
 {
-	struct reader inner = *rd;
+	struct reader inner = {
+		.file = rd->file, .doc = rd->doc, .config = rd->config, .e = rd->e
+	};
 	int r;
 
 	if (rd->config->n_registries == CONFIG_REGISTRIES_MAX)
@@ -227,11 +255,11 @@ static int read_registry(const struct reader *rd, yaml_node_t *node)  // NOLINT(
 	inner.settings = config_registry_settings;
 	inner.n_settings = config_n_registry_settings;
 	inner.object = config_add_registry(rd->config);
-	r = read_mapping(&inner, "", node);
+	r = read_mapping(&inner, node);
 	return r < 0 ? r : check_registry(rd, node);
 }
 
-static int read_registries(const struct reader *rd, yaml_node_t *list)  // NOLINT(misc-no-recursion)
+static int read_registries(const struct reader *rd, yaml_node_t *list)
 {
 	int r = 0;
 
@@ -293,7 +321,9 @@ int config_yaml_read(const char *name, const void *yaml, size_t size_bytes, stru
 	if (r == 0) {
 		root = yaml_document_get_root_node(&doc);
 		if (root != NULL) {
-			r = read_mapping(&rd, "", root);
+			r = read_mapping(&rd, root);
+			if (r == 0 && rd.registries != NULL)
+				r = read_registries(&rd, rd.registries);
 			if (r == 0)
 				r = check_end(name, &parser, e);
 		}

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define PAGE_HEADERS_MAX_BYTES 8192
 #define PAGE_BODY_MAX_BYTES    1024
@@ -129,6 +130,14 @@ static void on_other(struct evhttp_request *req, void *arg)
 	reply_text(req, HTTP_NOTFOUND, PLAIN, "not found\n");
 }
 
+static int hand_over(int *fd)
+{
+	const int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
 static int listen_tcp(const char *text, int *ret_fd, struct err *e)
 {
 	struct sockaddr_storage address = { 0 };
@@ -143,8 +152,7 @@ static int listen_tcp(const char *text, int *ret_fd, struct err *e)
 	    bind(fd, (const struct sockaddr *)&address, (socklen_t)address_bytes) != 0 ||
 	    listen(fd, PAGE_BACKLOG) != 0)
 		return err_errno(e, errno, "http.listen %s (choose another, or \"off\")", text);
-	*ret_fd = fd;
-	fd = -1;
+	*ret_fd = hand_over(&fd);
 	return 0;
 }
 
@@ -152,21 +160,24 @@ int http_page_new(struct agent *agent, const char *listen, struct http_page **re
                   struct err *e)
 {
 	AUTO(http_page_free) struct http_page *page = NULL;
-	AUTO(close_fd) int fd = -1;
+	int fd = -1;
 	int r;
 
 	*ret_page = NULL;
 	if (strcmp(listen, "off") == 0)
 		return 0;
-	r = listen_tcp(listen, &fd, e);
-	if (r < 0)
-		return r;
 	page = xcalloc(1, sizeof(*page));
 	page->agent = agent;
 	page->http = evhttp_new(loop_base(agent->loop));
-	if (page->http == NULL || evhttp_accept_socket(page->http, fd) != 0)
+	if (page->http == NULL)
 		return err_set(e, ENOMEM, "the metrics page cannot be served");
-	fd = -1;
+	r = listen_tcp(listen, &fd, e);
+	if (r < 0)
+		return r;
+	if (evhttp_accept_socket(page->http, fd) != 0) {
+		(void)close(fd);
+		return err_set(e, ENOMEM, "the metrics page cannot be served");
+	}
 	evhttp_set_allowed_methods(page->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
 	evhttp_set_max_headers_size(page->http, PAGE_HEADERS_MAX_BYTES);
 	evhttp_set_max_body_size(page->http, PAGE_BODY_MAX_BYTES);

@@ -216,8 +216,8 @@ static int parse_options(struct shoal *sh, int argc, char **argv, unsigned *give
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", known, NULL)) !=
-	       -1) {  // NOLINT(concurrency-mt-unsafe): one thread
+	// NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet
+	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		const int r = take_option(sh, c, optarg, given);
 
 		special = special == 0 ? r : special;
@@ -227,8 +227,7 @@ static int parse_options(struct shoal *sh, int argc, char **argv, unsigned *give
 
 int main(int argc, char **argv)
 {
-	const char *from_environment =
-		getenv("SHOAL_SOCKET");  // NOLINT(concurrency-mt-unsafe): one thread
+	const char *from_environment = secure_getenv("SHOAL_SOCKET");
 	struct shoal sh = { .socket =
 		                    from_environment != NULL ? from_environment : DEFAULT_SOCKET };
 	unsigned given = 0;

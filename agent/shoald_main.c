@@ -71,8 +71,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", known, NULL)) !=
-	       -1) {  // NOLINT(concurrency-mt-unsafe): before any thread
+	// NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet
+	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->config = optarg;

@@ -87,6 +87,7 @@ static char *record_path(const struct fixture *f)
 	glob_t found = { 0 };
 	char *path;
 
+	// NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
 	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
 	assert_int_equal(found.gl_pathc, 1);
 	path = xstrdup(found.gl_pathv[0]);
