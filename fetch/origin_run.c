@@ -32,7 +32,8 @@ struct source_req {
 	struct origin_asked *asked;
 	bool delivers; /* it has delivered a unit */
 	bool trouble;  /* some origin may have it another time */
-	bool *gone;    /* set when it is cancelled from inside unit() */
+	bool in_unit;  /* a cancel from inside unit() frees it behind that */
+	bool cancelled;
 	struct err why;
 };
 
@@ -133,7 +134,6 @@ static int ask_from(struct source_req *req, uint32_t idx);
 static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 {
 	struct source_req *req = arg;
-	bool gone = false;
 
 	/* Once an origin: what follows in this run comes from it, too. */
 	if (!req->delivers)
@@ -141,19 +141,21 @@ static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 		                       key_of(req), unit_idx,
 		                       req->run->first_unit + req->run->n_units - 1);
 	req->delivers = true;
-	req->gone = &gone;
+	req->in_unit = true;
 	req->ev.unit(req->arg, unit_idx, bytes);
-	if (gone)
-		return false;
-	req->gone = NULL;
-	return true;
+	req->in_unit = false;
+	return !req->cancelled;
 }
 
 static int on_body(void *arg, const uint8_t *bytes, size_t size_bytes)
 {
 	struct source_req *req = arg;
 
-	return unit_cutter_take(&req->cutter, bytes, size_bytes, hand_out, req);
+	const int r = unit_cutter_take(&req->cutter, bytes, size_bytes, hand_out, req);
+
+	if (req->cancelled)
+		req_free(req);
+	return r;
 }
 
 /* @return how it ends, now that nobody is left to be asked */
@@ -275,9 +277,10 @@ int origin_run_get(struct source *s, const struct unit_run *run, const struct so
 
 void origin_run_cancel(struct source_req *req)
 {
-	if (req->gone != NULL)
-		*req->gone = true;
 	if (req->asked != NULL)
 		origin_ask_cancel(req->asked);
-	req_free(req);
+	req->asked = NULL;
+	req->cancelled = true;
+	if (!req->in_unit)
+		req_free(req);
 }

@@ -152,10 +152,11 @@ int registry_start(struct registry *r, const struct registry_request *want,
 
 void registry_cancel(struct registry_req *req)
 {
-	if (req->gone != NULL)
-		*req->gone = true;
 	registry_auth_unwait(&req->wait);
 	if (req->http != NULL)
 		http_cancel(req->http);
-	registry_req_free(req);
+	req->http = NULL;
+	req->cancelled = true;
+	if (!req->in_callback)
+		registry_req_free(req);
 }

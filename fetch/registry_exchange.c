@@ -50,19 +50,24 @@ char *registry_own_url(const struct registry_req *req)
 
 /* ---- libcurl's answers ---- */
 
+/* Behind a callback of the user. @return STOP: it was cancelled there, and is gone */
+static int after_callback(struct registry_req *req)
+{
+	req->in_callback = false;
+	if (!req->cancelled)
+		return 0;
+	registry_req_free(req);
+	return STOP;
+}
+
 static int tell_head(struct registry_req *req, const struct http_head *head)
 {
-	bool gone = false;
-
 	if (req->head_told || req->want.head_done == NULL)
 		return 0;
 	req->head_told = true;
-	req->gone = &gone;
+	req->in_callback = true;
 	req->want.head_done(req->want.arg, head);
-	if (gone)
-		return STOP;
-	req->gone = NULL;
-	return 0;
+	return after_callback(req);
 }
 
 static void note_ignored_range(struct registry_req *req)
@@ -113,7 +118,6 @@ static int on_head(void *arg, const struct http_head *head)
 static int tell_body(struct registry_req *req, const uint8_t *bytes, size_t size_bytes)
 {
 	const uint64_t max_bytes = req->want.max_body_bytes;
-	bool gone = false;
 	int r;
 
 	if (max_bytes != 0 && size_bytes > max_bytes - req->delivered_bytes) {
@@ -125,11 +129,10 @@ static int tell_body(struct registry_req *req, const uint8_t *bytes, size_t size
 	req->n_failures = 0;
 	if (req->want.body == NULL)
 		return 0;
-	req->gone = &gone;
+	req->in_callback = true;
 	r = req->want.body(req->want.arg, bytes, size_bytes);
-	if (gone)
+	if (after_callback(req) != 0)
 		return STOP;
-	req->gone = NULL;
 	req->x.user_result = r;
 	return r != 0 ? STOP : 0;
 }

@@ -60,7 +60,8 @@ struct registry_req {
 	uint32_t n_failures; /* in a row, for the backoff */
 	bool head_told;
 	bool starting;
-	bool *gone; /* set when it is cancelled from inside one of its callbacks */
+	bool in_callback; /* of the user: a cancel from there frees it behind the callback */
+	bool cancelled;
 	uint64_t delivered_bytes;
 	struct timer timer;
 	struct auth_wait wait;

@@ -45,8 +45,7 @@ bool unit_cutter_restart(struct unit_cutter *c, uint64_t *ret_offset, uint64_t *
 /**
  * The next bytes of that range.
  *
- * @param unit  gets each finished unit, its bytes are moved. It returns false when the cutter is
- *              gone: nothing is touched any more
+ * @param unit  gets each finished unit, its bytes are moved. It returns false to stop
  * @return 0; -ENOMEM; -ECANCELED unit() said false
  */
 MUST_CHECK int unit_cutter_take(struct unit_cutter *c, const uint8_t *bytes, size_t size_bytes,
