@@ -10,17 +10,19 @@
 #include <errno.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define DEAD_MOUNTS_MAX 64 /* one above the other: each crash leaves at most one */
 
-/* A FUSE file system whose agent is dead says so at every look. */
+/* A FUSE file system whose agent is dead says so when it is asked; the kernel answers stat() from
+ * its cache, statfs() never. */
 static void detach_dead(const char *dir)
 {
-	struct stat st;
+	struct statfs fs;
 
 	for (int i = 0; i < DEAD_MOUNTS_MAX; i++) {
-		if (stat(dir, &st) == 0 || (errno != ENOTCONN && errno != ECONNABORTED))
+		if (statfs(dir, &fs) == 0 || (errno != ENOTCONN && errno != ECONNABORTED))
 			return;
 		if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
 			return;

@@ -1,0 +1,182 @@
+"""The agent as those who run it meet it: signals, restarts, what is listed, what is cancelled."""
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import lab
+
+IMAGE = "layers:v6"
+
+
+def mounts_at(where):
+    return [d for d in lab.mounts_below(where) if d == where]
+
+
+class SilentServer:
+    """Takes connections and never says a word."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def close(self):
+        self.socket.close()
+
+
+class Restart(lab.LabTest):
+    def test_a_dead_mount_is_detached_before_it_is_mounted_again(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        os.stat(where)  # the kernel remembers the answer, and would give it for the dead one
+        agent.kill()
+        agent.start()
+        self.assertEqual(len(mounts_at(where)), 1)
+        self.assert_tree(where, IMAGE)
+        agent.umount(where)
+        self.assertEqual(mounts_at(where), [])
+
+    def test_a_clean_stop_unmounts_and_the_next_start_mounts_again(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        agent.stop()
+        self.assertEqual(mounts_at(where), [])
+        agent.start()
+        self.assert_tree(where, IMAGE)
+
+    def test_a_busy_mount_is_detached_and_comes_back(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        inside = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, inside)
+        done = agent.shoal("umount", where, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("in use", done.stderr)
+        agent.stop()
+        self.assertEqual(mounts_at(where), [])
+        self.assertIn("in use: detached", agent.log())
+        agent.start()
+        self.assert_tree(where, IMAGE)
+
+    def test_a_mount_whose_directory_is_gone_stays_listed_with_the_reason(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        agent.stop()
+        os.rmdir(where)
+        agent.start()
+        [listed] = agent.json("ls")["mounts"]
+        self.assertEqual((listed["dir"], listed["state"]), (where, "down"))
+        self.assertIn(where, listed["error"])
+        agent.umount(where)
+        self.assertEqual(agent.json("ls")["mounts"], [])
+
+    def test_an_auth_file_that_is_gone_is_said(self):
+        agent = self.agent()
+        auth_file = os.path.join(agent.dir, "config.json")
+        with open(auth_file, "w", encoding="utf-8") as f:
+            f.write('{"auths": {}}')
+        where = agent.mount(lab.registry().push(IMAGE), "--prefetch", "--auth-file", auth_file)
+        with open(os.path.join(agent.state_dir, "shoal.db"), "rb") as f:
+            self.assertNotIn(b'{"auths"', f.read())
+        agent.stop()
+        os.unlink(auth_file)
+        agent.start()
+        self.assertIn("auth file is gone", agent.shoal("ls").stdout)
+        self.assert_tree(where, IMAGE)
+
+
+class Signals(lab.LabTest):
+    def test_sighup_reads_the_configuration_again(self):
+        agent = self.agent()
+        agent.config["log"] = {"level": "debug"}
+        agent.config["read"] = {"timeout_ms": 1000}
+        agent.write_config()
+        agent.process.send_signal(signal.SIGHUP)
+        lab.wait_for(lambda: "configuration read again" in agent.log(), "the agent to read it")
+        self.assertIn("setting=read.timeout_ms", agent.log())
+        with open(agent.config_path, "w", encoding="utf-8") as f:
+            f.write("frob: 1\n")
+        agent.process.send_signal(signal.SIGHUP)
+        lab.wait_for(lambda: "the old one stays" in agent.log(), "the agent to refuse it")
+        self.assertIn(":1: frob", agent.log())
+        agent.shoal("status")
+
+    def test_interrupting_a_mount_cancels_it(self):
+        server = SilentServer()
+        self.addCleanup(server.close)
+        agent = self.agent(host=server.host)
+        where = agent.new_dir()
+        mount = lab.start_process([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket,
+                                   "mount", f"{server.host}/a:b", where])
+        lab.wait_for(lambda: [m for m in agent.json("ls")["mounts"] if m["state"] == "loading"], "the load")
+        lab.stop_process(mount, signal.SIGINT)
+        lab.wait_for(lambda: agent.json("ls")["mounts"] == [], "the mount to be taken back")
+        agent.stop()
+
+    def test_a_stop_does_not_wait_for_a_registry(self):
+        server = SilentServer()
+        self.addCleanup(server.close)
+        agent = self.agent(host=server.host)
+        mount = lab.start_process([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket,
+                                   "mount", f"{server.host}/a:b", agent.new_dir()], stderr=subprocess.DEVNULL)
+        lab.wait_for(lambda: [m for m in agent.json("ls")["mounts"] if m["state"] == "loading"], "the load")
+        agent.stop()
+        self.assertEqual(mount.wait(lab.DEADLINE_S), 1)
+        lab.stop_process(mount)
+
+
+class Configuration(lab.LabTest):
+    def check(self, text):
+        path = os.path.join(lab.TMP, "check.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        return subprocess.run([os.path.join(lab.BUILD, "agent", "shoald"), "--check-config", path],
+                              capture_output=True, text=True, timeout=lab.DEADLINE_S, check=False)
+
+    def test_check_config_says_file_line_and_reason(self):
+        self.assertEqual(self.check("log: { level: info }\n").returncode, 0)
+        done = self.check("log:\n  level: loud\n")
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"^shoald: /.*check\.yaml:2: log\.level: .+\n$")
+
+
+class Verify(lab.LabTest):
+    def test_changed_bytes_are_found_listed_and_fetched_again(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        self.assert_tree(where, IMAGE)
+        blob = max(agent.json("blob", "ls")["blobs"], key=lambda b: b["ready_bytes"])
+        path = os.path.join(agent.state_dir, "blobs", blob["key"] + ".blob.data")
+        with open(path, "r+b") as f:
+            first = f.read(1)
+            f.seek(0)
+            f.write(bytes([first[0] ^ 1]))
+        done = agent.shoal("verify", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(blob["key"], done.stdout)
+        self.assertEqual(agent.shoal("verify").returncode, 0)
+        lab.drop_caches()
+        self.assert_tree(where, IMAGE, "after the repair")
+
+    def test_as_json_the_faults_are_in_the_document(self):
+        agent = self.agent()
+        agent.mount(lab.registry().push(IMAGE), "--prefetch")
+        document = agent.json("verify")
+        self.assertEqual((document["n_faults"], document["faults"]), (0, []))
+
+
+class Inspect(lab.LabTest):
+    def test_a_bootstrap_file_needs_no_agent(self):
+        import rafs_facts
+        path = os.path.join(lab.TMP, "inspect.boot")
+        with open(path, "wb") as f:
+            f.write(rafs_facts.bootstrap("edge:v6"))
+        shoal = [os.path.join(lab.BUILD, "agent", "shoal"), "--socket", "/no/such.sock"]
+        done = subprocess.run([*shoal, "--json", "image", "inspect", path], capture_output=True, check=True)
+        self.assertEqual(json.loads(done.stdout)["format"], "RAFS v6")
+        with open(path, "wb") as f:
+            f.write(b"no bootstrap at all" * 1000)
+        done = subprocess.run([*shoal, "image", "inspect", path], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"^shoal: image inspect .+: .+\n$")
