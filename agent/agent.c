@@ -122,6 +122,14 @@ static void restore(void *arg, const struct mount_record *rec)
 	mounts_restore(arg, rec);
 }
 
+static void on_settled(void *arg)
+{
+	struct agent *a = arg;
+
+	if (a->ready != NULL && !a->stopping)
+		a->ready(a);
+}
+
 static int start_mounts(struct agent *a, struct err *e)
 {
 	struct mounts_opts opts = { .state_dir = a->config->state_dir,
@@ -133,14 +141,24 @@ static int start_mounts(struct agent *a, struct err *e)
 		                    .loader = a->loader,
 		                    .clock = a->clock,
 		                    .log = a->log,
-		                    .metrics = a->metrics };
+		                    .metrics = a->metrics,
+		                    .settled = on_settled,
+		                    .settled_arg = a };
 	const int r = fuse_pool_new(n_cpus(FUSE_THREADS_MAX), a->log, &a->fuse_pool, e);
 
 	if (r < 0)
 		return r;
 	opts.fuse_pool = a->fuse_pool;
 	a->mounts = mounts_new(&opts);
-	return mount_list_load(a->config->state_dir, a->log, restore, a->mounts, e);
+	return 0;
+}
+
+static int restore_mounts(struct agent *a, struct err *e)
+{
+	const int r = mount_list_load(a->config->state_dir, a->log, restore, a->mounts, e);
+
+	mounts_restored(a->mounts);
+	return r;
 }
 
 int agent_start(struct agent *a, const struct config *config, struct log *log, struct err *e)
@@ -166,6 +184,8 @@ int agent_start(struct agent *a, const struct config *config, struct log *log, s
 		r = api_listen(a, config->api_socket, &a->api, e);
 	if (r == 0)
 		r = http_page_new(a, config->http_listen, &a->page, e);
+	if (r == 0) /* last: from here on there is something to take down */
+		r = restore_mounts(a, e);
 	return r;
 }
 

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 
 struct agent {
+	/* [loop] Once: agent_is_ready() from now on. Set before agent_start(). */
+	void (*ready)(struct agent *agent);
 	const struct config *config; /* borrowed */
 	const struct clock *clock;
 	struct log *log; /* borrowed */

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #define PAGE_HEADERS_MAX_BYTES 8192
 #define PAGE_BODY_MAX_BYTES    1024
@@ -24,9 +25,12 @@
 #define PAGE_SCRAPES_MAX       16 /* at once: the rest is told to come back */
 #define PAGE_BACKLOG           64
 
+struct scrape;
+
 struct http_page {
 	struct agent *agent;
 	struct evhttp *http;
+	struct scrape *scrapes; /* that wait for the desk */
 	uint32_t n_scrapes;
 };
 
@@ -54,6 +58,7 @@ struct scrape {
 	uint64_t disk_bytes;
 	int result;
 	struct err err;
+	struct scrape *prev, *next;
 };
 
 static void scrape_work(struct job *job)
@@ -73,6 +78,7 @@ static void scrape_after(struct job *job)
 		series_set(metrics_series(m, METRIC_CACHE_BYTES, NULL), (int64_t)s->disk_bytes);
 	text = metrics_render(m);
 	reply_text(s->req, HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text);
+	DL_DELETE(s->page->scrapes, s);
 	s->page->n_scrapes--;
 	free(s);
 }
@@ -92,6 +98,7 @@ static void on_metrics(struct evhttp_request *req, void *arg)
 	s->req = req;
 	s->cas = page->agent->cas;
 	s->job = (struct job){ .work = scrape_work, .after = scrape_after };
+	DL_APPEND(page->scrapes, s);
 	/* A caller that hangs up meanwhile: evhttp keeps the request until it is answered. */
 	(void)bufferevent_enable(
 		evhttp_connection_get_bufferevent(evhttp_request_get_connection(req)), EV_READ);
@@ -194,8 +201,13 @@ int http_page_new(struct agent *agent, const char *listen, struct http_page **re
 
 void http_page_free(struct http_page **page)
 {
+	struct scrape *s, *next;
+
 	if (*page == NULL)
 		return;
+	/* The desk is gone, and the loop will not turn again: nobody answers these. */
+	DL_FOREACH_SAFE((*page)->scrapes, s, next)
+	free(s);
 	if ((*page)->http != NULL)
 		evhttp_free((*page)->http);
 	free(*page);

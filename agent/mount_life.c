@@ -341,6 +341,7 @@ static enum mount_state enter_up(struct mount_life *life)
 	life->restoring = false;
 	life->retry_ms = 0;
 	life->pub.why = (struct err){ 0 };
+	mounts_look(life->mounts);
 	prefetch_start(life);
 	life->op = NULL;
 	if (op != NULL)
@@ -455,6 +456,7 @@ static enum mount_state enter_down(struct mount_life *life)
 		         "dir=%s error=%s again=%s", LOG_Q(life->pub.rec.dir),
 		         LOG_Q(life->pub.why.msg), again ? "yes" : "no");
 	life->restoring = false;
+	mounts_look(life->mounts);
 	if (again) {
 		life->retry_ms = life->retry_ms == 0 ? RETRY_FIRST_MS
 		                                     : min_u64(2 * life->retry_ms, RETRY_MAX_MS);

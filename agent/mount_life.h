@@ -40,6 +40,9 @@ struct mounts {
 	char *state_dir;
 	struct mounted *list;
 	struct mount_op *ops;
+	bool restored; /* all of the list are known */
+	bool settled;  /* and that was told */
+	struct loop_call restored_call;
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -73,5 +76,7 @@ void mount_life_free(struct mount_life *life);
 
 /** [mounts.c] The operation that waited is over. Frees it. */
 void mount_op_end(struct mount_op *op, int r, const struct mounted *m, const struct err *why);
+/** [mounts.c] One of the restored is up or down: perhaps it was the last. */
+void mounts_look(struct mounts *mounts);
 /** [mounts.c] This one is gone or down: off the list if gone, and perhaps all have stopped now. */
 void mounts_settle(struct mounts *mounts, struct mount_life *life);

@@ -281,10 +281,33 @@ void mounts_restore(struct mounts *mounts, const struct mount_record *rec)
 	mount_life_start(life);
 }
 
+void mounts_look(struct mounts *mounts)
+{
+	if (mounts->settled || !mounts_are_settled(mounts))
+		return;
+	mounts->settled = true;
+	if (mounts->opts.settled != NULL)
+		mounts->opts.settled(mounts->opts.settled_arg);
+}
+
+static void on_restored(struct loop_call *call)
+{
+	mounts_look(container_of(call, struct mounts, restored_call));
+}
+
+void mounts_restored(struct mounts *mounts)
+{
+	mounts->restored = true;
+	mounts->restored_call.fn = on_restored;
+	loop_post(mounts->opts.loop, &mounts->restored_call);
+}
+
 bool mounts_are_settled(const struct mounts *mounts)
 {
 	struct mounted *m;
 
+	if (!mounts->restored)
+		return false;
 	DL_FOREACH(mounts->list, m)
 	{
 		if (life_of(m)->restoring)

@@ -52,6 +52,9 @@ struct mounts_opts {
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;
+	/* Once, after mounts_restored(): each restored mount is up, or known not to come up yet. */
+	void (*settled)(void *arg);
+	void *settled_arg;
 };
 
 struct mounts *mounts_new(const struct mounts_opts *opts); /* never NULL */
@@ -76,7 +79,9 @@ void mounts_remove(struct mounts *mounts, const char *dir,
 
 /** Mount again what a record says: at the start. */
 void mounts_restore(struct mounts *mounts, const struct mount_record *rec);
-/** Is any restored mount still on its first way up? */
+/** That were all. settled() follows, not from inside. */
+void mounts_restored(struct mounts *mounts);
+/** Is no restored mount on its first way up any more? */
 bool mounts_are_settled(const struct mounts *mounts);
 
 /** Take all down for the end of the agent; the records stay. Busy ones are detached. done once,

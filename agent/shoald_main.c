@@ -14,8 +14,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define READY_LOOK_MS 20
-
 enum { EXIT_USAGE = 2 };
 
 struct options {
@@ -26,14 +24,13 @@ struct options {
 	bool version;
 };
 
-/* What the signals and timers of one run need. */
+/* What the signals of one run need. */
 struct daemon {
 	struct agent agent;
 	struct config *config;
 	const char *config_path;
 	struct log *log;
 	struct event *signals[3];
-	struct timer ready;
 };
 
 static const char usage[] =
@@ -165,17 +162,10 @@ static void on_reload(evutil_socket_t signal_number, short what, void *arg)
 	log_info(d->log, "configuration read again", "log_level=%s", fresh->log_level);
 }
 
-/* Ready when each listed mount is up or known not to come up. */
-static void on_look(struct timer *t)
+static void on_ready(struct agent *agent)
 {
-	struct daemon *d = container_of(t, struct daemon, ready);
+	const struct daemon *d = container_of(agent, struct daemon, agent);
 
-	if (d->agent.stopping)
-		return;
-	if (!agent_is_ready(&d->agent)) {
-		timer_start(t, READY_LOOK_MS);
-		return;
-	}
 	log_info(d->log, "ready", "version=%s socket=%s http=%s", SHOAL_VERSION,
 	         LOG_Q(d->config->api_socket), LOG_Q(d->config->http_listen));
 	notify_manager("READY=1");
@@ -215,7 +205,6 @@ static void daemon_free(struct daemon *d)
 		if (d->signals[i] != NULL)
 			event_free(d->signals[i]);
 	}
-	timer_fini(&d->ready);
 	agent_free(&d->agent);
 	config_free(&d->config);
 	log_free(&d->log);
@@ -227,6 +216,7 @@ static int run(struct daemon *d)
 
 	d->log = log_new(STDERR_FILENO, level_of(d->config));
 	raise_file_limit();
+	d->agent.ready = on_ready;
 	if (agent_start(&d->agent, d->config, d->log, &e) < 0) {
 		log_error(d->log, "cannot start", "error=%s", LOG_Q(e.msg));
 		return EXIT_FAILURE;
@@ -235,8 +225,6 @@ static int run(struct daemon *d)
 		log_error(d->log, "cannot start", "error=%s", "signals");
 		return EXIT_FAILURE;
 	}
-	timer_init(&d->ready, d->agent.loop, on_look);
-	timer_start(&d->ready, 0);
 	loop_run(d->agent.loop);
 	log_info(d->log, "stopped", "pid=%d", (int)getpid());
 	return EXIT_SUCCESS;

@@ -273,6 +273,13 @@ void world_stop(struct world *w)
 
 /* ---- from nothing and back ---- */
 
+static void on_settled(void *arg)
+{
+	struct world *w = arg;
+
+	w->n_settled++;
+}
+
 static void mounts_make(struct world *w)
 {
 	const struct mounts_opts opts = { .state_dir = w->state_dir,
@@ -283,7 +290,9 @@ static void mounts_make(struct world *w)
 		                          .registry = &w->registry,
 		                          .loader = &w->loader,
 		                          .fuse_pool = &w->fuse_pool,
-		                          .clock = clock_real() };
+		                          .clock = clock_real(),
+		                          .settled = on_settled,
+		                          .settled_arg = w };
 
 	w->mounts = mounts_new(&opts);
 }
@@ -302,6 +311,8 @@ void world_restart(struct world *w)
 	mounts_make(w);
 	r = mount_list_load(w->state_dir, NULL, restore, w->mounts, &e);
 	assert(r == 0);
+	w->n_settled = 0;
+	mounts_restored(w->mounts);
 	world_settle(w);
 }
 

@@ -66,7 +66,7 @@ struct world {
 	struct registry registry;
 	struct mounts *mounts;
 	/* What the last mounts_add() and mounts_remove() said. */
-	uint32_t n_added, n_removed, n_stopped;
+	uint32_t n_added, n_removed, n_stopped, n_settled;
 	int added, removed;
 	struct err why;
 };

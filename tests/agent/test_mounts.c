@@ -206,11 +206,13 @@ static void a_restart_mounts_what_is_listed_without_the_registry(void **state)
 	w->n_stopped = 0;
 	world_restart(w);
 	assert_false(mounts_are_settled(w->mounts));
+	assert_int_equal(w->n_settled, 0);
 	assert_true(w->loader.loads->offline_ok);
 	assert_string_equal(w->loader.loads->reference, "h:1/r:t");
 	world_bring_up(w, DIGEST_A);
 	assert_int_equal(state_of(w), MOUNT_UP);
 	assert_true(mounts_are_settled(w->mounts));
+	assert_int_equal(w->n_settled, 1);
 }
 
 static void a_restart_stays_with_its_image_when_the_tag_has_moved(void **state)
@@ -242,7 +244,7 @@ static void what_cannot_come_back_stays_listed_and_can_be_unlisted(void **state)
 	world_restart(w);
 	world_load_done(w, -EAGAIN, NULL);
 	assert_int_equal(state_of(w), MOUNT_DOWN);
-	assert_true(mounts_are_settled(w->mounts));
+	assert_int_equal(w->n_settled, 1);
 	assert_int_equal(n_listed(w), 1);
 	world_remove(w, w->dir);
 	assert_int_equal(w->removed, 0);
