@@ -173,17 +173,26 @@ void world_load_done(struct world *w, int r, const char *digest)
 	world_settle(w);
 }
 
+void world_tree_up(struct world *w)
+{
+	struct tree_mount *tree = w->fuse_pool.starting;
+
+	assert(tree != NULL);
+	w->fuse_pool.starting = NULL;
+	w->fuse_pool.up = tree;
+	tree->done(tree->arg, 0, tree, NULL);
+}
+
 void world_tree_done(struct world *w, int r)
 {
 	struct tree_mount *tree = w->fuse_pool.starting;
 	struct err why = { 0 };
 
 	assert(tree != NULL);
-	w->fuse_pool.starting = NULL;
 	if (r == 0) {
-		w->fuse_pool.up = tree;
-		tree->done(tree->arg, 0, tree, NULL);
+		world_tree_up(w);
 	} else {
+		w->fuse_pool.starting = NULL;
 		(void)err_set(&why, -r, "the tree failed");
 		tree->done(tree->arg, r, NULL, &why);
 		w->fuse_pool.n_trees--;

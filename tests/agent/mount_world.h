@@ -86,6 +86,8 @@ void world_stop(struct world *w);
 void world_load_done(struct world *w, int r, const char *digest);
 /** The tree that waits is up, or not. */
 void world_tree_done(struct world *w, int r);
+/** It is up, and what follows from that has not begun. */
+void world_tree_up(struct world *w);
 /** The tree that is being stopped is gone, or -EBUSY. */
 void world_stop_done(struct world *w, int r);
 /** All three, well: from mounts_add() to the reply. */

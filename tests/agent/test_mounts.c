@@ -147,6 +147,22 @@ static void a_cancel_while_mounting_takes_the_tree_down_again(void **state)
 	assert_int_equal(n_listed(w), 0);
 }
 
+static void a_cancel_while_it_is_being_listed_takes_it_off_again(void **state)
+{
+	struct world *w = *state;
+	struct mount_op *op = world_add(w, "h:1/r:t", w->dir);
+
+	world_load_done(w, 0, DIGEST_A);
+	world_tree_up(w);
+	assert_int_equal(state_of(w), MOUNT_SAVE);
+	mounts_cancel(op);
+	world_settle(w);
+	assert_int_equal(n_listed(w), 1);
+	world_stop_done(w, 0);
+	assert_int_equal(n_listed(w), 0);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+}
+
 static void an_umount_takes_it_off_the_list(void **state)
 {
 	struct world *w = *state;
@@ -370,9 +386,9 @@ static void a_path_belongs_to_the_mount_with_the_longest_directory(void **state)
 	AUTO(free_str) char *beside = xasprintf("%sx", w->dir);
 	AUTO(free_str) char *outer = xasprintf("%s/x", w->state_dir);
 
-	(void)world_add(w, "h:1/r:t", w->state_dir);
-	world_bring_up(w, DIGEST_A);
 	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	(void)world_add(w, "h:1/r:t", w->state_dir);
 	world_bring_up(w, DIGEST_A);
 	must_resolve(w, file, w->dir, "/a/b");
 	must_resolve(w, w->dir, w->dir, "");
@@ -393,6 +409,7 @@ int main(void)
 		TEST(a_second_wish_meanwhile_is_busy),
 		TEST(a_cancel_while_loading_ends_the_load),
 		TEST(a_cancel_while_mounting_takes_the_tree_down_again),
+		TEST(a_cancel_while_it_is_being_listed_takes_it_off_again),
 		TEST(an_umount_takes_it_off_the_list),
 		TEST(a_busy_umount_leaves_it_mounted_and_listed),
 		TEST(an_end_from_outside_is_noticed_and_stays_listed),
