@@ -146,9 +146,12 @@ int decoder_unit(struct decoder *d, const struct blob_layout *l, uint32_t unit_i
 int decode_unit(const struct blob_layout *l, uint32_t unit_idx, const uint8_t *packed,
                 uint8_t *ret_plain, struct err *e)
 {
-	AUTO(decoder_free) struct decoder *d = decoder_new();
+	struct decoder *d = decoder_new();
+	int r;
 
 	if (d == NULL)
 		return err_set(e, ENOMEM, "no memory to unpack");
-	return decoder_unit(d, l, unit_idx, packed, ret_plain, e);
+	r = decoder_unit(d, l, unit_idx, packed, ret_plain, e);
+	decoder_free(&d);
+	return r;
 }

@@ -68,8 +68,8 @@ void read_state_free(struct fetch_read_state *st);
 void read_post(struct fetch_read_state *st);
 void reads_expire(struct fetch *f); /* [loop] answer those whose deadline has passed */
 
-/** [any] The bytes of its unit are here, verified (plain: all of the unit's; NULL: they are for
- * nobody). Answers the reader if these were the last. */
+/** [any] The bytes of its unit (all of them) are here, verified. Answers the reader if these were
+ * the last. */
 void waiter_fill(struct waiter *w, const uint8_t *plain, enum fetch_found found);
 void waiter_fail(struct waiter *w, const struct err *why); /* [loop] -EIO */
 void waiter_note(struct waiter *w, const struct err *why); /* [loop] the last failure */
@@ -124,6 +124,7 @@ enum run_state { RUN_QUEUED, RUN_ASK, RUN_ASKED, RUN_LOST, RUN_PAUSED, RUN_DONE,
 
 struct run {
 	struct run *prev, *next; /* fetch.queue[prio] while QUEUED, else fetch.runs */
+	struct run *part;        /* the next of the stretches that a run fell into */
 	struct fetch_blob *blob;
 	enum run_prio prio;
 	enum run_state state;
@@ -185,6 +186,8 @@ struct fetch_blob {
 	_Atomic uint64_t useful_bytes;
 	atomic_bool ahead_posted;
 	struct loop_call ahead_call;
+	struct loop_call close_call;
+	bool close_posted;
 };
 
 struct decoder;
@@ -211,6 +214,8 @@ struct fetch {
 	uint32_t n_workers;
 	struct fetch_read_state *readers;
 	struct timer reader_timer;
+	uint32_t
+		n_answering; /* the loop is inside done() of a read: what it walks over must stay */
 	struct fetch_prefetch *prefetches;
 	uint64_t random; /* for jitter */
 

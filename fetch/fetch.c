@@ -173,6 +173,21 @@ void blob_drop(struct fetch_blob *blob)
 	blob_maybe_free(blob);
 }
 
+static void blob_close(struct fetch_blob *blob)
+{
+	if (blob->n_users == 0)
+		runs_cancel(blob->f, blob);
+	blob_drop(blob);
+}
+
+static void on_close(struct loop_call *call)
+{
+	struct fetch_blob *blob = container_of(call, struct fetch_blob, close_call);
+
+	blob->close_posted = false;
+	blob_close(blob);
+}
+
 void fetch_blob_release(struct fetch_blob **blob_ptr)
 {
 	struct fetch_blob *blob = *blob_ptr;
@@ -181,11 +196,18 @@ void fetch_blob_release(struct fetch_blob **blob_ptr)
 	if (blob == NULL)
 		return;
 	assert(blob->n_users > 0);
-	blob_hold(blob);
 	blob->n_users--;
-	if (blob->n_users == 0)
-		runs_cancel(blob->f, blob);
-	blob_drop(blob);
+	if (blob->n_users > 0 || blob->close_posted)
+		return;
+	blob_hold(blob);
+	if (blob->f->n_answering == 0) {
+		blob_close(blob);
+		return;
+	}
+	/* Released by the last reader's done(): later, what calls that still needs the runs. */
+	blob->close_posted = true;
+	blob->close_call.fn = on_close;
+	loop_post(blob->f->opts.loop, &blob->close_call);
 }
 
 struct cas_blob *fetch_blob_cas(struct fetch_blob *blob)

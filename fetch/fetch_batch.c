@@ -239,7 +239,7 @@ static void batch_work(struct job *job)
 {
 	struct batch *b = container_of(job, struct batch, job);
 	struct decoder *d = decoder_take(b->blob->f);
-	AUTO(free_bytes) uint8_t *buffer = malloc(b->plain_bytes + (size_t)1);
+	uint8_t *buffer = malloc(b->plain_bytes + (size_t)1);
 	struct err no_memory;
 
 	for (uint32_t i = 0; i < b->n_flights; i++) {
@@ -252,6 +252,7 @@ static void batch_work(struct job *job)
 		fl->result = err_set(&no_memory, ENOMEM, "no memory to unpack");
 		note(fl, &no_memory);
 	}
+	free(buffer);
 	if (d != NULL)
 		decoder_give(b->blob->f, d);
 }

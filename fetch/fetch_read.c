@@ -64,6 +64,16 @@ static void answer(struct fetch_read_state *st, int result, const struct err *wh
 	r->done(r, result, why);
 }
 
+/* As answer(), from where the loop walks over flights and readers. */
+static void answer_on_loop(struct fetch_read_state *st, int result, const struct err *why)
+{
+	struct fetch *f = st->f;
+
+	f->n_answering++;
+	answer(st, result, why);
+	f->n_answering--;
+}
+
 static bool end_once(struct fetch_read_state *st)
 {
 	bool mine;
@@ -141,7 +151,7 @@ void waiter_note(struct waiter *w, const struct err *why)
 void waiter_fail(struct waiter *w, const struct err *why)
 {
 	if (end_once(w->st))
-		answer(w->st, -EIO, why);
+		answer_on_loop(w->st, -EIO, why);
 }
 
 bool waiter_is_live(struct waiter *w)
@@ -167,32 +177,40 @@ void waiter_release(struct waiter *w)
 
 /* ---- what became ready between the miss and the loop ---- */
 
+/* @return 0; CAS_MISS; -EIO */
+static int read_unit(struct waiter *w, const struct unit_rec *u, uint8_t *ret_plain)
+{
+	const struct blob_layout *l = w->blob->layout;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < u->n_members; i++) {
+		const uint32_t chunk_idx = layout_member(l, u, i);
+		const struct chunk_rec *c = &l->chunks[chunk_idx];
+
+		r = cas_blob_read(w->blob->cas, chunk_idx, 1, c->plain_offset, c->plain_size_bytes,
+		                  ret_plain + layout_offset_in_unit(l, chunk_idx), &w->job_err);
+	}
+	return r;
+}
+
+/* Not straight to the reader: it may be answered, and gone, at any moment. */
 static void ready_work(struct job *job) /* worker */
 {
 	struct waiter *w = container_of(job, struct waiter, job);
-	const struct blob_layout *l = w->blob->layout;
-	struct unit_rec u;
-	AUTO(free_bytes) uint8_t *plain = NULL;
+	struct unit_rec u = { .plain_size_bytes = 0 };
+	uint8_t *plain;
 
-	w->job_result = CAS_MISS;
-	if (!layout_unit(l, w->unit_idx, &u))
-		return;
-	/* Not straight to the reader: it may be answered, and gone, at any moment. */
+	(void)layout_unit(w->blob->layout, w->unit_idx, &u); /* no hole is ever waited for */
 	plain = malloc(u.plain_size_bytes + (size_t)1);
-	w->job_result = 0;
-	for (uint32_t i = 0; plain != NULL && w->job_result == 0 && i < u.n_members; i++) {
-		const uint32_t chunk_idx = layout_member(l, &u, i);
-		const struct chunk_rec *c = &l->chunks[chunk_idx];
-
-		w->job_result = cas_blob_read(
-			w->blob->cas, chunk_idx, 1, c->plain_offset, c->plain_size_bytes,
-			plain + layout_offset_in_unit(l, chunk_idx), &w->job_err);
-	}
-	if (plain == NULL)
+	if (plain == NULL) {
 		w->job_result = err_set(&w->job_err, EIO, "no memory for a unit of %u bytes",
 		                        u.plain_size_bytes);
+		return;
+	}
+	w->job_result = read_unit(w, &u, plain);
 	if (w->job_result == 0)
 		waiter_fill(w, plain, w->found);
+	free(plain);
 }
 
 static void ready_after(struct job *job)
@@ -238,7 +256,7 @@ void waiter_place(struct waiter *w)
 	demand_plan(w->st, (uint32_t)(w - w->st->waiters));
 	fl = flight_find(w->blob, w->unit_idx);
 	if (fl == NULL || !flight_join(fl, w))
-		assert(!"a demand makes the flights that it is asked for");
+		abort(); /* a demand makes the flights that it is asked for */
 }
 
 /* ---- the beginning ---- */
@@ -330,7 +348,7 @@ void reads_expire(struct fetch *f)
 		(void)err_set(&why, EIO, "no source gave the bytes within %llu ms (last: %s)",
 		              (unsigned long long)f->opts.read_timeout_ms,
 		              st->why.code != 0 ? st->why.msg : "silence");
-		answer(st, -EIO, &why);
+		answer_on_loop(st, -EIO, &why);
 	}
 	arm_timer(f);
 }

@@ -44,12 +44,12 @@ static struct fetch *fetch_of(const struct run *run)
 	return run->blob->f;
 }
 
-static void run_free(struct run *run)
+static void run_free(struct fetch *f, struct run *run)
 {
 	struct fetch_blob *blob = run->blob;
 
 	assert(run->open == NULL);
-	DL_DELETE(blob->f->runs, run);
+	DL_DELETE(f->runs, run);
 	timer_fini(&run->timer);
 	free(run);
 	blob_drop(blob);
@@ -67,7 +67,7 @@ static void run_step(struct run *run, enum run_state next)
 			break;
 	}
 	if (run->state == RUN_DONE)
-		run_free(run);
+		run_free(fetch_of(run), run);
 }
 
 static struct flight *flight_of(const struct run *run, uint32_t unit_idx)
@@ -224,8 +224,8 @@ static void go_on(struct run *run)
 	while (next_stretch(run, &at, &span)) {
 		struct run *part = run_part(run, &span);
 
-		DL_DELETE(fetch_of(run)->runs, part);
-		DL_APPEND(parts, part);
+		part->part = parts;
+		parts = part;
 	}
 	run->first_unit = first.first_unit;
 	run->n_units = first.n_units;
@@ -233,8 +233,8 @@ static void go_on(struct run *run)
 	while (parts != NULL) {
 		struct run *part = parts;
 
-		DL_DELETE(parts, part);
-		DL_APPEND(fetch_of(part)->runs, part);
+		parts = part->part;
+		part->part = NULL;
 		run_step(part, RUN_ASK);
 	}
 }
@@ -407,7 +407,7 @@ static void on_pause_end(struct timer *t)
 static enum run_state enter_paused(struct run *run)
 {
 	const uint32_t doubled = run->n_pauses < 5 ? run->n_pauses : 5;
-	const uint32_t pause_ms = PAUSE_FIRST_MS << doubled;
+	const uint32_t pause_ms = (uint32_t)PAUSE_FIRST_MS << doubled;
 
 	run->n_pauses++;
 	if (run->timer.ev == NULL)
@@ -490,10 +490,8 @@ bool runs_take_prefetch(const struct fetch *f)
 
 /* ---- the end ---- */
 
-static void run_cancel(struct run *run)
+static void run_cancel(struct fetch *f, struct run *run)
 {
-	struct fetch *f = fetch_of(run);
-
 	if (run->state == RUN_QUEUED)
 		unqueue(run);
 	if (run->req != NULL) {
@@ -505,32 +503,33 @@ static void run_cancel(struct run *run)
 	batch_close(run);
 	fail_all(run);
 	run->state = RUN_DONE;
-	run_free(run);
+	run_free(f, run);
 }
 
-static struct run *any_of(struct fetch *f, const struct fetch_blob *blob)
+static void collect(struct run *head, const struct fetch_blob *blob, struct run **doomed)
 {
 	struct run *run;
 
-	for (enum run_prio prio = 0; prio < N_RUN_PRIOS; prio++) {
-		DL_FOREACH(f->queue[prio], run)
-		{
-			if (blob == NULL || run->blob == blob)
-				return run;
-		}
-	}
-	DL_FOREACH(f->runs, run)
+	DL_FOREACH(head, run)
 	{
-		if (blob == NULL || run->blob == blob)
-			return run;
+		if (blob != NULL && run->blob != blob)
+			continue;
+		run->part = *doomed;
+		*doomed = run;
 	}
-	return NULL;
 }
 
 void runs_cancel(struct fetch *f, struct fetch_blob *blob)
 {
-	struct run *run;
+	struct run *doomed = NULL;
 
-	while ((run = any_of(f, blob)) != NULL)
-		run_cancel(run);
+	for (enum run_prio prio = 0; prio < N_RUN_PRIOS; prio++)
+		collect(f->queue[prio], blob, &doomed);
+	collect(f->runs, blob, &doomed);
+	while (doomed != NULL) {
+		struct run *run = doomed;
+
+		doomed = run->part;
+		run_cancel(f, run);
+	}
 }

@@ -274,7 +274,7 @@ void registry_auth_accepted(struct registry_auth *auth, uint64_t generation)
 
 bool registry_auth_was_accepted(const struct registry_auth *auth, uint64_t generation)
 {
-	return generation == auth->generation && auth->accepted;
+	return generation != auth->generation || auth->accepted;
 }
 
 void registry_auth_note_anonymous(struct registry_auth *auth, bool anonymous)

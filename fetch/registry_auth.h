@@ -64,7 +64,8 @@ MUST_CHECK int registry_auth_refused(struct registry_auth *auth, uint64_t genera
 /** The registry took it. */
 void registry_auth_accepted(struct registry_auth *auth, uint64_t generation);
 
-/** Was this generation ever taken? (If so, a refusal only means that it has ended.) */
+/** Was this generation ever taken, or replaced meanwhile? (If so, a refusal only means that it has
+ * ended.) */
 bool registry_auth_was_accepted(const struct registry_auth *auth, uint64_t generation);
 
 /* Was the last answer got without credentials? For registry_was_anonymous(). */

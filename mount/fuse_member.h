@@ -3,6 +3,7 @@
  */
 #pragma once
 #include "fuse_pool.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 struct fuse_member;
@@ -28,3 +29,11 @@ void fuse_pool_remove(struct fuse_pool *pool, struct fuse_member **member);
 #define FUSE_READ_MAX_BYTES (1U << 20)
 #define FUSE_BLOCK_BYTES    (FUSE_READ_MAX_BYTES + (64U << 10))
 struct block_list *fuse_pool_blocks(struct fuse_pool *pool); /* borrowed */
+
+/**
+ * May this thread of the pool stay with its member for a while, and even wait for another request
+ * of it to be served? Not if it were the last one that serves: then false. fuse_pool_back() ends
+ * it.
+ */
+bool fuse_pool_step_aside(struct fuse_pool *pool);
+void fuse_pool_back(struct fuse_pool *pool);

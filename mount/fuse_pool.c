@@ -55,6 +55,7 @@ struct fuse_pool {
 	struct block_list *blocks;
 	uint32_t n_threads; /* whose epoll set is open */
 	uint32_t n_started;
+	atomic_uint n_aside;
 	struct thread threads[FUSE_THREADS_MAX];
 	pthread_mutex_t lock; /* guards members, next_id, n_inside; held for a look-up alone */
 	pthread_cond_t left;  /* a thread left a removed member */
@@ -243,6 +244,19 @@ void fuse_pool_free(struct fuse_pool **pool)
 struct block_list *fuse_pool_blocks(struct fuse_pool *pool)
 {
 	return pool->blocks;
+}
+
+bool fuse_pool_step_aside(struct fuse_pool *pool)
+{
+	if (atomic_fetch_add(&pool->n_aside, 1) + 1 < pool->n_threads)
+		return true;
+	fuse_pool_back(pool);
+	return false;
+}
+
+void fuse_pool_back(struct fuse_pool *pool)
+{
+	(void)atomic_fetch_sub(&pool->n_aside, 1);
 }
 
 int fuse_pool_add(struct fuse_pool *pool, const struct fuse_member_opts *opts,

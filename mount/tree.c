@@ -7,6 +7,7 @@
  */
 #include "tree.h"
 #include "fuse_member.h"
+#include "tree_ahead.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -24,7 +25,9 @@ void tree_init(struct tree *tree, const struct tree_opts *opts)
 	image_info(opts->image->image, &info);
 	*tree = (struct tree){ .image = opts->image,
 		               .fetch = opts->fetch,
-		               .blocks = opts->blocks,
+		               .fuse_pool = opts->fuse_pool,
+		               .blocks = fuse_pool_blocks(opts->fuse_pool),
+		               .ahead = tree_ahead_new(),
 		               .clock = opts->clock,
 		               .log = opts->log,
 		               .drained = opts->drained,
@@ -42,6 +45,7 @@ void tree_fini(struct tree *tree)
 {
 	if (tree->image != NULL)
 		pthread_mutex_destroy(&tree->lock);
+	tree_ahead_free(&tree->ahead);
 	tree->image = NULL;
 }
 
@@ -166,15 +170,25 @@ static void op_readlink(fuse_req_t req, fuse_ino_t node)
 		(void)fuse_reply_readlink(req, target);
 }
 
-/* Add one entry to buf. @return bytes that it takes: more than room_bytes, and it does not fit */
-static size_t add_entry(fuse_req_t req, char *buf, size_t room_bytes,
-                        const struct image_dirent *dirent)
+/* Add one entry of dir to buf. @return bytes that it takes: more than room_bytes, and it does not
+ * fit */
+typedef size_t add_fn(fuse_req_t req, uint64_t dir, const struct image_dirent *dirent, char *buf,
+                      size_t room_bytes);
+
+static void copy_name(const struct image_dirent *dirent, char ret_name[IMAGE_NAME_MAX + 1])
+{
+	memcpy(ret_name, dirent->name, dirent->name_size_bytes);
+	ret_name[dirent->name_size_bytes] = '\0';
+}
+
+static size_t add_entry(fuse_req_t req, uint64_t dir, const struct image_dirent *dirent, char *buf,
+                        size_t room_bytes)
 {
 	char name[IMAGE_NAME_MAX + 1];
 	const struct stat st = { .st_ino = dirent->node, .st_mode = dirent->type };
 
-	memcpy(name, dirent->name, dirent->name_size_bytes);
-	name[dirent->name_size_bytes] = '\0';
+	(void)dir;
+	copy_name(dirent, name);
 	return fuse_add_direntry(req, buf, room_bytes, name, &st, (off_t)dirent->next_cookie);
 }
 
@@ -184,26 +198,35 @@ static bool is_dots(const struct image_dirent *d)
 	       (d->name_size_bytes == 1 || (d->name_size_bytes == 2 && d->name[1] == '.'));
 }
 
+static void remember_listed(struct tree *tree, uint64_t dir, const struct image_dirent *dirent,
+                            const struct stat *st)
+{
+	if (dirent->node == dir && is_dots(dirent) && dirent->name_size_bytes == 1)
+		tree_ahead_begin(tree->ahead, dir);
+	else if (S_ISREG(st->st_mode) && st->st_size > 0 && st->st_size <= SMALL_FILE_MAX_BYTES)
+		tree_ahead_listed(tree->ahead, dir, dirent->node);
+}
+
 /* The same with attributes, so that the kernel need not look it up. ino 0: it has to, because the
  * inode is broken (the lookup will say so), or because these are the dots. */
-static size_t add_entry_plus(fuse_req_t req, char *buf, size_t room_bytes,
-                             const struct image_dirent *dirent)
+static size_t add_entry_plus(fuse_req_t req, uint64_t dir, const struct image_dirent *dirent,
+                             char *buf, size_t room_bytes)
 {
 	struct fuse_entry_param entry = { .entry_timeout = KEEP_S, .attr_timeout = KEEP_S };
 	char name[IMAGE_NAME_MAX + 1];
 	struct err e = { 0 };
+	size_t n;
 
-	memcpy(name, dirent->name, dirent->name_size_bytes);
-	name[dirent->name_size_bytes] = '\0';
+	copy_name(dirent, name);
 	if (!is_dots(dirent) && image_getattr(image_of(req), dirent->node, &entry.attr, &e) == 0)
 		entry.ino = dirent->node;
 	else
 		entry.attr = (struct stat){ .st_ino = dirent->node, .st_mode = dirent->type };
-	return fuse_add_direntry_plus(req, buf, room_bytes, name, &entry,
-	                              (off_t)dirent->next_cookie);
+	n = fuse_add_direntry_plus(req, buf, room_bytes, name, &entry, (off_t)dirent->next_cookie);
+	if (n <= room_bytes)
+		remember_listed(tree_of(req), dir, dirent, &entry.attr);
+	return n;
 }
-
-typedef size_t add_fn(fuse_req_t req, char *buf, size_t room_bytes, const struct image_dirent *d);
 
 /* Fill buf with entries from cookie on. @return bytes filled; -errno and nothing filled */
 static int64_t fill_entries(fuse_req_t req, uint64_t dir, uint64_t cookie, char *buf,
@@ -223,7 +246,7 @@ static int64_t fill_entries(fuse_req_t req, uint64_t dir, uint64_t cookie, char 
 			return r;
 		if (r <= 0) /* a failure after some entries comes with the next request again */
 			return (int64_t)filled_bytes;
-		n = add(req, buf + filled_bytes, size_bytes - filled_bytes, &dirent);
+		n = add(req, dir, &dirent, buf + filled_bytes, size_bytes - filled_bytes);
 		if (n > size_bytes - filled_bytes)
 			return (int64_t)filled_bytes;
 		filled_bytes += n;

@@ -18,14 +18,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct fuse_pool;
+struct tree_ahead;
 struct tree_read;
 
-#define BAD_NODES_MAX 64
+#define BAD_NODES_MAX        64
+#define SMALL_FILE_MAX_BYTES (128U << 10) /* the kernel reads such a file in one request */
 
 struct tree {
 	const struct lazy_image *image; /* borrowed, all of them */
 	struct fetch *fetch;
-	struct block_list *blocks;
+	struct fuse_pool *fuse_pool;
+	struct block_list *blocks;    /* fuse_pool's */
+	struct fuse_session *session; /* set before the first request */
+	struct tree_ahead *ahead;     /* ours */
 	const struct clock *clock;
 	struct log *log;
 	struct series *read_bytes[N_FOUND];
@@ -52,7 +58,7 @@ struct tree {
 struct tree_opts {
 	const struct lazy_image *image;
 	struct fetch *fetch;
-	struct block_list *blocks;
+	struct fuse_pool *fuse_pool;
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;

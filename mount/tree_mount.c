@@ -96,6 +96,7 @@ static int session_open(struct tree_mount *m, int *fd, struct err *e)
 	if (r != 0)
 		return err_set(e, EIO, "libfuse takes no descriptor: error %d", r);
 	*fd = -1;
+	m->tree.session = m->session;
 	return 0;
 }
 
@@ -379,7 +380,7 @@ int tree_mount_start(const struct tree_mount_opts *opts,
 	timer_init(&m->grace, opts->loop, grace_over);
 	tree = (struct tree_opts){ .image = opts->image,
 		                   .fetch = opts->fetch,
-		                   .blocks = fuse_pool_blocks(opts->fuse_pool),
+		                   .fuse_pool = opts->fuse_pool,
 		                   .clock = opts->clock,
 		                   .log = opts->log,
 		                   .metrics = opts->metrics,

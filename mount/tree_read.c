@@ -8,10 +8,15 @@
  *   HELD by its thread --fetch_read() says PENDING--> LISTED --done()--> answered, block back
  *     `-- done() came first: answered --its thread lets go--> block back
  *
+ * Where a reader goes from small file to small file, those that follow are put into the kernel's
+ * page cache by the same way (a read without a request), as far as their chunks are ready.
+ *
  * Knows the image's map and fetch. Does not know where bytes come from.
  */
+#include "bytes.h"
 #include "fuse_member.h"
 #include "tree.h"
+#include "tree_ahead.h"
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -22,12 +27,13 @@
 /* 1 MiB of chunks of at least 4 KiB is 257 pieces at most. More is an image of other making. */
 #define READ_PIECES_MAX   512
 #define READ_SEGMENTS_MAX 64 /* asked of the image at once */
+#define AHEAD_FILES_MAX   64
 #define READ_LOG_EVERY_NS NS_PER_S
 
 struct tree_read {
 	struct fetch_read fetch;
 	struct tree *tree;
-	fuse_req_t req;
+	fuse_req_t req; /* NULL: nobody asked, see bring_file() */
 	uint64_t node;
 	uint64_t offset;
 	uint32_t size_bytes; /* of the answer */
@@ -74,24 +80,25 @@ static void log_failed(struct tree_read *read, const struct err *why)
 		          LOG_Q(why->msg), n_unlogged);
 }
 
-static void count_read(struct tree_read *read)
+static void count_bytes(const struct tree_read *read)
 {
-	struct tree *tree = read->tree;
-	const struct fetch_read *f = &read->fetch;
+	const struct tree *tree = read->tree;
 
 	for (uint32_t i = 0; i < N_FOUND; i++) {
-		if (f->found_bytes[i] > 0)
-			series_add(tree->read_bytes[i], (int64_t)f->found_bytes[i]);
+		if (read->fetch.found_bytes[i] > 0)
+			series_add(tree->read_bytes[i], (int64_t)read->fetch.found_bytes[i]);
 	}
-	series_observe_ns(tree->read_seconds[f->found],
-	                  clock_now_ns(tree->clock) - read->started_ns);
 }
 
 /* Answer the kernel: exactly once a read. */
 static void answer(struct tree_read *read, int result, const struct err *why)
 {
+	if (read->req == NULL) /* it was evicted while we looked: who wants it will ask */
+		return;
 	if (result == 0) {
-		count_read(read);
+		count_bytes(read);
+		series_observe_ns(read->tree->read_seconds[read->fetch.found],
+		                  clock_now_ns(read->tree->clock) - read->started_ns);
 		(void)fuse_reply_buf(read->req, (const char *)read->bytes, read->size_bytes);
 		return;
 	}
@@ -206,58 +213,130 @@ static void list_pending(struct tree_read *read)
 	let_go(read);
 }
 
-static void fetch_it(struct tree_read *read)
+/* @return 0: the bytes are here; FETCH_PENDING: read is fetch's now; -errno */
+static int fetch_it(struct tree_read *read, struct err *e)
 {
-	struct err e = { 0 };
 	int r;
 
 	read->n_holders = 2; /* this thread and done() */
-	r = fetch_read(read->tree->fetch, &read->fetch, &e);
-	if (r == FETCH_PENDING) {
+	r = fetch_read(read->tree->fetch, &read->fetch, e);
+	if (r == FETCH_PENDING)
 		list_pending(read);
-		return;
+	return r;
+}
+
+/* @return NULL: the tree ends, or memory is out */
+static struct tree_read *read_new(struct tree *tree, fuse_req_t req, uint64_t node, uint64_t offset)
+{
+	struct tree_read *read = NULL;
+
+	if (!atomic_load(&tree->ending))
+		read = block_take(tree->blocks);
+	if (read == NULL)
+		return NULL;
+	memset(read, 0, offsetof(struct tree_read, pieces));
+	read->tree = tree;
+	read->req = req;
+	read->node = node;
+	read->offset = offset;
+	read->started_ns = clock_now_ns(tree->clock);
+	read->fetch.pieces = read->pieces;
+	read->fetch.done = read_done;
+	return read;
+}
+
+/* ---- from file to file ---- */
+
+static bool all_ready(const struct tree_read *read)
+{
+	for (uint32_t i = 0; i < read->fetch.n_pieces; i++) {
+		const struct fetch_piece *p = &read->pieces[i];
+
+		if (p->blob != NULL && !cas_blob_is_ready(fetch_blob_cas(p->blob), p->chunk_idx))
+			return false;
 	}
-	answer(read, r, &e);
-	block_give(read->tree->blocks, read); /* done() will not come */
+	return true;
+}
+
+/* Into the kernel's page cache. Where it has forgotten the file, it says so, and nothing happens.
+ */
+static void store(const struct tree_read *read, void *bytes)
+{
+	struct fuse_bufvec buf = FUSE_BUFVEC_INIT(read->size_bytes);
+
+	buf.buf[0].mem = bytes;
+	if (fuse_lowlevel_notify_store(read->tree->session, read->node, 0, &buf, 0) == 0)
+		count_bytes(read);
+}
+
+/* @return false: it is not here, and neither will be those behind it */
+static bool bring_file(struct tree *tree, uint64_t node)
+{
+	struct tree_read *read = read_new(tree, NULL, node, 0);
+	struct err e = { 0 };
+	bool here;
+	int r = -1;
+
+	if (read == NULL)
+		return false;
+	here = plan(read, SMALL_FILE_MAX_BYTES, &e) == 0 && read->size_bytes > 0 && all_ready(read);
+	if (here)
+		r = fetch_it(read, &e);
+	if (r == 0)
+		store(read, read->bytes);
+	if (r != FETCH_PENDING)
+		block_give(tree->blocks, read);
+	return here;
+}
+
+/* A reader of this file, which was answered, may want those behind it. The kernel locks the pages
+ * that are stored, and a read that holds them waits for another thread of the pool: there must be
+ * one. It does not wait longer, because all chunks of the file are ready. */
+static void bring_next_files(struct tree *tree, uint64_t node)
+{
+	uint64_t nodes[AHEAD_FILES_MAX];
+	uint32_t n;
+
+	if (!fuse_pool_step_aside(tree->fuse_pool))
+		return;
+	n = tree_ahead_next(tree->ahead, node, nodes, AHEAD_FILES_MAX);
+	for (uint32_t i = 0; i < n && bring_file(tree, nodes[i]); i++)
+		;
+	fuse_pool_back(tree->fuse_pool);
 }
 
 void tree_op_read(fuse_req_t req, fuse_ino_t node, size_t size_bytes, off_t offset,
                   struct fuse_file_info *fi)
 {
 	struct tree *tree = fuse_req_userdata(req);
-	struct tree_read *read = NULL;
+	struct tree_read *read = read_new(tree, req, node, (uint64_t)offset);
+	const uint32_t wanted_bytes = (uint32_t)min_u64(size_bytes, FUSE_READ_MAX_BYTES);
 	struct err e = { 0 };
+	bool small;
 	int r;
 
 	(void)fi;
-	if (!atomic_load(&tree->ending))
-		read = block_take(tree->blocks);
 	if (read == NULL) {
 		(void)fuse_reply_err(req, EIO);
 		return;
 	}
-	memset(read, 0, offsetof(struct tree_read, pieces));
-	read->tree = tree;
-	read->req = req;
-	read->node = node;
-	read->offset = (uint64_t)offset;
-	read->started_ns = clock_now_ns(tree->clock);
-	read->fetch.pieces = read->pieces;
-	read->fetch.done = read_done;
-	r = plan(read,
-	         (uint32_t)(size_bytes < FUSE_READ_MAX_BYTES ? size_bytes : FUSE_READ_MAX_BYTES),
-	         &e);
+	r = plan(read, wanted_bytes, &e);
+	small = offset == 0 && read->size_bytes <= SMALL_FILE_MAX_BYTES;
 	if (r == 0 && read->size_bytes > 0) {
-		fetch_it(read);
-		return;
-	}
-	if (r == -EUCLEAN)
-		tree_bad_node(tree, node, &e);
-	if (r < 0)
-		(void)fuse_reply_err(req, r == -EUCLEAN ? EIO : -r);
-	else
+		r = fetch_it(read, &e);
+		if (r == FETCH_PENDING)
+			return;
+		answer(read, r, &e);
+	} else if (r == 0) {
 		(void)fuse_reply_buf(req, NULL, 0);
+	} else {
+		if (r == -EUCLEAN)
+			tree_bad_node(tree, node, &e);
+		(void)fuse_reply_err(req, r == -EUCLEAN ? EIO : -r);
+	}
 	block_give(tree->blocks, read);
+	if (r == 0 && small)
+		bring_next_files(tree, node);
 }
 
 /* The next one that was not cancelled yet, held, so that it stays while it is cancelled. */

@@ -18,4 +18,4 @@ static inline uint64_t clock_now_ns(const struct clock *c)
 }
 
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)

@@ -10,10 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DIGEST_BYTES 32
+#define DIGEST_BYTES      32
 #define DIGEST_TEXT_BYTES (2 * DIGEST_BYTES + 1) /* hexadecimal, with the NUL */
 
-enum digest_alg { DIGEST_BLAKE3, DIGEST_SHA256, N_DIGEST_ALGS }; /* the codes of a RAFS blob table */
+enum digest_alg {
+	DIGEST_BLAKE3,
+	DIGEST_SHA256,
+	N_DIGEST_ALGS
+}; /* the codes of a RAFS blob table */
 
 /** "blake3" or "sha256". */
 const char *digest_alg_name(enum digest_alg alg);

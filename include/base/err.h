@@ -11,8 +11,8 @@
 #define ERR_MSG_BYTES 512
 
 struct err {
-	int code;                 /* an errno, positive; 0: nothing set */
-	char msg[ERR_MSG_BYTES];  /* what, where and what to do; cut at the end when too long */
+	int code;                /* an errno, positive; 0: nothing set */
+	char msg[ERR_MSG_BYTES]; /* what, where and what to do; cut at the end when too long */
 };
 
 /** Set *e. @return -code, so that a failing function can return it. */

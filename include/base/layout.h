@@ -3,11 +3,13 @@
  * the units in which an origin packs them.
  *
  * The word that image (which reads it), cas (which keeps the chunks), fetch (which brings the
- * units) and peer share. Immutable once made (but see layout_set_digest), reference-counted; any thread.
+ * units) and peer share. Immutable once made (but see layout_set_digest), reference-counted; any
+ * thread.
  *
  * A *unit* is the smallest thing that can be fetched and unpacked by itself: one chunk, one batch
  * of chunks, or one slice of a gzip stream (zran). All members of a unit become ready together.
- * Source: RAFS v5 chunk info, RAFS v6 chunk table and compression information (facts: docs/rafs.md).
+ * Source: RAFS v5 chunk info, RAFS v6 chunk table and compression information (facts:
+ * docs/rafs.md).
  */
 #pragma once
 #include "auto.h"
@@ -16,16 +18,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BLOB_ID_MAX 64                   /* characters: a SHA-256 in hex, or an older free name */
+#define BLOB_ID_MAX           64 /* characters: a SHA-256 in hex, or an older free name */
 #define CHUNK_PLAIN_MAX_BYTES (16U << 20)
-#define UNIT_PLAIN_MAX_BYTES (64U << 20)  /* a batch or a zran slice, unpacked */
+#define UNIT_PLAIN_MAX_BYTES  (64U << 20) /* a batch or a zran slice, unpacked */
 #define UNIT_PACKED_MAX_BYTES (64U << 20) /* any unit, as it crosses the line */
-#define BLOB_CHUNKS_MAX (1U << 24)
-#define BLOB_PLAIN_MAX_BYTES (UINT64_C(1) << 44)
+#define BLOB_CHUNKS_MAX       (1U << 24)
+#define BLOB_PLAIN_MAX_BYTES  (UINT64_C(1) << 44)
 #define BLOB_PACKED_MAX_BYTES (UINT64_C(1) << 40)
 
-enum compressor { COMPRESSOR_NONE, COMPRESSOR_LZ4_BLOCK, COMPRESSOR_GZIP, COMPRESSOR_ZSTD,
-	          N_COMPRESSORS }; /* the codes of a RAFS blob table */
+enum compressor {
+	COMPRESSOR_NONE,
+	COMPRESSOR_LZ4_BLOCK,
+	COMPRESSOR_GZIP,
+	COMPRESSOR_ZSTD,
+	N_COMPRESSORS
+}; /* the codes of a RAFS blob table */
 const char *compressor_name(enum compressor c);
 
 enum chunk_flags {
@@ -134,4 +141,5 @@ bool layout_agrees(const struct blob_layout *a, const struct blob_layout *b);
 
 /** Give a chunk of a TRUST_WHOLE_BLOB layout the digest that was computed here, before it is
  * shared with other threads. */
-void layout_set_digest(struct blob_layout *l, uint32_t chunk_idx, const uint8_t digest[DIGEST_BYTES]);
+void layout_set_digest(struct blob_layout *l, uint32_t chunk_idx,
+                       const uint8_t digest[DIGEST_BYTES]);

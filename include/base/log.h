@@ -22,11 +22,11 @@ const char *log_level_name(enum log_level level);
 
 /** fields: a logfmt printf format, "" for none. log may be NULL: nothing is written. */
 void log_line(struct log *log, enum log_level level, const char *msg, const char *fields, ...)
-        PRINTF_LIKE(4, 5);
+	PRINTF_LIKE(4, 5);
 
 #define log_error(log, msg, ...) log_line((log), LOG_ERROR, (msg), __VA_ARGS__)
-#define log_warn(log, msg, ...) log_line((log), LOG_WARN, (msg), __VA_ARGS__)
-#define log_info(log, msg, ...) log_line((log), LOG_INFO, (msg), __VA_ARGS__)
+#define log_warn(log, msg, ...)  log_line((log), LOG_WARN, (msg), __VA_ARGS__)
+#define log_info(log, msg, ...)  log_line((log), LOG_INFO, (msg), __VA_ARGS__)
 #define log_debug(log, msg, ...) log_line((log), LOG_DEBUG, (msg), __VA_ARGS__)
 
 /* A value quoted for logfmt: LOG_Q(text).s lives to the end of the statement's block. */

@@ -21,7 +21,7 @@ enum metric_id {
 #define X(id, type, name, labels, help) METRIC_##id,
 	METRICS_TABLE(X)
 #undef X
-	        N_METRICS
+		N_METRICS
 };
 
 /* One line of a metric: its values for one set of labels. Lives as long as the registry. */
@@ -39,7 +39,8 @@ void metrics_free(struct metrics **m);
  * that, the series whose values are all "other" (so that names from outside cannot fill memory).
  */
 #define METRICS_SERIES_MAX 1000
-struct series *metrics_series(struct metrics *m, enum metric_id id, const char *const *label_values);
+struct series *metrics_series(struct metrics *m, enum metric_id id,
+                              const char *const *label_values);
 
 static inline void series_add(struct series *s, int64_t n)
 {

@@ -19,9 +19,9 @@ struct job {
 	void (*work)(struct job *job);  /* worker thread */
 	void (*after)(struct job *job); /* loop thread; NULL: the job is not touched after work */
 	enum job_prio prio;
-	struct job *next;               /* the pool's */
-	struct pool *pool;              /* the pool's */
-	struct loop_call call;          /* the pool's */
+	struct job *next;      /* the pool's */
+	struct pool *pool;     /* the pool's */
+	struct loop_call call; /* the pool's */
 };
 
 /** @param loop  where after runs; borrowed. @param name  of the threads, <= 11 characters */

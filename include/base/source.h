@@ -18,7 +18,8 @@ struct unit_run {
 	struct cas_blob *blob;            /* borrowed until end() */
 	const struct blob_layout *layout; /* of blob */
 	uint32_t first_unit;
-	uint32_t n_units; /* no hole among them; packed ranges touch or overlap, in ascending order */
+	uint32_t n_units; /* no hole among them; packed ranges touch or overlap, in ascending order
+	                   */
 	bool reader;      /* somebody is blocked on it; else prefetch */
 	uint64_t deadline_ns; /* of struct clock; a source gives up by then */
 };
@@ -26,8 +27,10 @@ struct unit_run {
 /* Expected outcomes of source_ops.get and of end(); negative: -errno with *why set. */
 enum source_outcome {
 	SOURCE_OK = 0,
-	SOURCE_MISS = 1, /* it does not have it now; another time it may: not counted as a failure */
-	SOURCE_GONE = 2, /* final (404, 410, 403 with a fresh token): do not ask again for this blob */
+	SOURCE_MISS =
+		1, /* it does not have it now; another time it may: not counted as a failure */
+	SOURCE_GONE =
+		2, /* final (404, 410, 403 with a fresh token): do not ask again for this blob */
 };
 /* -EAGAIN: failed, may work in a while (refused, reset, 429, 5xx, time-out): *why says what. */
 
@@ -35,7 +38,8 @@ struct source_events {
 	/* One unit as the origin packs it. bytes: malloc'd, exactly unit.packed_size_bytes, now the
 	 * receiver's. 0..n times, in any order, each unit once. */
 	void (*unit)(void *arg, uint32_t unit_idx, uint8_t *bytes);
-	/* Exactly once, last: SOURCE_OK when every unit was delivered, else an outcome or -errno. */
+	/* Exactly once, last: SOURCE_OK when every unit was delivered, else an outcome or -errno.
+	 */
 	void (*end)(void *arg, int r, const struct err *why);
 };
 

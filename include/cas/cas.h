@@ -51,8 +51,8 @@ struct cas_opts {
 };
 
 /**
- * [worker] Lock the state directory, open the database (a corrupt or foreign one is moved aside with a
- * log line and the cache starts cold).
+ * [worker] Lock the state directory, open the database (a corrupt or foreign one is moved aside
+ * with a log line and the cache starts cold).
  *
  * @return 0; -EBUSY another agent has the directory, *e says its pid; -ENOTSUP the database is of a
  *         newer shoal; -EROFS, -EACCES, -ENOSPC, -EIO
@@ -77,7 +77,7 @@ struct pool *cas_writer(struct cas *cas);
  *
  * The key is the blob id; where a stored layout of this id does not agree with this one
  * (layout_agrees), a variant with its own file ("<blob id>-<8 hex of the layout's hash>"), so that
-  * no image can spoil another's.
+ * no image can spoil another's.
  *
  * A TRUST_WHOLE_BLOB layout never shares a file with one whose digests an image claims: it has its
  * own variant. Without digests: it is completed with those that were computed here earlier (then
@@ -90,14 +90,15 @@ struct pool *cas_writer(struct cas *cas);
  * @param layout  a reference is taken. On return use cas_blob_layout()
  * @param ret_blob  one reference, ended by cas_blob_release()
  */
-MUST_CHECK int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob **ret_blob,
-                             struct err *e);
+MUST_CHECK int cas_blob_open(struct cas *cas, struct blob_layout *layout,
+                             struct cas_blob **ret_blob, struct err *e);
 struct cas_blob *cas_blob_ref(struct cas_blob *blob);
-void cas_blob_release(struct cas_blob **blob); /* [any] NULL is fine; the last one closes the file later, on the writer */
+void cas_blob_release(struct cas_blob **blob); /* [any] NULL is fine; the last one closes the file
+                                                  later, on the writer */
 
 /** The layout at this moment. It grows when another image describes chunks that the first one left
- * out (an image on a chunk dictionary names a part of a blob): same n_chunks, n_units and places, holes
- * filled in. So ask again for each use; earlier ones stay readable as long as the blob. */
+ * out (an image on a chunk dictionary names a part of a blob): same n_chunks, n_units and places,
+ * holes filled in. So ask again for each use; earlier ones stay readable as long as the blob. */
 const struct blob_layout *cas_blob_layout(const struct cas_blob *blob);
 const char *cas_blob_key(const struct cas_blob *blob);
 
@@ -109,9 +110,9 @@ uint32_t cas_blob_n_ready(const struct cas_blob *blob);
  * [any] The warm path: no lock, no allocation, no SQLite; one pread.
  *
  * Copies [plain_offset, + size_bytes) of the address space, which must lie inside chunks
- * first_chunk .. first_chunk + n_chunks - 1 and the padding between them. Looks at the ready bits before and
-  * after. A short read, a hole or a read error takes the chunks back (the file was cut behind our
- * back, or the disk has a bad place): they are missing then.
+ * first_chunk .. first_chunk + n_chunks - 1 and the padding between them. Looks at the ready bits
+ * before and after. A short read, a hole or a read error takes the chunks back (the file was cut
+ * behind our back, or the disk has a bad place): they are missing then.
  * @return 0; CAS_MISS; -EINVAL no such range
  */
 MUST_CHECK int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
@@ -137,24 +138,26 @@ MUST_CHECK int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct 
 /** [any] Remember that the blob can be had there; written by the writer soon. Copied. */
 void cas_blob_add_origin(struct cas_blob *blob, const char *origin);
 
-/** [any] Copies of all known origins, in order of first recording. ret_origins: at most max. @return how many */
+/** [any] Copies of all known origins, in order of first recording. ret_origins: at most max.
+ * @return how many */
 #define CAS_ORIGIN_MAX_BYTES 1024
-#define CAS_ORIGINS_MAX 16
+#define CAS_ORIGINS_MAX      16
 struct cas_origin {
 	char text[CAS_ORIGIN_MAX_BYTES];
 };
-uint32_t cas_blob_origins(const struct cas_blob *blob, struct cas_origin *ret_origins, uint32_t max);
+uint32_t cas_blob_origins(const struct cas_blob *blob, struct cas_origin *ret_origins,
+                          uint32_t max);
 
 /* ---- what the node has, for people ---- */
 
 struct cas_blob_info {
 	char key[BLOB_ID_MAX + 16];
 	char blob_id[BLOB_ID_MAX + 1];
-	uint32_t n_chunks;      /* that the layout describes (holes not counted) */
+	uint32_t n_chunks; /* that the layout describes (holes not counted) */
 	uint32_t n_ready;
 	uint64_t plain_size_bytes;
-	uint64_t ready_bytes;   /* plain bytes of ready chunks */
-	uint64_t disk_bytes;    /* allocated for the data file */
+	uint64_t ready_bytes; /* plain bytes of ready chunks */
+	uint64_t disk_bytes;  /* allocated for the data file */
 	bool open;
 	uint32_t n_origins;
 	struct cas_origin origins[CAS_ORIGINS_MAX];
@@ -195,8 +198,8 @@ struct cas_verify_progress {
  * @return 0, also with faults: see ret_total
  */
 MUST_CHECK int cas_verify(struct cas *cas, void (*fault)(void *arg, const struct cas_fault *f),
-                          int (*progress)(void *arg, const struct cas_verify_progress *p), void *arg,
-                          struct cas_verify_progress *ret_total, struct err *e);
+                          int (*progress)(void *arg, const struct cas_verify_progress *p),
+                          void *arg, struct cas_verify_progress *ret_total, struct err *e);
 
 /** [worker] Disk space of the blobs directory, for the gauge and status. */
 MUST_CHECK int cas_disk_bytes(struct cas *cas, uint64_t *ret_bytes, struct err *e);

@@ -11,8 +11,10 @@
 
 /* What the database keeps of one image. */
 struct image_record {
-	char digest[DIGEST_TEXT_BYTES];  /* hex of the manifest's SHA-256; of the bootstrap's where there is no manifest */
-	char name[CAS_ORIGIN_MAX_BYTES]; /* as people name it: HOST/REPO:TAG, HOST/REPO@sha256:..., or bootstrap path */
+	char digest[DIGEST_TEXT_BYTES];  /* hex of the manifest's SHA-256; of the bootstrap's where
+	                                    there is no manifest */
+	char name[CAS_ORIGIN_MAX_BYTES]; /* as people name it: HOST/REPO:TAG, HOST/REPO@sha256:...,
+	                                    or bootstrap path */
 	bool anonymous;                  /* the registry gave it without credentials */
 	uint64_t added_s;                /* wall clock */
 	uint64_t used_s;
@@ -20,18 +22,21 @@ struct image_record {
 
 /* A directory that is being filled. */
 struct image_draft;
-MUST_CHECK int image_draft_begin(struct cas *cas, struct image_draft **ret_draft, struct err *e); /* [worker] */
+MUST_CHECK int image_draft_begin(struct cas *cas, struct image_draft **ret_draft,
+                                 struct err *e); /* [worker] */
 /** [worker] name: a plain file name. Written and synced. */
 MUST_CHECK int image_draft_put(struct image_draft *draft, const char *name, const void *data,
                                uint64_t size_bytes, struct err *e);
 /** [worker] Rename it into place; if the image is there already, that one stays. Frees *draft. */
 MUST_CHECK int image_draft_commit(struct image_draft **draft, const char *digest, struct err *e);
-void image_draft_drop(struct image_draft **draft); /* [worker] removes what was written; NULL is fine */
+void image_draft_drop(
+	struct image_draft **draft); /* [worker] removes what was written; NULL is fine */
 
 /** [worker] Does the image's directory exist? */
 bool image_store_has(struct cas *cas, const char *digest);
 
-/** [worker] Map a file of an image read-only. @return 0; -ENOENT; -EIO. ret_data ended by image_file_unmap() */
+/** [worker] Map a file of an image read-only. @return 0; -ENOENT; -EIO. ret_data ended by
+ * image_file_unmap() */
 struct image_file {
 	const uint8_t *data;
 	uint64_t size_bytes;
@@ -44,7 +49,8 @@ void image_file_unmap(struct image_file *file); /* zeroed is fine */
 MUST_CHECK int image_store_add(struct cas *cas, const char *digest, const char *name,
                                const void *data, uint64_t size_bytes, struct err *e);
 
-/** [writer] Remember an image under a name, with its blobs (keys), replacing what the name meant. */
+/** [writer] Remember an image under a name, with its blobs (keys), replacing what the name meant.
+ */
 MUST_CHECK int image_store_record(struct cas *cas, const struct image_record *rec,
                                   const char *const *blob_keys, uint32_t n_blobs, struct err *e);
 
@@ -53,12 +59,14 @@ MUST_CHECK int image_store_by_name(struct cas *cas, const char *name, struct ima
                                    struct err *e);
 
 /** [worker] Every known (name, digest), in order of name. fn returns 0 to go on. */
-MUST_CHECK int image_store_list(struct cas *cas, int (*fn)(void *arg, const struct image_record *rec),
-                                void *arg, struct err *e);
+MUST_CHECK int image_store_list(struct cas *cas,
+                                int (*fn)(void *arg, const struct image_record *rec), void *arg,
+                                struct err *e);
 
 /** [worker] The blob keys that an image uses, one call each. */
 MUST_CHECK int image_store_blobs(struct cas *cas, const char *digest,
-                                 int (*fn)(void *arg, const char *blob_key), void *arg, struct err *e);
+                                 int (*fn)(void *arg, const char *blob_key), void *arg,
+                                 struct err *e);
 
 /**
  * [writer] Forget the image: its names, its directory, and the blobs that no other image uses (data

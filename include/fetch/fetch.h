@@ -17,8 +17,8 @@ struct fetch;
 struct fetch_blob;
 
 struct fetch_opts {
-	struct loop *loop;         /* borrowed, all of them */
-	struct pool *pool;         /* workers: unpack, verify, write, answer */
+	struct loop *loop; /* borrowed, all of them */
+	struct pool *pool; /* workers: unpack, verify, write, answer */
 	struct cas *cas;
 	const struct clock *clock;
 	struct log *log;
@@ -60,7 +60,7 @@ struct fetch_piece {
 struct fetch_read {
 	struct fetch_piece *pieces; /* borrowed */
 	uint32_t n_pieces;          /* > 0 */
-	bool prefetch;              /* nobody is blocked on it; dst of all pieces is NULL: only make ready */
+	bool prefetch; /* nobody is blocked on it; dst of all pieces is NULL: only make ready */
 	/* Exactly once, last; on a worker (success) or on the loop (failure): must not block on the
 	 * loop. result: 0; -EIO; -ETIMEDOUT is told as -EIO; -ECANCELED. *why: for the log. */
 	void (*done)(struct fetch_read *r, int result, const struct err *why);
@@ -93,14 +93,17 @@ struct fetch_prefetch_opts {
 	uint32_t n_blobs;
 	/* [loop] From time to time and at the end. */
 	void (*progress)(void *arg, uint64_t plain_bytes_done, uint64_t plain_bytes_total);
-	/* [loop] Exactly once, last. 0: all of it is here and verified. The prefetch is gone then. */
+	/* [loop] Exactly once, last. 0: all of it is here and verified. The prefetch is gone then.
+	 */
 	void (*done)(void *arg, int result, const struct err *why);
 	void *arg;
 };
 
 /** [loop] Bring everything that the layouts describe, in blob order, behind all readers. */
-struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_prefetch_opts *opts);
-void fetch_prefetch_cancel(struct fetch_prefetch *p); /* [loop] done(-ECANCELED) before it returns */
+struct fetch_prefetch *fetch_prefetch_start(struct fetch *f,
+                                            const struct fetch_prefetch_opts *opts);
+void fetch_prefetch_cancel(
+	struct fetch_prefetch *p); /* [loop] done(-ECANCELED) before it returns */
 
 /* ---- for people ---- */
 
@@ -108,15 +111,16 @@ void fetch_prefetch_cancel(struct fetch_prefetch *p); /* [loop] done(-ECANCELED)
 struct fetch_event {
 	char blob_key[BLOB_ID_MAX + 16];
 	uint32_t first_unit, n_units;
-	const char *source;   /* name of the source */
-	bool reader;          /* somebody waited; else readahead or prefetch */
-	int result;           /* source_outcome or -errno */
-	char detail[96];      /* what it said */
+	const char *source; /* name of the source */
+	bool reader;        /* somebody waited; else readahead or prefetch */
+	int result;         /* source_outcome or -errno */
+	char detail[96];    /* what it said */
 	uint64_t asked_wall_ms;
 	uint32_t first_unit_us; /* until its first unit; 0: none came */
 	uint32_t took_us;
 };
 
-/** [loop] The remembered questions that covered this unit, oldest first. @return how many, <= max */
+/** [loop] The remembered questions that covered this unit, oldest first. @return how many, <= max
+ */
 uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t unit_idx,
                        struct fetch_event *ret_events, uint32_t max);

@@ -1,9 +1,10 @@
 /*
  * tree_mount: an image's file tree as a FUSE mount (libfuse3, low level).
  *
- * Read-only, allow_other, default_permissions, nosuid and nodev on the mount itself, OPEN and OPENDIR answered ENOSYS,
- * READDIRPLUS, long time-outs (the content cannot change). Mounted with mount(2) on a /dev/fuse
- * descriptor of our own. Source: Linux fuse.h; facts in docs/performance.md on the switches.
+ * Read-only, allow_other, default_permissions, nosuid and nodev on the mount itself, OPEN and
+ * OPENDIR answered ENOSYS, READDIRPLUS, long time-outs (the content cannot change). Mounted with
+ * mount(2) on a /dev/fuse descriptor of our own. Source: Linux fuse.h; facts in docs/performance.md
+ * on the switches.
  */
 #pragma once
 #include "clock.h"
@@ -14,8 +15,8 @@
 struct tree_mount;
 
 struct tree_mount_opts {
-	const char *dir; /* absolute, an existing directory; copied */
-	struct lazy_image *image; /* a reference is taken */
+	const char *dir;             /* absolute, an existing directory; copied */
+	struct lazy_image *image;    /* a reference is taken */
 	struct fuse_pool *fuse_pool; /* borrowed, all of them */
 	struct fetch *fetch;
 	struct loop *loop;
@@ -23,15 +24,17 @@ struct tree_mount_opts {
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;
-	/* [loop] Once, when the mount ended by itself (umount(8), abort): free it with tree_mount_stop(). */
+	/* [loop] Once, when the mount ended by itself (umount(8), abort): free it with
+	 * tree_mount_stop(). */
 	void (*ended)(void *arg, struct tree_mount *mount);
 	void *arg;
 };
 
-/** [loop] Mount on the pool, then tell. done once, not from inside: 0 and the mount: dir can be read; or
- * -EBUSY, -ENOENT, -ENOTDIR, -EPERM, ... with *why. */
+/** [loop] Mount on the pool, then tell. done once, not from inside: 0 and the mount: dir can be
+ * read; or -EBUSY, -ENOENT, -ENOTDIR, -EPERM, ... with *why. */
 MUST_CHECK int tree_mount_start(const struct tree_mount_opts *opts,
-                                void (*done)(void *arg, int r, struct tree_mount *mount, const struct err *why),
+                                void (*done)(void *arg, int r, struct tree_mount *mount,
+                                             const struct err *why),
                                 void *arg, struct err *e);
 
 /**

@@ -27,7 +27,7 @@ static void must_equal(const char *path, void (*print)(FILE *out), const char *r
 	assert_non_null(page);
 	print(out);
 	(void)fclose(out);
-	(void)fread(got, 1, PAGE_MAX_BYTES - 1, page);
+	assert_true(fread(got, 1, PAGE_MAX_BYTES - 1, page) > 0);
 	(void)fclose(page);
 	if (strcmp(want, got) != 0)
 		fail_msg("%s is not what the table says: run %s", path, remedy);

@@ -69,6 +69,17 @@ static void a_lone_gap_is_found_from_everywhere(void **state)
 	assert_int_equal(bitmap_next_clear(b, 0), 130);
 }
 
+static void there_is_nothing_behind_the_last_bit(void **state)
+{
+	AUTO(bitmap_free) struct bitmap *b = bitmap_new(130);
+
+	(void)state;
+	assert_int_equal(bitmap_next_clear(b, 131), 130);
+	assert_int_equal(bitmap_next_clear(b, 190), 130);
+	assert_int_equal(bitmap_next_clear(b, UINT32_MAX), 130);
+	assert_int_equal(bitmap_next_set(b, UINT32_MAX), 130);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -76,6 +87,7 @@ int main(void)
 		cmocka_unit_test(setting_and_clearing_tell_what_was_before),
 		cmocka_unit_test(a_lone_bit_is_found_from_everywhere),
 		cmocka_unit_test(a_lone_gap_is_found_from_everywhere),
+		cmocka_unit_test(there_is_nothing_behind_the_last_bit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

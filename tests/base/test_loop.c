@@ -84,13 +84,14 @@ static void a_stop_before_the_run_ends_it_and_only_it(void **state)
 {
 	struct fixture *f = *state;
 	struct post z = post_of(f, 'z', NULL);
+	struct post a = post_of(f, 'a', &z);
 
 	loop_stop(f->loop);
 	loop_run(f->loop);
 	assert_int_equal(f->n_order, 0);
-	loop_post(f->loop, &z.call);
+	loop_post(f->loop, &a.call);
 	loop_run(f->loop);
-	assert_string_equal(f->order, "z");
+	assert_string_equal(f->order, "az");
 }
 
 static void free_self(struct loop_call *call)

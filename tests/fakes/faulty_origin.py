@@ -29,7 +29,7 @@ PUT /_faults (JSON) replaces all faults; GET shows them. None are on at first:
                    HOST:PORT in Location ("localhost:PORT" for a host of another name)
   auth             "basic" or "bearer" (also for HEAD and manifests); "username", "password";
                    "anonymous": tokens without credentials; "token_ttl_s", "token_uses",
-                   "token_post_only", "token_status" (the service fails so); "identity_token";
+                   "token_post_only", "token_status" (the service fails so), "token_delay_ms"; "identity_token";
                    "refuse_tokens": good tokens are refused all the same with this status
 
 GET /_stats: {"requests": n, "by_path": {"GET /path": n}, "body_bytes": n, "tokens": n,
@@ -379,6 +379,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def token(self):
         w, f = self.world, self.world.faults
+        time.sleep(f.get("token_delay_ms", 0) / 1000)
         if f.get("token_status"):
             return Answer(f["token_status"], b"{}")
         if f.get("token_post_only") and self.command == "GET":

@@ -359,6 +359,41 @@ static void failed_readahead_fails_nobody(void **state)
 	world_read_end(w, &r);
 }
 
+/* Two reads wait for one run; the first answer releases the blob, as the end of a mount does. */
+struct last_read {
+	struct world_read r;
+	struct engine_world *w;
+};
+
+static void release_blob(struct fetch_read *read, int result, const struct err *why)
+{
+	struct last_read *last = container_of(read, struct last_read, r.read);
+
+	(void)why;
+	last->r.n_done++;
+	last->r.result = result;
+	if (last->r.n_done == 1)
+		fetch_blob_release(&last->w->blob);
+}
+
+static void the_last_answer_may_release_the_blob(void **state)
+{
+	struct engine_world *w = *state;
+	struct last_read last = { .w = w };
+
+	w->peer.refuse = SOURCE_GONE;
+	(void)world_read_start(w, &last.r, 10, 8);
+	last.r.read.done = release_blob;
+	world_settle(w);
+	world_give(w, &w->origin, 0, 12); /* what is left falls into two */
+	fake_source_end(&w->origin, 0, SOURCE_GONE, NULL);
+	world_settle(w);
+	assert_int_equal(last.r.n_done, 1);
+	assert_int_equal(last.r.result, -EIO);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_FETCHES_IN_FLIGHT), 0);
+	world_read_end(w, &last.r);
+}
+
 static void a_question_is_remembered(void **state)
 {
 	struct engine_world *w = *state;
@@ -403,6 +438,7 @@ int main(void)
 		TEST(a_read_with_ready_and_missing_chunks_asks_for_the_missing_alone),
 		TEST(a_full_disk_does_not_keep_bytes_from_readers),
 		TEST(failed_readahead_fails_nobody),
+		TEST(the_last_answer_may_release_the_blob),
 		TEST(a_question_is_remembered),
 	};
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BIG_BYTES (64U << 10)
+#define BIG_BYTES (UINT64_C(64) << 10)
 
 static int set_up(void **state)
 {

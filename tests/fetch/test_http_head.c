@@ -223,6 +223,29 @@ static void a_window_goes_on_where_the_last_exchange_stopped(void **state)
 	assert_int_equal(window_take(&w, 50, &first), 0);
 }
 
+static void a_part_that_was_not_asked_for_is_no_answer(void **state)
+{
+	static const uint64_t wrong[][3] = {
+		{ 9, 19, 100 }, { 11, 19, 100 }, { 10, 20, 100 }, { 0, 9, 100 }, { 10, 19, 19 }
+	};
+	struct http_request request = { 0 };
+	struct http_head head;
+	struct window w;
+	struct err e;
+
+	(void)state;
+	window_init(&w, true, 10, 19);
+	window_ask(&w, &request);
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		head = head_206(wrong[i][0], wrong[i][1], wrong[i][2]);
+		assert_int_equal(window_head(&w, &head, &e), -EPROTO);
+	}
+	head = head_206(10, 19, 0);
+	assert_int_equal(window_head(&w, &head, &e), 0);
+	head.has_content_range = false;
+	assert_int_equal(window_head(&w, &head, &e), -EPROTO);
+}
+
 static void a_whole_object_that_changes_its_length_is_no_answer(void **state)
 {
 	struct http_request request = { 0 };
@@ -261,6 +284,7 @@ int main(void)
 		cmocka_unit_test(redirects_are_resolved_and_never_lead_down_to_http),
 		cmocka_unit_test(servers_are_the_same_by_scheme_host_and_port),
 		cmocka_unit_test(a_window_goes_on_where_the_last_exchange_stopped),
+		cmocka_unit_test(a_part_that_was_not_asked_for_is_no_answer),
 		cmocka_unit_test(a_whole_object_that_changes_its_length_is_no_answer),
 	};
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define N_UNITS 16
-#define SIZE    100
+#define SIZE    UINT64_C(100)
 
 struct world {
 	struct blob_layout *layout;

@@ -158,6 +158,9 @@ static void a_server_that_ignores_range_is_read_past_the_front_and_cut(void **st
 	net_faults(*state, "{\"ignore_range\":true,\"no_length\":true}");
 	ask_range(*state, false, 5000, 5999);
 	ask_range(*state, false, 0, BLOB_BYTES - 1);
+	/* What follows the range is not waited for: all of it would take 50 s. */
+	net_faults(*state, "{\"ignore_range\":true,\"bytes_per_s\":2000}");
+	ask_range(*state, false, 0, 99);
 }
 
 static void a_wrong_content_range_is_no_answer(void **state)
@@ -307,6 +310,16 @@ static void a_stale_redirect_is_dropped_and_the_registry_asked_again(void **stat
 	}
 }
 
+static void a_target_that_was_stale_is_not_asked_again(void **state)
+{
+	net_faults(*state, "{\"redirect\":true,\"redirect_uses\":1}");
+	ask_range(*state, false, 0, 9);
+	net_faults(*state, "{}"); /* no redirects any more, and the signature is used up */
+	ask_range(*state, false, 0, 9);
+	ask_range(*state, false, 0, 9);
+	assert_int_equal(net_count(*state, "/_data/", NULL, NULL), 1);
+}
+
 static void a_redirect_target_that_never_works_is_final(void **state)
 {
 	struct net_result res;
@@ -411,6 +424,7 @@ int main(void)
 		TEST(a_rate_limit_spreads_requests),
 		TEST(a_redirect_is_followed_remembered_and_told_no_secret),
 		TEST(a_stale_redirect_is_dropped_and_the_registry_asked_again),
+		TEST(a_target_that_was_stale_is_not_asked_again),
 		TEST(a_redirect_target_that_never_works_is_final),
 		TEST(a_mirror_is_asked_first_and_its_failures_do_not_matter),
 		TEST(a_cancelled_request_is_not_heard_of_again),
