@@ -36,7 +36,7 @@ uint32_t n_moved_aside(const char *dir)
 	const int n = scandir(dir, &names, is_aside, NULL);
 
 	for (int i = 0; i < n; i++)
-		free(names[i]); /* cppcheck-suppress nullPointer ; scandir() has set it */
+		free(names[i]); /* cppcheck-suppress nullPointer */
 	free(names);
 	return n > 0 ? (uint32_t)n : 0;
 }
