@@ -33,10 +33,10 @@ static int is_aside(const struct dirent *entry)
 uint32_t n_moved_aside(const char *dir)
 {
 	struct dirent **names = NULL;
-	const int n = scandir(dir, &names, is_aside, NULL);
+	const int n = scandir(dir, &names, is_aside, alphasort);
 
 	for (int i = 0; i < n; i++)
-		free(names[i]); /* cppcheck-suppress nullPointer */
+		free(names[i]);
 	free(names);
 	return n > 0 ? (uint32_t)n : 0;
 }
