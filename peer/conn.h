@@ -1,0 +1,178 @@
+/*
+ * conn: one connection between two agents: bytes on a socket on one side, checked messages and
+ * whole chunks on the other. With a listener and a connector.
+ *
+ * Knows TLS, deadlines, queues, and who may say what when (session.h). Knows nothing of what a
+ * chunk is, who is a member, or where a segment's home is. All of it on the loop thread; no
+ * callback is made from inside a call of this header.
+ *
+ * Sending is by priority: control, then answers for blocked readers, then the rest; one chunk can
+ * be overtaken between its fragments. What is held in memory for sending is bounded: a request has
+ * at most one piece (a chunk, or several small ones) in hand, a connection at most a few.
+ * Pings, pongs, the hellos and the byes are the connection's own business.
+ */
+#pragma once
+#include "err.h"
+#include "layout.h"
+#include "log.h"
+#include "loop.h"
+#include "proof.h"
+#include "tls.h"
+#include "wire.h"
+
+struct conn;
+struct conn_stream;
+struct listener;
+
+enum conn_prio { CONN_CONTROL, CONN_READER, CONN_PREFETCH, N_CONN_PRIOS };
+
+/* What is counted on a connection, without TLS and TCP framing. */
+struct conn_counts {
+	uint64_t payload_in_bytes, payload_out_bytes; /* of CHUNK */
+	uint64_t control_in_bytes, control_out_bytes; /* all else */
+	uint64_t n_messages_in, n_messages_out;
+	uint64_t rtt_ns; /* of the last ping; 0: none yet */
+};
+
+struct conn_ops {
+	/* The hellos are exchanged: peer says who it is (peer->members: with HELLO_ACK). Requests
+	 * may be made from here on. Not before: a connection that fails earlier gives closed()
+	 * alone. */
+	void (*open)(void *arg, struct conn *c, const struct wire_hello *peer);
+	/* A request of the peer (ASK, GET, META_GET), each to be answered with an END, or news
+	 * (HAVE, GONE, WANT_NAMES, NAMES, MEMBERS, LEASE_PROGRESS, LEASE_END, DRAIN, PING, PONG).
+	 * msg and what it borrows lives until the return. */
+	void (*message)(void *arg, struct conn *c, const struct wire_msg *msg);
+	/* The peer wants no answer to req any more, and END (CANCELLED) was sent. Not for requests
+	 * that are answered by a stream: those get closed(). */
+	void (*cancelled)(void *arg, struct conn *c, uint32_t req);
+	/* Exactly once, last: every request has had its end(), every stream its closed().
+	 * why->code: 0 a bye or a close by the peer in order; EPROTO it broke the protocol
+	 * (distrust it); EACCES certificate refused; ETIMEDOUT, ECONNRESET, ... c is freed after
+	 * the return. */
+	void (*closed)(void *arg, struct conn *c, const struct err *why);
+};
+
+struct conn_opts {
+	struct loop *loop; /* borrowed, like the rest: outlives the connection */
+	struct log *log;
+	const struct clock *clock;
+	const struct tls *tls;         /* NULL: plain TCP ("insecure") */
+	const struct wire_hello *self; /* what HELLO says (nonce is the connection's); may change */
+	const struct wire_id *expect_id; /* connecting: close when another answers; NULL: any */
+	/* HELLO_ACK's members: fill at most WIRE_MEMBERS_MAX. NULL: none. */
+	uint16_t (*members)(void *arg, struct wire_member *ret_members);
+	const struct conn_ops *ops;
+	void *arg;
+	uint32_t handshake_timeout_ms; /* until both hellos are there; 0: 5 s */
+	uint32_t ping_interval_ms;     /* 0: 5 s; no byte for three of them: closed */
+	uint32_t stall_timeout_ms; /* a frame begun, or bytes to send, without progress; 0: 10 s */
+};
+
+/** Connect to address (numeric HOST:PORT, "[v6]:port"). closed() tells a failure.
+ * @return 0; -EINVAL the address; -errno no socket */
+MUST_CHECK int conn_connect(const struct conn_opts *opts, const char *address,
+                            struct conn **ret_conn, struct err *e);
+
+/** Take over a connected socket. fd is the connection's from here on. connected: we called. */
+struct conn *conn_new(const struct conn_opts *opts, int fd, bool connected);
+
+/** Say BYE (reason, text), send what is queued, close. closed() follows (why->code 0), never from
+ * inside. Twice is fine. */
+void conn_close(struct conn *c, enum wire_bye_reason reason, const char *text);
+
+/** At once, without bye and without any callback. Not from inside a callback of this connection. */
+void conn_abort(struct conn **c); /* NULL is fine */
+
+/* ---- who it is ---- */
+const struct wire_hello *conn_peer(const struct conn *c);       /* after open(); members not kept */
+const struct proof_binding *conn_binding(const struct conn *c); /* after open() */
+const char *conn_address(const struct conn *c); /* of the other side's socket, for the log */
+bool conn_is_connected_by_us(const struct conn *c);
+const struct conn_counts *conn_counts(const struct conn *c);
+void conn_set_members_hash(struct conn *c, uint64_t hash); /* what pings carry */
+
+/* ---- asking ---- */
+
+struct request_ops {
+	/* ANSWER, GRANT, MISS, REDIRECT. GRANT: check its mac, else conn_cancel(). Chunks before a
+	 * GRANT never arrive here. */
+	void (*answer)(void *arg, const struct wire_msg *msg);
+	/* One whole chunk of a GET. bytes: malloc'd, size_bytes, now the receiver's; packed as form
+	 * says, at most its plain size (form none: exactly). Each position at most once. */
+	void (*chunk)(void *arg, uint16_t pos, enum compressor form, uint8_t *bytes,
+	              uint32_t size_bytes);
+	/* A piece of a META_GET, in order. */
+	void (*meta)(void *arg, const struct wire_meta *meta, const uint8_t *bytes,
+	             uint32_t size_bytes);
+	/* Something of it arrived (part of a chunk): for progress and rates. May be NULL. */
+	void (*progress)(void *arg, uint32_t n_bytes);
+	/* Exactly once, last. WIRE_LOST: the connection ended. */
+	void (*end)(void *arg, enum wire_status status, uint32_t retry_ms);
+};
+
+struct request_opts {
+	const struct request_ops *ops;
+	void *arg;
+	const uint32_t
+		*plain_sizes; /* GET: of each position (set.n), copied; others are not looked at */
+	uint64_t meta_max_bytes; /* META_GET */
+};
+
+/** Send an ASK, GET or META_GET; msg's req is the connection's to choose.
+ * @return 0; -EBUSY too many open, or the peer does not drain its control messages;
+ * -ENOTCONN not open, closing or the peer drains */
+MUST_CHECK int conn_request(struct conn *c, const struct wire_msg *msg,
+                            const struct request_opts *opts, uint32_t *ret_req);
+
+/** No callback of the request will follow. Its id stays taken until the peer's END. */
+void conn_cancel(struct conn *c, uint32_t req);
+
+/* ---- telling ---- */
+
+/** Queue a message without payload: news, ANSWER, GRANT, MISS, REDIRECT, END of a request that has
+ * no stream. An answer to a request that is not open any more is dropped silently (it was
+ * cancelled). A peer that lets its queue grow too long is cut off. */
+void conn_send(struct conn *c, const struct wire_msg *msg);
+
+/* ---- serving payload ---- */
+
+struct stream_ops {
+	/* The connection has room: give the next piece, now or later, with stream_put_...(), or
+	 * stream_end(). Not asked again before. */
+	void (*pull)(void *arg, struct conn_stream *s);
+	/* Cancelled, or the connection is gone: the stream is, too. Not after stream_end(). */
+	void (*closed)(void *arg);
+};
+
+/** Answer the open request req of the peer with payload. A GRANT is conn_send() before.
+ * @return 0; -ENOENT it is not open (any more) */
+MUST_CHECK int conn_serve(struct conn *c, uint32_t req, enum conn_prio prio,
+                          const struct stream_ops *ops, void *arg, struct conn_stream **ret_stream);
+
+/** One chunk, or several small ones: n_items; bytes: their payloads one after the other, malloc'd,
+ * now the connection's. Only after a pull(). Several: together <= WIRE_PAYLOAD_MAX_BYTES. */
+void stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *items, uint32_t n_items,
+                       uint8_t *bytes);
+
+/** The next piece of metadata, at most 1 MiB; bytes: malloc'd, now the connection's. */
+void stream_put_meta(struct conn_stream *s, uint64_t offset, uint64_t total_bytes, uint8_t *bytes,
+                     uint32_t size_bytes);
+
+/** After what was put, END goes out. *s is gone (set to NULL). */
+void stream_end(struct conn_stream **s, enum wire_status status, uint32_t retry_ms);
+
+/* ---- listening ---- */
+
+struct listener_opts {
+	struct conn_opts conn; /* of accepted connections; conn.arg is given to accepted() alone */
+	const char *address;   /* numeric HOST:PORT; port 0: any */
+	uint32_t max_conns;    /* in all; above it, new ones are closed at once. 0: 4096 */
+	/* A connection came; not open yet. @return what its callbacks get as arg */
+	void *(*accepted)(void *arg, struct conn *c);
+};
+
+MUST_CHECK int listener_new(const struct listener_opts *opts, struct listener **ret_listener,
+                            struct err *e);
+uint16_t listener_port(const struct listener *l);
+void listener_free(struct listener **l); /* the connections stay; NULL is fine */

@@ -1,0 +1,96 @@
+/*
+ * wire: names, sets and list ids; wire_encode.c and wire_decode.c turn messages into bytes and
+ * back.
+ */
+#include "wire.h"
+#include <blake3.h>
+#include <stdlib.h>
+
+const char *wire_type_name(enum wire_type t)
+{
+	static const char *const names[N_WIRE_TYPES] = {
+		[WIRE_HELLO] = "HELLO",
+		[WIRE_HELLO_ACK] = "HELLO_ACK",
+		[WIRE_PING] = "PING",
+		[WIRE_PONG] = "PONG",
+		[WIRE_MEMBERS] = "MEMBERS",
+		[WIRE_ASK] = "ASK",
+		[WIRE_ANSWER] = "ANSWER",
+		[WIRE_WANT_NAMES] = "WANT_NAMES",
+		[WIRE_NAMES] = "NAMES",
+		[WIRE_HAVE] = "HAVE",
+		[WIRE_GONE] = "GONE",
+		[WIRE_GET] = "GET",
+		[WIRE_GRANT] = "GRANT",
+		[WIRE_CHUNK] = "CHUNK",
+		[WIRE_MISS] = "MISS",
+		[WIRE_REDIRECT] = "REDIRECT",
+		[WIRE_END] = "END",
+		[WIRE_CANCEL] = "CANCEL",
+		[WIRE_LEASE_PROGRESS] = "LEASE_PROGRESS",
+		[WIRE_LEASE_END] = "LEASE_END",
+		[WIRE_META_GET] = "META_GET",
+		[WIRE_META] = "META",
+		[WIRE_DRAIN] = "DRAIN",
+		[WIRE_BYE] = "BYE",
+	};
+
+	return (unsigned)t < N_WIRE_TYPES && names[t] != NULL ? names[t] : "?";
+}
+
+const char *wire_status_name(enum wire_status s)
+{
+	static const char *const names[N_WIRE_STATUSES] = {
+		[WIRE_DONE] = "done",
+		[WIRE_NOT_HERE] = "not here",
+		[WIRE_UNKNOWN_LIST] = "unknown list",
+		[WIRE_IS_BUSY] = "busy",
+		[WIRE_DENIED] = "denied",
+		[WIRE_CANCELLED] = "cancelled",
+		[WIRE_DRAINING] = "draining",
+		[WIRE_FAILED] = "failed",
+		[WIRE_LOST] = "connection lost",
+	};
+
+	return (unsigned)s < N_WIRE_STATUSES ? names[s] : "?";
+}
+
+uint32_t wire_set_count(const struct wire_set *s)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(s->words); i++)
+		n += (uint32_t)__builtin_popcountll(s->words[i]);
+	return n;
+}
+
+bool wire_set_is_empty(const struct wire_set *s)
+{
+	return wire_set_count(s) == 0;
+}
+
+bool wire_set_holds(const struct wire_set *s, const struct wire_set *part)
+{
+	if (s->n != part->n)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(s->words); i++)
+		if (part->words[i] & ~s->words[i])
+			return false;
+	return true;
+}
+
+void wire_list_id(const uint8_t (*names)[PUBLIC_NAME_BYTES], uint32_t n_names,
+                  uint8_t ret_id[WIRE_ID_BYTES])
+{
+	blake3_hasher hasher;
+
+	blake3_hasher_init_derive_key(&hasher, "shoal list v1");
+	blake3_hasher_update(&hasher, names, (size_t)n_names * PUBLIC_NAME_BYTES);
+	blake3_hasher_finalize(&hasher, ret_id, WIRE_ID_BYTES);
+}
+
+void wire_buf_free(struct wire_buf *b)
+{
+	free(b->data);
+	*b = (struct wire_buf){ 0 };
+}
