@@ -255,7 +255,7 @@ static enum mount_state enter_load(struct mount_life *life)
 
 /* ---- the tree ---- */
 
-static void on_ended(void *arg, struct tree_mount *tree)
+static void on_ended(void *arg, struct image_mount *tree)
 {
 	struct mount_life *life = arg;
 
@@ -268,7 +268,7 @@ static void on_ended(void *arg, struct tree_mount *tree)
 	life_run(life, MOUNT_UNDO);
 }
 
-static void on_attached(void *arg, int r, struct tree_mount *tree, const struct err *why)
+static void on_attached(void *arg, int r, struct image_mount *tree, const struct err *why)
 {
 	struct mount_life *life = arg;
 
@@ -280,19 +280,19 @@ static void on_attached(void *arg, int r, struct tree_mount *tree, const struct 
 static enum mount_state enter_attach(struct mount_life *life)
 {
 	const struct mounts_opts *o = &life->mounts->opts;
-	const struct tree_mount_opts opts = { .dir = life->pub.rec.dir,
-		                              .image = life->pub.image,
-		                              .fuse_pool = o->fuse_pool,
-		                              .fetch = o->fetch,
-		                              .loop = o->loop,
-		                              .pool = o->pool,
-		                              .clock = o->clock,
-		                              .log = o->log,
-		                              .metrics = o->metrics,
-		                              .ended = on_ended,
-		                              .arg = life };
+	const struct image_mount_opts opts = { .dir = life->pub.rec.dir,
+		                               .image = life->pub.image,
+		                               .fuse_pool = o->fuse_pool,
+		                               .fetch = o->fetch,
+		                               .loop = o->loop,
+		                               .pool = o->pool,
+		                               .clock = o->clock,
+		                               .log = o->log,
+		                               .metrics = o->metrics,
+		                               .ended = on_ended,
+		                               .arg = life };
 
-	if (tree_mount_start(&opts, on_attached, life, &life->pub.why) < 0)
+	if (image_mount_start(&opts, on_attached, life, &life->pub.why) < 0)
 		return MOUNT_UNDO;
 	return MOUNT_ATTACH;
 }
@@ -381,7 +381,7 @@ static void on_stopped(void *arg, int r, const struct err *why)
 
 static enum mount_state enter_stop(struct mount_life *life)
 {
-	tree_mount_stop(life->tree, false, on_stopped, life);
+	image_mount_stop(life->tree, false, on_stopped, life);
 	return MOUNT_STOP;
 }
 
@@ -414,7 +414,7 @@ static void on_undone(void *arg, int r, const struct err *why)
 		log_warn(life->mounts->opts.log, "in use: detached", "dir=%s",
 		         LOG_Q(life->pub.rec.dir));
 		life->detach = true;
-		tree_mount_stop(life->tree, true, on_undone, life);
+		image_mount_stop(life->tree, true, on_undone, life);
 		return;
 	}
 	if (r < 0)
@@ -429,7 +429,7 @@ static enum mount_state enter_undo(struct mount_life *life)
 {
 	life->detach = false;
 	if (life->tree != NULL) {
-		tree_mount_stop(life->tree, false, on_undone, life);
+		image_mount_stop(life->tree, false, on_undone, life);
 		return MOUNT_UNDO;
 	}
 	return undone(life);

@@ -19,7 +19,7 @@ struct mount_life {
 	struct mounts *mounts;
 	struct mount_chore chore;
 	struct image_load *load;
-	struct tree_mount *tree;
+	struct image_mount *tree;
 	struct fetch_prefetch *prefetch;
 	struct mount_op *op; /* who waits for it to come up; or NULL */
 	struct timer retry;

@@ -7,10 +7,10 @@
 #pragma once
 #include "fetch.h"
 #include "fuse_pool.h"
+#include "image_mount.h"
 #include "lazy_image.h"
 #include "mount_record.h"
 #include "registry.h"
-#include "tree_mount.h"
 
 struct mounts;
 struct mount_op;

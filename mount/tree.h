@@ -2,7 +2,7 @@
  * tree: an image's files, answered to the kernel request by request (private to mount).
  *
  * tree.c serves names, attributes, directories and xattrs; tree_read.c serves bytes. Neither knows
- * how a mount comes or goes (tree_mount.c).
+ * how a mount comes or goes (image_mount.c).
  */
 #pragma once
 #define FUSE_USE_VERSION 35

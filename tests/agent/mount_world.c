@@ -114,12 +114,12 @@ void registry_remove_auth_file(struct registry *r, const char *host, const char 
 
 /* ---- mount/ ---- */
 
-int tree_mount_start(const struct tree_mount_opts *opts,
-                     void (*done)(void *arg, int r, struct tree_mount *mount,
-                                  const struct err *why),
-                     void *arg, struct err *e)
+int image_mount_start(const struct image_mount_opts *opts,
+                      void (*done)(void *arg, int r, struct image_mount *mount,
+                                   const struct err *why),
+                      void *arg, struct err *e)
 {
-	struct tree_mount *tree = xcalloc(1, sizeof(*tree));
+	struct image_mount *tree = xcalloc(1, sizeof(*tree));
 
 	(void)e;
 	tree->pool = opts->fuse_pool;
@@ -131,8 +131,8 @@ int tree_mount_start(const struct tree_mount_opts *opts,
 	return 0;
 }
 
-void tree_mount_stop(struct tree_mount *mount, bool lazy,
-                     void (*done)(void *arg, int r, const struct err *why), void *arg)
+void image_mount_stop(struct image_mount *mount, bool lazy,
+                      void (*done)(void *arg, int r, const struct err *why), void *arg)
 {
 	mount->stopped = done;
 	mount->stopped_arg = arg;
@@ -175,7 +175,7 @@ void world_load_done(struct world *w, int r, const char *digest)
 
 void world_tree_up(struct world *w)
 {
-	struct tree_mount *tree = w->fuse_pool.starting;
+	struct image_mount *tree = w->fuse_pool.starting;
 
 	assert(tree != NULL);
 	w->fuse_pool.starting = NULL;
@@ -185,7 +185,7 @@ void world_tree_up(struct world *w)
 
 void world_tree_done(struct world *w, int r)
 {
-	struct tree_mount *tree = w->fuse_pool.starting;
+	struct image_mount *tree = w->fuse_pool.starting;
 	struct err why = { 0 };
 
 	assert(tree != NULL);
@@ -203,7 +203,7 @@ void world_tree_done(struct world *w, int r)
 
 void world_stop_done(struct world *w, int r)
 {
-	struct tree_mount *tree = w->fuse_pool.stopping;
+	struct image_mount *tree = w->fuse_pool.stopping;
 	struct err why = { 0 };
 
 	assert(tree != NULL);

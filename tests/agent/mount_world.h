@@ -17,14 +17,14 @@ struct image_load {
 	struct image_load *next;
 };
 
-struct tree_mount {
+struct image_mount {
 	struct fuse_pool *pool;
-	struct tree_mount_opts opts;
-	void (*done)(void *arg, int r, struct tree_mount *mount, const struct err *why);
+	struct image_mount_opts opts;
+	void (*done)(void *arg, int r, struct image_mount *mount, const struct err *why);
 	void *arg;
 	void (*stopped)(void *arg, int r, const struct err *why);
 	void *stopped_arg;
-	struct tree_mount *next_stopping;
+	struct image_mount *next_stopping;
 };
 
 struct image_loader {
@@ -33,10 +33,10 @@ struct image_loader {
 };
 
 struct fuse_pool {
-	struct tree_mount *starting; /* the one that waits */
-	struct tree_mount *up;       /* the last that came up */
-	struct tree_mount *stopping; /* the newest first */
-	uint32_t n_trees;            /* alive */
+	struct image_mount *starting; /* the one that waits */
+	struct image_mount *up;       /* the last that came up */
+	struct image_mount *stopping; /* the newest first */
+	uint32_t n_trees;             /* alive */
 	uint32_t n_lazy;
 };
 

@@ -196,7 +196,7 @@ static void a_busy_umount_leaves_it_mounted_and_listed(void **state)
 static void an_end_from_outside_is_noticed_and_stays_listed(void **state)
 {
 	struct world *w = *state;
-	struct tree_mount *tree;
+	struct image_mount *tree;
 
 	(void)world_add(w, "h:1/r:t", w->dir);
 	world_bring_up(w, DIGEST_A);

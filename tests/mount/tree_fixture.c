@@ -86,19 +86,19 @@ struct fixture *fixture_of(void **state)
 	return *state;
 }
 
-/* A call of tree_mount's on the loop, and its outcome. */
+/* A call of image_mount's on the loop, and its outcome. */
 struct ask {
 	struct loop_call call;
 	struct fixture *f;
 	const char *dir;
-	struct tree_mount *mount;
+	struct image_mount *mount;
 	bool lazy;
 	int result;
 	struct err *e;
 	sem_t done;
 };
 
-static void ended(void *arg, struct tree_mount *mount)
+static void ended(void *arg, struct image_mount *mount)
 {
 	struct fixture *f = arg;
 
@@ -117,7 +117,7 @@ void wait_ended(struct fixture *f, uint32_t n)
 	pthread_mutex_unlock(&f->lock);
 }
 
-static void started(void *arg, int r, struct tree_mount *mount, const struct err *why)
+static void started(void *arg, int r, struct image_mount *mount, const struct err *why)
 {
 	struct ask *ask = arg;
 
@@ -132,24 +132,24 @@ static void start_call(struct loop_call *call)
 {
 	struct ask *ask = container_of(call, struct ask, call);
 	struct fixture *f = ask->f;
-	const struct tree_mount_opts opts = { .dir = ask->dir,
-		                              .image = &f->lazy,
-		                              .fuse_pool = f->fuse_pool,
-		                              .fetch = &f->fetch,
-		                              .loop = f->loop,
-		                              .pool = f->pool,
-		                              .clock = clock_real(),
-		                              .log = f->log,
-		                              .metrics = f->metrics,
-		                              .ended = ended,
-		                              .arg = f };
+	const struct image_mount_opts opts = { .dir = ask->dir,
+		                               .image = &f->lazy,
+		                               .fuse_pool = f->fuse_pool,
+		                               .fetch = &f->fetch,
+		                               .loop = f->loop,
+		                               .pool = f->pool,
+		                               .clock = clock_real(),
+		                               .log = f->log,
+		                               .metrics = f->metrics,
+		                               .ended = ended,
+		                               .arg = f };
 
-	ask->result = tree_mount_start(&opts, started, ask, ask->e);
+	ask->result = image_mount_start(&opts, started, ask, ask->e);
 	if (ask->result < 0)
 		sem_post(&ask->done);
 }
 
-int mount_start(struct fixture *f, const char *dir, struct tree_mount **ret_mount, struct err *e)
+int mount_start(struct fixture *f, const char *dir, struct image_mount **ret_mount, struct err *e)
 {
 	struct ask ask = { .call.fn = start_call, .f = f, .dir = dir, .e = e };
 
@@ -174,10 +174,10 @@ static void stop_call(struct loop_call *call)
 {
 	struct ask *ask = container_of(call, struct ask, call);
 
-	tree_mount_stop(ask->mount, ask->lazy, stopped, ask);
+	image_mount_stop(ask->mount, ask->lazy, stopped, ask);
 }
 
-int mount_stop(struct fixture *f, struct tree_mount *mount, bool lazy)
+int mount_stop(struct fixture *f, struct image_mount *mount, bool lazy)
 {
 	struct ask ask = { .call.fn = stop_call, .f = f, .mount = mount, .lazy = lazy };
 

@@ -2,14 +2,14 @@
  * tree_fixture: a loop on its own thread, a pool, FUSE threads, and a tree mounted on a new
  * directory.
  *
- * What tree_mount.h wants on the loop is posted there and waited for.
+ * What image_mount.h wants on the loop is posted there and waited for.
  */
 #pragma once
 #include "fake_fetch.h"
 #include "fake_tree_image.h"
+#include "image_mount.h"
 #include "loop.h"
 #include "pool.h"
-#include "tree_mount.h"
 #include <stdatomic.h>
 
 struct fixture {
@@ -35,8 +35,8 @@ int fixture_down(void **state);
 struct fixture *fixture_of(void **state);
 
 /* @return what done() got; *ret_mount is set on success */
-int mount_start(struct fixture *f, const char *dir, struct tree_mount **ret_mount, struct err *e);
-int mount_stop(struct fixture *f, struct tree_mount *mount, bool lazy);
+int mount_start(struct fixture *f, const char *dir, struct image_mount **ret_mount, struct err *e);
+int mount_stop(struct fixture *f, struct image_mount *mount, bool lazy);
 void wait_ended(struct fixture *f, uint32_t n);
 
 /* DIR/NAME in the fixture's directory; a new string. */

@@ -1,5 +1,5 @@
 /*
- * test_tree_mount: a tree, mounted for real: what programs see of it.
+ * test_image_mount: a tree, mounted for real: what programs see of it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,16 +23,16 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static struct tree_mount *mounted(struct fixture *f)
+static struct image_mount *mounted(struct fixture *f)
 {
-	struct tree_mount *m = NULL;
+	struct image_mount *m = NULL;
 	struct err e = { 0 };
 
 	assert_int_equal(mount_start(f, f->dir, &m, &e), 0);
 	return m;
 }
 
-static void stop(struct fixture *f, struct tree_mount *m)
+static void stop(struct fixture *f, struct image_mount *m)
 {
 	assert_int_equal(mount_stop(f, m, false), 0);
 }
@@ -40,7 +40,7 @@ static void stop(struct fixture *f, struct tree_mount *m)
 static void files_and_links_are_as_the_image_says(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *hello = path_of(f, "hello");
 	AUTO(free_str) char *link = path_of(f, "link");
 	char text[32] = "";
@@ -65,7 +65,7 @@ static void files_and_links_are_as_the_image_says(void **state)
 static void a_large_file_is_right_byte_by_byte(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *big = path_of(f, "big");
 	bool right = false;
 
@@ -77,7 +77,7 @@ static void a_large_file_is_right_byte_by_byte(void **state)
 static void holes_are_zeros(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "zeros");
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint8_t *bytes = xcalloc(1, FAKE_ZEROS_BYTES);
@@ -96,7 +96,7 @@ static void holes_are_zeros(void **state)
 static void a_file_can_be_mapped(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "big");
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint8_t *p = mmap(NULL, FAKE_BIG_BYTES, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
@@ -134,7 +134,7 @@ static uint32_t count_entries(const char *path)
 static void a_directory_of_thousands_is_listed_once_each(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *dir = path_of(f, "dir");
 
 	assert_int_equal(count_entries(dir), FAKE_DIR_ENTRIES);
@@ -145,7 +145,7 @@ static void a_directory_of_thousands_is_listed_once_each(void **state)
 static void listing_makes_lookups_needless(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *dir = path_of(f, "dir");
 	struct stat st;
 	uint32_t n_before;
@@ -164,7 +164,7 @@ static void listing_makes_lookups_needless(void **state)
 static void a_name_that_is_not_there_is_asked_for_once(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "nothing");
 	const uint32_t n_before = atomic_load(&f->counts.n_lookups);
 	struct stat st;
@@ -180,7 +180,7 @@ static void a_name_that_is_not_there_is_asked_for_once(void **state)
 static void bytes_once_read_stay_with_the_kernel(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "big");
 	bool right = false;
 	uint32_t n_before;
@@ -195,7 +195,7 @@ static void bytes_once_read_stay_with_the_kernel(void **state)
 static void xattrs_are_told_with_their_sizes(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "xattrs");
 	char value[64];
 
@@ -219,7 +219,7 @@ static void xattrs_are_told_with_their_sizes(void **state)
 static void an_image_without_xattrs_is_not_asked_for_them(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m;
+	struct image_mount *m;
 	AUTO(free_str) char *path = path_of(f, "hello");
 	char value[8];
 
@@ -234,7 +234,7 @@ static void an_image_without_xattrs_is_not_asked_for_them(void **state)
 static void what_is_broken_is_an_io_error_and_the_rest_is_not(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *broken = path_of(f, "broken");
 	AUTO(free_str) char *unmapped = path_of(f, "unmapped");
 	AUTO(free_str) char *hello = path_of(f, "hello");
@@ -251,7 +251,7 @@ static void what_is_broken_is_an_io_error_and_the_rest_is_not(void **state)
 static void the_mount_is_read_only_and_without_suid_and_devices(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "new");
 	struct statvfs st;
 
@@ -268,7 +268,7 @@ static void the_mount_is_read_only_and_without_suid_and_devices(void **state)
 static void reads_are_counted_by_where_bytes_were_found(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "hello");
 	const char *const cache[] = { "cache", "registry.test/fake:1" };
 	char text[32];
@@ -286,7 +286,7 @@ static void reads_are_counted_by_where_bytes_were_found(void **state)
 static void overlayfs_stands_on_it(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	char base[] = "/tmp/shoal-overlay-XXXXXX";
 	AUTO(free_str) char *options = NULL;
 	AUTO(free_str) char *merged = NULL;
@@ -324,7 +324,7 @@ static void overlayfs_stands_on_it(void **state)
 static void directories_that_cannot_be_mounted_on_are_refused(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = NULL;
+	struct image_mount *m = NULL;
 	struct err e = { 0 };
 
 	assert_int_equal(mount_start(f, "relative/dir", &m, &e), -EINVAL);
@@ -336,7 +336,7 @@ static void directories_that_cannot_be_mounted_on_are_refused(void **state)
 static void a_dead_mount_on_the_directory_is_cleared_away(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m;
+	struct image_mount *m;
 	AUTO(free_str) char *options = NULL;
 	AUTO(free_str) char *hello = path_of(f, "hello");
 	struct stat st;
@@ -369,7 +369,7 @@ static uint32_t count_threads(void)
 static void a_hundred_mounts_need_no_more_threads(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *mounts[100];
+	struct image_mount *mounts[100];
 	char *dirs[100];
 	struct err e = { 0 };
 	const uint32_t n_before = count_threads();

@@ -1,5 +1,5 @@
 /*
- * test_tree_stop: reads that wait, and mounts that end under them.
+ * test_image_stop: reads that wait, and mounts that end under them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,9 +51,9 @@ static void join_readers(struct reader *readers, uint32_t n)
 	}
 }
 
-static struct tree_mount *mounted(struct fixture *f)
+static struct image_mount *mounted(struct fixture *f)
 {
-	struct tree_mount *m = NULL;
+	struct image_mount *m = NULL;
 	struct err e = { 0 };
 
 	assert_int_equal(mount_start(f, f->dir, &m, &e), 0);
@@ -63,7 +63,7 @@ static struct tree_mount *mounted(struct fixture *f)
 static void a_read_waits_until_fetch_has_its_bytes(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	const char *const origin[] = { "origin", "registry.test/fake:1" };
 	struct reader r;
 
@@ -82,7 +82,7 @@ static void a_read_waits_until_fetch_has_its_bytes(void **state)
 static void a_read_that_is_done_before_it_is_pending_is_forgotten(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	struct reader r;
 
 	fake_fetch_set_early(&f->fetch, true);
@@ -97,7 +97,7 @@ static void a_read_that_is_done_before_it_is_pending_is_forgotten(void **state)
 static void a_failed_fetch_is_an_io_error_and_the_next_read_is_not(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	struct reader r;
 
 	fake_fetch_set_fail(&f->fetch, true);
@@ -115,7 +115,7 @@ static void a_failed_fetch_is_an_io_error_and_the_next_read_is_not(void **state)
 static void a_mount_in_use_stays_mounted(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "big");
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint8_t byte = 0;
@@ -131,7 +131,7 @@ static void a_mount_in_use_stays_mounted(void **state)
 static void something_mounted_over_it_is_not_taken_for_it(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 
 	assert_int_equal(mount("tmpfs", f->dir, "tmpfs", 0, NULL), 0);
 	assert_int_equal(mount_stop(f, m, false), -EBUSY);
@@ -142,7 +142,7 @@ static void something_mounted_over_it_is_not_taken_for_it(void **state)
 static void readers_in_flight_get_eio_when_the_mount_is_detached(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	struct reader readers[N_READERS];
 	AUTO(free_str) char *path = path_of(f, "big");
 	struct stat st;
@@ -163,7 +163,7 @@ static void readers_in_flight_get_eio_when_the_mount_is_detached(void **state)
 static void an_open_file_of_a_detached_mount_does_not_hang(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	AUTO(free_str) char *path = path_of(f, "big");
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char byte;
@@ -175,7 +175,7 @@ static void an_open_file_of_a_detached_mount_does_not_hang(void **state)
 static void umount_from_outside_is_noticed_once(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 
 	assert_int_equal(umount2(f->dir, 0), 0);
 	wait_ended(f, 1);
@@ -186,7 +186,7 @@ static void umount_from_outside_is_noticed_once(void **state)
 static void an_aborted_connection_ends_readers_and_mount(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *m = mounted(f);
+	struct image_mount *m = mounted(f);
 	struct reader readers[N_READERS];
 	fake_fetch_set_hold(&f->fetch, true);
 	start_readers(f->dir, readers, N_READERS);
@@ -218,7 +218,7 @@ static void *answer_all(void *arg)
 static void thirty_two_readers_on_eight_mounts_all_read_right(void **state)
 {
 	struct fixture *f = fixture_of(state);
-	struct tree_mount *mounts[8];
+	struct image_mount *mounts[8];
 	char *dirs[8];
 	struct reader readers[8][4];
 	struct answerer a = { .f = f };
@@ -261,7 +261,7 @@ static void a_mount_can_be_detached_while_reads_are_being_answered(void **state)
 	fake_fetch_set_hold(&f->fetch, true);
 	pthread_create(&answerer, NULL, answer_all, &a);
 	for (int i = 0; i < 20; i++) {
-		struct tree_mount *m = mounted(f);
+		struct image_mount *m = mounted(f);
 
 		start_readers(f->dir, readers, 4);
 		assert_int_equal(mount_stop(f, m, true), 0);

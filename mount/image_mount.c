@@ -1,7 +1,7 @@
 /*
- * tree_mount: how a mounted tree comes and goes.
+ * image_mount: how a mounted tree comes and goes.
  *
- *   START --mounted--> MOUNTED --tree_mount_stop()--> UNMOUNT --unmounted--> LEAVE
+ *   START --mounted--> MOUNTED --image_mount_stop()--> UNMOUNT --unmounted--> LEAVE
  *     |                 ^ | `--the kernel ended it: ended()--'|                ^
  *     |                 | `-- in use ------------------------'|--lazy--> GRACE-'
  *     `-- failed --> GONE <-- CLOSE <-- DRAIN <----------------------- LEAVE
@@ -13,7 +13,7 @@
  *
  * Knows mounts, sessions and threads. Does not know what is asked of the tree.
  */
-#include "tree_mount.h"
+#include "image_mount.h"
 #include "fuse_dev.h"
 #include "fuse_member.h"
 #include "loop.h"
@@ -33,8 +33,8 @@
 
 enum state { START, MOUNTED, UNMOUNT, GRACE, LEAVE, DRAIN, CLOSE, GONE, N_STATES };
 
-struct tree_mount {
-	struct tree_mount_opts opts;
+struct image_mount {
+	struct image_mount_opts opts;
 	char *dir;
 	enum state state;
 	struct tree tree;
@@ -52,7 +52,7 @@ struct tree_mount {
 	bool gone; /* the kernel ended the connection */
 	bool lazy;
 
-	void (*start_done)(void *arg, int r, struct tree_mount *mount, const struct err *why);
+	void (*start_done)(void *arg, int r, struct image_mount *mount, const struct err *why);
 	void *start_arg;
 	void (*stop_done)(void *arg, int r, const struct err *why);
 	void *stop_arg;
@@ -81,7 +81,7 @@ static ssize_t device_read(int fd, void *buf, size_t size_bytes, void *userdata)
 static const struct fuse_custom_io device_io = { .writev = device_writev, .read = device_read };
 
 /* On success the session owns *fd. */
-static int session_open(struct tree_mount *m, int *fd, struct err *e)
+static int session_open(struct image_mount *m, int *fd, struct err *e)
 {
 	char name[] = "shoal";
 	char *argv[] = { name, NULL };
@@ -102,7 +102,7 @@ static int session_open(struct tree_mount *m, int *fd, struct err *e)
 
 static void session_request(void *arg, void *buf, size_t size_bytes)
 {
-	struct tree_mount *m = arg;
+	struct image_mount *m = arg;
 	const struct fuse_buf b = { .mem = buf, .size = size_bytes };
 
 	fuse_session_process_buf(m->session, &b);
@@ -110,12 +110,12 @@ static void session_request(void *arg, void *buf, size_t size_bytes)
 
 static void session_gone(void *arg)
 {
-	struct tree_mount *m = arg;
+	struct image_mount *m = arg;
 
 	loop_post(m->opts.loop, &m->gone_call);
 }
 
-static void session_close(struct tree_mount *m)
+static void session_close(struct image_mount *m)
 {
 	if (m->session != NULL)
 		fuse_session_destroy(
@@ -125,7 +125,7 @@ static void session_close(struct tree_mount *m)
 
 /* ---- start ---- */
 
-static void mount_free(struct tree_mount *m)
+static void mount_free(struct image_mount *m)
 {
 	timer_fini(&m->grace);
 	lazy_image_release(&m->opts.image);
@@ -135,7 +135,7 @@ static void mount_free(struct tree_mount *m)
 }
 
 /* The tree is at dir, and a thread is needed for whatever is done with it. */
-static int serve_mounted(struct tree_mount *m, struct err *e)
+static int serve_mounted(struct image_mount *m, struct err *e)
 {
 	const struct fuse_member_opts opts = { .fd = fuse_session_fd(m->session),
 		                               .request = session_request,
@@ -153,7 +153,7 @@ static int serve_mounted(struct tree_mount *m, struct err *e)
 /* worker */
 static void start_work(struct job *job)
 {
-	struct tree_mount *m = container_of(job, struct tree_mount, job);
+	struct image_mount *m = container_of(job, struct image_mount, job);
 	AUTO(close_fd) int fd = -1;
 
 	m->result = fuse_dev_check_dir(m->dir, m->opts.log, &m->why);
@@ -173,15 +173,15 @@ static void start_work(struct job *job)
 
 /* ---- the states ---- */
 
-static enum state enter_unmount(struct tree_mount *m);
-static enum state enter_grace(struct tree_mount *m);
-static enum state enter_leave(struct tree_mount *m);
-static enum state enter_drain(struct tree_mount *m);
-static enum state enter_close(struct tree_mount *m);
+static enum state enter_unmount(struct image_mount *m);
+static enum state enter_grace(struct image_mount *m);
+static enum state enter_leave(struct image_mount *m);
+static enum state enter_drain(struct image_mount *m);
+static enum state enter_close(struct image_mount *m);
 
 static const struct {
 	const char *name;
-	enum state (*enter)(struct tree_mount *m); /* the next state, or its own: wait */
+	enum state (*enter)(struct image_mount *m); /* the next state, or its own: wait */
 	unsigned may_follow;
 } states[N_STATES] = {
 	[START] = { "start", NULL, BIT(MOUNTED) | BIT(GONE) },
@@ -194,7 +194,7 @@ static const struct {
 	[GONE] = { "gone", NULL, 0 },
 };
 
-static void mount_run(struct tree_mount *m, enum state next)
+static void mount_run(struct image_mount *m, enum state next)
 {
 	while (next != m->state) {
 		assert(states[m->state].may_follow & BIT(next));
@@ -204,16 +204,16 @@ static void mount_run(struct tree_mount *m, enum state next)
 	}
 }
 
-static void run_job(struct tree_mount *m, void (*work)(struct job *), void (*after)(struct job *))
+static void run_job(struct image_mount *m, void (*work)(struct job *), void (*after)(struct job *))
 {
 	m->why = (struct err){ 0 };
 	m->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
 	pool_submit(m->opts.pool, &m->job);
 }
 
-static void start_failed(struct tree_mount *m)
+static void start_failed(struct image_mount *m)
 {
-	void (*const done)(void *arg, int r, struct tree_mount *mount, const struct err *why) =
+	void (*const done)(void *arg, int r, struct image_mount *mount, const struct err *why) =
 		m->start_done;
 	void *const arg = m->start_arg;
 	const int r = m->result;
@@ -226,7 +226,7 @@ static void start_failed(struct tree_mount *m)
 
 static void start_after(struct job *job)
 {
-	struct tree_mount *m = container_of(job, struct tree_mount, job);
+	struct image_mount *m = container_of(job, struct image_mount, job);
 
 	if (m->result < 0) {
 		start_failed(m);
@@ -241,14 +241,14 @@ static void start_after(struct job *job)
 /* worker */
 static void unmount_work(struct job *job)
 {
-	struct tree_mount *m = container_of(job, struct tree_mount, job);
+	struct image_mount *m = container_of(job, struct image_mount, job);
 
 	m->result = fuse_dev_umount(m->dir, m->dev, m->lazy, &m->why);
 }
 
 static void unmount_after(struct job *job)
 {
-	struct tree_mount *m = container_of(job, struct tree_mount, job);
+	struct image_mount *m = container_of(job, struct image_mount, job);
 
 	if (m->result < 0 && !m->lazy && !m->gone) {
 		mount_run(m, MOUNTED);
@@ -261,7 +261,7 @@ static void unmount_after(struct job *job)
 	mount_run(m, m->lazy && !m->gone ? GRACE : LEAVE);
 }
 
-static enum state enter_unmount(struct tree_mount *m)
+static enum state enter_unmount(struct image_mount *m)
 {
 	if (m->lazy)
 		atomic_store(&m->tree.ending, true);
@@ -271,10 +271,10 @@ static enum state enter_unmount(struct tree_mount *m)
 
 static void grace_over(struct timer *t)
 {
-	mount_run(container_of(t, struct tree_mount, grace), LEAVE);
+	mount_run(container_of(t, struct image_mount, grace), LEAVE);
 }
 
-static enum state enter_grace(struct tree_mount *m)
+static enum state enter_grace(struct image_mount *m)
 {
 	tree_cancel_reads(&m->tree);
 	timer_start(&m->grace, GRACE_MS);
@@ -284,17 +284,17 @@ static enum state enter_grace(struct tree_mount *m)
 /* worker */
 static void leave_work(struct job *job)
 {
-	struct tree_mount *m = container_of(job, struct tree_mount, job);
+	struct image_mount *m = container_of(job, struct image_mount, job);
 
 	fuse_pool_remove(m->opts.fuse_pool, &m->member);
 }
 
 static void leave_after(struct job *job)
 {
-	mount_run(container_of(job, struct tree_mount, job), DRAIN);
+	mount_run(container_of(job, struct image_mount, job), DRAIN);
 }
 
-static enum state enter_leave(struct tree_mount *m)
+static enum state enter_leave(struct image_mount *m)
 {
 	timer_stop(&m->grace);
 	atomic_store(&m->tree.ending, true);
@@ -302,7 +302,7 @@ static enum state enter_leave(struct tree_mount *m)
 	return LEAVE;
 }
 
-static enum state enter_drain(struct tree_mount *m)
+static enum state enter_drain(struct image_mount *m)
 {
 	tree_cancel_reads(&m->tree);
 	return tree_drain(&m->tree) ? CLOSE : DRAIN;
@@ -310,25 +310,25 @@ static enum state enter_drain(struct tree_mount *m)
 
 static void tree_drained(struct tree *tree) /* any thread */
 {
-	struct tree_mount *m = container_of(tree, struct tree_mount, tree);
+	struct image_mount *m = container_of(tree, struct image_mount, tree);
 
 	loop_post(m->opts.loop, &m->drained_call);
 }
 
 static void on_drained(struct loop_call *call)
 {
-	mount_run(container_of(call, struct tree_mount, drained_call), CLOSE);
+	mount_run(container_of(call, struct image_mount, drained_call), CLOSE);
 }
 
 /* worker */
 static void close_work(struct job *job)
 {
-	session_close(container_of(job, struct tree_mount, job));
+	session_close(container_of(job, struct image_mount, job));
 }
 
 static void close_after(struct job *job)
 {
-	struct tree_mount *m = container_of(job, struct tree_mount, job);
+	struct image_mount *m = container_of(job, struct image_mount, job);
 	const struct err none = { 0 };
 	void (*const done)(void *arg, int r, const struct err *why) = m->stop_done;
 	void *const arg = m->stop_arg;
@@ -338,7 +338,7 @@ static void close_after(struct job *job)
 	done(arg, 0, &none);
 }
 
-static enum state enter_close(struct tree_mount *m)
+static enum state enter_close(struct image_mount *m)
 {
 	run_job(m, close_work, close_after);
 	return CLOSE;
@@ -347,7 +347,7 @@ static enum state enter_close(struct tree_mount *m)
 /* Posted by a thread of the pool: at the latest before LEAVE's job ends, so m is there. */
 static void on_gone(struct loop_call *call)
 {
-	struct tree_mount *m = container_of(call, struct tree_mount, gone_call);
+	struct image_mount *m = container_of(call, struct image_mount, gone_call);
 
 	m->gone = true;
 	if (m->state == GRACE)
@@ -358,12 +358,12 @@ static void on_gone(struct loop_call *call)
 
 /* ---- the public face ---- */
 
-int tree_mount_start(const struct tree_mount_opts *opts,
-                     void (*done)(void *arg, int r, struct tree_mount *mount,
-                                  const struct err *why),
-                     void *arg, struct err *e)
+int image_mount_start(const struct image_mount_opts *opts,
+                      void (*done)(void *arg, int r, struct image_mount *mount,
+                                   const struct err *why),
+                      void *arg, struct err *e)
 {
-	struct tree_mount *m;
+	struct image_mount *m;
 	struct tree_opts tree;
 
 	if (opts->dir == NULL || opts->dir[0] != '/')
@@ -390,8 +390,8 @@ int tree_mount_start(const struct tree_mount_opts *opts,
 	return 0;
 }
 
-void tree_mount_stop(struct tree_mount *mount, bool lazy,
-                     void (*done)(void *arg, int r, const struct err *why), void *arg)
+void image_mount_stop(struct image_mount *mount, bool lazy,
+                      void (*done)(void *arg, int r, const struct err *why), void *arg)
 {
 	assert(mount->state == MOUNTED);
 	mount->lazy = lazy;
@@ -400,12 +400,12 @@ void tree_mount_stop(struct tree_mount *mount, bool lazy,
 	mount_run(mount, mount->gone ? LEAVE : UNMOUNT);
 }
 
-const char *tree_mount_dir(const struct tree_mount *mount)
+const char *image_mount_dir(const struct image_mount *mount)
 {
 	return mount->dir;
 }
 
-struct lazy_image *tree_mount_image(const struct tree_mount *mount)
+struct lazy_image *image_mount_image(const struct image_mount *mount)
 {
 	return mount->opts.image;
 }
