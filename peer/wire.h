@@ -37,6 +37,7 @@
 #define WIRE_MEMBERS_MAX    128 /* in one message; more follow in further messages */
 #define WIRE_NODES_MAX      8   /* holders told for one set of chunks */
 #define WIRE_ITEMS_MAX      64  /* sets in an ANSWER */
+#define WIRE_AVOID_MAX      4   /* nodes that an ASK wants not to be sent to */
 #define WIRE_ADVERTS_MAX    64  /* lists in a HAVE or GONE */
 #define WIRE_TERM_MAX_MS    60000U
 #define WIRE_RETRY_MAX_MS   60000U
@@ -68,6 +69,7 @@ enum wire_type {
 	WIRE_META,
 	WIRE_DRAIN,
 	WIRE_BYE,
+	WIRE_COMING, /* as HAVE: on its way to the sender, by a lease of a home that is gone */
 	N_WIRE_TYPES
 };
 const char *wire_type_name(enum wire_type t); /* "HELLO" ...; "?" for others */
@@ -152,24 +154,40 @@ struct wire_members {
 };
 
 enum wire_ask_flags {
-	WIRE_ASK_READER = 1 << 0,    /* somebody is blocked on it */
-	WIRE_ASK_FORWARDED = 1 << 1, /* by another home: do not forward again */
-	WIRE_ASK_STALLED = 1 << 2,   /* a reader saw no progress of the lease holder: lease again */
-	WIRE_ASK_NO_LEASE = 1 << 3,  /* only holders: the asker cannot ask the origin */
+	WIRE_ASK_READER = 1 << 0,  /* somebody is blocked on it */
+	WIRE_ASK_SETTLE = 1 << 1,  /* another said ELSEWHERE, or the home does not answer: settle it
+	                            * there, whatever that node's view is */
+	WIRE_ASK_STALLED = 1 << 2, /* a reader saw no progress of the lease holder: lease again */
+	WIRE_ASK_NO_LEASE = 1 << 3, /* only holders: the asker cannot ask the origin, or not now */
+	WIRE_ASK_CLUSTER =
+		1 << 4, /* asks the home of the cluster, with a zone home's lease in hand */
 };
 
+/* Positions of have, units and runs count as those of part.set (same n). Who is avoided was told as
+ * a holder and had it not, or does not answer. */
 struct wire_ask {
 	uint32_t req;
 	uint32_t flags;        /* enum wire_ask_flags */
 	struct wire_part part; /* wanted */
-	struct wire_id asker;  /* FORWARDED: on whose behalf; else zero */
+	struct wire_set have;  /* ready at the asker: an advert on the way */
+	struct wire_set units; /* where a fetch unit begins, in the asker's layout: only what such a
+	                        * unit of this list holds can be leased by this ask */
+	struct wire_set runs;  /* where a run begins: a row of whole units of <= 256 KiB packed (or
+	                        * one  larger unit); a part of units */
+	uint32_t deadline_ms;  /* no use after that; 0: HOME_ASK_MAX_MS */
+	uint32_t patience_ms;  /* a reader: without progress that long, a second lease */
+	uint8_t n_avoid;
+	struct wire_id avoid[WIRE_AVOID_MAX];
 };
 
 enum wire_answer_kind {
 	WIRE_HOLDERS = 1, /* nodes have it */
-	WIRE_WAIT,        /* nodes[0] is bringing it, progress_bytes so far: GET it from there */
+	WIRE_WAIT,        /* nodes[0] is bringing it, progress_bytes so far: GET it from there, with
+	                   * WIRE_GET_WAIT. n_nodes 0: in the queue for a lease; news follow */
 	WIRE_LEASE,       /* the asker may ask the origin: token, term_ms */
 	WIRE_NOBODY,      /* no holder known, no lease given */
+	WIRE_ELSEWHERE, /* nodes[0] is its home, as I see it: ask there, with WIRE_ASK_SETTLE; where
+	                 * that node is not known or does not answer: here, with WIRE_ASK_SETTLE */
 	N_WIRE_ANSWER_KINDS
 };
 

@@ -1,0 +1,32 @@
+/*
+ * order: in which order this node wants things, so that nodes that want the same at once do not
+ * walk in step; and where a request may be cut.
+ *
+ * Pure functions; any thread.
+ */
+#pragma once
+#include "layout.h"
+#include "segments.h"
+#include "wire.h"
+#include <stdint.h>
+
+#define ORDER_RUN_PACKED_BYTES (256U << 10)
+
+/** The order in which node prefetches n segments: ret_order gets the numbers 0 .. n - 1, sorted by
+ * a hash of name and node. -ENOMEM, 0. */
+MUST_CHECK int order_segments(const struct wire_id *node, const struct wire_id *names, uint32_t n,
+                              uint32_t *ret_order, struct err *e);
+
+/** Which of n_runs runs of a segment node takes first (it goes on from there, around). */
+uint32_t order_first_run(const struct wire_id *node, const struct wire_id *segment,
+                         uint32_t n_runs);
+
+/**
+ * Where a segment's units and runs begin. A run is a row of whole units of at most 256 KiB packed
+ * (or one larger unit).
+ * @param ret_units  positions where a unit begins whose first member is in this segment; a unit
+ * that began in an earlier one has its lease there
+ * @param ret_runs   positions where a run begins: a part of ret_units
+ */
+void order_cut(const struct segments *s, uint32_t segment_idx, struct wire_set *ret_units,
+               struct wire_set *ret_runs);
