@@ -6,12 +6,17 @@
  * read_state) fetch_demand.c   which units to ask for: demand, readahead                   (plan,
  * readahead) fetch_flight.c   single flight: the table of units on their way              (struct
  * flight) fetch_run.c      one question to the sources, in order, until it is settled  (struct run)
+ *   fetch_queue.c    when its turn comes
  *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers           (struct batch)
+ *   fetch_piece.c    single chunks of a unit, as peers give them                 (struct piece)
+ *   fetch_lease.c    units that are asked for in the name of others too          (struct lease)
  *   fetch_explain.c  the ring of remembered questions
  *   prefetch.c       whole blobs in the background
  *
  * A unit on its way is a flight. It belongs to a run until its bytes are here, then to a batch
- * until they are verified. All of it is the loop thread's, but for what a lock below names.
+ * until they are verified. A unit of several chunks may also come chunk by chunk: then it stays
+ * with its run until all of them are kept. All of it is the loop thread's, but for what a lock
+ * below names.
  */
 #pragma once
 #include "bitmap.h"
@@ -68,9 +73,16 @@ void read_state_free(struct fetch_read_state *st);
 void read_post(struct fetch_read_state *st);
 void reads_expire(struct fetch *f); /* [loop] answer those whose deadline has passed */
 
-/** [any] The bytes of its unit (all of them) are here, verified. Answers the reader if these were
- * the last. */
+/** [any] The bytes of its unit (those that it wants, at least) are here, verified. Answers the
+ * reader if these were the last. */
 void waiter_fill(struct waiter *w, const uint8_t *plain, enum fetch_found found);
+/** [loop] The bytes of one chunk of its unit are here, verified. @return it wants no more of the
+ * unit: take it out of its list and release it */
+bool waiter_fill_chunk(struct waiter *w, uint32_t chunk_idx, const uint8_t *plain,
+                       enum fetch_found found);
+bool waiter_wants(struct waiter *w, uint32_t chunk_idx); /* [any] and does not have it yet */
+bool waiter_is_ready(struct waiter *w);   /* [any] all that it wants of its unit is in the cache */
+void waiter_read_ready(struct waiter *w); /* [loop] then: reads that; it is in no list any more */
 void waiter_fail(struct waiter *w, const struct err *why); /* [loop] -EIO */
 void waiter_note(struct waiter *w, const struct err *why); /* [loop] the last failure */
 void waiter_release(struct waiter *w);                     /* [loop] it is in no list any more */
@@ -96,7 +108,11 @@ struct flight {
 	uint32_t n_wrong;    /* wrong digests from source_idx */
 	struct run *run;     /* until the bytes are here */
 	struct batch *batch; /* from then on */
+	struct lease *lease; /* it is asked for in the name of others, too */
 	uint8_t *packed;
+	bool is_plain;  /* packed is plain bytes */
+	uint32_t giver; /* source_events.chunk */
+	bool landed;
 	struct waiter *waiters; /* guarded by batch->lock while that is with a worker */
 	bool served;            /* likewise: the waiters have their bytes */
 	struct waiter *late;    /* came after that */
@@ -138,6 +154,13 @@ struct run {
 	struct batch *open; /* units that came and wait for more */
 	struct err why;
 	uint64_t asked_ns, first_unit_ns, asked_wall_ms;
+	uint64_t progress_bytes; /* source_events.wait */
+	struct piece *pieces;    /* chunks with the workers */
+	bool ended;     /* ASKED: the source has said its last word, pieces are waited for */
+	bool again;     /* a piece was wrong: the same source may be asked again */
+	bool disk_full; /* a piece could not be kept */
+	int end_result;
+	struct err end_why;
 };
 
 /** Make the flights of a span and queue a question for them: runs_pump() asks. */
@@ -145,7 +168,13 @@ struct run *run_new(struct fetch_blob *blob, const struct plan_span *span, enum 
 void run_again(struct flight *fl);  /* ask anew for a unit whose bytes were wrong */
 void run_promote(struct run *run);  /* QUEUED: a reader waits for it now */
 bool run_dissolve(struct run *run); /* QUEUED: drop it and its flights, unless somebody waits */
-void runs_pump(struct fetch *f);    /* ask what the budget allows, readers first */
+void run_hurry(struct run *run, uint32_t unit_idx); /* a reader waits for it now */
+void run_settled(struct run *run); /* ended, and no piece is left: go on with what is missing */
+/** The flights of units [first_unit, end_unit) that are run's: to the next source, at once. */
+void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit);
+struct flight *run_flight(const struct run *run, uint32_t unit_idx); /* NULL: not this run's */
+void run_start(struct run *run, uint64_t packed_bytes);              /* QUEUED: its turn has come */
+void runs_pump(struct fetch *f);                /* ask what the budget allows, readers first */
 bool runs_take_prefetch(const struct fetch *f); /* is there room for one more run of a prefetch? */
 void runs_cancel(struct fetch *f, struct fetch_blob *blob); /* all of this blob's; NULL: all */
 
@@ -168,6 +197,35 @@ void batch_add(struct run *run, struct flight *fl); /* its bytes are here */
 void batch_close(struct run *run);                  /* no more will come */
 void batch_promote(struct flight *fl);              /* a reader waits for it now */
 void batches_pump(struct fetch *f);
+/** A flight's bytes were wrong. @return may the same source be asked for them once more? */
+bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver,
+                      const struct err *why);
+/** All chunks of a flight are here (or, on a full disk, not kept): tell all who wait, free it. */
+void flight_landed(struct flight *fl);
+
+/* ---- chunks of units that come one by one ---- */
+
+struct piece {
+	struct piece *prev, *next; /* run.pieces */
+	struct run *run;           /* NULL: cancelled */
+	struct fetch_blob *blob;
+	struct job job;
+	uint32_t unit_idx, chunk_idx;
+	uint32_t source_idx;
+	uint32_t giver;
+	uint8_t *plain;
+	int result;
+	struct err why;
+};
+
+void run_on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver);
+void pieces_forget(struct run *run); /* it is cancelled */
+
+/* ---- leases ---- */
+
+void run_on_lease(void *arg, const struct source_lease *granted);
+void lease_advance(struct run *run, uint64_t more_bytes);
+void lease_settle(struct flight *fl, bool ok); /* fl is asked in no other name any more */
 
 /* ---- the whole ---- */
 
@@ -233,6 +291,7 @@ void blob_drop(struct fetch_blob *blob);
 void fetch_maybe_finish(struct fetch *f);
 
 void explain_record(struct run *run, int result, const struct err *why);
+void explain_note(void *arg, const char *text); /* source_events.note */
 
 /* A unit of blob is settled: 0 it is ready now; -ENOSPC it came but could not be kept; else why. */
 void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,

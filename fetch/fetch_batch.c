@@ -180,13 +180,14 @@ static int keep(struct flight *fl, const struct unit_rec *u, const uint8_t *plai
 
 	for (uint32_t i = 0; i < u->n_members; i++) {
 		const uint32_t chunk_idx = layout_member(l, u, i);
+		const bool was_here = cas_blob_is_ready(fl->blob->cas, chunk_idx);
 		struct err disk;
 		const int r = cas_blob_put(fl->blob->cas, chunk_idx,
 		                           plain + layout_offset_in_unit(l, chunk_idx), &disk);
 
 		if (r == CAS_MISMATCH)
 			result = err_set(e, EBADMSG, "chunk %u: wrong digest", chunk_idx);
-		if (r != 0)
+		if (r != 0 || was_here)
 			continue;
 		fl->n_kept++;
 		fl->kept_bytes += l->chunks[chunk_idx].plain_size_bytes;
@@ -221,7 +222,7 @@ static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t 
 	struct err why;
 
 	(void)layout_unit(fl->blob->layout, fl->unit_idx, &u); /* no hole is ever in flight */
-	if (is_plain(&u))
+	if (fl->is_plain || is_plain(&u))
 		plain = fl->packed;
 	else
 		fl->result =
@@ -277,19 +278,17 @@ static void count_kept(const struct flight *fl)
 	series_add(f->chunk_bytes[fl->source_idx], (int64_t)fl->kept_bytes);
 }
 
-/* Here, and told to those who waited. Those who came too late look again: it is ready now, or, on
- * a full disk, asked for anew. */
-static void landed(struct flight *fl)
+/* Those who came too late look again: it is ready now, or, on a full disk, asked for anew. */
+void flight_landed(struct flight *fl)
 {
 	struct waiter *late = fl->late;
 	struct err why = { .code = 0 };
 	int result = 0;
 
-	if (!unit_is_ready(fl->blob, fl->unit_idx))
+	fl->landed = unit_is_ready(fl->blob, fl->unit_idx);
+	if (!fl->landed)
 		result = err_set(&why, ENOSPC, "the disk takes no more (unit %u of blob %s)",
 		                 fl->unit_idx, cas_blob_key(fl->blob->cas));
-	count_kept(fl);
-	release_list(&fl->waiters);
 	fl->late = NULL;
 	prefetches_on_unit(fl->blob, fl->unit_idx, result, &why);
 	flight_end(fl);
@@ -304,28 +303,41 @@ static void landed(struct flight *fl)
 	}
 }
 
-/* Wrong bytes. May the same source be asked once more, is there another, or is this the end? */
-static void was_wrong(struct flight *fl)
+/* May the same source be asked once more, is there another, or is this the end? */
+bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver, const struct err *why)
 {
 	struct fetch *f = fl->blob->f;
-	struct source *s = f->sources[fl->source_idx];
+	struct source *s = f->sources[source_idx];
 	const struct unit_run run = { .blob = fl->blob->cas,
 		                      .layout = fl->blob->layout,
 		                      .first_unit = fl->unit_idx,
 		                      .n_units = 1 };
+	bool again = true;
 
-	series_add(f->verify_failures[fl->source_idx], 1);
-	log_warn(f->opts.log, "wrong bytes from a source", "source=%s blob=%s unit=%u why=%s",
-	         s->ops->name, cas_blob_key(fl->blob->cas), fl->unit_idx, LOG_Q(fl->why->msg));
 	fl->n_wrong++;
-	if (!s->ops->distrust(s, &run, fl->unit_idx) || fl->n_wrong >= WRONG_MAX) {
-		fl->struck |= BIT(fl->source_idx);
+	if (!s->ops->distrust(s, &run, fl->unit_idx, giver) || fl->n_wrong >= WRONG_MAX) {
+		fl->struck |= BIT(source_idx);
 		fl->n_wrong = 0;
+		again = false;
 	}
 	if ((fl->struck & (BIT(f->opts.n_sources) - 1)) == BIT(f->opts.n_sources) - 1)
 		log_error(f->opts.log, "no source gives the right bytes", "blob=%s unit=%u why=%s",
-		          cas_blob_key(fl->blob->cas), fl->unit_idx, LOG_Q(fl->why->msg));
+		          cas_blob_key(fl->blob->cas), fl->unit_idx, LOG_Q(why->msg));
+	return again;
+}
+
+static void was_wrong(struct flight *fl)
+{
+	struct fetch *f = fl->blob->f;
+
+	series_add(f->verify_failures[fl->source_idx], 1);
+	log_warn(f->opts.log, "wrong bytes from a source", "source=%s blob=%s unit=%u why=%s",
+	         f->sources[fl->source_idx]->ops->name, cas_blob_key(fl->blob->cas), fl->unit_idx,
+	         LOG_Q(fl->why->msg));
+	(void)flight_was_wrong(fl, fl->source_idx, fl->giver, fl->why);
 	fl->result = 0;
+	fl->is_plain = false;
+	fl->giver = 0;
 }
 
 static void settle(struct flight *fl)
@@ -333,7 +345,9 @@ static void settle(struct flight *fl)
 	const int result = fl->result;
 
 	if (result == 0) {
-		landed(fl);
+		count_kept(fl);
+		release_list(&fl->waiters);
+		flight_landed(fl);
 		return;
 	}
 	if (result == -EBADMSG)

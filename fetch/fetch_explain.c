@@ -12,7 +12,7 @@ static uint32_t us_since(uint64_t from_ns, uint64_t to_ns)
 	return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
 }
 
-void explain_record(struct run *run, int result, const struct err *why)
+static struct fetch_event *new_event(struct run *run)
 {
 	struct fetch *f = run->blob->f;
 	struct fetch_event *event = &f->events[f->n_events++ % EXPLAIN_EVENTS];
@@ -22,7 +22,6 @@ void explain_record(struct run *run, int result, const struct err *why)
 		.n_units = run->ask.n_units,
 		.source = f->sources[run->source_idx]->ops->name,
 		.reader = run->ask.reader,
-		.result = result,
 		.asked_wall_ms = run->asked_wall_ms,
 		.took_us = us_since(run->asked_ns, clock_now_ns(f->opts.clock)),
 	};
@@ -30,9 +29,26 @@ void explain_record(struct run *run, int result, const struct err *why)
 		event->first_unit_us = us_since(run->asked_ns, run->first_unit_ns);
 	(void)snprintf(event->blob_key, sizeof(event->blob_key), "%s",
 	               cas_blob_key(run->blob->cas));
+	return event;
+}
+
+void explain_record(struct run *run, int result, const struct err *why)
+{
+	struct fetch_event *event = new_event(run);
+
+	event->result = result;
 	if (result < 0)
 		(void)snprintf(event->detail, sizeof(event->detail), "%.*s",
 		               (int)sizeof(event->detail) - 1, why->msg);
+}
+
+void explain_note(void *arg, const char *text)
+{
+	struct fetch_event *event = new_event(arg);
+
+	event->is_note = true;
+	(void)snprintf(event->detail, sizeof(event->detail), "%.*s", (int)sizeof(event->detail) - 1,
+	               text);
 }
 
 uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t unit_idx,

@@ -61,6 +61,7 @@ void flight_end(struct flight *fl)
 	struct flight **at = bucket_of(fl->blob, fl->unit_idx);
 
 	assert(fl->waiters == NULL && fl->late == NULL);
+	lease_settle(fl, fl->landed);
 	while (*at != fl)
 		at = &(*at)->next_in_bucket;
 	*at = fl->next_in_bucket;
@@ -158,5 +159,7 @@ bool flight_join(struct flight *fl, struct waiter *w)
 	LL_PREPEND(fl->waiters, w);
 	if (batch != NULL && w->blocked)
 		batch_promote(fl);
+	if (run != NULL && w->blocked)
+		run_hurry(run, fl->unit_idx);
 	return true;
 }

@@ -111,6 +111,31 @@ static bool piece_is_of(const struct waiter *w, uint32_t piece_idx)
 	       layout_unit_of(p->blob->layout, p->chunk_idx) == w->unit_idx;
 }
 
+bool waiter_wants(struct waiter *w, uint32_t chunk_idx)
+{
+	struct fetch_read_state *st = w->st;
+	bool wants = false;
+
+	(void)pthread_mutex_lock(&st->lock);
+	for (uint32_t i = 0; !st->ended && !wants && i < st->r->n_pieces; i++)
+		wants = piece_is_of(w, i) && st->r->pieces[i].chunk_idx == chunk_idx;
+	(void)pthread_mutex_unlock(&st->lock);
+	return wants;
+}
+
+bool waiter_is_ready(struct waiter *w)
+{
+	struct fetch_read_state *st = w->st;
+	bool ready = true;
+
+	(void)pthread_mutex_lock(&st->lock);
+	for (uint32_t i = 0; !st->ended && ready && i < st->r->n_pieces; i++)
+		ready = !piece_is_of(w, i) ||
+		        cas_blob_is_ready(w->blob->cas, st->r->pieces[i].chunk_idx);
+	(void)pthread_mutex_unlock(&st->lock);
+	return ready;
+}
+
 static void account(struct waiter *w, uint32_t size_bytes, enum fetch_found found)
 {
 	struct fetch_read *r = w->st->r;
@@ -141,6 +166,36 @@ void waiter_fill(struct waiter *w, const uint8_t *plain, enum fetch_found found)
 	}
 	(void)pthread_mutex_unlock(&st->lock);
 	close_one(st);
+}
+
+bool waiter_fill_chunk(struct waiter *w, uint32_t chunk_idx, const uint8_t *plain,
+                       enum fetch_found found)
+{
+	struct fetch_read_state *st = w->st;
+	bool more = false;
+
+	(void)pthread_mutex_lock(&st->lock);
+	for (uint32_t i = 0; !st->ended && i < st->r->n_pieces; i++) {
+		const struct fetch_piece *p = &st->r->pieces[i];
+
+		if (!piece_is_of(w, i))
+			continue;
+		if (p->chunk_idx != chunk_idx) {
+			more = true;
+			continue;
+		}
+		if (p->dst != NULL)
+			memcpy(p->dst, plain + p->chunk_offset, p->size_bytes);
+		account(w, p->size_bytes, found);
+		st->filled[i] = true;
+	}
+	(void)pthread_mutex_unlock(&st->lock);
+	if (more)
+		return false;
+	w->blob->f->n_answering++;
+	close_one(st);
+	w->blob->f->n_answering--;
+	return true;
 }
 
 void waiter_note(struct waiter *w, const struct err *why)
@@ -177,7 +232,7 @@ void waiter_release(struct waiter *w)
 
 /* ---- what became ready between the miss and the loop ---- */
 
-/* @return 0; CAS_MISS; -EIO */
+/* What the reader wants of it. @return 0; CAS_MISS; -EIO */
 static int read_unit(struct waiter *w, const struct unit_rec *u, uint8_t *ret_plain)
 {
 	const struct blob_layout *l = w->blob->layout;
@@ -187,6 +242,8 @@ static int read_unit(struct waiter *w, const struct unit_rec *u, uint8_t *ret_pl
 		const uint32_t chunk_idx = layout_member(l, u, i);
 		const struct chunk_rec *c = &l->chunks[chunk_idx];
 
+		if (!waiter_wants(w, chunk_idx))
+			continue;
 		r = cas_blob_read(w->blob->cas, chunk_idx, 1, c->plain_offset, c->plain_size_bytes,
 		                  ret_plain + layout_offset_in_unit(l, chunk_idx), &w->job_err);
 	}
@@ -229,7 +286,7 @@ static void ready_after(struct job *job)
 	waiter_release(w);
 }
 
-static void read_ready(struct waiter *w)
+void waiter_read_ready(struct waiter *w)
 {
 	blob_hold(w->blob);
 	w->job = (struct job){ .work = ready_work,
@@ -246,8 +303,8 @@ void waiter_place(struct waiter *w)
 		w->placed = true;
 		w->st->n_placed++;
 	}
-	if (unit_is_ready(w->blob, w->unit_idx)) {
-		read_ready(w);
+	if (waiter_is_ready(w)) {
+		waiter_read_ready(w);
 		return;
 	}
 	fl = flight_find(w->blob, w->unit_idx);

@@ -17,9 +17,8 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define PAUSE_FIRST_MS    100
-#define PAUSE_MAX_MS      3200
-#define PREFETCH_RUNS_MAX 4 /* asked at a time */
+#define PAUSE_FIRST_MS 100
+#define PAUSES_DOUBLED 5 /* to 3.2 s */
 
 static enum run_state enter_ask(struct run *run);
 static enum run_state enter_lost(struct run *run);
@@ -48,7 +47,7 @@ static void run_free(struct fetch *f, struct run *run)
 {
 	struct fetch_blob *blob = run->blob;
 
-	assert(run->open == NULL);
+	assert(run->open == NULL && run->pieces == NULL);
 	DL_DELETE(f->runs, run);
 	timer_fini(&run->timer);
 	free(run);
@@ -70,17 +69,17 @@ static void run_step(struct run *run, enum run_state next)
 		run_free(fetch_of(run), run);
 }
 
-static struct flight *flight_of(const struct run *run, uint32_t unit_idx)
+struct flight *run_flight(const struct run *run, uint32_t unit_idx)
 {
 	struct flight *fl = flight_find(run->blob, unit_idx);
 
 	return fl != NULL && fl->run == run ? fl : NULL;
 }
 
-/* As flight_of(), for one that is this run's for sure. */
+/* As run_flight(), for one that is this run's for sure. */
 static struct flight *own_flight(const struct run *run, uint32_t unit_idx)
 {
-	struct flight *fl = flight_of(run, unit_idx);
+	struct flight *fl = run_flight(run, unit_idx);
 
 	if (fl == NULL)
 		abort();
@@ -128,7 +127,7 @@ static uint32_t drop_idle(struct run *run)
 	uint32_t n_left = 0;
 
 	for (uint32_t i = 0; i < run->n_units; i++) {
-		struct flight *fl = flight_of(run, run->first_unit + i);
+		struct flight *fl = run_flight(run, run->first_unit + i);
 
 		if (fl == NULL)
 			continue;
@@ -143,7 +142,7 @@ static uint32_t drop_idle(struct run *run)
 static bool is_idle(struct run *run)
 {
 	for (uint32_t i = 0; i < run->n_units; i++) {
-		struct flight *fl = flight_of(run, run->first_unit + i);
+		struct flight *fl = run_flight(run, run->first_unit + i);
 
 		if (fl != NULL && flight_is_waited_for(fl))
 			return false;
@@ -172,16 +171,16 @@ bool run_dissolve(struct run *run)
 
 /* ---- what is left of a run ---- */
 
-/* From unit *at on: the next stretch of this run's flights that one range covers. */
-static bool next_stretch(const struct run *run, uint32_t *at, struct plan_span *ret_span)
+/* From unit *at on, before end: the next stretch of this run's flights that one range covers. */
+static bool stretch_before(const struct run *run, uint32_t end, uint32_t *at,
+                           struct plan_span *ret_span)
 {
-	const uint32_t end = run->first_unit + run->n_units;
 	uint32_t i = *at;
 
-	while (i < end && flight_of(run, i) == NULL)
+	while (i < end && run_flight(run, i) == NULL)
 		i++;
 	*ret_span = (struct plan_span){ .first_unit = i };
-	while (i < end && flight_of(run, i) != NULL) {
+	while (i < end && run_flight(run, i) != NULL) {
 		ret_span->n_units++;
 		i++;
 		if (i < end && !plan_touches(run->blob->layout, i - 1))
@@ -189,6 +188,11 @@ static bool next_stretch(const struct run *run, uint32_t *at, struct plan_span *
 	}
 	*at = i;
 	return ret_span->n_units > 0;
+}
+
+static bool next_stretch(const struct run *run, uint32_t *at, struct plan_span *ret_span)
+{
+	return stretch_before(run, run->first_unit + run->n_units, at, ret_span);
 }
 
 /* A run for a stretch of another, as far as that has come. */
@@ -207,6 +211,17 @@ static struct run *run_part(const struct run *of, const struct plan_span *span)
 		own_flight(of, span->first_unit + i)->run = run;
 	DL_APPEND(fetch_of(run)->runs, run);
 	return run;
+}
+
+static void ask_parts(struct run *parts)
+{
+	while (parts != NULL) {
+		struct run *part = parts;
+
+		parts = part->part;
+		part->part = NULL;
+		run_step(part, RUN_ASK);
+	}
 }
 
 /* Go on with what is left, each stretch by itself; with nothing left: done. */
@@ -230,13 +245,22 @@ static void go_on(struct run *run)
 	run->first_unit = first.first_unit;
 	run->n_units = first.n_units;
 	run_step(run, RUN_ASK);
-	while (parts != NULL) {
-		struct run *part = parts;
+	ask_parts(parts);
+}
 
-		parts = part->part;
-		part->part = NULL;
-		run_step(part, RUN_ASK);
+void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit)
+{
+	struct run *parts = NULL;
+	struct plan_span span;
+
+	while (stretch_before(run, end_unit, &first_unit, &span)) {
+		struct run *part = run_part(run, &span);
+
+		part->source_idx++;
+		part->part = parts;
+		parts = part;
 	}
+	ask_parts(parts);
 }
 
 /* ---- asking ---- */
@@ -244,7 +268,8 @@ static void go_on(struct run *run)
 static void on_unit(void *arg, uint32_t unit_idx, uint8_t *bytes)
 {
 	struct run *run = arg;
-	struct flight *fl = unit_idx < run->blob->layout->n_units ? flight_of(run, unit_idx) : NULL;
+	struct flight *fl =
+		unit_idx < run->blob->layout->n_units ? run_flight(run, unit_idx) : NULL;
 
 	if (run->first_unit_ns == 0)
 		run->first_unit_ns = clock_now_ns(fetch_of(run)->opts.clock);
@@ -274,35 +299,86 @@ static void note_failure(struct run *run, int r, const struct err *why)
 	if (run->why.code == 0)
 		return;
 	for (uint32_t i = 0; i < run->n_units; i++) {
-		const struct flight *fl = flight_of(run, run->first_unit + i);
+		const struct flight *fl = run_flight(run, run->first_unit + i);
 
 		for (struct waiter *w = fl != NULL ? fl->waiters : NULL; w != NULL; w = w->next)
 			waiter_note(w, &run->why);
 	}
 }
 
-static void on_end(void *arg, int r, const struct err *why)
+void run_settled(struct run *run)
 {
-	struct run *run = arg;
 	struct fetch *f = fetch_of(run);
 	struct plan_span left;
 	uint32_t at = run->first_unit;
 
-	run->req = NULL;
-	if (run->prio == RUN_PREFETCH)
-		f->n_prefetch_runs--;
-	explain_record(run, r, why);
-	batch_close(run);
+	if (run->disk_full)
+		(void)drop_idle(
+			run); /* what was kept of them is kept, the rest would be lost again */
 	if (next_stretch(run, &at, &left)) {
-		note_failure(run, r, why);
-		run->source_idx++;
+		note_failure(run, run->end_result, &run->end_why);
+		run->source_idx += !run->again;
 	}
+	run->ended = false;
+	run->again = false;
 	go_on(run);
 	runs_pump(f);
 	prefetches_pump(f);
 }
 
-static const struct source_events run_events = { .unit = on_unit, .end = on_end };
+static void on_end(void *arg, int r, const struct err *why)
+{
+	struct run *run = arg;
+
+	run->req = NULL;
+	if (run->prio == RUN_PREFETCH)
+		fetch_of(run)->n_prefetch_runs--;
+	explain_record(run, r, why);
+	batch_close(run);
+	run->ended = true;
+	run->end_result = r;
+	if (r < 0)
+		run->end_why = *why;
+	if (run->pieces == NULL)
+		run_settled(run);
+}
+
+static uint64_t deadline_ns(const struct fetch *f)
+{
+	return clock_now_ns(f->opts.clock) + f->opts.read_timeout_ms * NS_PER_MS;
+}
+
+static void on_wait(void *arg, uint64_t progress_bytes)
+{
+	struct run *run = arg;
+
+	if (progress_bytes <= run->progress_bytes)
+		return;
+	lease_advance(run, progress_bytes - run->progress_bytes);
+	run->progress_bytes = progress_bytes;
+	run->ask.deadline_ns = deadline_ns(fetch_of(run));
+}
+
+void run_hurry(struct run *run, uint32_t unit_idx)
+{
+	const struct source_ops *ops;
+
+	if (run->state != RUN_ASKED || run->req == NULL)
+		return;
+	ops = fetch_of(run)->sources[run->source_idx]->ops;
+	run->ask.reader = true;
+	if (ops->hurry != NULL)
+		ops->hurry(run->req, unit_idx);
+}
+
+static const struct source_events run_events = {
+	.unit = on_unit,
+	.chunk = run_on_chunk,
+	.wait = on_wait,
+	.lease = run_on_lease,
+	.note = explain_note,
+	.end = on_end,
+};
 
 static void aim(struct run *run)
 {
@@ -314,11 +390,12 @@ static void aim(struct run *run)
 		.first_unit = run->first_unit,
 		.n_units = run->n_units,
 		.reader = run->prio == RUN_READER,
-		.deadline_ns = clock_now_ns(f->opts.clock) + f->opts.read_timeout_ms * NS_PER_MS,
+		.deadline_ns = deadline_ns(f),
 	};
 	run->asked_ns = clock_now_ns(f->opts.clock);
 	run->asked_wall_ms = f->opts.clock->wall_seconds(f->opts.clock) * 1000;
 	run->first_unit_ns = 0;
+	run->progress_bytes = 0;
 	for (uint32_t i = 0; i < run->n_units; i++) {
 		struct flight *fl = own_flight(run, run->first_unit + i);
 
@@ -370,10 +447,21 @@ static void fail_all(struct run *run)
 		(void)err_set(&why, EIO, "no source has it");
 	(void)err_wrap(&why, "blob %s", cas_blob_key(run->blob->cas));
 	for (uint32_t i = 0; i < run->n_units; i++) {
-		struct flight *fl = flight_of(run, run->first_unit + i);
+		struct flight *fl = run_flight(run, run->first_unit + i);
 
 		if (fl != NULL)
 			flight_fail(fl, &why);
+	}
+}
+
+/* Others need not wait for this node any more. */
+static void give_up_leases(struct run *run)
+{
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL)
+			lease_settle(fl, false);
 	}
 }
 
@@ -383,6 +471,7 @@ static enum run_state enter_lost(struct run *run)
 		fail_all(run);
 		return RUN_DONE;
 	}
+	give_up_leases(run);
 	return drop_idle(run) > 0 ? RUN_PAUSED : RUN_DONE;
 }
 
@@ -406,7 +495,7 @@ static void on_pause_end(struct timer *t)
 
 static enum run_state enter_paused(struct run *run)
 {
-	const uint32_t doubled = run->n_pauses < 5 ? run->n_pauses : 5;
+	const uint32_t doubled = run->n_pauses < PAUSES_DOUBLED ? run->n_pauses : PAUSES_DOUBLED;
 	const uint32_t pause_ms = (uint32_t)PAUSE_FIRST_MS << doubled;
 
 	run->n_pauses++;
@@ -436,56 +525,13 @@ void run_again(struct flight *fl)
 	run_step(run, RUN_ASK);
 }
 
-/* ---- the queue ---- */
-
-static uint64_t packed_bytes(const struct run *run)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < run->n_units; i++)
-		bytes += own_flight(run, run->first_unit + i)->packed_size_bytes;
-	return bytes;
-}
-
-/* Readers may use all of the budget, the rest leaves them room. Alone, anything may go. */
-static bool has_room(const struct fetch *f, enum run_prio prio, uint64_t bytes)
-{
-	static const uint64_t eighths[N_RUN_PRIOS] = {
-		[RUN_READER] = 8, [RUN_AHEAD] = 6, [RUN_PREFETCH] = 4
-	};
-	const uint64_t max = f->opts.in_flight_max_bytes / 8 * eighths[prio];
-
-	return f->in_flight_bytes == 0 || f->in_flight_bytes + bytes <= max;
-}
-
-static void start(struct run *run, uint64_t bytes)
+void run_start(struct run *run, uint64_t packed_bytes)
 {
 	for (uint32_t i = 0; i < run->n_units; i++)
 		own_flight(run, run->first_unit + i)->accounted = true;
-	fetch_of(run)->in_flight_bytes += bytes;
+	fetch_of(run)->in_flight_bytes += packed_bytes;
 	unqueue(run);
 	run_step(run, RUN_ASK);
-}
-
-void runs_pump(struct fetch *f)
-{
-	for (enum run_prio prio = 0; prio < N_RUN_PRIOS; prio++) {
-		while (f->queue[prio] != NULL) {
-			struct run *run = f->queue[prio];
-			const uint64_t bytes = packed_bytes(run);
-
-			if (!has_room(f, prio, bytes))
-				return;
-			start(run, bytes);
-		}
-	}
-}
-
-bool runs_take_prefetch(const struct fetch *f)
-{
-	return f->n_prefetch_runs < PREFETCH_RUNS_MAX && f->queue[RUN_READER] == NULL &&
-	       f->queue[RUN_AHEAD] == NULL && f->queue[RUN_PREFETCH] == NULL &&
-	       has_room(f, RUN_PREFETCH, RUN_MAX_BYTES);
 }
 
 /* ---- the end ---- */
@@ -501,6 +547,7 @@ static void run_cancel(struct fetch *f, struct run *run)
 	}
 	(void)err_set(&run->why, ECANCELED, "the blob was closed");
 	batch_close(run);
+	pieces_forget(run);
 	fail_all(run);
 	run->state = RUN_DONE;
 	run_free(f, run);

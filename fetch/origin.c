@@ -40,12 +40,14 @@ static bool find_culprit(const struct origin_source *s, const struct unit_run *r
 	return true;
 }
 
-static bool distrust(struct source *source, const struct unit_run *run, uint32_t unit_idx)
+static bool distrust(struct source *source, const struct unit_run *run, uint32_t unit_idx,
+                     uint32_t giver)
 {
 	struct origin_source *s = origin_source_of(source);
 	struct cas_origin culprit;
 	uint32_t n_strikes;
 
+	(void)giver; /* the marks know who delivered */
 	if (!find_culprit(s, run, unit_idx, &culprit))
 		return false;
 	n_strikes = origin_marks_strike(s->marks, culprit.text, cas_blob_key(run->blob), unit_idx,

@@ -30,9 +30,10 @@ struct source_req {
 	uint32_t n_candidates;
 	uint32_t candidate_idx; /* the one that is being asked */
 	struct origin_asked *asked;
-	bool delivers; /* it has delivered a unit */
-	bool trouble;  /* some origin may have it another time */
-	bool in_unit;  /* a cancel from inside unit() frees it behind that */
+	bool delivers;       /* it has delivered a unit */
+	bool trouble;        /* some origin may have it another time */
+	uint64_t body_bytes; /* came, from all origins */
+	bool in_unit;        /* a cancel from inside unit() frees it behind that */
 	bool cancelled;
 	struct err why;
 };
@@ -151,7 +152,12 @@ static int on_body(void *arg, const uint8_t *bytes, size_t size_bytes)
 {
 	struct source_req *req = arg;
 
-	const int r = unit_cutter_take(&req->cutter, bytes, size_bytes, hand_out, req);
+	int r;
+
+	req->body_bytes += size_bytes;
+	if (req->ev.wait != NULL)
+		req->ev.wait(req->arg, req->body_bytes);
+	r = unit_cutter_take(&req->cutter, bytes, size_bytes, hand_out, req);
 
 	if (req->cancelled)
 		req_free(req);

@@ -2,6 +2,11 @@
  * source: anything that can be asked for units of a blob: local dedup, peers, origins.
  *
  * All of it on the loop thread. What comes is not verified: the asker does that.
+ *
+ * A source may bring a unit as the origin packs it, or chunk by chunk as plain bytes. It may say
+ * that somebody else is at it, or that the sources behind it may be asked for some units in the
+ * name of others too (a lease): the asker then takes these units out of the question, puts them to
+ * the next source at once, and says when they are settled.
  */
 #pragma once
 #include "auto.h"
@@ -20,8 +25,8 @@ struct unit_run {
 	uint32_t first_unit;
 	uint32_t n_units; /* no hole among them; packed ranges touch or overlap, in ascending order
 	                   */
-	bool reader;      /* somebody is blocked on it; else prefetch */
-	uint64_t deadline_ns; /* of struct clock; a source gives up by then */
+	bool reader;      /* somebody is blocked on it; else prefetch. Becomes true: see hurry() */
+	uint64_t deadline_ns; /* of struct clock; a source gives up by then. Moved by wait() */
 };
 
 /* Expected outcomes of source_ops.get and of end(); negative: -errno with *why set. */
@@ -34,12 +39,33 @@ enum source_outcome {
 };
 /* -EAGAIN: failed, may work in a while (refused, reset, 429, 5xx, time-out): *why says what. */
 
+/* Units that the asker takes over by lease(). The source's: the asker gives it back. */
+struct source_lease {
+	uint64_t token;
+	uint32_t first_unit;
+	uint32_t n_units;
+};
+
 struct source_events {
 	/* One unit as the origin packs it. bytes: malloc'd, exactly unit.packed_size_bytes, now the
 	 * receiver's. 0..n times, in any order, each unit once. */
 	void (*unit)(void *arg, uint32_t unit_idx, uint8_t *bytes);
-	/* Exactly once, last: SOURCE_OK when every unit was delivered, else an outcome or -errno.
-	 */
+	/* Plain bytes of one chunk of the units asked for. plain: malloc'd, exactly
+	 * chunk.plain_size_bytes, now the receiver's. A unit is settled when all its chunks are
+	 * here: those that were here before need not come. giver: the source's word for whom it has
+	 * them from, told again to distrust(). */
+	void (*chunk)(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver);
+	/* It is on its way, however slowly: so many bytes of it so far, as far as is known. Where
+	 * that grew, deadline_ns is moved when this returns. */
+	void (*wait)(void *arg, uint64_t progress_bytes);
+	/* The sources behind this one may be asked for these units (of the question, not settled):
+	 * this one brings them no more. lease_end() follows exactly once, possibly from inside this
+	 * call. */
+	void (*lease)(void *arg, const struct source_lease *lease);
+	/* For people: who was asked, what was said, how long it took. Copied. */
+	void (*note)(void *arg, const char *text);
+	/* Exactly once, last: SOURCE_OK when every unit was delivered or leased, else an outcome or
+	 * -errno. */
 	void (*end)(void *arg, int r, const struct err *why);
 };
 
@@ -50,9 +76,19 @@ struct source_ops {
 	int (*get)(struct source *s, const struct unit_run *run, const struct source_events *ev,
 	           void *arg, struct source_req **ret_req, struct err *e);
 	void (*cancel)(struct source_req *req); /* no event will follow */
-	/* A unit of it had the wrong digest. @return may it be asked again for this unit (another
-	 * origin, or the same once more)? false: it is struck for this unit */
-	bool (*distrust)(struct source *s, const struct unit_run *run, uint32_t unit_idx);
+	/* A unit of it (a chunk by giver, else giver is 0) had the wrong digest. @return may it be
+	 * asked again for this unit (another origin or peer, or the same once more)? false: it is
+	 * struck for this unit */
+	bool (*distrust)(struct source *s, const struct unit_run *run, uint32_t unit_idx,
+	                 uint32_t giver);
+	/* A reader is blocked on this unit now; run->reader is true. No event from inside. May be
+	 * NULL. */
+	void (*hurry)(struct source_req *req, uint32_t unit_idx);
+	/* Units of a lease are coming: so many bytes more came. NULL where lease() is never told.
+	 */
+	void (*lease_progress)(struct source *s, uint64_t token, uint32_t more_bytes);
+	/* All units of a lease are settled. ok: every one is here, verified. Likewise. */
+	void (*lease_end)(struct source *s, uint64_t token, bool ok);
 };
 
 struct source {

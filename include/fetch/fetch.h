@@ -113,8 +113,9 @@ struct fetch_event {
 	uint32_t first_unit, n_units;
 	const char *source; /* name of the source */
 	bool reader;        /* somebody waited; else readahead or prefetch */
+	bool is_note;       /* a step of the answer that follows: what a peer was asked, and said */
 	int result;         /* source_outcome or -errno */
-	char detail[96];    /* what it said */
+	char detail[160];   /* what it said */
 	uint64_t asked_wall_ms;
 	uint32_t first_unit_us; /* until its first unit; 0: none came */
 	uint32_t took_us;

@@ -46,6 +46,29 @@ struct blob_layout *fake_cas_layout(struct cas_blob *blob)
 	return blob->layout;
 }
 
+void fake_cas_pack(struct cas_blob *blob, uint32_t chunks_per_unit)
+{
+	struct blob_layout *l = blob->layout;
+	const uint32_t chunk_bytes = l->chunks[0].plain_size_bytes;
+	const uint32_t unit_bytes = chunks_per_unit * chunk_bytes;
+
+	l->n_units = l->n_chunks / chunks_per_unit;
+	l->units = xcalloc(l->n_units, sizeof(l->units[0]));
+	l->members = xcalloc(l->n_chunks, sizeof(l->members[0]));
+	for (uint32_t i = 0; i < l->n_units; i++)
+		l->units[i] = (struct unit_rec){ .packed_offset = (uint64_t)i * unit_bytes,
+			                         .packed_size_bytes = unit_bytes,
+			                         .plain_size_bytes = unit_bytes,
+			                         .first_member = i * chunks_per_unit,
+			                         .n_members = chunks_per_unit,
+			                         .kind = UNIT_BATCH };
+	for (uint32_t i = 0; i < l->n_chunks; i++) {
+		l->members[i] = i;
+		l->chunks[i].place = (uint64_t)(i / chunks_per_unit) << 32 |
+		                     (uint64_t)(i % chunks_per_unit) * chunk_bytes;
+	}
+}
+
 void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes)
 {
 	for (uint32_t i = 0; i < size_bytes; i++)

@@ -13,6 +13,9 @@ struct cas_blob *fake_cas_blob(uint32_t n_chunks, uint32_t chunk_bytes);
 /** The layout, to change it before the blob is opened. */
 struct blob_layout *fake_cas_layout(struct cas_blob *blob);
 
+/** Before the blob is opened: batches of so many chunks, stored plain. It divides n_chunks. */
+void fake_cas_pack(struct cas_blob *blob, uint32_t chunks_per_unit);
+
 void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes);
 void fake_cas_set_ready(struct cas_blob *blob, uint32_t chunk_idx);
 void fake_cas_put_says(struct cas_blob *blob, int r);  /* 0: as it should be; CAS_FULL; -EIO */

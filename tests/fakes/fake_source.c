@@ -15,7 +15,9 @@ static int get(struct source *s, const struct unit_run *run, const struct source
 
 	assert(fake->n_asks < FAKE_ASKS_MAX);
 	fake->n_asks++;
-	*ask = (struct fake_ask){ .run = *run, .ev = ev, .arg = arg, .open = fake->refuse == 0 };
+	*ask = (struct fake_ask){
+		.run = *run, .live = run, .ev = ev, .arg = arg, .open = fake->refuse == 0
+	};
 	if (fake->refuse < 0)
 		return err_set(e, -fake->refuse, "refused");
 	if (fake->refuse > 0)
@@ -31,22 +33,54 @@ static void cancel(struct source_req *req)
 	fake->n_cancels++;
 }
 
-static bool distrust(struct source *s, const struct unit_run *run, uint32_t unit_idx)
+static bool distrust(struct source *s, const struct unit_run *run, uint32_t unit_idx,
+                     uint32_t giver)
 {
 	struct fake_source *fake = container_of(s, struct fake_source, source);
 
 	(void)run;
 	(void)unit_idx;
 	fake->n_distrusts++;
+	fake->last_giver = giver;
 	return fake->may_ask_again;
+}
+
+static void hurry(struct source_req *req, uint32_t unit_idx)
+{
+	struct fake_source *fake = (struct fake_source *)(void *)req;
+
+	(void)unit_idx;
+	fake->n_hurries++;
+}
+
+static void lease_progress(struct source *s, uint64_t token, uint32_t more_bytes)
+{
+	struct fake_source *fake = container_of(s, struct fake_source, source);
+
+	(void)token;
+	fake->lease_bytes += more_bytes;
+}
+
+static void lease_end(struct source *s, uint64_t token, bool ok)
+{
+	struct fake_source *fake = container_of(s, struct fake_source, source);
+
+	assert(fake->n_lease_ends < FAKE_LEASES_MAX);
+	fake->lease_ends[fake->n_lease_ends].token = token;
+	fake->lease_ends[fake->n_lease_ends].ok = ok;
+	fake->n_lease_ends++;
 }
 
 void fake_source_init(struct fake_source *s, const char *name)
 {
-	*s = (struct fake_source){
-		.ops = { .name = name, .get = get, .cancel = cancel, .distrust = distrust },
-		.may_ask_again = true
-	};
+	*s = (struct fake_source){ .ops = { .name = name,
+		                            .get = get,
+		                            .cancel = cancel,
+		                            .distrust = distrust,
+		                            .hurry = hurry,
+		                            .lease_progress = lease_progress,
+		                            .lease_end = lease_end },
+		                   .may_ask_again = true };
 	s->source.ops = &s->ops;
 }
 
@@ -59,6 +93,37 @@ void fake_source_give(struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx
 	assert(ask_idx < s->n_asks && ask->open && copy != NULL);
 	memcpy(copy, bytes, size_bytes);
 	ask->ev->unit(ask->arg, unit_idx, copy);
+}
+
+void fake_source_chunk(struct fake_source *s, uint32_t ask_idx, uint32_t chunk_idx,
+                       const uint8_t *plain, size_t size_bytes, uint32_t giver)
+{
+	struct fake_ask *ask = &s->asks[ask_idx];
+	uint8_t *copy = malloc(size_bytes + 1);
+
+	assert(ask_idx < s->n_asks && ask->open && copy != NULL);
+	memcpy(copy, plain, size_bytes);
+	ask->ev->chunk(ask->arg, chunk_idx, copy, giver);
+}
+
+void fake_source_lease(struct fake_source *s, uint32_t ask_idx, uint64_t token, uint32_t first_unit,
+                       uint32_t n_units)
+{
+	const struct source_lease lease = { .token = token,
+		                            .first_unit = first_unit,
+		                            .n_units = n_units };
+	struct fake_ask *ask = &s->asks[ask_idx];
+
+	assert(ask_idx < s->n_asks && ask->open);
+	ask->ev->lease(ask->arg, &lease);
+}
+
+void fake_source_wait(struct fake_source *s, uint32_t ask_idx, uint64_t progress_bytes)
+{
+	struct fake_ask *ask = &s->asks[ask_idx];
+
+	assert(ask_idx < s->n_asks && ask->open);
+	ask->ev->wait(ask->arg, progress_bytes);
 }
 
 void fake_source_end(struct fake_source *s, uint32_t ask_idx, int r, const char *why)

@@ -41,6 +41,8 @@ void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
 	opts.read_timeout_ms = w->read_timeout_ms > 0 ? w->read_timeout_ms : 30000;
 	assert_int_equal(fetch_new(&opts, &w->fetch, &e), 0);
 	w->cas = fake_cas_blob(n_chunks, chunk_bytes);
+	if (w->chunks_per_unit > 0)
+		fake_cas_pack(w->cas, w->chunks_per_unit);
 	w->blob = fetch_blob_open(w->fetch, w->cas);
 	assert_non_null(w->blob);
 }
@@ -74,12 +76,32 @@ void world_wait(struct engine_world *w, const uint32_t *count, uint32_t n)
 static void give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx,
                  uint8_t spoil)
 {
-	const uint32_t size = cas_blob_layout(w->cas)->chunks[unit_idx].packed_size_bytes;
+	const struct blob_layout *l = cas_blob_layout(w->cas);
+	struct unit_rec u;
+	uint8_t *bytes;
+
+	assert_true(layout_unit(l, unit_idx, &u));
+	bytes = xcalloc(1, u.packed_size_bytes);
+	for (uint32_t i = 0; i < u.n_members; i++) {
+		const uint32_t chunk_idx = layout_member(l, &u, i);
+
+		fake_cas_fill(chunk_idx, bytes + layout_offset_in_unit(l, chunk_idx),
+		              l->chunks[chunk_idx].plain_size_bytes);
+	}
+	bytes[u.packed_size_bytes / 2] ^= spoil;
+	fake_source_give(s, ask_idx, unit_idx, bytes, u.packed_size_bytes);
+	free(bytes);
+}
+
+void world_chunk(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
+                 uint32_t chunk_idx, uint8_t spoil)
+{
+	const uint32_t size = cas_blob_layout(w->cas)->chunks[chunk_idx].plain_size_bytes;
 	uint8_t *bytes = xcalloc(1, size);
 
-	fake_cas_fill(unit_idx, bytes, size);
+	fake_cas_fill(chunk_idx, bytes, size);
 	bytes[size / 2] ^= spoil;
-	fake_source_give(s, ask_idx, unit_idx, bytes, size);
+	fake_source_chunk(s, ask_idx, chunk_idx, bytes, size, 7000 + chunk_idx);
 	free(bytes);
 }
 

@@ -14,6 +14,7 @@
 
 struct engine_world {
 	uint64_t read_timeout_ms;
+	uint32_t chunks_per_unit; /* 0: each its own */
 	struct fake_clock clock;
 	struct loop *loop;
 	struct pool *pool;
@@ -25,7 +26,8 @@ struct engine_world {
 	struct fetch_blob *blob;
 };
 
-/** @param in_flight_max_bytes  0: the default. w->read_timeout_ms is set before; 0: 30 s */
+/** @param in_flight_max_bytes  0: the default. w->read_timeout_ms and
+ * w->chunks_per_unit are set before; 0: 30 s */
 void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
                 uint64_t in_flight_max_bytes);
 void world_close(struct engine_world *w);
@@ -41,6 +43,10 @@ void world_give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
 void world_give_all(struct engine_world *w, struct fake_source *s, uint32_t ask_idx);
 void world_give_wrong(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
                       uint32_t unit_idx);
+
+/** The right (spoil 0) bytes of a chunk. */
+void world_chunk(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
+                 uint32_t chunk_idx, uint8_t spoil);
 
 /** The first open question of s that covers a unit; fails the test if there is none. */
 uint32_t world_ask_of(const struct fake_source *s, uint32_t unit_idx);

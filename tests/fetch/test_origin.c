@@ -149,7 +149,7 @@ static struct unit_run run_of(struct world *w, uint32_t first, uint32_t n)
 
 static int get(struct world *w, uint32_t first, uint32_t n)
 {
-	static const struct source_events events = { on_unit, on_end };
+	static const struct source_events events = { .unit = on_unit, .end = on_end };
 	const struct unit_run run = run_of(w, first, n);
 	int r;
 
@@ -169,7 +169,7 @@ static bool distrust(struct world *w, uint32_t unit_idx)
 {
 	const struct unit_run run = run_of(w, unit_idx, 1);
 
-	return w->source->ops->distrust(w->source, &run, unit_idx);
+	return w->source->ops->distrust(w->source, &run, unit_idx, 0);
 }
 
 static uint32_t n_wrong(const struct world *w)
@@ -328,7 +328,7 @@ static void an_origin_with_a_strike_is_asked_after_the_others(void **state)
 
 static void a_run_can_be_cancelled_at_any_moment(void **state)
 {
-	static const struct source_events events = { on_unit, on_end };
+	static const struct source_events events = { .unit = on_unit, .end = on_end };
 	struct world *w = *state;
 	const struct unit_run run = run_of(w, 0, N_UNITS);
 

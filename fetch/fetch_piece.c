@@ -1,0 +1,188 @@
+/*
+ * fetch_piece: plain chunks from sources that do not pack as the origin does.
+ *
+ * A chunk that is its own unit takes the way of units (fetch_batch.c). One of several in a unit is
+ * a piece: verified and kept at once, and handed to the readers that wait for it, so that a reader
+ * need not wait for the rest of the unit and nothing is lost when that comes from somewhere else.
+ * The run waits for its pieces before it goes on.
+ */
+#include "engine.h"
+#include "mem.h"
+#include "metrics.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+static void piece_work(struct job *job) /* worker */
+{
+	struct piece *p = container_of(job, struct piece, job);
+
+	p->result = cas_blob_put(p->blob->cas, p->chunk_idx, p->plain, &p->why);
+}
+
+static void was_wrong(struct piece *p, struct flight *fl)
+{
+	struct fetch *f = p->blob->f;
+	bool again;
+
+	(void)err_set(&p->why, EBADMSG, "chunk %u: wrong digest", p->chunk_idx);
+	series_add(f->verify_failures[p->source_idx], 1);
+	log_warn(f->opts.log, "wrong bytes from a source", "source=%s blob=%s chunk=%u",
+	         f->sources[p->source_idx]->ops->name, cas_blob_key(p->blob->cas), p->chunk_idx);
+	if (fl == NULL)
+		return;
+	again = flight_was_wrong(fl, p->source_idx, p->giver, &p->why);
+	if (p->run == NULL)
+		return;
+	p->run->again = p->run->again || again;
+	if (!again)
+		p->run->struck |= BIT(p->source_idx);
+}
+
+/* @return w wants no more of its unit: it is answered, or will be */
+static bool serve_one(struct piece *p, struct waiter *w)
+{
+	const enum fetch_found found = p->blob->f->found_at[p->source_idx];
+
+	if (!waiter_wants(w, p->chunk_idx))
+		return false;
+	if (p->result != 0) { /* verified, not kept: from memory */
+		if (!waiter_fill_chunk(w, p->chunk_idx, p->plain, found))
+			return false;
+		waiter_release(w);
+		return true;
+	}
+	if (!waiter_is_ready(w))
+		return false;
+	w->found = found;
+	waiter_read_ready(w);
+	return true;
+}
+
+static void serve(struct piece *p, struct flight *fl)
+{
+	struct waiter **at = &fl->waiters;
+
+	while (*at != NULL) {
+		struct waiter *w = *at;
+		struct waiter *next = w->next;
+
+		if (serve_one(p, w))
+			*at = next;
+		else
+			at = &w->next;
+	}
+}
+
+static void was_right(struct piece *p, struct flight *fl)
+{
+	struct fetch *f = p->blob->f;
+
+	if (p->result == 0) {
+		series_add(f->chunks[p->source_idx], 1);
+		series_add(f->chunk_bytes[p->source_idx],
+		           p->blob->layout->chunks[p->chunk_idx].plain_size_bytes);
+	} else if (p->run != NULL) {
+		p->run->disk_full = true;
+	}
+	if (fl == NULL)
+		return;
+	serve(p, fl);
+	if (unit_is_ready(fl->blob, fl->unit_idx)) {
+		fl->run = NULL;
+		flight_landed(fl);
+	}
+}
+
+static void piece_after(struct job *job)
+{
+	struct piece *p = container_of(job, struct piece, job);
+	struct fetch_blob *blob = p->blob;
+	struct fetch *f = blob->f;
+	struct run *run = p->run;
+	struct flight *fl = flight_find(blob, p->unit_idx);
+
+	f->n_jobs--;
+	f->in_flight_bytes -= blob->layout->chunks[p->chunk_idx].plain_size_bytes;
+	if (fl != NULL && fl->run == NULL)
+		fl = NULL; /* all of it came another way meanwhile: that tells the readers */
+	if (p->result == CAS_MISMATCH)
+		was_wrong(p, fl);
+	else
+		was_right(p, fl);
+	if (run != NULL)
+		DL_DELETE(run->pieces, p);
+	free(p->plain);
+	free(p);
+	if (run != NULL && run->ended && run->pieces == NULL)
+		run_settled(run);
+	blob_drop(blob);
+	batches_pump(f);
+	runs_pump(f);
+	prefetches_pump(f);
+	fetch_maybe_finish(f);
+}
+
+static void piece_start(struct run *run, const struct flight *fl, const struct piece *given)
+{
+	struct fetch *f = run->blob->f;
+	struct piece *p = xcalloc(1, sizeof(*p));
+
+	*p = *given;
+	p->run = run;
+	p->blob = run->blob;
+	p->unit_idx = fl->unit_idx;
+	p->source_idx = run->source_idx;
+	p->job = (struct job){ .work = piece_work, .after = piece_after, .prio = JOB_PREFETCH };
+	if (fl->waiters != NULL)
+		p->job.prio = JOB_READER;
+	else if (run->prio != RUN_PREFETCH)
+		p->job.prio = JOB_NORMAL;
+	blob_hold(p->blob);
+	DL_APPEND(run->pieces, p);
+	f->n_jobs++;
+	f->in_flight_bytes += p->blob->layout->chunks[p->chunk_idx].plain_size_bytes;
+	pool_submit(f->opts.pool, &p->job);
+}
+
+void run_on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
+{
+	struct run *run = arg;
+	const struct blob_layout *l = run->blob->layout;
+	struct flight *fl = NULL;
+
+	if (run->first_unit_ns == 0)
+		run->first_unit_ns = clock_now_ns(run->blob->f->opts.clock);
+	if (chunk_idx < l->n_chunks && l->chunks[chunk_idx].plain_size_bytes > 0)
+		fl = run_flight(run, layout_unit_of(l, chunk_idx));
+	if (fl == NULL) { /* not asked for, or given already */
+		free(plain);
+		return;
+	}
+	run->n_pauses = 0;
+	if (l->units != NULL) {
+		const struct piece given = { .chunk_idx = chunk_idx,
+			                     .plain = plain,
+			                     .giver = giver };
+
+		piece_start(run, fl, &given);
+		return;
+	}
+	fl->packed = plain;
+	fl->is_plain = true;
+	fl->giver = giver;
+	fl->run = NULL;
+	batch_add(run, fl);
+}
+
+void pieces_forget(struct run *run)
+{
+	struct piece *p;
+	struct piece *next;
+
+	DL_FOREACH_SAFE(run->pieces, p, next)
+	{
+		DL_DELETE(run->pieces, p);
+		p->run = NULL;
+	}
+}

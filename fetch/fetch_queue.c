@@ -1,0 +1,53 @@
+/*
+ * fetch_queue: when a queued question may be put, so that what is in flight stays below its budget
+ * and readers come first.
+ */
+#include "engine.h"
+#include <stdlib.h>
+
+#define PREFETCH_RUNS_MAX 4 /* asked at a time */
+
+static uint64_t packed_bytes(const struct run *run)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		const struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL)
+			bytes += fl->packed_size_bytes;
+	}
+	return bytes;
+}
+
+/* Readers may use all of the budget, the rest leaves them room. Alone, anything may go. */
+static bool has_room(const struct fetch *f, enum run_prio prio, uint64_t bytes)
+{
+	static const uint64_t eighths[N_RUN_PRIOS] = {
+		[RUN_READER] = 8, [RUN_AHEAD] = 6, [RUN_PREFETCH] = 4
+	};
+	const uint64_t max = f->opts.in_flight_max_bytes / 8 * eighths[prio];
+
+	return f->in_flight_bytes == 0 || f->in_flight_bytes + bytes <= max;
+}
+
+void runs_pump(struct fetch *f)
+{
+	for (enum run_prio prio = 0; prio < N_RUN_PRIOS; prio++) {
+		while (f->queue[prio] != NULL) {
+			struct run *run = f->queue[prio];
+			const uint64_t bytes = packed_bytes(run);
+
+			if (!has_room(f, prio, bytes))
+				return;
+			run_start(run, bytes);
+		}
+	}
+}
+
+bool runs_take_prefetch(const struct fetch *f)
+{
+	return f->n_prefetch_runs < PREFETCH_RUNS_MAX && f->queue[RUN_READER] == NULL &&
+	       f->queue[RUN_AHEAD] == NULL && f->queue[RUN_PREFETCH] == NULL &&
+	       has_room(f, RUN_PREFETCH, RUN_MAX_BYTES);
+}

@@ -1,0 +1,264 @@
+/*
+ * Sources that bring plain chunks, as peers do: alone, or one by one for units that hold many.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine_world.h"
+#include "mem.h"
+#include <errno.h>
+#include <stdlib.h>
+
+static int set_up(void **state)
+{
+	struct engine_world *w = xcalloc(1, sizeof(*w));
+
+	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
+	w->peer.refuse = 0;
+	*state = w;
+	return 0;
+}
+
+static int set_up_batches(void **state)
+{
+	struct engine_world *w = xcalloc(1, sizeof(*w));
+
+	w->chunks_per_unit = 4;
+	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
+	w->peer.refuse = 0;
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	world_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void a_chunk_that_is_its_own_unit_takes_the_way_of_units(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	assert_int_equal(world_read_start(w, &r, 7, 1), FETCH_PENDING);
+	world_settle(w);
+	assert_int_equal(w->peer.n_asks, 1);
+	world_chunk(w, &w->peer, 0, 7, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	assert_int_equal(r.read.found, FOUND_PEER);
+	world_read_is_right(w, &r);
+	assert_int_equal(w->origin.n_asks, 0);
+	world_read_end(w, &r);
+}
+
+static void a_wrong_chunk_is_held_against_its_giver_and_asked_for_again(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+	uint32_t ask;
+
+	(void)world_read_start(w, &r, 7, 1);
+	world_settle(w);
+	world_chunk(w, &w->peer, 0, 7, 1);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0);
+	assert_int_equal(w->peer.n_distrusts, 1);
+	assert_int_equal(w->peer.last_giver, 7007);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_VERIFY_FAILURES), 1);
+	assert_int_equal(w->peer.n_asks, 2); /* another peer may have it */
+	ask = 1;
+	assert_int_equal(w->peer.asks[ask].run.first_unit, 7);
+	world_chunk(w, &w->peer, ask, 7, 0);
+	fake_source_end(&w->peer, ask, SOURCE_OK, NULL);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
+static void what_nobody_asked_for_is_thrown_away(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+	const uint32_t n_puts = fake_cas_n_puts(w->cas);
+
+	(void)world_read_start(w, &r, 400, 1);
+	world_settle(w);
+	world_chunk(w, &w->peer, 0, 3, 0);
+	world_settle(w);
+	assert_int_equal(fake_cas_n_puts(w->cas), n_puts);
+	world_chunk(w, &w->peer, 0, 400, 0);
+	world_chunk(w, &w->peer, 0, 400, 1); /* once more, and spoilt: not asked for any more */
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_VERIFY_FAILURES), 0);
+	world_read_end(w, &r);
+}
+
+/* ---- units of four chunks ---- */
+
+static void a_reader_gets_its_chunk_before_the_rest_of_the_unit(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 9, 1);
+	world_settle(w);
+	assert_int_equal(w->peer.asks[0].run.first_unit, 2);
+	world_chunk(w, &w->peer, 0, 8, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0);
+	world_chunk(w, &w->peer, 0, 9, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	assert_int_equal(r.read.found, FOUND_PEER);
+	world_read_is_right(w, &r);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_CHUNKS), 2);
+	world_read_end(w, &r);
+}
+
+static void a_unit_is_settled_when_its_last_chunk_is_here(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+	const struct unit_run *run;
+
+	fake_cas_set_ready(w->cas, 10); /* kept from earlier: need not come */
+	(void)world_read_start(w, &r, 8, 4);
+	world_settle(w);
+	run = &w->peer.asks[0].run;
+	assert_int_equal(run->first_unit, 2);
+	for (uint32_t i = 0; i < run->n_units * 4; i++) {
+		if (8 + i != 10)
+			world_chunk(w, &w->peer, 0, 8 + i, 0);
+	}
+	fake_source_end(&w->peer, 0, SOURCE_OK, NULL); /* before the workers have looked */
+	assert_int_equal(w->origin.n_asks, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	world_read_is_right(w, &r);
+	assert_int_equal(w->origin.n_asks, 0);
+	assert_int_equal(w->peer.n_asks, 1);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_FETCHES_IN_FLIGHT), 0);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_CHUNKS), run->n_units * 4 - 1);
+	world_read_end(w, &r);
+}
+
+static void what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+	uint32_t n_units;
+	uint32_t ask;
+
+	(void)world_read_start(w, &r, 8, 4);
+	world_settle(w);
+	n_units = w->peer.asks[0].run.n_units;
+	world_chunk(w, &w->peer, 0, 8, 0);
+	world_chunk(w, &w->peer, 0, 9, 0);
+	fake_source_end(&w->peer, 0, SOURCE_MISS, NULL);
+	world_settle(w);
+	assert_int_equal(fake_cas_n_puts(w->cas), 2);
+	ask = world_ask_of(&w->origin, 2);
+	world_give_all(w, &w->origin, ask);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	world_read_is_right(w, &r);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_CHUNKS), 4 * n_units); /* each once */
+	world_read_end(w, &r);
+}
+
+static void a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 8, 4);
+	world_settle(w);
+	for (uint32_t i = 0; i < 4 * w->peer.asks[0].run.n_units; i++)
+		world_chunk(w, &w->peer, 0, 8 + i, i == 1);
+	fake_source_end(&w->peer, 0, SOURCE_OK, NULL);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0);
+	assert_int_equal(w->peer.n_distrusts, 1);
+	assert_int_equal(w->peer.last_giver, 7009);
+	assert_int_equal(w->origin.n_asks, 0);
+	assert_int_equal(w->peer.n_asks, 2);
+	assert_int_equal(w->peer.asks[1].run.first_unit, 2);
+	assert_int_equal(w->peer.asks[1].run.n_units, 1);
+	world_chunk(w, &w->peer, 1, 9, 1); /* twice: the next source */
+	fake_source_end(&w->peer, 1, SOURCE_OK, NULL);
+	world_settle(w);
+	assert_int_equal(w->peer.n_asks, 2);
+	assert_int_equal(w->origin.n_asks, 1);
+	world_give_all(w, &w->origin, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
+static void a_full_disk_does_not_keep_chunks_of_units_from_readers(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	fake_cas_put_says(w->cas, CAS_FULL);
+	(void)world_read_start(w, &r, 8, 2);
+	world_settle(w);
+	world_chunk(w, &w->peer, 0, 8, 0);
+	world_chunk(w, &w->peer, 0, 9, 0);
+	fake_source_end(&w->peer, 0, SOURCE_MISS, NULL);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	world_read_is_right(w, &r);
+	assert_int_equal(w->origin.n_asks, 0); /* nobody waits for the rest */
+	world_read_end(w, &r);
+}
+
+static void a_blob_may_be_closed_while_a_worker_has_chunks_of_it(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 8, 4);
+	world_settle(w);
+	world_chunk(w, &w->peer, 0, 8, 0);
+	fetch_blob_release(&w->blob);
+	assert_int_equal(w->peer.n_cancels, 1);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, -EIO);
+	world_read_end(w, &r);
+}
+
+#define TEST(f)    cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define BATCHES(f) cmocka_unit_test_setup_teardown(f, set_up_batches, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_chunk_that_is_its_own_unit_takes_the_way_of_units),
+		TEST(a_wrong_chunk_is_held_against_its_giver_and_asked_for_again),
+		TEST(what_nobody_asked_for_is_thrown_away),
+		BATCHES(a_reader_gets_its_chunk_before_the_rest_of_the_unit),
+		BATCHES(a_unit_is_settled_when_its_last_chunk_is_here),
+		BATCHES(what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest),
+		BATCHES(a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again),
+		BATCHES(a_full_disk_does_not_keep_chunks_of_units_from_readers),
+		BATCHES(a_blob_may_be_closed_while_a_worker_has_chunks_of_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
