@@ -79,14 +79,15 @@ bool wire_set_holds(const struct wire_set *s, const struct wire_set *part)
 	return true;
 }
 
-void wire_list_id(const uint8_t (*names)[PUBLIC_NAME_BYTES], uint32_t n_names,
-                  uint8_t ret_id[WIRE_ID_BYTES])
+struct wire_id wire_list_id(const struct wire_id *names, uint32_t n_names)
 {
+	struct wire_id id;
 	blake3_hasher hasher;
 
 	blake3_hasher_init_derive_key(&hasher, "shoal list v1");
-	blake3_hasher_update(&hasher, names, (size_t)n_names * PUBLIC_NAME_BYTES);
-	blake3_hasher_finalize(&hasher, ret_id, WIRE_ID_BYTES);
+	blake3_hasher_update(&hasher, names, (size_t)n_names * sizeof(*names));
+	blake3_hasher_finalize(&hasher, id.b, sizeof(id.b));
+	return id;
 }
 
 void wire_buf_free(struct wire_buf *b)

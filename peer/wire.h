@@ -111,12 +111,10 @@ bool wire_set_is_empty(const struct wire_set *s);
 bool wire_set_holds(const struct wire_set *s, const struct wire_set *part); /* same n */
 
 /** The id of a list: the first 16 bytes of BLAKE3 ("shoal list v1" as context) of its names. */
-void wire_list_id(const uint8_t (*names)[PUBLIC_NAME_BYTES], uint32_t n_names,
-                  uint8_t ret_id[WIRE_ID_BYTES]);
-
 struct wire_id {
 	uint8_t b[WIRE_ID_BYTES];
 };
+struct wire_id wire_list_id(const struct wire_id *names, uint32_t n_names);
 
 /* Chunks of a list. */
 struct wire_part {
@@ -214,8 +212,8 @@ struct wire_answer {
 struct wire_names {
 	struct wire_id segment;
 	struct wire_id list;
-	uint16_t n_names;                          /* NAMES only */
-	const uint8_t (*names)[PUBLIC_NAME_BYTES]; /* NAMES only; borrowed from the decoder */
+	uint16_t n_names;            /* NAMES only */
+	const struct wire_id *names; /* NAMES only; borrowed from the decoder */
 };
 
 struct wire_adverts { /* HAVE: ready here from now on; GONE: not any more */
@@ -236,8 +234,8 @@ struct wire_get {
 	uint32_t deadline_ms; /* no use after that; 0: none */
 	bool by_names;
 	struct wire_part part; /* !by_names: set of the list; by_names: set holds all n_names */
-	const uint8_t (*names)[PUBLIC_NAME_BYTES]; /* by_names: part.set.n of them; borrowed */
-	uint8_t proof[WIRE_MAC_BYTES];             /* proof.h */
+	const struct wire_id *names;   /* by_names: part.set.n of them; borrowed */
+	uint8_t proof[WIRE_MAC_BYTES]; /* proof.h */
 };
 
 struct wire_grant { /* before the first CHUNK of a GET: the holder knows the digests, too */
