@@ -127,17 +127,24 @@ static void take_text(struct cursor *c, size_t max, bool blanks, char *ret_text)
 	ret_text[o->via.str.size] = '\0';
 }
 
-static void take_set(struct cursor *c, bool may_be_empty, struct wire_set *ret_set)
+/* Bits of n positions; none beyond them. */
+static void take_bits(struct cursor *c, uint32_t n, struct wire_set *ret_set)
 {
-	const uint64_t n = take_uint(c, WIRE_LIST_MAX);
 	size_t n_bytes;
 	const uint8_t *bytes = take_bin(c, 1, WIRE_LIST_MAX / 8, &n_bytes);
 
 	*ret_set = (struct wire_set){ .n = (uint16_t)n };
 	for (size_t i = 0; i < n_bytes; i++)
 		ret_set->words[i / 8] |= (uint64_t)bytes[i] << (8 * (i % 8));
-	for (uint64_t i = n; i < 8 * n_bytes; i++)
+	for (size_t i = n; i < 8 * n_bytes; i++)
 		check(c, (ret_set->words[i / 64] >> (i % 64) & 1) == 0);
+}
+
+static void take_set(struct cursor *c, bool may_be_empty, struct wire_set *ret_set)
+{
+	const uint32_t n = (uint32_t)take_uint(c, WIRE_LIST_MAX);
+
+	take_bits(c, n, ret_set);
 	check(c, n > 0 && (may_be_empty || !wire_set_is_empty(ret_set)));
 }
 
@@ -148,10 +155,10 @@ static void take_part(struct cursor *c, bool may_be_empty, struct wire_part *ret
 	take_set(c, may_be_empty, &ret_part->set);
 }
 
-static uint8_t take_nodes(struct cursor *c, struct wire_id *ret_nodes)
+static uint8_t take_nodes(struct cursor *c, uint32_t max, struct wire_id *ret_nodes)
 {
 	size_t n;
-	const uint8_t *p = take_bin(c, WIRE_ID_BYTES, (size_t)WIRE_NODES_MAX * WIRE_ID_BYTES, &n);
+	const uint8_t *p = take_bin(c, WIRE_ID_BYTES, (size_t)max * WIRE_ID_BYTES, &n);
 
 	if (n > 0)
 		memcpy(ret_nodes, p, n);
@@ -240,24 +247,32 @@ static void take_member_list(struct wire_decoder *d, struct cursor *c, struct wi
 
 static void take_ask(struct wire_decoder *d, struct cursor *c, struct wire_msg *m)
 {
+	struct wire_ask *a = &m->u.ask;
+
 	(void)d;
-	m->u.ask.req = take_u32(c);
-	m->u.ask.flags = take_u32(c);
-	take_part(c, false, &m->u.ask.part);
-	take_id(c, &m->u.ask.asker);
+	a->req = take_u32(c);
+	a->flags = take_u32(c);
+	take_part(c, false, &a->part);
+	take_bits(c, a->part.set.n, &a->have);
+	take_bits(c, a->part.set.n, &a->units);
+	take_bits(c, a->part.set.n, &a->runs);
+	a->deadline_ms = take_u32(c);
+	a->patience_ms = take_u32(c);
+	a->n_avoid = take_nodes(c, WIRE_AVOID_MAX, a->avoid);
+	check(c, wire_set_holds(&a->units, &a->runs));
 }
 
 static void take_answer_item(struct cursor *c, struct wire_answer_item *ret_item)
 {
 	ret_item->kind = (uint8_t)take_uint(c, N_WIRE_ANSWER_KINDS - 1);
 	take_set(c, false, &ret_item->set);
-	ret_item->n_nodes = take_nodes(c, ret_item->nodes);
+	ret_item->n_nodes = take_nodes(c, WIRE_NODES_MAX, ret_item->nodes);
 	ret_item->token = take_uint(c, UINT64_MAX);
 	ret_item->term_ms = (uint32_t)take_uint(c, WIRE_TERM_MAX_MS);
 	ret_item->progress_bytes = take_uint(c, UINT64_MAX);
 	check(c, ret_item->kind != 0);
 	check(c, ret_item->n_nodes > 0 ||
-	                 (ret_item->kind != WIRE_HOLDERS && ret_item->kind != WIRE_WAIT));
+	                 (ret_item->kind != WIRE_HOLDERS && ret_item->kind != WIRE_ELSEWHERE));
 }
 
 static void take_answer(struct wire_decoder *d, struct cursor *c, struct wire_msg *m)
@@ -382,7 +397,7 @@ static void take_redirect(struct wire_decoder *d, struct cursor *c, struct wire_
 	(void)d;
 	m->u.redirect.req = take_u32(c);
 	take_set(c, false, &m->u.redirect.set);
-	m->u.redirect.n_nodes = take_nodes(c, m->u.redirect.nodes);
+	m->u.redirect.n_nodes = take_nodes(c, WIRE_NODES_MAX, m->u.redirect.nodes);
 	check(c, m->u.redirect.n_nodes > 0);
 }
 
@@ -487,6 +502,7 @@ int wire_decode(struct wire_decoder *d, const uint8_t *header, size_t header_siz
 		[WIRE_LEASE_END] = take_lease,
 		[WIRE_META_GET] = take_meta_get,
 		[WIRE_META] = take_meta,
+		[WIRE_COMING] = take_adverts,
 		[WIRE_DRAIN] = take_nothing,
 		[WIRE_BYE] = take_bye,
 	};

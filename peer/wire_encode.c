@@ -61,19 +61,24 @@ static void put_text(msgpack_packer *p, const char *text)
 	(void)msgpack_pack_str_body(p, text, n);
 }
 
-/* Two fields: the number of positions, and their bits without the zero bytes at the end. */
-static void put_set(msgpack_packer *p, const struct wire_set *s)
+/* The bits of a set, without the zero bytes at the end. */
+static void put_bits(msgpack_packer *p, const struct wire_set *s)
 {
 	uint8_t bytes[WIRE_LIST_MAX / 8];
 	size_t n_bytes = 0;
 
-	assert(s->n > 0 && s->n <= WIRE_LIST_MAX);
 	for (size_t i = 0; i < sizeof(bytes); i++) {
 		bytes[i] = (uint8_t)(s->words[i / 8] >> (8 * (i % 8)));
 		n_bytes = bytes[i] != 0 ? i + 1 : n_bytes;
 	}
-	put_uint(p, s->n);
 	put_bin(p, bytes, n_bytes);
+}
+
+static void put_set(msgpack_packer *p, const struct wire_set *s) /* 2 fields */
+{
+	assert(s->n > 0 && s->n <= WIRE_LIST_MAX);
+	put_uint(p, s->n);
+	put_bits(p, s);
 }
 
 static void put_part(msgpack_packer *p, const struct wire_part *part) /* 4 fields */
@@ -127,12 +132,17 @@ static void put_ask(msgpack_packer *p, const struct wire_msg *msg)
 {
 	const struct wire_ask *a = &msg->u.ask;
 
-	put_array(p, 8);
+	put_array(p, 13);
 	put_uint(p, WIRE_ASK);
 	put_uint(p, a->req);
 	put_uint(p, a->flags);
 	put_part(p, &a->part);
-	put_id(p, &a->asker);
+	put_bits(p, &a->have);
+	put_bits(p, &a->units);
+	put_bits(p, &a->runs);
+	put_uint(p, a->deadline_ms);
+	put_uint(p, a->patience_ms);
+	put_nodes(p, a->avoid, a->n_avoid);
 }
 
 static void put_answer_item(msgpack_packer *p, const struct wire_answer_item *item)
@@ -334,6 +344,7 @@ static void put_msg(msgpack_packer *p, const struct wire_msg *msg)
 		[WIRE_NAMES] = put_names,
 		[WIRE_HAVE] = put_adverts,
 		[WIRE_GONE] = put_adverts,
+		[WIRE_COMING] = put_adverts,
 		[WIRE_GET] = put_get,
 		[WIRE_GRANT] = put_grant,
 		[WIRE_CHUNK] = put_chunk,
