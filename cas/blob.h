@@ -18,6 +18,7 @@ enum blob_state {
 	BLOB_GONE, /* opening failed, or its rows are being deleted: those who waited try again */
 };
 
+struct share_entry;
 struct layout_list; /* layouts that were replaced, kept for whoever still looks at them */
 
 struct cas_blob {
@@ -28,7 +29,10 @@ struct cas_blob {
 	struct bitmap *ready;
 	struct bitmap *barred; /* taken back here, not yet in the database: may not become ready */
 	struct bitmap *dirty;  /* a bit a slice of ready that the database does not have yet */
-	_Atomic uint64_t generation; /* grows whenever ready bits are taken back */
+	struct bitmap *candidate; /* another open blob had it ready when it was looked at last */
+	_Atomic(struct share_entry *) entries;       /* share_map.h's */
+	_Atomic(struct blob_layout *) joined_layout; /* the layout whose chunks are in the map */
+	_Atomic uint64_t generation;                 /* grows whenever ready bits are taken back */
 	struct readers readers;
 	int fd;
 	struct file_identity identity;
@@ -82,6 +86,10 @@ struct cas_blob *blob_table_reserve(struct cas *cas, const char *key);
 
 /** NULL where it is not open. With a reference. */
 struct cas_blob *blob_table_find(struct cas *cas, const char *key);
+
+/** [any] One more reference, if the blob is open: for who found it by other ways than the table,
+ * and knows that it is not freed yet. */
+bool blob_table_try_ref(struct cas_blob *blob);
 
 /** References of all open blobs, in a new array. @return how many */
 uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs);

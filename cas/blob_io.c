@@ -7,6 +7,8 @@
  */
 #include "bytes.h"
 #include "data_file.h"
+#include "share.h"
+#include "share_rules.h"
 #include "state.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -24,6 +26,7 @@ void blob_mark_ready(struct cas_blob *blob, uint32_t chunk_idx)
 	(void)bitmap_set(blob->ready, chunk_idx);
 	(void)bitmap_set(blob->dirty, chunk_idx / READY_SLICE_BITS);
 	flush_timer_wake(&blob->cas->flush_timer);
+	share_arrived(blob, chunk_idx);
 }
 
 static bool all_ready(const struct cas_blob *blob, const struct blob_layout *l, uint32_t first,
@@ -205,6 +208,20 @@ static int check_with(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *plain,
 	blob_void(blob, chunk_idx, VOID_WRONG_BYTES);
 	r = blob_clear_now(blob, e);
 	return r < 0 ? r : CAS_MISMATCH;
+}
+
+int cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
+                          struct err *e)
+{
+	const struct blob_layout *l = blob_layout(blob);
+
+	if (chunk_idx >= l->n_chunks || l->chunks[chunk_idx].plain_size_bytes == 0)
+		return CAS_MISS;
+	if (!(l->chunks[chunk_idx].flags & CHUNK_HAS_DIGEST))
+		return err_set(e, EINVAL, "chunk %" PRIu32 " of blob %s has no digest", chunk_idx,
+		               blob->key);
+	return cas_blob_is_present(blob, chunk_idx) ? check_with(blob, chunk_idx, ret_plain, e)
+	                                            : CAS_MISS;
 }
 
 int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)

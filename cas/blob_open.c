@@ -9,6 +9,7 @@
 #include "mem.h"
 #include "ready_rows.h"
 #include "register.h"
+#include "share_rules.h"
 #include "state.h"
 #include "stored.h"
 #include <errno.h>
@@ -58,6 +59,7 @@ void blob_free(struct cas_blob **blob)
 	bitmap_free(&b->ready);
 	bitmap_free(&b->barred);
 	bitmap_free(&b->dirty);
+	bitmap_free(&b->candidate);
 	free(b->origins);
 	close_fd(&b->fd);
 	(void)pthread_mutex_destroy(&b->mutex);
@@ -78,7 +80,9 @@ static int make_maps(struct cas_blob *blob, uint32_t n_chunks, struct err *e)
 	blob->ready = bitmap_new(n_chunks);
 	blob->barred = bitmap_new(n_chunks);
 	blob->dirty = bitmap_new(ready_n_slices(n_chunks));
-	if (blob->ready == NULL || blob->barred == NULL || blob->dirty == NULL)
+	blob->candidate = bitmap_new(n_chunks);
+	if (blob->ready == NULL || blob->barred == NULL || blob->dirty == NULL ||
+	    blob->candidate == NULL)
 		return err_set(e, ENOMEM, "maps of %" PRIu32 " chunks: out of memory", n_chunks);
 	return 0;
 }
@@ -332,6 +336,7 @@ static int open_key(struct cas *cas, const char *key, const struct opening *o,
 	}
 	if (to_register)
 		register_start(blob);
+	share_joined(blob);
 	*ret_blob = blob;
 	return 0;
 }

@@ -64,6 +64,7 @@ static void free_parts(struct cas *cas)
 	db_readers_free(&cas->readers);
 	db_close(&cas->db);
 	blob_table_fini(&cas->table);
+	share_map_free(&cas->map);
 	close_fd(&cas->images_fd);
 	close_fd(&cas->blobs_fd);
 	close_fd(&cas->lock_fd);
@@ -89,6 +90,11 @@ int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e)
 	cas->blobs_fd = -1;
 	cas->images_fd = -1;
 	blob_table_init(&cas->table);
+	cas->map = share_map_new();
+	cas->dedup = opts->dedup;
+	cas->hooks = (struct cas_hooks){ .on_ready = opts->on_ready,
+		                         .on_gone = opts->on_gone,
+		                         .arg = opts->on_arg };
 	cas->room = (struct room){
 		.disk = cas->disk,
 		.clock = cas->clock,

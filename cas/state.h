@@ -11,7 +11,14 @@
 #include "disk.h"
 #include "flush_timer.h"
 #include "room.h"
+#include "share_map.h"
 #include <pthread.h>
+
+struct cas_hooks {
+	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void (*on_gone)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void *arg;
+};
 
 struct cas {
 	char *state_dir;
@@ -29,6 +36,9 @@ struct cas {
 	struct db_readers *readers;
 	struct blob_table table;
 	struct room room;
+	struct share_map *map;
+	bool dedup;
+	struct cas_hooks hooks;
 	struct flush_timer flush_timer;
 	atomic_bool closing; /* work that can go on after the next start stops */
 };

@@ -131,6 +131,19 @@ struct cas_blob *blob_table_find(struct cas *cas, const char *key)
 	return b;
 }
 
+bool blob_table_try_ref(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+	bool is_open = false;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	is_open = blob->state == BLOB_OPEN;
+	if (is_open)
+		blob->n_refs++;
+	(void)pthread_mutex_unlock(&t->mutex);
+	return is_open;
+}
+
 uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs)
 {
 	struct blob_table *t = &cas->table;
@@ -176,11 +189,15 @@ static void close_work(struct job *job)
 	flush_one(blob);
 	(void)pthread_mutex_lock(&cas->table.mutex);
 	is_unused = blob->n_refs == 0 && !blob->close_queued;
-	if (is_unused)
+	if (is_unused) {
+		blob->state = BLOB_GONE; /* nor can it be had through the map */
 		take_out(&cas->table, blob);
+	}
 	(void)pthread_mutex_unlock(&cas->table.mutex);
-	if (is_unused)
-		blob_free(&blob);
+	if (!is_unused)
+		return;
+	share_map_remove(cas->map, blob);
+	blob_free(&blob);
 }
 
 void cas_blob_release(struct cas_blob **blob)

@@ -6,6 +6,7 @@
  * bytes that were being replaced. Knows bits and rows; knows not who found the fault.
  */
 #include "ready_rows.h"
+#include "share_rules.h"
 #include "state.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -66,10 +67,12 @@ void blob_void(struct cas_blob *blob, uint32_t chunk_idx, enum void_reason why)
 
 	(void)bitmap_set(blob->barred, chunk_idx);
 	atomic_fetch_add(&blob->generation, 1);
-	if (bitmap_clear(blob->ready, chunk_idx))
+	if (bitmap_clear(blob->ready, chunk_idx)) {
+		share_went(blob, chunk_idx);
 		log_warn(cas->log, "chunk taken back: it will be fetched again",
 		         "blob=%s chunk=%" PRIu32 " why=%s", blob->key, chunk_idx,
 		         LOG_Q(void_reason_text(why)));
+	}
 	if (atomic_exchange(&blob->clear_queued, true))
 		return;
 	(void)cas_blob_ref(blob);

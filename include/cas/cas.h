@@ -46,8 +46,14 @@ struct cas_opts {
 	uint64_t quota_bytes;      /* 0: none but the reserve */
 	uint64_t reserve_bytes;    /* stay free on the file system */
 	uint32_t flush_ms;         /* how late a ready bit may reach the disk; 0: 1000 */
-	const struct disk *disk;   /* NULL: the real one */
-	const char *sqlite_vfs;    /* NULL: SQLite's default */
+	bool dedup;                /* chunks are shared between blobs (share.h) */
+	/* [any thread] A chunk became present, or went (evicted, wrong bytes): who tells others.
+	 * Must not block, nor call cas but for what is marked [any]. NULL: nobody. */
+	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void (*on_gone)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void *on_arg;
+	const struct disk *disk; /* NULL: the real one */
+	const char *sqlite_vfs;  /* NULL: SQLite's default */
 };
 
 /**

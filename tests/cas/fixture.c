@@ -84,6 +84,10 @@ int fixture_try_open(struct fixture *f)
 		.metrics = f->metrics,
 		.reserve_bytes = f->reserve_bytes,
 		.flush_ms = f->flush_ms,
+		.dedup = f->dedup,
+		.on_ready = f->on_ready,
+		.on_gone = f->on_gone,
+		.on_arg = f->on_arg,
 		.disk = f->disk,
 		.sqlite_vfs = f->vfs,
 	};

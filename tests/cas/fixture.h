@@ -27,6 +27,10 @@ struct fixture {
 	const char *vfs;
 	uint64_t reserve_bytes;
 	uint32_t flush_ms;
+	bool dedup;
+	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void (*on_gone)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void *on_arg;
 };
 
 int fixture_setup(void **state);    /* a directory, nothing open */

@@ -1,0 +1,179 @@
+/*
+ * share: chunks that one open blob has and another lacks: who has what, and making it present.
+ *
+ * Knows names and bits; knows not who asks, and nothing of networks.
+ */
+#include "share.h"
+#include "mem.h"
+#include "share_rules.h"
+#include "state.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define PLACES_MAX 8U /* of one chunk, tried one after another */
+
+bool cas_blob_is_present(const struct cas_blob *blob, uint32_t chunk_idx)
+{
+	return bitmap_get(blob->ready, chunk_idx);
+}
+
+bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
+{
+	return bitmap_get(blob->candidate, chunk_idx) && !cas_blob_is_present(blob, chunk_idx);
+}
+
+/* ---- candidates ---- */
+
+static bool mark(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const struct cas_blob *from = arg;
+
+	if (blob != from && !bitmap_get(blob->ready, chunk_idx))
+		(void)bitmap_set(blob->candidate, chunk_idx);
+	return true;
+}
+
+void share_arrived(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const struct cas *cas = blob->cas;
+
+	/* The bit is set before this looks; who joins looks at bits after it can be found here. */
+	if (cas->dedup)
+		share_map_each_of(cas->map, blob, chunk_idx, mark, blob);
+	if (cas->hooks.on_ready != NULL)
+		cas->hooks.on_ready(cas->hooks.arg, blob, chunk_idx);
+}
+
+void share_went(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const struct cas *cas = blob->cas;
+
+	if (cas->hooks.on_gone != NULL)
+		cas->hooks.on_gone(cas->hooks.arg, blob, chunk_idx);
+}
+
+struct look {
+	const struct cas_blob *except;
+	uint32_t n_max;
+	uint32_t n;
+	struct cas_blob *blobs[PLACES_MAX]; /* with references, if with_refs */
+	uint32_t idx[PLACES_MAX];
+	bool with_refs;
+};
+
+/* Stops at the last that fits. */
+static bool note_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct look *look = arg;
+
+	if (blob == look->except || !bitmap_get(blob->ready, chunk_idx))
+		return true;
+	if (look->with_refs && !blob_table_try_ref(blob))
+		return true;
+	look->blobs[look->n] = blob;
+	look->idx[look->n] = chunk_idx;
+	look->n++;
+	return look->n < look->n_max;
+}
+
+/* What of the blob do others have ready? */
+static void mark_candidates(struct cas_blob *blob)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	struct public_namer *namer = public_namer_new();
+
+	for (uint32_t i = 0; i < l->n_chunks; i++) {
+		const struct chunk_rec *c = &l->chunks[i];
+		struct look look = { .except = blob, .n_max = 1 };
+		uint8_t name[PUBLIC_NAME_BYTES];
+
+		if (c->plain_size_bytes == 0 || !(c->flags & CHUNK_HAS_DIGEST) ||
+		    bitmap_get(blob->ready, i))
+			continue;
+		public_name(namer, l->digest_alg, c->digest, c->plain_size_bytes, name);
+		share_map_each(blob->cas->map, name, note_ready, &look);
+		if (look.n > 0)
+			(void)bitmap_set(blob->candidate, i);
+	}
+	public_namer_free(&namer);
+}
+
+void share_joined(struct cas_blob *blob)
+{
+	struct blob_layout *known = blob_layout(blob);
+	struct err e;
+
+	/* Twice the same layout: nothing new to find. */
+	if (atomic_exchange(&blob->joined_layout, known) == known)
+		return;
+	if (share_map_add(blob->cas->map, blob, &e) < 0)
+		log_warn(blob->cas->log, "chunks of a blob are not shared", "blob=%s why=%s",
+		         blob->key, LOG_Q(e.msg));
+	if (blob->cas->dedup)
+		mark_candidates(blob);
+}
+
+/* ---- finding ---- */
+
+int cas_find_open(struct cas *cas, const uint8_t name[PUBLIC_NAME_BYTES],
+                  struct cas_blob **ret_blob, uint32_t *ret_idx)
+{
+	struct look look = { .n_max = 1, .with_refs = true };
+
+	share_map_each(cas->map, name, note_ready, &look);
+	if (look.n == 0)
+		return CAS_MISS;
+	*ret_blob = look.blobs[0];
+	*ret_idx = look.idx[0];
+	return 0;
+}
+
+/* ---- sharing ---- */
+
+/* By copying. @return 0; CAS_MISS these bytes are wrong, or gone; CAS_FULL; -EIO */
+static int share_from(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob *from,
+                      uint32_t from_idx, struct err *e)
+{
+	const struct chunk_rec *c = &blob_layout(blob)->chunks[chunk_idx];
+	const struct chunk_rec *theirs = &blob_layout(from)->chunks[from_idx];
+	uint8_t *plain = malloc(c->plain_size_bytes);
+	int r;
+
+	if (plain == NULL)
+		return err_set(e, ENOMEM, "sharing chunk %" PRIu32 ": out of memory", chunk_idx);
+	r = theirs->plain_size_bytes != c->plain_size_bytes
+	            ? CAS_MISS
+	            : cas_blob_read(from, from_idx, 1, theirs->plain_offset,
+	                            theirs->plain_size_bytes, plain, e);
+	if (r == 0)
+		r = cas_blob_put(blob, chunk_idx, plain, e);
+	if (r == CAS_MISMATCH) {
+		static const char *const from_dedup[] = { "dedup" };
+
+		metrics_add(blob->cas->metrics, METRIC_VERIFY_FAILURES, from_dedup, 1);
+		blob_void(from, from_idx, VOID_WRONG_BYTES);
+		r = CAS_MISS;
+	}
+	free(plain);
+	return r;
+}
+
+int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
+{
+	struct look look = { .except = blob, .n_max = PLACES_MAX, .with_refs = true };
+	int r = CAS_MISS;
+
+	if (cas_blob_is_present(blob, chunk_idx))
+		return 0;
+	if (!blob->cas->dedup)
+		return CAS_MISS;
+	(void)bitmap_clear(blob->candidate, chunk_idx); /* before looking: it may come again */
+	share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &look);
+	for (uint32_t i = 0; i < look.n; i++) {
+		if (r == CAS_MISS)
+			r = share_from(blob, chunk_idx, look.blobs[i], look.idx[i], e);
+		cas_blob_release(&look.blobs[i]);
+	}
+	return r;
+}

@@ -1,0 +1,16 @@
+/*
+ * share_rules: what the rest of cas tells the sharing of chunks. Private to cas/.
+ */
+#pragma once
+#include "blob.h"
+
+/** [worker] A blob is open, or knows more chunks than before: others can find its chunks, and those
+ * that others have are its candidates. Once for each opening; what is known already costs a look.
+ */
+void share_joined(struct cas_blob *blob);
+
+/** [any] A chunk became present here: other open blobs can have it, too. */
+void share_arrived(struct cas_blob *blob, uint32_t chunk_idx);
+
+/** [any] A chunk is ready no longer. */
+void share_went(struct cas_blob *blob, uint32_t chunk_idx);

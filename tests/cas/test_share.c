@@ -1,0 +1,305 @@
+/*
+ * Sharing chunks between blobs: what one has the others find, verified when it is shared.
+ */
+#include "fixture.h"
+#include "mem.h"
+#include "public_name.h"
+#include "share.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OTHER_ID "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define THIRD_ID "2123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define N        8U
+
+static int setup(void **state)
+{
+	if (fixture_setup(state) != 0)
+		return -1;
+	((struct fixture *)*state)->dedup = true;
+	fixture_open(*state);
+	return 0;
+}
+
+/* The same chunks in the other order, under another id: layout and offsets differ. */
+static struct cas_blob *open_reversed(struct fixture *f, const char *id, uint32_t seed)
+{
+	struct blob_layout *l = sample_layout(id, N, seed);
+	struct blob_layout *from = sample_layout(id, N, seed);
+	struct cas_blob *blob = NULL;
+	uint64_t offset = 0;
+
+	for (uint32_t i = 0; i < N; i++) {
+		l->chunks[i] = from->chunks[N - 1 - i];
+		l->chunks[i].plain_offset = offset;
+		l->chunks[i].place = offset;
+		offset += (l->chunks[i].plain_size_bytes + 4095U) & ~4095U;
+	}
+	assert_int_equal(cas_blob_open(f->cas, l, &blob, &f->e), 0);
+	layout_unref(&from);
+	layout_unref(&l);
+	return blob;
+}
+
+static void name_of(const struct cas_blob *blob, uint32_t idx, uint8_t ret_name[PUBLIC_NAME_BYTES])
+{
+	const struct blob_layout *l = cas_blob_layout(blob);
+	struct public_namer *namer = public_namer_new();
+
+	public_name(namer, l->digest_alg, l->chunks[idx].digest, l->chunks[idx].plain_size_bytes,
+	            ret_name);
+	public_namer_free(&namer);
+}
+
+static bool holds(struct cas_blob *blob, uint32_t idx, uint32_t seed, uint32_t sample)
+{
+	const struct chunk_rec *c = &cas_blob_layout(blob)->chunks[idx];
+	uint8_t *want = sample_bytes(seed, sample);
+	uint8_t *got = malloc(c->plain_size_bytes);
+	struct err e;
+	const bool same =
+		cas_blob_read(blob, idx, 1, c->plain_offset, c->plain_size_bytes, got, &e) == 0 &&
+		memcmp(got, want, c->plain_size_bytes) == 0;
+
+	free(want);
+	free(got);
+	return same;
+}
+
+static void spoil(struct fixture *f, const char *key, uint64_t offset)
+{
+	char *name = xasprintf("blobs/%s.blob.data", key);
+	char *path = fixture_path(f, name);
+	const int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint8_t byte;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)offset), 1);
+	byte ^= 0x40;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)offset), 1);
+	(void)close(fd);
+	free(path);
+	free(name);
+}
+
+static int64_t failures(const struct fixture *f, const char *source)
+{
+	return series_get(metrics_series(f->metrics, METRIC_VERIFY_FAILURES, &source));
+}
+
+static void what_was_here_before_is_a_candidate_of_a_new_blob(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b;
+
+	assert_int_equal(put_sample(a, 1, 2), 0);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_true(cas_blob_is_candidate(b, N - 1 - 2));
+	assert_false(cas_blob_is_candidate(b, 2));
+	assert_false(cas_blob_is_candidate(a, 2));
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void what_comes_later_reaches_the_other_open_blobs(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+
+	assert_false(cas_blob_is_candidate(a, 3));
+	assert_int_equal(put_sample(b, 1, 3), CAS_MISMATCH);
+	assert_false(cas_blob_is_candidate(a, N - 1 - 3));
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	assert_true(cas_blob_is_candidate(b, N - 1 - 3));
+	assert_int_equal(cas_blob_share(b, N - 1 - 3, &f->e), 0);
+	assert_true(cas_blob_is_present(b, N - 1 - 3));
+	assert_false(cas_blob_is_candidate(b, N - 1 - 3));
+	assert_true(holds(b, N - 1 - 3, 1, 3));
+	assert_int_equal(cas_blob_share(b, 0, &f->e), CAS_MISS);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void wrong_bytes_are_caught_when_they_are_shared(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[3].plain_offset);
+	assert_int_equal(cas_blob_share(b, N - 1 - 3, &f->e), CAS_MISS);
+	assert_int_equal(failures(f, "dedup"), 1);
+	assert_false(cas_blob_is_present(a, 3));
+	assert_false(cas_blob_is_present(b, N - 1 - 3));
+	assert_false(cas_blob_is_candidate(b, N - 1 - 3));
+	assert_int_equal(put_sample(a, 1, 3), 0); /* fetched anew */
+	assert_int_equal(cas_blob_share(b, N - 1 - 3, &f->e), 0);
+	assert_true(holds(b, N - 1 - 3, 1, 3));
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void a_bad_place_does_not_hide_a_good_one(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *c = open_sample(f, THIRD_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	assert_int_equal(put_sample(c, 1, 3), 0);
+	spoil(f, THIRD_ID, cas_blob_layout(c)->chunks[3].plain_offset);
+	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[3].plain_offset);
+	assert_int_equal(cas_blob_share(b, N - 1 - 3, &f->e), CAS_MISS);
+	assert_int_equal(failures(f, "dedup"), 2);
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	assert_int_equal(put_sample(c, 1, 3), 0);
+	spoil(f, THIRD_ID, cas_blob_layout(c)->chunks[3].plain_offset);
+	assert_int_equal(cas_blob_share(b, N - 1 - 3, &f->e), 0);
+	assert_true(holds(b, N - 1 - 3, 1, 3));
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	cas_blob_release(&c);
+}
+
+static void an_open_blob_is_found_by_a_chunks_name(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *found = NULL;
+	uint8_t name[PUBLIC_NAME_BYTES];
+	uint32_t idx = 0;
+
+	name_of(a, 4, name);
+	assert_int_equal(cas_find_open(f->cas, name, &found, &idx), CAS_MISS);
+	assert_int_equal(put_sample(a, 1, 4), 0);
+	assert_int_equal(cas_find_open(f->cas, name, &found, &idx), 0);
+	assert_ptr_equal(found, a);
+	assert_int_equal(idx, 4);
+	cas_blob_release(&found);
+	cas_blob_release(&a);
+}
+
+static void a_closed_blob_is_found_through_the_database(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *found = NULL;
+	uint8_t name[PUBLIC_NAME_BYTES];
+	uint8_t other[PUBLIC_NAME_BYTES];
+	uint8_t *plain = malloc(sample_size(1, 4));
+	uint8_t *want = sample_bytes(1, 4);
+	uint32_t idx = 0;
+
+	name_of(a, 4, name);
+	name_of(a, 5, other);
+	assert_int_equal(put_sample(a, 1, 4), 0);
+	while (query(f, "SELECT count(*) FROM chunk") < N)
+		assert_int_equal(cas_flush(f->cas, &f->e), 0); /* behind it, rows are made */
+	cas_blob_release(&a);
+	fixture_reopen(f);
+	assert_int_equal(cas_find_open(f->cas, name, &found, &idx), CAS_MISS);
+	assert_int_equal(cas_find_ready(f->cas, other, &found, &idx, &f->e), CAS_MISS);
+	assert_int_equal(cas_find_ready(f->cas, name, &found, &idx, &f->e), 0);
+	assert_int_equal(idx, 4);
+	assert_int_equal(cas_blob_read_checked(found, 4, plain, &f->e), 0);
+	assert_memory_equal(plain, want, sample_size(1, 4));
+	assert_int_equal(cas_blob_read_checked(found, 5, plain, &f->e), CAS_MISS);
+	spoil(f, SAMPLE_ID, cas_blob_layout(found)->chunks[4].plain_offset);
+	assert_int_equal(cas_blob_read_checked(found, 4, plain, &f->e), CAS_MISMATCH);
+	assert_int_equal(failures(f, "cache"), 1);
+	assert_int_equal(cas_blob_read_checked(found, 4, plain, &f->e), CAS_MISS);
+	cas_blob_release(&found);
+	free(plain);
+	free(want);
+}
+
+struct heard {
+	uint32_t n_ready;
+	uint32_t n_gone;
+	uint32_t idx;
+};
+
+static void on_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct heard *heard = arg;
+
+	(void)blob;
+	heard->n_ready++;
+	heard->idx = chunk_idx;
+}
+
+static void on_gone(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct heard *heard = arg;
+
+	(void)blob;
+	heard->n_gone++;
+	heard->idx = chunk_idx;
+}
+
+static void what_comes_and_goes_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct heard heard = { .n_ready = 0 };
+	struct cas_blob *a;
+
+	fixture_close(f);
+	f->on_ready = on_ready;
+	f->on_gone = on_gone;
+	f->on_arg = &heard;
+	fixture_open(f);
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_int_equal(put_sample(a, 1, 5), 0);
+	assert_int_equal(put_sample(a, 1, 5), 0);
+	assert_int_equal(heard.n_ready, 1);
+	assert_int_equal(heard.idx, 5);
+	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[5].plain_offset);
+	assert_int_equal(cas_blob_check(a, 5, &f->e), CAS_MISMATCH);
+	assert_int_equal(heard.n_gone, 1);
+	cas_blob_release(&a);
+}
+
+static void with_dedup_off_nothing_is_a_candidate(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a;
+	struct cas_blob *b;
+
+	fixture_close(f);
+	f->dedup = false;
+	fixture_open(f);
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_int_equal(put_sample(a, 1, 2), 0);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	for (uint32_t i = 0; i < N; i++)
+		assert_false(cas_blob_is_candidate(b, i));
+	assert_int_equal(cas_blob_share(b, N - 1 - 2, &f->e), CAS_MISS);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(what_was_here_before_is_a_candidate_of_a_new_blob),
+		T(what_comes_later_reaches_the_other_open_blobs),
+		T(wrong_bytes_are_caught_when_they_are_shared),
+		T(a_bad_place_does_not_hide_a_good_one),
+		T(an_open_blob_is_found_by_a_chunks_name),
+		T(a_closed_blob_is_found_through_the_database),
+		T(what_comes_and_goes_is_told),
+		T(with_dedup_off_nothing_is_a_candidate),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
