@@ -150,14 +150,26 @@ def cleanup():
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+def on_node(node, argv):
+    """argv, run on a node of a netlab.Net; here where node is None."""
+    return node.command(argv) if node else argv
+
+
+def call_on_node(node, fn):
+    return node.call(fn) if node else fn()
+
+
 class Registry:
     """docker-registry on a free port, filled by skopeo."""
 
-    def __init__(self, htpasswd=None, root=None):
+    def __init__(self, htpasswd=None, root=None, node=None):
+        """node: where it runs, of netlab; else here, on loopback."""
         self.dir = tempfile.mkdtemp(prefix="registry-", dir=TMP)
         self.root = root or os.path.join(self.dir, "data")
-        self.port = free_port()
-        self.host = f"127.0.0.1:{self.port}"
+        self.node = node
+        self.address = node.address if node else "127.0.0.1"
+        self.port = 5000 if node else free_port()
+        self.host = f"{self.address}:{self.port}"
         self.images = set()
         auth = ""
         if htpasswd:
@@ -173,14 +185,15 @@ class Registry:
         self.start()
 
     def start(self):
-        self.process = start_process(["docker-registry", "serve", self.config], stdout=self.log, stderr=self.log)
-        wait_for(self._answers, "docker-registry to answer")
+        self.process = start_process(on_node(self.node, ["docker-registry", "serve", self.config]),
+                                     stdout=self.log, stderr=self.log)
+        wait_for(lambda: call_on_node(self.node, self._answers), "docker-registry to answer")
 
     def _answers(self):
         if self.process.poll() is not None:
             raise AssertionError(f"docker-registry ended: see {self.dir}/log")
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with socket.create_connection((self.address, self.port), timeout=1):
                 return True
         except OSError:
             return False
@@ -264,7 +277,8 @@ class ShoalError(AssertionError):
 class Agent:
     """One shoald with its state directory, and the shoal command that talks to it."""
 
-    def __init__(self, host=None, config=None, state_dir=None, build=None, env=None):
+    def __init__(self, host=None, config=None, state_dir=None, build=None, env=None, node=None):
+        self.node = node
         self.dir = tempfile.mkdtemp(prefix="agent-", dir=TMP)
         self.state_dir = state_dir or os.path.join(self.dir, "state")
         self.socket = os.path.join(self.dir, "api.sock")
@@ -298,8 +312,9 @@ class Agent:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.log_path, "ab") as log:
             notify.bind(notify_path)
             notify.settimeout(0.05)
-            self.process = start_process([os.path.join(self.build, "agent", "shoald"), "--config", self.config_path],
-                                         stdout=log, stderr=log, env={**os.environ, **self.env, "NOTIFY_SOCKET": notify_path})
+            argv = [os.path.join(self.build, "agent", "shoald"), "--config", self.config_path]
+            self.process = start_process(on_node(self.node, argv), stdout=log, stderr=log,
+                                         env={**os.environ, **self.env, "NOTIFY_SOCKET": notify_path})
             end = time.monotonic() + DEADLINE_S
             while True:
                 try:
@@ -352,10 +367,13 @@ class Agent:
     def umount(self, where):
         self.shoal("umount", where)
 
+    def _metrics_page(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=DEADLINE_S) as answer:
+            return answer.read().decode()
+
     def metrics(self):
         """{(name, ((label, value), ...)): number}"""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=DEADLINE_S) as answer:
-            text = answer.read().decode()
+        text = call_on_node(self.node, self._metrics_page)
         values = {}
         for line in text.splitlines():
             m = re.fullmatch(r'([a-z_]+)(?:\{(.*)\})? (\S+)', line)

@@ -1,0 +1,105 @@
+"""A cluster for the tests: nodes on a net of their own, an agent each, one registry; see netlab.py."""
+import os
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+import lab
+import netlab
+
+PEER_PORT = 9465
+
+
+def read_all(where):
+    """Read every regular file, in the order of the tree."""
+    for path, dirs, names in os.walk(where):
+        dirs.sort()
+        for name in sorted(names):
+            full = os.path.join(path, name)
+            if os.path.isfile(full) and not os.path.islink(full):
+                with open(full, "rb", buffering=0) as f:
+                    while f.read(1 << 20):
+                        pass
+
+
+class Pki:
+    """A cluster's CA, by `shoal pki`."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="pki-", dir=lab.TMP)
+        self._shoal("init", self.dir)
+
+    def _shoal(self, *words):
+        subprocess.run([os.path.join(lab.BUILD, "agent", "shoal"), "pki", *words], check=True, capture_output=True,
+                       text=True)
+
+    def node(self, name):
+        """The `tls` setting of a node."""
+        self._shoal("node", self.dir, name)
+        return {"ca": os.path.join(self.dir, "ca.pem"), "cert": os.path.join(self.dir, f"{name}.pem"),
+                "key": os.path.join(self.dir, f"{name}.key")}
+
+
+class Cluster:
+    """n agents and a registry, each on a node of its own."""
+
+    def __init__(self, test, images, n, pki=None, zones=None, htpasswd=None, config=None):
+        self.test = test
+        self.net = netlab.Net()
+        test.addCleanup(self.net.close)
+        root, self.names = netlab.registry_root(*images)
+        self.registry_node = self.net.node()
+        self.registry = lab.Registry(htpasswd=htpasswd, root=root, node=self.registry_node)
+        test.addCleanup(self._stop_registry)
+        self.nodes = [self.net.node() for _ in range(n)]
+        self.pki = pki
+        self.zones = zones or ["a"] * n
+        self.extra = config or {}
+        self.agents = [self._agent(i) for i in range(n)]
+
+    def _stop_registry(self):
+        if self.registry.process.poll() is None:
+            self.registry.stop()
+
+    def peers_config(self, i):
+        config = {"listen": f"{self.nodes[i].address}:{PEER_PORT}", "advertise": f"{self.nodes[i].address}:{PEER_PORT}",
+                  "members": [f"{node.address}:{PEER_PORT}" for node in self.nodes], "zone": self.zones[i]}
+        if self.pki:
+            config["tls"] = self.pki.node(f"node{i}")
+        else:
+            config["insecure"] = True
+        return config
+
+    def _agent(self, i):
+        return self.test.agent(host=self.registry.host, node=self.nodes[i],
+                               config={"peers": self.peers_config(i), **self.extra})
+
+    def reference(self, image):
+        return f"{self.registry.host}/{self.names[image]}"
+
+    def wait_for_members(self, agents=None):
+        """Until each of them sees all the others."""
+        agents = agents or self.agents
+        for agent in agents:
+            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") >= len(agents) - 1, "all peers to be up")
+
+    def on_all(self, fn, agents=None):
+        """fn(agent) on all at once; the results in their order."""
+        agents = agents or self.agents
+        with ThreadPoolExecutor(len(agents)) as pool:
+            return list(pool.map(fn, agents))
+
+    def mount_all(self, image, agents=None):
+        return self.on_all(lambda agent: agent.mount(self.reference(image)), agents)
+
+    def total(self, name, agents=None, **labels):
+        return int(sum(agent.metric(name, **labels) for agent in agents or self.agents))
+
+    def origin_bytes(self, agents=None):
+        return self.total("shoal_origin_received_bytes_total", agents, kind="data")
+
+    def payload_bytes(self):
+        return self.total("shoal_peer_received_bytes_total")
+
+    def control_bytes(self):
+        return self.total("shoal_peer_control_bytes_total", direction="out")
