@@ -35,12 +35,14 @@ class Blob:
     def __init__(self, blob_id, alg):
         self.blob_id, self.alg = blob_id, alg
         self.chunks = {}  # index -> (plain offset, plain size, digest)
+        self.packed = {}  # index -> (packed offset, packed size), where the record says so
 
 
 def add_record(blobs, data, at):
-    digest, blob, flags, _, plain, _, offset, _, index, _ = CHUNK_RECORD.unpack_from(data, at)
+    digest, blob, flags, packed, plain, packed_at, offset, _, index, _ = CHUNK_RECORD.unpack_from(data, at)
     if not flags & V5_HOLE and blob < len(blobs):
         blobs[blob].chunks[index] = (offset, plain, digest)
+        blobs[blob].packed[index] = (packed_at, packed)
 
 
 def read_v6(data):

@@ -264,6 +264,14 @@ class FaultyOrigin:
     def stats(self):
         return self._call("GET", "/_stats")
 
+    def log_from(self, first):
+        """The requests from the first-th on."""
+        return self._call("GET", f"/_stats?log_from={first}")["log"]
+
+    def settle(self):
+        """Wait until what a client that is gone had asked for is over (and in the log)."""
+        wait_for(lambda: self._call("GET", "/_stats?log_from=1000000000")["connections"] <= 1, "requests to end")
+
     def stop(self):
         stop_process(self.process)
 

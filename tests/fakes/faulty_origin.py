@@ -32,10 +32,12 @@ PUT /_faults (JSON) replaces all faults; GET shows them. None are on at first:
                    "token_post_only", "token_status" (the service fails so), "token_delay_ms"; "identity_token";
                    "refuse_tokens": good tokens are refused all the same with this status
 
-GET /_stats: {"requests": n, "by_path": {"GET /path": n}, "body_bytes": n, "tokens": n,
+GET /_stats: {"requests": n, "connections": open now, this one among them, "by_path": {"GET /path": n}, "body_bytes": n, "tokens": n,
   "blobs": {"HEX": {"bytes": n, "gets": n, "ranges": [[first, last], ...]}},
-  "injected": {"fault": n}, "log": [{"method", "path", "range", "status", "bytes", "auth"}, ...]}
-  ("auth": the scheme of Authorization, or ""; ranges are those asked for; "_" paths are not counted.)
+  "injected": {"fault": n}, "log": [{"method", "path", "range", "status", "bytes", "auth", "at_s"}, ...]}
+  ("auth": the scheme of Authorization, or ""; ranges are those asked for; at_s: when it came, on the
+  monotonic clock; "_" paths are not counted.)
+GET /_stats?log_from=N: the log from its entry N on.
 DELETE /_stats: start to count anew.
 """
 import argparse
@@ -81,6 +83,7 @@ class World:
         self.tokens = {}      # token -> [ends at, uses left]
         self.signatures = {}  # signature -> [path, ends at, uses left]
         self.serial = 0
+        self.n_connections = 0
         self.changed = threading.Event()
         self.set_faults(faults)
         self.reset_stats()
@@ -184,8 +187,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/_stats" and self.command == "DELETE":
             with w.lock:
                 w.reset_stats()
+        log_from = re.search(r"[?&]log_from=(\d+)", self.path)
         with w.lock:
-            shown = w.faults if path == "/_faults" else w.stats
+            shown = w.faults if path == "/_faults" else {**w.stats, "connections": w.n_connections}
+            if log_from:
+                shown["log"] = w.stats["log"][int(log_from[1]):]
             return Answer(body=json.dumps(shown).encode(), headers={"Content-Type": "application/json"})
 
     def note(self, path, status, n_bytes):
@@ -197,7 +203,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             key = f"{self.command} {path}"
             s["by_path"][key] = s["by_path"].get(key, 0) + 1
             entry = {"method": self.command, "path": path, "range": self.headers.get("Range"), "status": status,
-                     "bytes": n_bytes, "auth": scheme}
+                     "bytes": n_bytes, "auth": scheme, "at_s": time.monotonic()}
             s["log"].append(entry)
         return entry
 
@@ -512,6 +518,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def process_request_thread(self, request, client_address):
+        world = self.RequestHandlerClass.world
+        with world.lock:
+            world.n_connections += 1
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with world.lock:
+                world.n_connections -= 1
 
     def shutdown_request(self, request):
         # SO_LINGER 0 makes close() a reset; shutdown() first would make it a plain end.

@@ -1,0 +1,391 @@
+"""Random histories of one agent: mounts, reads, removals, restarts and kills, from a seed.
+
+A history knows what every byte must be (expected/) and, by the model, what may cross the line to the
+origin. It fails with its seed and the steps that it took.
+"""
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import chunk_facts
+import lab
+import model
+
+CHECKER = os.path.join(lab.REPO, "tests", "checker", "check_state.py")
+# image of the layouts -> where it is pushed; the same image under a second name is a second repository
+PUSHED = {
+    "app:1-v6": "app:1-v6", "app:2-v6": "app:2-v6", "edge:v6": "edge:v6", "edge:v6-next": "edge:v6-next",
+    "edge:v6-64k": "edge:v6-64k", "edge:v6-none": "edge:v6-none", "edge:v6-lz4-sha256": "edge:v6-lz4-sha256",
+    "edge:v5": "edge:v5", "edge:v6-chunk-dict": "edge:v6-chunk-dict", "layers:v6": "layers:v6",
+    "layers:zran": "layers:zran", "pyweb:zran": "pyweb:zran",
+}
+TWICE = {"other/pyweb:zran": "pyweb:zran", "other/edge:v6": "edge:v6"}
+GROUPS = [["app:1-v6", "app:2-v6"], ["edge:v6", "edge:v6-next", "edge:v6-chunk-dict"],
+          ["edge:v6", "edge:v6-64k", "edge:v6-none", "edge:v6-lz4-sha256"], ["edge:v5", "edge:v6", "other/edge:v6"],
+          ["pyweb:zran", "other/pyweb:zran"], ["layers:zran", "layers:v6"]]
+FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
+LOOP_BYTES = 1 << 30
+LEFTOVER_BYTES = 12 << 20  # what the database and the file system's own tables may keep
+
+
+def source_of(name):
+    return TWICE.get(name, name)
+
+
+class LoopFs:
+    """A file system of its own, in a file; the place of state directories."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.image = os.path.join(lab.TMP, f"{kind}-{os.urandom(4).hex()}.img")
+        self.dir = self.image + ".mnt"
+        os.mkdir(self.dir)
+        with open(self.image, "wb") as f:
+            f.truncate(LOOP_BYTES)
+        for argv in ([f"mkfs.{kind}", "-q", self.image], ["mount", "-o", "loop", self.image, self.dir]):
+            try:
+                done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            except FileNotFoundError:
+                raise lab.unittest.SkipTest(f"{argv[0]} is not installed") from None
+            if done.returncode != 0:
+                os.unlink(self.image)
+                raise lab.unittest.SkipTest(f"{kind} cannot be had here: {' '.join(argv)}: {done.stderr.strip()}")
+
+    def used_bytes(self):
+        fd = os.open(self.dir, os.O_RDONLY)
+        try:
+            subprocess.run(["sync", "-f", self.dir], check=True)
+            st = os.fstatvfs(fd)
+        finally:
+            os.close(fd)
+        return (st.f_blocks - st.f_bfree) * st.f_frsize
+
+    def close(self):
+        subprocess.run(["umount", "-l", self.dir], check=False, stderr=subprocess.DEVNULL)
+        if os.path.exists(self.image):
+            os.unlink(self.image)
+
+
+class Truth:
+    """The images' files with the bytes that they must have."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.dirs = {}
+        self.lists = {}
+
+    def files(self, image):
+        """[(path, size, sha256)] of the regular files with plain names."""
+        if image not in self.lists:
+            rows = (line.split(" ", 10) for line in lab.expected_lines(image))
+            self.lists[image] = [(r[10], int(r[4]), r[8]) for r in rows if r[0] == "f" and "\\" not in r[10]]
+        return self.lists[image]
+
+    def dir(self, image):
+        """A directory with these files, each held against its digest. Made by an agent, once."""
+        with self.lock:
+            name = lab.EXPECTED[image]
+            if name not in self.dirs:
+                agent = lab.Agent()
+                where = agent.mount(lab.registry().push(image))
+                to = os.path.join(lab.TMP, "truth-" + name)
+                for path, _, digest in self.files(image):
+                    os.makedirs(os.path.dirname(to + path), exist_ok=True)
+                    shutil.copyfile(where + path, to + path)
+                    with open(to + path, "rb") as f:
+                        if hashlib.file_digest(f, "sha256").hexdigest() != digest:
+                            raise AssertionError(f"{image}{path} is wrong before anything was done")
+                agent.umount(where)
+                agent.stop()
+                shutil.rmtree(agent.dir, ignore_errors=True)
+                self.dirs[name] = to
+            return self.dirs[name]
+
+
+TRUTH = Truth()
+
+
+def open_fresh(path):
+    """Open a file so that reads reach the agent: what the kernel has of it is dropped."""
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    return fd
+
+
+def read_digest(path):
+    fd = open_fresh(path)
+    digest = hashlib.sha256()
+    try:
+        while block := os.read(fd, 1 << 20):
+            digest.update(block)
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
+
+
+class History:
+    def __init__(self, seed, fs, origin, dedup):
+        self.seed, self.fs, self.origin = seed, fs, origin
+        self.rng = random.Random(seed)
+        self.model = model.Model(dedup)
+        self.steps, self.faults = [], []
+        self.mounts = {}  # directory -> name
+        self.log_at = len(origin.stats()["log"])
+        self.state_dir = tempfile.mkdtemp(prefix=f"state-{seed}-", dir=fs.dir)
+        self.used_at_start = fs.used_bytes()
+        self.agent = lab.Agent(host=origin.host, state_dir=self.state_dir, config={"cache": {"dedup": dedup}})
+        group = self.rng.choice(GROUPS)
+        self.names = group + self.rng.sample(sorted(set(PUSHED) | set(TWICE)), self.rng.randrange(2))
+        self.counted_bytes = 0  # in this life of the agent
+
+    def fault(self, what):
+        self.faults.append(what)
+
+    # ---- what the origin saw ----
+
+    def settle(self):
+        lab.wait_for(lambda: self.agent.metric("shoal_fetches_in_flight") == 0, "fetches to end")
+        self.observe()
+
+    def observe(self):
+        log = self.origin.log_from(self.log_at)
+        self.log_at += len(log)
+        before = self.model.crossed_bytes
+        for what in self.model.watch(log, time.monotonic()):
+            self.fault(what)
+        self.counted_bytes += self.model.crossed_bytes - before
+
+    # ---- steps ----
+
+    def mount(self):
+        name = self.rng.choice(self.names)
+        where = self.agent.mount(f"{self.origin.host}/{name}")
+        self.mounts[where] = name
+        self.model.register(source_of(name))
+
+    def pick(self):
+        if not self.mounts:
+            self.mount()
+        return self.rng.choice(sorted(self.mounts.items()))
+
+    def read_files(self, where, name, files):
+        for path, _, digest in files:
+            got = read_digest(where + path)
+            if got != digest:
+                self.fault(f"{name}{path}: content is {got}")
+
+    def read_all(self):
+        where, name = self.pick()
+        files = list(TRUTH.files(source_of(name)))
+        if self.rng.random() < 0.3:
+            self.rng.shuffle(files)
+        self.read_files(where, name, files)
+        self.settle()
+        for what in self.model.whole(source_of(name), time.monotonic()):
+            self.fault(what)
+
+    def read_some(self):
+        where, name = self.pick()
+        files = TRUTH.files(source_of(name))
+        self.read_files(where, name, self.rng.sample(files, max(1, len(files) // self.rng.choice((3, 20, 200)))))
+
+    def read_ranges(self):
+        where, name = self.pick()
+        truth = TRUTH.dir(source_of(name))
+        files = [f for f in TRUTH.files(source_of(name)) if f[1] > 0]
+        for path, size, _ in self.rng.choices(files, weights=[f[1] for f in files], k=self.rng.randrange(1, 60)):
+            offset = self.rng.randrange(size)
+            n_bytes = self.rng.choice((1, 4096, 65536, 1 << 20))
+            fd = open_fresh(where + path)
+            got = os.pread(fd, n_bytes, offset)
+            os.close(fd)
+            with open(truth + path, "rb") as f:
+                f.seek(offset)
+                if f.read(n_bytes) != got:
+                    self.fault(f"{name}{path}: wrong bytes at {offset}")
+
+    def read_together(self):
+        """Several readers on several mounts at once."""
+        jobs = [self.pick() for _ in range(self.rng.randrange(2, 5))]
+        jobs = [(w, n, self.rng.sample(TRUTH.files(source_of(n)), len(TRUTH.files(source_of(n))) // 2)) for w, n in jobs]
+        threads = [threading.Thread(target=self.read_quietly, args=job) for job in jobs]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+
+    def read_quietly(self, where, name, files):
+        try:
+            self.read_files(where, name, files)
+        except OSError as e:
+            self.fault(f"{name}: {e}")
+
+    def prefetch(self):
+        _, name = self.pick()
+        self.agent.shoal("prefetch", f"{self.origin.host}/{name}")
+        self.settle()
+        for what in self.model.whole(source_of(name), time.monotonic()):
+            self.fault(what)
+
+    def umount(self):
+        where, _ = self.pick()
+        self.agent.umount(where)
+        del self.mounts[where]
+
+    def remove(self):
+        """Remove an image; one that is mounted must be refused."""
+        name = self.rng.choice(self.names)
+        if source_of(name) not in self.model.images:
+            return
+        reference = f"{self.origin.host}/{name}"
+        listed = reference in {i["name"] for i in self.agent.json("image", "ls")["images"]}
+        mounted = source_of(name) in {source_of(n) for n in self.mounts.values()}
+        done = self.agent.shoal("image", "rm", reference, check=False)
+        want = 4 if not listed else 1 if mounted else 0
+        if done.returncode != want:
+            self.fault(f"image rm of {name}: exit {done.returncode}, not {want}: {done.stderr}")
+        if done.returncode == 0:
+            self.model.removed(source_of(name))  # an image goes with all its names
+
+    def restart(self):
+        self.end_life()
+        self.agent.stop()
+        self.model.flushed()
+        self.begin_life()
+
+    def kill(self):
+        """kill -9, now and then in the middle of a read."""
+        reader = None
+        if self.rng.random() < 0.7:
+            where, name = self.pick()
+            files = list(TRUTH.files(source_of(name)))
+            self.rng.shuffle(files)
+            reader = threading.Thread(target=self.read_until_killed, args=(where, name, files))
+            n_bytes = self.rng.randrange(1, chunk_facts.packed_bytes(source_of(name)))
+            start = self.origin.stats()["body_bytes"]
+            reader.start()
+            lab.wait_for(lambda: not reader.is_alive() or self.origin.stats()["body_bytes"] - start >= n_bytes,
+                         "the moment of the kill")
+        self.agent.kill()
+        killed = time.monotonic()
+        for where in self.mounts:
+            subprocess.run(["umount", "-l", where], check=False, stderr=subprocess.DEVNULL)
+        if reader:
+            reader.join()
+        self.origin.settle()
+        self.observe()
+        self.model.killed(killed)
+        self.begin_life()
+        self.verify()
+
+    def read_until_killed(self, where, name, files):
+        try:
+            self.read_files(where, name, files)
+        except OSError:
+            pass
+
+    def begin_life(self):
+        self.counted_bytes = 0
+        self.agent.start()
+        for where in self.mounts:
+            lab.wait_for(lambda d=where: d in lab.mounts_below(self.agent.dir), "a mount to come back")
+
+    def end_life(self):
+        """The agent's own count and the origin's must be the same."""
+        self.settle()
+        said = self.agent.origin_bytes()
+        if said != self.counted_bytes:
+            self.fault(f"the agent says that {said} bytes came, the origin {self.counted_bytes}")
+        wrong = self.agent.metric("shoal_verify_failures_total")
+        if wrong:
+            self.fault(f"{wrong} wrong digests were seen")
+
+    def verify(self):
+        done = self.agent.shoal("verify", check=False)
+        if done.returncode != 0:
+            self.fault(f"shoal verify: {done.stdout[-500:]}{done.stderr[-500:]}")
+        checker = subprocess.run([sys.executable, CHECKER, self.state_dir], capture_output=True, text=True, check=False)
+        if checker.returncode != 0:
+            self.fault(f"the checker: {checker.stdout[-500:]}{checker.stderr[-500:]}")
+
+    # ---- a whole history ----
+
+    STEPS = [(mount, 5), (read_all, 4), (read_some, 4), (read_ranges, 3), (read_together, 2), (prefetch, 1),
+             (umount, 3), (remove, 3), (restart, 1), (kill, 3)]
+
+    def run(self, n_steps):
+        """@return faults with what led to them; [] all was right"""
+        try:
+            for _ in range(n_steps):
+                step = self.rng.choices([s for s, _ in self.STEPS], weights=[w for _, w in self.STEPS])[0]
+                self.steps.append(step.__name__)
+                step(self)
+                self.settle()
+                if self.faults:
+                    break
+            if not self.faults:
+                self.steps.append("end")
+                self.end()
+        except Exception as e:  # pylint: disable=broad-except
+            self.fault(f"{type(e).__name__}: {e}")
+        finally:
+            self.take_down()
+        return [f"seed {self.seed} on {self.fs.kind}, images {self.names}, steps {' '.join(self.steps)}: {what}"
+                for what in self.faults[:5]]
+
+    def end(self):
+        """Read everything that is mounted once more; then nothing must be left of anything."""
+        for where, name in sorted(self.mounts.items()):
+            self.read_files(where, name, TRUTH.files(source_of(name)))
+        self.verify()
+        self.end_life()
+        for where in sorted(self.mounts):
+            self.agent.umount(where)
+        self.mounts.clear()
+        while names := [i["name"] for i in self.agent.json("image", "ls")["images"]]:
+            self.agent.shoal("image", "rm", self.rng.choice(names))
+        self.nothing_left()
+
+    def nothing_left(self):
+        left = self.agent.json("blob", "ls")["blobs"]
+        if left:
+            self.fault(f"blobs are left: {[b['key'][:12] for b in left]}")
+        if os.listdir(os.path.join(self.state_dir, "blobs")):
+            self.fault(f"files are left: {os.listdir(os.path.join(self.state_dir, 'blobs'))}")
+        if os.listdir(os.path.join(self.state_dir, "images")):
+            self.fault(f"images are left: {os.listdir(os.path.join(self.state_dir, 'images'))}")
+        self.agent.stop()
+        rows = leftover_rows(self.state_dir)
+        if rows:
+            self.fault(f"rows are left: {rows}")
+        grown = self.fs.used_bytes() - self.used_at_start
+        if grown > LEFTOVER_BYTES:
+            self.fault(f"{grown} bytes of the file system are not given back")
+
+    def take_down(self):
+        for d in lab.mounts_below(self.agent.dir):
+            subprocess.run(["umount", "-l", d], stderr=subprocess.DEVNULL, check=False)
+        if self.agent.process.poll() is None:
+            self.agent.kill()
+        if self.faults:
+            self.faults[0] += "\n" + self.agent.log()[-3000:]
+        if not os.environ.get("SHOAL_KEEP"):
+            shutil.rmtree(self.agent.dir, ignore_errors=True)
+            shutil.rmtree(self.state_dir, ignore_errors=True)
+
+
+def leftover_rows(state_dir):
+    """{table: rows} of what belongs to images and blobs, after all of them were removed."""
+    import sqlite3  # pylint: disable=import-outside-toplevel
+    db = sqlite3.connect(f"file:{state_dir}/shoal.db?mode=ro", uri=True)
+    tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    counts = {t: db.execute(f'SELECT count(*) FROM "{t}"').fetchone()[0] for t in tables
+              if not t.startswith("sqlite_") and t != "origin"}
+    db.close()
+    return {t: n for t, n in counts.items() if n}
