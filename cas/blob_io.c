@@ -109,6 +109,19 @@ static int read_ready(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 	return all_ready(blob, l, first_chunk, n_chunks) ? 0 : CAS_MISS;
 }
 
+static bool range_in_chunks(const struct blob_layout *l, uint32_t first_chunk, uint32_t n_chunks,
+                            uint64_t plain_offset, uint32_t size_bytes)
+{
+	const struct chunk_rec *last;
+
+	if (n_chunks == 0 || !range_fits(first_chunk, n_chunks, l->n_chunks) ||
+	    !range_fits(plain_offset, size_bytes, l->plain_size_bytes))
+		return false;
+	last = &l->chunks[first_chunk + n_chunks - 1];
+	return plain_offset >= l->chunks[first_chunk].plain_offset &&
+	       plain_offset + size_bytes <= last->plain_offset + last->plain_size_bytes;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): where from, how much, where to */
 int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
                   uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes, struct err *e)
@@ -117,8 +130,7 @@ int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks
 	uint32_t turn;
 	int r;
 
-	if (n_chunks == 0 || !range_fits(first_chunk, n_chunks, l->n_chunks) ||
-	    !range_fits(plain_offset, size_bytes, l->plain_size_bytes))
+	if (!range_in_chunks(l, first_chunk, n_chunks, plain_offset, size_bytes))
 		return err_set(e, EINVAL, "blob %s has no chunks %" PRIu32 " + %" PRIu32, blob->key,
 		               first_chunk, n_chunks);
 	turn = readers_enter(&blob->readers);

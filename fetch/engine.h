@@ -233,7 +233,9 @@ struct fetch_blob {
 	struct fetch_blob *prev, *next;
 	struct fetch *f;
 	struct cas_blob *cas;
-	const struct blob_layout *layout;
+	/* Refreshed at each open: another image may have told more of it. Readers look from any
+	 * thread. */
+	const struct blob_layout *_Atomic layout;
 	uint32_t n_users;         /* references given out */
 	uint32_t n_inner;         /* runs and batches */
 	struct bitmap *in_flight; /* a bit a unit; the loop's */

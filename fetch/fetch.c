@@ -147,6 +147,7 @@ struct fetch_blob *fetch_blob_open(struct fetch *f, struct cas_blob *cas)
 			return NULL;
 		DL_APPEND(f->blobs, blob);
 	}
+	blob->layout = cas_blob_layout(cas);
 	blob->n_users++;
 	return blob;
 }

@@ -43,6 +43,8 @@ static void a_read_spans_chunks_and_the_padding_between_them(void **state)
 	assert_int_equal(cas_blob_read(b, 3, 2, c->plain_offset, n, got, &f->e), 0);
 	assert_int_equal(got[n - 1], second[0]);
 	assert_int_equal(cas_blob_read(b, 3, 200, 0, n, got, &f->e), -EINVAL);
+	assert_int_equal(cas_blob_read(b, 3, 2, c->plain_offset - 1, n, got, &f->e), -EINVAL);
+	assert_int_equal(cas_blob_read(b, 3, 1, c->plain_offset, n, got, &f->e), -EINVAL);
 	free(got);
 	free(second);
 	cas_blob_release(&b);

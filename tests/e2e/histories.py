@@ -6,6 +6,7 @@ origin. It fails with its seed and the steps that it took.
 import hashlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,12 @@ class LoopFs:
             os.unlink(self.image)
 
 
+def unescape(path):
+    """The path that tree_manifest.escape() wrote so."""
+    text = path.encode().decode("unicode_escape")
+    return re.sub(r"\\x([0-9a-f]{2})", lambda m: chr(0xDC00 + int(m[1], 16)), text)
+
+
 class Truth:
     """The images' files with the bytes that they must have."""
 
@@ -81,10 +88,10 @@ class Truth:
         self.lists = {}
 
     def files(self, image):
-        """[(path, size, sha256)] of the regular files with plain names."""
+        """[(path, size, sha256)] of the regular files."""
         if image not in self.lists:
             rows = (line.split(" ", 10) for line in lab.expected_lines(image))
-            self.lists[image] = [(r[10], int(r[4]), r[8]) for r in rows if r[0] == "f" and "\\" not in r[10]]
+            self.lists[image] = [(unescape(r[10]), int(r[4]), r[8]) for r in rows if r[0] == "f"]
         return self.lists[image]
 
     def dir(self, image):
@@ -141,6 +148,7 @@ class History:
         self.used_at_start = fs.used_bytes()
         self.agent = lab.Agent(host=origin.host, state_dir=self.state_dir, config={"cache": {"dedup": dedup}})
         group = self.rng.choice(GROUPS)
+        group = self.rng.sample(group, len(group))
         self.names = group + self.rng.sample(sorted(set(PUSHED) | set(TWICE)), self.rng.randrange(2))
         self.counted_bytes = 0  # in this life of the agent
 
@@ -163,8 +171,8 @@ class History:
 
     # ---- steps ----
 
-    def mount(self):
-        name = self.rng.choice(self.names)
+    def mount(self, name=None):
+        name = name or self.rng.choice(self.names)
         where = self.agent.mount(f"{self.origin.host}/{name}")
         self.mounts[where] = name
         self.model.register(source_of(name))
@@ -180,8 +188,15 @@ class History:
             if got != digest:
                 self.fault(f"{name}{path}: content is {got}")
 
-    def read_all(self):
-        where, name = self.pick()
+    def pair(self):
+        """The first of the group in full, then something of the second."""
+        self.mount(self.names[0])
+        self.read_all(*max(m for m in self.mounts.items() if m[1] == self.names[0]))
+        self.mount(self.names[1])
+        self.rng.choice((self.read_all, self.read_some, self.prefetch))()
+
+    def read_all(self, where=None, name=None):
+        where, name = (where, name) if where else self.pick()
         files = list(TRUTH.files(source_of(name)))
         if self.rng.random() < 0.3:
             self.rng.shuffle(files)
@@ -322,8 +337,10 @@ class History:
     def run(self, n_steps):
         """@return faults with what led to them; [] all was right"""
         try:
-            for _ in range(n_steps):
+            for i in range(n_steps):
                 step = self.rng.choices([s for s, _ in self.STEPS], weights=[w for _, w in self.STEPS])[0]
+                if i == 0 and self.rng.random() < 0.5:
+                    step = History.pair
                 self.steps.append(step.__name__)
                 step(self)
                 self.settle()

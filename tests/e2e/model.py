@@ -69,7 +69,7 @@ class Model:
         for u in moved:
             keys = [self.key(u.blob_id, i, k) for i, k in u.members.items()]
             if all(k in here_before for k in keys):
-                faults.append(f"blob {u.blob_id[:12]} [{u.first}, {u.end}): all of it was here ({keys[0]})")
+                faults.append(f"blob {u.blob_id[:12]} [{u.first}, {u.end}): all of it was here, and crossed again")
             elif all(k in here_before or k in in_this_step for k in keys):
                 self.together_bytes += u.end - u.first
             in_this_step.update(keys)

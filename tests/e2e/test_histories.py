@@ -10,7 +10,7 @@ import lab
 
 DEDUP = [False]
 ALL_SEEDS = range(1, 71)      # on each file system: 210 histories
-SAMPLE_SEEDS = range(1, 6)
+SAMPLE_SEEDS = range(1, 9)
 AT_ONCE = 2
 N_STEPS = (4, 14)
 

@@ -37,6 +37,18 @@ class Images(lab.LabTest):
         self.assertEqual(os.listdir(where), [])
         agent.stop()
 
+    def test_an_image_on_a_chunk_dictionary_and_then_the_dictionary_itself(self):
+        """The first names a part of the other's blob; what it left out must be found when it comes."""
+        images = ["edge:v6-chunk-dict", "edge:v6"]
+        for image in images:
+            lab.require_image(image)
+        for order in (images, images[::-1]):
+            agent = self.agent()
+            for image in order:
+                where = agent.mount(lab.registry().push(image))
+                self.assert_tree(where, image, f"in the order {order}")
+            agent.stop()
+
 
 def _test_of(image):
     return lambda self: self.check(image)
