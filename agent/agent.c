@@ -7,6 +7,7 @@
  */
 #include "agent.h"
 #include "api.h"
+#include "erofs.h"
 #include "http_page.h"
 #include "mem.h"
 #include "mount_list.h"
@@ -130,6 +131,16 @@ static void on_settled(void *arg)
 		a->ready(a);
 }
 
+/* Before the loop runs: it may block. */
+static void try_erofs(struct agent *a)
+{
+	if (erofs_trial(a->config->state_dir, &a->no_erofs) == 0)
+		a->no_erofs = (struct err){ 0 };
+	else
+		log_info(a->log, "the kernel cannot mount images", "why=%s",
+		         LOG_Q(a->no_erofs.msg));
+}
+
 static int start_mounts(struct agent *a, struct err *e)
 {
 	struct mounts_opts opts = { .state_dir = a->config->state_dir,
@@ -148,6 +159,9 @@ static int start_mounts(struct agent *a, struct err *e)
 
 	if (r < 0)
 		return r;
+	try_erofs(a);
+	(void)mount_how_parse(a->config->mount, &opts.how); /* the setting is one of them */
+	opts.no_erofs = a->no_erofs;
 	opts.fuse_pool = a->fuse_pool;
 	a->mounts = mounts_new(&opts);
 	return 0;

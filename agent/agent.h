@@ -28,6 +28,7 @@ struct agent {
 	struct fetch *fetch;
 	struct image_loader *loader;
 	struct fuse_pool *fuse_pool;
+	struct err no_erofs; /* why the kernel cannot mount images; code 0: it can */
 	struct mounts *mounts;
 	struct api *api;
 	struct http_page *page;

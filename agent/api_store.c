@@ -287,6 +287,14 @@ static json_t *cache_json(const struct agent *agent)
 	return cache;
 }
 
+/* Can the kernel mount images by itself? */
+static json_t *erofs_json(const struct agent *agent)
+{
+	if (agent->no_erofs.code != 0)
+		return json_pack("{s:b, s:o}", "works", 0, "why", json_words(agent->no_erofs.msg));
+	return json_pack("{s:b, s:s}", "works", 1, "why", "");
+}
+
 void api_status(struct api_call *call)
 {
 	const struct agent *agent = call->api->agent;
@@ -296,6 +304,7 @@ void api_status(struct api_call *call)
 	(void)json_object_set_new(status, "version", json_string(SHOAL_VERSION));
 	(void)json_object_set_new(status, "ready", json_boolean(agent_is_ready(agent)));
 	(void)json_object_set_new(status, "state_dir", json_words(agent->config->state_dir));
+	(void)json_object_set_new(status, "erofs", erofs_json(agent));
 	(void)json_object_set_new(status, "mounts", mounts_json(agent->mounts));
 	(void)json_object_set_new(status, "cache", cache_json(agent));
 	(void)json_object_set_new(status, "made_ready_bytes", sources_json(m));

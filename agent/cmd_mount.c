@@ -35,6 +35,8 @@ int cmd_mount(struct shoal *sh)
 		(void)json_object_set_new(body, "blobs", json_string(sh->blobs));
 	else
 		(void)json_object_set_new(body, "image", json_string(sh->args[0]));
+	if (sh->how != NULL)
+		(void)json_object_set_new(body, "how", json_string(sh->how));
 	(void)json_object_set_new(body, "prefetch", json_boolean(sh->prefetch));
 	status = shoal_ask(sh, &req, &document);
 	if (status == SHOAL_DONE && !sh->json) {
@@ -61,6 +63,7 @@ int cmd_ls(struct shoal *sh)
 	static const struct column columns[] = {
 		{ "DIRECTORY", "dir", CELL_TEXT, NULL },
 		{ "STATE", "state", CELL_TEXT, NULL },
+		{ "AS", "as", CELL_TEXT, NULL },
 		{ "HERE", "ready_bytes", CELL_SHARE, "plain_bytes" },
 		{ "SIZE", "plain_bytes", CELL_BYTES, NULL },
 		{ "IMAGE", "name", CELL_TEXT, NULL },
@@ -79,6 +82,8 @@ int cmd_ls(struct shoal *sh)
 	{
 		const char *note = json_str(m, "error");
 
+		if (note[0] == '\0')
+			note = json_str(m, "no_erofs");
 		if (note[0] == '\0' && json_is_true(json_object_get(m, "auth_file_gone")))
 			note = "its auth file is gone: what is here can be read";
 		if (note[0] == '\0' && json_is_true(json_object_get(m, "unverified")))

@@ -33,6 +33,8 @@ int cmd_status(struct shoal *sh)
 		{ "pid", "pid", CELL_COUNT, NULL },
 		{ "up for", "uptime_s", CELL_SECONDS, NULL },
 		{ "state directory", "state_dir", CELL_TEXT, NULL },
+		{ "kernel can mount", "erofs.works", CELL_YES, NULL },
+		{ "because", "erofs.why", CELL_TEXT, NULL },
 		{ "mounted", "mounts.mounted", CELL_COUNT, NULL },
 		{ "listed but down", "mounts.down", CELL_COUNT, NULL },
 		{ "cache on disk", "cache.disk_bytes", CELL_BYTES, NULL },

@@ -12,6 +12,7 @@ struct shoal {
 	const char *auth_file;
 	const char *bootstrap;
 	const char *blobs;
+	const char *how;
 	const char *offset;
 	char *const *args; /* behind the command's words */
 	int n_args;

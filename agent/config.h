@@ -23,6 +23,7 @@ struct config {
 	uint32_t cache_low_watermark_percent;
 	bool cache_dedup;
 	bool images_allow_unverified;
+	const char *mount;
 	uint64_t read_timeout_ms;
 	const char *peers_listen;
 	const char *peers_advertise;

@@ -5,6 +5,8 @@
  * Sees struct mount_chore and nothing else of a mount.
  */
 #include "mount_chores.h"
+#include "erofs.h"
+#include "mem.h"
 #include "mount_life.h"
 #include "mount_list.h"
 #include <errno.h>
@@ -45,7 +47,10 @@ static int check(struct mount_chore *chore, bool again)
 	const char *auth_file = chore->rec.auth_file;
 	int r;
 
+	AUTO(free_str) char *images_dir = xasprintf("%s/images", chore->state_dir);
+
 	detach_dead(chore->rec.dir);
+	erofs_detach_left(chore->rec.dir, images_dir, chore->log);
 	r = check_dir(chore->rec.dir, &chore->err);
 	chore->auth_file_gone = auth_file != NULL && access(auth_file, R_OK) != 0;
 	if (r == 0 && chore->auth_file_gone && !again)

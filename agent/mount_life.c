@@ -92,6 +92,7 @@ static void chore_submit(struct mount_life *life, void (*work)(struct job *job),
 	mount_record_clear(&chore->rec);
 	mount_record_copy(&chore->rec, &life->pub.rec);
 	chore->state_dir = life->mounts->state_dir;
+	chore->log = life->mounts->opts.log;
 	chore->err = (struct err){ 0 };
 	chore->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
 	pool_submit(life->mounts->opts.disk_pool, &chore->job);
@@ -272,9 +273,20 @@ static void on_attached(void *arg, int r, struct image_mount *tree, const struct
 {
 	struct mount_life *life = arg;
 
-	if (r == 0)
+	if (r == 0) {
 		life->tree = tree;
+		life->pub.erofs = image_mount_is_erofs(tree, &life->pub.no_erofs);
+	}
 	life_step(life, r, why, MOUNT_SAVE);
+}
+
+static enum mount_how how_of(const struct mount_life *life)
+{
+	enum mount_how how = life->mounts->opts.how;
+
+	if (life->pub.rec.how != NULL)
+		(void)mount_how_parse(life->pub.rec.how, &how);
+	return how;
 }
 
 static enum mount_state enter_attach(struct mount_life *life)
@@ -282,6 +294,8 @@ static enum mount_state enter_attach(struct mount_life *life)
 	const struct mounts_opts *o = &life->mounts->opts;
 	const struct image_mount_opts opts = { .dir = life->pub.rec.dir,
 		                               .image = life->pub.image,
+		                               .how = how_of(life),
+		                               .no_erofs = &o->no_erofs,
 		                               .fuse_pool = o->fuse_pool,
 		                               .fetch = o->fetch,
 		                               .loop = o->loop,
@@ -335,9 +349,9 @@ static enum mount_state enter_up(struct mount_life *life)
 	struct mount_op *op = life->op;
 
 	if (op != NULL || life->restoring) /* not on the way back from a busy umount */
-		log_info(life->mounts->opts.log, "mounted", "dir=%s image=%s digest=%s",
-		         LOG_Q(life->pub.rec.dir), LOG_Q(mount_record_image(&life->pub.rec)),
-		         life->pub.rec.digest);
+		log_info(life->mounts->opts.log, "mounted", "dir=%s as=%s image=%s digest=%s",
+		         LOG_Q(life->pub.rec.dir), life->pub.erofs ? "erofs" : "tree",
+		         LOG_Q(mount_record_image(&life->pub.rec)), life->pub.rec.digest);
 	life->restoring = false;
 	life->retry_ms = 0;
 	life->pub.why = (struct err){ 0 };
@@ -357,6 +371,8 @@ static void let_go(struct mount_life *life)
 		fetch_prefetch_cancel(life->prefetch);
 	life->prefetch = NULL;
 	life->tree = NULL;
+	life->pub.erofs = false;
+	life->pub.no_erofs = NULL;
 	auth_remove(life);
 	lazy_image_release(&life->pub.image);
 }

@@ -9,6 +9,7 @@ struct mount_chore {
 	struct job job;
 	struct mount_record rec; /* a copy: the worker sees nothing else of the mount */
 	const char *state_dir;
+	struct log *log;
 	bool auth_file_gone;
 	int result;
 	struct err err;

@@ -5,6 +5,7 @@
  * whoever mounts. Never holds a secret: of credentials it knows the path of their file.
  */
 #include "mount_record.h"
+#include "erofs.h"
 #include "hex.h"
 #include "mem.h"
 #include "origin.h"
@@ -21,6 +22,7 @@ void mount_record_clear(struct mount_record *rec)
 	free(rec->bootstrap);
 	free(rec->blobs);
 	free(rec->auth_file);
+	free(rec->how);
 	*rec = (struct mount_record){ 0 };
 }
 
@@ -37,6 +39,7 @@ void mount_record_copy(struct mount_record *ret_copy, const struct mount_record 
 	ret_copy->bootstrap = dup_or_null(rec->bootstrap);
 	ret_copy->blobs = dup_or_null(rec->blobs);
 	ret_copy->auth_file = dup_or_null(rec->auth_file);
+	ret_copy->how = dup_or_null(rec->how);
 }
 
 const char *mount_record_image(const struct mount_record *rec)
@@ -70,6 +73,7 @@ json_t *mount_record_json(const struct mount_record *rec)
 	set_text(object, "bootstrap", rec->bootstrap);
 	set_text(object, "blobs", rec->blobs);
 	set_text(object, "auth_file", rec->auth_file);
+	set_text(object, "how", rec->how);
 	set_text(object, "digest", rec->digest[0] != '\0' ? rec->digest : NULL);
 	(void)json_object_set_new(object, "prefetch", json_boolean(rec->prefetch));
 	return object;
@@ -113,6 +117,7 @@ static int check_image(const struct mount_record *rec, struct err *e)
 
 static int check_record(const struct mount_record *rec, struct err *e)
 {
+	enum mount_how how;
 	int r = 0;
 
 	if (rec->dir == NULL)
@@ -122,6 +127,8 @@ static int check_record(const struct mount_record *rec, struct err *e)
 		r = check_path("bootstrap", rec->bootstrap, e);
 	if (r == 0)
 		r = check_path("auth_file", rec->auth_file, e);
+	if (r == 0 && rec->how != NULL && !mount_how_parse(rec->how, &how))
+		r = err_set(e, EINVAL, "\"how\" must be auto, tree or erofs: %s", rec->how);
 	if (r == 0 && rec->digest[0] != '\0' && !hex_is_sha256(rec->digest))
 		r = err_set(e, EINVAL, "\"digest\" is no SHA-256 in hexadecimal");
 	return r < 0 ? r : check_image(rec, e);
@@ -154,7 +161,7 @@ int mount_record_parse(const json_t *object, bool stored, struct mount_record *r
                        struct err *e)
 {
 	static const char *const keys[] = { "dir",       "image",    "bootstrap", "blobs",
-		                            "auth_file", "prefetch", "digest" };
+		                            "auth_file", "prefetch", "how",       "digest" };
 	AUTO(mount_record_clear) struct mount_record rec = { 0 };
 	int r = json_check_keys(object, keys, ARRAY_LEN(keys) - !stored, e);
 
@@ -168,6 +175,8 @@ int mount_record_parse(const json_t *object, bool stored, struct mount_record *r
 		r = take_text(object, "blobs", &rec.blobs, e);
 	if (r == 0)
 		r = take_text(object, "auth_file", &rec.auth_file, e);
+	if (r == 0)
+		r = take_text(object, "how", &rec.how, e);
 	if (r == 0)
 		r = json_get_bool(object, "prefetch", &rec.prefetch, e);
 	if (r == 0 && stored)

@@ -16,6 +16,7 @@ struct mount_record {
 	char *blobs;     /* origin.h */
 	char *auth_file; /* path of a docker config.json, never its content; or NULL */
 	bool prefetch;
+	char *how; /* "auto", "tree", "erofs"; NULL: as the configuration says */
 	char digest[DIGEST_TEXT_BYTES]; /* of the image, once it is known; else "" */
 };
 
@@ -32,8 +33,8 @@ bool mount_record_same_image(const struct mount_record *a, const struct mount_re
 json_t *mount_record_json(const struct mount_record *rec);
 
 /**
- * From an object: image or bootstrap and blobs, dir, prefetch, auth_file; with stored also digest.
- * Everything is checked: paths, reference, origin. @return 0; -EINVAL
+ * From an object: image or bootstrap and blobs, dir, prefetch, how, auth_file; with stored also
+ * digest. Everything is checked: paths, reference, origin. @return 0; -EINVAL
  */
 MUST_CHECK int mount_record_parse(const json_t *object, bool stored, struct mount_record *ret_rec,
                                   struct err *e);

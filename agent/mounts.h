@@ -37,6 +37,8 @@ struct mounted {
 	struct lazy_image *image; /* NULL where it is not known */
 	struct err why;           /* MOUNT_DOWN */
 	bool auth_file_gone;
+	bool erofs;           /* MOUNT_UP: it is the kernel that reads the tree */
+	const char *no_erofs; /* ... and why not, where it should; else "". Borrowed */
 	struct mounted *prev, *next;
 };
 
@@ -49,6 +51,8 @@ struct mounts_opts {
 	struct registry *registry;
 	struct image_loader *loader;
 	struct fuse_pool *fuse_pool;
+	enum mount_how how;  /* unless the record says */
+	struct err no_erofs; /* why the trial of the kernel's EROFS failed; code 0: it did not */
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;

@@ -34,6 +34,9 @@
 	  "Share chunks that another image on this node has already.")                             \
 	X("images.allow_unverified", BOOL, images_allow_unverified, "", 0, 0, "false", NULL, NOW,  \
 	  "Mount images that carry no digests at all. Their bytes are counted and never shared.")  \
+	X("mount", CHOICE, mount, "", 0, 0, "tree", "auto|tree|erofs", NOW,                        \
+	  "How images are mounted: tree (FUSE); auto: by the kernel's EROFS where a trial at the " \
+	  "start worked and the image allows it, else as a tree; erofs: the trial is not asked.")  \
 	X("read.timeout_ms", NUMBER, read_timeout_ms, "ms", 100, 3600000, "30000", NULL, NOW,      \
 	  "After this a blocked reader gets EIO, never earlier while a source may answer.")        \
 	X("peers.listen", ADDRESS, peers_listen, "", 0, 0, "off", NULL, LATER,                     \

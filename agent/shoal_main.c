@@ -16,6 +16,7 @@ enum option_bit {
 	OPTION_BOOTSTRAP = 1 << 2,
 	OPTION_BLOBS = 1 << 3,
 	OPTION_OFFSET = 1 << 4,
+	OPTION_HOW = 1 << 5,
 };
 
 struct command {
@@ -29,8 +30,8 @@ struct command {
 
 static const struct command commands[] = {
 	{ "mount", "IMAGE DIR",
-	  OPTION_PREFETCH | OPTION_AUTH_FILE | OPTION_BOOTSTRAP | OPTION_BLOBS, 1, 2, cmd_mount,
-	  "mount an image; returns when DIR can be read" },
+	  OPTION_PREFETCH | OPTION_AUTH_FILE | OPTION_BOOTSTRAP | OPTION_BLOBS | OPTION_HOW, 1, 2,
+	  cmd_mount, "mount an image; returns when DIR can be read" },
 	{ "umount", "DIR", 0, 1, 1, cmd_umount, "unmount it and take it off the list" },
 	{ "ls", "", 0, 0, 0, cmd_ls, "the mounts" },
 	{ "status", "", 0, 0, 0, cmd_status, "the agent at a glance; exit 0 when it is ready" },
@@ -68,6 +69,7 @@ static void print_help(void)
 		"  --bootstrap FILE    mount a bootstrap file (then: DIR alone) ...\n"
 		"  --blobs ORIGIN      ... whose blobs are at dir:/path,\n"
 		"                      registry:HOST[:PORT]/REPOSITORY or http(s)://.../\n"
+		"  --how HOW           auto, tree (FUSE) or erofs (by the kernel, where it can)\n"
 		"\nOptions of explain:\n"
 		"  --offset N      of the byte in the file (else 0)\n"
 		"\nIMAGE is HOST[:PORT]/REPOSITORY:TAG or HOST[:PORT]/REPOSITORY@sha256:...\n"
@@ -186,6 +188,10 @@ static int take_option(struct shoal *sh, int c, const char *value, unsigned *giv
 		sh->blobs = value;
 		*given |= OPTION_BLOBS;
 		return 0;
+	case 'w':
+		sh->how = value;
+		*given |= OPTION_HOW;
+		return 0;
 	case 'o':
 		sh->offset = value;
 		*given |= OPTION_OFFSET;
@@ -207,6 +213,7 @@ static int parse_options(struct shoal *sh, int argc, char **argv, unsigned *give
 		{ "auth-file", required_argument, NULL, 'a' },
 		{ "bootstrap", required_argument, NULL, 'B' },
 		{ "blobs", required_argument, NULL, 'b' },
+		{ "how", required_argument, NULL, 'w' },
 		{ "offset", required_argument, NULL, 'o' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },

@@ -4,6 +4,7 @@
  * Does not know how it came here: image_loader.c.
  */
 #include "lazy_image.h"
+#include "image_files.h"
 #include "lazy_image_impl.h"
 #include "mem.h"
 #include <assert.h>
@@ -31,6 +32,12 @@ struct lazy_image *lazy_image_ref(struct lazy_image *image)
 {
 	image->refs++;
 	return image;
+}
+
+char *lazy_image_bootstrap_path(const struct lazy_image *image)
+{
+	return xasprintf("%s/images/%s/" IMAGE_FILE_BOOTSTRAP, image->loader->opts.state_dir,
+	                 image->digest);
 }
 
 static void unlist(struct lazy_image *image)

@@ -5,6 +5,7 @@
  */
 #include "fuse_dev.h"
 #include "mem.h"
+#include "mount_table.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -60,6 +61,60 @@ int fuse_dev_mount(const char *dir, uint32_t max_read_bytes, int *ret_fd, struct
 	return 0;
 }
 
+static int set_option(int fs_fd, const char *key, uint32_t value, bool octal, struct err *e)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), octal ? "%" PRIo32 : "%" PRIu32, value);
+	if (fsconfig(fs_fd, FSCONFIG_SET_STRING, key, text, 0) == 0)
+		return 0;
+	return err_errno(e, errno, "FUSE refuses %s=%s", key, text);
+}
+
+static int configure(int fs_fd, int fd, uint32_t max_read_bytes, struct err *e)
+{
+	int r = set_option(fs_fd, "fd", (uint32_t)fd, false, e);
+
+	if (r == 0)
+		r = set_option(fs_fd, "rootmode", S_IFDIR, true, e);
+	if (r == 0)
+		r = set_option(fs_fd, "user_id", 0, false, e);
+	if (r == 0)
+		r = set_option(fs_fd, "group_id", 0, false, e);
+	if (r == 0)
+		r = set_option(fs_fd, "max_read", max_read_bytes, false, e);
+	if (r == 0 && fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
+		r = err_errno(e, errno, "FUSE refuses to be read-only");
+	if (r == 0 && fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		r = err_errno(e, errno, "no FUSE file system can be made");
+	return r;
+}
+
+int fuse_dev_mount_nowhere(uint32_t max_read_bytes, int *ret_fd, int *ret_mount_fd, struct err *e)
+{
+	AUTO(close_fd) int fd = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	AUTO(close_fd) int fs_fd = -1;
+	int mount_fd;
+	int r;
+
+	if (fd < 0)
+		return err_errno(e, errno, "cannot open /dev/fuse (is the fuse module loaded?)");
+	fs_fd = fsopen("fuse", FSOPEN_CLOEXEC);
+	if (fs_fd < 0)
+		return err_errno(e, errno, "no FUSE file system can be made");
+	r = configure(fs_fd, fd, max_read_bytes, e);
+	if (r < 0)
+		return r;
+	mount_fd = fsmount(fs_fd, FSMOUNT_CLOEXEC,
+	                   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (mount_fd < 0)
+		return err_errno(e, errno, "the kernel gives no FUSE mount");
+	*ret_mount_fd = mount_fd;
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
 int fuse_dev_number(const char *dir, dev_t *ret_dev, struct err *e)
 {
 	struct stat st;
@@ -88,6 +143,8 @@ int fuse_dev_umount(const char *dir, dev_t dev, bool lazy, struct err *e)
 		               "%s: something else is mounted there, or the image was detached "
 		               "while in use (close its files, or unmount what is on top)",
 		               dir);
+	if (!lazy && mount_table_is_lower(dir))
+		return err_set(e, EBUSY, "%s is in use (as a lower directory of an overlay)", dir);
 	if (umount2(dir, lazy ? MNT_DETACH : 0) == 0)
 		return 0;
 	if (errno == EBUSY)

@@ -24,6 +24,14 @@ MUST_CHECK int fuse_dev_check_dir(const char *dir, struct log *log, struct err *
  */
 MUST_CHECK int fuse_dev_mount(const char *dir, uint32_t max_read_bytes, int *ret_fd, struct err *e);
 
+/**
+ * The same, mounted nowhere: only who holds ret_mount_fd, or a file opened through it, gets there.
+ * For the agent alone: of the kernel's ways in, none checks permissions. Root is a directory.
+ * @param ret_mount_fd  owned by the caller; the file system lives until it and all files are closed
+ */
+MUST_CHECK int fuse_dev_mount_nowhere(uint32_t max_read_bytes, int *ret_fd, int *ret_mount_fd,
+                                      struct err *e);
+
 /** The device number of what is mounted at dir: waits until the mount is served. */
 MUST_CHECK int fuse_dev_number(const char *dir, dev_t *ret_dev, struct err *e);
 

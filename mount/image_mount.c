@@ -1,5 +1,5 @@
 /*
- * image_mount: how a mounted tree comes and goes.
+ * image_mount: how a mounted image comes and goes.
  *
  *   START --mounted--> MOUNTED --image_mount_stop()--> UNMOUNT --unmounted--> LEAVE
  *     |                 ^ | `--the kernel ended it: ended()--'|                ^
@@ -14,18 +14,20 @@
  * Knows mounts, sessions and threads. Does not know what is asked of the tree.
  */
 #include "image_mount.h"
+#include "blob_files.h"
+#include "erofs_dev.h"
 #include "fuse_dev.h"
 #include "fuse_member.h"
 #include "loop.h"
 #include "mem.h"
 #include "pool.h"
+#include "session.h"
 #include "tree.h"
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
+#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/uio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_AHEAD_KIB 1024
@@ -38,8 +40,10 @@ struct image_mount {
 	char *dir;
 	enum state state;
 	struct tree tree;
-	struct fuse_session *session; /* owns the descriptor */
-	struct fuse_member *member;
+	struct session *session;
+	char *bootstrap;     /* path */
+	bool erofs;          /* it is the kernel that reads the tree */
+	struct err no_erofs; /* why not */
 	dev_t dev;
 
 	struct job job; /* one at a time */
@@ -58,71 +62,6 @@ struct image_mount {
 	void *stop_arg;
 };
 
-/* ---- libfuse's session on our own descriptor ---- */
-
-/* A reader that went away, or a mount that did, is nothing to tell: ENOENT is what libfuse keeps
- * quiet about; all else it would print. */
-static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
-{
-	const ssize_t n = writev(fd, iov, count);
-
-	(void)userdata;
-	if (n < 0 && (errno == ENODEV || errno == ECONNABORTED || errno == EINVAL))
-		errno = ENOENT;
-	return n;
-}
-
-static ssize_t device_read(int fd, void *buf, size_t size_bytes, void *userdata)
-{
-	(void)userdata;
-	return read(fd, buf, size_bytes);
-}
-
-static const struct fuse_custom_io device_io = { .writev = device_writev, .read = device_read };
-
-/* On success the session owns *fd. */
-static int session_open(struct image_mount *m, int *fd, struct err *e)
-{
-	char name[] = "shoal";
-	char *argv[] = { name, NULL };
-	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	int r;
-
-	m->session = fuse_session_new(&args, &tree_ops, sizeof(tree_ops), &m->tree);
-	fuse_opt_free_args(&args);
-	if (m->session == NULL)
-		return err_set(e, ENOMEM, "libfuse gives no session (too many mounts?)");
-	r = fuse_session_custom_io(m->session, &device_io, *fd);
-	if (r != 0)
-		return err_set(e, EIO, "libfuse takes no descriptor: error %d", r);
-	*fd = -1;
-	m->tree.session = m->session;
-	return 0;
-}
-
-static void session_request(void *arg, void *buf, size_t size_bytes)
-{
-	struct image_mount *m = arg;
-	const struct fuse_buf b = { .mem = buf, .size = size_bytes };
-
-	fuse_session_process_buf(m->session, &b);
-}
-
-static void session_gone(void *arg)
-{
-	struct image_mount *m = arg;
-
-	loop_post(m->opts.loop, &m->gone_call);
-}
-
-static void session_close(struct image_mount *m)
-{
-	if (m->session != NULL)
-		fuse_session_destroy(
-			m->session); /* closes the descriptor: the kernel ends the rest */
-	m->session = NULL;
-}
-
 /* ---- start ---- */
 
 static void mount_free(struct image_mount *m)
@@ -131,44 +70,149 @@ static void mount_free(struct image_mount *m)
 	lazy_image_release(&m->opts.image);
 	tree_fini(&m->tree);
 	free_str(&m->dir);
+	free_str(&m->bootstrap);
 	free(m);
 }
 
-/* The tree is at dir, and a thread is needed for whatever is done with it. */
-static int serve_mounted(struct image_mount *m, struct err *e)
+static void session_gone(void *arg) /* a thread of the FUSE pool */
 {
-	const struct fuse_member_opts opts = { .fd = fuse_session_fd(m->session),
-		                               .request = session_request,
-		                               .gone = session_gone,
-		                               .arg = m };
-	int r = fuse_pool_add(m->opts.fuse_pool, &opts, &m->member, e);
+	struct image_mount *m = arg;
 
+	loop_post(m->opts.loop, &m->gone_call);
+}
+
+static int serve(struct image_mount *m, const struct fuse_lowlevel_ops *ops, int *fd, struct err *e)
+{
+	const struct session_opts opts = { .fuse_pool = m->opts.fuse_pool,
+		                           .ops = ops,
+		                           .tree = &m->tree,
+		                           .gone = session_gone,
+		                           .arg = m };
+
+	return session_new(&opts, fd, &m->session, e);
+}
+
+/* Whoever closes the last file of a connection first leaves its session, so that no end is told. */
+static void unserve(struct image_mount *m)
+{
+	session_leave(m->session);
+	session_free(&m->session);
+}
+
+static int attach_tree(struct image_mount *m, struct err *e)
+{
+	AUTO(close_fd) int fd = -1;
+	int r = fuse_dev_mount(m->dir, FUSE_READ_MAX_BYTES, &fd, e);
+
+	if (r < 0)
+		return r;
+	r = serve(m, &tree_ops, &fd, e);
 	if (r == 0)
 		r = fuse_dev_number(m->dir, &m->dev, e); /* waits for INIT */
-	if (r == 0)
+	if (r == 0) {
 		fuse_dev_set_read_ahead(m->dev, READ_AHEAD_KIB, m->opts.log);
+		return 0;
+	}
+	fuse_dev_detach(m->dir, m->opts.log);
+	unserve(m);
 	return r;
+}
+
+/* ---- by the kernel ---- */
+
+struct device_files {
+	uint32_t n;
+	int fds[IMAGE_BLOBS_MAX];
+};
+
+static void device_files_close(struct device_files *files)
+{
+	while (files->n > 0)
+		close_fd(&files->fds[--files->n]);
+}
+
+static int open_files(struct device_files *files, int mount_fd, uint32_t n_blobs, struct err *e)
+{
+	assert(n_blobs <= IMAGE_BLOBS_MAX);
+	while (files->n < n_blobs) {
+		char name[BLOB_FILE_NAME_BYTES];
+
+		blob_file_name(files->n, name);
+		files->fds[files->n] = openat(mount_fd, name, O_RDONLY | O_CLOEXEC);
+		if (files->fds[files->n] < 0)
+			return err_errno(e, errno, "cannot open blob %s for the kernel", name);
+		files->n++;
+	}
+	return 0;
+}
+
+/* The kernel's EROFS over the files that are served below mount_fd. */
+static int attach_kernel(struct image_mount *m, int mount_fd, struct err *e)
+{
+	AUTO(device_files_close) struct device_files files = { 0 };
+	struct erofs_mount_opts opts = { .bootstrap = m->bootstrap, .dir = m->dir };
+	struct stat st;
+	int r = open_files(&files, mount_fd, m->opts.image->n_blobs, e);
+
+	if (r < 0)
+		return r;
+	if (fstat(mount_fd, &st) == 0)
+		fuse_dev_set_read_ahead(st.st_dev, READ_AHEAD_KIB, m->opts.log);
+	opts.device_fds = files.fds;
+	opts.n_devices = files.n;
+	r = erofs_dev_mount(&opts, e);
+	return r < 0 ? r : fuse_dev_number(m->dir, &m->dev, e);
+}
+
+static int attach_erofs(struct image_mount *m, struct err *e)
+{
+	AUTO(close_fd) int fd = -1;
+	AUTO(close_fd) int mount_fd = -1;
+	int r = blob_files_new(m->opts.image, &m->tree.files, e);
+
+	if (r == 0)
+		r = fuse_dev_mount_nowhere(FUSE_READ_MAX_BYTES, &fd, &mount_fd, e);
+	if (r == 0)
+		r = serve(m, &blob_files_ops, &fd, e);
+	if (r == 0)
+		r = attach_kernel(m, mount_fd, e);
+	if (r < 0) {
+		unserve(m);
+		blob_files_free(&m->tree.files);
+	}
+	return r;
+}
+
+/* @return 0; -ENOTSUP or what else it is, with the reason */
+static int try_erofs(struct image_mount *m, struct err *e)
+{
+	struct image_info info;
+
+	image_info(m->opts.image->image, &info);
+	if (info.format != IMAGE_RAFS_V6)
+		return err_set(e, ENOTSUP, "only RAFS v6 is an EROFS image");
+	if (info.n_blobs == 0)
+		return err_set(e, ENOTSUP, "the image has no blobs");
+	if (m->opts.how == HOW_AUTO && e->code != 0)
+		return -e->code;
+	return attach_erofs(m, e);
 }
 
 /* worker */
 static void start_work(struct job *job)
 {
 	struct image_mount *m = container_of(job, struct image_mount, job);
-	AUTO(close_fd) int fd = -1;
 
 	m->result = fuse_dev_check_dir(m->dir, m->opts.log, &m->why);
-	if (m->result == 0)
-		m->result = fuse_dev_mount(m->dir, FUSE_READ_MAX_BYTES, &fd, &m->why);
 	if (m->result < 0)
 		return;
-	m->result = session_open(m, &fd, &m->why);
-	if (m->result == 0)
-		m->result = serve_mounted(m, &m->why);
-	if (m->result == 0)
+	m->erofs = m->opts.how != HOW_TREE && try_erofs(m, &m->no_erofs) == 0;
+	if (m->erofs)
 		return;
-	fuse_dev_detach(m->dir, m->opts.log);
-	fuse_pool_remove(m->opts.fuse_pool, &m->member);
-	session_close(m);
+	if (m->opts.how != HOW_TREE)
+		log_info(m->opts.log, "mounted as a tree, not by the kernel", "dir=%s why=%s",
+		         LOG_Q(m->dir), LOG_Q(m->no_erofs.msg));
+	m->result = attach_tree(m, &m->why);
 }
 
 /* ---- the states ---- */
@@ -286,7 +330,7 @@ static void leave_work(struct job *job)
 {
 	struct image_mount *m = container_of(job, struct image_mount, job);
 
-	fuse_pool_remove(m->opts.fuse_pool, &m->member);
+	session_leave(m->session);
 }
 
 static void leave_after(struct job *job)
@@ -323,7 +367,7 @@ static void on_drained(struct loop_call *call)
 /* worker */
 static void close_work(struct job *job)
 {
-	session_close(container_of(job, struct image_mount, job));
+	session_free(&container_of(job, struct image_mount, job)->session);
 }
 
 static void close_after(struct job *job)
@@ -373,6 +417,8 @@ int image_mount_start(const struct image_mount_opts *opts,
 	m->opts = *opts;
 	m->dir = xstrdup(opts->dir);
 	m->opts.image = lazy_image_ref(opts->image);
+	m->bootstrap = opts->how != HOW_TREE ? lazy_image_bootstrap_path(opts->image) : NULL;
+	m->no_erofs = opts->no_erofs != NULL ? *opts->no_erofs : (struct err){ 0 };
 	m->start_done = done;
 	m->start_arg = arg;
 	m->gone_call.fn = on_gone;
@@ -398,6 +444,12 @@ void image_mount_stop(struct image_mount *mount, bool lazy,
 	mount->stop_done = done;
 	mount->stop_arg = arg;
 	mount_run(mount, mount->gone ? LEAVE : UNMOUNT);
+}
+
+bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why)
+{
+	*ret_why = mount->erofs || mount->opts.how == HOW_TREE ? "" : mount->no_erofs.msg;
+	return mount->erofs;
 }
 
 const char *image_mount_dir(const struct image_mount *mount)

@@ -6,6 +6,7 @@
  * learns it may keep for ever, names that do not exist included: the content cannot change.
  */
 #include "tree.h"
+#include "blob_files.h"
 #include "fuse_member.h"
 #include "tree_ahead.h"
 #include <errno.h>
@@ -46,6 +47,7 @@ void tree_fini(struct tree *tree)
 	if (tree->image != NULL)
 		pthread_mutex_destroy(&tree->lock);
 	tree_ahead_free(&tree->ahead);
+	blob_files_free(&tree->files);
 	tree->image = NULL;
 }
 

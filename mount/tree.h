@@ -1,8 +1,9 @@
 /*
  * tree: an image's files, answered to the kernel request by request (private to mount).
  *
- * tree.c serves names, attributes, directories and xattrs; tree_read.c serves bytes. Neither knows
- * how a mount comes or goes (image_mount.c).
+ * tree.c serves names, attributes, directories and xattrs; tree_read.c serves bytes: of the tree's
+ * files, or of the image's blobs where the kernel reads the tree by itself (blob_files.h). Neither
+ * knows how a mount comes or goes (image_mount.c).
  */
 #pragma once
 #define FUSE_USE_VERSION 35
@@ -18,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct blob_files;
 struct fuse_pool;
 struct tree_ahead;
 struct tree_read;
@@ -32,6 +34,7 @@ struct tree {
 	struct block_list *blocks;    /* fuse_pool's */
 	struct fuse_session *session; /* set before the first request */
 	struct tree_ahead *ahead;     /* ours */
+	struct blob_files *files;     /* ours; NULL: it is the tree that is served */
 	const struct clock *clock;
 	struct log *log;
 	struct series *read_bytes[N_FOUND];

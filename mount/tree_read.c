@@ -13,6 +13,7 @@
  *
  * Knows the image's map and fetch. Does not know where bytes come from.
  */
+#include "blob_files.h"
 #include "bytes.h"
 #include "fuse_member.h"
 #include "tree.h"
@@ -170,7 +171,7 @@ static int add_piece(struct tree_read *read, const struct image_segment *seg, st
 /* Turn [offset, + wanted_bytes) of the file into pieces; size_bytes is what is left of it at the
  * end of the file. Never less than that: the kernel takes a short answer for the end of the file
  * and fills the page with zeros. */
-static int plan(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
+static int plan_file(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
 {
 	struct image_segment segments[READ_SEGMENTS_MAX];
 	int n = READ_SEGMENTS_MAX;
@@ -193,6 +194,33 @@ static int plan(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
 	}
 	assert(read->size_bytes <= wanted_bytes);
 	return 0;
+}
+
+/* The same for a file that is a blob. Where pieces run out the answer would be short: see above. */
+static int plan_blob(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
+{
+	while (read->size_bytes < wanted_bytes) {
+		struct fetch_piece *piece = &read->pieces[read->fetch.n_pieces];
+		int r;
+
+		if (read->fetch.n_pieces == READ_PIECES_MAX)
+			return err_set(e, EUCLEAN, "more than %d chunks in 1 MiB of a blob",
+			               READ_PIECES_MAX);
+		r = blob_files_piece(read->tree->files, read->node, read->offset + read->size_bytes,
+		                     wanted_bytes - read->size_bytes, piece);
+		if (r != 0)
+			return r < 0 ? err_set(e, -r, "no such blob") : 0;
+		piece->dst = read->bytes + read->size_bytes;
+		read->size_bytes += piece->size_bytes;
+		read->fetch.n_pieces++;
+	}
+	return 0;
+}
+
+static int plan(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
+{
+	return read->tree->files != NULL ? plan_blob(read, wanted_bytes, e)
+	                                 : plan_file(read, wanted_bytes, e);
 }
 
 /* fetch has it. List it, so that it can be cancelled, unless done() has come and gone. */
@@ -321,7 +349,7 @@ void tree_op_read(fuse_req_t req, fuse_ino_t node, size_t size_bytes, off_t offs
 		return;
 	}
 	r = plan(read, wanted_bytes, &e);
-	small = offset == 0 && read->size_bytes <= SMALL_FILE_MAX_BYTES;
+	small = tree->files == NULL && offset == 0 && read->size_bytes <= SMALL_FILE_MAX_BYTES;
 	if (r == 0 && read->size_bytes > 0) {
 		r = fetch_it(read, &e);
 		if (r == FETCH_PENDING)

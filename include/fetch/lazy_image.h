@@ -76,3 +76,7 @@ void image_load_cancel(struct image_load *load); /* [loop] done will not follow 
 
 struct lazy_image *lazy_image_ref(struct lazy_image *image); /* [loop] */
 void lazy_image_release(struct lazy_image **image);          /* [loop] NULL is fine */
+
+/** Where its bootstrap stands in the state directory; malloc'd. It stays there while the image is
+ * in use. */
+char *lazy_image_bootstrap_path(const struct lazy_image *image);

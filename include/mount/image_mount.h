@@ -1,22 +1,28 @@
 /*
- * image_mount: an image's file tree as a FUSE mount (libfuse3, low level).
+ * image_mount: an image's file tree, mounted on a directory, in one of two ways.
  *
- * Read-only, allow_other, default_permissions, nosuid and nodev on the mount itself, OPEN and
- * OPENDIR answered ENOSYS, READDIRPLUS, long time-outs (the content cannot change). Mounted with
- * mount(2) on a /dev/fuse descriptor of our own. Source: Linux fuse.h; facts in docs/performance.md
- * on the switches.
+ * As a tree: a FUSE mount (libfuse3, low level), allow_other, default_permissions, OPEN and OPENDIR
+ * answered ENOSYS, READDIRPLUS, long time-outs (the content cannot change), on a /dev/fuse
+ * descriptor of our own. Source: Linux fuse.h; facts in docs/performance.md on the switches.
+ * By the kernel: its EROFS mounts the bootstrap (erofs.h) and reads the blobs from files that a
+ * FUSE mount which nobody sees serves (blob_files.h).
+ * Both are read-only, nosuid and nodev on the mount itself.
  */
 #pragma once
 #include "clock.h"
+#include "erofs.h"
 #include "fuse_pool.h"
 #include "lazy_image.h"
 #include "metrics.h"
+#include <stdbool.h>
 
 struct image_mount;
 
 struct image_mount_opts {
-	const char *dir;             /* absolute, an existing directory; copied */
-	struct lazy_image *image;    /* a reference is taken */
+	const char *dir;          /* absolute, an existing directory; copied */
+	struct lazy_image *image; /* a reference is taken */
+	enum mount_how how;
+	const struct err *no_erofs;  /* why the trial failed, code 0: it did not; copied */
 	struct fuse_pool *fuse_pool; /* borrowed, all of them */
 	struct fetch *fetch;
 	struct loop *loop;
@@ -44,6 +50,10 @@ MUST_CHECK int image_mount_start(const struct image_mount_opts *opts,
  */
 void image_mount_stop(struct image_mount *mount, bool lazy,
                       void (*done)(void *arg, int r, const struct err *why), void *arg);
+
+/** Is it the kernel that reads the tree? @param ret_why  where it should have been, but is not: one
+ * clause why; else "". Borrowed. */
+bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why);
 
 const char *image_mount_dir(const struct image_mount *mount);
 struct lazy_image *image_mount_image(const struct image_mount *mount);

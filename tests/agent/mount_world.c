@@ -141,6 +141,12 @@ void image_mount_stop(struct image_mount *mount, bool lazy,
 	mount->pool->n_lazy += lazy;
 }
 
+bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why)
+{
+	*ret_why = "";
+	return mount->opts.how == HOW_EROFS;
+}
+
 /* ---- what the test does ---- */
 
 void world_settle(struct world *w)

@@ -41,6 +41,22 @@ static void a_reference_and_a_directory_are_enough(void **state)
 	assert_string_equal(rec.reference, "h:5000/r:t");
 	assert_string_equal(mount_record_image(&rec), "h:5000/r:t");
 	assert_false(rec.prefetch);
+	assert_null(rec.how);
+}
+
+static void how_it_is_mounted_is_one_of_three_words(void **state)
+{
+	AUTO(mount_record_clear) struct mount_record rec = { 0 };
+	AUTO(mount_record_clear) struct mount_record copy = { 0 };
+
+	(void)state;
+	assert_int_equal(
+		parse("{\"image\": \"h:1/r:t\", \"dir\": \"/m\", \"how\": \"erofs\"}", true, &rec),
+		0);
+	mount_record_copy(&copy, &rec);
+	assert_string_equal(copy.how, "erofs");
+	must_refuse("{\"image\": \"h:1/r:t\", \"dir\": \"/m\", \"how\": \"frob\"}", false);
+	must_refuse("{\"image\": \"h:1/r:t\", \"dir\": \"/m\", \"how\": 1}", false);
 }
 
 static void a_bootstrap_needs_its_blobs(void **state)
@@ -126,6 +142,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_reference_and_a_directory_are_enough),
+		cmocka_unit_test(how_it_is_mounted_is_one_of_three_words),
 		cmocka_unit_test(a_bootstrap_needs_its_blobs),
 		cmocka_unit_test(what_is_wrong_or_unknown_is_refused),
 		cmocka_unit_test(only_the_disk_may_name_a_digest),

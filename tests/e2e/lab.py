@@ -115,6 +115,17 @@ def mounts_below(path):
     return [d for d in reversed(dirs) if d.startswith(path)]
 
 
+def mount_type(where):
+    """The type of the topmost mount on a directory; None: there is none."""
+    found = None
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as f:
+        for line in f:
+            fields = line.split(" ")
+            if fields[1] == where:
+                found = fields[2]
+    return found
+
+
 def start_process(argv, **kw):
     p = subprocess.Popen(argv, start_new_session=True, stdin=subprocess.DEVNULL, **kw)
     _processes.append(p)

@@ -3,6 +3,7 @@
  */
 #include "fake_tree_image.h"
 #include "bytes.h"
+#include "mem.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,11 @@ struct lazy_image *lazy_image_ref(struct lazy_image *image)
 {
 	image->refs++;
 	return image;
+}
+
+char *lazy_image_bootstrap_path(const struct lazy_image *image)
+{
+	return xasprintf("/%s/image.boot", image->digest);
 }
 
 void lazy_image_release(struct lazy_image **image)

@@ -134,6 +134,7 @@ static void start_call(struct loop_call *call)
 	struct fixture *f = ask->f;
 	const struct image_mount_opts opts = { .dir = ask->dir,
 		                               .image = &f->lazy,
+		                               .how = HOW_TREE,
 		                               .fuse_pool = f->fuse_pool,
 		                               .fetch = &f->fetch,
 		                               .loop = f->loop,

@@ -1,0 +1,162 @@
+"""Images that the kernel's EROFS mounts over the agent's blob files: how they come, go and fall back.
+(That each tree is right is test_images.py's.)"""
+import json
+import os
+import subprocess
+import threading
+
+import lab
+
+IMAGE = "edge:v6"
+
+
+class Erofs(lab.LabTest):
+    def kernel_agent(self, **kw):
+        agent = self.agent(**kw)
+        if not agent.json("status")["erofs"]["works"]:
+            self.skipTest(agent.json("status")["erofs"]["why"])
+        return agent
+
+    def mounted(self, agent, where):
+        return next(m for m in agent.json("ls")["mounts"] if m["dir"] == where)
+
+    def test_how_is_chosen_by_config_and_by_mount(self):
+        reference = lab.registry().push(IMAGE)
+        agent = self.kernel_agent(config={"mount": "auto"})
+        self.assertEqual(lab.mount_type(agent.mount(reference)), "erofs")
+        self.assertEqual(lab.mount_type(agent.mount(reference, "--how", "tree")), "fuse.shoal")
+        self.assertEqual(lab.mount_type(agent.mount(reference, "--how", "erofs")), "erofs")
+        done = agent.shoal("mount", "--how", "frob", reference, agent.new_dir(), check=False)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        kinds = sorted(m["as"] for m in agent.json("ls")["mounts"])
+        self.assertEqual(kinds, ["erofs", "erofs", "tree"])
+        agent.restart()
+        self.assertEqual(sorted(m["as"] for m in agent.json("ls")["mounts"]), kinds, "each comes back as it was")
+
+    def test_a_tree_with_a_reason_where_the_kernel_cannot(self):
+        reference = lab.registry().push("layers:v5")
+        agent = self.agent(config={"mount": "auto"})
+        where = agent.mount(reference)
+        self.assertEqual(lab.mount_type(where), "fuse.shoal")
+        self.assertIn("v6", self.mounted(agent, where)["no_erofs"])
+        self.assertIn("v6", agent.shoal("ls").stdout)
+        self.assertIn("v6", agent.log())
+        self.assert_tree(where, "layers:v5")
+
+    def test_a_tree_with_a_reason_where_the_state_directory_is_no_place_for_it(self):
+        reference = lab.registry().push(IMAGE)
+        tmpfs = os.path.join(lab.TMP, "tmpfs-state")
+        os.makedirs(tmpfs, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmpfs], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", tmpfs], check=False)
+        agent = self.agent(config={"mount": "auto"}, state_dir=os.path.join(tmpfs, "state"))
+        status = agent.json("status")["erofs"]
+        self.assertFalse(status["works"])
+        self.assertTrue(status["why"])
+        self.assertIn(status["why"][:40], agent.shoal("status").stdout)
+        for how in ("auto", "erofs"):
+            where = agent.mount(reference, "--how", how)
+            self.assertEqual(lab.mount_type(where), "fuse.shoal")
+            self.assertTrue(self.mounted(agent, where)["no_erofs"])
+            self.assert_tree(where, IMAGE)
+        agent.stop()
+
+    def test_nosuid_and_nodev_are_on_the_mount_and_it_is_read_only(self):
+        agent = self.kernel_agent(config={"mount": "erofs"})
+        where = agent.mount(lab.registry().push(IMAGE))
+        options = subprocess.run(["findmnt", "-no", "OPTIONS", where], capture_output=True, text=True, check=True).stdout
+        for word in ("ro", "nosuid", "nodev"):
+            self.assertIn(word, options.strip().split(","))
+        with self.assertRaisesRegex(OSError, "Read-only"):
+            open(os.path.join(where, "new"), "wb")
+
+    def test_an_unmount_from_outside_is_noticed(self):
+        agent = self.kernel_agent(config={"mount": "erofs"})
+        where = agent.mount(lab.registry().push(IMAGE))
+        subprocess.run(["umount", where], check=True)
+        lab.wait_for(lambda: self.mounted(agent, where)["state"] == "down", "the agent to notice")
+        agent.mount(lab.registry().push(IMAGE), where=where)
+        self.assertEqual(lab.mount_type(where), "erofs")
+        agent.umount(where)
+        self.assertIsNone(lab.mount_type(where))
+
+    def test_what_a_killed_agent_leaves_is_cleared_away(self):
+        reference = lab.registry().push(IMAGE)
+        agent = self.kernel_agent(config={"mount": "erofs"})
+        listed = agent.mount(reference)
+        forgotten = agent.mount(reference)
+        agent.kill()
+        self.assertEqual(lab.mount_type(listed), "erofs")
+        with self.assertRaises(OSError):  # nothing of it was read before
+            lab.tree_manifest.tree_lines(listed)
+        # As if it had been killed before that mount was listed.
+        for at, _dirs, files in os.walk(os.path.join(agent.state_dir, "mounts")):
+            for name in files:
+                path = os.path.join(at, name)
+                with open(path, encoding="utf-8") as f:
+                    if json.load(f)["dir"] == forgotten:
+                        os.unlink(path)
+        agent.start()
+        self.assert_tree(listed, IMAGE, "mounted again")
+        agent.mount(reference, where=forgotten)
+        self.assert_tree(forgotten, IMAGE, "mounted again")
+        self.assertEqual(len([d for d in lab.mounts_below(agent.dir)]), 2, "nothing lies below them")
+        agent.umount(listed)
+        agent.umount(forgotten)
+        agent.stop()
+
+    def test_it_works_as_a_lower_directory_of_overlayfs_and_is_busy_then(self):
+        agent = self.kernel_agent(config={"mount": "erofs"})
+        lower = agent.mount(lab.registry().push(IMAGE))
+        upper, work, merged = agent.new_dir(), agent.new_dir(), agent.new_dir()
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
+                        f"lowerdir={lower},upperdir={upper},workdir={work}", merged], check=True)
+        with open(os.path.join(merged, "sizes", "4096"), "rb") as f, \
+                open(os.path.join(lower, "sizes", "4096"), "rb") as g:
+            self.assertEqual(f.read(), g.read())
+        done = agent.shoal("umount", lower, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("in use", done.stderr)
+        subprocess.run(["umount", merged], check=True)
+        agent.umount(lower)
+
+    def test_a_reader_gets_an_error_from_a_dead_origin_and_the_bytes_once_it_is_back(self):
+        lab.registry().push(IMAGE)
+        origin = self.faulty_origin()
+        agent = self.kernel_agent(host=origin.host, config={"mount": "erofs", "read": {"timeout_ms": 500}})
+        where = agent.mount(f"{origin.host}/{IMAGE}")
+        origin.set(stall=True)
+        with self.assertRaises(OSError):
+            with open(os.path.join(where, "sizes", "4096"), "rb") as f:
+                f.read()
+        origin.set()
+        self.assert_tree(where, IMAGE, "after the origin came back")
+
+    def test_the_agent_stops_under_readers_of_a_stalled_origin(self):
+        lab.registry().push(IMAGE)
+        origin = self.faulty_origin()
+        agent = self.kernel_agent(host=origin.host, config={"mount": "erofs"})
+        where = agent.mount(f"{origin.host}/{IMAGE}")
+        origin.set(stall=True)
+        results = []
+
+        def read():
+            try:
+                with open(os.path.join(where, "sizes", "4096"), "rb") as f:
+                    results.append(f.read())
+            except OSError as e:
+                results.append(e)
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for r in readers:
+            r.start()
+        lab.wait_for(lambda: agent.metric("shoal_readers_waiting") >= 1, "a reader to wait")
+        agent.stop()
+        for r in readers:
+            r.join(lab.DEADLINE_S)
+            self.assertFalse(r.is_alive())
+        self.assertTrue(results and all(isinstance(r, OSError) for r in results), results)
+
+
+if __name__ == "__main__":
+    lab.unittest.main()
