@@ -143,7 +143,7 @@ static void make_trial(uint8_t image[TRIAL_BYTES])
 	put_le(image, TRIAL_ROOT_AT + 8, 4, 27); /* two entries and the names "." and ".." */
 	put_entry(image, 0, 24);
 	put_entry(image, 1, 25);
-	memcpy(image + TRIAL_ENTRIES_AT + 24, "...", 3);
+	put_le(image, TRIAL_ENTRIES_AT + 24, 3, 0x2e2e2e); /* "." and ".." */
 }
 
 static bool warnings_panic(void)

@@ -90,6 +90,14 @@ static int configure(int fs_fd, int fd, uint32_t max_read_bytes, struct err *e)
 	return r;
 }
 
+static int take_fd(int *fd)
+{
+	const int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
 int fuse_dev_mount_nowhere(uint32_t max_read_bytes, int *ret_fd, int *ret_mount_fd, struct err *e)
 {
 	AUTO(close_fd) int fd = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -110,8 +118,7 @@ int fuse_dev_mount_nowhere(uint32_t max_read_bytes, int *ret_fd, int *ret_mount_
 	if (mount_fd < 0)
 		return err_errno(e, errno, "the kernel gives no FUSE mount");
 	*ret_mount_fd = mount_fd;
-	*ret_fd = fd;
-	fd = -1;
+	*ret_fd = take_fd(&fd);
 	return 0;
 }
 
