@@ -1,0 +1,273 @@
+"""tools/bench peers: a cluster in namespaces against what its links can carry. Ratios in one run.
+
+Each part makes its own cluster (tests/e2e/cluster.py) and takes it down. The links are unshaped but
+where a row says otherwise; the machine's cores are shared by all nodes, the registry included.
+"""
+import contextlib
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+
+import lab
+import rafs_facts
+from cluster import Cluster, Pki, read_all
+
+MBIT = 100
+MANY = 64
+SMALL_READS = 300
+
+
+class Stage(contextlib.ExitStack):
+    """What a cluster wants of a test: agents and what is to be done at the end."""
+
+    def addCleanup(self, fn, *args):  # pylint: disable=invalid-name
+        self.callback(fn, *args)
+
+    def agent(self, *args, **kw):
+        agent = lab.Agent(*args, **kw)
+        self.callback(lab.LabTest._take_down, agent)  # pylint: disable=protected-access
+        return agent
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def timed(fn, *args):
+    start = time.perf_counter()
+    fn(*args)
+    return time.perf_counter() - start
+
+
+def prefetch_all(cluster, wheres):
+    """All at once; the seconds of each."""
+    return cluster.on_all(
+        lambda agent: timed(agent.shoal, "prefetch", wheres[cluster.agents.index(agent)]))
+
+
+def curl_blobs(cluster, node, image):
+    """Seconds that curl takes for the image's blobs from the cluster's registry, on one node."""
+    prefix = f"http://{cluster.registry.host}/v2/{image.split(':')[0]}/blobs/sha256:"
+    argv = ["curl", "-sSf"]
+    for blob in rafs_facts.blob_ids(image):
+        argv += ["-o", "/dev/null", prefix + blob]
+    return timed(lambda: subprocess.run(node.command(argv), check=True))
+
+
+# ---- one stream ----
+
+def nginx(stage, node, directory, tls):
+    """nginx with TLS on a node; the URL."""
+    at = tempfile.mkdtemp(prefix="nginx-", dir=lab.TMP)
+    with open(os.path.join(at, "conf"), "w", encoding="utf-8") as f:
+        f.write(f"daemon off; error_log {at}/error; pid {at}/pid; worker_processes 1; user root;\n"
+                "events { worker_connections 64; }\n"
+                f"http {{ access_log off; sendfile on; client_body_temp_path {at}/b; proxy_temp_path {at}/p;\n"
+                f"fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n"
+                f"server {{ listen {node.address}:8443 ssl; ssl_certificate {tls['cert']};\n"
+                f"ssl_certificate_key {tls['key']}; ssl_protocols TLSv1.3; root {directory}; }} }}\n")
+    process = lab.start_process(node.command(["nginx", "-c", os.path.join(at, "conf"), "-e", os.path.join(at, "error")]))
+    stage.callback(lab.stop_process, process)
+    return f"https://{node.address}:8443/"
+
+
+def one_stream(row, rounds):
+    """Wire bytes a second: an agent's prefetch from its neighbour, and curl from nginx."""
+    image = "app:1-v6"
+    rates, nginx_rates = [], []
+    for _ in range(rounds):
+        with Stage() as stage:
+            pki = Pki()
+            cluster = Cluster(stage, [image], 2, pki=pki)
+            cluster.wait_for_members()
+            holder, asker = cluster.agents
+            holder.shoal("prefetch", holder.mount(cluster.reference(image)))
+            where = asker.mount(cluster.reference(image))
+            seconds = timed(asker.shoal, "prefetch", where)
+            n_bytes = asker.metric("shoal_peer_received_bytes_total")
+            rates.append(n_bytes / seconds)
+            directory = tempfile.mkdtemp(prefix="files-", dir=lab.TMP)
+            with open(os.path.join(directory, "file"), "wb") as f:
+                f.write(os.urandom(int(n_bytes)))
+            url = nginx(stage, cluster.nodes[0], directory, pki.node("web"))
+            argv = cluster.nodes[1].command(["curl", "-sSf", "--insecure", "--retry", "20", "--retry-connrefused",
+                                             "--retry-delay", "0", "-o", os.path.join(directory, "got"), url + "file"])
+            subprocess.run(argv, check=True)
+            seconds = timed(lambda: subprocess.run(argv, check=True))
+            nginx_rates.append(n_bytes / seconds)
+    row("one stream, TLS, verified, MB/s / nginx, curl", statistics.median(rates) / 1e6,
+        statistics.median(nginx_rates) / 1e6, ">= 0.7")
+
+
+# ---- latency ----
+
+def read_latency(row, image, size, goals):
+    """Reads of whole chunks at places that the reader's node has not seen, from the node beside it."""
+    with Stage() as stage:
+        cluster = Cluster(stage, [image], 2, pki=Pki())
+        cluster.wait_for_members()
+        holder, asker = cluster.agents
+        holder.shoal("prefetch", holder.mount(cluster.reference(image)))
+        where = asker.mount(cluster.reference(image))
+        times = []
+        files = sorted((os.path.getsize(os.path.join(p, n)), os.path.join(p, n)) for p, _, ns in os.walk(where)
+                       for n in ns if os.path.isfile(os.path.join(p, n)) and not os.path.islink(os.path.join(p, n)))
+        for n_bytes, path in reversed(files):
+            with open(path, "rb", buffering=0) as f:
+                # every second chunk, backwards: nothing was read ahead
+                for at in range(n_bytes // size * size - size, -1, -2 * size):
+                    start = time.perf_counter()
+                    os.pread(f.fileno(), size, at)
+                    times.append(1000 * (time.perf_counter() - start))
+            if len(times) >= SMALL_READS:
+                break
+        for share, goal in goals:
+            row(f"{size >> 10} KiB chunk from a neighbour, p{int(share * 100)}, ms (of {len(times)})",
+                percentile(times, share), None, f"<= {goal}")
+        row("  registry bytes meanwhile", asker.origin_bytes(), None, "<= 0")
+
+
+# ---- storms ----
+
+def storm(row):
+    image = "app:1-v6"
+    with Stage() as stage:
+        cluster = Cluster(stage, [image, "app:2-v6"], 8)
+        for node in cluster.net.nodes:
+            node.shape(MBIT)
+        cluster.wait_for_members()
+        alone = curl_blobs(cluster, cluster.net.nodes[1], image)
+        wheres = cluster.mount_all(image)
+        seconds = prefetch_all(cluster, wheres)
+        row(f"8 nodes, {MBIT} Mbit/s, prefetch: slowest, s / curl", max(seconds), alone, "<= 1.25")
+        packed = rafs_facts.packed_bytes(image)
+        row("  registry bytes / packed chunks", cluster.origin_bytes(), packed, "<= 1.0")
+        row("  control bytes / payload", cluster.control_bytes(), cluster.payload_bytes(), "<= 0.01")
+        before = cluster.origin_bytes()
+        wheres = cluster.mount_all("app:2-v6")
+        prefetch_all(cluster, wheres)
+        row("  app:2-v6 then: registry bytes / new chunks", cluster.origin_bytes() - before, 1055756, "<= 1.0")
+
+
+def on_demand(row):
+    image = "app:1-v6"
+    with Stage() as stage:
+        cluster = Cluster(stage, [image], 9)
+        for node in cluster.net.nodes:
+            node.shape(MBIT)
+        single = cluster.agents.pop()
+        single_where = single.mount(cluster.reference(image))
+        single.stop()  # alone: its neighbours must not help
+        del single.config["peers"]
+        single.start()
+        alone = timed(read_all, lab.mounts_below(single.dir)[0] if lab.mounts_below(single.dir) else single_where)
+        cluster.wait_for_members()
+        before = cluster.origin_bytes()
+        wheres = cluster.mount_all(image)
+        seconds = cluster.on_all(lambda agent: timed(read_all, wheres[cluster.agents.index(agent)]))
+        row(f"8 nodes, {MBIT} Mbit/s, all read: slowest, s / one node", max(seconds), alone, "<= 1.5")
+        row("  registry bytes / packed chunks", cluster.origin_bytes() - before, rafs_facts.packed_bytes(image),
+            "<= 1.0")
+        row("  control bytes / payload", cluster.control_bytes(), cluster.payload_bytes(), "<= 0.03")
+
+
+def killed(row):
+    """One of eight dies in the middle of a storm."""
+    image = "app:1-v6"
+    with Stage() as stage:
+        cluster = Cluster(stage, [image], 8)
+        for node in cluster.net.nodes:
+            node.shape(MBIT)
+        cluster.wait_for_members()
+        wheres = cluster.mount_all(image)
+        victim = cluster.agents[3]
+        threads = [threading.Thread(target=agent.shoal, args=("prefetch", where), kwargs={"check": False})
+                   for agent, where in zip(cluster.agents, wheres)]
+        for thread in threads:
+            thread.start()
+        packed = rafs_facts.packed_bytes(image)
+        lab.wait_for(lambda: cluster.origin_bytes() > packed // 2, "half of the storm")
+        victims_bytes = victim.origin_bytes()
+        victim.kill()
+        for thread in threads:
+            thread.join()
+        rest = [agent for agent in cluster.agents if agent is not victim]
+        row("8 nodes, one killed: registry bytes / packed chunks", cluster.origin_bytes(rest) + victims_bytes, packed,
+            "<= 1.05")
+
+
+def stopped(row):
+    """A holder is stopped while another node reads what only it and a third one have."""
+    image = "app:1-v6"
+    with Stage() as stage:
+        cluster = Cluster(stage, [image], 3)
+        cluster.wait_for_members()
+        for agent in cluster.agents[:2]:
+            agent.shoal("prefetch", agent.mount(cluster.reference(image)))
+        where = cluster.agents[2].mount(cluster.reference(image))
+        longest = [0.0]
+
+        def read():
+            for path, _, names in os.walk(where):
+                for name in names:
+                    full = os.path.join(path, name)
+                    if os.path.isfile(full) and not os.path.islink(full):
+                        longest[0] = max(longest[0], timed(lambda: open(full, "rb").read()))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        lab.wait_for(lambda: cluster.agents[2].metric("shoal_peer_received_bytes_total") > 4 << 20, "the reading")
+        cluster.agents[0].process.send_signal(19)
+        thread.join()
+        cluster.agents[0].process.send_signal(18)
+        row("a holder stopped: longest read of a file, s", longest[0], None, "<= 1.0")
+
+
+def units_of_many(row):
+    for image in ("layers:v6-batch", "pyweb:zran"):
+        with Stage() as stage:
+            alone = stage.agent(config={"registries": [{"host": "*", "scheme": "http"}]})
+            where = alone.mount(lab.registry().push(image))
+            alone.shoal("prefetch", where)
+            cluster = Cluster(stage, [image], 8)
+            cluster.wait_for_members()
+            prefetch_all(cluster, cluster.mount_all(image))
+            row(f"{image}, 8 nodes: registry bytes / one node's", cluster.origin_bytes(), alone.origin_bytes(),
+                "<= 1.0")
+
+
+def many(row):
+    image = "app:1-v6"
+    with Stage() as stage:
+        cluster = Cluster(stage, [image], MANY)
+        cluster.wait_for_members()
+        wheres = cluster.mount_all(image)
+        prefetch_all(cluster, wheres)
+        row(f"{MANY} agents: registry bytes / packed chunks", cluster.origin_bytes(), rafs_facts.packed_bytes(image),
+            "<= 1.0")
+        rss = []
+        for agent in cluster.agents:
+            with open(f"/proc/{agent.process.pid}/status", encoding="ascii") as f:
+                rss.append(int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) / 1024)
+        row("  RSS, the largest, MB", max(rss), None, "<= 41")
+
+
+PARTS = {"stream": lambda row, rounds: one_stream(row, rounds),
+         "latency": lambda row, rounds: (read_latency(row, "edge:v6-64k", 64 << 10, [(0.5, 0.5), (0.99, 3)]),
+                                         read_latency(row, "edge:v6", 1 << 20, [(0.5, 3), (0.99, 8)])),
+         "storm": lambda row, rounds: storm(row),
+         "demand": lambda row, rounds: on_demand(row),
+         "killed": lambda row, rounds: killed(row),
+         "stopped": lambda row, rounds: stopped(row),
+         "units": lambda row, rounds: units_of_many(row),
+         "many": lambda row, rounds: many(row)}
+
+
+def run(row, rounds, parts):
+    for name, part in PARTS.items():
+        if not parts or name in parts:
+            part(row, rounds)
