@@ -13,11 +13,13 @@
 #define READY_SLICE_BITS 32768U
 
 enum blob_state {
-	BLOB_OPENING, /* one worker is at it; others of the same key wait */
+	BLOB_OPENING,    /* one worker is at it; others of the same key wait */
+	BLOB_ACTIVATING, /* its dedup map comes or goes; as an owner it is open */
 	BLOB_OPEN,
 	BLOB_GONE, /* opening failed, or its rows are being deleted: those who waited try again */
 };
 
+struct refer_map;
 struct share_entry;
 struct layout_list; /* layouts that were replaced, kept for whoever still looks at them */
 
@@ -30,6 +32,8 @@ struct cas_blob {
 	struct bitmap *barred; /* taken back here, not yet in the database: may not become ready */
 	struct bitmap *dirty;  /* a bit a slice of ready that the database does not have yet */
 	struct bitmap *candidate; /* another open blob had it ready when it was looked at last */
+	_Atomic(struct refer_map *) refers; /* refer.h; NULL: none, or passive */
+	struct bitmap *refer_dirty; /* a bit a slice of it that the database does not have yet */
 	_Atomic(struct share_entry *) entries;       /* share_map.h's */
 	_Atomic(struct blob_layout *) joined_layout; /* the layout whose chunks are in the map */
 	_Atomic uint64_t generation;                 /* grows whenever ready bits are taken back */
@@ -46,7 +50,9 @@ struct cas_blob {
 
 	/* The table's, under its mutex. */
 	enum blob_state state;
-	uint32_t n_refs; /* with those who wait while it is being opened */
+	uint32_t n_refs;  /* with those who wait while it is being opened */
+	uint32_t n_holds; /* by blobs that refer to it: they need its file, and keep it open */
+	bool passive;     /* nobody needs its own dedup map, and it has none */
 	bool close_queued;
 	struct cas_blob *next;
 	struct job close_job;
@@ -69,18 +75,37 @@ struct blob_table {
 void blob_table_init(struct blob_table *t);
 void blob_table_fini(struct blob_table *t);
 
-/**
- * The blob of this key, with a reference. Waits while another thread opens or deletes it.
- * @param ret_is_mine  true: it was not there; the caller opens it (state BLOB_OPENING), then calls
- *                     blob_table_opened()
- */
-struct cas_blob *blob_table_get(struct cas *cas, const char *key, bool *ret_is_mine);
+enum blob_get {
+	GET_ACTIVE,  /* with its dedup map */
+	GET_PASSIVE, /* its own file is enough */
+	GET_HOLD,    /* the same, for one that refers to it: also while its own map comes or goes */
+};
+enum blob_got {
+	GOT_OPEN,
+	GOT_NEW,     /* it was not there: the caller opens it, then calls blob_table_opened() */
+	GOT_PASSIVE, /* GET_ACTIVE: it is open; the caller loads its map, then blob_table_active()
+	              */
+};
 
-/** The opener is done. ok: others may have it. Not ok: it leaves the table; the caller's reference
- * goes with it. */
-void blob_table_opened(struct cas_blob *blob, bool ok);
+/** The blob of this key, with a reference. Waits while another thread opens or deletes it. */
+struct cas_blob *blob_table_get(struct cas *cas, const char *key, enum blob_get how,
+                                enum blob_got *ret_got);
 
-/** Keep everybody away from a key that is not open, until blob_table_opened(.., false).
+/** GOT_PASSIVE: the map is there; others may have it. */
+void blob_table_active(struct cas_blob *blob);
+
+/** [any] Keep an owner open. The caller has a reference, or holds it already. */
+void blob_table_hold(struct cas_blob *blob);
+void blob_table_unhold(struct cas_blob *blob);
+/** A reference becomes a hold. */
+void blob_table_ref_to_hold(struct cas_blob *blob);
+
+/** The opener is done. ok: others may have it (how: GET_ACTIVE: as an owner; its map comes next,
+ * then blob_table_active()). Not ok: it leaves the table; the caller's reference goes with it. */
+void blob_table_opened(struct cas_blob *blob, enum blob_get how, bool ok);
+
+/** Keep everybody away from a key that is not open, until
+ * blob_table_opened(.., false).
  * @return NULL: it is open, or is being opened */
 struct cas_blob *blob_table_reserve(struct cas *cas, const char *key);
 
@@ -123,3 +148,7 @@ MUST_CHECK int blob_clear_now(struct cas_blob *blob, struct err *e);
 MUST_CHECK int blob_open_registered(struct cas *cas, const char *key,
                                     void (*fault)(void *arg, const struct cas_fault *f), void *arg,
                                     struct cas_blob **ret_blob, struct err *e);
+
+/** [worker] The blob of a registered key, held. @return 0; CAS_MISS not registered; negative */
+MUST_CHECK int blob_hold_registered(struct cas *cas, const char *key, struct cas_blob **ret_blob,
+                                    struct err *e);

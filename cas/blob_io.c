@@ -7,6 +7,7 @@
  */
 #include "bytes.h"
 #include "data_file.h"
+#include "refer.h"
 #include "share.h"
 #include "share_rules.h"
 #include "state.h"
@@ -122,6 +123,119 @@ static bool range_in_chunks(const struct blob_layout *l, uint32_t first_chunk, u
 	       plain_offset + size_bytes <= last->plain_offset + last->plain_size_bytes;
 }
 
+/* Chunks from *idx on that stand side by side, ready here: read them as far as the range goes. */
+struct range {
+	uint64_t offset; /* what is left of it */
+	uint64_t end;
+	uint8_t *dst;
+};
+
+static void advance(struct range *range, uint64_t to)
+{
+	range->dst += to - range->offset;
+	range->offset = to;
+}
+
+/* How many chunks from first on, of those before end_chunk, are ready here? */
+static uint32_t count_ready(const struct cas_blob *blob, uint32_t first, uint32_t end_chunk)
+{
+	uint32_t n = 0;
+
+	while (first + n < end_chunk && bitmap_get(blob->ready, first + n))
+		n++;
+	return n;
+}
+
+/* How many stand in one owner's file as they do here? */
+static uint32_t count_referred(const struct cas_blob *blob, uint32_t first, uint32_t end_chunk,
+                               struct cas_blob **ret_owner, uint32_t *ret_idx)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	const struct blob_layout *theirs = NULL;
+	struct cas_blob *owner = NULL;
+	uint32_t idx = 0;
+	uint32_t n = 1;
+
+	if (!refer_get(blob, first, ret_owner, ret_idx))
+		return 0;
+	theirs = blob_layout(*ret_owner);
+	while (first + n < end_chunk && l->chunks[first + n].plain_size_bytes > 0 &&
+	       !bitmap_get(blob->ready, first + n) && refer_get(blob, first + n, &owner, &idx) &&
+	       owner == *ret_owner && idx == *ret_idx + n &&
+	       theirs->chunks[idx].plain_offset - theirs->chunks[*ret_idx].plain_offset ==
+	               l->chunks[first + n].plain_offset - l->chunks[first].plain_offset)
+		n++;
+	return n;
+}
+
+/* @return 0; CAS_MISS */
+static int read_referred(struct cas_blob *blob, uint32_t *i, uint32_t end_chunk,
+                         struct range *range)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	struct cas_blob *owner = NULL;
+	uint32_t idx = 0;
+	const uint32_t n = count_referred(blob, *i, end_chunk, &owner, &idx);
+	const struct chunk_rec *c = &l->chunks[*i];
+	uint64_t to;
+	uint32_t turn;
+	int r;
+
+	if (n == 0)
+		return CAS_MISS;
+	to = min_u64(range->end,
+	             l->chunks[*i + n - 1].plain_offset + l->chunks[*i + n - 1].plain_size_bytes);
+	turn = readers_enter(&owner->readers);
+	r = read_ready(owner, idx, n,
+	               blob_layout(owner)->chunks[idx].plain_offset +
+	                       (range->offset - c->plain_offset),
+	               (uint32_t)(to - range->offset), range->dst);
+	readers_leave(&owner->readers, turn);
+	advance(range, to);
+	*i += n;
+	return r;
+}
+
+/* Some chunks are ready here, others stand with owners; between them is padding. */
+static int read_mixed(struct cas_blob *blob, uint32_t first, uint32_t end_chunk,
+                      struct range *range)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	int r = 0;
+
+	for (uint32_t i = first; i < end_chunk && r == 0 && range->offset < range->end;) {
+		const struct chunk_rec *c = &l->chunks[i];
+		const uint64_t begin = min_u64(c->plain_offset, range->end);
+		uint32_t n;
+		uint64_t to;
+
+		if (c->plain_size_bytes == 0 ||
+		    c->plain_offset + c->plain_size_bytes <= range->offset) {
+			i++;
+			continue;
+		}
+		if (begin > range->offset) {
+			memset(range->dst, 0, begin - range->offset);
+			advance(range, begin);
+			continue;
+		}
+		n = count_ready(blob, i, end_chunk);
+		if (n == 0) {
+			r = read_referred(blob, &i, end_chunk, range);
+			continue;
+		}
+		to = min_u64(range->end, l->chunks[i + n - 1].plain_offset +
+		                                 l->chunks[i + n - 1].plain_size_bytes);
+		r = read_ready(blob, i, n, range->offset, (uint32_t)(to - range->offset),
+		               range->dst);
+		advance(range, to);
+		i += n;
+	}
+	if (r == 0 && range->offset < range->end) /* padding behind the last */
+		memset(range->dst, 0, range->end - range->offset);
+	return r;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): where from, how much, where to */
 int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
                   uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes, struct err *e)
@@ -135,6 +249,13 @@ int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks
 		               first_chunk, n_chunks);
 	turn = readers_enter(&blob->readers);
 	r = read_ready(blob, first_chunk, n_chunks, plain_offset, size_bytes, ret_bytes);
+	if (r == CAS_MISS && atomic_load_explicit(&blob->refers, memory_order_acquire) != NULL) {
+		struct range range = { .offset = plain_offset,
+			               .end = plain_offset + size_bytes,
+			               .dst = ret_bytes };
+
+		r = read_mixed(blob, first_chunk, first_chunk + n_chunks, &range);
+	}
 	readers_leave(&blob->readers, turn);
 	return r;
 }
@@ -191,7 +312,7 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 		return err_set(e, EINVAL, "blob %s has no chunk %" PRIu32, blob->key, chunk_idx);
 	c = &l->chunks[chunk_idx];
 	r = verify(blob, l, chunk_idx, plain, e);
-	if (r != 0 || bitmap_get(blob->ready, chunk_idx))
+	if (r != 0 || cas_blob_is_present(blob, chunk_idx))
 		return r;
 	if (bitmap_get(blob->barred, chunk_idx) && blob_clear_now(blob, e) < 0)
 		return CAS_FULL; /* told by the job that tries it, too */
@@ -201,6 +322,7 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 	if (!(c->flags & CHUNK_HAS_DIGEST))
 		metrics_add(blob->cas->metrics, METRIC_UNVERIFIED_BYTES, NULL, c->plain_size_bytes);
 	blob_mark_ready(blob, chunk_idx);
+	refer_drop(blob, chunk_idx);
 	return 0;
 }
 
@@ -210,6 +332,8 @@ static int check_with(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *plain,
 	static const char *const from_cache[] = { "cache" };
 	const struct blob_layout *l = blob_layout(blob);
 	const struct chunk_rec *c = &l->chunks[chunk_idx];
+	struct cas_blob *holder = blob; /* in whose file it stands */
+	uint32_t idx = chunk_idx;
 	int r = cas_blob_read(blob, chunk_idx, 1, c->plain_offset, c->plain_size_bytes, plain, e);
 
 	if (r == 0)
@@ -217,8 +341,9 @@ static int check_with(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *plain,
 	if (r != CAS_MISMATCH)
 		return r;
 	metrics_add(blob->cas->metrics, METRIC_VERIFY_FAILURES, from_cache, 1);
-	blob_void(blob, chunk_idx, VOID_WRONG_BYTES);
-	r = blob_clear_now(blob, e);
+	(void)(!bitmap_get(blob->ready, chunk_idx) && refer_get(blob, chunk_idx, &holder, &idx));
+	blob_void(holder, idx, VOID_WRONG_BYTES);
+	r = blob_clear_now(holder, e);
 	return r < 0 ? r : CAS_MISMATCH;
 }
 
@@ -243,7 +368,7 @@ int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
 	int r;
 
 	if (chunk_idx >= l->n_chunks || l->chunks[chunk_idx].plain_size_bytes == 0 ||
-	    !bitmap_get(blob->ready, chunk_idx))
+	    !cas_blob_is_present(blob, chunk_idx))
 		return CAS_MISS;
 	plain = malloc(l->chunks[chunk_idx].plain_size_bytes);
 	if (plain == NULL)

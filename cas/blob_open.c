@@ -8,7 +8,9 @@
 #include "layout_code.h"
 #include "mem.h"
 #include "ready_rows.h"
+#include "refer.h"
 #include "register.h"
+#include "share.h"
 #include "share_rules.h"
 #include "state.h"
 #include "stored.h"
@@ -60,6 +62,7 @@ void blob_free(struct cas_blob **blob)
 	bitmap_free(&b->barred);
 	bitmap_free(&b->dirty);
 	bitmap_free(&b->candidate);
+	bitmap_free(&b->refer_dirty);
 	free(b->origins);
 	close_fd(&b->fd);
 	(void)pthread_mutex_destroy(&b->mutex);
@@ -81,8 +84,9 @@ static int make_maps(struct cas_blob *blob, uint32_t n_chunks, struct err *e)
 	blob->barred = bitmap_new(n_chunks);
 	blob->dirty = bitmap_new(ready_n_slices(n_chunks));
 	blob->candidate = bitmap_new(n_chunks);
+	blob->refer_dirty = bitmap_new(refer_n_slices(n_chunks));
 	if (blob->ready == NULL || blob->barred == NULL || blob->dirty == NULL ||
-	    blob->candidate == NULL)
+	    blob->candidate == NULL || blob->refer_dirty == NULL)
 		return err_set(e, ENOMEM, "maps of %" PRIu32 " chunks: out of memory", n_chunks);
 	return 0;
 }
@@ -313,23 +317,32 @@ static int adopt(struct cas_blob *blob, const struct opening *o, bool *ret_to_re
 	return r;
 }
 
-static int open_key(struct cas *cas, const char *key, const struct opening *o,
+/* Its dedup map, where the caller wants it and it has none yet. */
+static void activate(struct cas_blob *blob, enum blob_get how, enum blob_got got)
+{
+	if (got == GOT_PASSIVE || (got == GOT_NEW && how == GET_ACTIVE)) {
+		refer_load(blob);
+		blob_table_active(blob);
+	}
+}
+
+static int open_key(struct cas *cas, const char *key, enum blob_get how, const struct opening *o,
                     struct cas_blob **ret_blob, struct err *e)
 {
 	bool to_register = false;
-	bool is_mine;
-	struct cas_blob *blob = blob_table_get(cas, key, &is_mine);
+	enum blob_got got;
+	struct cas_blob *blob = blob_table_get(cas, key, how, &got);
 	int r = 0;
 
-	if (is_mine)
+	if (got == GOT_NEW) {
 		r = load(blob, o, &to_register, e);
-	else if (o->layout != NULL)
-		r = adopt(blob, o, &to_register);
-	if (is_mine) {
-		blob_table_opened(blob, r == 0);
+		blob_table_opened(blob, how, r == 0);
 		if (r != 0)
 			return r;
 	}
+	activate(blob, how, got);
+	if (got != GOT_NEW && o->layout != NULL)
+		r = adopt(blob, o, &to_register);
 	if (r != 0) {
 		cas_blob_release(&blob);
 		return r;
@@ -361,7 +374,7 @@ int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob *
 		layout->trust = TRUST_DIGESTS; /* computed here, from the blob that its id names */
 	for (unsigned v = o.domain != TRUST_DIGESTS; v < VARIANTS_MAX && r == KEY_TAKEN; v++) {
 		layout_key(layout, o.domain, v, key);
-		r = open_key(cas, key, &o, ret_blob, e);
+		r = open_key(cas, key, GET_ACTIVE, &o, ret_blob, e);
 	}
 	if (r == KEY_TAKEN)
 		return err_set(e, EEXIST, "blob %s: %d other layouts of this id are cached",
@@ -375,7 +388,18 @@ int blob_open_registered(struct cas *cas, const char *key,
 {
 	const struct opening o = { .fault = fault, .arg = arg };
 
-	return open_key(cas, key, &o, ret_blob, e);
+	return open_key(cas, key, GET_PASSIVE, &o, ret_blob, e);
+}
+
+int blob_hold_registered(struct cas *cas, const char *key, struct cas_blob **ret_blob,
+                         struct err *e)
+{
+	const struct opening o = { .layout = NULL };
+	const int r = open_key(cas, key, GET_HOLD, &o, ret_blob, e);
+
+	if (r == 0)
+		blob_table_ref_to_hold(*ret_blob);
+	return r;
 }
 
 const struct blob_layout *cas_blob_layout(const struct cas_blob *blob)
@@ -393,10 +417,9 @@ uint32_t cas_blob_n_ready(const struct cas_blob *blob)
 	const struct blob_layout *l = blob_layout(blob);
 	uint32_t n = 0;
 
-	if (!blob->has_unnamed)
+	if (!blob->has_unnamed && atomic_load(&blob->refers) == NULL)
 		return bitmap_count(blob->ready);
-	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < l->n_chunks;
-	     i = bitmap_next_set(blob->ready, i + 1))
-		n += l->chunks[i].plain_size_bytes > 0;
+	for (uint32_t i = 0; i < l->n_chunks; i++)
+		n += l->chunks[i].plain_size_bytes > 0 && cas_blob_is_present(blob, i);
 	return n;
 }

@@ -14,9 +14,15 @@
 #include <unistd.h>
 
 #define APPLICATION_ID  1936224097 /* "shoa" */
-#define SCHEMA_VERSION  1
+#define SCHEMA_VERSION  2
 #define BUSY_TIMEOUT_MS 5000
 #define ASIDE_TRIES     100
+
+#define SCHEMA_REFER /* since version 2 */                                                         \
+	"CREATE TABLE refer(id INTEGER PRIMARY KEY, runs BLOB NOT NULL);"                          \
+	"CREATE TABLE refer_owner(owner INTEGER NOT NULL, blob INTEGER NOT NULL,"                  \
+	" PRIMARY KEY(owner, blob)) WITHOUT ROWID;"                                                \
+	"CREATE INDEX refer_owner_blob ON refer_owner(blob);"
 
 static const char schema[] =
 	"CREATE TABLE origin(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);"
@@ -32,7 +38,7 @@ static const char schema[] =
 	"CREATE TABLE layout(id INTEGER PRIMARY KEY, places BLOB NOT NULL, digests BLOB NOT NULL);"
 	"CREATE TABLE chunk(name BLOB NOT NULL, blob INTEGER NOT NULL, idx INTEGER NOT NULL,"
 	" PRIMARY KEY(name, blob, idx)) WITHOUT ROWID;"
-	"CREATE TABLE ready(id INTEGER PRIMARY KEY, bits BLOB NOT NULL);"
+	"CREATE TABLE ready(id INTEGER PRIMARY KEY, bits BLOB NOT NULL);" SCHEMA_REFER
 	"CREATE TABLE image(digest BLOB PRIMARY KEY, anonymous INTEGER NOT NULL,"
 	" added_s INTEGER NOT NULL, used_s INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE image_name(name TEXT PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID;"
@@ -46,6 +52,7 @@ static const char check_each[] = /* of chunk and layout only that they are there
 	"SELECT 'ok', count(*) FROM (SELECT name, blob, idx FROM chunk LIMIT 1);"
 	"SELECT 'ok', count(*) FROM (SELECT id, places, digests FROM layout LIMIT 1);"
 	"PRAGMA quick_check(origin); PRAGMA quick_check(blob); PRAGMA quick_check(blob_origin);"
+	"PRAGMA quick_check(refer); PRAGMA quick_check(refer_owner);"
 	"PRAGMA quick_check(ready); PRAGMA quick_check(image); PRAGMA quick_check(image_name);"
 	"PRAGMA quick_check(image_blob)";
 
@@ -100,6 +107,17 @@ static int create(struct db *db, struct err *e)
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 
+/* Tables that came later. */
+static int upgrade(struct db *db, struct err *e)
+{
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	int r = tx_begin(db, TX_SYNCED, &tx, e);
+
+	if (r == 0)
+		r = db_exec(db, SCHEMA_REFER " PRAGMA user_version=2", e);
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
 /* Every table of ours is there and its pages hang together? */
 static int check_tables(struct db *db, struct err *e)
 {
@@ -147,6 +165,12 @@ static int recognise(struct db *db, struct err *e)
 		               "the database is of a newer shoal (schema %llu, this one knows %d): "
 		               "use that version, or another state_dir",
 		               (unsigned long long)version, SCHEMA_VERSION);
+	if (version == 1) {
+		r = upgrade(db, e);
+		version = SCHEMA_VERSION;
+	}
+	if (r < 0)
+		return r;
 	if (version != SCHEMA_VERSION)
 		return err_set(e, EUCLEAN, "unknown schema %llu", (unsigned long long)version);
 	return check_tables(db, e);

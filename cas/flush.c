@@ -8,6 +8,7 @@
 #include "flush.h"
 #include "mem.h"
 #include "ready_rows.h"
+#include "refer.h"
 #include "register.h"
 #include "state.h"
 #include <errno.h>
@@ -147,12 +148,19 @@ int flush_all(struct cas *cas, struct err *e)
 	const uint32_t n_blobs = blob_table_all(cas, &blobs);
 	struct snapshot *snapshots = xcalloc((size_t)n_blobs + 1, sizeof(*snapshots));
 	uint32_t n = 0;
+	struct err why;
 	int r;
 
 	for (uint32_t i = 0; i < n_blobs; i++)
 		if (bitmap_next_set(blobs[i]->dirty, 0) < blobs[i]->dirty->n_bits)
 			take_snapshot(blobs[i], &snapshots[n++]);
 	r = flush_snapshots(cas, snapshots, n, e);
+	for (uint32_t i = 0; i < n_blobs; i++) {
+		const int referred =
+			refer_is_dirty(blobs[i]) ? refer_flush(blobs[i], r < 0 ? &why : e) : 0;
+
+		r = r < 0 ? r : referred;
+	}
 	for (uint32_t i = 0; i < n; i++)
 		free(snapshots[i].slices);
 	free(snapshots);
@@ -172,4 +180,7 @@ void flush_one(struct cas_blob *blob)
 		log_warn(blob->cas->log, "ready chunks could not be recorded: fetched again later",
 		         "blob=%s why=%s", blob->key, LOG_Q(e.msg));
 	free(s.slices);
+	if (refer_is_dirty(blob) && refer_flush(blob, &e) < 0)
+		log_warn(blob->cas->log, "shared chunks could not be recorded: found again later",
+		         "blob=%s why=%s", blob->key, LOG_Q(e.msg));
 }

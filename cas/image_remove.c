@@ -9,6 +9,7 @@
 #include "image_dirs.h"
 #include "image_store.h"
 #include "mem.h"
+#include "refer.h"
 #include "register.h"
 #include "state.h"
 #include "stored.h"
@@ -17,7 +18,13 @@
 
 #define SQL_ONLY_HERE                                                                              \
 	"SELECT key FROM image_blob b JOIN blob ON blob.id = b.blob WHERE b.digest = ?1 AND"       \
-	" NOT EXISTS(SELECT 1 FROM image_blob o WHERE o.blob = b.blob AND o.digest != ?1)"
+	" NOT EXISTS(SELECT 1 FROM image_blob o WHERE o.blob = b.blob AND o.digest != ?1) "        \
+	"AND" REFER_SQL_NO_OWNER("b.blob")
+
+/* What no image uses and nobody refers to. */
+#define SQL_ORPHANS                                                                                \
+	"SELECT key FROM blob WHERE NOT EXISTS(SELECT 1 FROM image_blob b WHERE b.blob = blob.id)" \
+	" AND" REFER_SQL_NO_OWNER("blob.id")
 
 static int run_for(struct db *db, const char *sql, const uint8_t digest[DIGEST_BYTES],
                    struct err *e)
@@ -66,7 +73,37 @@ static int remove_blob(struct cas *cas, const char *key, struct err *e)
 	r = unregister_rows(cas, key, e);
 	if (r >= 0)
 		r = unlink_data(cas, key, e); /* also where there was no row */
-	blob_table_opened(placeholder, false);
+	blob_table_opened(placeholder, GET_PASSIVE, false);
+	return r;
+}
+
+/* What only this image uses: it needs no other blob's chunks any more. */
+static int forget_references(struct db *db, const uint8_t digest[DIGEST_BYTES], struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	int r = db_prepare(db,
+	                   "SELECT b.blob FROM image_blob b WHERE b.digest = ?1 AND NOT EXISTS("
+	                   "SELECT 1 FROM image_blob o WHERE o.blob = b.blob AND o.digest != ?1)",
+	                   &stmt, e);
+
+	if (r < 0)
+		return r;
+	db_bind_blob(stmt, 1, digest, DIGEST_BYTES);
+	while ((r = db_step(stmt, e)) == 1) {
+		r = refer_rows_forget(db, db_u64(stmt, 0), e);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
+static int remove_blobs(struct cas *cas, const char *sql, const uint8_t *digest, struct err *e)
+{
+	AUTO(free_str) char *keys = NULL;
+	int r = stored_keys_of(cas->db, sql, digest, &keys, e);
+
+	for (const char *key = keys; r == 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
+		r = remove_blob(cas, key, e);
 	return r;
 }
 
@@ -83,7 +120,6 @@ static bool exists(struct db *db, const uint8_t digest[DIGEST_BYTES])
 
 int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 {
-	AUTO(free_str) char *keys = NULL;
 	uint8_t bytes[DIGEST_BYTES];
 	int r;
 
@@ -92,10 +128,13 @@ int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 	if (!exists(cas->db, bytes) && !image_store_has(cas, digest))
 		return CAS_MISS;
 	/* Blobs first: cut off in between, the image is still there to be removed again. */
-	r = stored_keys_of(cas->db, SQL_ONLY_HERE, bytes, &keys, e);
-	for (const char *key = keys; r == 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
-		r = remove_blob(cas, key, e);
+	r = forget_references(cas->db, bytes, e);
+	if (r == 0)
+		r = remove_blobs(cas, SQL_ONLY_HERE, bytes, e);
 	if (r == 0)
 		r = forget_rows(cas->db, bytes, e);
+	/* Those that outlived their images, because others referred to them. */
+	if (r == 0)
+		r = remove_blobs(cas, SQL_ORPHANS, NULL, e);
 	return r == 0 ? image_dirs_retire(cas, digest, e) : r;
 }

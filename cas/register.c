@@ -9,6 +9,7 @@
 #include "layout_code.h"
 #include "mem.h"
 #include "ready_rows.h"
+#include "refer.h"
 #include "rows.h"
 #include "state.h"
 #include "stored.h"
@@ -223,6 +224,8 @@ static int mark_dying(struct db *db, uint64_t row, struct err *e)
 
 	if (r == 0)
 		r = ready_rows_delete(db, row, e);
+	if (r == 0)
+		r = refer_rows_delete(db, row, e);
 	if (r == 0)
 		r = exec_for_row(db, "UPDATE blob SET dying = 1, n_named = 0 WHERE id = ?", row, e);
 	return r == 0 ? tx_commit(&tx, e) : r;

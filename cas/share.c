@@ -5,6 +5,7 @@
  */
 #include "share.h"
 #include "mem.h"
+#include "refer.h"
 #include "share_rules.h"
 #include "state.h"
 #include <errno.h>
@@ -15,7 +16,7 @@
 
 bool cas_blob_is_present(const struct cas_blob *blob, uint32_t chunk_idx)
 {
-	return bitmap_get(blob->ready, chunk_idx);
+	return bitmap_get(blob->ready, chunk_idx) || refer_is_good(blob, chunk_idx);
 }
 
 bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
@@ -29,6 +30,7 @@ static bool mark(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 {
 	const struct cas_blob *from = arg;
 
+	/* Not whether it is referred: without a reference its map may be on its way out. */
 	if (blob != from && !bitmap_get(blob->ready, chunk_idx))
 		(void)bitmap_set(blob->candidate, chunk_idx);
 	return true;
@@ -45,12 +47,50 @@ void share_arrived(struct cas_blob *blob, uint32_t chunk_idx)
 		cas->hooks.on_ready(cas->hooks.arg, blob, chunk_idx);
 }
 
+#define TOLD_MAX 64U
+
+/* Those who refer to a chunk that went. */
+struct told {
+	const struct cas_blob *owner;
+	uint32_t owner_idx;
+	uint32_t n;
+	struct cas_blob *blobs[TOLD_MAX]; /* with references */
+	uint32_t idx[TOLD_MAX];
+};
+
+static bool note_referrer(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct told *told = arg;
+	struct cas_blob *owner = NULL;
+	uint32_t idx = 0;
+
+	if (bitmap_get(blob->ready, chunk_idx) || !blob_table_try_ref(blob))
+		return true;
+	told->blobs[told->n] = blob;
+	told->idx[told->n] = chunk_idx;
+	/* The map can be looked at with a reference only: it may be on its way out. What is no
+	 * referrer is let go outside of the lock. */
+	if (!refer_get(blob, chunk_idx, &owner, &idx) || owner != told->owner ||
+	    idx != told->owner_idx)
+		told->idx[told->n] = UINT32_MAX;
+	told->n++;
+	return told->n < TOLD_MAX;
+}
+
 void share_went(struct cas_blob *blob, uint32_t chunk_idx)
 {
 	const struct cas *cas = blob->cas;
+	struct told told = { .owner = blob, .owner_idx = chunk_idx };
 
-	if (cas->hooks.on_gone != NULL)
-		cas->hooks.on_gone(cas->hooks.arg, blob, chunk_idx);
+	if (cas->hooks.on_gone == NULL)
+		return;
+	cas->hooks.on_gone(cas->hooks.arg, blob, chunk_idx);
+	share_map_each_of(cas->map, blob, chunk_idx, note_referrer, &told);
+	for (uint32_t i = 0; i < told.n; i++) {
+		if (told.idx[i] != UINT32_MAX)
+			cas->hooks.on_gone(cas->hooks.arg, told.blobs[i], told.idx[i]);
+		cas_blob_release(&told.blobs[i]);
+	}
 }
 
 struct look {
@@ -89,7 +129,7 @@ static void mark_candidates(struct cas_blob *blob)
 		uint8_t name[PUBLIC_NAME_BYTES];
 
 		if (c->plain_size_bytes == 0 || !(c->flags & CHUNK_HAS_DIGEST) ||
-		    bitmap_get(blob->ready, i))
+		    cas_blob_is_present(blob, i))
 			continue;
 		public_name(namer, l->digest_alg, c->digest, c->plain_size_bytes, name);
 		share_map_each(blob->cas->map, name, note_ready, &look);
@@ -131,49 +171,91 @@ int cas_find_open(struct cas *cas, const uint8_t name[PUBLIC_NAME_BYTES],
 
 /* ---- sharing ---- */
 
-/* By copying. @return 0; CAS_MISS these bytes are wrong, or gone; CAS_FULL; -EIO */
-static int share_from(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob *from,
-                      uint32_t from_idx, struct err *e)
+static void count_shared(const struct cas_blob *blob, uint32_t size_bytes)
 {
-	const struct chunk_rec *c = &blob_layout(blob)->chunks[chunk_idx];
-	const struct chunk_rec *theirs = &blob_layout(from)->chunks[from_idx];
-	uint8_t *plain = malloc(c->plain_size_bytes);
-	int r;
+	static const char *const from_dedup[] = { "dedup" };
+	struct metrics *m = blob->cas->metrics;
 
-	if (plain == NULL)
-		return err_set(e, ENOMEM, "sharing chunk %" PRIu32 ": out of memory", chunk_idx);
-	r = theirs->plain_size_bytes != c->plain_size_bytes
-	            ? CAS_MISS
-	            : cas_blob_read(from, from_idx, 1, theirs->plain_offset,
-	                            theirs->plain_size_bytes, plain, e);
-	if (r == 0)
-		r = cas_blob_put(blob, chunk_idx, plain, e);
-	if (r == CAS_MISMATCH) {
-		static const char *const from_dedup[] = { "dedup" };
-
-		metrics_add(blob->cas->metrics, METRIC_VERIFY_FAILURES, from_dedup, 1);
-		blob_void(from, from_idx, VOID_WRONG_BYTES);
-		r = CAS_MISS;
-	}
-	free(plain);
-	return r;
+	metrics_add(m, METRIC_CHUNKS, from_dedup, 1);
+	metrics_add(m, METRIC_CHUNK_BYTES, from_dedup, size_bytes);
+	metrics_add(m, METRIC_DEDUP_SAVED_BYTES, NULL, size_bytes);
 }
 
-int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
+/* The bytes are right: where shall the chunk stand? @return 0; CAS_MISS; CAS_FULL; negative */
+static int settle(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob *from,
+                  uint32_t from_idx, const uint8_t *plain, struct err *e)
 {
+	const uint32_t size_bytes = blob_layout(blob)->chunks[chunk_idx].plain_size_bytes;
+	int r = refer_set(blob, chunk_idx, from, from_idx, e);
+
+	if (r == 0) {
+		count_shared(blob, size_bytes);
+		share_arrived(blob, chunk_idx);
+	} else if (r == CAS_MISS) { /* too many owners */
+		r = cas_blob_put(blob, chunk_idx, plain, e);
+		if (r == 0)
+			count_shared(blob, size_bytes);
+	}
+	return r == 1 ? 0 : r;
+}
+
+/* @param plain  room for the chunk; its bytes if 0 is returned
+ * @return 0; CAS_MISS these bytes are wrong, or gone; CAS_FULL; negative */
+static int share_from(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob *from,
+                      uint32_t from_idx, uint8_t *plain, struct err *e)
+{
+	static const char *const from_dedup[] = { "dedup" };
+	const struct blob_layout *l = blob_layout(blob);
+	const struct chunk_rec *c = &l->chunks[chunk_idx];
+	const struct chunk_rec *theirs = &blob_layout(from)->chunks[from_idx];
+	int r;
+
+	if (theirs->plain_size_bytes != c->plain_size_bytes)
+		return CAS_MISS;
+	r = cas_blob_read(from, from_idx, 1, theirs->plain_offset, theirs->plain_size_bytes, plain,
+	                  e);
+	if (r != 0)
+		return r;
+	if (digest_matches(l->digest_alg, plain, c->plain_size_bytes, c->digest))
+		return settle(blob, chunk_idx, from, from_idx, plain, e);
+	metrics_add(blob->cas->metrics, METRIC_VERIFY_FAILURES, from_dedup, 1);
+	blob_void(from, from_idx, VOID_WRONG_BYTES);
+	return CAS_MISS;
+}
+
+int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
+                        struct err *e)
+{
+	const struct blob_layout *l = blob_layout(blob);
 	struct look look = { .except = blob, .n_max = PLACES_MAX, .with_refs = true };
 	int r = CAS_MISS;
 
-	if (cas_blob_is_present(blob, chunk_idx))
-		return 0;
-	if (!blob->cas->dedup)
+	if (!blob->cas->dedup || chunk_idx >= l->n_chunks ||
+	    !(l->chunks[chunk_idx].flags & CHUNK_HAS_DIGEST))
 		return CAS_MISS;
 	(void)bitmap_clear(blob->candidate, chunk_idx); /* before looking: it may come again */
 	share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &look);
 	for (uint32_t i = 0; i < look.n; i++) {
 		if (r == CAS_MISS)
-			r = share_from(blob, chunk_idx, look.blobs[i], look.idx[i], e);
+			r = share_from(blob, chunk_idx, look.blobs[i], look.idx[i], ret_plain, e);
 		cas_blob_release(&look.blobs[i]);
 	}
+	return r;
+}
+
+int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
+{
+	uint8_t *plain;
+	int r;
+
+	if (cas_blob_is_present(blob, chunk_idx))
+		return 0;
+	if (!cas_blob_is_candidate(blob, chunk_idx))
+		return CAS_MISS;
+	plain = malloc(blob_layout(blob)->chunks[chunk_idx].plain_size_bytes + (size_t)1);
+	if (plain == NULL)
+		return err_set(e, ENOMEM, "sharing chunk %" PRIu32 ": out of memory", chunk_idx);
+	r = cas_blob_share_into(blob, chunk_idx, plain, e);
+	free(plain);
 	return r;
 }

@@ -6,6 +6,7 @@
  */
 #include "flush.h"
 #include "mem.h"
+#include "refer.h"
 #include "state.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -58,20 +59,21 @@ static struct cas_blob *put_in(struct cas *cas, const char *key)
 	return b;
 }
 
-/* Wait until it is open. @return false: it is gone, look again */
-static bool wait_open(struct blob_table *t, struct cas_blob *b)
+/* With a reference: until this caller can have it. @return false: it is gone, look again */
+static bool wait_open(struct blob_table *t, struct cas_blob *b, enum blob_get how)
 {
 	b->n_refs++;
-	while (b->state == BLOB_OPENING)
+	while (b->state == BLOB_OPENING || (b->state == BLOB_ACTIVATING && how != GET_HOLD))
 		(void)pthread_cond_wait(&t->changed, &t->mutex);
-	if (b->state == BLOB_OPEN)
+	if (b->state != BLOB_GONE)
 		return true;
 	if (--b->n_refs == 0)
 		blob_free(&b); /* the last of those who waited for what failed */
 	return false;
 }
 
-struct cas_blob *blob_table_get(struct cas *cas, const char *key, bool *ret_is_mine)
+struct cas_blob *blob_table_get(struct cas *cas, const char *key, enum blob_get how,
+                                enum blob_got *ret_got)
 {
 	struct blob_table *t = &cas->table;
 	struct cas_blob *b = NULL;
@@ -79,12 +81,36 @@ struct cas_blob *blob_table_get(struct cas *cas, const char *key, bool *ret_is_m
 	(void)pthread_mutex_lock(&t->mutex);
 	do
 		b = find(t, key);
-	while (b != NULL && !wait_open(t, b));
-	*ret_is_mine = b == NULL;
-	if (b == NULL)
+	while (b != NULL && !wait_open(t, b, how));
+	*ret_got = b == NULL ? GOT_NEW : GOT_OPEN;
+	if (b == NULL) {
 		b = put_in(cas, key);
+	} else if (how == GET_ACTIVE && b->passive) {
+		b->state = BLOB_ACTIVATING;
+		*ret_got = GOT_PASSIVE;
+	}
 	(void)pthread_mutex_unlock(&t->mutex);
 	return b;
+}
+
+void blob_table_active(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	blob->state = BLOB_OPEN;
+	blob->passive = false;
+	(void)pthread_cond_broadcast(&t->changed);
+	(void)pthread_mutex_unlock(&t->mutex);
+}
+
+void blob_table_hold(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	blob->n_holds++;
+	(void)pthread_mutex_unlock(&t->mutex);
 }
 
 struct cas_blob *blob_table_reserve(struct cas *cas, const char *key)
@@ -99,13 +125,14 @@ struct cas_blob *blob_table_reserve(struct cas *cas, const char *key)
 	return b;
 }
 
-void blob_table_opened(struct cas_blob *blob, bool ok)
+void blob_table_opened(struct cas_blob *blob, enum blob_get how, bool ok)
 {
 	struct blob_table *t = &blob->cas->table;
 	bool is_last = false;
 
 	(void)pthread_mutex_lock(&t->mutex);
-	blob->state = ok ? BLOB_OPEN : BLOB_GONE;
+	blob->state = !ok ? BLOB_GONE : how == GET_ACTIVE ? BLOB_ACTIVATING : BLOB_OPEN;
+	blob->passive = true;
 	if (!ok) {
 		take_out(t, blob);
 		is_last = --blob->n_refs == 0;
@@ -156,7 +183,7 @@ uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs)
 	blobs = xcalloc(n + 1, sizeof(struct cas_blob *));
 	n = 0;
 	for (struct cas_blob *b = t->first; b != NULL; b = b->next) {
-		if (b->state != BLOB_OPEN)
+		if (b->state != BLOB_OPEN && b->state != BLOB_ACTIVATING)
 			continue;
 		b->n_refs++;
 		blobs[n++] = b;
@@ -176,46 +203,100 @@ struct cas_blob *cas_blob_ref(struct cas_blob *blob)
 	return blob;
 }
 
-/* [writer] Nobody holds it: record what is ready and close it, unless somebody came back. */
+/* With the table's mutex held. */
+static void queue_close(struct cas_blob *blob);
+
+void blob_table_ref_to_hold(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	blob->n_refs--;
+	blob->n_holds++;
+	(void)pthread_mutex_unlock(&t->mutex);
+}
+
+/* The map of a blob that nobody uses, but others refer to: it lets its own owners go, so that two
+ * that refer to each other can be closed. */
+static void make_passive(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+
+	refer_forget(blob);
+	(void)pthread_mutex_lock(&t->mutex);
+	blob->state = BLOB_OPEN;
+	blob->passive = true;
+	if (blob->n_refs == 0 && blob->n_holds == 0 && !blob->close_queued)
+		queue_close(blob);
+	(void)pthread_cond_broadcast(&t->changed);
+	(void)pthread_mutex_unlock(&t->mutex);
+}
+
+/* [writer] Nobody uses it: record what is ready and close it, unless somebody came back. */
 static void close_work(struct job *job)
 {
 	struct cas_blob *blob = container_of(job, struct cas_blob, close_job);
 	struct cas *cas = blob->cas;
 	bool is_unused = false;
+	bool is_held = false;
 
 	(void)pthread_mutex_lock(&cas->table.mutex);
 	blob->close_queued = false; /* whoever comes and goes from here on queues another */
 	(void)pthread_mutex_unlock(&cas->table.mutex);
 	flush_one(blob);
 	(void)pthread_mutex_lock(&cas->table.mutex);
-	is_unused = blob->n_refs == 0 && !blob->close_queued;
-	if (is_unused) {
+	is_unused = blob->n_refs == 0 && !blob->close_queued && blob->state == BLOB_OPEN;
+	is_held = blob->n_holds > 0;
+	if (is_unused && !is_held) {
 		blob->state = BLOB_GONE; /* nor can it be had through the map */
 		take_out(&cas->table, blob);
+	} else if (is_unused && !blob->passive) {
+		blob->state = BLOB_ACTIVATING;
+	} else {
+		is_unused = false;
 	}
 	(void)pthread_mutex_unlock(&cas->table.mutex);
 	if (!is_unused)
 		return;
+	if (is_held) {
+		make_passive(blob);
+		return;
+	}
 	share_map_remove(cas->map, blob);
+	refer_forget(blob);
 	blob_free(&blob);
+}
+
+static void queue_close(struct cas_blob *blob)
+{
+	blob->close_queued = true;
+	blob->close_job = (struct job){ .work = close_work };
+	writer_submit(blob->cas, &blob->close_job);
+}
+
+void blob_table_unhold(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	assert(blob->n_holds > 0);
+	blob->n_holds--;
+	if (blob->n_holds == 0 && blob->n_refs == 0 && !blob->close_queued)
+		queue_close(blob);
+	(void)pthread_mutex_unlock(&t->mutex);
 }
 
 void cas_blob_release(struct cas_blob **blob)
 {
 	struct cas_blob *b = *blob;
-	bool is_last = false;
 
 	*blob = NULL;
 	if (b == NULL)
 		return;
 	(void)pthread_mutex_lock(&b->cas->table.mutex);
 	assert(b->n_refs > 0);
-	is_last = --b->n_refs == 0 && !b->close_queued;
-	if (is_last)
-		b->close_queued = true;
+	b->n_refs--;
+	if (b->n_refs == 0 && !b->close_queued)
+		queue_close(b);
 	(void)pthread_mutex_unlock(&b->cas->table.mutex);
-	if (!is_last)
-		return;
-	b->close_job = (struct job){ .work = close_work };
-	writer_submit(b->cas, &b->close_job);
 }

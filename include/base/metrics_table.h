@@ -18,6 +18,8 @@
 	  "Requests to origins by HTTP status; 0: no answer.")                                     \
 	X(VERIFY_FAILURES, COUNTER, "shoal_verify_failures_total", "source",                       \
 	  "Chunks whose digest did not match.")                                                    \
+	X(DEDUP_SAVED_BYTES, COUNTER, "shoal_dedup_saved_bytes_total", "",                         \
+	  "Uncompressed bytes shared with other blobs here instead of fetched.")                   \
 	X(CACHE_BYTES, GAUGE, "shoal_cache_bytes", "",                                             \
 	  "Disk space that blobs take, each shared extent counted once.")                          \
 	X(CACHE_QUOTA_BYTES, GAUGE, "shoal_cache_quota_bytes", "",                                 \

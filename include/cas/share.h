@@ -32,6 +32,11 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx);
  */
 MUST_CHECK int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct err *e);
 
+/** [worker] The same for a chunk that is not present; ret_plain has room for its plain_size_bytes,
+ * and holds them if 0 is returned. */
+MUST_CHECK int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
+                                   struct err *e);
+
 /** [any] An open blob in which a chunk of this name is ready; memory only, no I/O.
  * @param ret_blob  a reference, the caller's. @return 0; CAS_MISS */
 MUST_CHECK int cas_find_open(struct cas *cas, const uint8_t name[PUBLIC_NAME_BYTES],
