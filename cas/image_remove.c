@@ -21,9 +21,12 @@
 	" NOT EXISTS(SELECT 1 FROM image_blob o WHERE o.blob = b.blob AND o.digest != ?1) "        \
 	"AND" REFER_SQL_NO_OWNER("b.blob")
 
-/* What no image uses and nobody refers to. */
-#define SQL_ORPHANS                                                                                \
-	"SELECT key FROM blob WHERE NOT EXISTS(SELECT 1 FROM image_blob b WHERE b.blob = blob.id)" \
+#define SQL_THEIR_OWNERS                                                                           \
+	"SELECT DISTINCT key FROM image_blob b JOIN refer_owner o ON o.blob = b.blob"              \
+	" JOIN blob ON blob.id = o.owner WHERE b.digest = ?1"
+#define SQL_IS_ORPHAN                                                                              \
+	"SELECT 1 FROM blob WHERE key = ?1"                                                        \
+	" AND NOT EXISTS(SELECT 1 FROM image_blob b WHERE b.blob = blob.id)"                       \
 	" AND" REFER_SQL_NO_OWNER("blob.id")
 
 static int run_for(struct db *db, const char *sql, const uint8_t digest[DIGEST_BYTES],
@@ -97,10 +100,34 @@ static int forget_references(struct db *db, const uint8_t digest[DIGEST_BYTES], 
 	return r;
 }
 
-static int remove_blobs(struct cas *cas, const char *sql, const uint8_t *digest, struct err *e)
+static int is_orphan(struct db *db, const char *key, struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const int r = db_prepare(db, SQL_IS_ORPHAN, &stmt, e);
+
+	if (r < 0)
+		return r;
+	db_bind_text(stmt, 1, key);
+	return db_step(stmt, e);
+}
+
+/* Those of the keys that no image uses and nobody refers to. */
+static int remove_orphans(struct cas *cas, const char *keys, struct err *e)
+{
+	int r = 0;
+
+	for (const char *key = keys; r == 0 && *key != '\0'; key += strlen(key) + 1) {
+		r = is_orphan(cas->db, key, e);
+		if (r == 1)
+			r = remove_blob(cas, key, e);
+	}
+	return r;
+}
+
+static int remove_blobs(struct cas *cas, const uint8_t *digest, struct err *e)
 {
 	AUTO(free_str) char *keys = NULL;
-	int r = stored_keys_of(cas->db, sql, digest, &keys, e);
+	int r = stored_keys_of(cas->db, SQL_ONLY_HERE, digest, &keys, e);
 
 	for (const char *key = keys; r == 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
 		r = remove_blob(cas, key, e);
@@ -120,6 +147,7 @@ static bool exists(struct db *db, const uint8_t digest[DIGEST_BYTES])
 
 int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 {
+	AUTO(free_str) char *owners = NULL;
 	uint8_t bytes[DIGEST_BYTES];
 	int r;
 
@@ -128,13 +156,15 @@ int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 	if (!exists(cas->db, bytes) && !image_store_has(cas, digest))
 		return CAS_MISS;
 	/* Blobs first: cut off in between, the image is still there to be removed again. */
-	r = forget_references(cas->db, bytes, e);
+	r = stored_keys_of(cas->db, SQL_THEIR_OWNERS, bytes, &owners, e);
 	if (r == 0)
-		r = remove_blobs(cas, SQL_ONLY_HERE, bytes, e);
+		r = forget_references(cas->db, bytes, e);
+	if (r == 0)
+		r = remove_blobs(cas, bytes, e);
 	if (r == 0)
 		r = forget_rows(cas->db, bytes, e);
 	/* Those that outlived their images, because others referred to them. */
 	if (r == 0)
-		r = remove_blobs(cas, SQL_ORPHANS, NULL, e);
+		r = remove_orphans(cas, owners, e);
 	return r == 0 ? image_dirs_retire(cas, digest, e) : r;
 }

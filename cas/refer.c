@@ -162,35 +162,51 @@ static void apply_run(struct cas_blob *blob, struct refer_map *map, const struct
 	}
 }
 
-/* The owners of all runs, each opened once; then their runs. @return 0; negative */
+/* Owners as they come up in runs, each opened once. */
+struct owner_rows {
+	uint64_t rows[REFER_OWNERS_MAX];
+	uint32_t n;
+};
+
+/* @return 0 and its number in the map; CAS_MISS it is gone, or one too many; negative */
+static int owner_of_run(struct cas_blob *blob, struct refer_map *map, struct owner_rows *known,
+                        uint64_t row, uint32_t *ret_no, struct err *e)
+{
+	struct cas_blob *owner = NULL;
+	uint32_t no = 0;
+	int r = 0;
+
+	while (no < known->n && known->rows[no] != row)
+		no++;
+	if (no == REFER_OWNERS_MAX || row == blob->row)
+		return CAS_MISS;
+	if (no == known->n) {
+		r = hold_owner(blob->cas, row, &owner, e);
+		if (r != 0)
+			return r;
+		atomic_store(&map->owners[no], owner);
+		known->rows[known->n++] = row;
+	}
+	*ret_no = no;
+	return 0;
+}
+
 static int apply(struct cas_blob *blob, const struct stored_runs *s, struct err *e)
 {
 	struct refer_map *map = map_of(blob);
-	uint64_t rows[REFER_OWNERS_MAX];
-	uint32_t n_owners = 0;
+	struct owner_rows known = { .n = 0 };
 	int r = 0;
 
 	if (map == NULL)
 		return err_set(e, ENOMEM, "dedup map of blob %s: out of memory", blob->key);
 	for (uint32_t i = 0; i < s->n_runs && r >= 0; i++) {
-		struct cas_blob *owner = NULL;
 		uint32_t no = 0;
 
-		while (no < n_owners && rows[no] != s->runs[i].owner_row)
-			no++;
-		if (no == n_owners && no < REFER_OWNERS_MAX) {
-			r = s->runs[i].owner_row == blob->row
-			            ? CAS_MISS
-			            : hold_owner(blob->cas, s->runs[i].owner_row, &owner, e);
-			if (r == CAS_MISS)
-				mark_dirty(blob, s->runs[i].chunk_idx);
-			if (r != 0)
-				continue;
-			atomic_store(&map->owners[no], owner);
-			rows[n_owners++] = s->runs[i].owner_row;
-		}
-		if (no < n_owners)
+		r = owner_of_run(blob, map, &known, s->runs[i].owner_row, &no, e);
+		if (r == 0)
 			apply_run(blob, map, &s->runs[i], no);
+		else if (r == CAS_MISS && s->runs[i].chunk_idx < blob->ready->n_bits)
+			mark_dirty(blob, s->runs[i].chunk_idx);
 	}
 	return r < 0 ? r : 0;
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define VARINT_MAX_BYTES 10
-#define RUN_MAX_BYTES    (4 * VARINT_MAX_BYTES)
+#define RUN_MAX_BYTES    ((size_t)4 * VARINT_MAX_BYTES)
 
 /* ---- the form of a row ---- */
 
@@ -132,7 +132,7 @@ int refer_rows_store(struct db *db, uint64_t row, uint32_t slice, const struct r
 
 	if (n_runs == 0)
 		return delete_slice(db, part_id(row, slice), e);
-	bytes = malloc((size_t)n_runs * RUN_MAX_BYTES); /* n_runs <= REFER_SLICE_CHUNKS */
+	bytes = malloc(n_runs * RUN_MAX_BYTES); /* n_runs <= REFER_SLICE_CHUNKS */
 	if (bytes == NULL)
 		return err_set(e, ENOMEM, "dedup map: out of memory");
 	for (uint32_t i = 0; i < n_runs; i++) {
