@@ -10,6 +10,7 @@
 #include "block_list.h"
 #include "clock.h"
 #include "err.h"
+#include "failed_reads.h"
 #include "lazy_image.h"
 #include "log.h"
 #include "metrics.h"
@@ -44,7 +45,8 @@ struct tree {
 	bool opendir_needed; /* both set by INIT, before any other request */
 	bool has_xattrs;
 
-	atomic_bool ending; /* every read gets EIO from here on */
+	atomic_bool ending;              /* every read gets EIO from here on */
+	_Atomic uint64_t last_failed_ns; /* of a read; 0: none has */
 
 	void (*drained)(struct tree *tree); /* see tree_drain() */
 
@@ -56,6 +58,7 @@ struct tree {
 	uint64_t bad_nodes[BAD_NODES_MAX]; /* told to the log already */
 	uint64_t read_log_after_ns;
 	uint64_t n_reads_unlogged;
+	struct failed_reads failed_reads;
 };
 
 struct tree_opts {

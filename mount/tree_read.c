@@ -29,6 +29,7 @@
 #define READ_PIECES_MAX   512
 #define READ_SEGMENTS_MAX 64 /* asked of the image at once */
 #define AHEAD_FILES_MAX   64
+#define PAGE_BYTES        4096U
 #define READ_LOG_EVERY_NS NS_PER_S
 
 struct tree_read {
@@ -91,6 +92,44 @@ static void count_bytes(const struct tree_read *read)
 	}
 }
 
+static struct failed_read as_failed(const struct tree_read *read, uint64_t at_ns)
+{
+	return (struct failed_read){ .thread = fuse_req_ctx(read->req)->pid,
+		                     .node = read->node,
+		                     .offset = read->offset,
+		                     .end = read->offset + read->size_bytes,
+		                     .at_ns = at_ns };
+}
+
+/* Before the answer: the kernel asks for one page of it again as soon as it has that. */
+static void note_failed(struct tree_read *read)
+{
+	const uint64_t now_ns = clock_now_ns(read->tree->clock);
+	const struct failed_read failed = as_failed(read, now_ns);
+
+	if (read->size_bytes <= PAGE_BYTES)
+		return;
+	atomic_store(&read->tree->last_failed_ns, now_ns);
+	pthread_mutex_lock(&read->tree->lock);
+	failed_reads_add(&read->tree->failed_reads, &failed);
+	pthread_mutex_unlock(&read->tree->lock);
+}
+
+/* Takes no lock where nothing failed lately. */
+static bool has_just_failed(struct tree_read *read)
+{
+	const struct failed_read asked = as_failed(read, read->started_ns);
+	const uint64_t last_ns = atomic_load(&read->tree->last_failed_ns);
+	bool failed;
+
+	if (last_ns == 0 || asked.at_ns > last_ns + FAILED_READ_NS)
+		return false;
+	pthread_mutex_lock(&read->tree->lock);
+	failed = failed_reads_take(&read->tree->failed_reads, &asked);
+	pthread_mutex_unlock(&read->tree->lock);
+	return failed;
+}
+
 /* Answer the kernel: exactly once a read. */
 static void answer(struct tree_read *read, int result, const struct err *why)
 {
@@ -105,6 +144,7 @@ static void answer(struct tree_read *read, int result, const struct err *why)
 	}
 	if (result != -ECANCELED)
 		log_failed(read, why);
+	note_failed(read);
 	(void)fuse_reply_err(read->req, EIO);
 }
 
@@ -221,6 +261,14 @@ static int plan(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
 {
 	return read->tree->files != NULL ? plan_blob(read, wanted_bytes, e)
 	                                 : plan_file(read, wanted_bytes, e);
+}
+
+/* As plan(). @return -EIO: it is the second try of what has failed */
+static int plan_once(struct tree_read *read, uint32_t wanted_bytes, struct err *e)
+{
+	const int r = plan(read, wanted_bytes, e);
+
+	return r == 0 && has_just_failed(read) ? -EIO : r;
 }
 
 /* fetch has it. List it, so that it can be cancelled, unless done() has come and gone. */
@@ -348,7 +396,7 @@ void tree_op_read(fuse_req_t req, fuse_ino_t node, size_t size_bytes, off_t offs
 		(void)fuse_reply_err(req, EIO);
 		return;
 	}
-	r = plan(read, wanted_bytes, &e);
+	r = plan_once(read, wanted_bytes, &e);
 	small = tree->files == NULL && offset == 0 && read->size_bytes <= SMALL_FILE_MAX_BYTES;
 	if (r == 0 && read->size_bytes > 0) {
 		r = fetch_it(read, &e);

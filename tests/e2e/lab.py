@@ -5,6 +5,7 @@ the process ends, also after a failure. Waits are for conditions, with a deadlin
 failure reaches.
 """
 import atexit
+import base64
 import gzip
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -243,14 +245,19 @@ class FaultyOrigin:
     """tests/fakes/faulty_origin.py before an upstream registry."""
 
     def __init__(self, upstream, **faults):
+        self.upstream = upstream
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
-        self.process = start_process(
-            [sys.executable, os.path.join(REPO, "tests", "fakes", "faulty_origin.py"), "--port", str(self.port),
-             "--upstream", f"http://{upstream}"], stdout=subprocess.DEVNULL)
-        wait_for(self._answers, "the faulty origin to answer")
+        self.process = None
+        self.start()
         if faults:
             self.set(**faults)
+
+    def start(self):
+        self.process = start_process(
+            [sys.executable, os.path.join(REPO, "tests", "fakes", "faulty_origin.py"), "--port", str(self.port),
+             "--upstream", f"http://{self.upstream}"], stdout=subprocess.DEVNULL)
+        wait_for(self._answers, "the faulty origin to answer")
 
     def _answers(self):
         if self.process.poll() is not None:
@@ -282,6 +289,9 @@ class FaultyOrigin:
     def settle(self):
         """Wait until what a client that is gone had asked for is over (and in the log)."""
         wait_for(lambda: self._call("GET", "/_stats?log_from=1000000000")["connections"] <= 1, "requests to end")
+
+    def reset_stats(self):
+        self._call("DELETE", "/_stats")
 
     def stop(self):
         stop_process(self.process)
@@ -408,6 +418,23 @@ class Agent:
 
     def origin_bytes(self, kind="data"):
         return int(self.metric("shoal_origin_received_bytes_total", kind=kind))
+
+
+def base64_of(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+def files_that_hold(directory, text):
+    """Those below directory whose bytes hold text."""
+    found = []
+    for path, _, names in os.walk(directory):
+        for name in names:
+            full = os.path.join(path, name)
+            if stat.S_ISREG(os.lstat(full).st_mode):
+                with open(full, "rb") as f:
+                    if text.encode() in f.read():
+                        found.append(full)
+    return found
 
 
 def drop_caches():
