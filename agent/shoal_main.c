@@ -46,6 +46,10 @@ static const struct command commands[] = {
 	{ "verify", "", 0, 0, 0, cmd_verify, "hash everything in the cache again" },
 	{ "explain", "PATH", OPTION_OFFSET, 1, 1, cmd_explain,
 	  "where a byte of a mounted file is, and who was asked for it" },
+	{ "pki init", "DIR", 0, 1, 1, cmd_pki_init,
+	  "a CA for the cluster's agents: ca.pem, ca.key" },
+	{ "pki node", "DIR NAME", 0, 2, 2, cmd_pki_node,
+	  "a node's certificate and key from that CA" },
 };
 
 static void print_help(void)

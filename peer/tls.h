@@ -21,6 +21,10 @@ struct tls_opts {
 MUST_CHECK int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e);
 void tls_free(struct tls **tls); /* NULL is fine */
 
+/** Would the others take this node's certificate now, if theirs is the same CA? Said at start: the
+ * node can still read without them. @return 0; -EINVAL: expired, of another CA, ... */
+MUST_CHECK int tls_check(const struct tls *tls, struct err *e);
+
 /** This node's id: the first 16 bytes of SHA-256 of its public key (SubjectPublicKeyInfo, DER). */
 struct wire_id tls_own_id(const struct tls *tls);
 
@@ -31,9 +35,17 @@ struct ssl_st *tls_session(const struct tls *tls, bool connected);
 MUST_CHECK int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id,
                         uint8_t ret_nonce[WIRE_NONCE_BYTES], struct err *e);
 
-/** Say why a handshake failed, for people: "certificate has expired (of CN=node2)". Always
- * returns negative. */
-int tls_handshake_error(struct ssl_st *ssl, int ssl_error, struct err *e);
+/** The other side's common name, for people; "" when it showed none. */
+void tls_peer_name(struct ssl_st *ssl, char *ret_name, size_t room_bytes);
 
-/** The id of a node without certificates: read from, or made at random in, DIR/node-id (0600). */
+/**
+ * Say why a handshake, read or write failed, for people: "its certificate (CN=node2) is refused:
+ * certificate has expired".
+ * @param ssl_error  of SSL_get_error(). @param saved_errno  of the failed call
+ * @return -EACCES: certificates; -EPROTO: TLS; -ECONNRESET and others: the network
+ */
+int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e);
+
+/** The id of a node without certificates: read from, or made at random in, DIR/node-id (0600).
+ * @return 0; -errno */
 MUST_CHECK int tls_insecure_id(const char *state_dir, struct wire_id *ret_id, struct err *e);

@@ -1,0 +1,578 @@
+/*
+ * conn: the life of a connection: hellos, pings, deadlines, its end; requests, answers, streams.
+ */
+#include "conn_impl.h"
+#include "mem.h"
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/util.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HANDSHAKE_MS 5000
+#define PING_MS      5000
+#define STALL_MS     10000
+#define CLOSE_MS     1000 /* for the bye to go out */
+#define SILENT_PINGS 3
+#define TICK_MIN_MS  5
+#define TICK_MAX_MS  1000
+
+void conn_fail(struct conn *c, const struct err *why)
+{
+	if (!c->failed && c->state != CONN_CLOSING)
+		c->fail = *why;
+	c->failed = true;
+	session_stop(c->session);
+	conn_kick(c);
+}
+
+static void fail_with(struct conn *c, int code, const char *what)
+{
+	struct err e = { .code = code }; /* 0: in order, which err_set() does not know */
+
+	(void)snprintf(e.msg, sizeof(e.msg), "%s", what);
+	conn_fail(c, &e);
+}
+
+static void send_control(struct conn *c, const struct wire_msg *msg)
+{
+	if (!sendq_control(c->sendq, msg, &c->counts))
+		fail_with(c, ETIMEDOUT, "it does not read what it is sent");
+}
+
+static void send_bye(struct conn *c, enum wire_bye_reason reason, const char *text)
+{
+	struct wire_msg msg = { .type = WIRE_BYE, .u.bye.reason = (uint8_t)reason };
+
+	(void)snprintf(msg.u.bye.text, sizeof(msg.u.bye.text), "%s", text);
+	/* It must be printable where it arrives; an err may quote what a file holds. */
+	for (char *p = msg.u.bye.text; *p != '\0'; p++)
+		*p = *p >= ' ' && *p < 0x7f ? *p : '?';
+	send_control(c, &msg);
+}
+
+/* ---- hellos ---- */
+
+static void send_hello(struct conn *c, enum wire_type type)
+{
+	struct wire_msg msg = { .type = type, .u.hello = *c->opts.self };
+	AUTO(free_bytes) unsigned char *memory = NULL;
+	struct wire_member *members;
+
+	msg.u.hello.min_version = WIRE_VERSION;
+	msg.u.hello.max_version = WIRE_VERSION;
+	memcpy(msg.u.hello.nonce, c->own_nonce, sizeof(c->own_nonce));
+	msg.u.hello.members = NULL;
+	msg.u.hello.n_members = 0;
+	if (type == WIRE_HELLO_ACK && c->opts.members != NULL) {
+		memory = xcalloc(WIRE_MEMBERS_MAX, sizeof(*members));
+		members = (struct wire_member *)(void *)memory;
+		msg.u.hello.n_members = c->opts.members(c->opts.arg, members);
+		msg.u.hello.members = members;
+		send_control(c, &msg);
+		return;
+	}
+	send_control(c, &msg);
+}
+
+void conn_shaken(struct conn *c)
+{
+	c->state = CONN_HELLO;
+	(void)event_add(c->ev_read, NULL);
+	if (c->connected)
+		send_hello(c, WIRE_HELLO);
+}
+
+static bool same_id(const struct wire_id *a, const struct wire_id *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* Is the hello one that can be answered? Else the reason is on its way. */
+static bool check_hello(struct conn *c, const struct wire_hello *hello)
+{
+	if (hello->min_version > WIRE_VERSION || hello->max_version < WIRE_VERSION) {
+		send_bye(c, WIRE_BYE_VERSION, "this node speaks version 1 of the protocol");
+		fail_with(c, EPROTO, "no version of the protocol in common");
+	} else if (c->ssl != NULL && !same_id(&hello->self.id, &c->tls_id)) {
+		send_bye(c, WIRE_BYE_PROTOCOL, "HELLO: the id is not the certificate's");
+		fail_with(c, EPROTO, "HELLO: the id is not the certificate's");
+	} else if (same_id(&hello->self.id, &c->opts.self->self.id)) {
+		send_bye(c, WIRE_BYE_SELF, "");
+		fail_with(c, ELOOP, "it is this node itself");
+	} else if (c->expects && !same_id(&hello->self.id, &c->expect_id)) {
+		send_bye(c, WIRE_BYE_LEAVING, "another node was expected here");
+		fail_with(c, ENOENT, "another node answers at this address");
+	}
+	return !c->failed;
+}
+
+static void on_hello(void *arg, const struct wire_msg *msg)
+{
+	struct conn *c = arg;
+	const struct wire_hello *hello = &msg->u.hello;
+
+	if (!check_hello(c, hello))
+		return;
+	c->peer = *hello;
+	c->peer.members = NULL;
+	c->peer.n_members = 0;
+	c->binding.connected = c->connected;
+	if (c->ssl == NULL)
+		proof_insecure_nonce(c->connected ? c->own_nonce : hello->nonce,
+		                     c->connected ? hello->nonce : c->own_nonce, c->binding.nonce);
+	if (!c->connected)
+		send_hello(c, WIRE_HELLO_ACK);
+	c->state = CONN_OPEN;
+	c->was_open = true;
+	if (c->gate != NULL)
+		c->gate->n_waiting--;
+	c->ping_ns = clock_now_ns(c->opts.clock);
+	c->opts.ops->open(c->opts.arg, c, hello);
+}
+
+/* ---- messages ---- */
+
+static void on_ping(struct conn *c, const struct wire_msg *msg)
+{
+	struct wire_msg pong = { .type = WIRE_PONG,
+		                 .u.ping = { .stamp = msg->u.ping.stamp,
+		                             .members_hash = c->members_hash } };
+
+	send_control(c, &pong);
+}
+
+static void on_pong(struct conn *c, const struct wire_msg *msg)
+{
+	if (c->ping_stamp == 0 || msg->u.ping.stamp != c->ping_stamp)
+		return; /* to nothing asked: harmless */
+	c->counts.rtt_ns = clock_now_ns(c->opts.clock) - c->ping_stamp;
+	c->ping_stamp = 0;
+}
+
+static void on_message(void *arg, const struct wire_msg *msg)
+{
+	struct conn *c = arg;
+
+	if (msg->type == WIRE_PING)
+		on_ping(c, msg);
+	else if (msg->type == WIRE_PONG)
+		on_pong(c, msg);
+	else if (msg->type == WIRE_DRAIN)
+		c->peer.draining = true;
+	c->opts.ops->message(c->opts.arg, c, msg);
+}
+
+static void on_cancel(void *arg, uint32_t req, void *stream)
+{
+	struct conn *c = arg;
+	const struct wire_msg end = { .type = WIRE_END,
+		                      .u.end = { .req = req, .status = WIRE_CANCELLED } };
+
+	if (stream != NULL)
+		sendq_cancel(c->sendq, stream);
+	conn_send(c, &end);
+	if (stream == NULL)
+		c->opts.ops->cancelled(c->opts.arg, c, req);
+}
+
+static void on_bye(void *arg, const struct wire_bye *bye)
+{
+	struct conn *c = arg;
+	const bool in_order = bye->reason != WIRE_BYE_PROTOCOL && bye->reason != WIRE_BYE_VERSION;
+	char text[WIRE_TEXT_MAX + 32];
+
+	(void)snprintf(text, sizeof(text), "the peer said bye: %s", bye->text);
+	if (bye->reason == WIRE_BYE_SELF)
+		fail_with(c, ELOOP, text);
+	else
+		fail_with(c, in_order ? 0 : ECONNABORTED, text);
+}
+
+static void on_queue_ready(void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->in_run)
+		(void)event_add(c->ev_write, NULL); /* after this turn, through the poll */
+	else
+		conn_kick(c);
+}
+
+static bool on_ending(void *arg, uint32_t req)
+{
+	struct conn *c = arg;
+	const struct wire_msg end = { .type = WIRE_END, .u.end.req = req };
+
+	return session_may_send(c->session, &end);
+}
+
+/* ---- deadlines ---- */
+
+static uint64_t or_default(uint32_t ms, uint32_t default_ms)
+{
+	return ms != 0 ? ms : default_ms;
+}
+
+static bool is_over(uint64_t now, uint64_t since_ns, uint64_t ms)
+{
+	return now > since_ns && now - since_ns > ms * NS_PER_MS;
+}
+
+static void check_frame(struct conn *c, uint64_t now)
+{
+	const uint64_t n_frames = c->counts.n_messages_in + c->counts.n_payloads_in;
+
+	if (!session_is_partial(c->session) || c->frame_ns == 0 || n_frames != c->n_frames_seen) {
+		c->frame_ns = now;
+		c->n_frames_seen = n_frames;
+	} else if (is_over(now, c->frame_ns, or_default(c->opts.stall_timeout_ms, STALL_MS))) {
+		fail_with(c, ETIMEDOUT, "a message was begun and does not end");
+	}
+}
+
+static void check_silence(struct conn *c, uint64_t now)
+{
+	const uint64_t ping_ms = or_default(c->opts.ping_interval_ms, PING_MS);
+	const bool is_sending = c->out_sent_bytes < c->out.size_bytes;
+	struct wire_msg ping = { .type = WIRE_PING,
+		                 .u.ping = { .stamp = now, .members_hash = c->members_hash } };
+
+	if (!c->paused && is_over(now, c->in_ns, SILENT_PINGS * ping_ms))
+		fail_with(c, ETIMEDOUT, "it does not answer pings");
+	else if (is_sending &&
+	         is_over(now, c->out_ns, or_default(c->opts.stall_timeout_ms, STALL_MS)))
+		fail_with(c, ETIMEDOUT, "it does not read what it is sent");
+	else if (is_over(now, c->ping_ns, ping_ms)) {
+		c->ping_ns = now;
+		c->ping_stamp = now;
+		send_control(c, &ping);
+	}
+}
+
+static void start_tick(struct conn *c)
+{
+	uint64_t ms = or_default(c->opts.handshake_timeout_ms, HANDSHAKE_MS);
+
+	ms = min_u64(ms, or_default(c->opts.ping_interval_ms, PING_MS));
+	ms = min_u64(ms, or_default(c->opts.stall_timeout_ms, STALL_MS)) / 4;
+	timer_start(&c->tick, max_u64(TICK_MIN_MS, min_u64(ms, TICK_MAX_MS)));
+}
+
+static void on_tick(struct timer *t)
+{
+	struct conn *c = container_of(t, struct conn, tick);
+	const uint64_t now = clock_now_ns(c->opts.clock);
+
+	start_tick(c);
+	if (!c->failed && c->state < CONN_OPEN &&
+	    is_over(now, c->began_ns, or_default(c->opts.handshake_timeout_ms, HANDSHAKE_MS)))
+		fail_with(c, ETIMEDOUT,
+		          c->state == CONN_CONNECTING ? "no answer to the connect"
+		                                      : "no hello in time");
+	if (c->state == CONN_OPEN && !c->failed) {
+		check_frame(c, now);
+		check_silence(c, now);
+	}
+	conn_run(c);
+}
+
+/* ---- the end ---- */
+
+void conn_gate_unref(struct conn_gate **gate)
+{
+	if (*gate != NULL && --(*gate)->refs == 0)
+		free(*gate);
+	*gate = NULL;
+}
+
+static void leave_gate(struct conn *c)
+{
+	if (c->gate == NULL)
+		return;
+	c->gate->n_open--;
+	if (!c->was_open)
+		c->gate->n_waiting--;
+	conn_gate_unref(&c->gate);
+}
+
+static void conn_free(struct conn *c)
+{
+	leave_gate(c);
+	timer_fini(&c->tick);
+	conn_io_stop(c);
+	session_free(&c->session);
+	sendq_free(&c->sendq);
+	wire_buf_free(&c->out);
+	free(c);
+}
+
+/* Strangers could fill the log: what fails before a hello is told once a second. */
+static void log_end(struct conn *c, bool was_open)
+{
+	const uint64_t now = clock_now_ns(c->opts.clock);
+	enum log_level level = LOG_INFO;
+
+	if (c->fail.code == EACCES || c->fail.code == EPROTO)
+		level = LOG_WARN;
+	if (c->fail.code == 0 || c->fail.code == ELOOP)
+		level = LOG_DEBUG;
+	if (!was_open && c->gate != NULL) {
+		if (c->gate->logged_ns != 0 && now - c->gate->logged_ns < NS_PER_S)
+			level = LOG_DEBUG;
+		else
+			c->gate->logged_ns = now;
+	}
+	log_line(c->opts.log, level, was_open ? "peer connection ended" : "no peer connection",
+	         "peer=%s by=%s why=%s", c->address, c->connected ? "us" : "them",
+	         LOG_Q(c->fail.msg));
+}
+
+static void finish(struct conn *c)
+{
+	log_end(c, c->was_open);
+	c->state = CONN_GONE;
+	timer_stop(&c->tick);
+	session_lose(c->session);
+	sendq_lose(c->sendq);
+	c->opts.ops->closed(c->opts.arg, c, &c->fail);
+	conn_free(c);
+}
+
+/* A failure still lets a bye out, as far as the socket takes it at once. */
+static bool is_finished(struct conn *c)
+{
+	const uint64_t now = clock_now_ns(c->opts.clock);
+
+	if (c->failed)
+		return true;
+	return c->state == CONN_CLOSING &&
+	       ((c->out_sent_bytes == c->out.size_bytes && sendq_control_bytes(c->sendq) == 0) ||
+	        is_over(now, c->close_ns, CLOSE_MS));
+}
+
+static void say_protocol(struct conn *c)
+{
+	if (c->fail.code == EPROTO && c->state == CONN_OPEN) {
+		send_bye(c, WIRE_BYE_PROTOCOL, c->fail.msg);
+		c->state = CONN_CLOSING;
+	}
+	if (c->state >= CONN_HELLO && c->fail.code != ECONNRESET && c->fail.code != EPIPE &&
+	    (sendq_control_bytes(c->sendq) > 0 || c->out_sent_bytes < c->out.size_bytes)) {
+		c->state = CONN_CLOSING; /* no payload any more */
+		conn_io_write(c);
+	}
+}
+
+void conn_run(struct conn *c)
+{
+	assert(!c->in_run);
+	c->in_run = true;
+	if (!c->failed && c->state < CONN_HELLO)
+		conn_io_shake(c);
+	if (!c->failed && c->state >= CONN_HELLO)
+		conn_io_read(c);
+	if (!c->failed && c->state >= CONN_HELLO)
+		conn_io_write(c);
+	if (c->failed)
+		say_protocol(c);
+	c->in_run = false;
+	if (is_finished(c))
+		finish(c);
+}
+
+/* ---- the calls ---- */
+
+struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enum conn_state state)
+{
+	static const struct session_sink session_sink = {
+		.hello = on_hello, .message = on_message, .cancel = on_cancel, .bye = on_bye
+	};
+	static const struct sendq_sink sendq_sink = { .ready = on_queue_ready,
+		                                      .ending = on_ending };
+	struct conn *c = xcalloc(1, sizeof(*c));
+
+	c->opts = *opts;
+	if (opts->expect_id != NULL) {
+		c->expect_id = *opts->expect_id;
+		c->expects = true;
+	}
+	c->fd = fd;
+	c->connected = connected;
+	c->state = state;
+	c->began_ns = clock_now_ns(opts->clock);
+	c->in_ns = c->began_ns;
+	c->out_ns = c->began_ns;
+	c->tokens_ns = c->began_ns;
+	if (RAND_bytes(c->own_nonce, sizeof(c->own_nonce)) != 1)
+		abort(); /* without randomness nothing here is safe */
+	c->session = session_new(connected, &session_sink, c);
+	c->sendq = sendq_new(&sendq_sink, c);
+	timer_init(&c->tick, opts->loop, on_tick);
+	start_tick(c);
+	conn_io_start(c);
+	return c;
+}
+
+static void set_address(struct conn *c, const struct sockaddr *sa)
+{
+	char host[64] = "";
+	uint16_t port = 0;
+
+	if (sa->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
+
+		(void)evutil_inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		port = ntohs(in->sin_port);
+	} else if (sa->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)(const void *)sa;
+
+		(void)evutil_inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof(host));
+		port = ntohs(in->sin6_port);
+	}
+	(void)snprintf(c->address, sizeof(c->address),
+	               sa->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+struct conn *conn_new(const struct conn_opts *opts, int fd, bool connected)
+{
+	struct conn *c = conn_make(opts, fd, connected, CONN_SHAKING);
+	struct sockaddr_storage ss = { 0 };
+	socklen_t size = sizeof(ss);
+
+	(void)getpeername(fd, (struct sockaddr *)&ss, &size);
+	set_address(c, (const struct sockaddr *)&ss);
+	conn_kick(c);
+	return c;
+}
+
+int conn_connect(const struct conn_opts *opts, const char *address, struct conn **ret_conn,
+                 struct err *e)
+{
+	struct sockaddr_storage ss = { 0 };
+	int size = sizeof(ss);
+	struct conn *c;
+	int fd;
+
+	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)&ss, &size) != 0)
+		return err_set(e, EINVAL, "%s is not an address with a port", address);
+	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_errno(e, errno, "socket for %s", address);
+	if (connect(fd, (const struct sockaddr *)&ss, (socklen_t)size) != 0 &&
+	    errno != EINPROGRESS) {
+		const int code = errno;
+
+		close_fd(&fd);
+		return err_errno(e, code, "connect to %s", address);
+	}
+	c = conn_make(opts, fd, true, CONN_CONNECTING);
+	set_address(c, (const struct sockaddr *)&ss);
+	*ret_conn = c;
+	return 0;
+}
+
+void conn_close(struct conn *c, enum wire_bye_reason reason, const char *text)
+{
+	if (c->failed || c->state >= CONN_CLOSING)
+		return;
+	if (c->state < CONN_HELLO) {
+		fail_with(c, 0, "closed");
+		return;
+	}
+	send_bye(c, reason, text);
+	(void)snprintf(c->fail.msg, sizeof(c->fail.msg), "closed: %s", text);
+	session_stop(c->session);
+	c->state = CONN_CLOSING;
+	c->close_ns = clock_now_ns(c->opts.clock);
+	conn_kick(c);
+}
+
+void conn_abort(struct conn **c)
+{
+	if (*c == NULL)
+		return;
+	assert(!(*c)->in_run);
+	(*c)->state = CONN_GONE;
+	conn_free(*c);
+	*c = NULL;
+}
+
+const struct wire_hello *conn_peer(const struct conn *c)
+{
+	return &c->peer;
+}
+
+const struct proof_binding *conn_binding(const struct conn *c)
+{
+	return &c->binding;
+}
+
+const char *conn_address(const struct conn *c)
+{
+	return c->address;
+}
+
+bool conn_is_connected_by_us(const struct conn *c)
+{
+	return c->connected;
+}
+
+const struct conn_counts *conn_counts(const struct conn *c)
+{
+	return &c->counts;
+}
+
+void conn_set_members_hash(struct conn *c, uint64_t hash)
+{
+	c->members_hash = hash;
+}
+
+int conn_request(struct conn *c, const struct wire_msg *msg, const struct request_opts *opts,
+                 uint32_t *ret_req)
+{
+	struct wire_msg request = *msg;
+	int r;
+
+	if (c->state != CONN_OPEN || c->failed || c->peer.draining)
+		return -ENOTCONN;
+	if (sendq_control_bytes(c->sendq) > SENDQ_CONTROL_MAX_BYTES / 2)
+		return -EBUSY;
+	r = session_request(c->session, &request, opts, ret_req);
+	if (r == 0)
+		send_control(c, &request);
+	return r;
+}
+
+void conn_cancel(struct conn *c, uint32_t req)
+{
+	const struct wire_msg cancel = { .type = WIRE_CANCEL, .u.cancel.req = req };
+
+	if (session_cancel(c->session, req) && c->state == CONN_OPEN && !c->failed)
+		send_control(c, &cancel);
+}
+
+void conn_send(struct conn *c, const struct wire_msg *msg)
+{
+	if (c->state == CONN_OPEN && !c->failed && session_may_send(c->session, msg))
+		send_control(c, msg);
+}
+
+int conn_serve(struct conn *c, uint32_t req, enum conn_prio prio, const struct stream_ops *ops,
+               void *arg, struct conn_stream **ret_stream)
+{
+	struct conn_stream *stream;
+
+	assert(prio == CONN_READER || prio == CONN_PREFETCH);
+	if (c->state != CONN_OPEN || c->failed || !session_has(c->session, req))
+		return -ENOENT;
+	stream = sendq_stream(c->sendq, req, prio, ops, arg);
+	session_attach(c->session, req, stream);
+	*ret_stream = stream;
+	return 0;
+}

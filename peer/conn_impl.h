@@ -1,0 +1,81 @@
+/*
+ * conn_impl: what conn.c (life and rules), conn_io.c (socket and TLS) and listener.c share.
+ *
+ *   CONNECTING -> SHAKING (TLS) -> HELLO -> OPEN -> CLOSING (bye goes out) -> GONE
+ *        `------------`--------------`-------`---------------------------------^
+ *
+ * Every move to GONE is made from an event of this connection (conn_run()), never from inside a
+ * call of conn.h, so that callbacks and freeing happen at one place.
+ */
+#pragma once
+#include "bytes.h"
+#include "clock.h"
+#include "conn.h"
+#include "sendq.h"
+#include "session.h"
+
+struct event;
+
+enum conn_state { CONN_CONNECTING, CONN_SHAKING, CONN_HELLO, CONN_OPEN, CONN_CLOSING, CONN_GONE };
+
+/* How many there are: shared by a listener and what it accepted. */
+struct conn_gate {
+	uint32_t refs;
+	uint32_t n_open;    /* connections that were accepted and live */
+	uint32_t n_waiting; /* ... and have not said hello */
+	uint64_t logged_ns; /* failures before the hello are logged once a second */
+};
+void conn_gate_unref(struct conn_gate **gate);
+
+struct conn {
+	struct conn_opts opts;
+	struct wire_id expect_id;
+	bool expects;
+	enum conn_state state;
+	int fd;
+	bool connected; /* by us */
+	struct ssl_st *ssl;
+	struct event *ev_read, *ev_write;
+	struct event *ev_kick; /* look again: soon, but not from inside a call */
+	struct timer tick;
+	bool in_run;
+	bool kicked;
+	struct session *session;
+	struct sendq *sendq;
+	struct wire_buf out; /* taken from sendq, in part written */
+	size_t out_sent_bytes;
+	struct err fail; /* why it ends; code 0 with closing set: in order */
+	bool failed;
+	bool was_open;
+	struct wire_hello peer;
+	struct proof_binding binding;
+	uint8_t own_nonce[WIRE_NONCE_BYTES];
+	struct wire_id tls_id;
+	struct conn_counts counts;
+	uint64_t members_hash;
+	char address[80];
+	struct conn_gate *gate; /* NULL: not accepted */
+	/* deadlines, by opts.clock */
+	uint64_t began_ns, in_ns, out_ns, frame_ns, ping_ns, close_ns;
+	uint64_t n_frames_seen; /* when frame_ns was set */
+	uint64_t ping_stamp;
+	int64_t message_tokens;
+	uint64_t tokens_ns;
+	bool paused; /* it sends more messages than it may */
+};
+
+/** An outgoing connection's or an accepted one's object. */
+struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enum conn_state state);
+void conn_fail(struct conn *c, const struct err *why); /* the first counts; conn_run() ends it */
+void conn_kick(struct conn *c);
+void conn_shaken(struct conn *c); /* the secure channel is there: hellos */
+
+/** Socket events, kicks: read, write, end. The connection may be gone afterwards. */
+void conn_run(struct conn *c);
+
+/* conn_io.c: none of them ends the connection: they conn_fail() */
+void conn_io_start(struct conn *c); /* socket options and events */
+void conn_io_shake(struct conn *c); /* on with the handshake */
+void conn_io_read(struct conn *c);
+void conn_io_write(struct conn *c);
+void conn_io_stop(struct conn *c); /* close */

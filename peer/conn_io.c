@@ -1,0 +1,301 @@
+/*
+ * conn_io: a connection's socket: TLS by SSL_read() and SSL_write() on it, or plain.
+ *
+ * One turn takes and gives so many bytes, then the loop's others have theirs.
+ */
+#include "conn_impl.h"
+#include "mem.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define READ_BYTES       (64U << 10)
+#define TURN_BYTES       (256U << 10) /* read, and written, before others have their turn */
+#define OUT_BYTES        (64U << 10)  /* taken from the queue at a time: cannot be overtaken */
+#define UNSENT_LOW_BYTES (128U << 10) /* in the kernel, not on the line: cannot be overtaken */
+#define MESSAGES_PER_S   20000        /* a peer may send; more waits in its own socket */
+
+/* Bytes moved; 0: not now; negative: over, *e is set. */
+static ssize_t ssl_result(struct conn *c, int n, struct err *e)
+{
+	const int saved_errno = errno;
+	const int why = SSL_get_error(c->ssl, n);
+
+	if (why == SSL_ERROR_WANT_READ)
+		return 0;
+	if (why == SSL_ERROR_WANT_WRITE) {
+		(void)event_add(c->ev_write, NULL);
+		return 0;
+	}
+	return tls_error(c->ssl, why, saved_errno, e);
+}
+
+static ssize_t plain_result(ssize_t n, struct err *e)
+{
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n < 0)
+		return err_errno(e, errno, "TCP");
+	return err_set(e, ECONNRESET, "closed without a word");
+}
+
+static ssize_t io_read(struct conn *c, uint8_t *bytes, size_t room_bytes, struct err *e)
+{
+	ssize_t n;
+
+	if (c->ssl == NULL) {
+		n = recv(c->fd, bytes, room_bytes, 0);
+		return n > 0 ? n : plain_result(n, e);
+	}
+	ERR_clear_error();
+	errno = 0;
+	n = SSL_read(c->ssl, bytes, (int)room_bytes);
+	return n > 0 ? n : ssl_result(c, (int)n, e);
+}
+
+static ssize_t io_write(struct conn *c, const uint8_t *bytes, size_t n_bytes, struct err *e)
+{
+	ssize_t n;
+
+	if (c->ssl == NULL) {
+		n = send(c->fd, bytes, n_bytes, MSG_NOSIGNAL);
+		return n > 0 ? n : plain_result(n, e);
+	}
+	ERR_clear_error();
+	errno = 0;
+	n = SSL_write(c->ssl, bytes, (int)n_bytes);
+	return n > 0 ? n : ssl_result(c, (int)n, e);
+}
+
+static void fail_errno(struct conn *c, int code, const char *what)
+{
+	struct err e = { 0 };
+
+	(void)err_errno(&e, code, "%s", what);
+	conn_fail(c, &e);
+}
+
+/* Is the TCP connection there? @return false: not yet, or failed */
+static bool connected(struct conn *c)
+{
+	int error = 0;
+	socklen_t size = sizeof(error);
+	struct sockaddr_storage ss;
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+		error = errno;
+	if (error != 0) {
+		fail_errno(c, error, "connect");
+		return false;
+	}
+	size = sizeof(ss);
+	if (getpeername(c->fd, (struct sockaddr *)&ss, &size) != 0)
+		return false; /* still on its way: a timer, not the socket, woke us */
+	c->state = CONN_SHAKING;
+	return true;
+}
+
+void conn_io_shake(struct conn *c)
+{
+	struct err e = { 0 };
+	int n;
+
+	if (c->state == CONN_CONNECTING && !connected(c))
+		return;
+	if (c->ssl != NULL) {
+		ERR_clear_error();
+		errno = 0;
+		n = SSL_do_handshake(c->ssl);
+		if (n != 1) {
+			if (ssl_result(c, n, &e) < 0)
+				conn_fail(c, &e);
+			return;
+		}
+		if (tls_peer(c->ssl, &c->tls_id, c->binding.nonce, &e) < 0) {
+			conn_fail(c, &e);
+			return;
+		}
+	}
+	conn_shaken(c);
+}
+
+/* Take what the messages cost. @return may it go on? */
+static bool pay_messages(struct conn *c, uint64_t n_messages)
+{
+	const uint64_t now = clock_now_ns(c->opts.clock);
+	const uint64_t earned = (now - c->tokens_ns) / (NS_PER_S / MESSAGES_PER_S);
+
+	if (earned > 0) {
+		c->tokens_ns = now;
+		c->message_tokens += (int64_t)(earned < MESSAGES_PER_S ? earned : MESSAGES_PER_S);
+	}
+	if (c->message_tokens > MESSAGES_PER_S)
+		c->message_tokens = MESSAGES_PER_S;
+	c->message_tokens -= (int64_t)n_messages;
+	return c->message_tokens >= 0;
+}
+
+static void pause_reading(struct conn *c)
+{
+	const struct timeval a_while = { .tv_usec = 20000 };
+
+	c->paused = true;
+	(void)event_del(c->ev_read);
+	(void)event_add(c->ev_kick, &a_while);
+}
+
+/* There may be more, in OpenSSL where no event tells of it. */
+static void read_on(struct conn *c)
+{
+	const struct timeval soon = { 0 };
+
+	(void)event_add(c->ev_kick, &soon);
+}
+
+void conn_io_read(struct conn *c)
+{
+	uint8_t bytes[READ_BYTES];
+	size_t turn_bytes = 0;
+	struct err e = { 0 };
+
+	if (c->paused) {
+		if (!pay_messages(c, 0)) {
+			pause_reading(c);
+			return;
+		}
+		c->paused = false;
+		(void)event_add(c->ev_read, NULL);
+	}
+	while (turn_bytes < TURN_BYTES && !c->failed) {
+		const uint64_t n_before = c->counts.n_messages_in;
+		const ssize_t n = io_read(c, bytes, sizeof(bytes), &e);
+
+		if (n == 0)
+			return;
+		if (n < 0) {
+			conn_fail(c, &e);
+			return;
+		}
+		c->in_ns = clock_now_ns(c->opts.clock);
+		turn_bytes += (size_t)n;
+		if (session_feed(c->session, bytes, (size_t)n, &c->counts, &e) < 0) {
+			conn_fail(c, &e);
+			return;
+		}
+		if (!pay_messages(c, c->counts.n_messages_in - n_before)) {
+			pause_reading(c);
+			return;
+		}
+	}
+	read_on(c);
+}
+
+/* Something to write in c->out? When closing, only what was said before. */
+static bool refill(struct conn *c)
+{
+	size_t want = OUT_BYTES;
+
+	if (c->out_sent_bytes < c->out.size_bytes)
+		return true;
+	c->out.size_bytes = 0;
+	c->out_sent_bytes = 0;
+	if (c->state == CONN_CLOSING)
+		want = sendq_control_bytes(c->sendq);
+	if (want > 0)
+		sendq_fill(c->sendq, &c->out, want, &c->counts);
+	if (c->out.size_bytes == 0)
+		wire_buf_free(&c->out); /* an idle connection keeps no buffer */
+	return c->out.size_bytes > 0;
+}
+
+void conn_io_write(struct conn *c)
+{
+	size_t turn_bytes = 0;
+	struct err e = { 0 };
+
+	while (turn_bytes < TURN_BYTES) {
+		ssize_t n;
+
+		if (!refill(c))
+			return;
+		n = io_write(c, c->out.data + c->out_sent_bytes,
+		             c->out.size_bytes - c->out_sent_bytes, &e);
+		if (n < 0) {
+			conn_fail(c, &e);
+			return;
+		}
+		if (n == 0)
+			break;
+		c->out_ns = clock_now_ns(c->opts.clock);
+		c->out_sent_bytes += (size_t)n;
+		turn_bytes += (size_t)n;
+	}
+	(void)event_add(c->ev_write, NULL);
+}
+
+static void on_socket(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	conn_run(arg);
+}
+
+static void on_kick(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	c->kicked = false;
+	conn_run(c);
+}
+
+void conn_io_start(struct conn *c)
+{
+	struct event_base *base = loop_base(c->opts.loop);
+	const int yes = 1;
+	const int low = UNSENT_LOW_BYTES;
+
+	/* Sockets that are not TCP (in tests) lack them; nothing breaks. */
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, sizeof(low));
+	(void)evutil_make_socket_nonblocking(c->fd);
+	(void)evutil_make_socket_closeonexec(c->fd);
+	c->ev_read = event_new(base, c->fd, EV_READ | EV_PERSIST, on_socket, c);
+	c->ev_write = event_new(base, c->fd, EV_WRITE, on_socket, c);
+	c->ev_kick = event_new(base, -1, 0, on_kick, c);
+	if (c->ev_read == NULL || c->ev_write == NULL || c->ev_kick == NULL)
+		abort(); /* memory is out: the sizes are our own */
+	if (c->opts.tls != NULL) {
+		c->ssl = tls_session(c->opts.tls, c->connected);
+		(void)SSL_set_fd(c->ssl, c->fd);
+	}
+	(void)event_add(c->state == CONN_CONNECTING ? c->ev_write : c->ev_read, NULL);
+}
+
+void conn_kick(struct conn *c)
+{
+	if (c->in_run || c->kicked || c->state == CONN_GONE)
+		return;
+	c->kicked = true;
+	event_active(c->ev_kick, EV_TIMEOUT, 0);
+}
+
+void conn_io_stop(struct conn *c)
+{
+	if (c->ssl != NULL && !c->failed && SSL_is_init_finished(c->ssl))
+		(void)SSL_shutdown(c->ssl);
+	SSL_free(c->ssl);
+	c->ssl = NULL;
+	event_free(c->ev_read);
+	event_free(c->ev_write);
+	event_free(c->ev_kick);
+	ERR_clear_error();
+	close_fd(&c->fd);
+}

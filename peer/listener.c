@@ -1,0 +1,116 @@
+/*
+ * listener: takes connections, and bounds how many there are.
+ */
+#include "conn_impl.h"
+#include "mem.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define CONNS_MAX     4096
+#define WAITING_MAX   256 /* without a hello yet */
+#define BACKLOG       1024
+#define OUT_OF_FDS_MS 200
+
+struct listener {
+	struct listener_opts opts;
+	struct evconnlistener *ev;
+	struct conn_gate *gate;
+	struct timer again;
+};
+
+static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int size,
+                      void *arg)
+{
+	struct listener *l = arg;
+	const uint32_t max = l->opts.max_conns != 0 ? l->opts.max_conns : CONNS_MAX;
+	struct conn *c;
+
+	(void)ev;
+	(void)sa;
+	(void)size;
+	if (l->gate->n_open >= max || l->gate->n_waiting >= WAITING_MAX) {
+		close_fd(&fd);
+		return;
+	}
+	c = conn_new(&l->opts.conn, fd, false);
+	c->gate = l->gate;
+	c->gate->refs++;
+	c->gate->n_open++;
+	c->gate->n_waiting++;
+	c->opts.arg = l->opts.accepted(l->opts.conn.arg, c);
+}
+
+/* Mostly out of file descriptors: without a pause the loop would spin. */
+static void on_error(struct evconnlistener *ev, void *arg)
+{
+	struct listener *l = arg;
+	struct err e = { 0 };
+
+	(void)err_errno(&e, errno, "accept");
+	log_warn(l->opts.conn.log, "a peer could not connect", "why=%s", LOG_Q(e.msg));
+	(void)evconnlistener_disable(ev);
+	timer_start(&l->again, OUT_OF_FDS_MS);
+}
+
+static void on_again(struct timer *t)
+{
+	struct listener *l = container_of(t, struct listener, again);
+
+	(void)evconnlistener_enable(l->ev);
+}
+
+int listener_new(const struct listener_opts *opts, struct listener **ret_listener, struct err *e)
+{
+	AUTO(listener_free) struct listener *l = xcalloc(1, sizeof(*l));
+	struct sockaddr_storage ss = { 0 };
+	int size = sizeof(ss);
+
+	l->opts = *opts;
+	l->gate = xcalloc(1, sizeof(*l->gate));
+	l->gate->refs = 1;
+	timer_init(&l->again, opts->conn.loop, on_again);
+	if (evutil_parse_sockaddr_port(opts->address, (struct sockaddr *)&ss, &size) != 0)
+		return err_set(e, EINVAL, "%s is not an address with a port", opts->address);
+	l->ev = evconnlistener_new_bind(loop_base(opts->conn.loop), on_accept, l,
+	                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+	                                        LEV_OPT_REUSEABLE,
+	                                BACKLOG, (const struct sockaddr *)&ss, size);
+	if (l->ev == NULL)
+		return err_errno(e, errno, "listen on %s", opts->address);
+	evconnlistener_set_error_cb(l->ev, on_error);
+	l->opts.address = NULL; /* was borrowed for this call */
+	*ret_listener = l;
+	l = NULL;
+	return 0;
+}
+
+uint16_t listener_port(const struct listener *l)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t size = sizeof(ss);
+	const void *p = &ss;
+
+	if (getsockname(evconnlistener_get_fd(l->ev), (struct sockaddr *)&ss, &size) != 0)
+		return 0;
+	return ntohs(ss.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)p)->sin6_port
+	                                      : ((const struct sockaddr_in *)p)->sin_port);
+}
+
+void listener_free(struct listener **lp)
+{
+	struct listener *l = *lp;
+
+	if (l == NULL)
+		return;
+	if (l->ev != NULL)
+		evconnlistener_free(l->ev);
+	timer_fini(&l->again);
+	conn_gate_unref(&l->gate);
+	free(l);
+	*lp = NULL;
+}

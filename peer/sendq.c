@@ -1,0 +1,366 @@
+/*
+ * sendq: one buffer of control frames, two rings of streams.
+ */
+#include "sendq.h"
+#include "mem.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* A chunk, several small ones, or some metadata. */
+struct piece {
+	uint8_t *bytes; /* NULL: none */
+	uint32_t size_bytes;
+	uint32_t sent_bytes;
+	uint32_t n_items; /* 0: metadata */
+	struct wire_chunk_item *items;
+	struct wire_chunk_item one; /* items, where there is but one */
+	uint64_t meta_offset;
+	uint64_t meta_total_bytes;
+};
+
+struct conn_stream {
+	struct sendq *q;
+	uint32_t req;
+	enum conn_prio prio;
+	const struct stream_ops *ops;
+	void *arg;
+	struct piece piece; /* being sent */
+	struct piece next;  /* put while the last fragments of piece still wait */
+	bool pulling;       /* pull() was called, no piece put yet */
+	bool ending;        /* after piece, END */
+	enum wire_status status;
+	uint32_t retry_ms;
+	struct conn_stream *ring_next, *ring_prev;
+};
+
+struct sendq {
+	const struct sendq_sink *sink;
+	void *arg;
+	struct wire_buf control;
+	size_t control_sent_bytes;
+	struct conn_stream *streams[N_CONN_PRIOS]; /* the first has its turn */
+	uint32_t n_pieces[N_CONN_PRIOS];
+};
+
+struct sendq *sendq_new(const struct sendq_sink *sink, void *arg)
+{
+	struct sendq *q = xcalloc(1, sizeof(*q));
+
+	q->sink = sink;
+	q->arg = arg;
+	return q;
+}
+
+static void ring_add(struct conn_stream *s)
+{
+	DL_APPEND2(s->q->streams[s->prio], s, ring_prev, ring_next);
+}
+
+static void ring_del(struct conn_stream *s)
+{
+	DL_DELETE2(s->q->streams[s->prio], s, ring_prev, ring_next);
+}
+
+static void piece_drop(struct conn_stream *s, struct piece *p)
+{
+	if (p->bytes == NULL)
+		return;
+	free(p->bytes);
+	if (p->items != &p->one)
+		free(p->items);
+	*p = (struct piece){ 0 };
+	s->q->n_pieces[s->prio]--;
+}
+
+static void stream_drop(struct conn_stream *s)
+{
+	ring_del(s);
+	piece_drop(s, &s->piece);
+	piece_drop(s, &s->next);
+	if (s->pulling)
+		s->q->n_pieces[s->prio]--;
+	free(s);
+}
+
+void sendq_cancel(struct sendq *q, struct conn_stream *s)
+{
+	const struct stream_ops *ops = s->ops;
+	const bool ending = s->ending;
+	void *arg = s->arg;
+
+	assert(s->q == q);
+	stream_drop(s);
+	if (!ending)
+		ops->closed(arg);
+}
+
+void sendq_lose(struct sendq *q)
+{
+	for (unsigned prio = 0; prio < N_CONN_PRIOS; prio++)
+		while (q->streams[prio] != NULL)
+			sendq_cancel(q, q->streams[prio]);
+}
+
+void sendq_free(struct sendq **qp)
+{
+	struct sendq *q = *qp;
+
+	if (q == NULL)
+		return;
+	for (unsigned prio = 0; prio < N_CONN_PRIOS; prio++)
+		while (q->streams[prio] != NULL)
+			stream_drop(q->streams[prio]);
+	wire_buf_free(&q->control);
+	free(q);
+	*qp = NULL;
+}
+
+bool sendq_control(struct sendq *q, const struct wire_msg *msg, struct conn_counts *counts)
+{
+	if (sendq_control_bytes(q) > SENDQ_CONTROL_MAX_BYTES)
+		return false;
+	wire_encode(msg, &q->control);
+	counts->n_messages_out++;
+	q->sink->ready(q->arg);
+	return true;
+}
+
+size_t sendq_control_bytes(const struct sendq *q)
+{
+	return q->control.size_bytes - q->control_sent_bytes;
+}
+
+struct conn_stream *sendq_stream(struct sendq *q, uint32_t req, enum conn_prio prio,
+                                 const struct stream_ops *ops, void *arg)
+{
+	struct conn_stream *s = xcalloc(1, sizeof(*s));
+
+	s->q = q;
+	s->req = req;
+	s->prio = prio;
+	s->ops = ops;
+	s->arg = arg;
+	ring_add(s);
+	q->sink->ready(q->arg);
+	return s;
+}
+
+/* ---- what streams are given ---- */
+
+static struct piece *put(struct conn_stream *s, uint8_t *bytes, uint32_t size_bytes)
+{
+	struct piece *p = s->piece.bytes == NULL ? &s->piece : &s->next;
+
+	assert(s->pulling && !s->ending && size_bytes > 0 && p->bytes == NULL);
+	s->pulling = false; /* what was counted for the pull is now the piece's */
+	p->bytes = bytes;
+	p->size_bytes = size_bytes;
+	s->q->sink->ready(s->q->arg);
+	return p;
+}
+
+void stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *items, uint32_t n_items,
+                       uint8_t *bytes)
+{
+	uint64_t total = 0;
+	struct piece *p;
+
+	assert(n_items > 0 && n_items <= WIRE_LIST_MAX);
+	for (uint32_t i = 0; i < n_items; i++)
+		total += items[i].size_bytes;
+	assert(total <= (n_items == 1 ? CHUNK_PLAIN_MAX_BYTES : WIRE_PAYLOAD_MAX_BYTES));
+	p = put(s, bytes, (uint32_t)total);
+	p->n_items = n_items;
+	p->items = n_items == 1 ? &p->one : xcalloc(n_items, sizeof(*items));
+	memcpy(p->items, items, n_items * sizeof(*items));
+}
+
+void stream_put_meta(struct conn_stream *s, uint64_t offset, uint64_t total_bytes, uint8_t *bytes,
+                     uint32_t size_bytes)
+{
+	struct piece *p;
+
+	assert(size_bytes <= SENDQ_META_PIECE_BYTES);
+	p = put(s, bytes, size_bytes);
+	p->meta_offset = offset;
+	p->meta_total_bytes = total_bytes;
+}
+
+void stream_end(struct conn_stream **sp, enum wire_status status, uint32_t retry_ms)
+{
+	struct conn_stream *s = *sp;
+
+	assert(!s->ending && status < WIRE_LOST);
+	if (s->pulling)
+		s->q->n_pieces[s->prio]--;
+	s->pulling = false;
+	s->ending = true;
+	s->status = status;
+	s->retry_ms = retry_ms;
+	s->q->sink->ready(s->q->arg);
+	*sp = NULL;
+}
+
+/* ---- what goes out ---- */
+
+static void append(struct wire_buf *out, const uint8_t *bytes, size_t n_bytes)
+{
+	size_t room = out->room_bytes > 0 ? out->room_bytes : 4096;
+
+	while (room - out->size_bytes < n_bytes)
+		room *= 2;
+	if (room != out->room_bytes) {
+		out->data = xrealloc(out->data, room, 1);
+		out->room_bytes = room;
+	}
+	memcpy(out->data + out->size_bytes, bytes, n_bytes);
+	out->size_bytes += n_bytes;
+}
+
+static void fill_control(struct sendq *q, struct wire_buf *out, size_t want_bytes,
+                         struct conn_counts *counts)
+{
+	const size_t left = sendq_control_bytes(q);
+	const size_t n = left < want_bytes ? left : want_bytes;
+
+	if (n == 0)
+		return;
+	append(out, q->control.data + q->control_sent_bytes, n);
+	counts->control_out_bytes += n;
+	q->control_sent_bytes += n;
+	if (q->control_sent_bytes < q->control.size_bytes)
+		return;
+	q->control_sent_bytes = 0;
+	q->control.size_bytes = 0;
+	if (q->control.room_bytes > WIRE_HEADER_MAX_BYTES)
+		wire_buf_free(&q->control); /* a burst is over */
+}
+
+static void encode(struct wire_buf *out, const struct wire_msg *msg, struct conn_counts *counts)
+{
+	const size_t before = out->size_bytes;
+
+	wire_encode(msg, out);
+	if (msg->payload_size_bytes > 0)
+		counts->n_payloads_out++;
+	else
+		counts->n_messages_out++;
+	counts->control_out_bytes += out->size_bytes - before;
+}
+
+/* One frame of the stream's piece. */
+static void send_fragment(struct conn_stream *s, struct wire_buf *out, struct conn_counts *counts)
+{
+	struct piece *p = &s->piece;
+	const uint32_t left = p->size_bytes - p->sent_bytes;
+	const uint32_t n = left < WIRE_PAYLOAD_MAX_BYTES ? left : WIRE_PAYLOAD_MAX_BYTES;
+	struct wire_msg msg = { .payload_size_bytes = n };
+
+	if (p->n_items > 0) {
+		msg.type = WIRE_CHUNK;
+		msg.u.chunk = (struct wire_chunk){ .req = s->req,
+			                           .offset = p->sent_bytes,
+			                           .n_items = (uint16_t)p->n_items,
+			                           .items = p->items };
+		counts->payload_out_bytes += n;
+	} else {
+		msg.type = WIRE_META;
+		msg.u.meta = (struct wire_meta){ .req = s->req,
+			                         .offset = p->meta_offset + p->sent_bytes,
+			                         .total_bytes = p->meta_total_bytes };
+		counts->control_out_bytes += n;
+	}
+	encode(out, &msg, counts);
+	append(out, p->bytes + p->sent_bytes, n);
+	p->sent_bytes += n;
+	if (p->sent_bytes < p->size_bytes)
+		return;
+	piece_drop(s, p);
+	s->piece = s->next;
+	s->next = (struct piece){ 0 };
+	if (s->piece.items != NULL && s->piece.n_items == 1)
+		s->piece.items = &s->piece.one; /* it pointed into next */
+}
+
+static void send_end(struct conn_stream *s, struct wire_buf *out, struct conn_counts *counts)
+{
+	const struct wire_msg msg = {
+		.type = WIRE_END,
+		.u.end = { .req = s->req, .status = (uint8_t)s->status, .retry_ms = s->retry_ms }
+	};
+
+	if (s->q->sink->ending(s->q->arg, s->req))
+		encode(out, &msg, counts);
+	stream_drop(s);
+}
+
+/* One frame of a stream of this priority, if one has anything. */
+static bool send_one(struct sendq *q, enum conn_prio prio, struct wire_buf *out,
+                     struct conn_counts *counts)
+{
+	struct conn_stream *s;
+
+	for (s = q->streams[prio]; s != NULL; s = s->ring_next)
+		if (s->piece.bytes != NULL || s->ending)
+			break;
+	if (s == NULL)
+		return false;
+	if (s->piece.bytes == NULL) {
+		send_end(s, out, counts);
+		return true;
+	}
+	send_fragment(s, out, counts);
+	if (s->piece.sent_bytes == 0) { /* a piece is through: the others' turn */
+		ring_del(s);
+		ring_add(s);
+	}
+	return true;
+}
+
+static bool wants_piece(const struct conn_stream *s)
+{
+	return !s->pulling && !s->ending && s->next.bytes == NULL &&
+	       s->piece.size_bytes - s->piece.sent_bytes <= SENDQ_PULL_BELOW_BYTES;
+}
+
+static void pull(struct sendq *q, enum conn_prio prio)
+{
+	while (q->n_pieces[prio] < SENDQ_PIECES_MAX) {
+		struct conn_stream *s = q->streams[prio];
+
+		while (s != NULL && !wants_piece(s))
+			s = s->ring_next;
+		if (s == NULL)
+			return;
+		s->pulling = true;
+		q->n_pieces[prio]++;
+		s->ops->pull(s->arg, s); /* may put, or end: the ring is looked at anew */
+	}
+}
+
+void sendq_fill(struct sendq *q, struct wire_buf *out, size_t want_bytes,
+                struct conn_counts *counts)
+{
+	/* What is full of control already still pulls: a worker can read meanwhile. */
+	fill_control(q, out, want_bytes, counts);
+	pull(q, CONN_READER);
+	pull(q, CONN_PREFETCH);
+	while (out->size_bytes < want_bytes &&
+	       (send_one(q, CONN_READER, out, counts) || send_one(q, CONN_PREFETCH, out, counts)))
+		pull(q, CONN_READER);
+	pull(q, CONN_READER);
+	pull(q, CONN_PREFETCH);
+}
+
+bool sendq_is_empty(const struct sendq *q)
+{
+	if (sendq_control_bytes(q) > 0)
+		return false;
+	for (unsigned prio = 0; prio < N_CONN_PRIOS; prio++)
+		for (const struct conn_stream *s = q->streams[prio]; s != NULL; s = s->ring_next)
+			if (s->piece.bytes != NULL || s->ending)
+				return false;
+	return true;
+}

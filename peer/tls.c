@@ -1,0 +1,214 @@
+/*
+ * tls: contexts, ids and errors, with OpenSSL.
+ *
+ * TLS 1.3 alone; AES-128-GCM first: as strong as the key exchange, and a third faster. No tickets:
+ * a session is made anew in one round trip. Names in certificates are for people; the key is the
+ * node.
+ */
+#include "tls.h"
+#include "mem.h"
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORTER         "EXPORTER-shoal-peer-v1"
+#define READ_AHEAD_BYTES (128U << 10) /* several records a read(2) */
+#define CIPHERS          "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define CHAIN_DEPTH_MAX  3
+#define NAME_MAX_BYTES   80
+
+struct tls {
+	SSL_CTX *ctx;
+	struct wire_id own_id;
+};
+
+/* What OpenSSL says, and an empty queue behind it. */
+static const char *openssl_reason(void)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+	ERR_clear_error();
+	return reason != NULL ? reason : "no reason given";
+}
+
+static int id_of(X509 *cert, struct wire_id *ret_id)
+{
+	unsigned char *der = NULL;
+	const int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	uint8_t digest[DIGEST_BYTES];
+
+	if (n <= 0)
+		return -EPROTO;
+	digest_compute(DIGEST_SHA256, der, (size_t)n, digest);
+	OPENSSL_free(der);
+	memcpy(ret_id->b, digest, sizeof(ret_id->b));
+	return 0;
+}
+
+static int load_files(struct tls *tls, const struct tls_opts *opts, struct err *e)
+{
+	if (SSL_CTX_load_verify_file(tls->ctx, opts->ca_file) != 1)
+		return err_set(e, EINVAL, "CA certificate %s: %s", opts->ca_file, openssl_reason());
+	if (SSL_CTX_use_certificate_chain_file(tls->ctx, opts->cert_file) != 1)
+		return err_set(e, EINVAL, "certificate %s: %s", opts->cert_file, openssl_reason());
+	if (SSL_CTX_use_PrivateKey_file(tls->ctx, opts->key_file, SSL_FILETYPE_PEM) != 1)
+		return err_set(e, EINVAL, "key %s: %s", opts->key_file, openssl_reason());
+	if (SSL_CTX_check_private_key(tls->ctx) != 1)
+		return err_set(e, EINVAL, "key %s is not that of certificate %s", opts->key_file,
+		               opts->cert_file);
+	return 0;
+}
+
+int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
+{
+	AUTO(tls_free) struct tls *tls = xcalloc(1, sizeof(*tls));
+	int r;
+
+	tls->ctx = SSL_CTX_new(TLS_method());
+	if (tls->ctx == NULL)
+		return err_set(e, EINVAL, "TLS: %s", openssl_reason());
+	if (SSL_CTX_set_min_proto_version(tls->ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(tls->ctx, CIPHERS) != 1 ||
+	    SSL_CTX_set_num_tickets(tls->ctx, 0) != 1)
+		return err_set(e, EINVAL, "TLS 1.3: %s", openssl_reason());
+	(void)SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_OFF);
+	(void)SSL_CTX_set_mode(tls->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
+	                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+	                                         SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_read_ahead(tls->ctx, 1);
+	SSL_CTX_set_default_read_buffer_len(tls->ctx, READ_AHEAD_BYTES);
+	SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_verify_depth(tls->ctx, CHAIN_DEPTH_MAX);
+	r = load_files(tls, opts, e);
+	if (r == 0 && id_of(SSL_CTX_get0_certificate(tls->ctx), &tls->own_id) < 0)
+		r = err_set(e, EINVAL, "certificate %s has no usable key", opts->cert_file);
+	if (r < 0)
+		return r;
+	*ret_tls = tls;
+	tls = NULL;
+	return 0;
+}
+
+int tls_check(const struct tls *tls, struct err *e)
+{
+	X509 *cert = SSL_CTX_get0_certificate(tls->ctx);
+	X509_STORE_CTX *check = X509_STORE_CTX_new();
+	STACK_OF(X509) *chain = NULL;
+	int r = 0;
+
+	(void)SSL_CTX_get0_chain_certs(tls->ctx, &chain);
+	if (check == NULL ||
+	    X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(tls->ctx), cert, chain) != 1)
+		r = err_set(e, EINVAL, "this node's certificate: %s", openssl_reason());
+	else if (X509_verify_cert(check) != 1)
+		r = err_set(e, EINVAL, "this node's certificate: %s",
+		            X509_verify_cert_error_string(X509_STORE_CTX_get_error(check)));
+	X509_STORE_CTX_free(check);
+	ERR_clear_error();
+	return r;
+}
+
+void tls_free(struct tls **tls)
+{
+	if (*tls == NULL)
+		return;
+	SSL_CTX_free((*tls)->ctx);
+	free(*tls);
+	*tls = NULL;
+}
+
+struct wire_id tls_own_id(const struct tls *tls)
+{
+	return tls->own_id;
+}
+
+struct ssl_st *tls_session(const struct tls *tls, bool connected)
+{
+	SSL *ssl = SSL_new(tls->ctx);
+
+	if (ssl == NULL)
+		abort(); /* memory is out: the size is our own */
+	if (connected)
+		SSL_set_connect_state(ssl);
+	else
+		SSL_set_accept_state(ssl);
+	return ssl;
+}
+
+int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id, uint8_t ret_nonce[WIRE_NONCE_BYTES],
+             struct err *e)
+{
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+
+	if (cert == NULL || id_of(cert, ret_id) < 0)
+		return err_set(e, EPROTO, "the certificate has no usable key");
+	if (SSL_export_keying_material(ssl, ret_nonce, WIRE_NONCE_BYTES, EXPORTER, strlen(EXPORTER),
+	                               NULL, 0, 0) != 1)
+		return err_set(e, EPROTO, "TLS exporter: %s", openssl_reason());
+	return 0;
+}
+
+void tls_peer_name(struct ssl_st *ssl, char *ret_name, size_t room_bytes)
+{
+	X509 *cert = SSL_get0_peer_certificate(ssl);
+
+	ret_name[0] = '\0';
+	if (cert != NULL)
+		(void)X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName,
+		                                ret_name, (int)room_bytes);
+}
+
+/* Errors that are about certificates are for people to mend; the rest are the network's. */
+static int code_of(unsigned long openssl_error)
+{
+	switch (ERR_GET_REASON(openssl_error)) {
+	case SSL_R_CERTIFICATE_VERIFY_FAILED:
+	case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+	case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+	case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+	case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+	case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+		return EACCES;
+	default:
+		return EPROTO;
+	}
+}
+
+int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e)
+{
+	const unsigned long why = ERR_peek_last_error();
+	const long verify = SSL_get_verify_result(ssl);
+	char name[NAME_MAX_BYTES];
+
+	tls_peer_name(ssl, name, sizeof(name));
+	if (ssl_error == SSL_ERROR_SSL &&
+	    ERR_GET_REASON(why) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+		ERR_clear_error();
+		return err_set(e, ECONNRESET, "closed without a word");
+	}
+	if (ssl_error == SSL_ERROR_ZERO_RETURN)
+		return err_set(e, ECONNRESET, "closed");
+	if (ssl_error == SSL_ERROR_SYSCALL) {
+		ERR_clear_error();
+		return err_errno(e, saved_errno != 0 ? saved_errno : ECONNRESET, "TLS");
+	}
+	if (ERR_GET_REASON(why) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+		ERR_clear_error();
+		return err_set(e, EACCES, "its certificate (CN=%s) is refused: %s", name,
+		               X509_verify_cert_error_string(verify));
+	}
+	if (code_of(why) == EACCES)
+		return err_set(e, EACCES, "%s: %s",
+		               ERR_GET_REASON(why) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
+		                       ? "it shows no certificate"
+		                       : "it refuses this node's certificate",
+		               openssl_reason());
+	return err_set(e, EPROTO, "TLS: %s", openssl_reason());
+}

@@ -1,0 +1,340 @@
+/*
+ * test_conn: two agents talk: hellos, many requests at once, priorities, cancel, the ends.
+ */
+#include "wire_pair.h"
+#include <errno.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static int secure(void **state)
+{
+	*state = pair_new(true);
+	return 0;
+}
+
+static int plain(void **state)
+{
+	*state = pair_new(false);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pair *p = *state;
+
+	pair_free(&p);
+	return 0;
+}
+
+static void both_ends_learn_who_the_other_is(void **state)
+{
+	struct pair *p = *state;
+
+	pair_open(p);
+	for (int i = 0; i < 2; i++) {
+		const struct end_point *ep = &p->ends[i];
+		const struct end_point *other = &p->ends[1 - i];
+
+		assert_memory_equal(&ep->peer.self.id, &other->self.self.id, WIRE_ID_BYTES);
+		assert_string_equal(ep->peer.self.zone, other->self.self.zone);
+		assert_string_equal(ep->peer.self.address, other->self.self.address);
+		assert_int_equal(ep->peer.self.generation, 7);
+	}
+	assert_memory_equal(conn_binding(p->ends[0].conn)->nonce,
+	                    conn_binding(p->ends[1].conn)->nonce, WIRE_NONCE_BYTES);
+	assert_true(conn_binding(p->ends[0].conn)->connected);
+	assert_false(conn_binding(p->ends[1].conn)->connected);
+}
+
+static uint16_t three_members(void *arg, struct wire_member *ret_members)
+{
+	(void)arg;
+	for (int i = 0; i < 3; i++) {
+		memset(ret_members[i].id.b, 0x40 + i, WIRE_ID_BYTES);
+		memcpy(ret_members[i].address, "10.1.1.1:1", sizeof("10.1.1.1:1"));
+	}
+	return 3;
+}
+
+static void the_answer_to_a_hello_carries_the_members(void **state)
+{
+	struct pair *p = *state;
+
+	p->ends[1].opts.members = three_members;
+	pair_open(p);
+	assert_int_equal(p->ends[0].peer.n_members, 3);
+	assert_int_equal(p->ends[1].peer.n_members, 0);
+}
+
+static void many_requests_are_in_flight_at_once(void **state)
+{
+	struct pair *p = *state;
+	static struct got got[200];
+
+	p->ends[1].serves = true;
+	p->ends[0].serves = true;
+	pair_open(p);
+	for (int i = 0; i < 100; i++) { /* both ways */
+		assert_int_equal(pair_get(p, 0, &got[i], 5, i % 2), 0);
+		assert_int_equal(pair_get(p, 1, &got[100 + i], 5, i % 2), 0);
+	}
+	for (int i = 0; i < 200; i++) {
+		pair_until(p, &got[i].n_ends, 1);
+		assert_int_equal(got[i].status, WIRE_DONE);
+		assert_int_equal(got[i].hash_ok, 5);
+		assert_int_equal(got[i].n_grants, 1);
+	}
+}
+
+static void answers_come_in_any_order(void **state)
+{
+	struct pair *p = *state;
+	static struct got got[3];
+
+	p->ends[1].serves = true;
+	p->ends[1].holds = true;
+	pair_open(p);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pair_get(p, 0, &got[i], 1, false), 0);
+	for (uint32_t i = 0; i < 3; i++)
+		pair_until(p, &p->ends[1].serve[i].n_pulls, 1);
+	for (int i = 2; i >= 0; i--) {
+		pair_give(p, 1, (uint32_t)i); /* the chunk */
+		pair_until(p, &p->ends[1].serve[i].n_pulls, 2);
+		pair_give(p, 1, (uint32_t)i); /* its end */
+		pair_until(p, &got[i].n_ends, 1);
+	}
+	assert_true(got[2].finished < got[1].finished && got[1].finished < got[0].finished);
+}
+
+static void large_chunks_come_whole(void **state)
+{
+	struct pair *p = *state;
+	static struct got got;
+
+	p->ends[1].serves = true;
+	p->ends[1].chunk_bytes = (3U << 20) + 17;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 3, true), 0);
+	pair_until(p, &got.n_ends, 1);
+	assert_int_equal(got.hash_ok, 3);
+	assert_int_equal(got.n_progress, 3 * p->ends[1].chunk_bytes);
+	assert_int_equal(conn_counts(p->ends[0].conn)->payload_in_bytes,
+	                 3 * p->ends[1].chunk_bytes);
+	assert_int_equal(conn_counts(p->ends[1].conn)->payload_out_bytes,
+	                 3 * p->ends[1].chunk_bytes);
+	/* all else is little, and both ends count the same */
+	assert_int_equal(conn_counts(p->ends[0].conn)->control_in_bytes,
+	                 conn_counts(p->ends[1].conn)->control_out_bytes);
+	assert_true(conn_counts(p->ends[0].conn)->control_in_bytes <
+	            3 * p->ends[1].chunk_bytes / 100);
+}
+
+static void a_reader_overtakes_prefetch(void **state)
+{
+	struct pair *p = *state;
+	static struct got slow, fast;
+
+	p->ends[1].serves = true;
+	p->ends[1].chunk_bytes = 16U << 20;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &slow, 2, false), 0);
+	pair_until(p, &slow.n_progress, 1); /* it is under way */
+	p->ends[1].chunk_bytes = 64U << 10;
+	assert_int_equal(pair_get(p, 0, &fast, 1, true), 0);
+	pair_until(p, &fast.n_ends, 1);
+	assert_int_equal(fast.hash_ok, 1);
+	assert_int_equal(slow.n_chunks, 0); /* not even the chunk that had begun */
+	pair_until(p, &slow.n_ends, 1);
+	assert_int_equal(slow.hash_ok, 2);
+}
+
+static void a_stream_is_asked_for_no_more_than_the_socket_takes(void **state)
+{
+	struct pair *p = *state;
+	static struct got got;
+
+	p->ends[1].serves = true;
+	p->ends[1].chunk_bytes = 8U << 20;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 20, false), 0);
+	pair_until(p, &p->ends[1].serve[0].n_pulls, 1);
+	/* The reader takes nothing more: only end 1 runs. */
+	p->ends[0].conn->paused = true;
+	p->ends[0].conn->message_tokens = -1000 * 1000;
+	pair_spin(p);
+	assert_true(p->ends[1].serve[0].n_pulls <= 2);
+	p->ends[0].conn->message_tokens = 1000;
+	pair_until(p, &got.n_ends, 1);
+	assert_int_equal(got.hash_ok, 20);
+}
+
+static void a_cancelled_request_says_nothing_more(void **state)
+{
+	struct pair *p = *state;
+	static struct got got, after;
+
+	p->ends[1].serves = true;
+	p->ends[1].chunk_bytes = 4U << 20;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 20, false), 0);
+	pair_until(p, &got.n_progress, 1);
+	conn_cancel(p->ends[0].conn, got.req);
+	conn_cancel(p->ends[0].conn, got.req); /* twice is once */
+	pair_until(p, &p->ends[1].serve[0].n_closed, 1);
+	assert_int_equal(pair_get(p, 0, &after, 1, false), 0);
+	pair_until(p, &after.n_ends, 1);
+	assert_int_equal(after.hash_ok, 1);
+	assert_int_equal(got.n_ends, 0);
+	assert_int_equal(got.n_chunks, 0);
+	assert_int_equal(p->ends[0].n_closed, 0);
+}
+
+static void a_request_may_be_cancelled_from_its_own_chunk(void **state)
+{
+	struct pair *p = *state;
+	static struct got got, after;
+
+	p->ends[1].serves = true;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 200, false), 0);
+	got.cancel_at_chunk = true;
+	pair_until(p, &got.n_chunks, 1);
+	assert_int_equal(pair_get(p, 0, &after, 1, false), 0);
+	pair_until(p, &after.n_ends, 1);
+	assert_int_equal(got.n_chunks, 1);
+	assert_int_equal(got.n_ends, 0);
+}
+
+static void a_cancel_before_any_stream_is_told(void **state)
+{
+	struct pair *p = *state;
+	static struct got got, after;
+	const struct wire_msg miss = { .type = WIRE_MISS, .u.miss = { .req = 1, .set.n = 1 } };
+
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 1, false), 0);
+	pair_until(p, &p->ends[1].n_msgs, 1);
+	conn_cancel(p->ends[0].conn, got.req);
+	pair_until(p, &p->ends[1].n_cancelled, 1);
+	conn_send(p->ends[1].conn, &miss); /* too late: dropped, not sent */
+	p->ends[1].serves = true;
+	assert_int_equal(pair_get(p, 0, &after, 1, false), 0);
+	pair_until(p, &after.n_ends, 1);
+	assert_int_equal(p->ends[0].n_closed, 0);
+}
+
+static void too_many_requests_are_held_back_here(void **state)
+{
+	struct pair *p = *state;
+	static struct got got[WIRE_REQUESTS_MAX + 1];
+
+	p->ends[1].serves = true;
+	p->ends[1].holds = true;
+	pair_open(p);
+	for (int i = 0; i < WIRE_REQUESTS_MAX; i++)
+		assert_int_equal(pair_get(p, 0, &got[i], 1, false), 0);
+	assert_int_equal(pair_get(p, 0, &got[WIRE_REQUESTS_MAX], 1, false), -EBUSY);
+	pair_until(p, &p->ends[1].n_serves, WIRE_REQUESTS_MAX);
+	pair_spin(p);
+	/* Only so many are asked for a piece at once. */
+	assert_int_equal(p->ends[1].serve[SENDQ_PIECES_MAX - 1].n_pulls, 1);
+	assert_int_equal(p->ends[1].serve[SENDQ_PIECES_MAX].n_pulls, 0);
+}
+
+static void a_close_ends_everything_once(void **state)
+{
+	struct pair *p = *state;
+	static struct got got;
+
+	p->ends[1].serves = true;
+	p->ends[1].holds = true;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 1, false), 0);
+	pair_until(p, &p->ends[1].serve[0].n_pulls, 1);
+	conn_close(p->ends[1].conn, WIRE_BYE_LEAVING, "going down");
+	conn_close(p->ends[1].conn, WIRE_BYE_LEAVING, "going down");
+	assert_int_equal(p->ends[1].n_closed, 0); /* not from inside */
+	pair_until(p, &p->ends[0].n_closed, 1);
+	pair_until(p, &p->ends[1].n_closed, 1);
+	assert_int_equal(got.n_ends, 1);
+	assert_int_equal(got.status, WIRE_LOST);
+	assert_int_equal(p->ends[1].serve[0].n_closed, 1);
+	assert_int_equal(p->ends[0].why.code, 0);
+	assert_int_equal(p->ends[1].why.code, 0);
+	assert_non_null(strstr(p->ends[0].why.msg, "going down"));
+}
+
+static void a_close_from_inside_a_message_is_fine(void **state)
+{
+	struct pair *p = *state;
+	static struct got got;
+
+	p->ends[1].close_at_message = true;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 1, false), 0);
+	pair_until(p, &p->ends[0].n_closed, 1);
+	pair_until(p, &p->ends[1].n_closed, 1);
+	assert_int_equal(got.status, WIRE_LOST);
+}
+
+static void pings_are_answered_and_timed(void **state)
+{
+	struct pair *p = *state;
+
+	p->ends[0].opts.ping_interval_ms = 40;
+	pair_open(p);
+	while (conn_counts(p->ends[0].conn)->rtt_ns == 0) {
+		const uint32_t n = p->ends[1].n_msgs;
+
+		pair_until(p, &p->ends[1].n_msgs, n + 1);
+		pair_spin(p);
+	}
+	assert_int_equal(p->ends[1].msgs[0], WIRE_PING);
+}
+
+static void nobody_asks_who_drains(void **state)
+{
+	struct pair *p = *state;
+	const struct wire_msg drain = { .type = WIRE_DRAIN };
+	static struct got got;
+
+	pair_open(p);
+	conn_send(p->ends[1].conn, &drain);
+	pair_until(p, &p->ends[0].n_msgs, 1);
+	assert_int_equal(pair_get(p, 0, &got, 1, false), -ENOTCONN);
+}
+
+#define BOTH(test)                                                                                 \
+	cmocka_unit_test_setup_teardown(test, secure, teardown),                                   \
+	{                                                                                          \
+#test "_insecure", test, plain, teardown, NULL                                     \
+	}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(both_ends_learn_who_the_other_is),
+		BOTH(the_answer_to_a_hello_carries_the_members),
+		BOTH(many_requests_are_in_flight_at_once),
+		BOTH(answers_come_in_any_order),
+		BOTH(large_chunks_come_whole),
+		BOTH(a_reader_overtakes_prefetch),
+		BOTH(a_stream_is_asked_for_no_more_than_the_socket_takes),
+		BOTH(a_cancelled_request_says_nothing_more),
+		BOTH(a_request_may_be_cancelled_from_its_own_chunk),
+		BOTH(a_cancel_before_any_stream_is_told),
+		BOTH(too_many_requests_are_held_back_here),
+		BOTH(a_close_ends_everything_once),
+		BOTH(a_close_from_inside_a_message_is_fine),
+		BOTH(pings_are_answered_and_timed),
+		BOTH(nobody_asks_who_drains),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
