@@ -52,7 +52,8 @@ static void send_bye(struct conn *c, enum wire_bye_reason reason, const char *te
 	(void)snprintf(msg.u.bye.text, sizeof(msg.u.bye.text), "%s", text);
 	/* It must be printable where it arrives; an err may quote what a file holds. */
 	for (char *p = msg.u.bye.text; *p != '\0'; p++)
-		*p = *p >= ' ' && *p < 0x7f ? *p : '?';
+		if (*p < ' ' || *p > '~')
+			*p = '?';
 	send_control(c, &msg);
 }
 

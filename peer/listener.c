@@ -9,6 +9,7 @@
 #include <event2/util.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define CONNS_MAX     4096
@@ -92,13 +93,13 @@ int listener_new(const struct listener_opts *opts, struct listener **ret_listene
 uint16_t listener_port(const struct listener *l)
 {
 	struct sockaddr_storage ss = { 0 };
+	struct sockaddr_in in;
 	socklen_t size = sizeof(ss);
-	const void *p = &ss;
 
 	if (getsockname(evconnlistener_get_fd(l->ev), (struct sockaddr *)&ss, &size) != 0)
 		return 0;
-	return ntohs(ss.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)p)->sin6_port
-	                                      : ((const struct sockaddr_in *)p)->sin_port);
+	memcpy(&in, &ss, sizeof(in)); /* the port of IPv6 stands at the same place */
+	return ntohs(in.sin_port);
 }
 
 void listener_free(struct listener **lp)

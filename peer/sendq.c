@@ -98,20 +98,24 @@ void sendq_cancel(struct sendq *q, struct conn_stream *s)
 
 void sendq_lose(struct sendq *q)
 {
+	struct conn_stream *s, *next;
+
+	/* A closed() may end other streams, but only sendq_fill() lets them go. */
 	for (unsigned prio = 0; prio < N_CONN_PRIOS; prio++)
-		while (q->streams[prio] != NULL)
-			sendq_cancel(q, q->streams[prio]);
+		DL_FOREACH_SAFE2(q->streams[prio], s, next, ring_next)
+	sendq_cancel(q, s);
 }
 
 void sendq_free(struct sendq **qp)
 {
 	struct sendq *q = *qp;
+	struct conn_stream *s, *next;
 
 	if (q == NULL)
 		return;
 	for (unsigned prio = 0; prio < N_CONN_PRIOS; prio++)
-		while (q->streams[prio] != NULL)
-			stream_drop(q->streams[prio]);
+		DL_FOREACH_SAFE2(q->streams[prio], s, next, ring_next)
+	stream_drop(s);
 	wire_buf_free(&q->control);
 	free(q);
 	*qp = NULL;

@@ -155,10 +155,12 @@ bool session_cancel(struct session *s, uint32_t req)
 
 void session_lose(struct session *s)
 {
+	struct request *r, *next;
+
 	s->state = OVER;
 	s->stopped = true;
-	while (s->requests != NULL)
-		request_end(s, s->requests, WIRE_LOST, 0);
+	HASH_ITER(hh, s->requests, r, next)
+	request_end(s, r, WIRE_LOST, 0);
 }
 
 /* ---- requests of the peer ---- */
@@ -193,13 +195,15 @@ void session_attach(struct session *s, uint32_t req, void *stream)
 void session_free(struct session **sp)
 {
 	struct session *s = *sp;
+	struct request *r, *next_request;
+	struct asked *a, *next_asked;
 
 	if (s == NULL)
 		return;
-	while (s->requests != NULL)
-		request_drop(s, s->requests);
-	while (s->asked != NULL)
-		asked_drop(s, s->asked);
+	HASH_ITER(hh, s->requests, r, next_request)
+	request_drop(s, r);
+	HASH_ITER(hh, s->asked, a, next_asked)
+	asked_drop(s, a);
 	frame_parser_fini(&s->parser);
 	wire_decoder_free(&s->decoder);
 	free(s);
@@ -530,6 +534,7 @@ static int take_chunk_bytes(struct session *s, const uint8_t *data, size_t n_byt
 			if (ret < 0)
 				return ret;
 		}
+		assert(p->bytes != NULL);
 		n = p->item.size_bytes - p->have_bytes;
 		n = n < n_bytes ? n : n_bytes;
 		memcpy(p->bytes + p->have_bytes, data, n);

@@ -166,7 +166,7 @@ static void a_stream_is_asked_for_no_more_than_the_socket_takes(void **state)
 	pair_until(p, &p->ends[1].serve[0].n_pulls, 1);
 	/* The reader takes nothing more: only end 1 runs. */
 	p->ends[0].conn->paused = true;
-	p->ends[0].conn->message_tokens = -1000 * 1000;
+	p->ends[0].conn->message_tokens = -1000000;
 	pair_spin(p);
 	assert_true(p->ends[1].serve[0].n_pulls <= 2);
 	p->ends[0].conn->message_tokens = 1000;

@@ -5,6 +5,7 @@
 #include "mem.h"
 #include <assert.h>
 #include <event2/event.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -290,10 +291,17 @@ struct pair *pair_new(bool secure)
 	return p;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
 void pair_free(struct pair **pp)
 {
 	struct pair *p = *pp;
-	AUTO(free_str) char *command = NULL;
 
 	if (p == NULL)
 		return;
@@ -302,13 +310,7 @@ void pair_free(struct pair **pp)
 		tls_free(&p->tls[i]);
 	}
 	loop_free(&p->loop);
-	command = xasprintf("rm -rf '%s'", p->dir);
-	{
-		FILE *f = popen(command, "r");
-
-		if (f != NULL)
-			(void)pclose(f);
-	}
+	(void)nftw(p->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	free_str(&p->dir);
 	free(p);
 	*pp = NULL;
