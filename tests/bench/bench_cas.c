@@ -145,8 +145,7 @@ static void wait_named(sqlite3 *db, const char *key)
 
 	while (!done) {
 		(void)sqlite3_bind_text(stmt, 1, key, -1, SQLITE_STATIC);
-		done = sqlite3_step(stmt) == SQLITE_ROW &&
-		       sqlite3_column_int64(stmt, 0) >= CHUNKS;
+		done = sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int64(stmt, 0) >= CHUNKS;
 		(void)sqlite3_reset(stmt);
 		if (!done)
 			(void)nanosleep(&tick, NULL); /* between two looks */
@@ -318,8 +317,9 @@ int main(int argc, char **argv)
 	cas_close(&b->cas);
 	if (stat(b->db_path, &st) < 0)
 		die(b->db_path, "no size");
-	(void)printf("empty_rows_per_s %.0f full_rows_per_s %.0f lookup_us %.3f bytes_a_chunk %.2f\n",
-	             empty, full, us, (double)st.st_size / ((double)b->n_blobs * CHUNKS));
+	(void)printf(
+		"empty_rows_per_s %.0f full_rows_per_s %.0f lookup_us %.3f bytes_a_chunk %.2f\n",
+		empty, full, us, (double)st.st_size / ((double)b->n_blobs * CHUNKS));
 	metrics_free(&b->metrics);
 	loop_free(&b->loop);
 	free(b);
