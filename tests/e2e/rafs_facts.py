@@ -16,16 +16,22 @@ def bootstrap(image):
         return tar.extractfile(name).read()
 
 
-def chunks(boot):
-    """[(blob index, packed offset, packed size, plain size)] of a v6 chunk table."""
+def chunk_records(boot):
+    """[(blob index, packed offset, packed size, plain size, index in its blob)] of a v6 chunk table."""
     if struct.unpack_from("<I", boot, 1024)[0] != 0xE0F5E1E2:
         raise ValueError("not RAFS v6")
     offset, size = struct.unpack_from("<QQ", boot, 1152 + 24)
     records = []
     for at in range(offset, offset + size, 80):
         blob, _flags, packed, plain, packed_offset = struct.unpack_from("<IIIIQ", boot, at + 32)
-        records.append((blob, packed_offset, packed, plain))
+        index, = struct.unpack_from("<I", boot, at + 72)
+        records.append((blob, packed_offset, packed, plain, index))
     return records
+
+
+def chunks(boot):
+    """[(blob index, packed offset, packed size, plain size)]"""
+    return [record[:4] for record in chunk_records(boot)]
 
 
 def packed_bytes(image):
@@ -37,6 +43,52 @@ def blob_ids(image):
     boot = bootstrap(image)
     offset, size = struct.unpack_from("<QI", boot, 1152 + 8)
     return [boot[at:at + 64].rstrip(b"\0").decode() for at in range(offset, offset + size, 256)]
+
+
+def blob_metas(image):
+    """{name: chunk index in the local form}, as far as converters put them beside the bootstrap."""
+    _, manifest = lab.layout_manifest(image)
+    with tarfile.open(fileobj=io.BytesIO(lab.layout_blob(image, manifest["layers"][-1]["digest"]))) as tar:
+        return {name.split("/")[-1].split(".")[0]: tar.extractfile(name).read()
+                for name in tar.getnames() if name.endswith(".blob.meta")}
+
+
+def packed_units(meta):
+    """([(packed offset, packed size) of each batch or zran slice], {chunk index: which of them}). Chunks
+    that are packed by themselves are not in it."""
+    features, _, n_chunks = struct.unpack_from("<III", meta, len(meta) - 4096 + 4)
+    at, _, n_contexts = struct.unpack_from("<QQI", meta, len(meta) - 4096 + 40)
+    records = [struct.unpack_from("<QQQ", meta, 24 * i) for i in range(n_chunks)]
+    flag, zran = (2 << 56, True) if features & 8 else (4 << 56, False)
+    unit_of = {i: r[2] >> 32 for i, r in enumerate(records) if r[0] & flag}
+    if zran:
+        contexts = [struct.unpack_from("<QQQI", meta, at + 40 * i) for i in range(n_contexts)]
+        return [(c[0], c[3]) for c in contexts], unit_of
+    sizes = [struct.unpack_from("<I", meta, at + 40 * i)[0] for i in range(n_contexts)]
+    starts = {context: records[i][1] & ((1 << 40) - 1) for i, context in unit_of.items()}
+    return [(starts.get(i, 0), size) for i, size in enumerate(sizes)], unit_of
+
+
+def units(image):
+    """{blob id: {(packed offset, packed size)}}: what has to cross the line so that all can be read."""
+    boot, ids, metas = bootstrap(image), blob_ids(image), blob_metas(image)
+    names = [index_name(boot, i) for i in range(len(ids))]
+    tables = {ids[i]: packed_units(metas[name]) for i, name in enumerate(names) if name in metas}
+    wanted = {}
+    for blob, offset, size, _, index in chunk_records(boot):
+        packed, unit_of = tables.get(ids[blob], ([], {}))
+        wanted.setdefault(ids[blob], set()).add(packed[unit_of[index]] if index in unit_of else (offset, size))
+    return wanted
+
+
+def index_name(boot, blob):
+    """Of a blob's index where it is of batches or zran slices: the name of the object that holds it."""
+    table, = struct.unpack_from("<Q", boot, 1152 + 8)
+    entry = boot[table + 256 * blob:table + 256 * (blob + 1)]
+    features, = struct.unpack_from("<I", entry, 84)
+    if not features & (8 | 0x80):
+        return None
+    return entry[168:200].hex() if features & 0x10 else entry[:64].rstrip(b"\0").decode()
 
 
 if __name__ == "__main__":
