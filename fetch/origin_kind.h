@@ -23,9 +23,10 @@ struct origin_ask {
 	const char *object;             /* blob id; copied */
 	bool size_only;                 /* size() then end(); no body() */
 	uint64_t offset;
-	uint64_t size_bytes; /* > 0 */
-	const char *metric;  /* "data" or "meta"; static */
-	bool retry;          /* until deadline_ns */
+	uint64_t size_bytes;   /* > 0 */
+	const char *metric;    /* "data" or "meta"; static */
+	bool retry;            /* until deadline_ns */
+	bool gave_wrong_bytes; /* of these units: ask the server that has the last word */
 	uint64_t deadline_ns;
 	void (*size)(void *arg, uint64_t size_bytes);
 	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes); /* non-zero: end with it */

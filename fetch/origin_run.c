@@ -32,6 +32,7 @@ struct source_req {
 	struct origin_asked *asked;
 	bool delivers;       /* it has delivered a unit */
 	bool trouble;        /* some origin may have it another time */
+	bool has_strikes;    /* the one that is being asked, for a unit of these */
 	uint64_t body_bytes; /* came, from all origins */
 	bool in_unit;        /* a cancel from inside unit() frees it behind that */
 	bool cancelled;
@@ -118,13 +119,17 @@ static void choose_units(struct source_req *req, const char *origin)
 {
 	const uint64_t now = now_ns(req->s);
 
+	req->has_strikes = false;
+
 	for (uint32_t i = 0; i < req->cutter.n_cuts; i++) {
 		struct cut *cut = &req->cutter.cuts[i];
 		const uint32_t n = origin_marks_strikes(req->s->marks, origin, key_of(req),
 		                                        req->run->first_unit + i, now);
 
-		if (cut->state != CUT_DONE)
-			cut->state = n >= ORIGIN_STRIKES_OUT ? CUT_SKIP : CUT_WANTED;
+		if (cut->state == CUT_DONE)
+			continue;
+		cut->state = n >= ORIGIN_STRIKES_OUT ? CUT_SKIP : CUT_WANTED;
+		req->has_strikes = req->has_strikes || n > 0;
 	}
 }
 
@@ -219,6 +224,7 @@ static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes,
 		.offset = offset,
 		.size_bytes = size_bytes,
 		.metric = "data",
+		.gave_wrong_bytes = req->has_strikes,
 		.deadline_ns = req->run->deadline_ns,
 		.body = on_body,
 		.end = on_end,

@@ -122,6 +122,7 @@ static int start(const struct origin_source_opts *opts, const struct origin_ask 
 		.range_first = ask->offset,
 		.range_last = ask->offset + ask->size_bytes - 1,
 		.retry = ask->retry,
+		.past_mirrors = ask->gave_wrong_bytes,
 		.deadline_ns = ask->deadline_ns,
 		.head_done = on_head,
 		.body = on_body,

@@ -467,7 +467,7 @@ static void on_timer(struct timer *t)
 void registry_req_begin(struct registry_req *req)
 {
 	timer_init(&req->timer, req->registry->opts.loop, on_timer);
-	set_endpoint(req, 0);
+	set_endpoint(req, req->want.past_mirrors ? n_mirrors(req) : 0);
 	req->starting = true;
 	req->state = REQ_GATE;
 	req_run(req, REQ_GATE);

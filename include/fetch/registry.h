@@ -53,6 +53,7 @@ struct registry_request {
 	enum registry_kind kind;
 	const char *reference; /* tag or "sha256:..." */
 	bool head;             /* HEAD instead of GET */
+	bool past_mirrors;     /* the registry itself: a mirror may have given wrong bytes */
 	bool has_range;
 	uint64_t range_first,
 		range_last;      /* inclusive. A server that ignores Range (200) is read past the

@@ -175,8 +175,8 @@ def call_on_node(node, fn):
 class Registry:
     """docker-registry on a free port, filled by skopeo."""
 
-    def __init__(self, htpasswd=None, root=None, node=None):
-        """node: where it runs, of netlab; else here, on loopback."""
+    def __init__(self, htpasswd=None, root=None, node=None, tls=None):
+        """node: where it runs, of netlab; else here, on loopback. tls: has .cert and .key, paths."""
         self.dir = tempfile.mkdtemp(prefix="registry-", dir=TMP)
         self.root = root or os.path.join(self.dir, "data")
         self.node = node
@@ -187,11 +187,12 @@ class Registry:
         auth = ""
         if htpasswd:
             auth = f"auth: {{ htpasswd: {{ realm: lab, path: {htpasswd} }} }}\n"
+        tls_words = f", tls: {{ certificate: {tls.cert}, key: {tls.key} }}" if tls else ""
         config = os.path.join(self.dir, "config.yml")
         with open(config, "w", encoding="utf-8") as f:
             f.write("version: 0.1\nlog: { level: error, accesslog: { disabled: true } }\n"
                     f"storage: {{ filesystem: {{ rootdirectory: {self.root} }}, delete: {{ enabled: true }} }}\n"
-                    f"http: {{ addr: {self.host} }}\n{auth}")
+                    f"http: {{ addr: {self.host}{tls_words} }}\n{auth}")
         self.log = open(os.path.join(self.dir, "log"), "wb")
         self.config = config
         self.process = None

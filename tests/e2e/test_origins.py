@@ -1,0 +1,175 @@
+"""Registries as they are met in the field: TLS with a CA of one's own, proxies, mirrors."""
+import http.client
+import http.server
+import os
+import socket
+import subprocess
+import threading
+import urllib.parse
+
+import lab
+
+IMAGE = "layers:v6"
+
+
+def run(*argv):
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class Certificates:
+    """A CA, and a server's key and certificate for 127.0.0.1 from it."""
+
+    def __init__(self):
+        self.dir = lab.tempfile.mkdtemp(prefix="ca-", dir=lab.TMP)
+        self.ca, self.cert, self.key = (os.path.join(self.dir, n) for n in ("ca.pem", "cert.pem", "key.pem"))
+        ca_key, request, extra = (os.path.join(self.dir, n) for n in ("ca.key", "request", "extra"))
+        with open(extra, "w", encoding="ascii") as f:
+            f.write("subjectAltName=IP:127.0.0.1\n")
+        new = ("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        run(*new, "-x509", "-subj", "/CN=a CA of one's own", "-days", "2", "-keyout", ca_key, "-out", self.ca)
+        run(*new, "-subj", "/CN=registry", "-keyout", self.key, "-out", request)
+        run("openssl", "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "2",
+            "-extfile", extra, "-out", self.cert)
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """A forward proxy: whole URLs are fetched, CONNECT opens a tunnel. Counts both."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+        pass
+
+    def do_GET(self):
+        url = urllib.parse.urlsplit(self.path)
+        self.server.seen.append((self.command, url.netloc))
+        upstream = http.client.HTTPConnection(url.netloc, timeout=lab.DEADLINE_S)
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("proxy-connection", "connection")}
+        upstream.request(self.command, url.path, headers=headers)
+        answer = upstream.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding"):
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        upstream.close()
+
+    do_HEAD = do_GET
+
+    def do_CONNECT(self):
+        self.server.seen.append((self.command, self.path))
+        host, _, port = self.path.partition(":")
+        upstream = socket.create_connection((host, int(port)))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.flush()
+        back = threading.Thread(target=self.copy, args=(upstream, self.connection), daemon=True)
+        back.start()
+        self.copy(self.connection, upstream)
+        back.join()
+        upstream.close()
+        self.close_connection = True
+
+    @staticmethod
+    def copy(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+class OriginTest(lab.LabTest):
+    def agent_for(self, *entries, **config):
+        return self.agent(config={"registries": list(entries), **config})
+
+    def proxy(self):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+        server.daemon_threads = True
+        server.seen = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return server
+
+    def tls_registry(self):
+        certificates = Certificates()
+        registry = lab.Registry(root=lab.registry().root, tls=certificates)
+        self.addCleanup(registry.stop)
+        lab.registry().push(IMAGE)
+        return registry, certificates
+
+
+class Tls(OriginTest):
+    def test_a_ca_of_ones_own(self):
+        registry, certificates = self.tls_registry()
+        agent = self.agent_for({"host": registry.host, "scheme": "https", "ca_file": certificates.ca})
+        self.assert_tree(agent.mount(f"{registry.host}/{IMAGE}"), IMAGE)
+
+    def test_a_certificate_that_nobody_vouches_for_is_refused(self):
+        registry, _ = self.tls_registry()
+        agent = self.agent_for({"host": registry.host, "scheme": "https"})
+        done = agent.shoal("mount", f"{registry.host}/{IMAGE}", agent.new_dir(), check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("certificate", done.stderr)
+
+    def test_through_a_proxy(self):
+        registry, certificates = self.tls_registry()
+        proxy = self.proxy()
+        agent = self.agent_for({"host": registry.host, "scheme": "https", "ca_file": certificates.ca,
+                                "proxy": f"http://127.0.0.1:{proxy.server_port}"})
+        self.assert_tree(agent.mount(f"{registry.host}/{IMAGE}"), IMAGE)
+        self.assertEqual(set(proxy.seen), {("CONNECT", registry.host)})
+
+
+class Plain(OriginTest):
+    def test_through_a_proxy(self):
+        registry, proxy = lab.registry(), self.proxy()
+        reference = registry.push(IMAGE)
+        agent = self.agent_for({"host": registry.host, "scheme": "http", "proxy": f"http://127.0.0.1:{proxy.server_port}"})
+        self.assert_tree(agent.mount(reference), IMAGE)
+        self.assertIn(("GET", registry.host), proxy.seen)
+        self.assertEqual({host for _, host in proxy.seen}, {registry.host})
+
+
+class Mirrors(OriginTest):
+    def world(self):
+        """(mirror, registry, agent): both count what they are asked, and both have the image."""
+        lab.registry().push(IMAGE)
+        mirror, registry = self.faulty_origin(), self.faulty_origin()
+        agent = self.agent_for({"host": registry.host, "scheme": "http", "mirrors": [mirror.host]},
+                               {"host": mirror.host, "scheme": "http"})
+        return mirror, registry, agent
+
+    def test_the_mirror_is_asked_first(self):
+        mirror, registry, agent = self.world()
+        self.assert_tree(agent.mount(f"{registry.host}/{IMAGE}"), IMAGE)
+        self.assertGreater(mirror.stats()["requests"], 0)
+        self.assertEqual(registry.stats()["requests"], 0)
+
+    def test_the_registry_has_what_the_mirror_has_not(self):
+        mirror, registry, agent = self.world()
+        mirror.set(status=404, match=".")
+        self.assert_tree(agent.mount(f"{registry.host}/{IMAGE}"), IMAGE)
+        self.assertGreater(registry.stats()["requests"], 0)
+
+    def test_a_mirror_that_dies_is_passed_over(self):
+        mirror, registry, agent = self.world()
+        where = agent.mount(f"{registry.host}/{IMAGE}")
+        mirror.stop()
+        self.assert_tree(where, IMAGE)
+        self.assertGreater(registry.stats()["requests"], 0)
+        mirror.start()
+
+    def test_a_mirror_that_lies_is_found_out(self):
+        mirror, registry, agent = self.world()
+        where = agent.mount(f"{registry.host}/{IMAGE}")
+        mirror.set(flip=1)
+        self.assert_tree(where, IMAGE)
+        self.assertGreater(agent.metric("shoal_verify_failures_total"), 0)
+        self.assertGreater(registry.stats()["requests"], 0)
