@@ -2,7 +2,8 @@
 """Check a state directory of shoal from outside: check_state.py STATE_DIR [BOOTSTRAP...]
 
 For every chunk that the database calls ready: does its data file hold, at the place that the
-bootstrap's chunk table gives, bytes with the digest that it gives? Shares no code with shoal and
+bootstrap's chunk table gives, bytes with the digest that it gives? For every chunk that stands in another
+blob's file (the dedup map): do the bytes there have the digest that this chunk's bootstrap gives? Shares no code with shoal and
 reads no layout that shoal wrote: only bootstraps (by default images/*/image.boot), the data files and
 the ready maps, in the forms that docs/on-disk.md and docs/rafs.md fix. BLAKE3 comes from b3sum.
 
@@ -20,7 +21,7 @@ import tempfile
 
 BLAKE3, SHA256 = 0, 1
 BATCH_FILES, BATCH_BYTES = 2000, 256 << 20
-SLICE_BITS, PART_BITS = 32768, 12
+SLICE_BITS, PART_BITS, REFER_CHUNKS = 32768, 12, 4096
 CHUNK_RECORD = struct.Struct("<32sIIIIQQQII")  # digest blob flags packed plain packed@ plain@ file@ index crc
 V6_MAGIC, V5_MAGIC = 0xE0F5E1E2, 0x52414653
 V6_SUPER, V6_EXTENDED = 1024, 1152
@@ -103,21 +104,58 @@ def read_bootstrap(path):
     raise ValueError(f"{path}: neither RAFS v5 nor v6")
 
 
-def ready_maps(state_dir):
-    """[(key, blob id, digest algorithm, plain size, ready indices)]"""
+class Entry:
+    """What the database says of one blob."""
+
+    def __init__(self, row, key, blob_id, alg, size):
+        self.row, self.key, self.blob_id, self.alg, self.size = row, key, blob_id, alg, size
+        self.ready = []   # indices
+        self.ready_set = set()
+        self.views = []   # bootstraps' words on this file
+        self.refers = {}  # index -> (row of the owner, index there)
+
+
+def ready_indices(part, bits):
+    first = (part & ((1 << PART_BITS) - 1)) * SLICE_BITS
+    return [first + 8 * i + b for i, byte in enumerate(bits) for b in range(8) if byte >> b & 1]
+
+
+def varints(data):
+    value, shift = 0, 0
+    for byte in data:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield value
+            value, shift = 0, 0
+
+
+def references(part, runs):
+    """[(index, owner row, index there)] of one row of a dedup map."""
+    at = (part & ((1 << PART_BITS) - 1)) * REFER_CHUNKS
+    numbers = list(varints(runs))
+    for gap, n, owner, first in zip(*(numbers[i::4] for i in range(4)), strict=True):
+        at += gap
+        for i in range(n):
+            yield at + i, owner, first + i
+        at += n
+
+
+def entries(state_dir):
     db = sqlite3.connect(f"file:{state_dir}/shoal.db?mode=ro", uri=True, timeout=30)
     db.execute("BEGIN")
-    rows = db.execute("SELECT id, key, blob_id, digest_alg, plain_size FROM blob WHERE dying = 0").fetchall()
-    maps = []
-    for row, key, blob_id, alg, size in rows:
-        ready = []
-        for part, bits in db.execute("SELECT id, bits FROM ready WHERE id >= ? AND id < ? ORDER BY id",
-                                     (row << PART_BITS, (row + 1) << PART_BITS)):
-            first = (part & ((1 << PART_BITS) - 1)) * SLICE_BITS
-            ready += [first + 8 * i + b for i, byte in enumerate(bits) for b in range(8) if byte >> b & 1]
-        maps.append((key, blob_id, alg, size, ready))
+    version, = db.execute("PRAGMA user_version").fetchone()
+    found = [Entry(*row) for row in
+             db.execute("SELECT id, key, blob_id, digest_alg, plain_size FROM blob WHERE dying = 0")]
+    for e in found:
+        bounds = (e.row << PART_BITS, (e.row + 1) << PART_BITS)
+        for part, bits in db.execute("SELECT id, bits FROM ready WHERE id >= ? AND id < ? ORDER BY id", bounds):
+            e.ready += ready_indices(part, bits)
+        if version >= 2:
+            for part, runs in db.execute("SELECT id, runs FROM refer WHERE id >= ? AND id < ? ORDER BY id", bounds):
+                e.refers.update({i: (owner, there) for i, owner, there in references(part, runs)})
     db.close()
-    return maps
+    return found
 
 
 class Hasher:
@@ -166,26 +204,51 @@ def views_of(key, blob_id, alg, size, known):
             if b.alg == alg and all(o + n <= size for o, n, _ in b.chunks.values())]
 
 
-def check_file(state_dir, entry, known, hasher):
+def place_of(entry, index):
+    """(plain offset, plain size, digest), or None: by no bootstrap, or by some that contradict each other."""
+    places = {b.chunks[index] for b in entry.views if index in b.chunks}
+    return places.pop() if len(places) == 1 and (entry.key == entry.blob_id or len(entry.views) == 1) else None
+
+
+def check_file(state_dir, entry, hasher):
     """@return how many ready chunks no bootstrap describes"""
-    key, blob_id, alg, size, ready = entry
-    views, undescribed = views_of(key, blob_id, alg, size, known), 0
-    if not ready:
+    undescribed = 0
+    if not entry.ready:
         return 0
-    path = os.path.join(state_dir, "blobs", key + ".blob.data")
+    path = os.path.join(state_dir, "blobs", entry.key + ".blob.data")
     try:
         fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        hasher.faults.append(f"blob {key}: {len(ready)} chunks are ready, and {path} is missing")
+        hasher.faults.append(f"blob {entry.key}: {len(entry.ready)} chunks are ready, and {path} is missing")
         return 0
-    for index in ready:
-        places = {b.chunks[index] for b in views if index in b.chunks}
-        if len(places) != 1 or key != blob_id and len(views) > 1:
-            undescribed += 1  # by none, or by layouts that contradict each other
+    for index in entry.ready:
+        place = place_of(entry, index)
+        if place is None:
+            undescribed += 1
             continue
-        offset, plain, digest = places.pop()
-        hasher.add(key, index, alg, digest, os.pread(fd, plain, offset))
+        offset, plain, digest = place
+        hasher.add(entry.key, index, entry.alg, digest, os.pread(fd, plain, offset))
     os.close(fd)
+    return undescribed
+
+
+def check_references(state_dir, entry, by_row, hasher):
+    """@return how many references cannot be followed by bootstraps. One to a chunk that is not ready is no
+    fault: it means that the chunk is not here."""
+    undescribed = 0
+    for index, (row, there) in entry.refers.items():
+        owner = by_row.get(row)
+        if owner is None or there not in owner.ready_set:
+            continue
+        mine, place = place_of(entry, index), place_of(owner, there)
+        if mine is None or place is None:
+            undescribed += 1
+            continue
+        if entry.alg != owner.alg or mine[1] != place[1]:
+            hasher.faults.append(f"blob {entry.key} chunk {index}: refers to one of another size or kind of digest")
+            continue
+        with open(os.path.join(state_dir, "blobs", owner.key + ".blob.data"), "rb") as f:
+            hasher.add(entry.key, index, entry.alg, mine[2], os.pread(f.fileno(), place[1], place[0]))
     return undescribed
 
 
@@ -200,7 +263,13 @@ def main(argv):
             known.setdefault(blob.blob_id, []).append(blob)
     hasher = Hasher()
     try:
-        undescribed = sum(check_file(state_dir, entry, known, hasher) for entry in ready_maps(state_dir))
+        found = entries(state_dir)
+        by_row = {e.row: e for e in found}
+        for e in found:
+            e.ready_set = set(e.ready)
+            e.views = views_of(e.key, e.blob_id, e.alg, e.size, known)
+        undescribed = sum(check_file(state_dir, e, hasher) + check_references(state_dir, e, by_row, hasher)
+                          for e in found)
         hasher.flush()
     finally:
         hasher.close()

@@ -4,6 +4,7 @@
  */
 #include "fixture.h"
 #include "mem.h"
+#include "share.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #define SEED         17
+#define OTHER_ID     "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define N_CHUNKS     50
 #define BLOB_TABLE   4096U
 #define CHUNK_TABLE  8192U
@@ -30,11 +32,11 @@ static void put64(uint8_t *to, uint64_t value)
 }
 
 /* Source: docs/rafs.md sections 3.2, 3.3, 3.6 and 11.6. */
-static char *write_bootstrap(struct fixture *f, const struct blob_layout *l)
+static char *write_bootstrap(struct fixture *f, const struct blob_layout *l, const char *name)
 {
 	const size_t n_bytes = CHUNK_TABLE + (size_t)l->n_chunks * RECORD_BYTES;
 	uint8_t *b = xcalloc(1, n_bytes);
-	char *path = fixture_path(f, "some.bootstrap");
+	char *path = fixture_path(f, name);
 	int fd;
 
 	put32(b + 1024, 0xE0F5E1E2U);
@@ -77,7 +79,7 @@ static void the_checker_agrees_with_verify(void **state)
 {
 	struct fixture *f = *state;
 	struct cas_blob *b = open_sample(f, SAMPLE_ID, N_CHUNKS, SEED);
-	char *bootstrap = write_bootstrap(f, cas_blob_layout(b));
+	char *bootstrap = write_bootstrap(f, cas_blob_layout(b), "some.bootstrap");
 	char *data = fixture_path(f, "blobs/" SAMPLE_ID ".blob.data");
 	const off_t at = (off_t)cas_blob_layout(b)->chunks[8].plain_offset;
 	struct cas_verify_progress total;
@@ -104,11 +106,53 @@ static void the_checker_agrees_with_verify(void **state)
 	free(data);
 }
 
+static void the_checker_follows_references_to_other_blobs(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *owner;
+	struct cas_blob *other;
+	char *bootstraps[2];
+	char *both;
+	char said[256] = "";
+	char *data = fixture_path(f, "blobs/" SAMPLE_ID ".blob.data");
+	off_t at;
+	int fd;
+
+	f->dedup = true;
+	fixture_open(f);
+	owner = open_sample(f, SAMPLE_ID, N_CHUNKS, SEED);
+	other = open_sample(f, OTHER_ID, N_CHUNKS, SEED);
+	bootstraps[0] = write_bootstrap(f, cas_blob_layout(owner), "some.bootstrap");
+	bootstraps[1] = write_bootstrap(f, cas_blob_layout(other), "other.bootstrap");
+	both = xasprintf("%s %s", bootstraps[0], bootstraps[1]);
+	at = (off_t)cas_blob_layout(owner)->chunks[8].plain_offset;
+	for (uint32_t i = 0; i < 20; i++) {
+		assert_int_equal(put_sample(owner, SEED, i), 0);
+		assert_int_equal(cas_blob_share(other, i, &f->e), 0);
+	}
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(run_checker(f, both, said, sizeof(said)), 0);
+	assert_non_null(strstr(said, "40 chunks checked, 0 faults, 0 ready"));
+	fd = open(data, O_RDWR);
+	assert_int_equal(pwrite(fd, "\0", 1, at), 1);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(run_checker(f, both, said, sizeof(said)), 1); /* seen by both */
+	assert_non_null(strstr(said, "40 chunks checked, 2 faults, 0 ready"));
+	cas_blob_release(&owner);
+	cas_blob_release(&other);
+	free(bootstraps[0]);
+	free(bootstraps[1]);
+	free(both);
+	free(data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_checker_agrees_with_verify, fixture_setup_open,
 		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(the_checker_follows_references_to_other_blobs,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
