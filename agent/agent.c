@@ -48,7 +48,8 @@ static int start_cas(struct agent *a, struct err *e)
 		                       .log = a->log,
 		                       .metrics = a->metrics,
 		                       .quota_bytes = a->config->cache_quota_bytes,
-		                       .reserve_bytes = a->config->cache_reserve_bytes };
+		                       .reserve_bytes = a->config->cache_reserve_bytes,
+		                       .dedup = a->config->cache_dedup };
 
 	series_set(metrics_series(a->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
 	           (int64_t)a->config->cache_quota_bytes);

@@ -7,6 +7,7 @@
 #include "hex.h"
 #include "image_walk.h"
 #include "mem.h"
+#include "share.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -110,7 +111,7 @@ static int tell_chunk(struct explain *x, const struct image_segment *seg, struct
 	tell_unit(x, l, seg->chunk_idx);
 	set_text(x->document, "data_file", data_file);
 	(void)json_object_set_new(x->document, "ready",
-	                          json_boolean(cas_blob_is_ready(blob, seg->chunk_idx)));
+	                          json_boolean(cas_blob_is_present(blob, seg->chunk_idx)));
 	tell_origins(x->document, blob);
 	return 0;
 }

@@ -6,6 +6,7 @@
  */
 #include "api.h"
 #include "mem.h"
+#include "share.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -117,7 +118,7 @@ static void count_ready(struct row *row)
 
 		for (uint32_t c = 0; c < l->n_chunks; c++) {
 			plain_bytes += l->chunks[c].plain_size_bytes;
-			if (cas_blob_is_ready(blob, c))
+			if (cas_blob_is_present(blob, c))
 				ready_bytes += l->chunks[c].plain_size_bytes;
 		}
 	}

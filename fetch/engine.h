@@ -23,6 +23,7 @@
 #include "fetch.h"
 #include "plan.h"
 #include "readahead.h"
+#include "share.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -81,7 +82,7 @@ void waiter_fill(struct waiter *w, const uint8_t *plain, enum fetch_found found)
 bool waiter_fill_chunk(struct waiter *w, uint32_t chunk_idx, const uint8_t *plain,
                        enum fetch_found found);
 bool waiter_wants(struct waiter *w, uint32_t chunk_idx); /* [any] and does not have it yet */
-bool waiter_is_ready(struct waiter *w);   /* [any] all that it wants of its unit is in the cache */
+bool waiter_is_here(struct waiter *w);    /* [any] all that it wants is present, or a candidate */
 void waiter_read_ready(struct waiter *w); /* [loop] then: reads that; it is in no list any more */
 void waiter_fail(struct waiter *w, const struct err *why); /* [loop] -EIO */
 void waiter_note(struct waiter *w, const struct err *why); /* [loop] the last failure */
@@ -272,6 +273,7 @@ struct fetch {
 	struct batch *batches[N_JOB_PRIOS];
 	uint32_t n_jobs; /* batches with the workers */
 	uint32_t n_workers;
+	uint32_t n_shares; /* of prefetches, with the workers */
 	struct fetch_read_state *readers;
 	struct timer reader_timer;
 	uint32_t
@@ -288,6 +290,23 @@ struct fetch {
 };
 
 bool unit_is_ready(const struct fetch_blob *blob, uint32_t unit_idx);
+/* Present, or worth a try to share it with another blob: not asked for before that has failed. */
+bool chunk_is_here(const struct fetch_blob *blob, uint32_t chunk_idx);
+bool unit_is_here(const struct fetch_blob *blob, uint32_t unit_idx);
+
+/* ---- sharing with other blobs (fetch_share.c) ---- */
+
+#define SHARES_MAX 2 /* of prefetches, with the workers */
+
+/** [worker] The bytes of a chunk that is here; shares it where it is not present. *ret_shared is
+ * set then. @return 0; CAS_MISS it is not here after all; -EIO */
+int share_read(struct fetch_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain, bool *ret_shared,
+               struct err *e);
+/** [worker] Behind a unit that was shared: its neighbours, before somebody asks for them. */
+void share_ahead(struct fetch_blob *blob, uint32_t unit_idx);
+/** [loop] For prefetches: share units from this one on, as many as are worth a job. Told by
+ * prefetches_on_unit(). @return how many */
+uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit);
 void blob_hold(struct fetch_blob *blob); /* inner references */
 void blob_drop(struct fetch_blob *blob);
 void fetch_maybe_finish(struct fetch *f);
@@ -295,7 +314,8 @@ void fetch_maybe_finish(struct fetch *f);
 void explain_record(struct run *run, int result, const struct err *why);
 void explain_note(void *arg, const char *text); /* source_events.note */
 
-/* A unit of blob is settled: 0 it is ready now; -ENOSPC it came but could not be kept; else why. */
+/* A unit of blob is settled: 0 it is ready now; CAS_MISS it could not be shared, and is to be asked
+ * for; -ENOSPC it came but could not be kept; else why. */
 void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
                         const struct err *why);
 void prefetches_pump(struct fetch *f);

@@ -221,11 +221,32 @@ bool unit_is_ready(const struct fetch_blob *blob, uint32_t unit_idx)
 	struct unit_rec u;
 
 	if (blob->layout->units == NULL)
-		return cas_blob_is_ready(blob->cas, unit_idx);
+		return cas_blob_is_present(blob->cas, unit_idx);
 	if (!layout_unit(blob->layout, unit_idx, &u))
 		return false;
 	for (uint32_t i = 0; i < u.n_members; i++) {
-		if (!cas_blob_is_ready(blob->cas, layout_member(blob->layout, &u, i)))
+		if (!cas_blob_is_present(blob->cas, layout_member(blob->layout, &u, i)))
+			return false;
+	}
+	return true;
+}
+
+bool chunk_is_here(const struct fetch_blob *blob, uint32_t chunk_idx)
+{
+	return cas_blob_is_present(blob->cas, chunk_idx) ||
+	       cas_blob_is_candidate(blob->cas, chunk_idx);
+}
+
+bool unit_is_here(const struct fetch_blob *blob, uint32_t unit_idx)
+{
+	struct unit_rec u;
+
+	if (blob->layout->units == NULL)
+		return chunk_is_here(blob, unit_idx);
+	if (!layout_unit(blob->layout, unit_idx, &u))
+		return false;
+	for (uint32_t i = 0; i < u.n_members; i++) {
+		if (!chunk_is_here(blob, layout_member(blob->layout, &u, i)))
 			return false;
 	}
 	return true;
@@ -255,7 +276,7 @@ static uint64_t plain_offset(const struct fetch_piece *p)
 
 static bool piece_is_ready(const struct fetch_piece *p)
 {
-	return p->blob == NULL || cas_blob_is_ready(p->blob->cas, p->chunk_idx);
+	return p->blob == NULL || cas_blob_is_present(p->blob->cas, p->chunk_idx);
 }
 
 /* Can b be read together with a, by one pread? */

@@ -180,7 +180,7 @@ static int keep(struct flight *fl, const struct unit_rec *u, const uint8_t *plai
 
 	for (uint32_t i = 0; i < u->n_members; i++) {
 		const uint32_t chunk_idx = layout_member(l, u, i);
-		const bool was_here = cas_blob_is_ready(fl->blob->cas, chunk_idx);
+		const bool was_here = cas_blob_is_present(fl->blob->cas, chunk_idx);
 		struct err disk;
 		const int r = cas_blob_put(fl->blob->cas, chunk_idx,
 		                           plain + layout_offset_in_unit(l, chunk_idx), &disk);

@@ -33,7 +33,7 @@ bool flight_wanted(void *arg, uint32_t unit_idx)
 {
 	struct fetch_blob *blob = arg;
 
-	return !bitmap_get(blob->in_flight, unit_idx) && !unit_is_ready(blob, unit_idx);
+	return !bitmap_get(blob->in_flight, unit_idx) && !unit_is_here(blob, unit_idx);
 }
 
 struct flight *flight_new(struct fetch_blob *blob, uint32_t unit_idx)

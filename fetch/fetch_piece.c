@@ -52,7 +52,7 @@ static bool serve_one(struct piece *p, struct waiter *w)
 		waiter_release(w);
 		return true;
 	}
-	if (!waiter_is_ready(w))
+	if (!waiter_is_here(w))
 		return false;
 	w->found = found;
 	waiter_read_ready(w);

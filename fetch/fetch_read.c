@@ -123,17 +123,16 @@ bool waiter_wants(struct waiter *w, uint32_t chunk_idx)
 	return wants;
 }
 
-bool waiter_is_ready(struct waiter *w)
+bool waiter_is_here(struct waiter *w)
 {
 	struct fetch_read_state *st = w->st;
-	bool ready = true;
+	bool here = true;
 
 	(void)pthread_mutex_lock(&st->lock);
-	for (uint32_t i = 0; !st->ended && ready && i < st->r->n_pieces; i++)
-		ready = !piece_is_of(w, i) ||
-		        cas_blob_is_ready(w->blob->cas, st->r->pieces[i].chunk_idx);
+	for (uint32_t i = 0; !st->ended && here && i < st->r->n_pieces; i++)
+		here = !piece_is_of(w, i) || chunk_is_here(w->blob, st->r->pieces[i].chunk_idx);
 	(void)pthread_mutex_unlock(&st->lock);
-	return ready;
+	return here;
 }
 
 static void account(struct waiter *w, uint32_t size_bytes, enum fetch_found found)
@@ -233,19 +232,19 @@ void waiter_release(struct waiter *w)
 /* ---- what became ready between the miss and the loop ---- */
 
 /* What the reader wants of it. @return 0; CAS_MISS; -EIO */
-static int read_unit(struct waiter *w, const struct unit_rec *u, uint8_t *ret_plain)
+static int read_unit(struct waiter *w, const struct unit_rec *u, uint8_t *ret_plain,
+                     bool *ret_shared)
 {
 	const struct blob_layout *l = w->blob->layout;
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < u->n_members; i++) {
 		const uint32_t chunk_idx = layout_member(l, u, i);
-		const struct chunk_rec *c = &l->chunks[chunk_idx];
 
-		if (!waiter_wants(w, chunk_idx))
-			continue;
-		r = cas_blob_read(w->blob->cas, chunk_idx, 1, c->plain_offset, c->plain_size_bytes,
-		                  ret_plain + layout_offset_in_unit(l, chunk_idx), &w->job_err);
+		if (waiter_wants(w, chunk_idx))
+			r = share_read(w->blob, chunk_idx,
+			               ret_plain + layout_offset_in_unit(l, chunk_idx), ret_shared,
+			               &w->job_err);
 	}
 	return r;
 }
@@ -254,7 +253,10 @@ static int read_unit(struct waiter *w, const struct unit_rec *u, uint8_t *ret_pl
 static void ready_work(struct job *job) /* worker */
 {
 	struct waiter *w = container_of(job, struct waiter, job);
+	struct fetch_blob *blob = w->blob;
+	const uint32_t unit_idx = w->unit_idx;
 	struct unit_rec u = { .plain_size_bytes = 0 };
+	bool shared = false;
 	uint8_t *plain;
 
 	(void)layout_unit(w->blob->layout, w->unit_idx, &u); /* no hole is ever waited for */
@@ -264,10 +266,12 @@ static void ready_work(struct job *job) /* worker */
 		                        u.plain_size_bytes);
 		return;
 	}
-	w->job_result = read_unit(w, &u, plain);
+	w->job_result = read_unit(w, &u, plain, &shared);
 	if (w->job_result == 0)
-		waiter_fill(w, plain, w->found);
+		waiter_fill(w, plain, shared ? FOUND_DEDUP : w->found);
 	free(plain);
+	if (w->job_result == 0 && shared)
+		share_ahead(blob, unit_idx);
 }
 
 static void ready_after(struct job *job)
@@ -303,7 +307,9 @@ void waiter_place(struct waiter *w)
 		w->placed = true;
 		w->st->n_placed++;
 	}
-	if (waiter_is_ready(w)) {
+	if (waiter_is_here(w)) {
+		if (w->found == FOUND_CACHE && !unit_is_ready(w->blob, w->unit_idx))
+			w->found = FOUND_DEDUP;
 		waiter_read_ready(w);
 		return;
 	}

@@ -95,6 +95,15 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 	return false;
 }
 
+/* What another blob has need not cross any line. */
+static void share(struct fetch_prefetch *p, struct fetch_blob *blob)
+{
+	const uint32_t n = share_start(blob, p->unit_idx);
+
+	p->unit_idx += n;
+	p->n_missing += n;
+}
+
 static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
 	const struct plan_view view = { .layout = blob->layout,
@@ -150,11 +159,15 @@ static void end_pass(struct fetch_prefetch *p)
 
 static void advance(struct fetch_prefetch *p)
 {
-	while (p->blob_idx < p->opts.n_blobs && !p->full && runs_take_prefetch(p->f)) {
+	while (p->blob_idx < p->opts.n_blobs && !p->full && runs_take_prefetch(p->f) &&
+	       p->f->n_shares < SHARES_MAX) {
 		struct fetch_blob *blob = p->blobs[p->blob_idx];
 
 		if (seek(p, blob, LOOKS_MAX)) {
-			ask(p, blob);
+			if (unit_is_here(blob, p->unit_idx))
+				share(p, blob);
+			else
+				ask(p, blob);
 		} else if (p->unit_idx >= blob->layout->n_units) {
 			p->blob_idx++;
 			p->unit_idx = 0;
@@ -218,6 +231,8 @@ void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
 			p->progress_ns = clock_now_ns(p->f->opts.clock);
 			continue;
 		}
+		if (result == CAS_MISS)
+			continue;
 		p->full = p->full || result == -ENOSPC;
 		p->why = *why;
 		if (p->why.code == 0)

@@ -16,6 +16,7 @@
 #include "blob_files.h"
 #include "bytes.h"
 #include "fuse_member.h"
+#include "share.h"
 #include "tree.h"
 #include "tree_ahead.h"
 #include <assert.h>
@@ -328,7 +329,7 @@ static bool all_ready(const struct tree_read *read)
 	for (uint32_t i = 0; i < read->fetch.n_pieces; i++) {
 		const struct fetch_piece *p = &read->pieces[i];
 
-		if (p->blob != NULL && !cas_blob_is_ready(fetch_blob_cas(p->blob), p->chunk_idx))
+		if (p->blob != NULL && !cas_blob_is_present(fetch_blob_cas(p->blob), p->chunk_idx))
 			return false;
 	}
 	return true;

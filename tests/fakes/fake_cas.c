@@ -14,6 +14,8 @@ struct cas_blob {
 	uint32_t refs;
 	struct blob_layout *layout;
 	struct bitmap *ready;
+	struct bitmap *candidate;
+	_Atomic bool no_share;
 	uint8_t *data;
 	_Atomic int put_says;
 	_Atomic uint32_t n_puts;
@@ -26,8 +28,9 @@ struct cas_blob *fake_cas_blob(uint32_t n_chunks, uint32_t chunk_bytes)
 	b->refs = 1;
 	b->layout = layout_new(n_chunks);
 	b->ready = bitmap_new(n_chunks);
+	b->candidate = bitmap_new(n_chunks);
 	b->data = xcalloc(n_chunks, chunk_bytes);
-	assert(b->layout != NULL && b->ready != NULL);
+	assert(b->layout != NULL && b->ready != NULL && b->candidate != NULL);
 	memset(b->layout->blob_id, 'a', 64);
 	for (uint32_t i = 0; i < n_chunks; i++)
 		b->layout->chunks[i] = (struct chunk_rec){
@@ -110,6 +113,7 @@ void cas_blob_release(struct cas_blob **blob)
 		return;
 	layout_unref(&b->layout);
 	bitmap_free(&b->ready);
+	bitmap_free(&b->candidate);
 	free(b->data);
 	free(b);
 }
@@ -124,9 +128,47 @@ const char *cas_blob_key(const struct cas_blob *blob)
 	return blob->layout->blob_id;
 }
 
-bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx)
+bool cas_blob_is_present(const struct cas_blob *blob, uint32_t chunk_idx)
 {
 	return bitmap_get(blob->ready, chunk_idx);
+}
+
+bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
+{
+	return bitmap_get(blob->candidate, chunk_idx) && !bitmap_get(blob->ready, chunk_idx);
+}
+
+int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
+                        struct err *e)
+{
+	(void)e;
+	(void)bitmap_clear(blob->candidate, chunk_idx);
+	if (blob->no_share)
+		return CAS_MISS;
+	fake_cas_set_ready(blob, chunk_idx);
+	fake_cas_fill(chunk_idx, ret_plain, blob->layout->chunks[chunk_idx].plain_size_bytes);
+	return 0;
+}
+
+int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
+{
+	uint8_t *plain;
+	int r;
+
+	if (bitmap_get(blob->ready, chunk_idx))
+		return 0;
+	if (!cas_blob_is_candidate(blob, chunk_idx))
+		return CAS_MISS;
+	plain = xcalloc(1, blob->layout->chunks[chunk_idx].plain_size_bytes);
+	r = cas_blob_share_into(blob, chunk_idx, plain, e);
+	free(plain);
+	return r;
+}
+
+void fake_cas_set_candidate(struct cas_blob *blob, uint32_t chunk_idx, bool is_true)
+{
+	(void)bitmap_set(blob->candidate, chunk_idx);
+	blob->no_share = !is_true;
 }
 
 /* NOLINTNEXTLINE(readability-function-size): cas.h has it so */

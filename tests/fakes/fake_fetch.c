@@ -3,6 +3,7 @@
  */
 #include "fake_fetch.h"
 #include "fake_tree_image.h"
+#include "share.h"
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -181,7 +182,7 @@ const struct blob_layout *cas_blob_layout(const struct cas_blob *blob)
 	return NULL;
 }
 
-bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx)
+bool cas_blob_is_present(const struct cas_blob *blob, uint32_t chunk_idx)
 {
 	(void)blob;
 	(void)chunk_idx;

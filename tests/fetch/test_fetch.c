@@ -257,7 +257,7 @@ static void a_cancelled_read_is_answered_at_once_and_what_comes_is_kept(void **s
 	world_read_end(w, &r); /* the bytes must not be written to any more: sanitizers tell */
 	world_give_all(w, &w->origin, 0);
 	world_settle(w);
-	assert_true(cas_blob_is_ready(w->cas, 30));
+	assert_true(cas_blob_is_present(w->cas, 30));
 	assert_int_equal(r.n_done, 1);
 }
 

@@ -191,7 +191,7 @@ static void a_prefetch_asks_again_for_what_failed(void **state)
 		world_settle(w);
 	}
 	assert_int_equal(watch.result, 0);
-	assert_int_equal(cas_blob_is_ready(w->cas, 0), true);
+	assert_int_equal(cas_blob_is_present(w->cas, 0), true);
 }
 
 static void a_prefetch_ends_when_the_disk_is_full(void **state)

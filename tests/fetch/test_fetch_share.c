@@ -1,0 +1,173 @@
+/*
+ * The fetch engine and chunks that another blob has: who is asked, and who is not.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine_world.h"
+#include "mem.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+
+static int set_up(void **state)
+{
+	struct engine_world *w = xcalloc(1, sizeof(*w));
+
+	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
+	*state = w;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	world_close(*state);
+	free(*state);
+	return 0;
+}
+
+struct watch {
+	uint32_t n_done;
+	int result;
+	uint64_t done_bytes;
+};
+
+static void on_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct watch *watch = arg;
+
+	assert_true(done_bytes <= total_bytes);
+	watch->done_bytes = done_bytes;
+}
+
+static void on_prefetch_done(void *arg, int result, const struct err *why)
+{
+	struct watch *watch = arg;
+
+	(void)why;
+	watch->n_done++;
+	watch->result = result;
+}
+
+static void prefetch(struct engine_world *w, struct watch *watch)
+{
+	const struct fetch_prefetch_opts opts = { .blobs = &w->blob,
+		                                  .n_blobs = 1,
+		                                  .progress = on_progress,
+		                                  .done = on_prefetch_done,
+		                                  .arg = watch };
+
+	(void)fetch_prefetch_start(w->fetch, &opts);
+}
+
+static void what_another_blob_has_is_shared_and_nobody_asked(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	for (uint32_t i = 6; i < 12; i++)
+		fake_cas_set_candidate(w->cas, i, true);
+	assert_int_equal(world_read_start(w, &r, 7, 2), FETCH_PENDING);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	world_read_is_right(w, &r);
+	assert_int_equal(r.read.found, FOUND_DEDUP);
+	assert_int_equal(r.read.found_bytes[FOUND_DEDUP], 2 * WORLD_CHUNK_BYTES);
+	world_settle(w);
+	assert_int_equal(w->peer.n_asks + w->origin.n_asks, 0);
+	assert_true(cas_blob_is_present(w->cas, 9)); /* before it is asked for */
+	world_read_end(w, &r);
+}
+
+static void what_cannot_be_shared_after_all_is_fetched(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	fake_cas_set_candidate(w->cas, 7, false);
+	assert_int_equal(world_read_start(w, &r, 7, 1), FETCH_PENDING);
+	world_settle(w);
+	assert_int_equal(w->origin.n_asks, 1);
+	world_give(w, &w->origin, 0, 7);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	assert_int_equal(r.read.found, FOUND_ORIGIN);
+	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
+static void requests_are_not_widened_over_what_another_blob_has(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	fake_cas_set_candidate(w->cas, 6, true);
+	fake_cas_set_candidate(w->cas, 9, true);
+	assert_int_equal(world_read_start(w, &r, 7, 1), FETCH_PENDING);
+	world_settle(w);
+	assert_int_equal(w->origin.n_asks, 1);
+	assert_int_equal(w->origin.asks[0].run.first_unit, 7);
+	assert_int_equal(w->origin.asks[0].run.n_units, 2);
+	world_give_all(w, &w->origin, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	world_read_end(w, &r);
+}
+
+static void a_prefetch_of_what_others_have_moves_nothing(void **state)
+{
+	struct engine_world *w = *state;
+	struct watch watch = { 0 };
+
+	for (uint32_t i = 0; i < WORLD_CHUNKS; i++)
+		fake_cas_set_candidate(w->cas, i, true);
+	prefetch(w, &watch);
+	world_wait(w, &watch.n_done, 1);
+	assert_int_equal(watch.result, 0);
+	assert_int_equal(watch.done_bytes, (uint64_t)WORLD_CHUNKS * WORLD_CHUNK_BYTES);
+	assert_int_equal(w->peer.n_asks + w->origin.n_asks, 0);
+}
+
+static void a_prefetch_fetches_what_could_not_be_shared(void **state)
+{
+	struct engine_world *w = *state;
+	struct watch watch = { 0 };
+	uint32_t n_units = 0;
+
+	for (uint32_t i = 10; i < 20; i++)
+		fake_cas_set_candidate(w->cas, i, false);
+	prefetch(w, &watch);
+	while (watch.n_done == 0) {
+		for (uint32_t i = 0; i < w->origin.n_asks; i++) {
+			if (!w->origin.asks[i].open)
+				continue;
+			n_units += w->origin.asks[i].run.n_units;
+			world_give_all(w, &w->origin, i);
+		}
+		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+		world_settle(w);
+	}
+	assert_int_equal(watch.result, 0);
+	assert_int_equal(n_units, WORLD_CHUNKS);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(what_another_blob_has_is_shared_and_nobody_asked),
+		T(what_cannot_be_shared_after_all_is_fetched),
+		T(requests_are_not_widened_over_what_another_blob_has),
+		T(a_prefetch_of_what_others_have_moves_nothing),
+		T(a_prefetch_fetches_what_could_not_be_shared),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
