@@ -7,7 +7,8 @@
  *
  * Budget: a bucket of ADVERTS_BYTES_PER_S (it holds ADVERTS_BURST_BYTES), and in a storm
  * ADVERTS_PER_MILLE of the payload that came. GONE and what is urgent (somebody waits for it) go
- * first. What cannot be told yet is told later, coalesced: never more than once a chunk.
+ * first; everything once more every 30 minutes. What cannot be told yet is told later, coalesced:
+ * never more than once a chunk.
  */
 #pragma once
 #include "auto.h"
@@ -17,13 +18,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ADVERTS_SEGMENTS_MAX 65536U
-#define ADVERTS_BYTES_PER_S  4000U
-#define ADVERTS_BURST_BYTES  16000U
-#define ADVERTS_PER_MILLE    4U
-#define ADVERTS_BATCH_MS     20U /* that long news wait for company; urgent: 2 ms */
-#define ADVERTS_URGENT_MS    2U
-#define ADVERTS_REFRESH_MS   (30U * 60U * 1000U)
+#define ADVERTS_SEGMENTS_MAX     65536U
+#define ADVERTS_BYTES_PER_S      4000U
+#define ADVERTS_BURST_BYTES      16000U
+#define ADVERTS_PER_MILLE        4U
+#define ADVERTS_CREDIT_MAX_BYTES (256 << 10) /* what a storm may have saved up */
+#define ADVERTS_BATCH_MS         20U         /* that long news wait for company; urgent: 2 ms */
+#define ADVERTS_URGENT_MS        2U
+#define ADVERTS_REFRESH_MS       (30U * 60U * 1000U)
 
 struct adverts;
 struct adverts_opts {

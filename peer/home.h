@@ -40,6 +40,7 @@
 #define HOME_NODES_MAX         4096U
 #define HOME_HOLDERS_MAX       8U /* remembered a chunk */
 #define HOME_ITEMS_MAX         32U
+#define HOME_NODES_TOLD        3U /* holders named for a set of chunks, the first is to be asked */
 #define HOME_LEASE_TERM_MS     2000U
 #define HOME_LEASE_LIFE_MS     30000U /* however much progress is told */
 #define HOME_LEASE_OVERRIDE_MS 4000U  /* then a reader gets a second one in spite of progress */

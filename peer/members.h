@@ -78,6 +78,7 @@ struct members_ops {
 	 * conn: a handle for MEMBERS_CLOSE, not looked into. */
 	void (*opened)(struct members *m, const struct wire_member *peer, bool draining,
 	               const char *address, void *conn);
+	/** in_order: the peer said that it leaves. */
 	void (*closed)(struct members *m, void *conn, bool in_order);
 	void (*dial_failed)(struct members *m, const char *address);
 	void (*draining)(struct members *m, const struct wire_id *id);

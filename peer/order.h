@@ -13,7 +13,7 @@
 #define ORDER_RUN_PACKED_BYTES (256U << 10)
 
 /** The order in which node prefetches n segments: ret_order gets the numbers 0 .. n - 1, sorted by
- * a hash of name and node. -ENOMEM, 0. */
+ * a hash of name and node. @return 0; -ENOMEM */
 MUST_CHECK int order_segments(const struct wire_id *node, const struct wire_id *names, uint32_t n,
                               uint32_t *ret_order, struct err *e);
 

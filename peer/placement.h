@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #define PLACEMENT_NODES_MAX 4096U
+#define PLACEMENT_RANK_MAX  8U
 
 enum place_level { PLACE_ZONE, PLACE_CLUSTER };
 

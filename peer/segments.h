@@ -43,6 +43,7 @@ MUST_CHECK int segments_new(struct blob_layout *layout, struct segments **ret_se
                             struct err *e);
 void segments_free(struct segments **s); /* NULL is fine */
 
+const struct blob_layout *segments_layout(const struct segments *s);
 uint32_t segments_count(const struct segments *s);
 const struct segment *segments_at(const struct segments *s, uint32_t segment_idx);
 
@@ -54,5 +55,4 @@ bool segments_find(const struct segments *s, uint32_t chunk_idx, uint32_t *ret_s
 uint32_t segments_chunk(const struct segments *s, uint32_t segment_idx, uint16_t pos);
 
 /** The public names of all members, in order: n_chunks of them. */
-void segments_names(const struct segments *s, uint32_t segment_idx,
-                    uint8_t (*ret_names)[PUBLIC_NAME_BYTES]);
+void segments_names(const struct segments *s, uint32_t segment_idx, struct wire_id *ret_names);

@@ -1,0 +1,473 @@
+/*
+ * home_answer: the open asks: what each waits for, who it is sent to, and what is told to it.
+ *
+ * What an ask is told is decided when it is told, not when something changed: many changes make one
+ * answer.
+ */
+#include "home_inside.h"
+#include "mem.h"
+#include <assert.h>
+#include <stdlib.h>
+
+/* ---- asks and their waits ---- */
+
+struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t req)
+{
+	struct h_ask *ask;
+
+	for (ask = h->nodes[node].asks; ask != NULL; ask = ask->node_next) {
+		if (ask->req == req)
+			return ask;
+	}
+	return NULL;
+}
+
+static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
+{
+	struct h_chunk *c = home_chunk(h, ask->list, pos);
+	struct h_wait *w = &ask->waits[pos];
+
+	*w = (struct h_wait){ .ask = ask, .pos = (uint16_t)pos, .told = NO_NODE };
+	DL_APPEND(c->waits, w);
+	wire_set_add(&ask->open, pos);
+	h->n_waits++;
+}
+
+void home_wait_drop(struct home *h, struct h_wait *w)
+{
+	struct h_ask *ask = w->ask;
+	struct h_chunk *c = home_chunk(h, ask->list, w->pos);
+
+	DL_DELETE(c->waits, w);
+	wire_set_remove(&ask->open, w->pos);
+	wire_set_remove(&ask->pending, w->pos);
+	w->ask = NULL;
+	h->n_waits--;
+	if (set_empty(&ask->open))
+		home_mark_dirty(h, ask); /* its END */
+}
+
+void home_mark_dirty(struct home *h, struct h_ask *ask)
+{
+	if (ask->dirty)
+		return;
+	ask->dirty = true;
+	DL_APPEND2(h->dirty, ask, dirty_prev, dirty_next);
+}
+
+void home_tell(struct home *h, struct h_ask *ask, uint32_t pos)
+{
+	wire_set_add(&ask->pending, pos);
+	home_mark_dirty(h, ask);
+}
+
+void home_wake(struct home *h, struct h_chunk *c, uint16_t told)
+{
+	struct h_wait *w;
+
+	DL_FOREACH(c->waits, w)
+	{
+		if (w->told != told)
+			continue;
+		w->told = NO_NODE;
+		home_tell(h, w->ask, w->pos);
+		home_regrant(h, w->ask->list);
+	}
+}
+
+void home_wake_all_told(struct home *h, uint16_t node)
+{
+	struct h_list *l;
+	struct h_list *next;
+	const struct h_ask *ask;
+
+	HASH_ITER(hh, h->lists, l, next)
+	{
+		for (ask = l->asks; ask != NULL; ask = ask->next) {
+			for (uint32_t pos = set_next(&ask->open, 0); pos < l->n;
+			     pos = set_next(&ask->open, pos + 1)) {
+				if (ask->waits[pos].told == node)
+					home_wake(h, home_chunk(h, l, pos), node);
+			}
+		}
+	}
+}
+
+int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, struct h_list *l,
+                  struct h_ask **ret_ask)
+{
+	struct h_node *n = &h->nodes[node];
+	const uint32_t ttl_ms = msg->deadline_ms == 0 || msg->deadline_ms > HOME_ASK_MAX_MS
+	                                ? HOME_ASK_MAX_MS
+	                                : msg->deadline_ms;
+	const uint32_t patience_ms =
+		msg->patience_ms < HOME_PATIENCE_MIN_MS ? HOME_PATIENCE_MIN_MS : msg->patience_ms;
+	const uint64_t now_ns = clock_now_ns(h->opts.clock);
+	struct h_ask *ask;
+
+	if (n->n_asks >= HOME_ASKS_PER_PEER || h->stats.asks >= HOME_ASKS_MAX ||
+	    h->n_waits + (l == NULL ? 0U : l->n) > HOME_WAITS_MAX)
+		return HOME_BUSY;
+	ask = xcalloc(1, sizeof(*ask));
+	ask->list = l;
+	ask->node = node;
+	ask->req = msg->req;
+	ask->flags = msg->flags;
+	ask->units = msg->units;
+	ask->runs = msg->runs;
+	ask->end_ns = now_ns + ttl_ms * NS_PER_MS;
+	ask->patience_ns = patience_ms * NS_PER_MS;
+	ask->check_ns = now_ns + ask->patience_ns;
+	ask->open = ask->pending = set_none(l == NULL ? 0 : l->n);
+	if (l != NULL) {
+		ask->waits = xcalloc(l->n, sizeof(*ask->waits));
+		DL_APPEND(l->asks, ask);
+	}
+	DL_APPEND2(n->asks, ask, node_prev, node_next);
+	n->n_asks++;
+	h->stats.asks++;
+	for (uint32_t pos = 0; l != NULL && pos < l->n; pos++) {
+		if (wire_set_has(&msg->part.set, pos))
+			wait_add(h, ask, pos);
+	}
+	ask->pending = ask->open;
+	home_mark_dirty(h, ask);
+	*ret_ask = ask;
+	return HOME_OK;
+}
+
+/* Others who were in the queue behind this ask, and perhaps cannot lease, are to hear. */
+static void let_go(struct home *h, struct h_ask *ask)
+{
+	struct h_lease *l;
+	struct h_lease *next;
+
+	for (uint32_t pos = set_next(&ask->open, 0); pos < ask->list->n;
+	     pos = set_next(&ask->open, pos + 1)) {
+		struct h_chunk *c = home_chunk(h, ask->list, pos);
+		struct entry *e = home_entry(c, ask->node);
+
+		if (e != NULL && (e->flags & ENTRY_RECEIVING) != 0 && c->lease[0] == 0 &&
+		    c->lease[1] == 0)
+			home_entry_drop(c, ask->node);
+		home_wait_drop(h, &ask->waits[pos]);
+		home_wake(h, c, NO_NODE);
+	}
+	DL_FOREACH_SAFE(ask->list->leases, l, next)
+	{
+		if (l->ask == ask) {
+			l->ask = NULL;
+			home_lease_drop(h, l); /* it was never told */
+		}
+	}
+}
+
+void home_ask_free(struct home *h, struct h_ask *ask)
+{
+	struct h_node *n = &h->nodes[ask->node];
+
+	if (ask->list != NULL) {
+		let_go(h, ask);
+		DL_DELETE(ask->list->asks, ask);
+	}
+	DL_DELETE2(n->asks, ask, node_prev, node_next);
+	if (ask->dirty)
+		DL_DELETE2(h->dirty, ask, dirty_prev, dirty_next);
+	n->n_asks--;
+	h->stats.asks--;
+	free(ask->waits);
+	free(ask);
+}
+
+/* ---- who is sent where ---- */
+
+static bool avoids(const struct h_ask *ask, uint16_t node)
+{
+	for (uint32_t i = 0; i < ask->n_avoid; i++) {
+		if (ask->avoid[i] == node)
+			return true;
+	}
+	return false;
+}
+
+bool home_is_candidate(const struct home *h, const struct h_ask *ask, const struct entry *e)
+{
+	return e->node != ask->node && !h->nodes[e->node].lost && !h->nodes[e->node].draining &&
+	       !avoids(ask, e->node);
+}
+
+bool home_is_held_for(const struct home *h, const struct h_ask *ask, const struct h_chunk *c)
+{
+	for (uint32_t i = 0; i < c->n_who; i++) {
+		if ((c->who[i].flags & ENTRY_RECEIVING) == 0 &&
+		    home_is_candidate(h, ask, &c->who[i]))
+			return true;
+	}
+	return false;
+}
+
+static uint64_t load_of(const struct home *h, uint16_t node)
+{
+	const struct h_node *n = &h->nodes[node];
+	const uint64_t halvings = (clock_now_ns(h->opts.clock) - n->load_ns) / NS_PER_S;
+
+	return halvings < 64 ? n->load >> halvings : 0;
+}
+
+static void add_load(struct home *h, uint16_t node, uint32_t n_chunks)
+{
+	struct h_node *n = &h->nodes[node];
+
+	n->load = load_of(h, node) + n_chunks;
+	n->load_ns = clock_now_ns(h->opts.clock);
+}
+
+/* Smaller is better: zone first; then who has it and has served few; then who receives it and
+ * serves nobody yet; then any. Of equals the one with fewer askers, then the less loaded. */
+static uint64_t cost_of(const struct home *h, const struct h_ask *ask, const struct entry *e)
+{
+	const bool receiving = (e->flags & ENTRY_RECEIVING) != 0;
+	const bool far = h->opts.placement != NULL && placement_has_zones(h->opts.placement) &&
+	                 !placement_same_zone(h->opts.placement, &h->nodes[ask->node].id,
+	                                      &h->nodes[e->node].id);
+	uint64_t rank;
+
+	if (!receiving)
+		rank = e->n_children < HOME_TREE_HELD ? 0 : 2;
+	else
+		rank = e->n_children < 1 ? 1 : 3;
+	const uint64_t load = load_of(h, e->node);
+
+	return (uint64_t)far << 62 | rank << 60 | (uint64_t)e->n_children << 48 |
+	       (load < UINT64_C(1) << 47 ? load : (UINT64_C(1) << 47) - 1);
+}
+
+static struct entry *choose(const struct home *h, const struct h_ask *ask, struct h_chunk *c)
+{
+	struct entry *best = NULL;
+	uint64_t best_cost = UINT64_MAX;
+
+	for (uint32_t i = 0; i < c->n_who; i++) {
+		struct entry *e = &c->who[i];
+		uint64_t cost;
+
+		if (!home_is_candidate(h, ask, e))
+			continue;
+		cost = cost_of(h, ask, e);
+		if (cost < best_cost) {
+			best = e;
+			best_cost = cost;
+		}
+	}
+	return best;
+}
+
+/* ---- an answer ---- */
+
+static bool has_node(const struct home *h, const struct h_ask *ask, struct h_chunk *c,
+                     const struct wire_id *id)
+{
+	for (uint32_t i = 0; i < c->n_who; i++) {
+		const struct entry *e = &c->who[i];
+
+		if ((e->flags & ENTRY_RECEIVING) == 0 && home_is_candidate(h, ask, e) &&
+		    id_equal(&h->nodes[e->node].id, id))
+			return true;
+	}
+	return false;
+}
+
+static bool same_first(const struct wire_answer_item *item, uint8_t kind, const struct wire_id *id)
+{
+	if (item->kind != kind || (item->n_nodes == 0) != (id == NULL))
+		return false;
+	return id == NULL || id_equal(&item->nodes[0], id);
+}
+
+/* The item of out that speaks of kind and node; a new one if there is none. NULL: full. */
+static struct wire_answer_item *item_for(struct home_out *out, const struct h_ask *ask,
+                                         uint8_t kind, const struct wire_id *id, bool *ret_new)
+{
+	struct wire_answer_item *item;
+
+	*ret_new = false;
+	for (uint32_t i = 0; i < out->n_items; i++) {
+		if (out->items[i].kind != WIRE_LEASE && same_first(&out->items[i], kind, id))
+			return &out->items[i];
+	}
+	if (out->n_items == HOME_ITEMS_MAX)
+		return NULL;
+	*ret_new = true;
+	item = &out->items[out->n_items++];
+	*item = (struct wire_answer_item){ .kind = kind, .set = set_none(ask->list->n) };
+	if (id != NULL)
+		item->nodes[item->n_nodes++] = *id;
+	return item;
+}
+
+/* Further holders, to hedge: those that have all of the item's chunks. */
+static void alternates(const struct home *h, const struct h_ask *ask, struct h_chunk *c,
+                       struct wire_answer_item *item, bool is_new)
+{
+	if (is_new) {
+		for (uint32_t i = 0; i < c->n_who && item->n_nodes < HOME_NODES_TOLD; i++) {
+			const struct entry *e = &c->who[i];
+
+			if ((e->flags & ENTRY_RECEIVING) == 0 && home_is_candidate(h, ask, e) &&
+			    !id_equal(&h->nodes[e->node].id, &item->nodes[0]))
+				item->nodes[item->n_nodes++] = h->nodes[e->node].id;
+		}
+		return;
+	}
+	for (uint32_t i = item->n_nodes; i-- > 1;) {
+		if (!has_node(h, ask, c, &item->nodes[i]))
+			item->nodes[i] = item->nodes[--item->n_nodes];
+	}
+}
+
+static bool others_can_lease(const struct home *h, const struct h_chunk *c)
+{
+	const struct h_wait *w;
+
+	for (w = c->waits; w != NULL; w = w->next) {
+		if (home_can_lease(h, w->ask, w->pos))
+			return true;
+	}
+	return false;
+}
+
+/* What is to be said of a chunk: who (NULL: nobody) and in what way. */
+static uint8_t decide(const struct home *h, const struct h_ask *ask, struct h_chunk *c,
+                      struct entry **ret_who)
+{
+	struct entry *e = choose(h, ask, c);
+
+	*ret_who = e;
+	if (e != NULL && (e->flags & ENTRY_RECEIVING) == 0)
+		return WIRE_HOLDERS;
+	if (c->lease[0] != 0 || c->lease[1] != 0 || home_is_held_for(h, ask, c))
+		return WIRE_WAIT;
+	*ret_who = NULL; /* who was to receive it lost its source: nobody brings it */
+	return others_can_lease(h, c) ? WIRE_WAIT : WIRE_NOBODY;
+}
+
+/* The asker is on its way to e: the next ones may be sent to the asker. */
+static void send_to(struct home *h, const struct h_ask *ask, struct h_chunk *c, struct entry *e)
+{
+	if (e->n_children < UINT8_MAX)
+		e->n_children++;
+	if (home_entry(c, ask->node) == NULL && c->n_who < HOME_HOLDERS_MAX)
+		(void)home_entry_put(h, c, ask->node, true);
+}
+
+/* What to say of one pending chunk. @return false: the answer is full */
+static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct home_out *out)
+{
+	struct h_chunk *c = home_chunk(h, ask->list, pos);
+	const struct h_lease *lease = home_lease_of(h, c);
+	struct h_wait *w = &ask->waits[pos];
+	struct wire_answer_item *item;
+	struct entry *e;
+	const uint8_t kind = decide(h, ask, c, &e);
+	bool is_new;
+
+	item = item_for(out, ask, kind, e == NULL ? NULL : &h->nodes[e->node].id, &is_new);
+	if (item == NULL)
+		return false;
+	wire_set_add(&item->set, pos);
+	wire_set_remove(&ask->pending, pos);
+	if (kind == WIRE_HOLDERS)
+		alternates(h, ask, c, item, is_new);
+	if (lease != NULL && kind == WIRE_WAIT)
+		item->progress_bytes = lease->progress_bytes;
+	if (e != NULL) {
+		w->told = e->node;
+		send_to(h, ask, c, e);
+	}
+	if (kind != WIRE_WAIT)
+		home_wait_drop(h, w);
+	return true;
+}
+
+static void tell_leases(struct home *h, struct h_ask *ask, struct home_out *out)
+{
+	struct h_lease *l;
+
+	DL_FOREACH(ask->list->leases, l)
+	{
+		if (l->ask != ask || out->n_items == HOME_ITEMS_MAX)
+			continue;
+		out->items[out->n_items++] = (struct wire_answer_item){
+			.kind = WIRE_LEASE,
+			.term_ms = HOME_LEASE_TERM_MS,
+			.token = l->token,
+			.set = l->set,
+		};
+		l->ask = NULL;
+	}
+	(void)h;
+}
+
+static void count_items(struct home *h, const struct h_ask *ask, const struct home_out *out)
+{
+	for (uint32_t i = 0; i < out->n_items; i++) {
+		const struct wire_answer_item *item = &out->items[i];
+		uint16_t node;
+
+		if (item->kind == WIRE_LEASE || item->n_nodes == 0)
+			continue;
+		node = home_node_known(h, &item->nodes[0]);
+		if (node != NO_NODE && ask->list != NULL)
+			add_load(h, node, set_count(&item->set));
+		h->stats.n_holders_told += item->kind == WIRE_HOLDERS;
+		h->stats.n_waits_told += item->kind == WIRE_WAIT;
+	}
+}
+
+static void fill(struct home *h, struct h_ask *ask, struct home_out *out)
+{
+	bool has_room = true;
+
+	if (ask->list == NULL) {
+		out->items[out->n_items++] = (struct wire_answer_item){
+			.kind = WIRE_ELSEWHERE,
+			.n_nodes = 1,
+			.nodes[0] = ask->elsewhere,
+			.set = set_all(ask->units.n),
+		};
+		out->end = true;
+		return;
+	}
+	tell_leases(h, ask, out);
+	for (uint32_t pos = set_next(&ask->pending, 0); has_room && pos < ask->list->n;
+	     pos = set_next(&ask->pending, pos + 1))
+		has_room = tell_chunk(h, ask, pos, out);
+	out->end = ask->late || (set_empty(&ask->open) && has_room);
+	if (!set_empty(&ask->open))
+		out->status = WIRE_NOT_HERE; /* so far; its time is over */
+}
+
+bool home_next(struct home *h, struct home_out *ret_out)
+{
+	while (h->dirty != NULL) {
+		struct h_ask *ask = h->dirty;
+
+		DL_DELETE2(h->dirty, ask, dirty_prev, dirty_next);
+		ask->dirty = false;
+		ret_out->to = h->nodes[ask->node].id;
+		ret_out->req = ask->req;
+		ret_out->n_items = 0;
+		ret_out->end = false;
+		ret_out->status = WIRE_DONE;
+		fill(h, ask, ret_out);
+		count_items(h, ask, ret_out);
+		if (ret_out->end)
+			home_ask_free(h, ask);
+		else if (!set_empty(&ask->pending))
+			home_mark_dirty(h, ask); /* more than one answer holds */
+		home_settle(h);
+		if (ret_out->n_items > 0 || ret_out->end)
+			return true;
+	}
+	return false;
+}

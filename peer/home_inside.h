@@ -1,0 +1,188 @@
+/*
+ * home_inside: what the files of home share: nodes, lists, chunks, asks, leases, and who calls
+ * whom.
+ *
+ *   home.c        what comes in
+ *   home_table.c  nodes, lists and chunks, bounded
+ *   home_lease.c  who may ask the origin, and until when
+ *   home_answer.c who is sent where, and what is told to whom
+ *
+ * A call from outside changes the state and marks: asks that are to be told something (dirty),
+ * lists whose free chunks are to be leased again (regrant). home_settle() does the latter,
+ * home_next() the former.
+ */
+#pragma once
+#include "home.h"
+#include "set.h"
+#include <uthash.h>
+#include <utlist.h>
+
+#define NO_NODE          UINT16_MAX
+#define HOME_BUCKETS     65536U
+#define HOME_WAITS_MAX   262144U
+#define HOME_REFUSED_MAX 4U
+#define HOME_REFUSED_MS  5000U
+
+enum entry_flags {
+	ENTRY_RECEIVING = 1 << 0, /* does not have it yet */
+	ENTRY_MISSED = 1 << 1,    /* one said that it has not; bits 2-7: who */
+};
+
+struct entry { /* a node that has a chunk, or soon will */
+	uint16_t node;
+	uint8_t n_children; /* how many were sent there */
+	uint8_t flags;
+};
+
+struct h_wait {                     /* an ask that wants a chunk */
+	struct h_wait *prev, *next; /* of the chunk */
+	struct h_ask *ask;
+	uint16_t pos;
+	uint16_t told; /* the node that was named for it; NO_NODE: none */
+};
+
+struct h_chunk {
+	uint8_t name[PUBLIC_NAME_BYTES];
+	struct entry who[HOME_HOLDERS_MAX];
+	struct h_wait *waits;
+	uint32_t next;     /* in its bucket, or in the free list; index + 1 */
+	uint32_t lease[2]; /* index + 1; the second is a reader's */
+	uint16_t n_lists;
+	uint8_t n_who;
+};
+
+struct h_list {
+	struct wire_id id;
+	struct h_list *prev, *next; /* of its owner, the least recently used first */
+	struct h_list *next_regrant;
+	struct h_ask *asks; /* open */
+	struct h_lease *leases;
+	uint64_t created_ns;
+	uint64_t shared_ns; /* when another than the last asker asked; 0: never */
+	uint64_t refused_until_ns;
+	uint16_t refused[HOME_REFUSED_MAX]; /* nodes that could not get it from the origin */
+	uint16_t n_refused;
+	uint16_t owner; /* node that brought its names */
+	uint16_t last_asker;
+	uint16_t n;
+	bool regrant;
+	UT_hash_handle hh;
+	uint32_t chunks[]; /* indices */
+};
+
+struct h_ask {
+	struct h_ask *prev, *next;           /* of its list */
+	struct h_ask *node_prev, *node_next; /* of its node */
+	struct h_ask *dirty_prev, *dirty_next;
+	struct h_list *list;     /* NULL: elsewhere */
+	struct h_wait *waits;    /* one a position; ask NULL: no wait (any more) */
+	struct wire_set open;    /* positions with a wait */
+	struct wire_set pending; /* to be told */
+	struct wire_set units, runs;
+	struct wire_id elsewhere;
+	uint64_t end_ns;
+	uint64_t check_ns; /* reader: when to look whether a second lease is due */
+	uint64_t patience_ns;
+	uint32_t req;
+	uint32_t flags;
+	uint16_t node;
+	uint16_t avoid[WIRE_AVOID_MAX];
+	uint16_t n_avoid;
+	bool dirty;
+	bool late; /* its deadline passed */
+};
+
+struct h_lease {
+	struct h_lease *prev, *next; /* of its list; of the free ones */
+	struct h_list *list;         /* NULL: free */
+	struct h_ask *ask;           /* to be told; NULL: told, or the ask is over */
+	struct wire_set set;         /* what of it is not here yet */
+	uint64_t token;
+	uint64_t granted_ns, progress_ns, end_ns;
+	uint64_t progress_bytes;
+	uint16_t node;
+	bool second;
+};
+
+struct h_node {
+	struct wire_id id;
+	struct h_list *lists; /* that it brought, the least recently used first */
+	struct h_ask *asks;
+	uint64_t no_lease_until_ns;
+	uint64_t load, load_ns; /* chunks that it was named for, halved each second */
+	uint32_t n_asks, n_leases, n_chunks;
+	uint16_t n_strikes;
+	bool used, lost, draining;
+	UT_hash_handle hh;
+};
+
+struct home {
+	struct home_opts opts;
+	struct h_node *nodes; /* HOME_NODES_MAX */
+	struct h_node *by_id;
+	struct h_list *lists;
+	struct h_list *regrant;
+	struct h_chunk *chunks; /* max_chunks */
+	uint32_t *buckets;
+	uint32_t free_chunk; /* index + 1 */
+	uint32_t n_chunks_ever;
+	struct h_lease *leases; /* HOME_LEASES_MAX */
+	struct h_lease *free_leases;
+	struct h_ask *dirty;
+	uint64_t n_tokens;
+	uint64_t moved_ns, grace_until_ns;
+	uint32_t max_chunks;
+	uint32_t n_waits;
+	uint32_t n_nodes_ever, n_lost;
+	struct home_stats stats;
+};
+
+/* ---- home_table.c ---- */
+uint16_t home_node(struct home *h, const struct wire_id *id); /* made when new; NO_NODE: full */
+uint16_t home_node_known(const struct home *h, const struct wire_id *id);
+bool home_node_alive(const struct home *h, uint16_t node); /* not lost */
+void home_node_forget(struct home *h, uint16_t node);
+struct h_list *home_list(struct home *h, const struct wire_id *id); /* NULL: not known */
+/* @return HOME_OK, HOME_BUSY, HOME_REFUSED */
+int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
+                  const struct wire_id *names, uint16_t n_names);
+void home_list_used(struct home *h, struct h_list *l);
+struct entry *home_entry(struct h_chunk *c, uint16_t node); /* NULL: none */
+/* Make or change the entry of a node; where all are taken the least useful goes. */
+struct entry *home_entry_put(struct home *h, struct h_chunk *c, uint16_t node, bool receiving);
+void home_entry_drop(struct h_chunk *c, uint16_t node);
+bool home_is_held(const struct home *h, const struct h_chunk *c); /* by somebody alive */
+/* ... whom the asker can be sent to. */
+bool home_is_held_for(const struct home *h, const struct h_ask *ask, const struct h_chunk *c);
+bool home_is_candidate(const struct home *h, const struct h_ask *ask, const struct entry *e);
+static inline struct h_chunk *home_chunk(struct home *h, const struct h_list *l, uint32_t pos)
+{
+	return &h->chunks[l->chunks[pos]];
+}
+void home_table_init(struct home *h);
+void home_table_fini(struct home *h);
+
+/* ---- home_lease.c ---- */
+bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos);
+struct h_lease *home_lease_of(struct home *h, const struct h_chunk *c); /* the first; NULL */
+struct h_lease *home_lease_find(struct home *h, uint16_t node, uint64_t token);
+void home_lease_drop(struct home *h, struct h_lease *l);
+/* A chunk is at node: its leases of it are done. */
+void home_lease_done(struct home *h, struct h_chunk *c, uint16_t node);
+bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const struct wire_set *set);
+void home_lease_second(struct home *h, struct h_ask *ask, bool at_once);
+uint64_t home_lease_tick(struct home *h, uint64_t now_ns);
+void home_regrant(struct home *h, struct h_list *l); /* mark */
+void home_settle(struct home *h);                    /* and do */
+
+/* ---- home_answer.c ---- */
+struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t req);
+int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, struct h_list *l,
+                  struct h_ask **ret_ask);
+void home_ask_free(struct home *h, struct h_ask *ask);
+void home_wait_drop(struct home *h, struct h_wait *w); /* settled */
+void home_tell(struct home *h, struct h_ask *ask, uint32_t pos);
+void home_mark_dirty(struct home *h, struct h_ask *ask);
+/* Those who wait for a chunk, and were told node (NO_NODE: nobody), are to be told anew. */
+void home_wake(struct home *h, struct h_chunk *c, uint16_t told);
+void home_wake_all_told(struct home *h, uint16_t node);

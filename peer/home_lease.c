@@ -1,0 +1,402 @@
+/*
+ * home_lease: who may ask the origin for what, and until when.
+ *
+ *   free chunk of a waiting ask --grant--> leased --progress--> (term moved)
+ *        ^                                   |--- HAVE, LEASE_END with it --> held
+ *        `--- term over, holder lost, LEASE_END without it ---'
+ */
+#include "home_inside.h"
+#include <assert.h>
+#include <stdlib.h>
+
+#define TOKEN_INDEX_BITS 16U
+_Static_assert(HOME_LEASES_MAX <= 1U << TOKEN_INDEX_BITS, "a token holds the lease's index");
+
+static uint64_t now_of(const struct home *h)
+{
+	return clock_now_ns(h->opts.clock);
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+struct h_lease *home_lease_of(struct home *h, const struct h_chunk *c)
+{
+	const uint32_t at = c->lease[0] != 0 ? c->lease[0] : c->lease[1];
+
+	return at == 0 ? NULL : &h->leases[at - 1];
+}
+
+struct h_lease *home_lease_find(struct home *h, uint16_t node, uint64_t token)
+{
+	struct h_lease *l = &h->leases[(token & (BIT(TOKEN_INDEX_BITS) - 1)) % HOME_LEASES_MAX];
+
+	return l->list != NULL && l->token == token && l->node == node ? l : NULL;
+}
+
+/* Take chunk pos out of a lease. */
+static void release_chunk(struct home *h, struct h_lease *l, uint32_t pos)
+{
+	struct h_chunk *c = home_chunk(h, l->list, pos);
+	const uint32_t at = (uint32_t)(l - h->leases) + 1;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		if (c->lease[i] == at)
+			c->lease[i] = 0;
+	}
+	wire_set_remove(&l->set, pos);
+}
+
+static void lease_free(struct home *h, struct h_lease *l)
+{
+	struct h_list *list = l->list;
+
+	assert(set_empty(&l->set));
+	DL_DELETE(list->leases, l);
+	h->nodes[l->node].n_leases--;
+	h->stats.leases--;
+	l->list = NULL;
+	LL_PREPEND(h->free_leases, l);
+	home_regrant(h, list); /* its node may take another */
+}
+
+void home_lease_done(struct home *h, struct h_chunk *c, uint16_t node)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		struct h_lease *l = c->lease[i] == 0 ? NULL : &h->leases[c->lease[i] - 1];
+
+		if (l == NULL || l->node != node)
+			continue;
+		for (uint32_t pos = set_next(&l->set, 0); pos < l->list->n;
+		     pos = set_next(&l->set, pos + 1)) {
+			if (home_chunk(h, l->list, pos) == c)
+				release_chunk(h, l, pos);
+		}
+		c->lease[i] = 0;
+		l->progress_ns = now_of(h);
+		l->end_ns = max_u64(l->end_ns, l->progress_ns + HOME_LEASE_TERM_MS * NS_PER_MS);
+		h->nodes[node].n_strikes = 0;
+		if (set_empty(&l->set))
+			lease_free(h, l);
+	}
+}
+
+/* Those who waited for what it was to bring are to hear of the next way. */
+void home_lease_drop(struct home *h, struct h_lease *l)
+{
+	const struct wire_set left = l->set;
+	struct h_list *list = l->list;
+	bool waited = false;
+
+	for (uint32_t pos = set_next(&left, 0); pos < list->n; pos = set_next(&left, pos + 1)) {
+		struct h_chunk *c = home_chunk(h, list, pos);
+		const struct entry *e = home_entry(c, l->node);
+
+		release_chunk(h, l, pos);
+		if (e != NULL && (e->flags & ENTRY_RECEIVING) != 0)
+			home_entry_drop(c, l->node);
+		waited = waited || c->waits != NULL;
+		home_wake(h, c, l->node);
+	}
+	h->stats.n_passed_on += waited;
+	lease_free(h, l);
+}
+
+/* ---- granting ---- */
+
+static bool is_refused(const struct home *h, const struct h_list *l, uint16_t node)
+{
+	if (now_of(h) >= l->refused_until_ns)
+		return false;
+	for (uint32_t i = 0; i < l->n_refused; i++) {
+		if (l->refused[i] == node)
+			return true;
+	}
+	return false;
+}
+
+/* Could this ask ever get a lease of the chunk at pos? */
+bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos)
+{
+	const struct h_node *n = &h->nodes[ask->node];
+
+	return (ask->flags & WIRE_ASK_NO_LEASE) == 0 && !ask->late && !n->lost && !n->draining &&
+	       now_of(h) >= n->no_lease_until_ns && !is_refused(h, ask->list, ask->node) &&
+	       set_last(&ask->units, pos) < ask->list->n;
+}
+
+/* Not leased, and held by nobody whom the asker has not tried in vain. second: a first lease does
+ * not count. */
+static bool is_free(const struct home *h, const struct h_ask *ask, const struct h_chunk *c,
+                    bool second)
+{
+	return (second || c->lease[0] == 0) && c->lease[1] == 0 && !home_is_held_for(h, ask, c);
+}
+
+static bool has_lease(const struct h_list *l, uint16_t node)
+{
+	const struct h_lease *x;
+
+	for (x = l->leases; x != NULL; x = x->next) {
+		if (x->node == node)
+			return true;
+	}
+	return false;
+}
+
+static bool is_graced(const struct home *h, const struct h_list *l)
+{
+	return l->created_ns >= h->moved_ns && now_of(h) < h->grace_until_ns;
+}
+
+static bool is_alone(const struct home *h, const struct h_list *l, uint16_t node)
+{
+	const struct h_ask *a;
+
+	if (l->shared_ns != 0 && now_of(h) < l->shared_ns + HOME_ALONE_MS * NS_PER_MS)
+		return false;
+	for (a = l->asks; a != NULL; a = a->next) {
+		if (a->node != node)
+			return false;
+	}
+	return true;
+}
+
+/* The end of the row that begins at or before pos: where marks has its next one. */
+static uint32_t end_of(const struct wire_set *marks, uint32_t pos)
+{
+	return set_next(marks, pos + 1);
+}
+
+/*
+ * The whole units that hold wanted free chunks, from first on, of at most n_runs runs.
+ * second: what another leases counts as free.
+ */
+static struct wire_set lease_set(struct home *h, const struct h_ask *ask, uint32_t first,
+                                 uint32_t n_runs, bool second)
+{
+	const struct h_list *l = ask->list;
+	struct wire_set set = set_none(l->n);
+	uint32_t run_end = end_of(&ask->runs, first);
+	uint32_t pos = first;
+
+	while (pos < l->n) {
+		const struct h_chunk *c = home_chunk(h, l, pos);
+		const uint32_t unit = set_last(&ask->units, pos);
+		const bool is_open = is_free(h, ask, c, second);
+
+		if (pos >= run_end) {
+			if (--n_runs == 0)
+				break;
+			run_end = end_of(&ask->runs, pos);
+		}
+		if (!is_open || !home_can_lease(h, ask, pos)) {
+			pos = set_next(&ask->open, pos + 1);
+			continue;
+		}
+		for (pos = unit; pos < end_of(&ask->units, unit); pos++) {
+			c = home_chunk(h, l, pos);
+			if (is_free(h, ask, c, second))
+				wire_set_add(&set, pos);
+		}
+		pos = set_next(&ask->open, pos);
+	}
+	return set;
+}
+
+static struct h_lease *lease_new(struct home *h, struct h_list *list, uint16_t node,
+                                 const struct wire_set *set, bool second)
+{
+	struct h_lease *l = h->free_leases;
+	const uint64_t now_ns = now_of(h);
+
+	LL_DELETE(h->free_leases, l);
+	*l = (struct h_lease){
+		.list = list,
+		.set = *set,
+		.token = ++h->n_tokens << TOKEN_INDEX_BITS | (uint64_t)(l - h->leases),
+		.granted_ns = now_ns,
+		.progress_ns = now_ns,
+		.end_ns = now_ns + HOME_LEASE_TERM_MS * NS_PER_MS,
+		.node = node,
+		.second = second,
+	};
+	DL_APPEND(list->leases, l);
+	h->nodes[node].n_leases++;
+	h->stats.leases++;
+	for (uint32_t pos = set_next(set, 0); pos < list->n; pos = set_next(set, pos + 1)) {
+		struct h_chunk *c = home_chunk(h, list, pos);
+
+		c->lease[second ? 1 : 0] = (uint32_t)(l - h->leases) + 1;
+		(void)home_entry_put(h, c, node, true);
+	}
+	return l;
+}
+
+/* The asker's waits for what it fetches itself are over; others hear that it brings it. */
+static void give(struct home *h, struct h_ask *ask, const struct wire_set *set, bool second)
+{
+	struct h_lease *l = lease_new(h, ask->list, ask->node, set, second);
+
+	l->ask = ask;
+	h->stats.n_leases++;
+	h->stats.n_second_leases += second;
+	for (uint32_t pos = set_next(set, 0); pos < ask->list->n; pos = set_next(set, pos + 1)) {
+		if (ask->waits[pos].ask != NULL)
+			home_wait_drop(h, &ask->waits[pos]);
+		home_wake(h, home_chunk(h, ask->list, pos), NO_NODE);
+	}
+	home_mark_dirty(h, ask);
+}
+
+static bool may_take(const struct home *h, const struct h_ask *ask)
+{
+	return h->free_leases != NULL && h->nodes[ask->node].n_leases < HOME_LEASES_PER_PEER;
+}
+
+static void grant(struct home *h, struct h_ask *ask)
+{
+	const struct h_list *l = ask->list;
+	const uint32_t n_runs = is_alone(h, l, ask->node) ? HOME_LEASE_RUNS_ALONE : 1;
+	uint32_t pos = set_next(&ask->open, 0);
+	struct wire_set set;
+
+	if (!may_take(h, ask) || has_lease(l, ask->node))
+		return;
+	while (pos < l->n &&
+	       !(is_free(h, ask, home_chunk(h, l, pos), false) && home_can_lease(h, ask, pos)))
+		pos = set_next(&ask->open, pos + 1);
+	if (pos == l->n)
+		return;
+	set = lease_set(h, ask, pos, n_runs, false);
+	give(h, ask, &set, false);
+}
+
+static void grant_list(struct home *h, struct h_list *l)
+{
+	struct h_ask *ask;
+
+	if (is_graced(h, l))
+		return;
+	for (ask = l->asks; ask != NULL; ask = ask->next) {
+		if ((ask->flags & WIRE_ASK_READER) != 0)
+			grant(h, ask);
+	}
+	for (ask = l->asks; ask != NULL; ask = ask->next)
+		grant(h, ask);
+}
+
+void home_regrant(struct home *h, struct h_list *l)
+{
+	if (l->regrant || l->asks == NULL)
+		return;
+	l->regrant = true;
+	l->next_regrant = h->regrant;
+	h->regrant = l;
+}
+
+void home_settle(struct home *h)
+{
+	while (h->regrant != NULL) {
+		struct h_list *l = h->regrant;
+
+		h->regrant = l->next_regrant;
+		l->regrant = false;
+		grant_list(h, l);
+	}
+}
+
+bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const struct wire_set *set)
+{
+	struct wire_set free_ones = set_none(l->n);
+
+	if (h->free_leases == NULL || h->nodes[node].n_leases >= HOME_LEASES_PER_PEER)
+		return false;
+	for (uint32_t pos = set_next(set, 0); pos < l->n; pos = set_next(set, pos + 1)) {
+		const struct h_chunk *c = home_chunk(h, l, pos);
+
+		if (c->lease[0] == 0 && c->lease[1] == 0 && !home_is_held(h, c))
+			wire_set_add(&free_ones, pos);
+	}
+	if (set_empty(&free_ones))
+		return false;
+	(void)lease_new(h, l, node, &free_ones, false);
+	for (uint32_t pos = set_next(&free_ones, 0); pos < l->n;
+	     pos = set_next(&free_ones, pos + 1))
+		home_wake(h, home_chunk(h, l, pos), NO_NODE);
+	return true;
+}
+
+/* ---- second leases ---- */
+
+/* When may this reader lease what l brings? */
+static uint64_t second_due(const struct h_lease *l, const struct h_ask *ask)
+{
+	return min_u64(l->progress_ns + ask->patience_ns,
+	               l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS);
+}
+
+void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
+{
+	const uint64_t now_ns = now_of(h);
+	const struct h_list *l = ask->list;
+
+	ask->check_ns = now_ns + ask->patience_ns;
+	for (uint32_t pos = set_next(&ask->open, 0); pos < l->n;
+	     pos = set_next(&ask->open, pos + 1)) {
+		const struct h_chunk *c = home_chunk(h, l, pos);
+		const struct h_lease *first = home_lease_of(h, c);
+		struct wire_set set;
+
+		if (first == NULL || c->lease[1] != 0 || first->node == ask->node ||
+		    home_is_held_for(h, ask, c) || !home_can_lease(h, ask, pos) ||
+		    !may_take(h, ask))
+			continue;
+		if (!at_once && now_ns < second_due(first, ask)) {
+			ask->check_ns = min_u64(ask->check_ns, second_due(first, ask));
+			continue;
+		}
+		set = lease_set(h, ask, pos, 1, true);
+		give(h, ask, &set, true);
+		return; /* the rest, if the reader needs it, at the next look */
+	}
+}
+
+/* ---- time ---- */
+
+static void expire(struct home *h, struct h_lease *l)
+{
+	struct h_node *n = &h->nodes[l->node];
+	const uint32_t shift = n->n_strikes < 5 ? n->n_strikes : 5;
+
+	n->n_strikes++;
+	n->no_lease_until_ns = now_of(h) + ((HOME_LEASE_TERM_MS * NS_PER_MS) << shift);
+	h->stats.n_expired++;
+	home_lease_drop(h, l);
+}
+
+uint64_t home_lease_tick(struct home *h, uint64_t now_ns)
+{
+	uint64_t due_ns = UINT64_MAX;
+
+	for (uint32_t i = 0; h->stats.leases > 0 && i < HOME_LEASES_MAX; i++) {
+		struct h_lease *l = &h->leases[i];
+		uint64_t end_ns;
+
+		if (l->list == NULL)
+			continue;
+		end_ns = min_u64(l->end_ns, l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
+		if (now_ns >= end_ns)
+			expire(h, l);
+		else
+			due_ns = min_u64(due_ns, end_ns);
+	}
+	return due_ns;
+}

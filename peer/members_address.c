@@ -1,0 +1,181 @@
+/*
+ * members_address: the addresses of the mesh: where they come from, when they are dialled, when
+ * they are forgotten.
+ */
+#include "mem.h"
+#include "members_inside.h"
+#include <stdlib.h>
+
+#define DIAL_FIRST_MS   250U
+#define DIAL_MAX_MS     30000U
+#define DIAL_TIMEOUT_MS 10000U /* an attempt of which nothing is heard */
+#define DIALS_AT_ONCE   16U
+#define FAILURES_MAX    10U /* of an address that is not configured: then it is forgotten */
+
+static uint64_t pause_ms(struct mesh *m, uint32_t n_failures)
+{
+	const uint64_t ms = (uint64_t)DIAL_FIRST_MS << (n_failures < 8 ? n_failures : 8);
+	const uint64_t most = ms < DIAL_MAX_MS ? ms : DIAL_MAX_MS;
+
+	m->seed = mix64(m->seed + UINT64_C(0x9e3779b97f4a7c15));
+	return most / 2 + m->seed % (most / 2 + 1);
+}
+
+struct address *mesh_address(struct mesh *m, const char *text)
+{
+	struct address *a;
+
+	HASH_FIND_STR(m->addresses, text, a);
+	return a;
+}
+
+struct address *mesh_address_put(struct mesh *m, const char *text)
+{
+	struct address *a = mesh_address(m, text);
+
+	if (a != NULL || HASH_COUNT(m->addresses) >= MEMBERS_ADDRESSES_MAX || text[0] == '\0' ||
+	    strnlen(text, WIRE_ADDRESS_MAX + 1) > WIRE_ADDRESS_MAX)
+		return a;
+	a = xcalloc(1, sizeof(*a));
+	mesh_text(a->text, sizeof(a->text), text);
+	a->due_ns = mesh_now_ns(m);
+	HASH_ADD_STR(m->addresses, text, a);
+	return a;
+}
+
+void mesh_address_drop(struct mesh *m, struct address *a)
+{
+	m->n_dialling -= a->dialling;
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not follow uthash */
+	HASH_DEL(m->addresses, a);
+	free(a);
+}
+
+static bool is_connected(const struct mesh *m, const struct address *a)
+{
+	const struct node *n = a->id_known ? mesh_node(m, &a->id) : NULL;
+
+	return n != NULL && n->n_conns > 0;
+}
+
+static uint32_t hash_name(const char *name)
+{
+	uint32_t h = 2166136261U;
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (uint8_t)*name) * 16777619U;
+	return h;
+}
+
+void mesh_resolved(struct members *members, const char *name, const char *const *addresses,
+                   size_t n_addresses)
+{
+	struct mesh *m = mesh_of(members);
+	const uint32_t name_hash = hash_name(name);
+	struct address *a;
+	struct address *next;
+
+	HASH_ITER(hh, m->addresses, a, next)
+	{
+		if (a->configured && a->name_hash == name_hash)
+			a->configured = false;
+	}
+	for (size_t i = 0; i < n_addresses && i < MEMBERS_MAX; i++) {
+		a = mesh_address_put(m, addresses[i]);
+		if (a == NULL)
+			continue;
+		a->configured = true;
+		a->name_hash = name_hash;
+	}
+	HASH_ITER(hh, m->addresses, a, next)
+	{
+		if (!a->configured && a->name_hash == name_hash && !a->heard && !a->dialling &&
+		    !is_connected(m, a))
+			mesh_address_drop(m, a);
+	}
+}
+
+void mesh_dial_over(struct mesh *m, const char *text, bool well)
+{
+	struct address *a = text == NULL ? NULL : mesh_address(m, text);
+
+	if (a == NULL)
+		return;
+	m->n_dialling -= a->dialling;
+	a->dialling = false;
+	a->n_failures = well ? 0 : a->n_failures + 1;
+	a->due_ns = mesh_now_ns(m) + (well ? 0 : pause_ms(m, a->n_failures - 1) * NS_PER_MS);
+}
+
+void mesh_dial_soon(struct mesh *m, const struct node *n)
+{
+	for (uint32_t i = 0; i < n->m.n_addresses; i++) {
+		struct address *a = mesh_address_put(m, n->m.addresses[i]);
+
+		if (a == NULL)
+			continue;
+		a->id = n->m.id;
+		a->id_known = true;
+		a->n_failures = 0;
+		a->due_ns = mesh_now_ns(m);
+	}
+}
+
+bool mesh_dial_left(struct mesh *m, const struct node *n)
+{
+	for (uint32_t i = 0; i < n->m.n_addresses; i++) {
+		const struct address *a = mesh_address(m, n->m.addresses[i]);
+
+		if (a != NULL && (a->dialling || a->n_failures == 0))
+			return true;
+	}
+	return false;
+}
+
+/* Is there any use in dialling it (again)? What is not configured and never answers is forgotten.
+ */
+static bool is_worth_dialling(const struct mesh *m, const struct address *a)
+{
+	return !a->is_self && !a->dialling && !is_connected(m, a);
+}
+
+uint64_t mesh_address_tick(struct mesh *m, uint64_t now_ns)
+{
+	uint64_t due_ns = UINT64_MAX;
+	struct address *a;
+	struct address *next;
+
+	HASH_ITER(hh, m->addresses, a, next)
+	{
+		if (a->dialling && now_ns >= a->due_ns) {
+			mesh_dial_over(m, a->text, false);
+		} else if (!a->configured && !a->dialling && a->n_failures > FAILURES_MAX &&
+		           !is_connected(m, a)) {
+			mesh_address_drop(m, a);
+			continue;
+		}
+		if (a->dialling || is_worth_dialling(m, a))
+			due_ns = a->due_ns < due_ns ? a->due_ns : due_ns;
+	}
+	return due_ns;
+}
+
+bool mesh_dial_next(struct mesh *m, struct members_todo *ret_todo)
+{
+	const uint64_t now_ns = mesh_now_ns(m);
+	struct address *a;
+
+	if (m->n_dialling >= DIALS_AT_ONCE)
+		return false;
+	for (a = m->addresses; a != NULL; a = a->hh.next) {
+		if (now_ns < a->due_ns || !is_worth_dialling(m, a))
+			continue;
+		a->dialling = true;
+		a->due_ns = now_ns + DIAL_TIMEOUT_MS * NS_PER_MS;
+		m->n_dialling++;
+		*ret_todo = (struct members_todo){ .kind = MEMBERS_DIAL };
+		mesh_text(ret_todo->address, sizeof(ret_todo->address), a->text);
+		return true;
+	}
+	return false;
+}

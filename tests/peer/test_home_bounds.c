@@ -1,0 +1,193 @@
+/*
+ * test_home_bounds: what liars, floods, deadlines, deaths and other views do to the tracker.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "home_world.h"
+
+static void a_liar_is_dropped_by_two_reports_and_one_alone_drops_nobody(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	a.avoid[0] = home_node_id(1);
+	a.n_avoid = 1;
+	a.flags = WIRE_ASK_NO_LEASE;
+	for (a.req = 1; a.req < 5; a.req++) {
+		(void)home_asks(f, 2, &a); /* the same says it again and again */
+		assert_non_null(home_told(f, 2, a.req, WIRE_NOBODY));
+	}
+	struct wire_ask clean = home_ask_of(f, 9, 0, 5);
+
+	(void)home_asks(f, 4, &clean);
+	home_names_node(home_told(f, 4, 9, WIRE_HOLDERS), 1);
+	(void)home_asks(f, 3, &a);
+	(void)home_asks(f, 5, &clean);
+	assert_null(home_told(f, 5, 9, WIRE_HOLDERS));
+}
+
+static void what_is_gone_is_told_no_more(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id one = home_node_id(1);
+	const struct wire_part p = home_part(f, 0, 5);
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	home_gone(f->home, &one, &p);
+	(void)home_asks(f, 2, &a);
+	assert_null(home_told(f, 2, 1, WIRE_HOLDERS));
+	assert_non_null(home_told(f, 2, 1, WIRE_LEASE));
+}
+
+static void an_ask_ends_by_its_deadline_and_a_cancelled_one_lets_go(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id two = home_node_id(2);
+	struct home_stats stats;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	a.deadline_ms = 300;
+	(void)home_asks(f, 2, &a);
+	a.req = 2;
+	(void)home_asks(f, 2, &a);
+	home_cancel(f->home, &two, 2);
+	(void)home_after_ms(f, 300);
+	assert_true(home_ended(f, 2, 1));
+	assert_false(home_ended(f, 2, 2));
+	home_stats(f->home, &stats);
+	assert_int_equal(stats.asks, 0);
+	assert_int_equal(stats.waits, 0);
+}
+
+static void a_flood_of_lists_washes_away_itself(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id liar = home_node_id(7);
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	struct wire_id names[N];
+	struct home_stats stats;
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	for (uint32_t i = 0; i < HOME_CHUNKS_MAX / N + 500; i++) {
+		for (uint32_t k = 0; k < N; k++)
+			names[k] = test_id(6, (uint64_t)i * N + k);
+		home_tell_list(f, &liar, names);
+	}
+	home_stats(f->home, &stats);
+	assert_true(stats.n_evicted_lists >= 500);
+	assert_true(stats.memory_bytes < 16U << 20);
+	(void)home_asks(f, 2, &a);
+	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 1);
+}
+
+static void too_many_asks_of_one_peer_are_its_own_problem(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 0, 0, 5);
+	const struct wire_id liar = home_node_id(7);
+	uint32_t n_ok = 0;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	for (a.req = 0; a.req < 1000; a.req++)
+		n_ok += home_ask(f->home, &liar, &a) == HOME_OK;
+	assert_int_equal(n_ok, HOME_ASKS_PER_PEER);
+	a.req = 0;
+	while (home_next(f->home, f->out)) {
+	}
+	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+	home_disconnected(f->home, &liar);
+	struct home_stats stats;
+
+	home_stats(f->home, &stats);
+	assert_int_equal(stats.asks, 1);
+}
+
+static void another_home_is_named_once_and_settled_where_asked_again(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	struct place_node nodes[8];
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	struct wire_id home_id;
+	struct err e;
+
+	for (uint32_t i = 0; i < 8; i++)
+		nodes[i] = (struct place_node){ home_node_id(i), "" };
+	assert_int_equal(placement_set(p, nodes, 8, &e), 0);
+	home_free(&f->home);
+	assert_true(placement_home(p, PLACE_ZONE, &nodes[1].id, &f->segment, &home_id));
+	for (uint32_t i = 0; i < 8; i++) {
+		const bool is_home = id_equal(&nodes[i].id, &home_id);
+
+		f->home = home_new(&(struct home_opts){
+			.clock = &f->clock.clock, .placement = p, .self = nodes[i].id });
+		home_tell_names(f, 1);
+		a.flags = 0;
+		assert_int_equal(home_asks(f, 1, &a), HOME_OK);
+		assert_int_equal(home_told(f, 1, 1, WIRE_ELSEWHERE) == NULL, is_home);
+		if (!is_home)
+			assert_true(
+				id_equal(&home_must(f, 1, 1, WIRE_ELSEWHERE)->nodes[0], &home_id));
+		assert_true(home_ended(f, 1, 1));
+		a.req = 2;
+		a.flags = WIRE_ASK_SETTLE;
+		assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+		assert_non_null(home_told(f, 2, 2, is_home ? WIRE_WAIT : WIRE_LEASE));
+		a.req = 1;
+		if (i < 7)
+			home_free(&f->home);
+	}
+}
+
+static void a_new_home_gives_holders_time_before_it_leases(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id three = home_node_id(3);
+	const struct wire_part p = home_part(f, 3, 2);
+
+	home_moved(f->home); /* another home died */
+	home_tell_names(f, 1);
+	(void)home_asks(f, 2, &a);
+	assert_null(home_told(f, 2, 1, WIRE_LEASE));
+	home_has(f, 1, 0, 3);
+	assert_int_equal(set_count(&home_must(f, 2, 1, WIRE_HOLDERS)->set), 3);
+	assert_int_equal(home_coming(f->home, &three, &p), HOME_OK);
+	home_drain(f);
+	home_names_node(home_told(f, 2, 1, WIRE_WAIT), 3);
+	(void)home_after_ms(f, HOME_GRACE_MS);
+	assert_null(home_told(f, 2, 1, WIRE_LEASE)); /* nothing is left to lease */
+	const struct wire_ask b = home_ask_of(f, 2, 10, 5);
+
+	(void)home_asks(f, 2, &b);
+	assert_non_null(home_told(f, 2, 2, WIRE_LEASE));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
+		T(a_liar_is_dropped_by_two_reports_and_one_alone_drops_nobody),
+		T(what_is_gone_is_told_no_more),
+		T(an_ask_ends_by_its_deadline_and_a_cancelled_one_lets_go),
+		T(a_flood_of_lists_washes_away_itself),
+		T(too_many_asks_of_one_peer_are_its_own_problem),
+		T(another_home_is_named_once_and_settled_where_asked_again),
+		T(a_new_home_gives_holders_time_before_it_leases),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
