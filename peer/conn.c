@@ -330,8 +330,8 @@ static void log_end(struct conn *c, bool was_open)
 			c->gate->logged_ns = now;
 	}
 	log_line(c->opts.log, level, was_open ? "peer connection ended" : "no peer connection",
-	         "peer=%s by=%s why=%s", c->address, c->connected ? "us" : "them",
-	         LOG_Q(c->fail.msg));
+	         "peer=%s name=%s by=%s why=%s", c->address, LOG_Q(c->tls_name.s),
+	         c->connected ? "us" : "them", LOG_Q(c->fail.msg));
 }
 
 static void finish(struct conn *c)
@@ -512,6 +512,11 @@ const struct wire_hello *conn_peer(const struct conn *c)
 const struct proof_binding *conn_binding(const struct conn *c)
 {
 	return &c->binding;
+}
+
+const char *conn_name(const struct conn *c)
+{
+	return c->tls_name.s;
 }
 
 const char *conn_address(const struct conn *c)

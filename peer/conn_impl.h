@@ -35,6 +35,7 @@ struct conn {
 	int fd;
 	bool connected; /* by us */
 	struct ssl_st *ssl;
+	struct tls_name tls_name;
 	struct event *ev_read, *ev_write;
 	struct event *ev_kick; /* look again: soon, but not from inside a call */
 	struct timer tick;

@@ -273,7 +273,7 @@ void conn_io_start(struct conn *c)
 	if (c->ev_read == NULL || c->ev_write == NULL || c->ev_kick == NULL)
 		abort(); /* memory is out: the sizes are our own */
 	if (c->opts.tls != NULL) {
-		c->ssl = tls_session(c->opts.tls, c->connected);
+		c->ssl = tls_session(c->opts.tls, c->connected, &c->tls_name);
 		(void)SSL_set_fd(c->ssl, c->fd);
 	}
 	(void)event_add(c->state == CONN_CONNECTING ? c->ev_write : c->ev_read, NULL);

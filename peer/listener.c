@@ -65,6 +65,25 @@ static void on_again(struct timer *t)
 	(void)evconnlistener_enable(l->ev);
 }
 
+/* As libevent reads it, which refuses port 0: "any". */
+static bool parse_address(const char *address, struct sockaddr_storage *ret_ss, int *ret_size)
+{
+	AUTO(free_str) char *text = xstrdup(address);
+	const size_t n = strlen(text);
+	const bool any_port = n > 2 && strcmp(text + n - 2, ":0") == 0;
+	struct sockaddr *sa = (struct sockaddr *)ret_ss;
+	struct sockaddr_in in;
+
+	if (any_port)
+		text[n - 1] = '1';
+	if (evutil_parse_sockaddr_port(text, sa, ret_size) != 0)
+		return false;
+	memcpy(&in, ret_ss, sizeof(in)); /* the port of IPv6 stands at the same place */
+	in.sin_port = any_port ? 0 : in.sin_port;
+	memcpy(ret_ss, &in, sizeof(in));
+	return true;
+}
+
 int listener_new(const struct listener_opts *opts, struct listener **ret_listener, struct err *e)
 {
 	AUTO(listener_free) struct listener *l = xcalloc(1, sizeof(*l));
@@ -75,7 +94,7 @@ int listener_new(const struct listener_opts *opts, struct listener **ret_listene
 	l->gate = xcalloc(1, sizeof(*l->gate));
 	l->gate->refs = 1;
 	timer_init(&l->again, opts->conn.loop, on_again);
-	if (evutil_parse_sockaddr_port(opts->address, (struct sockaddr *)&ss, &size) != 0)
+	if (!parse_address(opts->address, &ss, &size))
 		return err_set(e, EINVAL, "%s is not an address with a port", opts->address);
 	l->ev = evconnlistener_new_bind(loop_base(opts->conn.loop), on_accept, l,
 	                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |

@@ -19,7 +19,6 @@
 #define READ_AHEAD_BYTES (128U << 10) /* several records a read(2) */
 #define CIPHERS          "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define CHAIN_DEPTH_MAX  3
-#define NAME_MAX_BYTES   80
 
 struct tls {
 	SSL_CTX *ctx;
@@ -63,6 +62,19 @@ static int load_files(struct tls *tls, const struct tls_opts *opts, struct err *
 	return 0;
 }
 
+/* OpenSSL forgets a certificate that it refuses; people want to know whose it was. */
+static int note_name(int ok, X509_STORE_CTX *check)
+{
+	const SSL *ssl = X509_STORE_CTX_get_ex_data(check, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls_name *name = SSL_get_app_data(ssl);
+	X509 *cert = X509_STORE_CTX_get0_cert(check);
+
+	if (cert != NULL)
+		(void)X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName,
+		                                name->s, sizeof(name->s));
+	return ok;
+}
+
 int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
 {
 	AUTO(tls_free) struct tls *tls = xcalloc(1, sizeof(*tls));
@@ -81,7 +93,7 @@ int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
 	                                         SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(tls->ctx, 1);
 	SSL_CTX_set_default_read_buffer_len(tls->ctx, READ_AHEAD_BYTES);
-	SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, note_name);
 	SSL_CTX_set_verify_depth(tls->ctx, CHAIN_DEPTH_MAX);
 	r = load_files(tls, opts, e);
 	if (r == 0 && id_of(SSL_CTX_get0_certificate(tls->ctx), &tls->own_id) < 0)
@@ -126,12 +138,14 @@ struct wire_id tls_own_id(const struct tls *tls)
 	return tls->own_id;
 }
 
-struct ssl_st *tls_session(const struct tls *tls, bool connected)
+struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_name *name)
 {
 	SSL *ssl = SSL_new(tls->ctx);
 
 	if (ssl == NULL)
 		abort(); /* memory is out: the size is our own */
+	if (SSL_set_app_data(ssl, name) != 1)
+		abort(); /* the same */
 	if (connected)
 		SSL_set_connect_state(ssl);
 	else
@@ -150,16 +164,6 @@ int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id, uint8_t ret_nonce[WIRE_
 	                               NULL, 0, 0) != 1)
 		return err_set(e, EPROTO, "TLS exporter: %s", openssl_reason());
 	return 0;
-}
-
-void tls_peer_name(struct ssl_st *ssl, char *ret_name, size_t room_bytes)
-{
-	X509 *cert = SSL_get0_peer_certificate(ssl);
-
-	ret_name[0] = '\0';
-	if (cert != NULL)
-		(void)X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName,
-		                                ret_name, (int)room_bytes);
 }
 
 /* Errors that are about certificates are for people to mend; the rest are the network's. */
@@ -185,9 +189,8 @@ int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e)
 {
 	const unsigned long why = ERR_peek_last_error();
 	const long verify = SSL_get_verify_result(ssl);
-	char name[NAME_MAX_BYTES];
+	const struct tls_name *name = SSL_get_app_data(ssl);
 
-	tls_peer_name(ssl, name, sizeof(name));
 	if (ssl_error == SSL_ERROR_SSL &&
 	    ERR_GET_REASON(why) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
 		ERR_clear_error();
@@ -201,7 +204,7 @@ int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e)
 	}
 	if (ERR_GET_REASON(why) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
 		ERR_clear_error();
-		return err_set(e, EACCES, "its certificate (CN=%s) is refused: %s", name,
+		return err_set(e, EACCES, "its certificate (CN=%s) is refused: %s", name->s,
 		               X509_verify_cert_error_string(verify));
 	}
 	if (code_of(why) == EACCES)

@@ -28,15 +28,18 @@ MUST_CHECK int tls_check(const struct tls *tls, struct err *e);
 /** This node's id: the first 16 bytes of SHA-256 of its public key (SubjectPublicKeyInfo, DER). */
 struct wire_id tls_own_id(const struct tls *tls);
 
-/** A new session. Never NULL; the caller's (SSL_free()). connected: the client's side. */
-struct ssl_st *tls_session(const struct tls *tls, bool connected);
+/* The common name in the other side's certificate, for people: also when it is refused. */
+struct tls_name {
+	char s[80]; /* "": it showed none (yet) */
+};
+
+/** A new session. Never NULL; the caller's (SSL_free()). connected: the client's side.
+ * @param name  filled in the handshake; borrowed, must outlive the session */
+struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_name *name);
 
 /** Of a finished handshake: the other side's id and the exporter's 32 bytes. @return 0; -EPROTO */
 MUST_CHECK int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id,
                         uint8_t ret_nonce[WIRE_NONCE_BYTES], struct err *e);
-
-/** The other side's common name, for people; "" when it showed none. */
-void tls_peer_name(struct ssl_st *ssl, char *ret_name, size_t room_bytes);
 
 /**
  * Say why a handshake, read or write failed, for people: "its certificate (CN=node2) is refused:

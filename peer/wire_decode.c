@@ -123,7 +123,8 @@ static void take_text(struct cursor *c, size_t max, bool blanks, char *ret_text)
 	}
 	if (c->bad)
 		return;
-	memcpy(ret_text, o->via.str.ptr, o->via.str.size);
+	if (o->via.str.size > 0) /* else its pointer may be NULL */
+		memcpy(ret_text, o->via.str.ptr, o->via.str.size);
 	ret_text[o->via.str.size] = '\0';
 }
 

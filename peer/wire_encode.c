@@ -13,6 +13,8 @@ static int append(void *arg, const char *data, size_t size_bytes)
 	struct wire_buf *b = arg;
 	size_t room = b->room_bytes > 0 ? b->room_bytes : 256;
 
+	if (size_bytes == 0)
+		return 0; /* data may be NULL then */
 	while (room - b->size_bytes < size_bytes)
 		room *= 2;
 	if (room != b->room_bytes) {

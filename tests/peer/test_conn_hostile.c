@@ -1,0 +1,631 @@
+/*
+ * test_conn_hostile: what a connection does with a peer that lies, floods, stalls, or is the wrong
+ * one. The other side is a bare socket here, or has the wrong certificate.
+ */
+#include "wire_pair.h"
+#include "wire_samples.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define SHORT_MS 60
+
+static int secure(void **state)
+{
+	*state = pair_new(true);
+	return 0;
+}
+
+static int plain(void **state)
+{
+	*state = pair_new(false);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pair *p = *state;
+
+	pair_free(&p);
+	return 0;
+}
+
+static void say_bytes(int fd, const void *bytes, size_t n_bytes)
+{
+	assert_int_equal(send(fd, bytes, n_bytes, MSG_NOSIGNAL), (ssize_t)n_bytes);
+}
+
+/* A frame, with zeros as payload. */
+static void say(int fd, const struct wire_msg *msg)
+{
+	static const uint8_t zeros[WIRE_PAYLOAD_MAX_BYTES];
+	struct wire_buf buf = { 0 };
+
+	wire_encode(msg, &buf);
+	say_bytes(fd, buf.data, buf.size_bytes);
+	wire_buf_free(&buf);
+	if (msg->payload_size_bytes > 0)
+		say_bytes(fd, zeros, msg->payload_size_bytes);
+}
+
+static void say_sample(int fd, enum wire_type type)
+{
+	struct wire_msg msg;
+
+	wire_sample(type, false, &msg);
+	say(fd, &msg);
+}
+
+/* End 1 is open to a bare socket. */
+static int open_raw(struct pair *p)
+{
+	int fd;
+
+	pair_half(p, &fd);
+	say_sample(fd, WIRE_HELLO);
+	pair_until(p, &p->ends[1].n_open, 1);
+	return fd;
+}
+
+static void expect_end(struct pair *p, int i, int code, const char *word)
+{
+	pair_until(p, &p->ends[i].n_closed, 1);
+	if (p->ends[i].why.code != code || strstr(p->ends[i].why.msg, word) == NULL)
+		fail_msg("ended with %d: %s", p->ends[i].why.code, p->ends[i].why.msg);
+}
+
+/* Everything that was sent to the bare socket, to its end; is the last message a BYE with reason?
+ */
+static void expect_bye(int fd, enum wire_bye_reason reason)
+{
+	struct wire_decoder *decoder = wire_decoder_new();
+	uint8_t bytes[65536];
+	size_t n_bytes = 0, at = 0;
+	struct wire_msg msg = { 0 };
+	struct err e;
+	ssize_t n;
+
+	while ((n = recv(fd, bytes + n_bytes, sizeof(bytes) - n_bytes, 0)) > 0)
+		n_bytes += (size_t)n;
+	while (at + WIRE_PREFIX_BYTES <= n_bytes) {
+		const size_t size = (size_t)bytes[at + 2] << 8 | bytes[at + 3];
+
+		assert_int_equal(
+			wire_decode(decoder, bytes + at + WIRE_PREFIX_BYTES, size, 0, &msg, &e), 0);
+		at += WIRE_PREFIX_BYTES + size;
+	}
+	assert_int_equal(msg.type, WIRE_BYE);
+	assert_int_equal(msg.u.bye.reason, reason);
+	wire_decoder_free(&decoder);
+	close(fd);
+}
+
+/* ---- bytes ---- */
+
+static void garbage_ends_it(void **state)
+{
+	struct pair *p = *state;
+	int fd;
+
+	pair_half(p, &fd);
+	say_bytes(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+	expect_end(p, 1, EPROTO, p->tls[1] != NULL ? "TLS" : "a header of");
+	assert_int_equal(p->ends[1].n_open, 0);
+	close(fd);
+}
+
+static void the_first_message_is_a_hello(void **state)
+{
+	struct pair *p = *state;
+	int fd;
+
+	pair_half(p, &fd);
+	say_sample(fd, WIRE_PING);
+	expect_end(p, 1, EPROTO, "a HELLO was due");
+	close(fd);
+}
+
+static void a_second_hello_ends_it(void **state)
+{
+	struct pair *p = *state;
+	const int fd = open_raw(p);
+
+	say_sample(fd, WIRE_HELLO);
+	expect_end(p, 1, EPROTO, "again");
+	expect_bye(fd, WIRE_BYE_PROTOCOL);
+}
+
+static void oversized_frames_end_it(void **state)
+{
+	static const uint8_t header[] = { 0, 1, 0, 1, 0, 0, 0, 0 };
+	static const uint8_t payload[] = { 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff };
+	struct pair *p = *state;
+	int fd = open_raw(p);
+
+	say_bytes(fd, header, sizeof(header));
+	expect_end(p, 1, EPROTO, "a header of 65537 bytes");
+	expect_bye(fd, WIRE_BYE_PROTOCOL);
+	p->ends[1].n_closed = 0;
+	p->ends[1].n_open = 0;
+	fd = open_raw(p);
+	say_bytes(fd, payload, sizeof(payload));
+	expect_end(p, 1, EPROTO, "a payload of 4294967295 bytes");
+	expect_bye(fd, WIRE_BYE_PROTOCOL);
+}
+
+static void another_version_is_told_so(void **state)
+{
+	struct pair *p = *state;
+	struct wire_msg hello;
+	int fd;
+
+	pair_half(p, &fd);
+	wire_sample(WIRE_HELLO, false, &hello);
+	hello.u.hello.min_version = 2;
+	hello.u.hello.max_version = 9;
+	say(fd, &hello);
+	expect_end(p, 1, EPROTO, "version");
+	expect_bye(fd, WIRE_BYE_VERSION);
+}
+
+static void a_later_version_that_still_speaks_ours_is_taken(void **state)
+{
+	struct pair *p = *state;
+	struct wire_msg hello;
+	int fd;
+
+	pair_half(p, &fd);
+	wire_sample(WIRE_HELLO, false, &hello);
+	hello.u.hello.max_version = 9;
+	say(fd, &hello);
+	pair_until(p, &p->ends[1].n_open, 1);
+	close(fd);
+}
+
+/* ---- time ---- */
+
+static void silence_before_the_hello_has_a_deadline(void **state)
+{
+	struct pair *p = *state;
+	int fd;
+
+	p->ends[1].opts.handshake_timeout_ms = SHORT_MS;
+	pair_half(p, &fd);
+	expect_end(p, 1, ETIMEDOUT, "no hello in time");
+	close(fd);
+}
+
+static void silence_after_the_hello_has_a_deadline(void **state)
+{
+	struct pair *p = *state;
+	int fd;
+
+	p->ends[1].opts.ping_interval_ms = SHORT_MS;
+	fd = open_raw(p);
+	expect_end(p, 1, ETIMEDOUT, "does not answer pings");
+	close(fd);
+}
+
+static void a_message_that_does_not_end_has_a_deadline(void **state)
+{
+	static const uint8_t prefix[] = { 0, 0, 0xfd, 0xe8, 0, 0, 0, 0 };
+	struct pair *p = *state;
+	int fd;
+
+	p->ends[1].opts.stall_timeout_ms = SHORT_MS;
+	fd = open_raw(p);
+	/* A byte each turn of a header that has 65,000 of them: never silent, and never done. */
+	say_bytes(fd, prefix, sizeof(prefix));
+	while (p->ends[1].n_closed == 0) {
+		(void)send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)event_base_loop(loop_base(p->loop), EVLOOP_ONCE);
+	}
+	expect_end(p, 1, ETIMEDOUT, "does not end");
+	close(fd);
+}
+
+static void who_does_not_read_is_cut_off(void **state)
+{
+	struct pair *p = *state;
+	struct wire_msg get;
+	int fd;
+
+	p->ends[1].serves = true;
+	p->ends[1].chunk_bytes = 8U << 20;
+	p->ends[1].opts.stall_timeout_ms = SHORT_MS;
+	fd = open_raw(p);
+	wire_sample(WIRE_GET, false, &get);
+	say(fd, &get);
+	expect_end(p, 1, ETIMEDOUT, "does not read");
+	assert_true(p->ends[1].serve[0].n_pulls <= 2);
+	assert_int_equal(p->ends[1].serve[0].n_closed, 1);
+	close(fd);
+}
+
+static void a_flood_is_slowed_down_and_bounded(void **state)
+{
+	struct pair *p = *state;
+	const int fd = open_raw(p);
+	struct wire_buf buf = { 0 };
+	struct wire_msg ping;
+
+	wire_sample(WIRE_PING, false, &ping);
+	while (buf.size_bytes < 60000)
+		wire_encode(&ping, &buf);
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	while (p->ends[1].conn != NULL && !p->ends[1].conn->paused) {
+		(void)send(fd, buf.data, buf.size_bytes, MSG_NOSIGNAL);
+		pair_spin(p);
+		if (p->ends[1].conn != NULL)
+			assert_true(sendq_control_bytes(p->ends[1].conn->sendq) <=
+			            SENDQ_CONTROL_MAX_BYTES + 1000);
+	}
+	wire_buf_free(&buf);
+	close(fd);
+}
+
+/* ---- lies ---- */
+
+struct lie {
+	const char *what;
+	struct wire_msg msg;
+	struct wire_chunk_item item;
+	bool grant_first;
+	const char *word;
+};
+
+static void tell_lie(struct pair *p, const struct lie *lie)
+{
+	static struct got got;
+	struct wire_msg grant = { .type = WIRE_GRANT };
+	struct wire_msg msg = lie->msg;
+	const int fd = open_raw(p);
+
+	p->ends[0].chunk_bytes = 1000; /* what end 1 expects */
+	assert_int_equal(pair_get(p, 1, &got, 4, false), 0);
+	assert_int_equal(got.req, 1);
+	grant.u.grant.req = 1;
+	if (lie->grant_first)
+		say(fd, &grant);
+	if (msg.type == WIRE_CHUNK) {
+		msg.u.chunk.items = &lie->item;
+		msg.u.chunk.n_items = 1;
+	}
+	say(fd, &msg);
+	if (lie->what[0] == '2') /* twice */
+		say(fd, &msg);
+	expect_end(p, 1, EPROTO, lie->word);
+	expect_bye(fd, WIRE_BYE_PROTOCOL);
+	assert_int_equal(got.n_ends, 1);
+	assert_int_equal(got.status, WIRE_LOST);
+	assert_true(got.n_chunks <= 1);
+	p->ends[1].n_closed = 0;
+	p->ends[1].n_open = 0;
+}
+
+#define CHUNK_OF(r, offset_, payload)                                                              \
+	{                                                                                          \
+		.type = WIRE_CHUNK, .payload_size_bytes = (payload), .u.chunk = {                  \
+			.req = (r),                                                                \
+			.offset = (offset_)                                                        \
+		}                                                                                  \
+	}
+
+static void lies_in_answers_end_it(void **state)
+{
+	struct pair *p = *state;
+	const struct lie lies[] = {
+		{ "unasked end", { .type = WIRE_END, .u.end.req = 9 }, { 0 }, false, "not asked" },
+		{ "unasked chunk", CHUNK_OF(9, 0, 1000), { 0, 0, 0, 1000 }, false, "not asked" },
+		{ "an answer of another kind",
+		  { .type = WIRE_META,
+		    .payload_size_bytes = 10,
+		    .u.meta = { .req = 1, .total_bytes = 10 } },
+		  { 0 },
+		  true,
+		  "not asked" },
+		{ "no grant", CHUNK_OF(1, 0, 1000), { 0, 0, 0, 1000 }, false, "before the GRANT" },
+		{ "too large",
+		  CHUNK_OF(1, 0, 1001),
+		  { 0, 3, 0, 1001 },
+		  true,
+		  "for a chunk of 1000" },
+		{ "16 MiB",
+		  CHUNK_OF(1, 0, 1),
+		  { 0, 3, 0, 16U << 20 },
+		  true,
+		  "for a chunk of 1000" },
+		{ "too small", CHUNK_OF(1, 0, 999), { 0, 0, 0, 999 }, true, "for a chunk of 1000" },
+		{ "not asked for", CHUNK_OF(1, 0, 1000), { 7, 0, 0, 1000 }, true, "position 7" },
+		{ "2 times", CHUNK_OF(1, 0, 1000), { 2, 0, 0, 1000 }, true, "position 2" },
+		{ "from the middle",
+		  CHUNK_OF(1, 500, 500),
+		  { 0, 0, 0, 1000 },
+		  true,
+		  "out of order" },
+		{ "2 beginnings", CHUNK_OF(1, 0, 500), { 0, 0, 0, 1000 }, true, "inside one" },
+		{ "2 grants", { .type = WIRE_GRANT, .u.grant.req = 1 }, { 0 }, false, "twice" },
+		{ "a miss of what was not asked",
+		  { .type = WIRE_MISS, .u.miss = { .req = 1, .set = { 9, { 1 << 8 } } } },
+		  { 0 },
+		  false,
+		  "not asked for" },
+	};
+
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++)
+		tell_lie(p, &lies[i]);
+}
+
+static void more_requests_than_allowed_end_it(void **state)
+{
+	struct pair *p = *state;
+	const int fd = open_raw(p);
+	struct wire_msg ask;
+
+	wire_sample(WIRE_ASK, false, &ask);
+	for (uint32_t i = 0; i <= WIRE_REQUESTS_MAX; i++) {
+		ask.u.ask.req = i;
+		say(fd, &ask);
+	}
+	expect_end(p, 1, EPROTO, "requests are open");
+	assert_int_equal(p->ends[1].n_msgs, WIRE_REQUESTS_MAX);
+	close(fd);
+}
+
+static void a_request_id_is_not_used_twice(void **state)
+{
+	struct pair *p = *state;
+	const int fd = open_raw(p);
+
+	say_sample(fd, WIRE_ASK);
+	say_sample(fd, WIRE_ASK);
+	expect_end(p, 1, EPROTO, "open already");
+	close(fd);
+}
+
+/* ---- the wrong one ---- */
+
+static void another_cluster_is_refused_on_both_sides(void **state)
+{
+	struct pair *p = *state;
+
+	tls_free(&p->tls[0]);
+	p->tls[0] = pair_tls(p, "other", "stranger", PKI_NODE_TIMES);
+	p->ends[0].opts.tls = p->tls[0];
+	p->ends[0].self.self.id = tls_own_id(p->tls[0]);
+	pair_connect(p);
+	expect_end(p, 0, EACCES, "CN=node1");
+	pair_until(p, &p->ends[1].n_closed, 1);
+	assert_int_equal(p->ends[1].why.code, EACCES);
+	assert_int_equal(p->ends[0].n_open + p->ends[1].n_open, 0);
+}
+
+/* The one that connects knows our CA, but shows a certificate of its own. */
+static void a_certificate_of_another_ca_is_refused(void **state)
+{
+	struct pair *p = *state;
+	char path[2][256];
+	struct tls_opts opts = { .ca_file = path[0], .cert_file = path[1] };
+	char key[256];
+	struct err e = { 0 };
+
+	tls_free(&p->tls[0]);
+	p->tls[0] = pair_tls(p, "other", "stranger", PKI_NODE_TIMES);
+	tls_free(&p->tls[0]);
+	(void)snprintf(path[0], sizeof(path[0]), "%s/cluster/ca.pem", p->dir);
+	(void)snprintf(path[1], sizeof(path[1]), "%s/other/stranger.pem", p->dir);
+	(void)snprintf(key, sizeof(key), "%s/other/stranger.key", p->dir);
+	opts.key_file = key;
+	assert_int_equal(tls_new(&opts, &p->tls[0], &e), 0);
+	assert_int_equal(tls_check(p->tls[0], &e), -EINVAL); /* it could have known */
+	p->ends[0].opts.tls = p->tls[0];
+	pair_connect(p);
+	expect_end(p, 1, EACCES, "CN=stranger");
+	expect_end(p, 0, EACCES, "refuses this node's certificate");
+	assert_int_equal(p->ends[1].n_open, 0);
+}
+
+static void use_certificate(struct pair *p, int64_t not_before_s, int64_t not_after_s)
+{
+	const struct pki_times times = { .not_before_s = not_before_s, .not_after_s = not_after_s };
+
+	tls_free(&p->tls[0]);
+	p->tls[0] = pair_tls(p, "cluster", "node2", times);
+	p->ends[0].opts.tls = p->tls[0];
+	p->ends[0].self.self.id = tls_own_id(p->tls[0]);
+}
+
+static void an_expired_certificate_is_refused(void **state)
+{
+	struct pair *p = *state;
+	struct err e = { 0 };
+
+	use_certificate(p, -7200, -3600);
+	assert_int_equal(tls_check(p->tls[0], &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "expired"));
+	pair_connect(p);
+	expect_end(p, 1, EACCES, "expired");
+}
+
+static void a_certificate_of_the_future_is_refused(void **state)
+{
+	struct pair *p = *state;
+
+	use_certificate(p, 3600, 7200);
+	pair_connect(p);
+	expect_end(p, 1, EACCES, "not yet valid");
+}
+
+static void a_fresh_certificate_suits_a_clock_an_hour_behind(void **state)
+{
+	struct pair *p = *state;
+
+	/* For a node an hour behind, a certificate made now begins an hour later. */
+	use_certificate(p, PKI_NODE_TIMES.not_before_s + 3600, PKI_NODE_TIMES.not_after_s);
+	pair_open(p);
+}
+
+static void the_id_is_the_certificates(void **state)
+{
+	struct pair *p = *state;
+
+	p->ends[0].self.self.id.b[3] ^= 1;
+	pair_connect(p);
+	expect_end(p, 1, EPROTO, "id is not the certificate's");
+}
+
+static void without_tls_nobody_talks_to_one_with(void **state)
+{
+	struct pair *p = *state;
+
+	p->ends[0].opts.tls = NULL;
+	pair_connect(p);
+	pair_until(p, &p->ends[1].n_closed, 1);
+	pair_until(p, &p->ends[0].n_closed, 1);
+	assert_int_equal(p->ends[0].n_open + p->ends[1].n_open, 0);
+}
+
+static void a_node_knows_itself(void **state)
+{
+	struct pair *p = *state;
+
+	p->ends[0].opts.tls = p->tls[1];
+	p->ends[0].self.self.id = p->ends[1].self.self.id;
+	pair_connect(p);
+	expect_end(p, 1, ELOOP, "itself");
+	expect_end(p, 0, ELOOP, "bye");
+}
+
+static void another_node_at_the_address_is_noticed(void **state)
+{
+	struct pair *p = *state;
+	const struct wire_id expected = { { 0x66 } };
+
+	p->ends[0].opts.expect_id = &expected;
+	pair_connect(p);
+	expect_end(p, 0, ENOENT, "another node");
+}
+
+/* ---- listening ---- */
+
+static void *accepted(void *arg, struct conn *c)
+{
+	struct pair *p = arg;
+
+	p->ends[1].conn = c;
+	return &p->ends[1];
+}
+
+static struct listener *listen_at(struct pair *p, uint32_t max_conns, char *ret_address,
+                                  size_t room_bytes)
+{
+	struct listener_opts opts = { .conn = p->ends[1].opts,
+		                      .address = "127.0.0.1:0",
+		                      .max_conns = max_conns,
+		                      .accepted = accepted };
+	struct listener *l = NULL;
+	struct err e = { 0 };
+
+	opts.conn.arg = p;
+	assert_int_equal(listener_new(&opts, &l, &e), 0);
+	(void)snprintf(ret_address, room_bytes, "127.0.0.1:%u", listener_port(l));
+	return l;
+}
+
+static void agents_meet_over_tcp(void **state)
+{
+	struct pair *p = *state;
+	char address[64];
+	struct listener *l = listen_at(p, 0, address, sizeof(address));
+	struct err e = { 0 };
+
+	assert_int_equal(conn_connect(&p->ends[0].opts, address, &p->ends[0].conn, &e), 0);
+	pair_until(p, &p->ends[0].n_open, 1);
+	pair_until(p, &p->ends[1].n_open, 1);
+	assert_string_equal(conn_address(p->ends[0].conn), address);
+	listener_free(&l); /* what it accepted stays */
+	pair_spin(p);
+	assert_int_equal(p->ends[0].n_closed, 0);
+	assert_int_equal(conn_connect(&p->ends[0].opts, "nowhere", &p->ends[0].conn, &e), -EINVAL);
+}
+
+static void no_more_than_so_many_may_connect(void **state)
+{
+	struct pair *p = *state;
+	char address[64];
+	struct listener *l = listen_at(p, 1, address, sizeof(address));
+	struct end_point *ep = &p->ends[0];
+	struct conn *first;
+	struct err e = { 0 };
+
+	assert_int_equal(conn_connect(&ep->opts, address, &ep->conn, &e), 0);
+	pair_until(p, &ep->n_open, 1);
+	first = ep->conn;
+	assert_int_equal(conn_connect(&ep->opts, address, &ep->conn, &e), 0);
+	pair_until(p, &ep->n_closed, 1);
+	assert_int_equal(p->ends[1].n_open, 1);
+	ep->conn = first;
+	listener_free(&l);
+}
+
+static void nobody_there_is_said(void **state)
+{
+	struct pair *p = *state;
+	char address[64];
+	struct listener *l = listen_at(p, 1, address, sizeof(address));
+	struct err e = { 0 };
+
+	listener_free(&l);
+	if (conn_connect(&p->ends[0].opts, address, &p->ends[0].conn, &e) == 0)
+		expect_end(p, 0, ECONNREFUSED, "connect");
+}
+
+#define SECURE(test) cmocka_unit_test_setup_teardown(test, secure, teardown)
+#define PLAIN(test)  cmocka_unit_test_setup_teardown(test, plain, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		PLAIN(garbage_ends_it),
+		SECURE(garbage_ends_it),
+		PLAIN(the_first_message_is_a_hello),
+		PLAIN(a_second_hello_ends_it),
+		PLAIN(oversized_frames_end_it),
+		PLAIN(another_version_is_told_so),
+		PLAIN(a_later_version_that_still_speaks_ours_is_taken),
+		PLAIN(silence_before_the_hello_has_a_deadline),
+		SECURE(silence_before_the_hello_has_a_deadline),
+		PLAIN(silence_after_the_hello_has_a_deadline),
+		PLAIN(a_message_that_does_not_end_has_a_deadline),
+		PLAIN(who_does_not_read_is_cut_off),
+		PLAIN(a_flood_is_slowed_down_and_bounded),
+		PLAIN(lies_in_answers_end_it),
+		PLAIN(more_requests_than_allowed_end_it),
+		PLAIN(a_request_id_is_not_used_twice),
+		SECURE(another_cluster_is_refused_on_both_sides),
+		SECURE(a_certificate_of_another_ca_is_refused),
+		SECURE(an_expired_certificate_is_refused),
+		SECURE(a_certificate_of_the_future_is_refused),
+		SECURE(a_fresh_certificate_suits_a_clock_an_hour_behind),
+		SECURE(the_id_is_the_certificates),
+		SECURE(without_tls_nobody_talks_to_one_with),
+		SECURE(a_node_knows_itself),
+		SECURE(another_node_at_the_address_is_noticed),
+		SECURE(agents_meet_over_tcp),
+		SECURE(no_more_than_so_many_may_connect),
+		SECURE(nobody_there_is_said),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

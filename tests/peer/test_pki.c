@@ -1,0 +1,162 @@
+/*
+ * test_pki: the files of a cluster's certificates, and the id of a node without one.
+ */
+#include "mem.h"
+#include "pki.h"
+#include "tls.h"
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+struct fixture {
+	char top[32];
+	char dir[64];
+	struct err e;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+
+	(void)snprintf(f->top, sizeof(f->top), "/tmp/shoal-pki-XXXXXX");
+	assert_non_null(mkdtemp(f->top));
+	(void)snprintf(f->dir, sizeof(f->dir), "%s/pki", f->top);
+	*state = f;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	(void)nftw(f->top, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(f);
+	return 0;
+}
+
+static struct stat stat_of(const struct fixture *f, const char *name)
+{
+	char path[128];
+	struct stat st = { 0 };
+
+	(void)snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	assert_int_equal(lstat(path, &st), 0);
+	return st;
+}
+
+static void keys_are_for_their_owner_alone(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), 0);
+	assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), 0);
+	assert_int_equal(stat_of(f, "ca.key").st_mode & 07777, 0600);
+	assert_int_equal(stat_of(f, "n.key").st_mode & 07777, 0600);
+	assert_int_equal(stat_of(f, ".").st_mode & 07777, 0700);
+}
+
+static void nothing_is_overwritten(void **state)
+{
+	struct fixture *f = *state;
+	struct stat before;
+	char path[128];
+
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), 0);
+	before = stat_of(f, "ca.key");
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), -EEXIST);
+	(void)snprintf(path, sizeof(path), "%s/ca.pem", f->dir);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), -EEXIST); /* the key is there */
+	assert_int_equal(stat_of(f, "ca.key").st_ino, before.st_ino);
+	assert_int_equal(access(path, F_OK), -1); /* and nothing half made beside it */
+}
+
+static void a_node_needs_a_ca_and_a_sane_name(void **state)
+{
+	static const char *const bad[] = { "", "ca", "a/b", "../x", ".x", "-x", "a b", "a\nb" };
+	struct fixture *f = *state;
+	char long_name[PKI_NAME_MAX + 2];
+
+	assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), -ENOENT);
+	assert_non_null(strstr(f->e.msg, "pki init"));
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(pki_make_node(f->dir, bad[i], PKI_NODE_TIMES, &f->e), -EINVAL);
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = '\0';
+	assert_int_equal(pki_make_node(f->dir, long_name, PKI_NODE_TIMES, &f->e), -EINVAL);
+	long_name[PKI_NAME_MAX] = '\0';
+	assert_int_equal(pki_make_node(f->dir, long_name, PKI_NODE_TIMES, &f->e), 0);
+	assert_int_equal(pki_make_node(f->dir, long_name, PKI_NODE_TIMES, &f->e), -EEXIST);
+}
+
+static void files_that_do_not_fit_are_named(void **state)
+{
+	struct fixture *f = *state;
+	char ca[128], a[128], b[128];
+	struct tls_opts opts = { .ca_file = ca, .cert_file = a, .key_file = b };
+	struct tls *tls = NULL;
+
+	(void)snprintf(ca, sizeof(ca), "%s/ca.pem", f->dir);
+	(void)snprintf(a, sizeof(a), "%s/a.pem", f->dir);
+	(void)snprintf(b, sizeof(b), "%s/b.key", f->dir);
+	assert_int_equal(tls_new(&opts, &tls, &f->e), -EINVAL);
+	assert_non_null(strstr(f->e.msg, "ca.pem"));
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), 0);
+	assert_int_equal(pki_make_node(f->dir, "a", PKI_NODE_TIMES, &f->e), 0);
+	assert_int_equal(pki_make_node(f->dir, "b", PKI_NODE_TIMES, &f->e), 0);
+	assert_int_equal(tls_new(&opts, &tls, &f->e), -EINVAL);
+	assert_non_null(strstr(f->e.msg, "b.key"));
+	assert_null(tls);
+}
+
+static void an_id_stays_the_same(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_id a, b;
+	char path[128];
+	FILE *file;
+
+	assert_int_equal(tls_insecure_id(f->top, &a, &f->e), 0);
+	assert_int_equal(tls_insecure_id(f->top, &b, &f->e), 0);
+	assert_memory_equal(&a, &b, sizeof(a));
+	(void)snprintf(path, sizeof(path), "%s/node-id", f->top);
+	file = fopen(path, "w"); /* torn: a new one, not an error for ever */
+	assert_non_null(file);
+	(void)fputs("12", file);
+	(void)fclose(file);
+	assert_int_equal(tls_insecure_id(f->top, &b, &f->e), 0);
+	assert_memory_not_equal(&a, &b, sizeof(a));
+	assert_int_equal(tls_insecure_id(f->dir, &a, &f->e), -ENOENT); /* no such directory */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(keys_are_for_their_owner_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_overwritten, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_node_needs_a_ca_and_a_sane_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(files_that_do_not_fit_are_named, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_id_stays_the_same, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
