@@ -1,6 +1,6 @@
 /*
- * test_conn_hostile: what a connection does with a peer that lies, floods, stalls, or is the wrong
- * one. The other side is a bare socket here, or has the wrong certificate.
+ * test_conn_hostile: what a connection does with a peer that lies, floods or stalls. The other
+ * side is a bare socket here.
  */
 #include "wire_pair.h"
 #include "wire_samples.h"
@@ -78,13 +78,6 @@ static int open_raw(struct pair *p)
 	return fd;
 }
 
-static void expect_end(struct pair *p, int i, int code, const char *word)
-{
-	pair_until(p, &p->ends[i].n_closed, 1);
-	if (p->ends[i].why.code != code || strstr(p->ends[i].why.msg, word) == NULL)
-		fail_msg("ended with %d: %s", p->ends[i].why.code, p->ends[i].why.msg);
-}
-
 /* Everything that was sent to the bare socket, to its end; is the last message a BYE with reason?
  */
 static void expect_bye(int fd, enum wire_bye_reason reason)
@@ -120,7 +113,7 @@ static void garbage_ends_it(void **state)
 
 	pair_half(p, &fd);
 	say_bytes(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
-	expect_end(p, 1, EPROTO, p->tls[1] != NULL ? "TLS" : "a header of");
+	pair_expect_end(p, 1, EPROTO, p->tls[1] != NULL ? "TLS" : "a header of");
 	assert_int_equal(p->ends[1].n_open, 0);
 	close(fd);
 }
@@ -132,7 +125,7 @@ static void the_first_message_is_a_hello(void **state)
 
 	pair_half(p, &fd);
 	say_sample(fd, WIRE_PING);
-	expect_end(p, 1, EPROTO, "a HELLO was due");
+	pair_expect_end(p, 1, EPROTO, "a HELLO was due");
 	close(fd);
 }
 
@@ -142,7 +135,7 @@ static void a_second_hello_ends_it(void **state)
 	const int fd = open_raw(p);
 
 	say_sample(fd, WIRE_HELLO);
-	expect_end(p, 1, EPROTO, "again");
+	pair_expect_end(p, 1, EPROTO, "again");
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 }
 
@@ -154,13 +147,13 @@ static void oversized_frames_end_it(void **state)
 	int fd = open_raw(p);
 
 	say_bytes(fd, header, sizeof(header));
-	expect_end(p, 1, EPROTO, "a header of 65537 bytes");
+	pair_expect_end(p, 1, EPROTO, "a header of 65537 bytes");
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 	p->ends[1].n_closed = 0;
 	p->ends[1].n_open = 0;
 	fd = open_raw(p);
 	say_bytes(fd, payload, sizeof(payload));
-	expect_end(p, 1, EPROTO, "a payload of 4294967295 bytes");
+	pair_expect_end(p, 1, EPROTO, "a payload of 4294967295 bytes");
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 }
 
@@ -175,7 +168,7 @@ static void another_version_is_told_so(void **state)
 	hello.u.hello.min_version = 2;
 	hello.u.hello.max_version = 9;
 	say(fd, &hello);
-	expect_end(p, 1, EPROTO, "version");
+	pair_expect_end(p, 1, EPROTO, "version");
 	expect_bye(fd, WIRE_BYE_VERSION);
 }
 
@@ -202,7 +195,7 @@ static void silence_before_the_hello_has_a_deadline(void **state)
 
 	p->ends[1].opts.handshake_timeout_ms = SHORT_MS;
 	pair_half(p, &fd);
-	expect_end(p, 1, ETIMEDOUT, "no hello in time");
+	pair_expect_end(p, 1, ETIMEDOUT, "no hello in time");
 	close(fd);
 }
 
@@ -213,7 +206,7 @@ static void silence_after_the_hello_has_a_deadline(void **state)
 
 	p->ends[1].opts.ping_interval_ms = SHORT_MS;
 	fd = open_raw(p);
-	expect_end(p, 1, ETIMEDOUT, "does not answer pings");
+	pair_expect_end(p, 1, ETIMEDOUT, "does not answer pings");
 	close(fd);
 }
 
@@ -231,7 +224,7 @@ static void a_message_that_does_not_end_has_a_deadline(void **state)
 		(void)send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 		(void)event_base_loop(loop_base(p->loop), EVLOOP_ONCE);
 	}
-	expect_end(p, 1, ETIMEDOUT, "does not end");
+	pair_expect_end(p, 1, ETIMEDOUT, "does not end");
 	close(fd);
 }
 
@@ -247,7 +240,7 @@ static void who_does_not_read_is_cut_off(void **state)
 	fd = open_raw(p);
 	wire_sample(WIRE_GET, false, &get);
 	say(fd, &get);
-	expect_end(p, 1, ETIMEDOUT, "does not read");
+	pair_expect_end(p, 1, ETIMEDOUT, "does not read");
 	assert_true(p->ends[1].serve[0].n_pulls <= 2);
 	assert_int_equal(p->ends[1].serve[0].n_closed, 1);
 	close(fd);
@@ -305,7 +298,7 @@ static void tell_lie(struct pair *p, const struct lie *lie)
 	say(fd, &msg);
 	if (lie->what[0] == '2') /* twice */
 		say(fd, &msg);
-	expect_end(p, 1, EPROTO, lie->word);
+	pair_expect_end(p, 1, EPROTO, lie->word);
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 	assert_int_equal(got.n_ends, 1);
 	assert_int_equal(got.status, WIRE_LOST);
@@ -378,7 +371,7 @@ static void more_requests_than_allowed_end_it(void **state)
 		ask.u.ask.req = i;
 		say(fd, &ask);
 	}
-	expect_end(p, 1, EPROTO, "requests are open");
+	pair_expect_end(p, 1, EPROTO, "requests are open");
 	assert_int_equal(p->ends[1].n_msgs, WIRE_REQUESTS_MAX);
 	close(fd);
 }
@@ -390,205 +383,8 @@ static void a_request_id_is_not_used_twice(void **state)
 
 	say_sample(fd, WIRE_ASK);
 	say_sample(fd, WIRE_ASK);
-	expect_end(p, 1, EPROTO, "open already");
+	pair_expect_end(p, 1, EPROTO, "open already");
 	close(fd);
-}
-
-/* ---- the wrong one ---- */
-
-static void another_cluster_is_refused_on_both_sides(void **state)
-{
-	struct pair *p = *state;
-
-	tls_free(&p->tls[0]);
-	p->tls[0] = pair_tls(p, "other", "stranger", PKI_NODE_TIMES);
-	p->ends[0].opts.tls = p->tls[0];
-	p->ends[0].self.self.id = tls_own_id(p->tls[0]);
-	pair_connect(p);
-	expect_end(p, 0, EACCES, "CN=node1");
-	pair_until(p, &p->ends[1].n_closed, 1);
-	assert_int_equal(p->ends[1].why.code, EACCES);
-	assert_int_equal(p->ends[0].n_open + p->ends[1].n_open, 0);
-}
-
-/* The one that connects knows our CA, but shows a certificate of its own. */
-static void a_certificate_of_another_ca_is_refused(void **state)
-{
-	struct pair *p = *state;
-	char path[2][256];
-	struct tls_opts opts = { .ca_file = path[0], .cert_file = path[1] };
-	char key[256];
-	struct err e = { 0 };
-
-	tls_free(&p->tls[0]);
-	p->tls[0] = pair_tls(p, "other", "stranger", PKI_NODE_TIMES);
-	tls_free(&p->tls[0]);
-	(void)snprintf(path[0], sizeof(path[0]), "%s/cluster/ca.pem", p->dir);
-	(void)snprintf(path[1], sizeof(path[1]), "%s/other/stranger.pem", p->dir);
-	(void)snprintf(key, sizeof(key), "%s/other/stranger.key", p->dir);
-	opts.key_file = key;
-	assert_int_equal(tls_new(&opts, &p->tls[0], &e), 0);
-	assert_int_equal(tls_check(p->tls[0], &e), -EINVAL); /* it could have known */
-	p->ends[0].opts.tls = p->tls[0];
-	pair_connect(p);
-	expect_end(p, 1, EACCES, "CN=stranger");
-	expect_end(p, 0, EACCES, "refuses this node's certificate");
-	assert_int_equal(p->ends[1].n_open, 0);
-}
-
-static void use_certificate(struct pair *p, int64_t not_before_s, int64_t not_after_s)
-{
-	const struct pki_times times = { .not_before_s = not_before_s, .not_after_s = not_after_s };
-
-	tls_free(&p->tls[0]);
-	p->tls[0] = pair_tls(p, "cluster", "node2", times);
-	p->ends[0].opts.tls = p->tls[0];
-	p->ends[0].self.self.id = tls_own_id(p->tls[0]);
-}
-
-static void an_expired_certificate_is_refused(void **state)
-{
-	struct pair *p = *state;
-	struct err e = { 0 };
-
-	use_certificate(p, -7200, -3600);
-	assert_int_equal(tls_check(p->tls[0], &e), -EINVAL);
-	assert_non_null(strstr(e.msg, "expired"));
-	pair_connect(p);
-	expect_end(p, 1, EACCES, "expired");
-}
-
-static void a_certificate_of_the_future_is_refused(void **state)
-{
-	struct pair *p = *state;
-
-	use_certificate(p, 3600, 7200);
-	pair_connect(p);
-	expect_end(p, 1, EACCES, "not yet valid");
-}
-
-static void a_fresh_certificate_suits_a_clock_an_hour_behind(void **state)
-{
-	struct pair *p = *state;
-
-	/* For a node an hour behind, a certificate made now begins an hour later. */
-	use_certificate(p, PKI_NODE_TIMES.not_before_s + 3600, PKI_NODE_TIMES.not_after_s);
-	pair_open(p);
-}
-
-static void the_id_is_the_certificates(void **state)
-{
-	struct pair *p = *state;
-
-	p->ends[0].self.self.id.b[3] ^= 1;
-	pair_connect(p);
-	expect_end(p, 1, EPROTO, "id is not the certificate's");
-}
-
-static void without_tls_nobody_talks_to_one_with(void **state)
-{
-	struct pair *p = *state;
-
-	p->ends[0].opts.tls = NULL;
-	pair_connect(p);
-	pair_until(p, &p->ends[1].n_closed, 1);
-	pair_until(p, &p->ends[0].n_closed, 1);
-	assert_int_equal(p->ends[0].n_open + p->ends[1].n_open, 0);
-}
-
-static void a_node_knows_itself(void **state)
-{
-	struct pair *p = *state;
-
-	p->ends[0].opts.tls = p->tls[1];
-	p->ends[0].self.self.id = p->ends[1].self.self.id;
-	pair_connect(p);
-	expect_end(p, 1, ELOOP, "itself");
-	expect_end(p, 0, ELOOP, "bye");
-}
-
-static void another_node_at_the_address_is_noticed(void **state)
-{
-	struct pair *p = *state;
-	const struct wire_id expected = { { 0x66 } };
-
-	p->ends[0].opts.expect_id = &expected;
-	pair_connect(p);
-	expect_end(p, 0, ENOENT, "another node");
-}
-
-/* ---- listening ---- */
-
-static void *accepted(void *arg, struct conn *c)
-{
-	struct pair *p = arg;
-
-	p->ends[1].conn = c;
-	return &p->ends[1];
-}
-
-static struct listener *listen_at(struct pair *p, uint32_t max_conns, char *ret_address,
-                                  size_t room_bytes)
-{
-	struct listener_opts opts = { .conn = p->ends[1].opts,
-		                      .address = "127.0.0.1:0",
-		                      .max_conns = max_conns,
-		                      .accepted = accepted };
-	struct listener *l = NULL;
-	struct err e = { 0 };
-
-	opts.conn.arg = p;
-	assert_int_equal(listener_new(&opts, &l, &e), 0);
-	(void)snprintf(ret_address, room_bytes, "127.0.0.1:%u", listener_port(l));
-	return l;
-}
-
-static void agents_meet_over_tcp(void **state)
-{
-	struct pair *p = *state;
-	char address[64];
-	struct listener *l = listen_at(p, 0, address, sizeof(address));
-	struct err e = { 0 };
-
-	assert_int_equal(conn_connect(&p->ends[0].opts, address, &p->ends[0].conn, &e), 0);
-	pair_until(p, &p->ends[0].n_open, 1);
-	pair_until(p, &p->ends[1].n_open, 1);
-	assert_string_equal(conn_address(p->ends[0].conn), address);
-	listener_free(&l); /* what it accepted stays */
-	pair_spin(p);
-	assert_int_equal(p->ends[0].n_closed, 0);
-	assert_int_equal(conn_connect(&p->ends[0].opts, "nowhere", &p->ends[0].conn, &e), -EINVAL);
-}
-
-static void no_more_than_so_many_may_connect(void **state)
-{
-	struct pair *p = *state;
-	char address[64];
-	struct listener *l = listen_at(p, 1, address, sizeof(address));
-	struct end_point *ep = &p->ends[0];
-	struct conn *first;
-	struct err e = { 0 };
-
-	assert_int_equal(conn_connect(&ep->opts, address, &ep->conn, &e), 0);
-	pair_until(p, &ep->n_open, 1);
-	first = ep->conn;
-	assert_int_equal(conn_connect(&ep->opts, address, &ep->conn, &e), 0);
-	pair_until(p, &ep->n_closed, 1);
-	assert_int_equal(p->ends[1].n_open, 1);
-	ep->conn = first;
-	listener_free(&l);
-}
-
-static void nobody_there_is_said(void **state)
-{
-	struct pair *p = *state;
-	char address[64];
-	struct listener *l = listen_at(p, 1, address, sizeof(address));
-	struct err e = { 0 };
-
-	listener_free(&l);
-	if (conn_connect(&p->ends[0].opts, address, &p->ends[0].conn, &e) == 0)
-		expect_end(p, 0, ECONNREFUSED, "connect");
 }
 
 #define SECURE(test) cmocka_unit_test_setup_teardown(test, secure, teardown)
@@ -613,18 +409,6 @@ int main(void)
 		PLAIN(lies_in_answers_end_it),
 		PLAIN(more_requests_than_allowed_end_it),
 		PLAIN(a_request_id_is_not_used_twice),
-		SECURE(another_cluster_is_refused_on_both_sides),
-		SECURE(a_certificate_of_another_ca_is_refused),
-		SECURE(an_expired_certificate_is_refused),
-		SECURE(a_certificate_of_the_future_is_refused),
-		SECURE(a_fresh_certificate_suits_a_clock_an_hour_behind),
-		SECURE(the_id_is_the_certificates),
-		SECURE(without_tls_nobody_talks_to_one_with),
-		SECURE(a_node_knows_itself),
-		SECURE(another_node_at_the_address_is_noticed),
-		SECURE(agents_meet_over_tcp),
-		SECURE(no_more_than_so_many_may_connect),
-		SECURE(nobody_there_is_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

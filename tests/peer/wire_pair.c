@@ -371,3 +371,14 @@ void pair_open(struct pair *p)
 	pair_until(p, &p->ends[0].n_open, 1);
 	pair_until(p, &p->ends[1].n_open, 1);
 }
+
+void pair_expect_end(struct pair *p, int i, int code, const char *word)
+{
+	const struct end_point *ep = &p->ends[i];
+
+	pair_until(p, &ep->n_closed, 1);
+	if (ep->why.code != code || strstr(ep->why.msg, word) == NULL) {
+		(void)fprintf(stderr, "ended with %d: %s\n", ep->why.code, ep->why.msg);
+		assert(!"the expected end");
+	}
+}

@@ -86,6 +86,9 @@ void pair_open(struct pair *p);              /* connect, and until both are open
 void pair_until(struct pair *p, const uint32_t *n, uint32_t want);
 void pair_spin(struct pair *p); /* whatever can happen now */
 
+/** Until end i is closed, with this code and a word of the reason. */
+void pair_expect_end(struct pair *p, int i, int code, const char *word);
+
 /** A GET of n chunks of chunk_bytes each by end i; got is set up. @return conn_request() */
 int pair_get(struct pair *p, int i, struct got *got, uint32_t n, bool reader);
 
