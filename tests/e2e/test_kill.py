@@ -1,4 +1,11 @@
-"""kill -9 in the middle of a cold read: nothing wrong, and little fetched again."""
+"""kill -9 in the middle of a cold read: nothing wrong, and little fetched again.
+
+What is fetched again is counted in two steps. After the restart exactly the chunks that are not ready
+cross the line, so the origin's bytes over both lives are the image once, and what the first life had
+received of chunks that are not ready after it. And those are younger than 2 s: as many plain bytes are
+ready after the restart as were 2 s before the kill (the ready set only grows, and what is kept is the set of
+one moment). Bytes of a chunk that had not come whole are young by nature.
+"""
 import os
 import random
 import signal
@@ -9,6 +16,9 @@ import time
 
 import lab
 import rafs_facts
+
+sys.path.insert(0, os.path.join(lab.REPO, "tests", "checker"))
+import check_state  # noqa: E402
 
 IMAGE = "edge:v6"
 CHECKER = os.path.join(lab.REPO, "tests", "checker", "check_state.py")
@@ -32,6 +42,13 @@ class Kill(lab.LabTest):
         except OSError:
             pass  # the agent was killed below us
 
+    def packed_ready(self, state_dir):
+        """Packed bytes of the chunks that the database calls ready."""
+        sizes = {(blob, index): size for blob, _, size, _, index in rafs_facts.chunk_records(rafs_facts.bootstrap(IMAGE))}
+        ids = rafs_facts.blob_ids(IMAGE)
+        return sum(sizes[ids.index(blob_id), index] for _, blob_id, _, _, ready in check_state.ready_maps(state_dir)
+                   for index in ready)
+
     def one(self, moment_s, results):
         total = rafs_facts.packed_bytes(IMAGE)
         slow = lab.FaultyOrigin(lab.registry().host, bytes_per_s=int(total / SLOWED_TO_S))
@@ -39,22 +56,23 @@ class Kill(lab.LabTest):
         try:
             where = agent.mount(f"{slow.host}/{IMAGE}")
             reader = threading.Thread(target=self.read_all, args=(where,))
-            samples = []  # (when, origin bytes)
+            samples = []  # (when it was surely so, plain bytes ready)
             start = time.monotonic()
             reader.start()
             # the moment is a time by design: it is what the kill is random in
             while time.monotonic() - start < moment_s:
-                samples.append((time.monotonic(), agent.origin_bytes()))
+                ready = int(agent.metric("shoal_chunk_bytes_total", source="origin"))
+                samples.append((time.monotonic(), ready))
                 time.sleep(0.05)
-            samples.append((time.monotonic(), agent.origin_bytes()))
-            agent.kill()
             killed = time.monotonic()
+            agent.kill()
             reader.join(lab.DEADLINE_S)
             subprocess.run(["umount", "-l", where], check=False, stderr=subprocess.DEVNULL)
-            before = samples[-1][1]
             older = max((b for t, b in samples if t <= killed - FLUSH_S), default=0)
             slow.set()
             agent.start()
+            kept = sum(b["ready_bytes"] for b in agent.json("blob", "ls")["blobs"])
+            kept_packed = self.packed_ready(agent.state_dir)
             verify = agent.shoal("verify", check=False)
             checker = subprocess.run([sys.executable, CHECKER, agent.state_dir], capture_output=True, text=True,
                                      check=False)
@@ -63,7 +81,7 @@ class Kill(lab.LabTest):
             self.assert_tree(where, IMAGE, f"after a kill at {moment_s:.2f} s")
             results.append({"moment_s": moment_s, "verify": verify.returncode, "checker": checker.returncode,
                             "checker_said": checker.stdout[-500:] + checker.stderr[-500:], "verify_moved": again,
-                            "bytes": before + agent.origin_bytes(), "allowed": total + (before - older)})
+                            "moved": agent.origin_bytes(), "missing": total - kept_packed, "kept": kept, "older": older})
             agent.umount(where)
             agent.stop()
         finally:
@@ -98,4 +116,7 @@ class Kill(lab.LabTest):
             self.assertEqual(r["verify"], 0, r)
             self.assertEqual(r["checker"], 0, r)
             self.assertEqual(r["verify_moved"], 0, r)
-        self.assertLessEqual(sum(r["bytes"] for r in results), sum(r["allowed"] for r in results), results)
+            self.assertEqual(r["moved"], r["missing"], r)
+        self.assertGreaterEqual(sum(r["kept"] for r in results), sum(r["older"] for r in results), results)
+        late = [r for r in results if r["kept"] < r["older"]]
+        self.assertLessEqual(len(late), max(1, N_KILLS // 10), late)  # on a machine that is too busy to flush in a second
