@@ -17,7 +17,7 @@ def bootstrap(image):
 
 
 def chunk_records(boot):
-    """[(blob index, packed offset, packed size, plain size, index in its blob)] of a v6 chunk table."""
+    """[(blob index, packed offset, packed size, plain size, index in its blob, digest)] of a v6 chunk table."""
     if struct.unpack_from("<I", boot, 1024)[0] != 0xE0F5E1E2:
         raise ValueError("not RAFS v6")
     offset, size = struct.unpack_from("<QQ", boot, 1152 + 24)
@@ -25,7 +25,7 @@ def chunk_records(boot):
     for at in range(offset, offset + size, 80):
         blob, _flags, packed, plain, packed_offset = struct.unpack_from("<IIIIQ", boot, at + 32)
         index, = struct.unpack_from("<I", boot, at + 72)
-        records.append((blob, packed_offset, packed, plain, index))
+        records.append((blob, packed_offset, packed, plain, index, boot[at:at + 32]))
     return records
 
 
@@ -37,6 +37,11 @@ def chunks(boot):
 def packed_bytes(image):
     """Bytes of all chunks as the origin packs them (images without batches and zran)."""
     return sum(c[2] for c in chunks(bootstrap(image)))
+
+
+def unique_packed_bytes(image):
+    """As packed_bytes(), with a chunk that stands at several places counted once: that can be shared."""
+    return sum({(digest, plain): packed for _, _, packed, plain, _, digest in chunk_records(bootstrap(image))}.values())
 
 
 def blob_ids(image):
@@ -70,14 +75,15 @@ def packed_units(meta):
 
 
 def units(image):
-    """{blob id: {(packed offset, packed size)}}: what has to cross the line so that all can be read."""
+    """{blob id: {(packed offset, packed size): {digests}}}: what has to cross the line so that all can be read."""
     boot, ids, metas = bootstrap(image), blob_ids(image), blob_metas(image)
     names = [index_name(boot, i) for i in range(len(ids))]
     tables = {ids[i]: packed_units(metas[name]) for i, name in enumerate(names) if name in metas}
     wanted = {}
-    for blob, offset, size, _, index in chunk_records(boot):
+    for blob, offset, size, _, index, digest in chunk_records(boot):
         packed, unit_of = tables.get(ids[blob], ([], {}))
-        wanted.setdefault(ids[blob], set()).add(packed[unit_of[index]] if index in unit_of else (offset, size))
+        unit = packed[unit_of[index]] if index in unit_of else (offset, size)
+        wanted.setdefault(ids[blob], {}).setdefault(unit, set()).add(digest)
     return wanted
 
 

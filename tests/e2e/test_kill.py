@@ -44,10 +44,9 @@ class Kill(lab.LabTest):
 
     def packed_ready(self, state_dir):
         """Packed bytes of the chunks that the database calls ready."""
-        sizes = {(blob, index): size for blob, _, size, _, index in rafs_facts.chunk_records(rafs_facts.bootstrap(IMAGE))}
+        sizes = {(blob, index): size for blob, _, size, _, index, _ in rafs_facts.chunk_records(rafs_facts.bootstrap(IMAGE))}
         ids = rafs_facts.blob_ids(IMAGE)
-        return sum(sizes[ids.index(blob_id), index] for _, blob_id, _, _, ready in check_state.ready_maps(state_dir)
-                   for index in ready)
+        return sum(sizes[ids.index(blob.blob_id), index] for blob in check_state.entries(state_dir) for index in blob.ready)
 
     def one(self, moment_s, results):
         total = rafs_facts.packed_bytes(IMAGE)
