@@ -49,6 +49,10 @@ static int start_cas(struct agent *a, struct err *e)
 		                       .metrics = a->metrics,
 		                       .quota_bytes = a->config->cache_quota_bytes,
 		                       .reserve_bytes = a->config->cache_reserve_bytes,
+		                       .high_percent =
+		                               (uint32_t)a->config->cache_high_watermark_percent,
+		                       .low_percent =
+		                               (uint32_t)a->config->cache_low_watermark_percent,
 		                       .dedup = a->config->cache_dedup };
 
 	series_set(metrics_series(a->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),

@@ -299,6 +299,21 @@ static int check_end(const char *name, yaml_parser_t *parser, struct err *e)
 	return r;
 }
 
+/* The line is that of the section, where there is one. */
+static int check_watermarks(const struct reader *rd, const yaml_node_t *root)
+{
+	const struct config *c = rd->config;
+	const yaml_node_t *node = root;
+
+	if (c->cache_low_watermark_percent < c->cache_high_watermark_percent)
+		return 0;
+	for (size_t i = 0; i < rd->n_sections; i++)
+		if (strcmp(rd->sections[i].name, "cache") == 0)
+			node = rd->sections[i].map;
+	return at(rd, node, "cache",
+	          "low_watermark_percent must be less than high_watermark_percent");
+}
+
 int config_yaml_read(const char *name, const void *yaml, size_t size_bytes, struct config *c,
                      struct err *e)
 {
@@ -322,6 +337,8 @@ int config_yaml_read(const char *name, const void *yaml, size_t size_bytes, stru
 		root = yaml_document_get_root_node(&doc);
 		if (root != NULL) {
 			r = read_mapping(&rd, root);
+			if (r == 0)
+				r = check_watermarks(&rd, root);
 			if (r == 0 && rd.registries != NULL)
 				r = read_registries(&rd, rd.registries);
 			if (r == 0)

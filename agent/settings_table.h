@@ -27,9 +27,11 @@
 	X("cache.reserve_bytes", NUMBER, cache_reserve_bytes, "bytes", 0, SETTING_BYTES_MAX,       \
 	  "1073741824", NULL, NOW, "What stays free on the file system of the state directory.")   \
 	X("cache.high_watermark_percent", NUMBER, cache_high_watermark_percent, "percent", 1, 100, \
-	  "95", NULL, LATER, "Eviction starts above this share of the quota.")                     \
+	  "95", NULL, NOW,                                                                         \
+	  "Eviction starts above this share of what blobs may take (the quota, or less where the " \
+	  "reserve leaves less).")                                                                 \
 	X("cache.low_watermark_percent", NUMBER, cache_low_watermark_percent, "percent", 1, 100,   \
-	  "85", NULL, LATER, "Eviction stops below this share of the quota.")                      \
+	  "85", NULL, NOW, "Eviction stops below this share of it. Less than the high watermark.") \
 	X("cache.dedup", BOOL, cache_dedup, "", 0, 0, "true", NULL, NOW,                           \
 	  "Share chunks that another image on this node has already.")                             \
 	X("images.allow_unverified", BOOL, images_allow_unverified, "", 0, 0, "false", NULL, NOW,  \

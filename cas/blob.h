@@ -7,6 +7,7 @@
 #include "disk.h"
 #include "layout_merge.h"
 #include "readers.h"
+#include "use.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -31,6 +32,9 @@ struct cas_blob {
 	struct bitmap *ready;
 	struct bitmap *barred; /* taken back here, not yet in the database: may not become ready */
 	struct bitmap *dirty;  /* a bit a slice of ready that the database does not have yet */
+	_Atomic uint8_t *used; /* a tick of cas->use a chunk */
+	uint64_t used_s;    /* when it was used last, as the database has it; [writer] once open */
+	atomic_uint n_pins; /* nothing is evicted while there are any */
 	struct bitmap *candidate; /* another open blob had it ready when it was looked at last */
 	_Atomic(struct refer_map *) refers; /* refer.h; NULL: none, or passive */
 	struct bitmap *refer_dirty; /* a bit a slice of it that the database does not have yet */

@@ -15,7 +15,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define BLOCK_BYTES 4096U
+#define BLOCK_BYTES  4096U
+#define BARRED_TRIES 3 /* then it is left to the next fetch */
 
 bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx)
 {
@@ -85,6 +86,11 @@ static bool void_missing(struct cas_blob *blob, uint32_t first, uint32_t n, bool
 	return any;
 }
 
+static void touch(const struct cas_blob *blob, uint32_t first, uint32_t n)
+{
+	use_touch(&blob->cas->use, blob->used, first, n);
+}
+
 static int read_ready(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
                       uint64_t plain_offset, uint32_t size_bytes, uint8_t *ret_bytes)
 {
@@ -107,7 +113,10 @@ static int read_ready(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 	/* What was taken back meanwhile may have been punched, or be half replaced. */
 	if (atomic_load_explicit(&blob->generation, memory_order_acquire) != generation)
 		return CAS_MISS;
-	return all_ready(blob, l, first_chunk, n_chunks) ? 0 : CAS_MISS;
+	if (!all_ready(blob, l, first_chunk, n_chunks))
+		return CAS_MISS;
+	touch(blob, first_chunk, n_chunks);
+	return 0;
 }
 
 static bool range_in_chunks(const struct blob_layout *l, uint32_t first_chunk, uint32_t n_chunks,
@@ -267,8 +276,6 @@ static int write_chunk(struct cas_blob *blob, const struct chunk_rec *c, const u
 	const struct disk *d = blob->cas->disk;
 	uint32_t done = 0;
 
-	if (!room_for(&blob->cas->room, c->plain_size_bytes))
-		return CAS_FULL;
 	while (done < c->plain_size_bytes) {
 		const ssize_t n = d->pwrite(d, blob->fd, plain + done, c->plain_size_bytes - done,
 		                            (off_t)(c->plain_offset + done));
@@ -284,6 +291,37 @@ static int write_chunk(struct cas_blob *blob, const struct chunk_rec *c, const u
 		}
 	}
 	return 0;
+}
+
+/* What a chunk takes on the disk: a last block is its own where the next chunk begins behind it. */
+static uint64_t disk_size(const struct chunk_rec *c)
+{
+	const uint64_t size_bytes = c->plain_size_bytes;
+
+	if (c->plain_offset % BLOCK_BYTES != 0)
+		return size_bytes;
+	return (size_bytes + BLOCK_BYTES - 1) & ~(uint64_t)(BLOCK_BYTES - 1);
+}
+
+/* Like a reader: nothing is punched while it writes. Whoever bars a chunk and then waits for the
+ * readers finds it ready, or knows that nobody writes it.
+ * @return 0; 1 it is barred; CAS_FULL; negative */
+#define IS_BARRED 1
+_Static_assert(IS_BARRED != CAS_FULL, "two outcomes");
+static int keep(struct cas_blob *blob, const struct chunk_rec *c, uint32_t chunk_idx,
+                const uint8_t *plain, struct err *e)
+{
+	const uint32_t turn = readers_enter(&blob->readers);
+	int r = bitmap_get(blob->barred, chunk_idx) ? IS_BARRED : 0;
+
+	if (r == 0)
+		r = write_chunk(blob, c, plain, e);
+	if (r == 0) {
+		touch(blob, chunk_idx, 1);
+		blob_mark_ready(blob, chunk_idx);
+	}
+	readers_leave(&blob->readers, turn);
+	return r;
 }
 
 /* Does the chunk have the bytes that it is named by? @return 0; CAS_MISMATCH; -EINVAL */
@@ -305,6 +343,7 @@ static int verify(const struct cas_blob *blob, const struct blob_layout *l, uint
 int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
 {
 	const struct blob_layout *l = blob_layout(blob);
+	struct room *room = &blob->cas->room;
 	const struct chunk_rec *c = NULL;
 	int r;
 
@@ -314,15 +353,22 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 	r = verify(blob, l, chunk_idx, plain, e);
 	if (r != 0 || cas_blob_is_present(blob, chunk_idx))
 		return r;
-	if (bitmap_get(blob->barred, chunk_idx) && blob_clear_now(blob, e) < 0)
-		return CAS_FULL; /* told by the job that tries it, too */
-	r = write_chunk(blob, c, plain, e);
+	if (!room_for(room, disk_size(c)))
+		return CAS_FULL;
+	for (unsigned i = 0; i < BARRED_TRIES; i++) {
+		r = keep(blob, c, chunk_idx, plain, e);
+		if (r != IS_BARRED)
+			break;
+		if (blob_clear_now(blob, e) < 0) /* behind an eviction, too */
+			return CAS_FULL;         /* told by the job that tries it, too */
+	}
 	if (r != 0)
-		return r;
+		return r == IS_BARRED ? CAS_FULL : r;
 	if (!(c->flags & CHUNK_HAS_DIGEST))
 		metrics_add(blob->cas->metrics, METRIC_UNVERIFIED_BYTES, NULL, c->plain_size_bytes);
-	blob_mark_ready(blob, chunk_idx);
 	refer_drop(blob, chunk_idx);
+	room_wrote(room, disk_size(c));
+	use_clock_wrote(&blob->cas->use, disk_size(c), atomic_load(&room->may_bytes));
 	return 0;
 }
 

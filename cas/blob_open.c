@@ -63,6 +63,7 @@ void blob_free(struct cas_blob **blob)
 	bitmap_free(&b->dirty);
 	bitmap_free(&b->candidate);
 	bitmap_free(&b->refer_dirty);
+	free(b->used);
 	free(b->origins);
 	close_fd(&b->fd);
 	(void)pthread_mutex_destroy(&b->mutex);
@@ -85,10 +86,21 @@ static int make_maps(struct cas_blob *blob, uint32_t n_chunks, struct err *e)
 	blob->dirty = bitmap_new(ready_n_slices(n_chunks));
 	blob->candidate = bitmap_new(n_chunks);
 	blob->refer_dirty = bitmap_new(refer_n_slices(n_chunks));
+	blob->used = calloc(n_chunks + (size_t)1, sizeof(blob->used[0]));
 	if (blob->ready == NULL || blob->barred == NULL || blob->dirty == NULL ||
-	    blob->candidate == NULL || blob->refer_dirty == NULL)
+	    blob->candidate == NULL || blob->refer_dirty == NULL || blob->used == NULL)
 		return err_set(e, ENOMEM, "maps of %" PRIu32 " chunks: out of memory", n_chunks);
 	return 0;
+}
+
+/* Its chunks are as old as the blob's last use: more is not kept. */
+static void was_used(struct cas_blob *blob, uint64_t used_s)
+{
+	const uint8_t tick = use_tick_of(&blob->cas->use, used_s);
+
+	blob->used_s = used_s;
+	for (uint32_t i = 0; i < blob->ready->n_bits; i++)
+		atomic_store_explicit(&blob->used[i], tick, memory_order_relaxed);
 }
 
 /* Ready chunks without data in the file are taken back, durably, before anybody sees the blob. */
@@ -264,6 +276,8 @@ static int load_stored(struct cas_blob *blob, const struct opening *o, struct st
 	blob->row = s->row; /* before anything is taken back in it */
 	blob->has_unnamed = layout_says_more(blob_layout(blob), s->layout);
 	r = make_maps(blob, s->layout->n_chunks, e);
+	if (r == 0)
+		was_used(blob, s->used_s);
 	if (r == 0)
 		r = open_registered_file(blob, o, s, &is_new, e);
 	*ret_to_register = is_new || s->n_named < s->layout->n_chunks ||

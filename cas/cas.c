@@ -13,6 +13,8 @@
 #include <stdlib.h>
 
 #define FLUSH_MS_DEFAULT 1000
+#define HIGH_DEFAULT     95
+#define LOW_DEFAULT      85
 
 static int open_database(struct cas *cas, const char *vfs, struct err *e)
 {
@@ -55,11 +57,15 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 		r = pool_new(opts->loop, 1, "cas-writer", &cas->writer, e);
 	if (r == 0)
 		r = writer_do(cas, note_thread, NULL, e);
+	if (r == 0)
+		r = evictor_start(cas, e);
 	return r;
 }
 
 static void free_parts(struct cas *cas)
 {
+	atomic_store(&cas->closing, true);
+	evictor_stop(cas);
 	pool_free(&cas->writer); /* closes the blobs that were released */
 	db_readers_free(&cas->readers);
 	db_close(&cas->db);
@@ -68,8 +74,31 @@ static void free_parts(struct cas *cas)
 	close_fd(&cas->images_fd);
 	close_fd(&cas->blobs_fd);
 	close_fd(&cas->lock_fd);
+	use_clock_fini(&cas->use);
+	room_fini(&cas->room);
 	free(cas->state_dir);
 	free(cas);
+}
+
+static void init_room(struct cas *cas, const struct cas_opts *opts)
+{
+	const struct room_opts room = {
+		.disk = cas->disk,
+		.clock = cas->clock,
+		.log = cas->log,
+		.metrics = cas->metrics,
+		.quota_bytes = opts->quota_bytes,
+		.reserve_bytes = opts->reserve_bytes,
+		.high_percent = opts->high_percent != 0 ? opts->high_percent : HIGH_DEFAULT,
+		.low_percent = opts->low_percent != 0 ? opts->low_percent : LOW_DEFAULT,
+		.crowded = evict_kick,
+		.arg = cas,
+	};
+
+	cas->room.dir_fd = -1;
+	cas->evictor.ballast_fd = -1;
+	room_init(&cas->room, &room);
+	use_clock_init(&cas->use, cas->clock);
 }
 
 int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e)
@@ -95,14 +124,7 @@ int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e)
 	cas->hooks = (struct cas_hooks){ .on_ready = opts->on_ready,
 		                         .on_gone = opts->on_gone,
 		                         .arg = opts->on_arg };
-	cas->room = (struct room){
-		.disk = cas->disk,
-		.clock = cas->clock,
-		.log = cas->log,
-		.full_gauge = metrics_series(cas->metrics, METRIC_CACHE_FULL, NULL),
-		.dir_fd = -1,
-	};
-	room_init(&cas->room, opts->reserve_bytes);
+	init_room(cas, opts);
 	series_set(metrics_series(cas->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
 	           (int64_t)opts->quota_bytes);
 	r = open_parts(cas, opts, e);

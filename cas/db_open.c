@@ -39,6 +39,7 @@ static const char schema[] =
 	"CREATE TABLE chunk(name BLOB NOT NULL, blob INTEGER NOT NULL, idx INTEGER NOT NULL,"
 	" PRIMARY KEY(name, blob, idx)) WITHOUT ROWID;"
 	"CREATE TABLE ready(id INTEGER PRIMARY KEY, bits BLOB NOT NULL);" SCHEMA_REFER
+	"CREATE TABLE used(blob INTEGER PRIMARY KEY, at_s INTEGER NOT NULL);"
 	"CREATE TABLE image(digest BLOB PRIMARY KEY, anonymous INTEGER NOT NULL,"
 	" added_s INTEGER NOT NULL, used_s INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE image_name(name TEXT PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID;"
@@ -52,7 +53,7 @@ static const char check_each[] = /* of chunk and layout only that they are there
 	"SELECT 'ok', count(*) FROM (SELECT name, blob, idx FROM chunk LIMIT 1);"
 	"SELECT 'ok', count(*) FROM (SELECT id, places, digests FROM layout LIMIT 1);"
 	"PRAGMA quick_check(origin); PRAGMA quick_check(blob); PRAGMA quick_check(blob_origin);"
-	"PRAGMA quick_check(refer); PRAGMA quick_check(refer_owner);"
+	"PRAGMA quick_check(refer); PRAGMA quick_check(refer_owner); PRAGMA quick_check(used);"
 	"PRAGMA quick_check(ready); PRAGMA quick_check(image); PRAGMA quick_check(image_name);"
 	"PRAGMA quick_check(image_blob)";
 

@@ -27,6 +27,7 @@ static void on_time(struct timer *timer)
 	struct cas *cas = container_of(t, struct cas, flush_timer);
 
 	timer_start(timer, t->period_ms);
+	evict_on_time(cas);
 	if (!atomic_load(&t->pending) || atomic_exchange(&t->queued, true))
 		return;
 	atomic_store(&t->pending, false);

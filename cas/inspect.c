@@ -1,5 +1,5 @@
 /*
- * inspect: what the node has, for people: blobs, where a digest is known, disk space.
+ * inspect: what the node has, for people: blobs, where a digest is known.
  *
  * Reads the database and, of blobs that are open, their maps; changes nothing.
  */
@@ -9,24 +9,9 @@
 #include "rows.h"
 #include "state.h"
 #include "stored.h"
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define STAT_BLOCK_BYTES 512U
-
-static uint64_t file_disk_bytes(int dir_fd, const char *name)
-{
-	struct stat st;
-
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return 0;
-	return (uint64_t)st.st_blocks * STAT_BLOCK_BYTES;
-}
 
 static void count(const struct blob_layout *l, const struct bitmap *ready,
                   struct cas_blob_info *info)
@@ -88,7 +73,7 @@ static int describe(struct cas *cas, const char *key, struct cas_blob_info *ret_
 	memcpy(info.blob_id, s.layout->blob_id, sizeof(info.blob_id));
 	info.plain_size_bytes = s.layout->plain_size_bytes;
 	data_file_name(key, name);
-	info.disk_bytes = file_disk_bytes(cas->blobs_fd, name);
+	info.disk_bytes = measure_name(cas->blobs_fd, name);
 	r = count_ready(cas, reader.db, &s, &info, e);
 	if (r == 0)
 		*ret_info = info;
@@ -192,27 +177,4 @@ int cas_chunk_find(struct cas *cas, const uint8_t digest[DIGEST_BYTES],
 	     key += strlen(key) + 1)
 		r = search_blob(&search, key, e);
 	return r;
-}
-
-int cas_disk_bytes(struct cas *cas, uint64_t *ret_bytes, struct err *e)
-{
-	const int fd = openat(cas->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	const struct dirent *entry;
-	uint64_t bytes = 0;
-
-	if (dir == NULL) {
-		const int code = errno;
-
-		if (fd >= 0)
-			(void)close(fd);
-		return err_errno(e, code, "cannot list the blobs directory");
-	}
-	while ((entry = readdir(dir)) != NULL) /* NOLINT(concurrency-mt-unsafe): a stream of ours */
-		if (entry->d_type != DT_DIR)
-			bytes += file_disk_bytes(cas->blobs_fd, entry->d_name);
-	(void)closedir(dir);
-	series_set(metrics_series(cas->metrics, METRIC_CACHE_BYTES, NULL), (int64_t)bytes);
-	*ret_bytes = bytes;
-	return 0;
 }

@@ -262,6 +262,13 @@ static int delete_last_rows(struct db *db, uint64_t row, struct err *e)
 	if (r == 0)
 		r = exec_for_row(db, "DELETE FROM blob_origin WHERE blob = ?", row, e);
 	if (r == 0)
+		r = exec_for_row(db, "DELETE FROM used WHERE blob = ?", row, e);
+	if (r == 0)
+		r = db_exec(db,
+		            "DELETE FROM origin WHERE NOT EXISTS(SELECT 1 FROM blob_origin"
+		            " WHERE origin = origin.id)",
+		            e);
+	if (r == 0)
 		r = exec_for_row(db, "DELETE FROM blob WHERE id = ?", row, e);
 	return r == 0 ? tx_commit(&tx, e) : r;
 }

@@ -1,53 +1,205 @@
 /*
- * room: see the header. Knows free bytes and a reserve; knows no blob. Who makes room, and by
- * which quota, stands above this.
+ * room: see the header. Who makes room stands above this, and is called through opts.crowded.
  */
 #include "room.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
-#define ASK_EVERY_BYTES (UINT64_C(16) << 20) /* so far the reserve may be overdrawn */
+#define ASK_EVERY_BYTES (UINT64_C(4) << 20)  /* so far the reserve may be overdrawn */
+#define OVER_HIGH_BYTES (UINT64_C(64) << 20) /* so far writes go on while room is made */
 #define FULL_FOR_NS     NS_PER_S
+#define TELL_EVERY_NS   (60 * NS_PER_S)
+#define WAIT_MS         200 /* a reader may be behind it */
 
-void room_init(struct room *room, uint64_t reserve_bytes)
+void room_init(struct room *room, const struct room_opts *opts)
 {
-	room->reserve_bytes = reserve_bytes;
+	pthread_condattr_t attr;
+
+	room->opts = *opts;
+	room->full_gauge = metrics_series(opts->metrics, METRIC_CACHE_FULL, NULL);
+	room->used_gauge = metrics_series(opts->metrics, METRIC_CACHE_BYTES, NULL);
+	atomic_store(&room->ceiling_bytes, UINT64_MAX);
 	atomic_store(&room->unasked_bytes, ASK_EVERY_BYTES); /* the first write asks */
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_mutex_init(&room->mutex, NULL);
+	(void)pthread_cond_init(&room->freed, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
+void room_fini(struct room *room)
+{
+	(void)pthread_cond_destroy(&room->freed);
+	(void)pthread_mutex_destroy(&room->mutex);
+}
+
+static void tell(struct room *room, bool full, const char *why)
+{
+	const uint64_t now_ns = clock_now_ns(room->opts.clock);
+	const uint64_t told_ns = atomic_load(&room->told_ns);
+
+	if (!full) {
+		if (atomic_exchange(&room->told, false))
+			log_info(room->opts.log, "the cache takes chunks again", "%s", "");
+		return;
+	}
+	if (told_ns != 0 && now_ns - told_ns < TELL_EVERY_NS)
+		return; /* it comes and goes */
+	atomic_store(&room->told_ns, now_ns);
+	atomic_store(&room->told, true);
+	log_warn(room->opts.log, "the cache takes no more chunks: reads go through memory",
+	         "why=%s used_bytes=%" PRIu64 " quota_bytes=%" PRIu64 " reserve_bytes=%" PRIu64,
+	         LOG_Q(why), room_used(room), room->opts.quota_bytes, room->opts.reserve_bytes);
 }
 
 static void set_full(struct room *room, bool full, const char *why)
 {
-	atomic_store(&room->ask_again_ns, clock_now_ns(room->clock) + FULL_FOR_NS);
+	if (full)
+		atomic_store(&room->ask_again_ns, clock_now_ns(room->opts.clock) + FULL_FOR_NS);
 	if (atomic_exchange(&room->full, full) == full)
 		return;
 	series_set(room->full_gauge, full);
-	if (full)
-		log_warn(room->log, "the cache takes no more chunks: reads go through memory",
-		         "why=%s reserve_bytes=%" PRIu64, LOG_Q(why), room->reserve_bytes);
-	else
-		log_info(room->log, "the cache takes chunks again", "%s", "");
+	tell(room, full, why);
+}
+
+static void show_used(struct room *room)
+{
+	series_set(room->used_gauge, (int64_t)room_used(room));
 }
 
 void room_ran_out(struct room *room, int code)
 {
+	atomic_store(&room->ceiling_bytes, room_used(room));
+	atomic_store(&room->ran_out, true);
 	set_full(room, true, code == EDQUOT ? "disk quota used up" : "no space left on the disk");
+	room->opts.crowded(room->opts.arg);
+}
+
+uint64_t room_may_use(struct room *room)
+{
+	const uint64_t used = room_used(room);
+	const uint64_t ceiling = atomic_load(&room->ceiling_bytes);
+	const uint64_t reserve = room->opts.reserve_bytes;
+	uint64_t may = room->opts.quota_bytes != 0 ? room->opts.quota_bytes : UINT64_MAX;
+	uint64_t free_bytes = 0;
+
+	if (room->opts.disk->free_bytes(room->opts.disk, room->dir_fd, &free_bytes) == 0) {
+		const uint64_t here = used + free_bytes > reserve ? used + free_bytes - reserve : 0;
+
+		may = here < may ? here : may;
+	}
+	may = ceiling < may ? ceiling : may;
+	atomic_store(&room->may_bytes, may);
+	return may;
+}
+
+/* How far may writes go? */
+static uint64_t limit(const struct room *room, uint64_t may)
+{
+	const uint64_t high = room_percent(may, room->opts.high_percent);
+
+	return may - high < OVER_HIGH_BYTES ? may : high + OVER_HIGH_BYTES;
+}
+
+static bool fits(struct room *room, uint64_t n_bytes)
+{
+	return room_used(room) + n_bytes <= limit(room, atomic_load(&room->may_bytes));
+}
+
+/* Until somebody has made room, or it takes too long for a reader that may be behind this. */
+static bool wait_for_room(struct room *room, uint64_t n_bytes)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += WAIT_MS * (long)NS_PER_MS;
+	until.tv_sec += until.tv_nsec / (long)NS_PER_S;
+	until.tv_nsec %= (long)NS_PER_S;
+	(void)pthread_mutex_lock(&room->mutex);
+	while (!fits(room, n_bytes) && !atomic_load(&room->full))
+		if (pthread_cond_timedwait(&room->freed, &room->mutex, &until) != 0)
+			break;
+	(void)pthread_mutex_unlock(&room->mutex);
+	return fits(room, n_bytes);
 }
 
 bool room_for(struct room *room, uint64_t n_bytes)
 {
-	uint64_t free_bytes = 0;
+	const bool was_full = atomic_load(&room->full);
 
-	if (atomic_load(&room->full)) {
-		if (clock_now_ns(room->clock) < atomic_load(&room->ask_again_ns))
-			return false;
-	} else if (atomic_fetch_add(&room->unasked_bytes, n_bytes) + n_bytes < ASK_EVERY_BYTES) {
-		return true;
+	if (was_full && clock_now_ns(room->opts.clock) < atomic_load(&room->ask_again_ns))
+		return false;
+	if (was_full ||
+	    atomic_fetch_add(&room->unasked_bytes, n_bytes) + n_bytes >= ASK_EVERY_BYTES) {
+		atomic_store(&room->unasked_bytes, 0);
+		(void)room_may_use(room);
 	}
-	atomic_store(&room->unasked_bytes, 0);
-	if (room->disk->free_bytes(room->disk, room->dir_fd, &free_bytes) != 0)
-		return true; /* the write itself will tell */
-	set_full(room, free_bytes < room->reserve_bytes + n_bytes,
-	         "what is free on the file system has shrunk to cache.reserve_bytes");
-	return !atomic_load(&room->full);
+	if (room_used(room) + n_bytes >
+	    room_percent(atomic_load(&room->may_bytes), room->opts.high_percent))
+		room->opts.crowded(room->opts.arg);
+	if (!fits(room, n_bytes) && (was_full || !wait_for_room(room, n_bytes))) {
+		set_full(room, true,
+		         atomic_load(&room->may_bytes) == room->opts.quota_bytes
+		                 ? "cache.quota_bytes is used up"
+		                 : "what is free on the file system has shrunk to "
+		                   "cache.reserve_bytes");
+		return false;
+	}
+	set_full(room, false, NULL);
+	return true;
+}
+
+void room_wrote(struct room *room, uint64_t n_bytes)
+{
+	(void)atomic_fetch_add_explicit(&room->used_bytes, n_bytes, memory_order_relaxed);
+	show_used(room);
+}
+
+static void wake_waiting(struct room *room)
+{
+	(void)pthread_mutex_lock(&room->mutex);
+	(void)pthread_cond_broadcast(&room->freed);
+	(void)pthread_mutex_unlock(&room->mutex);
+}
+
+void room_freed(struct room *room, uint64_t n_bytes)
+{
+	uint64_t used = room_used(room);
+
+	while (!atomic_compare_exchange_weak(&room->used_bytes, &used,
+	                                     used > n_bytes ? used - n_bytes : 0))
+		;
+	show_used(room);
+	wake_waiting(room);
+}
+
+void room_measured(struct room *room, uint64_t used_bytes)
+{
+	atomic_store(&room->used_bytes, used_bytes);
+	show_used(room);
+}
+
+uint64_t room_target(struct room *room)
+{
+	const uint64_t may = room_may_use(room);
+
+	if (room_used(room) <= room_percent(may, room->opts.high_percent) &&
+	    !atomic_load(&room->ran_out))
+		return UINT64_MAX;
+	return room_percent(may, room->opts.low_percent);
+}
+
+void room_made(struct room *room, uint64_t freed_bytes)
+{
+	bool ran_out;
+
+	atomic_store(&room->ceiling_bytes, UINT64_MAX);
+	ran_out = atomic_exchange(&room->ran_out, false);
+	(void)room_may_use(room);
+	/* Whoever writes next finds out whether the disk takes it. */
+	if (fits(room, 0) && (freed_bytes > 0 || !ran_out))
+		set_full(room, false, NULL);
+	wake_waiting(room);
 }

@@ -1,31 +1,86 @@
 /*
- * room: may the cache grow? Asks the file system now and then, remembers "full" for a while.
+ * room: how much disk space blobs take, and how much they may take.
+ *
+ * What they may take is the quota, and no more than leaves the reserve free on the file system.
+ * Above the high watermark of that somebody is asked to make room, down to the low one. Writes go
+ * on while room is made, a little above the high watermark; then they are refused. Knows numbers
+ * and the file system; knows no blob.
  */
 #pragma once
 #include "clock.h"
 #include "disk.h"
 #include "log.h"
 #include "metrics.h"
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-struct room {
-	const struct disk *disk;
+struct room_opts {
+	const struct disk *disk; /* borrowed, as all here */
 	const struct clock *clock;
 	struct log *log;
-	struct series *full_gauge;
-	int dir_fd;
+	struct metrics *metrics;
+	uint64_t quota_bytes; /* 0: none but the reserve */
 	uint64_t reserve_bytes;
-	_Atomic uint64_t unasked_bytes; /* written since the file system was asked last */
-	_Atomic uint64_t ask_again_ns;  /* while full: not before */
-	atomic_bool full;
+	uint32_t high_percent;
+	uint32_t low_percent;
+	void (*crowded)(void *arg); /* [any] the high watermark is passed: make room, soon */
+	void *arg;
 };
 
-void room_init(struct room *room, uint64_t reserve_bytes);
+struct room {
+	struct room_opts opts;
+	struct series *full_gauge;
+	struct series *used_gauge;
+	int dir_fd;
+	_Atomic uint64_t used_bytes;    /* that blobs take; corrected when it is measured */
+	_Atomic uint64_t may_bytes;     /* that they may take, as of the last look */
+	_Atomic uint64_t ceiling_bytes; /* a write failed for want of space when so much was used */
+	_Atomic uint64_t unasked_bytes; /* written since the file system was asked last */
+	_Atomic uint64_t ask_again_ns;  /* while full: not before */
+	_Atomic uint64_t told_ns;       /* when "full" was logged last */
+	atomic_bool told;               /* ... and its end was not yet */
+	atomic_bool full;
+	atomic_bool ran_out;   /* a write failed; cleared by whoever makes room */
+	pthread_mutex_t mutex; /* guards nothing but the wait */
+	pthread_cond_t freed;
+};
 
-/** [worker] May so many bytes be written now? */
+void room_init(struct room *room, const struct room_opts *opts);
+void room_fini(struct room *room);
+
+/** [worker] May so many bytes be written now? Waits a little where room is being made. */
 bool room_for(struct room *room, uint64_t n_bytes);
 
-/** A write failed for want of space (ENOSPC, EDQUOT): full until it is asked again. */
+/** [any] They were written. */
+void room_wrote(struct room *room, uint64_t n_bytes);
+
+/** [any] So much is free again. */
+void room_freed(struct room *room, uint64_t n_bytes);
+
+/** [any] What was measured. */
+void room_measured(struct room *room, uint64_t used_bytes);
+
+/** A write failed for want of space (ENOSPC, EDQUOT): full until room was made. */
 void room_ran_out(struct room *room, int code);
+
+/** [worker] What blobs may take now: the quota, or less where the file system is full. */
+uint64_t room_may_use(struct room *room);
+
+/** [worker] Down to how much is to be evicted. @return UINT64_MAX: no need to */
+uint64_t room_target(struct room *room);
+
+/** [evictor] Somebody has made what room there was to make: so much. */
+void room_made(struct room *room, uint64_t freed_bytes);
+
+static inline uint64_t room_used(const struct room *room)
+{
+	return atomic_load_explicit(&room->used_bytes, memory_order_relaxed);
+}
+
+/** A share of n in percent, whatever n. */
+static inline uint64_t room_percent(uint64_t n, uint32_t percent)
+{
+	return n / 100 * percent + n % 100 * percent / 100;
+}

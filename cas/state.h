@@ -9,9 +9,11 @@
 #include "cas.h"
 #include "db.h"
 #include "disk.h"
+#include "evict.h"
 #include "flush_timer.h"
 #include "room.h"
 #include "share_map.h"
+#include "use.h"
 #include <pthread.h>
 
 struct cas_hooks {
@@ -39,6 +41,8 @@ struct cas {
 	struct share_map *map;
 	bool dedup;
 	struct cas_hooks hooks;
+	struct use_clock use;
+	struct evictor evictor;
 	struct flush_timer flush_timer;
 	atomic_bool closing; /* work that can go on after the next start stops */
 };
@@ -47,6 +51,11 @@ struct cas {
  */
 MUST_CHECK int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err *e),
                          void *arg, struct err *e);
+
+/** [worker] The same on any pool of one thread, which this is not. */
+MUST_CHECK int queue_do(struct cas *cas, struct pool *queue,
+                        int (*fn)(struct cas *cas, void *arg, struct err *e), void *arg,
+                        struct err *e);
 
 /** [any] Queue a job for the writer, in order with everything that cas itself queues. */
 void writer_submit(struct cas *cas, struct job *job);

@@ -11,7 +11,8 @@
 
 static const char select_blob[] =
 	"SELECT id, blob_id, digest_alg, trust, n_chunks, plain_size, packed_size, n_named,"
-	" file_id, file_dev, file_fs, file_ino, file_btime_ns, file_size, dying, key"
+	" file_id, file_dev, file_fs, file_ino, file_btime_ns, file_size, dying, key,"
+	" coalesce((SELECT at_s FROM used WHERE used.blob = blob.id), 0)"
 	" FROM blob WHERE key = ?";
 
 void stored_blob_fini(struct stored_blob *s)
@@ -103,6 +104,7 @@ int stored_blob_find(struct db *db, const char *key, struct stored_blob *ret_sto
 	s.row = db_u64(stmt, 0);
 	s.n_named = (uint32_t)db_u64(stmt, 7);
 	s.dying = db_u64(stmt, 14) != 0;
+	s.used_s = db_u64(stmt, 16);
 	read_identity(stmt, &s.identity);
 	if (!db_text(stmt, 15, s.key, sizeof(s.key)))
 		return err_set(e, EUCLEAN, "CAS database: a blob's key is too long");

@@ -11,6 +11,7 @@ struct stored_blob {
 	struct blob_layout *layout; /* places and digests only: nothing of the origin's packing */
 	struct file_identity identity;
 	uint32_t n_named; /* chunks that have their row in the chunk table */
+	uint64_t used_s;  /* when it was used last; 0: not known */
 	bool dying;       /* its rows are being deleted */
 };
 void stored_blob_fini(struct stored_blob *s); /* zeroed is fine; for AUTO() */

@@ -8,6 +8,7 @@
 #include "mem.h"
 #include "refer.h"
 #include "state.h"
+#include "use_rows.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,6 +245,7 @@ static void close_work(struct job *job)
 	blob->close_queued = false; /* whoever comes and goes from here on queues another */
 	(void)pthread_mutex_unlock(&cas->table.mutex);
 	flush_one(blob);
+	use_rows_store(blob);
 	(void)pthread_mutex_lock(&cas->table.mutex);
 	is_unused = blob->n_refs == 0 && !blob->close_queued && blob->state == BLOB_OPEN;
 	is_held = blob->n_holds > 0;
@@ -265,6 +267,8 @@ static void close_work(struct job *job)
 	share_map_remove(cas->map, blob);
 	refer_forget(blob);
 	blob_free(&blob);
+	if (atomic_load(&cas->evictor.has_garbage) && !atomic_load(&cas->closing))
+		evict_chores_soon(cas);
 }
 
 static void queue_close(struct cas_blob *blob)

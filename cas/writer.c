@@ -35,17 +35,15 @@ static void wait_work(struct job *job)
 	(void)pthread_mutex_unlock(&w->mutex);
 }
 
-int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err *e), void *arg,
-              struct err *e)
+int queue_do(struct cas *cas, struct pool *queue,
+             int (*fn)(struct cas *cas, void *arg, struct err *e), void *arg, struct err *e)
 {
 	struct waiting w = { .cas = cas, .fn = fn, .arg = arg, .e = e };
 
-	if (pthread_equal(pthread_self(), cas->writer_thread))
-		return fn(cas, arg, e);
 	(void)pthread_mutex_init(&w.mutex, NULL);
 	(void)pthread_cond_init(&w.is_done, NULL);
-	w.job = (struct job){ .work = wait_work };
-	writer_submit(cas, &w.job);
+	w.job = (struct job){ .work = wait_work, .prio = JOB_READER };
+	pool_submit(queue, &w.job);
 	(void)pthread_mutex_lock(&w.mutex);
 	while (!w.done)
 		(void)pthread_cond_wait(&w.is_done, &w.mutex);
@@ -53,4 +51,12 @@ int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err 
 	(void)pthread_cond_destroy(&w.is_done);
 	(void)pthread_mutex_destroy(&w.mutex);
 	return w.result;
+}
+
+int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err *e), void *arg,
+              struct err *e)
+{
+	if (pthread_equal(pthread_self(), cas->writer_thread))
+		return fn(cas, arg, e);
+	return queue_do(cas, cas->writer, fn, arg, e);
 }

@@ -26,6 +26,8 @@
 	  "Disk space that blobs may take; 0: up to the reserve.")                                 \
 	X(CACHE_FULL, GAUGE, "shoal_cache_full", "",                                               \
 	  "1 while the disk takes no more chunks and reads go through memory.")                    \
+	X(CACHE_EVICTED_BYTES, COUNTER, "shoal_cache_evicted_bytes_total", "",                     \
+	  "Disk space that was freed by eviction.")                                                \
 	X(FETCHES_IN_FLIGHT, GAUGE, "shoal_fetches_in_flight", "", "Fetch units being fetched.")   \
 	X(READERS_WAITING, GAUGE, "shoal_readers_waiting", "", "Reads that wait for chunks.")      \
 	X(UNVERIFIED_BYTES, COUNTER, "shoal_unverified_bytes_total", "",                           \

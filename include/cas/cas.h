@@ -45,6 +45,8 @@ struct cas_opts {
 	struct metrics *metrics;   /* borrowed */
 	uint64_t quota_bytes;      /* 0: none but the reserve */
 	uint64_t reserve_bytes;    /* stay free on the file system */
+	uint32_t high_percent;     /* of what blobs may take: eviction starts above; 0: 95 */
+	uint32_t low_percent;      /* ... and stops below; 0: 85 */
 	uint32_t flush_ms;         /* how late a ready bit may reach the disk; 0: 1000 */
 	bool dedup;                /* chunks are shared between blobs (share.h) */
 	/* [any thread] A chunk became present, or went (evicted, wrong bytes): who tells others.

@@ -194,6 +194,10 @@ static void forms_that_are_wrong_are_refused(void **state)
 	must_fail("registries: [ { host: a, mirrors: [[b]] } ]\n", "must be a text");
 	must_fail("registries: [ { host: a, username: u } ]\n", "go together");
 	must_fail("registries: [ { host: a, scheme: ftp } ]\n", "none of https|http");
+	must_fail("log: { level: info }\ncache: { high_watermark_percent: 85 }\n",
+	          "f.yaml:2: cache: low_watermark_percent must be less");
+	must_fail("cache: { low_watermark_percent: 99 }\n", "low_watermark_percent must be less");
+	must_fail("cache: { high_watermark_percent: 101 }\n", "out of range");
 	must_fail("registries: [ { host: a, requests_per_s: 1000001 } ]\n", "out of range");
 }
 
@@ -203,7 +207,6 @@ static void what_does_not_work_yet_is_refused_not_ignored(void **state)
 	must_fail("peers: { listen: \"0.0.0.0:9465\" }\n", "f.yaml:1: peers.listen: this version");
 	must_fail("peers: { members: [\"10.0.0.6:9465\"] }\n", "peers.members: this version");
 	must_fail("peers: { tls: { ca: /p/ca.pem } }\n", "peers.tls.ca: this version");
-	must_fail("cache: { high_watermark_percent: 90 }\n", "this version");
 	must_fail("limits: { origin_bytes_per_s: 1 }\n", "this version");
 }
 

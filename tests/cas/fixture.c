@@ -83,6 +83,7 @@ int fixture_try_open(struct fixture *f)
 		.log = f->log,
 		.metrics = f->metrics,
 		.reserve_bytes = f->reserve_bytes,
+		.quota_bytes = f->quota_bytes,
 		.flush_ms = f->flush_ms,
 		.dedup = f->dedup,
 		.on_ready = f->on_ready,

@@ -26,6 +26,7 @@ struct fixture {
 	const struct disk *disk;
 	const char *vfs;
 	uint64_t reserve_bytes;
+	uint64_t quota_bytes;
 	uint32_t flush_ms;
 	bool dedup;
 	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);

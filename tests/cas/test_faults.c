@@ -2,8 +2,10 @@
  * A disk that fails: nothing is lost that was there, nothing is ready that is not.
  */
 #include "fixture.h"
+#include "gc.h"
 #include "unconst.h"
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,16 +76,44 @@ static void no_space_is_an_outcome_and_the_cache_goes_on_later(void **state)
 
 	open_on(f, &disk);
 	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	cas_blob_pin(b); /* or it would be evicted to make room */
 	assert_int_equal(put_sample(b, SEED, 1), 0);
 	atomic_store(&disk.write_errno, ENOSPC);
 	assert_int_equal(put_sample(b, SEED, 2), CAS_FULL);
 	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 1);
 	atomic_store(&disk.write_errno, 0);
 	assert_int_equal(put_sample(b, SEED, 2), CAS_FULL); /* not asked again at once */
-	atomic_store(&f->cas->room.ask_again_ns, 0);        /* a second later */
+	while (atomic_load(&f->cas->room.ran_out)) /* until the evictor has been there, in vain */
+		(void)sched_yield();
+	atomic_store(&f->cas->room.ask_again_ns, 0); /* a second later */
 	assert_int_equal(put_sample(b, SEED, 2), 0);
 	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 0);
 	assert_int_equal(read_sample(b, SEED, 1), 0);
+	cas_blob_unpin(b);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+static void no_space_makes_room_of_what_was_used_least_recently(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+	uint32_t n_ready = 0;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 40, SEED);
+	for (uint32_t i = 0; i < 39; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	atomic_store(&disk.write_errno, ENOSPC);
+	assert_int_equal(put_sample(b, SEED, 39), CAS_FULL);
+	atomic_store(&disk.write_errno, 0);
+	while (atomic_load(&f->cas->room.full)) /* until the evictor has been there */
+		(void)sched_yield();
+	n_ready = cas_blob_n_ready(b);
+	assert_in_range(n_ready, 20, 38); /* down to the low watermark, and no further */
+	assert_int_equal(put_sample(b, SEED, 39), 0);
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 0);
 	cas_blob_release(&b);
 	fixture_close(f);
 }
@@ -174,6 +204,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(no_space_is_an_outcome_and_the_cache_goes_on_later),
+		T(no_space_makes_room_of_what_was_used_least_recently),
 		T(a_failed_write_makes_nothing_ready),
 		T(what_a_failed_sync_may_have_lost_is_not_ready_any_more),
 		T(a_bad_place_on_the_disk_costs_a_refetch),

@@ -3,6 +3,7 @@
  * gone or torn by chance. Whatever the disk holds then, the next start finds no wrong byte ready.
  */
 #include "fixture.h"
+#include "gc.h"
 #include "mem.h"
 #include "recorder.h"
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #define N_CHUNKS     12
 #define OTHER_ID     "0000000000000000000000000000000000000000000000000000000000000001"
 #define STATES_MIN   1000U
+#define OTHER_DIGEST "2222222222222222222222222222222222222222222222222222222222222222"
 #define IMAGE_DIGEST "1111111111111111111111111111111111111111111111111111111111111111"
 
 static void put_some(struct fixture *f, struct cas_blob *b, uint32_t seed, uint32_t first,
@@ -26,26 +28,43 @@ static void put_some(struct fixture *f, struct cas_blob *b, uint32_t seed, uint3
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 }
 
-/* What eviction does: take back, durably; wait for the readers; punch. Then it comes back. */
+/* One chunk goes, and comes back. */
 static void evict_and_refill(struct fixture *f, struct cas_blob *b, uint32_t idx)
 {
-	const struct chunk_rec *c = &cas_blob_layout(b)->chunks[idx];
-	const struct disk *d = f->cas->disk;
+	AUTO(bitmap_free) struct bitmap *victims = bitmap_new(N_CHUNKS);
+	AUTO(bitmap_free) struct bitmap *zeros = bitmap_new(N_CHUNKS);
+	struct evict_batch batch = {
+		.blob = b, .layout = blob_layout(b), .victims = victims, .barred_here = zeros
+	};
 
-	blob_void(b, idx, VOID_NO_DATA);
-	assert_int_equal(blob_clear_now(b, &f->e), 0);
-	readers_wait(&b->readers);
-	assert_int_equal(d->punch(d, b->fd, (off_t)c->plain_offset, c->plain_size_bytes), 0);
+	(void)bitmap_set(victims, idx);
+	assert_int_equal(evict_batch_run(f->cas, &batch, &f->e), 0);
+	assert_int_equal(batch.n_chunks, 1);
+	assert_true(batch.freed_bytes > 0);
 	put_some(f, b, SEED, idx, 1);
+}
+
+/* All that is ready goes, of blobs that are open and of those that are not. */
+static void evict_all(struct fixture *f)
+{
+	const struct cas_gc_opts opts = { .to_bytes = 0 };
+	struct cas_gc_result result;
+
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	assert_true(result.n_chunks > 0);
+	assert_int_equal(result.after_bytes, 0);
 }
 
 static int record_image(struct cas *cas, void *arg, struct err *e)
 {
-	static const char *const keys[] = { OTHER_ID };
+	static const char *const keys[] = { OTHER_ID, SAMPLE_ID };
 	struct image_record rec = { .digest = IMAGE_DIGEST, .name = "host/app:1" };
+	struct image_record other = { .digest = OTHER_DIGEST, .name = "host/app:2" };
+	int r;
 
 	(void)arg;
-	return image_store_record(cas, &rec, keys, 1, e);
+	r = image_store_record(cas, &rec, keys, 1, e);
+	return r == 0 ? image_store_record(cas, &other, keys + 1, 1, e) : r;
 }
 
 static int remove_image(struct cas *cas, void *arg, struct err *e)
@@ -67,6 +86,8 @@ static void live(struct fixture *f, struct recorder *r, uint32_t *ret_deleted)
 	evict_and_refill(f, a, 7);
 	assert_int_equal(writer_do(f->cas, record_image, NULL, &f->e), 0);
 	cas_blob_release(&b);
+	evict_all(f);
+	put_some(f, a, SEED, 1, 4);
 	cas_blob_release(&a);
 	fixture_reopen(f);
 	assert_int_equal(writer_do(f->cas, remove_image, NULL, &f->e), 0);

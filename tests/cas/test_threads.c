@@ -1,8 +1,10 @@
 /*
- * Many threads at once on few blobs: opening, reading, putting, taking back, flushing, verifying.
+ * Many threads at once on few blobs: opening, reading, putting, taking back, flushing, verifying,
+ * evicting.
  * Run under TSan and ASan; what is read is always right.
  */
 #include "fixture.h"
+#include "gc.h"
 #include "mem.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,7 +13,7 @@
 #define SEED      21
 #define N_CHUNKS  60
 #define N_THREADS 8
-#define N_ROUNDS  150
+#define N_ROUNDS  100
 #define N_BLOBS   3
 
 static const char *const ids[N_BLOBS] = {
@@ -43,7 +45,7 @@ static void touch(struct worker *w, struct cas_blob *b, uint32_t seed)
 
 	if (r == CAS_MISS)
 		r = put_sample(b, seed, idx);
-	w->n_wrong += r != 0;
+	w->n_wrong += r != 0 && r != CAS_FULL; /* full: evicted again and again meanwhile */
 	switch (dice(w, 40)) {
 	case 0:
 		w->n_wrong += cas_flush(w->f->cas, &e) != 0;
@@ -89,9 +91,38 @@ static void *work(void *arg)
 	return NULL;
 }
 
+struct evicting {
+	pthread_t thread;
+	struct cas *cas;
+	atomic_bool stop;
+	uint64_t n_chunks;
+	uint32_t n_wrong;
+};
+
+/* All that is ready goes, again and again; blobs that are closed go whole: no image uses them. */
+static void *evict(void *arg)
+{
+	struct evicting *ev = arg;
+	uint64_t to_bytes = 0;
+
+	while (!atomic_load(&ev->stop)) {
+		const struct cas_gc_opts opts = { .to_bytes = to_bytes };
+		struct cas_gc_result result = { .n_chunks = 0 };
+		struct err e;
+
+		if (cas_gc(ev->cas, &opts, &result, &e) != 0)
+			ev->n_wrong++;
+		else
+			ev->n_chunks += result.n_chunks;
+		to_bytes = result.before_bytes / 2 - to_bytes / 2;
+	}
+	return NULL;
+}
+
 static void many_threads_read_nothing_wrong(void **state)
 {
 	struct fixture *f = *state;
+	struct evicting evicting = { .cas = f->cas };
 	struct worker *workers = xcalloc(N_THREADS, sizeof(*workers));
 	struct cas_verify_progress total;
 
@@ -101,6 +132,7 @@ static void many_threads_read_nothing_wrong(void **state)
 			workers[i].layouts[j] = sample_layout(ids[j], N_CHUNKS, SEED + j);
 		assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
 	}
+	assert_int_equal(pthread_create(&evicting.thread, NULL, evict, &evicting), 0);
 	for (uint32_t i = 0; i < N_THREADS; i++) {
 		assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
 		assert_int_equal(workers[i].n_wrong, 0);
@@ -108,6 +140,10 @@ static void many_threads_read_nothing_wrong(void **state)
 			layout_unref(&workers[i].layouts[j]);
 	}
 	free(workers);
+	atomic_store(&evicting.stop, true);
+	assert_int_equal(pthread_join(evicting.thread, NULL), 0);
+	assert_int_equal(evicting.n_wrong, 0);
+	assert_true(evicting.n_chunks > 0);
 	fixture_reopen(f);
 	assert_int_equal(cas_verify(f->cas, NULL, NULL, NULL, &total, &f->e), 0);
 	assert_int_equal(total.n_faults, 0);

@@ -1,0 +1,170 @@
+/*
+ * measure: disk space of blobs. On file systems that share extents between files, each extent
+ * counts once: the kernel says of each extent whether it is shared, and where it stands.
+ *
+ * Knows files; changes nothing.
+ */
+#include "mem.h"
+#include "state.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#define STAT_BLOCK_BYTES   512U
+#define EXTENTS_A_CALL     256U
+#define XFS_MAGIC          0x58465342
+#define SHARED_EXTENTS_MAX (UINT32_C(1) << 22) /* 64 MiB of memory; what is more counts twice */
+
+uint64_t measure_name(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return 0;
+	return (uint64_t)st.st_blocks * STAT_BLOCK_BYTES;
+}
+
+uint64_t measure_fd(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * STAT_BLOCK_BYTES : 0;
+}
+
+struct shared_extent {
+	uint64_t physical;
+	uint64_t size_bytes;
+};
+
+struct shared {
+	struct shared_extent *extents;
+	uint32_t n;
+	uint32_t n_max;
+};
+
+static void shared_add(struct shared *s, const struct fiemap_extent *x)
+{
+	if (!(x->fe_flags & FIEMAP_EXTENT_SHARED) || s->n == SHARED_EXTENTS_MAX)
+		return;
+	if (s->n == s->n_max) {
+		s->n_max = s->n_max == 0 ? EXTENTS_A_CALL : 2 * s->n_max;
+		s->extents = xrealloc(s->extents, s->n_max, sizeof(s->extents[0]));
+	}
+	s->extents[s->n++] = (struct shared_extent){ x->fe_physical, x->fe_length };
+}
+
+/* The shared extents of one file. What cannot be asked is not shared. */
+static void shared_of_file(struct shared *s, int fd)
+{
+	struct fiemap *map =
+		xcalloc(1, sizeof(*map) + EXTENTS_A_CALL * sizeof(struct fiemap_extent));
+	uint64_t from = 0;
+	bool last = false;
+
+	while (!last) {
+		memset(map, 0, sizeof(*map));
+		map->fm_start = from;
+		map->fm_length = FIEMAP_MAX_OFFSET - from;
+		map->fm_extent_count = EXTENTS_A_CALL;
+		last = ioctl(fd, FS_IOC_FIEMAP, map) != 0 || map->fm_mapped_extents == 0;
+		for (uint32_t i = 0; i < map->fm_mapped_extents && !last; i++) {
+			const struct fiemap_extent *x = &map->fm_extents[i];
+
+			shared_add(s, x);
+			from = x->fe_logical + x->fe_length;
+			last = (x->fe_flags & FIEMAP_EXTENT_LAST) != 0;
+		}
+	}
+	free(map);
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct shared_extent *x = a;
+	const struct shared_extent *y = b;
+
+	return x->physical < y->physical ? -1 : x->physical > y->physical;
+}
+
+/* How much of them counts more than once? */
+static uint64_t counted_again(struct shared *s)
+{
+	uint64_t end = 0;
+	uint64_t again = 0;
+
+	if (s->n > 0)
+		qsort(s->extents, s->n, sizeof(s->extents[0]), by_place);
+	for (uint32_t i = 0; i < s->n; i++) {
+		const struct shared_extent *x = &s->extents[i];
+		const uint64_t x_end = x->physical + x->size_bytes;
+
+		if (x->physical < end)
+			again += (x_end < end ? x_end : end) - x->physical;
+		end = x_end > end ? x_end : end;
+	}
+	return again;
+}
+
+static bool can_share(int dir_fd)
+{
+	struct statfs fs;
+
+	return fstatfs(dir_fd, &fs) == 0 &&
+	       (fs.f_type == XFS_MAGIC || fs.f_type == BTRFS_SUPER_MAGIC);
+}
+
+static void add_shared(struct shared *s, int dir_fd, const char *name)
+{
+	const int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	shared_of_file(s, fd);
+	(void)close(fd);
+}
+
+int measure_blobs(struct cas *cas, uint64_t *ret_bytes, struct err *e)
+{
+	const int fd = openat(cas->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	const bool sharing = can_share(cas->blobs_fd);
+	struct shared shared = { .n = 0 };
+	const struct dirent *entry;
+	uint64_t bytes = 0;
+	uint64_t again;
+
+	if (dir == NULL) {
+		const int code = errno;
+
+		if (fd >= 0)
+			(void)close(fd);
+		return err_errno(e, code, "cannot list the blobs directory");
+	}
+	while ((entry = readdir(dir)) != NULL) { /* NOLINT(concurrency-mt-unsafe): our own stream */
+		if (entry->d_type == DT_DIR)
+			continue;
+		bytes += measure_name(cas->blobs_fd, entry->d_name);
+		if (sharing)
+			add_shared(&shared, cas->blobs_fd, entry->d_name);
+	}
+	(void)closedir(dir);
+	again = counted_again(&shared);
+	free(shared.extents);
+	*ret_bytes = bytes > again ? bytes - again : 0;
+	room_measured(&cas->room, *ret_bytes);
+	return 0;
+}
+
+int cas_disk_bytes(struct cas *cas, uint64_t *ret_bytes, struct err *e)
+{
+	return measure_blobs(cas, ret_bytes, e);
+}

@@ -1,0 +1,72 @@
+/*
+ * use_rows: see the header. Knows ticks and one table.
+ */
+#include "use_rows.h"
+#include "state.h"
+#include <stdlib.h>
+
+/* @return 0 when nothing was used since it was stored */
+static uint64_t last_use_s(const struct cas_blob *blob)
+{
+	uint8_t tick = 0;
+	uint64_t at_s;
+
+	for (uint32_t i = 0; i < blob->ready->n_bits; i++) {
+		const uint8_t t = atomic_load_explicit(&blob->used[i], memory_order_relaxed);
+
+		tick = t > tick ? t : tick;
+	}
+	at_s = tick == 0 ? 0 : use_second_of(&blob->cas->use, tick);
+	return at_s > blob->used_s ? at_s : 0;
+}
+
+static int store(struct cas_blob *blob, struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const uint64_t at_s = last_use_s(blob);
+	int r;
+
+	if (blob->row == 0 || at_s == 0)
+		return 0;
+	r = db_prepare(blob->cas->db, "INSERT OR REPLACE INTO used(blob, at_s) VALUES(?, ?)", &stmt,
+	               e);
+	if (r < 0)
+		return r;
+	db_bind_u64(stmt, 1, blob->row);
+	db_bind_u64(stmt, 2, at_s);
+	r = db_run(stmt, e);
+	if (r == 0)
+		blob->used_s = at_s;
+	return r;
+}
+
+void use_rows_store(struct cas_blob *blob)
+{
+	struct err e;
+
+	if (store(blob, &e) < 0)
+		log_warn(blob->cas->log, "the last use of a blob is not recorded", "blob=%s why=%s",
+		         blob->key, LOG_Q(e.msg));
+}
+
+static int store_all(struct cas *cas, void *arg, struct err *e)
+{
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	struct cas_blob **blobs = NULL;
+	const uint32_t n = blob_table_all(cas, &blobs);
+	int r = tx_begin(cas->db, TX_LAZY, &tx, e);
+
+	(void)arg;
+	for (uint32_t i = 0; i < n; i++) {
+		if (r == 0)
+			r = store(blobs[i], e);
+		cas_blob_release(&blobs[i]);
+	}
+	free(blobs);
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+int use_rows_store_all(struct cas *cas, struct err *e)
+{
+	return writer_do(cas, store_all, NULL, e);
+}

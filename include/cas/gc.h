@@ -1,0 +1,46 @@
+/*
+ * gc: room in the cache, made by hand; and files that must stay whole.
+ *
+ * The cache keeps to its watermarks by itself (docs/on-disk.md, "Room"). Knows chunks, blobs and
+ * disk space; knows no image but that a blob without one is garbage.
+ */
+#pragma once
+#include "cas.h"
+
+struct cas_gc_progress {
+	uint64_t done_bytes;  /* freed, or with dry_run: that would be */
+	uint64_t total_bytes; /* to be freed */
+};
+
+struct cas_gc_opts {
+	uint64_t to_bytes; /* evict until blobs take no more; UINT64_MAX: to the low watermark */
+	bool dry_run;      /* only say what would go */
+	/* Now and then; non-zero stops it (-ECANCELED). May be NULL. [the thread of eviction] */
+	int (*progress)(void *arg, const struct cas_gc_progress *p);
+	void *arg;
+};
+
+struct cas_gc_result {
+	uint64_t before_bytes; /* disk space of blobs */
+	uint64_t after_bytes;
+	uint64_t target_bytes;
+	uint64_t n_chunks;     /* evicted */
+	uint64_t n_garbage;    /* blobs and files that nothing used: removed */
+	uint64_t pinned_bytes; /* of it, what may not go: handed to the kernel */
+};
+
+/**
+ * [worker] Remove what no image uses, then evict what was used least recently, in the order of its
+ * last use: never a chunk that is being read or fetched, never a pinned blob's.
+ * @return 0, also where less could be freed than was asked; -ECANCELED; -EIO, -ENOSPC
+ */
+MUST_CHECK int cas_gc(struct cas *cas, const struct cas_gc_opts *opts,
+                      struct cas_gc_result *ret_result, struct err *e);
+
+/**
+ * [worker] The blob's file is read by others than cas_blob_read() from here on (the kernel has it):
+ * nothing that is ready is evicted until the last cas_blob_unpin(). What an eviction has begun is
+ * done when this returns, so look at the ready bits after it.
+ */
+void cas_blob_pin(struct cas_blob *blob);
+void cas_blob_unpin(struct cas_blob *blob); /* [any] */

@@ -1,0 +1,454 @@
+/*
+ * Eviction: who goes first, what stays, and that disk space comes back while every byte that is
+ * read is right.
+ */
+#include "fixture.h"
+#include "gc.h"
+#include "mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEED     31
+#define N_CHUNKS 40
+#define ID_A     "00000000000000000000000000000000000000000000000000000000000000aa"
+#define ID_B     "00000000000000000000000000000000000000000000000000000000000000bb"
+
+static struct cas_blob *open_full(struct fixture *f, const char *id, uint32_t seed)
+{
+	struct cas_blob *b = open_sample(f, id, N_CHUNKS, seed);
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(put_sample(b, seed, i), 0);
+	return b;
+}
+
+static struct cas_gc_result gc(struct fixture *f, uint64_t to_bytes, bool dry_run)
+{
+	const struct cas_gc_opts opts = { .to_bytes = to_bytes, .dry_run = dry_run };
+	struct cas_gc_result result = { .n_chunks = 0 };
+
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	return result;
+}
+
+static uint64_t disk_bytes(struct fixture *f)
+{
+	uint64_t bytes = 0;
+
+	assert_int_equal(cas_disk_bytes(f->cas, &bytes, &f->e), 0);
+	return bytes;
+}
+
+/* The clock of uses moves on. */
+static void later(struct fixture *f)
+{
+	use_clock_wrote(&f->cas->use, 2, 64);
+}
+
+static void record(struct fixture *f, const char *id);
+
+static void chunks_that_were_not_read_for_long_go_first(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+	const uint64_t before = disk_bytes(f);
+	struct cas_gc_result result;
+
+	for (uint32_t i = 10; i < 20; i++) {
+		later(f);
+		assert_int_equal(read_sample(b, SEED, i), 0);
+	}
+	record(f, ID_A);
+	result = gc(f, before / 4, false);
+	assert_int_equal(result.before_bytes, before);
+	assert_true(result.after_bytes <= before / 4);
+	assert_int_equal(result.after_bytes, disk_bytes(f));
+	assert_int_equal(result.n_chunks, N_CHUNKS - cas_blob_n_ready(b));
+	for (uint32_t i = 0; i < N_CHUNKS; i++) {
+		const bool here = cas_blob_is_ready(b, i);
+
+		assert_true(!here || (i >= 10 && i < 20));
+		/* those that were read last stay longest */
+		assert_true(i < 10 || i >= 19 || !here || cas_blob_is_ready(b, i + 1));
+		assert_int_equal(read_sample(b, SEED, i), here ? 0 : CAS_MISS);
+	}
+	assert_true(cas_blob_is_ready(b, 19));
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(read_sample(b, SEED, i), 0);
+	assert_int_equal(disk_bytes(f), before);
+	cas_blob_release(&b);
+}
+
+static int set_used(struct cas *cas, void *arg, struct err *e)
+{
+	return db_exec(cas->db, arg, e);
+}
+
+static uint32_t n_ready_of(struct fixture *f, const char *id, uint32_t seed)
+{
+	struct cas_blob *b = open_sample(f, id, N_CHUNKS, seed);
+	const uint32_t n = cas_blob_n_ready(b);
+
+	cas_blob_release(&b);
+	return n;
+}
+
+static void blobs_go_in_the_order_of_their_last_use_also_after_a_restart(void **state)
+{
+	static char older_b[] = "UPDATE used SET at_s = at_s - 1000 - 1000 * (blob = (SELECT id"
+				" FROM blob WHERE key LIKE '%bb'))";
+	struct fixture *f = *state;
+	struct cas_blob *a = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_B, SEED + 1);
+	uint64_t bytes;
+
+	record(f, ID_A);
+	record(f, ID_B);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	assert_int_equal(query(f, "SELECT count(*) FROM used"), 2);
+	assert_int_equal(writer_do(f->cas, set_used, older_b, &f->e), 0);
+	fixture_reopen(f);
+	bytes = disk_bytes(f);
+	(void)gc(f, bytes - 8192, false);
+	assert_int_equal(n_ready_of(f, ID_A, SEED), N_CHUNKS);
+	assert_in_range(n_ready_of(f, ID_B, SEED + 1), N_CHUNKS / 2, N_CHUNKS - 1);
+	(void)gc(f, bytes / 3, false);
+	assert_int_equal(n_ready_of(f, ID_B, SEED + 1), 0);
+	assert_in_range(n_ready_of(f, ID_A, SEED), 1, N_CHUNKS - 1);
+}
+
+static void a_pinned_blob_stays_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_B, SEED + 1);
+	struct cas_gc_result result;
+
+	record(f, ID_A);
+	record(f, ID_B);
+	cas_blob_pin(a);
+	cas_blob_pin(a);
+	cas_blob_unpin(a);
+	result = gc(f, 0, false);
+	assert_int_equal(cas_blob_n_ready(a), N_CHUNKS);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	assert_int_equal(result.pinned_bytes, result.after_bytes);
+	cas_blob_unpin(a);
+	result = gc(f, 0, false);
+	assert_int_equal(cas_blob_n_ready(a), 0);
+	assert_int_equal(result.after_bytes, 0);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void a_dry_run_changes_nothing_and_says_what_would_go(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+	const uint64_t before = disk_bytes(f);
+	struct cas_gc_result result;
+
+	record(f, ID_A);
+	result = gc(f, before / 2, true);
+	assert_int_equal(result.before_bytes, before);
+	assert_int_equal(result.after_bytes, before / 2);
+	assert_int_equal(result.n_chunks, 0);
+	assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
+	assert_int_equal(disk_bytes(f), before);
+	cas_blob_release(&b);
+}
+
+static int stop_at_once(void *arg, const struct cas_gc_progress *p)
+{
+	(void)p;
+	return ++*(int *)arg;
+}
+
+static void gc_stops_when_it_is_told_to(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_B, SEED);
+	int n_told = 0;
+	const struct cas_gc_opts opts = { .progress = stop_at_once, .arg = &n_told };
+	struct cas_gc_result result;
+
+	record(f, ID_A);
+	record(f, ID_B);
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), -ECANCELED);
+	assert_int_equal(n_told, 1);
+	assert_int_equal(cas_blob_n_ready(a) + cas_blob_n_ready(b), N_CHUNKS);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void what_was_evicted_is_not_ready_after_a_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_verify_progress total;
+	uint32_t n;
+
+	record(f, ID_A);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	(void)gc(f, disk_bytes(f) / 2, false);
+	n = cas_blob_n_ready(b);
+	assert_in_range(n, 1, N_CHUNKS - 1);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	assert_int_equal(cas_verify(f->cas, NULL, NULL, NULL, &total, &f->e), 0);
+	assert_int_equal(total.n_faults, 0);
+	assert_int_equal(total.chunks_done, n);
+}
+
+static int set_read_only(struct cas *cas, void *arg, struct err *e)
+{
+	return db_exec(cas->db, arg, e);
+}
+
+static void without_the_transaction_nothing_is_punched(void **state)
+{
+	static char on[] = "PRAGMA query_only=1";
+	static char off[] = "PRAGMA query_only=0";
+	const struct cas_gc_opts opts = { .to_bytes = 0 };
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_gc_result result;
+	uint64_t before;
+
+	record(f, ID_A);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	before = disk_bytes(f);
+	assert_int_equal(writer_do(f->cas, set_read_only, on, &f->e), 0);
+	assert_true(cas_gc(f->cas, &opts, &result, &f->e) < 0);
+	assert_int_equal(writer_do(f->cas, set_read_only, off, &f->e), 0);
+	assert_int_equal(disk_bytes(f), before);
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(read_sample(b, SEED, i), 0);
+	(void)gc(f, 0, false);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	assert_int_equal(put_sample(b, SEED, 3), 0); /* no bar was left */
+	cas_blob_release(&b);
+}
+
+/* Chunks next to each other, sharing blocks. */
+static struct cas_blob *open_unaligned(struct fixture *f)
+{
+	struct blob_layout *l = sample_layout(ID_A, N_CHUNKS, SEED);
+	struct cas_blob *b = NULL;
+	uint64_t offset = 0;
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++) {
+		l->chunks[i].plain_offset = offset;
+		offset += l->chunks[i].plain_size_bytes;
+	}
+	l->plain_size_bytes = offset;
+	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
+	layout_unref(&l);
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	record(f, ID_A);
+	return b;
+}
+
+static void evict_one(struct fixture *f, struct cas_blob *b, uint32_t idx)
+{
+	AUTO(bitmap_free) struct bitmap *victims = bitmap_new(N_CHUNKS);
+	AUTO(bitmap_free) struct bitmap *zeros = bitmap_new(N_CHUNKS);
+	struct evict_batch batch = {
+		.blob = b, .layout = blob_layout(b), .victims = victims, .barred_here = zeros
+	};
+
+	(void)bitmap_set(victims, idx);
+	assert_int_equal(evict_batch_run(f->cas, &batch, &f->e), 0);
+	assert_int_equal(batch.n_chunks, 1);
+}
+
+static void a_block_goes_with_its_last_chunk_and_no_neighbour_is_hurt(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_unaligned(f);
+
+	for (uint32_t pass = 0; pass < 3; pass++)
+		for (uint32_t i = pass; i < N_CHUNKS; i += 3) {
+			evict_one(f, b, i);
+			for (uint32_t j = 0; j < N_CHUNKS; j++)
+				assert_int_equal(read_sample(b, SEED, j),
+				                 cas_blob_is_ready(b, j) ? 0 : CAS_MISS);
+		}
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	assert_int_equal(disk_bytes(f), 0);
+	cas_blob_release(&b);
+}
+
+static void bytes_that_a_crash_left_behind_go_too(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+
+	record(f, ID_A);
+	for (uint32_t i = 0; i < N_CHUNKS; i++) {
+		blob_void(b, i, VOID_WRONG_BYTES);
+		assert_int_equal(blob_clear_now(b, &f->e), 0);
+	}
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	assert_true(disk_bytes(f) > 0);
+	(void)gc(f, 0, false);
+	assert_int_equal(disk_bytes(f), 0);
+}
+
+static void the_quota_holds_while_more_than_it_is_put(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t n_chunks = 1500; /* of 6 KiB on average */
+	struct cas_verify_progress total;
+	struct cas_blob *b = NULL;
+	uint32_t n_kept = 0;
+
+	f->quota_bytes = 1 << 20;
+	fixture_open(f);
+	b = open_sample(f, ID_A, n_chunks, SEED);
+	record(f, ID_A);
+	for (uint32_t i = 0; i < n_chunks; i++) {
+		const int r = put_sample(b, SEED, i);
+
+		assert_true(r == 0 || r == CAS_FULL);
+		n_kept += r == 0;
+		if (i % 16 == 0)
+			assert_true(disk_bytes(f) <= f->quota_bytes);
+	}
+	assert_true(n_kept > n_chunks / 2);
+	assert_true(cas_blob_n_ready(b) > 50); /* room is used */
+	assert_true(metrics_sum(f->metrics, METRIC_CACHE_EVICTED_BYTES) > (4 << 20));
+	for (uint32_t i = 0; i < n_chunks; i++)
+		assert_int_equal(read_sample(b, SEED, i), cas_blob_is_ready(b, i) ? 0 : CAS_MISS);
+	assert_int_equal(cas_verify(f->cas, NULL, NULL, NULL, &total, &f->e), 0);
+	assert_int_equal(total.n_faults, 0);
+	cas_blob_release(&b);
+}
+
+/* ---- garbage ---- */
+
+static bool data_exists(struct fixture *f, const char *id)
+{
+	AUTO(free_str) char *name = xasprintf("blobs/%s.blob.data", id);
+	AUTO(free_str) char *path = fixture_path(f, name);
+
+	return access(path, F_OK) == 0;
+}
+
+static void a_file_that_no_row_names_is_removed(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(free_str) char *path = fixture_path(f, "blobs/" ID_B ".blob.data");
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_gc_result result;
+
+	record(f, ID_A);
+	cas_blob_release(&b);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+	result = gc(f, UINT64_MAX, true);
+	assert_int_equal(result.n_garbage, 1);
+	assert_true(data_exists(f, ID_B));
+	result = gc(f, UINT64_MAX, false);
+	assert_int_equal(result.n_garbage, 1);
+	assert_false(data_exists(f, ID_B));
+	assert_true(data_exists(f, ID_A));
+	assert_int_equal(n_ready_of(f, ID_A, SEED), N_CHUNKS);
+}
+
+static void a_blob_that_no_image_uses_is_garbage_unless_it_is_open(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(gc(f, UINT64_MAX, false).n_garbage, 0);
+	assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
+	cas_blob_release(&b);
+	do /* until its chunks have their rows, and it is closed */
+		(void)gc(f, UINT64_MAX, false);
+	while (data_exists(f, ID_A));
+	assert_int_equal(query(f,
+	                       "SELECT (SELECT count(*) FROM blob) + (SELECT count(*) FROM chunk)"
+	                       " + (SELECT count(*) FROM ready) + (SELECT count(*) FROM used)"),
+	                 0);
+}
+
+/* An image of this blob alone, so that it is no garbage. */
+static int do_record(struct cas *cas, void *arg, struct err *e)
+{
+	const char *keys[] = { arg };
+	struct image_record rec = { .added_s = 5 };
+
+	(void)snprintf(rec.digest, sizeof(rec.digest), "%s", keys[0]);
+	(void)snprintf(rec.name, sizeof(rec.name), "host/%s:1", keys[0]);
+	return image_store_record(cas, &rec, keys, 1, e);
+}
+
+static void record(struct fixture *f, const char *id)
+{
+	char key[CAS_KEY_BYTES];
+
+	(void)snprintf(key, sizeof(key), "%s", id);
+	assert_int_equal(writer_do(f->cas, do_record, key, &f->e), 0);
+}
+
+/* ---- the clock ---- */
+
+static void halving_the_clock_keeps_the_order(void **state)
+{
+	struct fixture *f = *state;
+	struct use_clock *u = &f->cas->use;
+	_Atomic uint8_t used[3] = { 0 };
+
+	use_touch(u, used, 0, 1);
+	for (int i = 0; i < 100; i++)
+		later(f);
+	use_touch(u, used, 1, 1);
+	assert_false(use_halve(u));
+	for (int i = 0; i < 300; i++)
+		later(f);
+	use_touch(u, used, 2, 1);
+	assert_int_equal(used[2], USE_TICKS - 1);
+	assert_true(use_halve(u));
+	assert_true(use_halved(used[0]) < use_halved(used[1]));
+	assert_true(use_halved(used[1]) < use_halved(used[2]));
+	assert_int_equal(use_halved(used[2]), atomic_load(&u->now));
+	assert_int_equal(use_tick_of(u, 0), 0);
+	assert_int_equal(use_tick_of(u, UINT64_MAX), atomic_load(&u->now));
+}
+
+#define O(name) cmocka_unit_test_setup_teardown(name, fixture_setup_open, fixture_teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		O(chunks_that_were_not_read_for_long_go_first),
+		O(blobs_go_in_the_order_of_their_last_use_also_after_a_restart),
+		O(a_pinned_blob_stays_whole),
+		O(a_dry_run_changes_nothing_and_says_what_would_go),
+		O(gc_stops_when_it_is_told_to),
+		O(what_was_evicted_is_not_ready_after_a_restart),
+		O(without_the_transaction_nothing_is_punched),
+		O(a_block_goes_with_its_last_chunk_and_no_neighbour_is_hurt),
+		O(bytes_that_a_crash_left_behind_go_too),
+		T(the_quota_holds_while_more_than_it_is_put),
+		O(a_file_that_no_row_names_is_removed),
+		O(a_blob_that_no_image_uses_is_garbage_unless_it_is_open),
+		O(halving_the_clock_keeps_the_order),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,194 @@
+/*
+ * Eviction against those who are at the file right now: a reader in the middle of its pread and a
+ * writer in the middle of its pwrite are waited for before anything is punched.
+ */
+#include "fixture.h"
+#include "gc.h"
+#include "mem.h"
+#include "unconst.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEED     41
+#define N_CHUNKS 40
+#define HELD     7 /* the chunk that is being read, or written */
+#define GRACE_NS (50 * NS_PER_MS)
+
+/* A disk on which one call can be held up. */
+struct slow_disk {
+	struct disk disk;
+	atomic_bool hold;   /* the next call stops ... */
+	atomic_bool inside; /* ... here ... */
+	atomic_bool go_on;  /* ... until then */
+	atomic_uint n_punched_under;
+	atomic_uint n_punched;
+};
+
+static struct slow_disk *slow(const struct disk *d)
+{
+	return unconst(d);
+}
+
+static void maybe_stop(struct slow_disk *s)
+{
+	if (!atomic_exchange(&s->hold, false))
+		return;
+	atomic_store(&s->inside, true);
+	while (!atomic_load(&s->go_on))
+		(void)sched_yield();
+}
+
+static ssize_t slow_pread(const struct disk *d, int fd, void *buf, size_t n, off_t at)
+{
+	ssize_t done;
+
+	maybe_stop(slow(d));
+	done = disk_real()->pread(d, fd, buf, n, at);
+	atomic_store(&slow(d)->inside, false);
+	return done;
+}
+
+static ssize_t slow_pwrite(const struct disk *d, int fd, const void *buf, size_t n, off_t at)
+{
+	const ssize_t done = disk_real()->pwrite(d, fd, buf, n, at);
+
+	maybe_stop(slow(d));
+	atomic_store(&slow(d)->inside, false);
+	return done;
+}
+
+static int slow_punch(const struct disk *d, int fd, off_t offset, off_t size)
+{
+	atomic_fetch_add(&slow(d)->n_punched, 1);
+	if (atomic_load(&slow(d)->inside))
+		atomic_fetch_add(&slow(d)->n_punched_under, 1);
+	return disk_real()->punch(d, fd, offset, size);
+}
+
+static struct cas_blob *open_on(struct fixture *f, struct slow_disk **ret_s)
+{
+	struct slow_disk *s = xcalloc(1, sizeof(*s));
+
+	*ret_s = s;
+	*s = (struct slow_disk){ .disk = *disk_real() };
+	s->disk.pread = slow_pread;
+	s->disk.pwrite = slow_pwrite;
+	s->disk.punch = slow_punch;
+	f->disk = &s->disk;
+	fixture_open(f);
+	return open_sample(f, SAMPLE_ID, N_CHUNKS, SEED);
+}
+
+struct call {
+	pthread_t thread;
+	struct fixture *f;
+	struct cas_blob *blob;
+	int r;
+	struct cas_gc_result result;
+};
+
+static void *read_it(void *arg)
+{
+	struct call *c = arg;
+
+	c->r = read_sample(c->blob, SEED, HELD);
+	return NULL;
+}
+
+static void *put_it(void *arg)
+{
+	struct call *c = arg;
+
+	c->r = put_sample(c->blob, SEED, HELD);
+	return NULL;
+}
+
+static void *evict_all(void *arg)
+{
+	const struct cas_gc_opts opts = { .to_bytes = 0 };
+	struct call *c = arg;
+	struct err e;
+
+	c->r = cas_gc(c->f->cas, &opts, &c->result, &e);
+	return NULL;
+}
+
+/* Hold one call up, evict everything, let the call go on. */
+static void race(struct slow_disk *s, struct call *held, void *(*call)(void *), struct call *gc)
+{
+	uint64_t until_ns;
+
+	atomic_store(&s->hold, true);
+	assert_int_equal(pthread_create(&held->thread, NULL, call, held), 0);
+	while (!atomic_load(&s->inside))
+		(void)sched_yield();
+	assert_int_equal(pthread_create(&gc->thread, NULL, evict_all, gc), 0);
+	while (query(gc->f, "SELECT count(*) FROM ready WHERE length(bits) > 0") > 0)
+		(void)sched_yield(); /* until the transaction is through */
+	until_ns = clock_now_ns(clock_real()) + GRACE_NS;
+	while (atomic_load(&s->n_punched) == 0 && clock_now_ns(clock_real()) < until_ns)
+		(void)sched_yield(); /* it would come now */
+	atomic_store(&s->go_on, true);
+	assert_int_equal(pthread_join(held->thread, NULL), 0);
+	assert_int_equal(pthread_join(gc->thread, NULL), 0);
+	assert_int_equal(gc->r, 0);
+	assert_int_equal(atomic_load(&s->n_punched_under), 0);
+	assert_true(atomic_load(&s->n_punched) > 0);
+}
+
+static void a_reader_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct slow_disk *s = NULL;
+	struct cas_blob *b = open_on(f, &s);
+	struct call reader = { .f = f, .blob = b };
+	struct call gc = { .f = f };
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	race(s, &reader, read_it, &gc);
+	assert_true(reader.r == 0 || reader.r == CAS_MISS); /* never a wrong byte */
+	assert_int_equal(gc.result.n_chunks, N_CHUNKS);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	assert_int_equal(gc.result.after_bytes, 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+	free(s);
+}
+
+static void a_chunk_that_is_being_written_is_not_punched(void **state)
+{
+	struct fixture *f = *state;
+	struct slow_disk *s = NULL;
+	struct cas_blob *b = open_on(f, &s);
+	struct call writer = { .f = f, .blob = b };
+	struct call gc = { .f = f };
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_true(i == HELD || put_sample(b, SEED, i) == 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	race(s, &writer, put_it, &gc);
+	assert_int_equal(writer.r, 0);
+	/* it may have gone afterwards, like any other */
+	assert_int_equal(gc.result.n_chunks + cas_blob_n_ready(b), N_CHUNKS);
+	assert_int_equal(read_sample(b, SEED, HELD), cas_blob_is_ready(b, HELD) ? 0 : CAS_MISS);
+	cas_blob_release(&b);
+	fixture_close(f);
+	free(s);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_reader_is_waited_for),
+		T(a_chunk_that_is_being_written_is_not_punched),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
