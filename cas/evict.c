@@ -324,9 +324,6 @@ static void chore_work(struct job *job)
 	halve(cas);
 	if (atomic_exchange(&cas->evictor.has_garbage, false))
 		r = garbage_sweep(cas, true, &n, &e);
-	if (r == 0 && !cas->evictor.swept_files)
-		r = garbage_sweep_files(cas, &n, &e);
-	cas->evictor.swept_files = true;
 	if (r == 0)
 		r = use_rows_store_all(cas, &e);
 	if (r == 0)
@@ -363,16 +360,22 @@ int evictor_start(struct cas *cas, struct err *e)
 {
 	AUTO(free_str) char *path = xasprintf("%s/ballast", cas->state_dir);
 	struct evictor *ev = &cas->evictor;
+	uint64_t n_swept = 0;
 	uint64_t used = 0;
-	int r = measure_blobs(cas, &used, e);
+	int r = garbage_sweep_files(cas, &n_swept, e);
 
+	if (r == 0)
+		r = measure_blobs(cas, &used, e);
+	if (n_swept > 0)
+		log_info(cas->log, "data files that the database does not know were removed",
+		         "files=%" PRIu64, n_swept);
 	if (r == 0)
 		r = pool_new(cas->loop, 1, "cas-evict", &ev->pool, e);
 	if (r < 0)
 		return r;
 	ev->ballast_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	make_ballast(cas);
-	evict_chores_soon(cas);
+	atomic_store(&ev->next_chore_ns, clock_now_ns(cas->clock) + CHORES_NS);
 	return 0;
 }
 

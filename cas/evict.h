@@ -27,7 +27,6 @@ struct evictor {
 	_Atomic uint64_t next_chore_ns;
 	atomic_bool cannot_punch; /* this file system has no holes */
 	atomic_bool has_garbage;  /* a removed image left blobs that somebody had open */
-	bool swept_files;         /* the evictor's: after the start */
 	int ballast_fd;           /* space that is given up when the database needs it */
 };
 

@@ -103,19 +103,23 @@ static bool key_of_file(const char *name, char ret_key[CAS_KEY_BYTES])
 /* A file that no row names, and that nobody is about to register. */
 static int sweep_file(struct cas *cas, const char *key, bool remove, uint64_t *ret_n, struct err *e)
 {
-	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	struct cas_blob *placeholder = blob_table_reserve(cas, key);
 	int r;
 
 	if (placeholder == NULL)
 		return 0;
-	r = stored_blob_find(cas->db, key, &s, e);
-	if (r == CAS_MISS) {
+	r = db_prepare(cas->db, "SELECT 1 FROM blob WHERE key = ?", &stmt, e);
+	if (r == 0) {
+		db_bind_text(stmt, 1, key);
+		r = db_step(stmt, e);
+	}
+	if (r == 0) {
 		r = remove ? unlink_data(cas, key, e) : 0;
 		(*ret_n)++;
 	}
 	blob_table_opened(placeholder, GET_PASSIVE, false);
-	return r == -EUCLEAN ? 0 : r; /* there is a row; whoever opens it is told */
+	return r < 0 ? r : 0;
 }
 
 static int garbage_files(struct cas *cas, bool remove, uint64_t *ret_n, struct err *e)
