@@ -3,6 +3,7 @@
  */
 #include "err.h"
 #include "frame.h"
+#include "hex.h"
 #include "proof.h"
 #include "wire.h"
 #include "wire_samples.h"
@@ -391,6 +392,51 @@ static void a_proof_by_names_covers_the_names(void **state)
 	assert_false(proof_equal(a, b));
 }
 
+static void expect_hex(const uint8_t *bytes, size_t n_bytes, const char *expected)
+{
+	char text[512];
+
+	assert_true(2 * n_bytes < sizeof(text));
+	hex_encode(bytes, n_bytes, text);
+	assert_string_equal(text, expected);
+}
+
+/* docs/protocol.md, "Test vectors": other implementations compute these. */
+static void the_protocol_does_not_change(void **state)
+{
+	struct proof_binding b = { .connected = true };
+	struct public_namer *namer = public_namer_new();
+	struct proof_key *k = proof_key_new();
+	uint8_t digest[DIGEST_BYTES], key[PROOF_KEY_BYTES], mac[WIRE_MAC_BYTES];
+	uint8_t ones[WIRE_NONCE_BYTES], twos[WIRE_NONCE_BYTES], nonce[WIRE_NONCE_BYTES];
+	struct wire_msg m = { .type = WIRE_GET, .u.get = { .req = 1, .part.set = { 1, { 1 } } } };
+	struct fixture *f = *state;
+
+	memset(digest, 0x11, sizeof(digest));
+	memset(b.nonce, 0x22, sizeof(b.nonce));
+	public_name(namer, DIGEST_BLAKE3, digest, 100, m.u.get.part.segment.b);
+	public_namer_free(&namer);
+	m.u.get.part.list = wire_list_id(&m.u.get.part.segment, 1);
+	proof_key_add(k, DIGEST_BLAKE3, digest, 100);
+	proof_key_end(&k, key);
+	proof_of_get(&b, true, key, &m.u.get, m.u.get.proof);
+	proof_of_grant(&b, true, key, m.u.get.proof, mac);
+	wire_encode(&m, &f->buf);
+	expect_hex(key, sizeof(key),
+	           "81461ca3cf2f8b8f68f2646e6b7e42c3dc008cbd05e7b318334b0fd3c46e8358");
+	expect_hex(mac, sizeof(mac),
+	           "1c759c0e2602455b2a5ad231776f1bb606dffce5927d35d321f2ecbb0ba017b7");
+	expect_hex(f->buf.data, f->buf.size_bytes,
+	           "00000051000000009a0c010000c420dac8564756fe448af512523c2735825f3b961bb89f73e52e"
+	           "96eccd8b269b9651c400c41069bfc0c35745a78fb2453d3d6ab6895dc4101741966f9374ebf2eb"
+	           "724ded1e09b3de01c40101");
+	memset(ones, 1, sizeof(ones));
+	memset(twos, 2, sizeof(twos));
+	proof_insecure_nonce(ones, twos, nonce);
+	expect_hex(nonce, sizeof(nonce),
+	           "acbd86b1c5482fb8b6bde7a8677806d797a1ca6631865003c216adfc322db5a1");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +458,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(claimed_sizes_reserve_nothing, setup, teardown),
 		cmocka_unit_test(a_proof_holds_for_this_connection_side_and_question_alone),
 		cmocka_unit_test(a_proof_by_names_covers_the_names),
+		cmocka_unit_test_setup_teardown(the_protocol_does_not_change, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
