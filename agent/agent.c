@@ -9,10 +9,13 @@
 #include "api.h"
 #include "erofs.h"
 #include "http_page.h"
+#include "keeping.h"
 #include "mem.h"
 #include "mount_list.h"
 #include "origin.h"
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define DESK_THREADS    2
@@ -125,7 +128,10 @@ static int start_images(struct agent *a, struct err *e)
 
 static void restore(void *arg, const struct mount_record *rec)
 {
-	mounts_restore(arg, rec);
+	const struct agent *a = arg;
+	struct kept *kept = a->keeping != NULL ? keeping_take(a->keeping, rec->dir) : NULL;
+
+	mounts_restore(a->mounts, rec, kept);
 }
 
 static void on_settled(void *arg)
@@ -134,6 +140,54 @@ static void on_settled(void *arg)
 
 	if (a->ready != NULL && !a->stopping)
 		a->ready(a);
+}
+
+static uint32_t all_kept(void *arg, struct kept **ret_kept)
+{
+	const struct agent *a = arg;
+
+	return mounts_kept(a->mounts, ret_kept);
+}
+
+static bool is_kept(void *arg, const char *key)
+{
+	const struct agent *a = arg;
+
+	return mounts_has_kept(a->mounts, key);
+}
+
+/* Beside our own program. */
+static char *program_path(const char *name)
+{
+	char self[PATH_MAX];
+	const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	const char *slash;
+
+	self[n > 0 ? n : 0] = '\0';
+	slash = strrchr(self, '/');
+	return xasprintf("%.*s/%s", slash != NULL ? (int)(slash - self) : 0, self, name);
+}
+
+/* Without a keeper there are mounts, too: they end with us. */
+static void start_keeping(struct agent *a)
+{
+	struct keeping_opts opts = { .socket = a->config->keeper_socket,
+		                     .loop = a->loop,
+		                     .pool = a->desk,
+		                     .log = a->log,
+		                     .all = all_kept,
+		                     .has = is_kept,
+		                     .arg = a };
+	struct err e = { 0 };
+
+	if (opts.socket == NULL)
+		return;
+	a->keeper_program = program_path("shoal-keeper");
+	if (a->config->keeper_start)
+		opts.program = a->keeper_program;
+	if (keeping_new(&opts, &a->keeping, &e) < 0)
+		log_error(a->log, "there is no keeper: mounts will not outlive the agent",
+		          "error=%s", LOG_Q(e.msg));
 }
 
 /* Before the loop runs: it may block. */
@@ -164,7 +218,9 @@ static int start_mounts(struct agent *a, struct err *e)
 
 	if (r < 0)
 		return r;
+	start_keeping(a);
 	try_erofs(a);
+	opts.keeper_socket = a->keeping != NULL ? a->config->keeper_socket : NULL;
 	(void)mount_how_parse(a->config->mount, &opts.how); /* the setting is one of them */
 	opts.no_erofs = a->no_erofs;
 	opts.fuse_pool = a->fuse_pool;
@@ -174,7 +230,10 @@ static int start_mounts(struct agent *a, struct err *e)
 
 static int restore_mounts(struct agent *a, struct err *e)
 {
-	const int r = mount_list_load(a->config->state_dir, a->log, restore, a->mounts, e);
+	const int r = mount_list_load(a->config->state_dir, a->log, restore, a, e);
+
+	if (a->keeping != NULL)
+		keeping_drop_rest(a->keeping);
 
 	mounts_restored(a->mounts);
 	return r;
@@ -250,6 +309,8 @@ void agent_free(struct agent *a)
 	mounts_free(&a->mounts);
 	fuse_pool_free(&a->fuse_pool);
 	pool_free(&a->desk);
+	keeping_free(&a->keeping);
+	free_str(&a->keeper_program);
 	pool_free(&a->pool);
 	image_loader_free(&a->loader);
 	fetch_free(&a->fetch);

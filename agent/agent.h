@@ -29,6 +29,8 @@ struct agent {
 	struct image_loader *loader;
 	struct fuse_pool *fuse_pool;
 	struct err no_erofs; /* why the kernel cannot mount images; code 0: it can */
+	char *keeper_program;
+	struct keeping *keeping; /* NULL: no keeper */
 	struct mounts *mounts;
 	struct api *api;
 	struct http_page *page;

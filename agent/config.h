@@ -24,6 +24,8 @@ struct config {
 	bool cache_dedup;
 	bool images_allow_unverified;
 	const char *mount;
+	const char *keeper_socket;
+	bool keeper_start;
 	uint64_t read_timeout_ms;
 	const char *peers_listen;
 	const char *peers_advertise;

@@ -42,6 +42,17 @@ static int check_dir(const char *dir, struct err *e)
 	return 0;
 }
 
+/* What cannot be taken on: its readers get an error, and what is mounted is dead then. */
+static void let_go(struct mount_chore *chore)
+{
+	struct err e = { 0 };
+
+	if (chore->kept != NULL && keeper_drop(chore->keeper_socket, chore->kept->key, &e) < 0)
+		log_warn(chore->log, "the keeper does not let go of a mount", "dir=%s error=%s",
+		         LOG_Q(chore->rec.dir), LOG_Q(e.msg));
+	kept_free(&chore->kept);
+}
+
 static int check(struct mount_chore *chore, bool again)
 {
 	const char *auth_file = chore->rec.auth_file;
@@ -49,6 +60,7 @@ static int check(struct mount_chore *chore, bool again)
 
 	AUTO(free_str) char *images_dir = xasprintf("%s/images", chore->state_dir);
 
+	let_go(chore);
 	detach_dead(chore->rec.dir);
 	erofs_detach_left(chore->rec.dir, images_dir, chore->log);
 	r = check_dir(chore->rec.dir, &chore->err);

@@ -8,6 +8,9 @@
  *                                                  when it was listed a moment too early)
  *   DOWN --again--> CHECK; DOWN --umount--> UNLIST
  *
+ * What an earlier agent left at a keeper begins at LOAD: its directory waits for us, and must not
+ * be touched. If it cannot be taken on, UNDO --> CHECK makes a new mount.
+ *
  * All of it on the loop thread; a worker touches struct mount_chore and nothing else. Knows
  * nothing of the other mounts.
  */
@@ -48,8 +51,9 @@ static const struct {
 	[MOUNT_STOP] = { "unmounting", enter_stop, BIT(MOUNT_UP) | BIT(MOUNT_UNLIST) },
 	[MOUNT_UNLIST] = { "unlisting", enter_unlist, BIT(MOUNT_GONE) | BIT(MOUNT_DOWN) },
 	[MOUNT_UNDO] = { "undoing", enter_undo,
-	                 BIT(MOUNT_GONE) | BIT(MOUNT_DOWN) | BIT(MOUNT_UNLIST) },
-	[MOUNT_DOWN] = { "down", enter_down, BIT(MOUNT_CHECK) | BIT(MOUNT_UNLIST) },
+	                 BIT(MOUNT_GONE) | BIT(MOUNT_DOWN) | BIT(MOUNT_UNLIST) | BIT(MOUNT_CHECK) },
+	[MOUNT_DOWN] = { "down", enter_down,
+	                 BIT(MOUNT_CHECK) | BIT(MOUNT_LOAD) | BIT(MOUNT_UNLIST) },
 	[MOUNT_GONE] = { "gone", NULL, 0 },
 };
 
@@ -93,6 +97,9 @@ static void chore_submit(struct mount_life *life, void (*work)(struct job *job),
 	mount_record_copy(&chore->rec, &life->pub.rec);
 	chore->state_dir = life->mounts->state_dir;
 	chore->log = life->mounts->opts.log;
+	chore->kept = life->kept;
+	chore->keeper_socket = life->mounts->opts.keeper_socket;
+	life->kept = NULL;
 	chore->err = (struct err){ 0 };
 	chore->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
 	pool_submit(life->mounts->opts.disk_pool, &chore->job);
@@ -296,6 +303,8 @@ static enum mount_state enter_attach(struct mount_life *life)
 		                               .image = life->pub.image,
 		                               .how = how_of(life),
 		                               .no_erofs = &o->no_erofs,
+		                               .keeper_socket = o->keeper_socket,
+		                               .kept = life->kept,
 		                               .fuse_pool = o->fuse_pool,
 		                               .fetch = o->fetch,
 		                               .loop = o->loop,
@@ -306,6 +315,7 @@ static enum mount_state enter_attach(struct mount_life *life)
 		                               .ended = on_ended,
 		                               .arg = life };
 
+	life->kept = NULL; /* moved */
 	if (image_mount_start(&opts, on_attached, life, &life->pub.why) < 0)
 		return MOUNT_UNDO;
 	return MOUNT_ATTACH;
@@ -353,6 +363,7 @@ static enum mount_state enter_up(struct mount_life *life)
 		         LOG_Q(life->pub.rec.dir), life->pub.erofs ? "erofs" : "tree",
 		         LOG_Q(mount_record_image(&life->pub.rec)), life->pub.rec.digest);
 	life->restoring = false;
+	life->adopting = false;
 	life->retry_ms = 0;
 	life->pub.why = (struct err){ 0 };
 	mounts_look(life->mounts);
@@ -413,6 +424,12 @@ static enum mount_state undone(struct mount_life *life)
 	struct mount_op *op = life->op;
 
 	let_go(life);
+	if (life->adopting && !life->mounts->stopping) {
+		log_warn(life->mounts->opts.log, "a kept mount cannot be taken on",
+		         "dir=%s error=%s", LOG_Q(life->pub.rec.dir), LOG_Q(life->pub.why.msg));
+		life->adopting = false;
+		return MOUNT_CHECK;
+	}
 	life->op = NULL;
 	life->abandoned = false;
 	if (op != NULL)
@@ -426,6 +443,13 @@ static void on_undone(void *arg, int r, const struct err *why)
 {
 	struct mount_life *life = arg;
 
+	if (r == -EBUSY && life->mounts->stopping && image_mount_is_kept(life->tree)) {
+		log_info(life->mounts->opts.log, "in use: left to the keeper", "dir=%s",
+		         LOG_Q(life->pub.rec.dir));
+		life->left = true;
+		image_mount_leave(life->tree, on_undone, life);
+		return;
+	}
 	if (r == -EBUSY && !life->detach) {
 		log_warn(life->mounts->opts.log, "in use: detached", "dir=%s",
 		         LOG_Q(life->pub.rec.dir));
@@ -436,7 +460,7 @@ static void on_undone(void *arg, int r, const struct err *why)
 	if (r < 0)
 		log_warn(life->mounts->opts.log, "unmount failed", "dir=%s error=%s",
 		         LOG_Q(life->pub.rec.dir), LOG_Q(why->msg));
-	else
+	else if (!life->left)
 		log_info(life->mounts->opts.log, "unmounted", "dir=%s", LOG_Q(life->pub.rec.dir));
 	life_run(life, undone(life));
 }
@@ -488,7 +512,8 @@ void mount_life_start(struct mount_life *life)
 	if (life->retry.fn == NULL)
 		timer_init(&life->retry, life->mounts->opts.loop, on_retry);
 	timer_stop(&life->retry);
-	life_run(life, MOUNT_CHECK);
+	life->adopting = life->kept != NULL;
+	life_run(life, life->adopting ? MOUNT_LOAD : MOUNT_CHECK);
 }
 
 void mount_life_abandon(struct mount_life *life)
@@ -520,6 +545,8 @@ void mount_life_leave(struct mount_life *life)
 void mount_life_free(struct mount_life *life)
 {
 	timer_fini(&life->retry);
+	kept_free(&life->kept);
+	kept_free(&life->chore.kept);
 	mount_record_clear(&life->chore.rec);
 	mount_record_clear(&life->pub.rec);
 	free(life);

@@ -10,6 +10,8 @@ struct mount_chore {
 	struct mount_record rec; /* a copy: the worker sees nothing else of the mount */
 	const char *state_dir;
 	struct log *log;
+	struct kept *kept; /* ours: to be let go, also by the keeper at keeper_socket */
+	const char *keeper_socket;
 	bool auth_file_gone;
 	int result;
 	struct err err;
@@ -22,6 +24,7 @@ struct mount_life {
 	struct image_load *load;
 	struct image_mount *tree;
 	struct fetch_prefetch *prefetch;
+	struct kept *kept;   /* what an earlier agent left, until the image is loaded; or NULL */
 	struct mount_op *op; /* who waits for it to come up; or NULL */
 	struct timer retry;
 	uint64_t retry_ms;
@@ -32,6 +35,8 @@ struct mount_life {
 	bool abandoned; /* take it back as soon as that is possible */
 	bool unlist;    /* its record goes, too, once it is unmounted */
 	bool detach;    /* unmount it even if it is in use */
+	bool adopting;  /* on its way up from what an earlier agent left */
+	bool left;      /* in use at the agent's end: the keeper has it */
 	void (*removed)(void *arg, int r, const struct err *why); /* who waits for it to go */
 	void *removed_arg;
 };

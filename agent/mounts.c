@@ -269,16 +269,52 @@ void mounts_remove(struct mounts *mounts, const char *dir,
 
 /* ---- start and end of the agent ---- */
 
-void mounts_restore(struct mounts *mounts, const struct mount_record *rec)
+void mounts_restore(struct mounts *mounts, const struct mount_record *rec, struct kept *kept)
 {
 	struct mount_life *life;
 
-	if (find(mounts, rec->dir) != NULL)
+	if (find(mounts, rec->dir) != NULL) {
+		kept_free(&kept);
 		return;
+	}
 	life = life_new(mounts, rec);
 	life->listed = true;
 	life->restoring = true;
+	life->kept = kept;
 	mount_life_start(life);
+}
+
+uint32_t mounts_kept(const struct mounts *mounts, struct kept **ret_kept)
+{
+	struct mounted *m;
+	uint32_t n = 0;
+
+	DL_COUNT(mounts->list, m, n);
+	*ret_kept = xcalloc(n + (size_t)1, sizeof(**ret_kept));
+	n = 0;
+	DL_FOREACH(mounts->list, m)
+	{
+		const struct image_mount *tree = life_of(m)->tree;
+
+		if (tree != NULL && image_mount_copy_kept(tree, &(*ret_kept)[n]))
+			n++;
+	}
+	return n;
+}
+
+bool mounts_has_kept(const struct mounts *mounts, const char *key)
+{
+	const struct mounted *m;
+
+	DL_FOREACH(mounts->list, m)
+	{
+		char own[KEEPER_KEY_BYTES];
+
+		kept_key(m->rec.dir, own);
+		if (strcmp(own, key) == 0)
+			return true;
+	}
+	return false;
 }
 
 void mounts_look(struct mounts *mounts)

@@ -51,7 +51,8 @@ struct mounts_opts {
 	struct registry *registry;
 	struct image_loader *loader;
 	struct fuse_pool *fuse_pool;
-	enum mount_how how;  /* unless the record says */
+	const char *keeper_socket; /* who keeps what is mounted; NULL: nobody */
+	enum mount_how how;        /* unless the record says */
 	struct err no_erofs; /* why the trial of the kernel's EROFS failed; code 0: it did not */
 	const struct clock *clock;
 	struct log *log;
@@ -81,8 +82,9 @@ void mounts_cancel(struct mount_op *op);
 void mounts_remove(struct mounts *mounts, const char *dir,
                    void (*done)(void *arg, int r, const struct err *why), void *arg);
 
-/** Mount again what a record says: at the start. */
-void mounts_restore(struct mounts *mounts, const struct mount_record *rec);
+/** Mount again what a record says: at the start.
+ * @param kept  what an earlier agent left of it, moved; or NULL */
+void mounts_restore(struct mounts *mounts, const struct mount_record *rec, struct kept *kept);
 /** That were all. settled() follows, not from inside. */
 void mounts_restored(struct mounts *mounts);
 /** Is no restored mount on its first way up any more? */
@@ -91,6 +93,10 @@ bool mounts_are_settled(const struct mounts *mounts);
 /** Take all down for the end of the agent; the records stay. Busy ones are detached. done once,
  * not from inside. */
 void mounts_stop(struct mounts *mounts, void (*done)(void *arg), void *arg);
+
+/** What a keeper holds of all mounts, to be closed; *ret_kept malloc'd. @return how many */
+uint32_t mounts_kept(const struct mounts *mounts, struct kept **ret_kept);
+bool mounts_has_kept(const struct mounts *mounts, const char *key);
 
 const struct mounted *mounts_first(const struct mounts *mounts); /* on with ->next; NULL: none */
 const struct mounted *mounts_find(const struct mounts *mounts, const char *dir);

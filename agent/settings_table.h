@@ -39,6 +39,12 @@
 	X("mount", CHOICE, mount, "", 0, 0, "tree", "auto|tree|erofs", NOW,                        \
 	  "How images are mounted: tree (FUSE); auto: by the kernel's EROFS where a trial at the " \
 	  "start worked and the image allows it, else as a tree; erofs: the trial is not asked.")  \
+	X("keeper.socket", PATH, keeper_socket, "", 0, 0, NULL, NULL, NOW,                         \
+	  "Socket of a shoal-keeper, which holds mounts while shoald is killed or replaced; "      \
+	  "none: "                                                                                 \
+	  "mounts end with shoald. docs/take-over.md.")                                            \
+	X("keeper.start", BOOL, keeper_start, "", 0, 0, "true", NULL, NOW,                         \
+	  "Start a keeper where none answers at keeper.socket.")                                   \
 	X("read.timeout_ms", NUMBER, read_timeout_ms, "ms", 100, 3600000, "30000", NULL, NOW,      \
 	  "After this a blocked reader gets EIO, never earlier while a source may answer.")        \
 	X("peers.listen", ADDRESS, peers_listen, "", 0, 0, "off", NULL, LATER,                     \

@@ -11,6 +11,9 @@
  * their EIO from us rather than an aborted connection. DRAIN: fetch lets go of the last read.
  * All fields belong to the loop thread, but for those that a job works on while it runs.
  *
+ * With a keeper: what it holds is taken on instead of a mount at START, and image_mount_leave()
+ * goes from MOUNTED to LEAVE, unmounting and answering nothing.
+ *
  * Knows mounts, sessions and threads. Does not know what is asked of the tree.
  */
 #include "image_mount.h"
@@ -26,7 +29,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +49,8 @@ struct image_mount {
 	char *bootstrap;     /* path */
 	bool erofs;          /* it is the kernel that reads the tree */
 	struct err no_erofs; /* why not */
+	struct kept kept;    /* what the keeper has; its fd is the session's, -1: it has nothing */
+	bool handing_over;
 	dev_t dev;
 
 	struct job job; /* one at a time */
@@ -87,7 +94,8 @@ static int serve(struct image_mount *m, const struct fuse_lowlevel_ops *ops, int
 		                           .ops = ops,
 		                           .tree = &m->tree,
 		                           .gone = session_gone,
-		                           .arg = m };
+		                           .arg = m,
+		                           .kept = m->opts.kept };
 
 	return session_new(&opts, fd, &m->session, e);
 }
@@ -198,21 +206,104 @@ static int try_erofs(struct image_mount *m, struct err *e)
 	return attach_erofs(m, e);
 }
 
+static int attach(struct image_mount *m)
+{
+	const int r = fuse_dev_check_dir(m->dir, m->opts.log, &m->why);
+
+	if (r < 0)
+		return r;
+	m->erofs = m->opts.how != HOW_TREE && try_erofs(m, &m->no_erofs) == 0;
+	if (m->erofs)
+		return 0;
+	if (m->opts.how != HOW_TREE)
+		log_info(m->opts.log, "mounted as a tree, not by the kernel", "dir=%s why=%s",
+		         LOG_Q(m->dir), LOG_Q(m->no_erofs.msg));
+	return attach_tree(m, &m->why);
+}
+
+/* ---- the keeper ---- */
+
+/* Take on what an earlier process left. The directory is not touched: whoever does waits for us. */
+static int take_on(struct image_mount *m, struct kept *kept, struct err *e)
+{
+	AUTO(close_fd) int fd = -1;
+	int r = 0;
+
+	if (strcmp(kept->note.digest, m->opts.image->digest) != 0)
+		r = err_set(e, EUCLEAN, "the kept mount is of another image");
+	else if (!kept_is_alive(kept))
+		r = err_set(e, ENOTCONN, "the kept mount was unmounted meanwhile");
+	m->erofs = kept->note.erofs != 0;
+	m->dev = kept->note.dev;
+	if (r == 0 && m->erofs)
+		r = blob_files_new(m->opts.image, &m->tree.files, e);
+	fd = kept->fd;
+	kept->fd = -1;
+	if (r == 0)
+		r = serve(m, m->erofs ? &blob_files_ops : &tree_ops, &fd, e);
+	return r;
+}
+
+/* A mount that cannot be kept is a mount all the same. */
+static void give_to_keeper(struct image_mount *m)
+{
+	struct err e = { 0 };
+	int r;
+
+	m->kept.note.version = KEPT_VERSION;
+	m->kept.note.erofs = m->erofs;
+	m->kept.note.dev = m->dev;
+	(void)snprintf(m->kept.note.digest, sizeof(m->kept.note.digest), "%s",
+	               m->opts.image->digest);
+	kept_key(m->dir, m->kept.key);
+	r = session_describe(m->session, &m->kept, &e);
+	if (r == 0)
+		r = keeper_keep(m->opts.keeper_socket, &m->kept, &e);
+	if (r == 0)
+		return;
+	m->kept = (struct kept){ .fd = -1 };
+	log_warn(m->opts.log, "this mount will not outlive the agent", "dir=%s why=%s",
+	         LOG_Q(m->dir), LOG_Q(e.msg));
+}
+
+static void take_from_keeper(struct image_mount *m)
+{
+	struct err e = { 0 };
+
+	if (!m->handing_over && m->kept.key[0] != '\0' &&
+	    keeper_drop(m->opts.keeper_socket, m->kept.key, &e) < 0)
+		log_warn(m->opts.log, "the keeper still holds a mount that is gone",
+		         "dir=%s why=%s", LOG_Q(m->dir), LOG_Q(e.msg));
+	m->kept.fd = -1;
+}
+
+/* ---- the job ---- */
+
+/* worker */
+static void take_on_work(struct job *job)
+{
+	struct image_mount *m = container_of(job, struct image_mount, job);
+
+	m->kept = *m->opts.kept;
+	m->result = take_on(m, m->opts.kept, &m->why);
+	kept_free(&m->opts.kept);
+	if (m->result == 0) {
+		m->kept.fd = session_fd(m->session);
+		return;
+	}
+	m->kept.fd = -1;
+	unserve(m);
+	take_from_keeper(m); /* its readers get an error */
+}
+
 /* worker */
 static void start_work(struct job *job)
 {
 	struct image_mount *m = container_of(job, struct image_mount, job);
 
-	m->result = fuse_dev_check_dir(m->dir, m->opts.log, &m->why);
-	if (m->result < 0)
-		return;
-	m->erofs = m->opts.how != HOW_TREE && try_erofs(m, &m->no_erofs) == 0;
-	if (m->erofs)
-		return;
-	if (m->opts.how != HOW_TREE)
-		log_info(m->opts.log, "mounted as a tree, not by the kernel", "dir=%s why=%s",
-		         LOG_Q(m->dir), LOG_Q(m->no_erofs.msg));
-	m->result = attach_tree(m, &m->why);
+	m->result = attach(m);
+	if (m->result == 0 && m->opts.keeper_socket != NULL)
+		give_to_keeper(m);
 }
 
 /* ---- the states ---- */
@@ -341,13 +432,15 @@ static void leave_after(struct job *job)
 static enum state enter_leave(struct image_mount *m)
 {
 	timer_stop(&m->grace);
-	atomic_store(&m->tree.ending, true);
+	if (!m->handing_over)
+		atomic_store(&m->tree.ending, true);
 	run_job(m, leave_work, leave_after);
 	return LEAVE;
 }
 
 static enum state enter_drain(struct image_mount *m)
 {
+	atomic_store(&m->tree.handing_over, m->handing_over);
 	tree_cancel_reads(&m->tree);
 	return tree_drain(&m->tree) ? CLOSE : DRAIN;
 }
@@ -367,7 +460,10 @@ static void on_drained(struct loop_call *call)
 /* worker */
 static void close_work(struct job *job)
 {
-	session_free(&container_of(job, struct image_mount, job)->session);
+	struct image_mount *m = container_of(job, struct image_mount, job);
+
+	take_from_keeper(m); /* or its copy would keep the connection open */
+	session_free(&m->session);
 }
 
 static void close_after(struct job *job)
@@ -432,7 +528,8 @@ int image_mount_start(const struct image_mount_opts *opts,
 		                   .metrics = opts->metrics,
 		                   .drained = tree_drained };
 	tree_init(&m->tree, &tree);
-	run_job(m, start_work, start_after);
+	m->kept.fd = -1;
+	run_job(m, opts->kept != NULL ? take_on_work : start_work, start_after);
 	return 0;
 }
 
@@ -444,6 +541,30 @@ void image_mount_stop(struct image_mount *mount, bool lazy,
 	mount->stop_done = done;
 	mount->stop_arg = arg;
 	mount_run(mount, mount->gone ? LEAVE : UNMOUNT);
+}
+
+void image_mount_leave(struct image_mount *mount,
+                       void (*done)(void *arg, int r, const struct err *why), void *arg)
+{
+	assert(mount->state == MOUNTED && image_mount_is_kept(mount));
+	mount->handing_over = true;
+	mount->stop_done = done;
+	mount->stop_arg = arg;
+	mount_run(mount, LEAVE);
+}
+
+bool image_mount_is_kept(const struct image_mount *mount)
+{
+	return mount->kept.fd >= 0;
+}
+
+bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept)
+{
+	if (!image_mount_is_kept(mount))
+		return false;
+	*ret_kept = mount->kept;
+	ret_kept->fd = fcntl(mount->kept.fd, F_DUPFD_CLOEXEC, 0);
+	return ret_kept->fd >= 0;
 }
 
 bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why)

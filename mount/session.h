@@ -7,6 +7,7 @@
 #pragma once
 #include "err.h"
 #include "fuse_pool.h"
+#include "keeper.h"
 #include "tree.h"
 
 struct session;
@@ -18,14 +19,26 @@ struct session_opts {
 	/* The kernel ended the connection: once, on a thread of the pool. */
 	void (*gone)(void *arg);
 	void *arg;
+	const struct kept
+		*kept; /* a connection of an earlier process: it is taken on. NULL: a new one */
 };
 
 /**
- * [worker] Serve from now on.
+ * [worker] Serve from now on. With kept: the kernel's INIT is replayed to libfuse, whose answer
+ * goes nowhere, and the kernel asks again what the earlier process did not answer.
  * @param fd  moved, and -1 afterwards, on success
  */
 MUST_CHECK int session_new(const struct session_opts *opts, int *fd, struct session **ret_session,
                            struct err *e);
+
+/**
+ * [worker] What another process needs to take this connection on: fd (borrowed) and INIT of
+ * ret_kept. After the first answer.
+ * @return 0; -ENOTSUP this kernel does not ask again: nobody can take it on
+ */
+MUST_CHECK int session_describe(struct session *session, struct kept *ret_kept, struct err *e);
+
+int session_fd(const struct session *session); /* borrowed */
 
 /** [worker] Serve no longer; returns when no thread is inside. NULL is fine. */
 void session_leave(struct session *session);

@@ -34,6 +34,7 @@ struct tree {
 	struct fuse_pool *fuse_pool;
 	struct block_list *blocks;    /* fuse_pool's */
 	struct fuse_session *session; /* set before the first request */
+	bool swallow_replies;         /* session.c's, before the first request */
 	struct tree_ahead *ahead;     /* ours */
 	struct blob_files *files;     /* ours; NULL: it is the tree that is served */
 	const struct clock *clock;
@@ -47,6 +48,7 @@ struct tree {
 
 	atomic_bool ending;              /* every read gets EIO from here on */
 	_Atomic uint64_t last_failed_ns; /* of a read; 0: none has */
+	atomic_bool handing_over; /* no thread serves it; what is not answered stays so */
 
 	void (*drained)(struct tree *tree); /* see tree_drain() */
 

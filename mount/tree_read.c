@@ -134,6 +134,10 @@ static bool has_just_failed(struct tree_read *read)
 /* Answer the kernel: exactly once a read. */
 static void answer(struct tree_read *read, int result, const struct err *why)
 {
+	if (result != 0 && atomic_load(&read->tree->handing_over)) {
+		fuse_reply_none(read->req); /* the next process is asked again */
+		return;
+	}
 	if (read->req == NULL) /* it was evicted while we looked: who wants it will ask */
 		return;
 	if (result == 0) {

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "erofs.h"
 #include "fuse_pool.h"
+#include "keeper.h"
 #include "lazy_image.h"
 #include "metrics.h"
 #include <stdbool.h>
@@ -30,6 +31,11 @@ struct image_mount_opts {
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;
+	/* Socket of a keeper that holds the mount's connection, so that it outlives this process;
+	 * or NULL. */
+	const char *keeper_socket;
+	struct kept *kept; /* what an earlier process left there: it is taken on, instead of a new
+	                    * mount. NULL: none. Moved, also on failure */
 	/* [loop] Once, when the mount ended by itself (umount(8), abort): free it with
 	 * image_mount_stop(). */
 	void (*ended)(void *arg, struct image_mount *mount);
@@ -50,6 +56,21 @@ MUST_CHECK int image_mount_start(const struct image_mount_opts *opts,
  */
 void image_mount_stop(struct image_mount *mount, bool lazy,
                       void (*done)(void *arg, int r, const struct err *why), void *arg);
+
+/** [loop] Does a keeper hold it? */
+bool image_mount_is_kept(const struct image_mount *mount);
+
+/** [loop] If so: the same for another keeper. @return false: it is not kept. ret_kept: to be closed
+ */
+bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept);
+
+/**
+ * [loop] As image_mount_stop(), but nothing is unmounted and nobody gets an error: readers wait for
+ * the process that takes the mount on. Only while image_mount_is_kept(). done(0) once, not from
+ * inside.
+ */
+void image_mount_leave(struct image_mount *mount,
+                       void (*done)(void *arg, int r, const struct err *why), void *arg);
 
 /** Is it the kernel that reads the tree? @param ret_why  where it should have been, but is not: one
  * clause why; else "". Borrowed. */

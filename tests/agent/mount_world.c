@@ -124,6 +124,9 @@ int image_mount_start(const struct image_mount_opts *opts,
 	(void)e;
 	tree->pool = opts->fuse_pool;
 	tree->opts = *opts;
+	tree->kept = opts->keeper_socket != NULL;
+	tree->pool->n_adopted += opts->kept != NULL;
+	kept_free(&tree->opts.kept);
 	tree->done = done;
 	tree->arg = arg;
 	tree->pool->starting = tree;
@@ -139,6 +142,24 @@ void image_mount_stop(struct image_mount *mount, bool lazy,
 	mount->next_stopping = mount->pool->stopping;
 	mount->pool->stopping = mount;
 	mount->pool->n_lazy += lazy;
+}
+
+bool image_mount_is_kept(const struct image_mount *mount)
+{
+	return mount->kept;
+}
+
+bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept)
+{
+	*ret_kept = (struct kept){ .fd = -1 };
+	return mount->kept;
+}
+
+void image_mount_leave(struct image_mount *mount,
+                       void (*done)(void *arg, int r, const struct err *why), void *arg)
+{
+	mount->pool->n_left++;
+	image_mount_stop(mount, false, done, arg);
 }
 
 bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why)
@@ -314,7 +335,7 @@ static void mounts_make(struct world *w)
 
 static void restore(void *arg, const struct mount_record *rec)
 {
-	mounts_restore(arg, rec);
+	mounts_restore(arg, rec, NULL);
 }
 
 void world_restart(struct world *w)

@@ -20,6 +20,7 @@ struct image_load {
 struct image_mount {
 	struct fuse_pool *pool;
 	struct image_mount_opts opts;
+	bool kept;
 	void (*done)(void *arg, int r, struct image_mount *mount, const struct err *why);
 	void *arg;
 	void (*stopped)(void *arg, int r, const struct err *why);
@@ -37,7 +38,7 @@ struct fuse_pool {
 	struct image_mount *up;       /* the last that came up */
 	struct image_mount *stopping; /* the newest first */
 	uint32_t n_trees;             /* alive */
-	uint32_t n_lazy;
+	uint32_t n_lazy, n_left, n_adopted;
 };
 
 struct fetch_prefetch {

@@ -1,0 +1,269 @@
+/*
+ * keeping: see keeping.h.
+ *
+ *   WATCHING --the keeper hangs up--> RENEWING (a job: call again, or start one; give it all)
+ *      ^------------- there is one ------'   `-- there is none --> WAITING --5 s--> RENEWING
+ */
+#include "keeping.h"
+#include "mem.h"
+#include <assert.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define RENEW_AGAIN_MS 5000
+
+/* What the job works on. */
+struct renewal {
+	struct job job;
+	const struct keeping_opts *opts;
+	uint32_t n_kept;
+	struct kept *kept;
+	int watch_fd;
+	int pid; /* of a keeper that it started; 0: none */
+	int result;
+	struct err err;
+};
+
+struct keeping {
+	struct keeping_opts opts;
+	struct kept *left[KEEPER_ITEMS_MAX]; /* what the earlier agent left; NULL: taken */
+	uint32_t n_left;
+	struct event *gone; /* of the watched connection, -1 when there is none */
+	int watch_fd;
+	int pid; /* of the keeper, when it is our child; else 0 */
+	struct timer again;
+	struct renewal renewal;
+};
+
+static int find_or_start(const struct keeping_opts *o, int *ret_watch_fd, int *ret_pid,
+                         struct err *e)
+{
+	int r = keeper_watch(o->socket, ret_watch_fd, e);
+
+	if (r == 0 || o->program == NULL)
+		return r;
+	r = keeper_start(o->program, o->socket, ret_pid, e);
+	if (r < 0)
+		return r;
+	log_info(o->log, "started a keeper", "socket=%s pid=%d", LOG_Q(o->socket), *ret_pid);
+	return keeper_watch(o->socket, ret_watch_fd, e);
+}
+
+/* ---- the renewal ---- */
+
+static void renew_work(struct job *job) /* worker */
+{
+	struct renewal *n = container_of(job, struct renewal, job);
+
+	n->result = find_or_start(n->opts, &n->watch_fd, &n->pid, &n->err);
+	for (uint32_t i = 0; n->result == 0 && i < n->n_kept; i++)
+		n->result = keeper_keep(n->opts->socket, &n->kept[i], &n->err);
+}
+
+/* What ended while it was given away must not be held for ever. */
+static void drop_work(struct job *job) /* worker */
+{
+	struct renewal *n = container_of(job, struct renewal, job);
+
+	for (uint32_t i = 0; i < n->n_kept; i++)
+		n->result = keeper_drop(n->opts->socket, n->kept[i].key, &n->err);
+}
+
+static void renewal_clear(struct renewal *n)
+{
+	for (uint32_t i = 0; i < n->n_kept; i++)
+		kept_close(&n->kept[i]);
+	free(n->kept);
+	n->kept = NULL;
+	n->n_kept = 0;
+}
+
+static void dropped_after(struct job *job)
+{
+	renewal_clear(container_of(job, struct renewal, job));
+}
+
+static void watch(struct keeping *k);
+
+static void keep_only_ended(struct keeping *k)
+{
+	struct renewal *n = &k->renewal;
+	uint32_t n_ended = 0;
+
+	for (uint32_t i = 0; i < n->n_kept; i++) {
+		kept_close(&n->kept[i]);
+		if (!k->opts.has(k->opts.arg, n->kept[i].key))
+			n->kept[n_ended++] = n->kept[i];
+	}
+	n->n_kept = n_ended;
+}
+
+static void renew_after(struct job *job)
+{
+	struct renewal *n = container_of(job, struct renewal, job);
+	struct keeping *k = container_of(n, struct keeping, renewal);
+
+	if (n->pid > 0)
+		k->pid = n->pid;
+	if (n->result < 0) {
+		log_warn(k->opts.log, "there is no keeper: mounts will not outlive the agent",
+		         "error=%s", LOG_Q(n->err.msg));
+		close_fd(&n->watch_fd);
+		renewal_clear(n);
+		timer_start(&k->again, RENEW_AGAIN_MS);
+		return;
+	}
+	log_info(k->opts.log, "another keeper holds the mounts", "mounts=%u", n->n_kept);
+	k->watch_fd = n->watch_fd;
+	n->watch_fd = -1;
+	watch(k);
+	keep_only_ended(k);
+	n->job = (struct job){ .work = drop_work, .after = dropped_after, .prio = JOB_NORMAL };
+	pool_submit(k->opts.pool, &n->job);
+}
+
+static void renew(struct keeping *k)
+{
+	struct renewal *n = &k->renewal;
+
+	*n = (struct renewal){ .opts = &k->opts, .watch_fd = -1 };
+	n->n_kept = k->opts.all(k->opts.arg, &n->kept);
+	n->job = (struct job){ .work = renew_work, .after = renew_after, .prio = JOB_NORMAL };
+	pool_submit(k->opts.pool, &n->job);
+}
+
+static void on_again(struct timer *t)
+{
+	renew(container_of(t, struct keeping, again));
+}
+
+/* ---- watching ---- */
+
+static void unwatch(struct keeping *k)
+{
+	if (k->gone != NULL)
+		event_free(k->gone);
+	k->gone = NULL;
+	close_fd(&k->watch_fd);
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+	struct keeping *k = arg;
+
+	(void)fd;
+	(void)what;
+	unwatch(k);
+	if (k->pid > 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
+		k->pid = 0;
+	log_warn(k->opts.log, "the keeper is gone", "socket=%s", LOG_Q(k->opts.socket));
+	renew(k);
+}
+
+static void watch(struct keeping *k)
+{
+	k->gone = event_new(loop_base(k->opts.loop), k->watch_fd, EV_READ, on_gone, k);
+	if (k->gone == NULL || event_add(k->gone, NULL) != 0)
+		log_error(k->opts.log, "the keeper cannot be watched", "socket=%s",
+		          LOG_Q(k->opts.socket));
+}
+
+/* ---- start and end ---- */
+
+static int fetch_left(struct keeping *k, struct err *e)
+{
+	const char *socket = k->opts.socket;
+	uint32_t idx = 0;
+
+	while (idx < KEEPER_ITEMS_MAX) {
+		struct kept kept = { .fd = -1 };
+		const int r = keeper_get(socket, idx, &kept, e);
+
+		if (r == 1)
+			return 0;
+		if (r == -EUCLEAN) {
+			log_warn(k->opts.log, "a kept mount cannot be taken on", "error=%s",
+			         LOG_Q(e->msg));
+			if (keeper_drop(socket, kept.key, e) < 0)
+				return -e->code;
+			continue; /* what was behind it moved up */
+		}
+		if (r < 0)
+			return r;
+		k->left[k->n_left] = xcalloc(1, sizeof(kept));
+		*k->left[k->n_left++] = kept;
+		idx++;
+	}
+	return 0;
+}
+
+int keeping_new(const struct keeping_opts *opts, struct keeping **ret_keeping, struct err *e)
+{
+	AUTO(keeping_free) struct keeping *k = xcalloc(1, sizeof(*k));
+	int r;
+
+	k->opts = *opts;
+	k->watch_fd = -1;
+	k->renewal.watch_fd = -1;
+	timer_init(&k->again, opts->loop, on_again);
+	r = find_or_start(opts, &k->watch_fd, &k->pid, e);
+	if (r == 0)
+		r = fetch_left(k, e);
+	if (r < 0)
+		return r;
+	watch(k);
+	*ret_keeping = k;
+	k = NULL;
+	return 0;
+}
+
+void keeping_free(struct keeping **keeping)
+{
+	struct keeping *k = *keeping;
+
+	*keeping = NULL;
+	if (k == NULL)
+		return;
+	for (uint32_t i = 0; i < k->n_left; i++)
+		kept_free(&k->left[i]);
+	timer_fini(&k->again);
+	unwatch(k);
+	close_fd(&k->renewal.watch_fd);
+	renewal_clear(&k->renewal);
+	free(k);
+}
+
+struct kept *keeping_take(struct keeping *keeping, const char *dir)
+{
+	char key[KEEPER_KEY_BYTES];
+
+	kept_key(dir, key);
+	for (uint32_t i = 0; i < keeping->n_left; i++) {
+		struct kept *kept = keeping->left[i];
+
+		if (kept == NULL || strcmp(kept->key, key) != 0)
+			continue;
+		keeping->left[i] = NULL;
+		return kept;
+	}
+	return NULL;
+}
+
+void keeping_drop_rest(struct keeping *keeping)
+{
+	for (uint32_t i = 0; i < keeping->n_left; i++) {
+		struct err e = { 0 };
+
+		if (keeping->left[i] == NULL)
+			continue;
+		if (keeper_drop(keeping->opts.socket, keeping->left[i]->key, &e) < 0)
+			log_warn(keeping->opts.log, "the keeper does not let go of a mount",
+			         "error=%s", LOG_Q(e.msg));
+		else
+			log_info(keeping->opts.log, "let go of a kept mount that is not listed",
+			         "key=%s", keeping->left[i]->key);
+		kept_free(&keeping->left[i]);
+	}
+}

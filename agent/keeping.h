@@ -1,0 +1,39 @@
+/*
+ * keeping: the agent's side of shoal-keeper: it sees to it that there is one, hands out what an
+ * earlier agent left there, and gives it all again to one that had to be replaced.
+ *
+ * Knows keepers and descriptors. Knows of mounts only what their owner tells.
+ */
+#pragma once
+#include "keeper.h"
+#include "log.h"
+#include "loop.h"
+#include "pool.h"
+#include <stdbool.h>
+
+struct keeping;
+struct keeping_opts {
+	const char *socket;  /* borrowed, all of them */
+	const char *program; /* to start where nobody answers; NULL: never */
+	struct loop *loop;
+	struct pool *pool; /* what blocks */
+	struct log *log;
+	/* [loop] A keeper came that may know nothing: the mounts that are kept, to be freed;
+	 * *ret_kept malloc'd. @return how many */
+	uint32_t (*all)(void *arg, struct kept **ret_kept);
+	/* [loop] Is this one still kept? */
+	bool (*has)(void *arg, const char *key);
+	void *arg;
+};
+
+/** [before the loop] Find or start a keeper, and fetch what it has. @return 0; -errno there is none
+ */
+MUST_CHECK int keeping_new(const struct keeping_opts *opts, struct keeping **ret_keeping,
+                           struct err *e);
+void keeping_free(struct keeping **keeping); /* [after the loop] NULL is fine; the keeper stays */
+
+/** What an earlier agent left of the mount on dir: moved, malloc'd, or NULL. */
+struct kept *keeping_take(struct keeping *keeping, const char *dir);
+
+/** [before the loop] What nobody took is let go: its readers get an error. */
+void keeping_drop_rest(struct keeping *keeping);
