@@ -134,6 +134,11 @@ def start_process(argv, **kw):
     return p
 
 
+def adopt_process(p):
+    """Have it killed in the end, whatever happens."""
+    _processes.append(p)
+
+
 def stop_process(p, sig=signal.SIGTERM):
     if p.poll() is None:
         p.send_signal(sig)

@@ -1,0 +1,254 @@
+"""A keeper holds the mounts: the agent is killed, stopped or replaced under readers, who see a pause and no error."""
+import ctypes
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+import lab
+
+IMAGE = "edge:v6"
+N_MOUNTS = 8
+N_READERS = 32
+SLOW_BYTES_PER_S = 3 << 20
+
+
+class Readers:
+    """takeover_readers.py on some mounts."""
+
+    def __init__(self, wheres):
+        argv = [sys.executable, os.path.join(lab.HERE, "takeover_readers.py"), IMAGE, str(N_READERS), *wheres]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        lab.adopt_process(self.process)
+        self.n_read = 0
+        self.said = None
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+
+    def _listen(self):
+        for line in self.process.stdout:
+            if line == ".\n":
+                self.n_read += 1
+            else:
+                self.said = json.loads(line)
+
+    def go_on(self):
+        """Wait until they have read more than what may have been under way."""
+        before = self.n_read
+        lab.wait_for(lambda: self.n_read > before + 2 * N_READERS, "readers to go on")
+
+    def stop(self):
+        """What they say in the end."""
+        self.process.stdin.close()
+        lab.wait_for(lambda: self.process.poll() is not None, "readers to end")
+        self.thread.join()
+        return self.said
+
+
+def touch(where):
+    """Close a file once: the kernel asks a new mount whether that is to be told, and whoever closes waits for it."""
+    with open(os.path.join(where, "sizes", "4095"), "rb"):
+        pass
+
+
+class TakeOver(lab.LabTest):
+    def kept_agent(self, **kw):
+        directory = tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP)
+        self.socket = os.path.join(directory, "keeper.sock")
+        config = {**kw.pop("config", {}), "keeper": {"socket": self.socket}}
+        agent = self.agent(config=config, **kw)
+        self.addCleanup(self.end_keeper)
+        return agent
+
+    def keeper_pid(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(self.socket)
+            return struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+    def end_keeper(self):
+        try:
+            os.kill(self.keeper_pid(), signal.SIGKILL)
+        except OSError:
+            pass
+
+    def n_kept(self):
+        """Descriptors of /dev/fuse that the keeper holds."""
+        fds = f"/proc/{self.keeper_pid()}/fd"
+        return sum(os.readlink(os.path.join(fds, fd)) == "/dev/fuse" for fd in os.listdir(fds))
+
+    def hows(self, agent):
+        return ("tree", "erofs") if agent.json("status")["erofs"]["works"] else ("tree",)
+
+    def mount_all(self, agent, reference):
+        hows = self.hows(agent)
+        return [agent.mount(reference, "--how", hows[i % len(hows)]) for i in range(N_MOUNTS)]
+
+    def under_load(self, strike, cold):
+        """8 mounts, 32 readers, and strike(agent) three times."""
+        lab.registry().push(IMAGE)
+        origin = self.faulty_origin(**({"bytes_per_s": SLOW_BYTES_PER_S} if cold else {}))
+        agent = self.kept_agent(host=origin.host)
+        reference = f"{origin.host}/{IMAGE}"
+        if not cold:
+            agent.shoal("prefetch", reference)
+        wheres = self.mount_all(agent, reference)
+        self.assertEqual(self.n_kept(), N_MOUNTS)
+        readers = Readers(wheres)
+        for _ in range(3):
+            if cold:
+                lab.wait_for(lambda: agent.metric("shoal_readers_waiting") >= 1, "a reader to wait")
+            strike(agent)
+            readers.go_on()
+            if not cold:
+                lab.drop_caches()
+        origin.set()
+        self.assertEqual(readers.stop()["errors"], [])
+        self.assertEqual(len(agent.json("ls")["mounts"]), N_MOUNTS)
+        self.assertEqual(self.n_kept(), N_MOUNTS)
+        for where in wheres:
+            self.assert_tree(where, IMAGE, "after all")
+        self.assertEqual(agent.metric("shoal_verify_failures_total"), 0)
+        for where in wheres:
+            agent.umount(where)
+        self.assertEqual(self.n_kept(), 0)
+        agent.stop()
+
+    def test_killed_under_cold_readers(self):
+        self.under_load(lambda agent: (agent.kill(), agent.start()), cold=True)
+
+    def test_killed_under_warm_readers(self):
+        self.under_load(lambda agent: (agent.kill(), agent.start()), cold=False)
+
+    def test_stopped_and_started_under_cold_readers(self):
+        self.under_load(lambda agent: agent.restart(), cold=True)
+
+    def test_a_reader_that_waits_for_the_origin_waits_for_the_next_agent(self):
+        lab.registry().push(IMAGE)
+        origin = self.faulty_origin()
+        agent = self.kept_agent(host=origin.host)
+        for how in self.hows(agent):
+            where = agent.mount(f"{origin.host}/{IMAGE}", "--how", how)
+            path = "sizes/4096" if how == "tree" else "big/random"  # far from each other
+            digest = next(line.split(" ")[8] for line in lab.expected_lines(IMAGE) if line.endswith(" /" + path))
+            origin.set(stall=True)
+            reader = subprocess.Popen(["sha256sum", os.path.join(where, path)], stdout=subprocess.PIPE, text=True)
+            lab.adopt_process(reader)
+            lab.wait_for(lambda: agent.metric("shoal_readers_waiting") >= 1, "the reader to wait")
+            agent.kill()
+            origin.set()
+            self.assertIsNone(reader.poll())
+            agent.start()
+            lab.wait_for(lambda: reader.poll() is not None, "the reader to end")
+            self.assertEqual(reader.returncode, 0)
+            self.assertEqual(reader.stdout.read().split(" ")[0], digest, how)
+
+    def test_a_stop_takes_down_what_is_idle_and_leaves_what_is_busy(self):
+        agent = self.kept_agent()
+        reference = lab.registry().push(IMAGE)
+        idle, busy, lower = (agent.mount(reference) for _ in range(3))
+        upper, work, merged = agent.new_dir(), agent.new_dir(), agent.new_dir()
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
+                        f"lowerdir={lower},upperdir={upper},workdir={work}", merged], check=True)
+        for where in (busy, lower):
+            touch(where)
+        with open(os.path.join(busy, "sizes", "4096"), "rb") as f:
+            agent.stop()
+            self.assertIsNone(lab.mount_type(idle))
+            self.assertEqual(lab.mount_type(busy), "fuse.shoal")
+            self.assertEqual(self.n_kept(), 2)
+            self.assertIn("left to the keeper", agent.log())
+            agent.start()
+            self.assertEqual(len(f.read()), 4096)
+        with open(os.path.join(merged, "sizes", "4096"), "rb") as f:
+            self.assertEqual(len(f.read()), 4096)
+        self.assertEqual([m["state"] for m in agent.json("ls")["mounts"]], ["mounted"] * 3)
+        subprocess.run(["umount", merged], check=True)
+        agent.stop()
+        self.assertEqual(self.n_kept(), 0)
+
+    def test_what_was_unmounted_meanwhile_is_mounted_anew(self):
+        agent = self.kept_agent()
+        reference = lab.registry().push(IMAGE)
+        wheres = [agent.mount(reference, "--how", how) for how in self.hows(agent)]
+        agent.kill()
+        for where in wheres:
+            # Not umount(8): it asks the file system first, and so waits for an agent.
+            self.assertEqual(ctypes.CDLL(None).umount2(where.encode(), 0), 0)
+        agent.start()
+        for where in wheres:
+            self.assert_tree(where, IMAGE, "mounted anew")
+        self.assertEqual(self.n_kept(), len(wheres))
+
+    def test_what_is_not_listed_any_more_is_let_go(self):
+        agent = self.kept_agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        agent.kill()
+        subprocess.run(["find", os.path.join(agent.state_dir, "mounts"), "-name", "mount.json", "-delete"], check=True)
+        agent.start()
+        self.assertEqual(self.n_kept(), 0)
+        self.assertEqual(agent.json("ls")["mounts"], [])
+        agent.mount(lab.registry().push(IMAGE), where=where)
+        self.assert_tree(where, IMAGE, "over the dead one")
+
+    def test_a_lost_image_is_an_error_for_readers_and_not_a_wait_for_ever(self):
+        agent = self.kept_agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        agent.kill()
+        subprocess.run(["rm", "-r", os.path.join(agent.state_dir, "images")], check=True)
+        subprocess.run(["find", agent.state_dir, "-maxdepth", "1", "-name", "shoal.db*", "-delete"], check=True)
+        agent.start()
+        self.assert_tree(where, IMAGE, "mounted again from the registry")
+
+    def test_the_keeper_may_die_and_be_replaced_under_readers(self):
+        agent = self.kept_agent()
+        reference = lab.registry().push(IMAGE)
+        agent.shoal("prefetch", reference)
+        wheres = self.mount_all(agent, reference)
+        readers = Readers(wheres)
+        first = self.keeper_pid()
+        os.kill(first, signal.SIGKILL)
+        lab.wait_for(lambda: self._answers() and self.keeper_pid() != first and self.n_kept() == N_MOUNTS,
+                     "another keeper to hold the mounts")
+        second = self.keeper_pid()
+        program = os.path.join(agent.build, "agent", "shoal-keeper")
+        heir = lab.start_process([program, "--socket", self.socket, "--take-over"], stdout=subprocess.PIPE)
+        self.assertEqual(heir.stdout.read(1), b"\n")
+        self.assertNotEqual(self.keeper_pid(), second)
+        self.assertEqual(self.keeper_pid(), heir.pid)
+        self.assertEqual(self.n_kept(), N_MOUNTS)
+        agent.kill()
+        agent.start()
+        readers.go_on()
+        self.assertEqual(readers.stop()["errors"], [])
+        for where in wheres:
+            agent.umount(where)
+        self.assertEqual(self.n_kept(), 0)
+        agent.stop()
+        lab.stop_process(heir)
+
+    def _answers(self):
+        try:
+            return self.keeper_pid()
+        except OSError:
+            return None
+
+    def test_a_keeper_takes_no_nonsense(self):
+        agent = self.kept_agent()
+        agent.mount(lab.registry().push(IMAGE))
+        for packet in (b"", b"x", b"KEP1" * 300, bytes(2000), struct.pack("<IIiII", 0x3150454b, 1, 0, 0, 1 << 20) + bytes(1056)):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+                s.settimeout(lab.DEADLINE_S)
+                s.connect(self.socket)
+                if packet:
+                    s.send(packet)
+                    self.assertEqual(s.recv(4096), b"", "it hangs up")
+        self.assertEqual(self.n_kept(), 1)
+
+
+if __name__ == "__main__":
+    lab.unittest.main()
