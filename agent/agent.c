@@ -21,6 +21,8 @@
 #define DESK_THREADS    2
 #define WORKERS_MAX     64
 #define LOAD_TIMEOUT_MS 60000
+#define IDLE_LOOK_MS    2
+#define IDLE_LOOKS_MAX  5000
 
 static uint32_t n_cpus(uint32_t at_most)
 {
@@ -272,11 +274,23 @@ bool agent_is_ready(const struct agent *a)
 	return !a->stopping && mounts_are_settled(a->mounts);
 }
 
+/* Workers may be at what readers wanted a moment ago. */
+static void stop_when_idle(struct timer *t)
+{
+	struct agent *a = container_of(t, struct agent, fetch_idle);
+
+	if (fetch_is_idle(a->fetch) || a->n_looks++ == IDLE_LOOKS_MAX)
+		loop_stop(a->loop);
+	else
+		timer_start(&a->fetch_idle, IDLE_LOOK_MS);
+}
+
 static void on_mounts_stopped(void *arg)
 {
 	struct agent *a = arg;
 
-	loop_stop(a->loop);
+	timer_init(&a->fetch_idle, a->loop, stop_when_idle);
+	stop_when_idle(&a->fetch_idle);
 }
 
 static void on_api_stopped(struct loop_call *call)
@@ -306,6 +320,7 @@ void agent_stop(struct agent *a)
 
 void agent_free(struct agent *a)
 {
+	timer_fini(&a->fetch_idle);
 	mounts_free(&a->mounts);
 	fuse_pool_free(&a->fuse_pool);
 	pool_free(&a->desk);

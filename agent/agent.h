@@ -36,6 +36,8 @@ struct agent {
 	struct http_page *page;
 	bool stopping;
 	struct loop_call api_stopped;
+	struct timer fetch_idle; /* is looked at again */
+	uint32_t n_looks;
 };
 
 /** [before the loop] Make all parts, listen, and start to mount what is listed. */

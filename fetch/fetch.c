@@ -87,6 +87,11 @@ void fetch_free(struct fetch **fetch)
 	fetch_maybe_finish(f);
 }
 
+bool fetch_is_idle(const struct fetch *f)
+{
+	return f->blobs == NULL && f->n_jobs == 0;
+}
+
 /* What workers still hold is waited for: the last of their calls on the loop ends here. */
 void fetch_maybe_finish(struct fetch *f)
 {

@@ -48,7 +48,7 @@ struct tree {
 
 	atomic_bool ending;              /* every read gets EIO from here on */
 	_Atomic uint64_t last_failed_ns; /* of a read; 0: none has */
-	atomic_bool handing_over; /* no thread serves it; what is not answered stays so */
+	atomic_bool handing_over;        /* no thread serves it; what is not answered stays so */
 
 	void (*drained)(struct tree *tree); /* see tree_drain() */
 
