@@ -327,6 +327,8 @@ static void mounts_make(struct world *w)
 		                          .loader = &w->loader,
 		                          .fuse_pool = &w->fuse_pool,
 		                          .clock = clock_real(),
+		                          .keeper_socket =
+		                                  w->with_keeper ? "/nowhere/keeper.sock" : NULL,
 		                          .settled = on_settled,
 		                          .settled_arg = w };
 
@@ -335,7 +337,15 @@ static void mounts_make(struct world *w)
 
 static void restore(void *arg, const struct mount_record *rec)
 {
-	mounts_restore(arg, rec, NULL);
+	const struct world *w = arg;
+	struct kept *kept = NULL;
+
+	if (w->with_keeper) {
+		kept = xcalloc(1, sizeof(*kept));
+		kept_key(rec->dir, kept->key);
+		kept->fd = dup(STDIN_FILENO);
+	}
+	mounts_restore(w->mounts, rec, kept);
 }
 
 void world_restart(struct world *w)
@@ -345,7 +355,7 @@ void world_restart(struct world *w)
 
 	mounts_free(&w->mounts);
 	mounts_make(w);
-	r = mount_list_load(w->state_dir, NULL, restore, w->mounts, &e);
+	r = mount_list_load(w->state_dir, NULL, restore, w, &e);
 	assert(r == 0);
 	w->n_settled = 0;
 	mounts_restored(w->mounts);

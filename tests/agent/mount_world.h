@@ -66,6 +66,7 @@ struct world {
 	struct fetch fetch;
 	struct registry registry;
 	struct mounts *mounts;
+	bool with_keeper; /* at the next restart: each listed mount was left to one */
 	/* What the last mounts_add() and mounts_remove() said. */
 	uint32_t n_added, n_removed, n_stopped, n_settled;
 	int added, removed;

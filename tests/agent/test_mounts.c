@@ -248,6 +248,58 @@ static void a_restart_stays_with_its_image_when_the_tag_has_moved(void **state)
 	assert_string_equal(mounts_find(w->mounts, w->dir)->rec.digest, DIGEST_A);
 }
 
+/* As after a SIGTERM while it was busy. */
+static void restart_with_keeper(struct world *w)
+{
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_stop(w);
+	world_stop_done(w, 0);
+	w->n_stopped = 0;
+	w->with_keeper = true;
+	world_restart(w);
+}
+
+static void what_a_keeper_has_is_taken_on_and_its_directory_not_touched(void **state)
+{
+	struct world *w = *state;
+
+	restart_with_keeper(w);
+	assert_int_equal(state_of(w), MOUNT_LOAD);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_int_equal(w->fuse_pool.n_adopted, 1);
+	assert_int_equal(w->n_settled, 1);
+}
+
+static void what_cannot_be_taken_on_is_mounted_anew(void **state)
+{
+	struct world *w = *state;
+
+	restart_with_keeper(w);
+	world_load_done(w, -ENOENT, NULL); /* lost: its keeper lets go, then all from the start */
+	assert_int_equal(state_of(w), MOUNT_LOAD);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_int_equal(w->fuse_pool.n_adopted, 0);
+}
+
+static void a_busy_mount_is_left_to_its_keeper_at_the_end(void **state)
+{
+	struct world *w = *state;
+
+	restart_with_keeper(w);
+	world_bring_up(w, DIGEST_A);
+	world_stop(w);
+	world_stop_done(w, -EBUSY);
+	assert_int_equal(w->fuse_pool.n_left, 1);
+	assert_int_equal(w->fuse_pool.n_lazy, 0);
+	assert_int_equal(w->n_stopped, 0);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_stopped, 1);
+	assert_int_equal(n_listed(w), 1);
+}
+
 static void what_cannot_come_back_stays_listed_and_can_be_unlisted(void **state)
 {
 	struct world *w = *state;
@@ -404,6 +456,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_mount_is_told_when_it_can_be_read_and_is_listed),
 		TEST(what_fails_leaves_nothing_behind),
+		TEST(what_a_keeper_has_is_taken_on_and_its_directory_not_touched),
+		TEST(what_cannot_be_taken_on_is_mounted_anew),
+		TEST(a_busy_mount_is_left_to_its_keeper_at_the_end),
 		TEST(a_directory_that_is_not_there_is_found_before_the_registry_is_asked),
 		TEST(the_same_image_again_is_done_and_another_is_busy),
 		TEST(a_second_wish_meanwhile_is_busy),
