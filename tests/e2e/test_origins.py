@@ -1,6 +1,8 @@
 """Registries as they are met in the field: TLS with a CA of one's own, proxies, mirrors."""
+import hashlib
 import http.client
 import http.server
+import json
 import os
 import socket
 import subprocess
@@ -173,3 +175,65 @@ class Mirrors(OriginTest):
         self.assert_tree(where, IMAGE)
         self.assertGreater(agent.metric("shoal_verify_failures_total"), 0)
         self.assertGreater(registry.stats()["requests"], 0)
+
+
+class Manifests(OriginTest):
+    """The forms in which a registry may hold the same image."""
+
+    OCI, DOCKER = "application/vnd.oci.image.", "application/vnd.docker."
+    KINDS = {"manifest": (OCI + "manifest.v1+json", DOCKER + "distribution.manifest.v2+json"),
+             "index": (OCI + "index.v1+json", DOCKER + "distribution.manifest.list.v2+json"),
+             "config": (OCI + "config.v1+json", DOCKER + "container.image.v1+json"),
+             "layer": (OCI + "layer.v1.tar+gzip", DOCKER + "image.rootfs.diff.tar.gzip")}
+
+    def put(self, tag, document):
+        """Into the registry's repository "layers". @return a descriptor of it"""
+        body = json.dumps(document).encode()
+        request = lab.urllib.request.Request(f"http://{lab.registry().host}/v2/layers/manifests/{tag}", method="PUT",
+                                             data=body, headers={"Content-Type": document["mediaType"]})
+        with lab.urllib.request.urlopen(request) as answer:
+            self.assertEqual(answer.status, 201)
+        return {"mediaType": document["mediaType"], "digest": "sha256:" + hashlib.sha256(body).hexdigest(),
+                "size": len(body)}
+
+    def manifest(self, image, docker=False):
+        lab.registry().push(image)
+        _, manifest = lab.layout_manifest(image)
+        if docker:
+            manifest["mediaType"] = self.KINDS["manifest"][1]
+            manifest["config"]["mediaType"] = self.KINDS["config"][1]
+            for layer in manifest["layers"]:
+                layer["mediaType"] = self.KINDS["layer"][1]
+        return manifest
+
+    def assert_mounts(self, tag):
+        agent = self.agent()
+        self.assert_tree(agent.mount(f"{lab.registry().host}/layers:{tag}"), IMAGE)
+
+    def test_docker_media_types(self):
+        self.put("docker", self.manifest(IMAGE, docker=True))
+        self.assert_mounts("docker")
+
+    def test_an_index_with_other_machines_and_a_nydus_variant(self):
+        """The ordinary image of this machine comes first; the nydus variant is what can be mounted."""
+        arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        other = {"amd64": "arm64", "arm64": "amd64"}[arch]
+        for docker in (False, True):
+            with self.subTest(docker=docker):
+                ordinary = self.put(f"ordinary{docker}", self.manifest("layers:oci", docker))
+                nydus = self.put(f"nydus{docker}", self.manifest(IMAGE, docker))
+                entries = [{**ordinary, "platform": {"os": "linux", "architecture": other}},
+                           {**ordinary, "platform": {"os": "linux", "architecture": arch}},
+                           {**nydus, "platform": {"os": "linux", "architecture": arch,
+                                                  "os.features": ["nydus.remoteimage.v1"]}}]
+                self.put(f"index{docker}", {"schemaVersion": 2, "mediaType": self.KINDS["index"][docker],
+                                            "manifests": entries})
+                self.assert_mounts(f"index{docker}")
+
+    def test_an_index_without_this_machine_is_refused_with_what_there_is(self):
+        entry = {**self.put("alone", self.manifest(IMAGE)), "platform": {"os": "linux", "architecture": "s390x"}}
+        self.put("foreign", {"schemaVersion": 2, "mediaType": self.KINDS["index"][0], "manifests": [entry]})
+        agent = self.agent()
+        done = agent.shoal("mount", f"{lab.registry().host}/layers:foreign", agent.new_dir(), check=False)
+        self.assertIn(done.returncode, (1, 4))
+        self.assertIn("s390x", done.stderr)
