@@ -45,6 +45,23 @@ static int start_base(struct agent *a, struct err *e)
 	return r;
 }
 
+/* [any thread] */
+static void on_chunk_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const struct agent *a = arg;
+
+	if (a->peer != NULL)
+		peer_on_ready(a->peer, blob, chunk_idx);
+}
+
+static void on_chunk_gone(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const struct agent *a = arg;
+
+	if (a->peer != NULL)
+		peer_on_gone(a->peer, blob, chunk_idx);
+}
+
 static int start_cas(struct agent *a, struct err *e)
 {
 	const struct cas_opts opts = { .state_dir = a->config->state_dir,
@@ -58,7 +75,10 @@ static int start_cas(struct agent *a, struct err *e)
 		                               (uint32_t)a->config->cache_high_watermark_percent,
 		                       .low_percent =
 		                               (uint32_t)a->config->cache_low_watermark_percent,
-		                       .dedup = a->config->cache_dedup };
+		                       .dedup = a->config->cache_dedup,
+		                       .on_ready = on_chunk_ready,
+		                       .on_gone = on_chunk_gone,
+		                       .on_arg = a };
 
 	series_set(metrics_series(a->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
 	           (int64_t)a->config->cache_quota_bytes);
@@ -92,20 +112,68 @@ static int start_origins(struct agent *a, struct err *e)
 	return r;
 }
 
+static const char *none_if_empty(const char *text)
+{
+	return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+static int start_peers(struct agent *a, struct err *e)
+{
+	const struct config *c = a->config;
+	const struct peer_opts opts = { .loop = a->loop,
+		                        .pool = a->pool,
+		                        .desk = a->desk,
+		                        .cas = a->cas,
+		                        .clock = a->clock,
+		                        .log = a->log,
+		                        .metrics = a->metrics,
+		                        .state_dir = c->state_dir,
+		                        .listen = c->peers_listen,
+		                        .advertise = none_if_empty(c->peers_advertise),
+		                        .members = c->peers_members,
+		                        .n_members = c->n_peers_members,
+		                        .dns = none_if_empty(c->peers_dns),
+		                        .zone = c->peers_zone,
+		                        .tls_ca = c->peers_tls_ca,
+		                        .tls_cert = c->peers_tls_cert,
+		                        .tls_key = c->peers_tls_key,
+		                        .insecure = c->peers_insecure,
+		                        .upload_bytes_per_s = c->limits_upload_bytes_per_s,
+		                        .download_bytes_per_s = c->limits_download_bytes_per_s };
+
+	if (strcmp(c->peers_listen, "off") == 0)
+		return 0;
+	return peer_new(&opts, &a->peer, e);
+}
+
+static void on_blob_opened(void *arg, struct cas_blob *blob)
+{
+	const struct agent *a = arg;
+
+	if (a->peer != NULL)
+		peer_blob_opened(a->peer, blob);
+}
+
 /* The order in which a missing chunk is looked for stands here and nowhere else. */
 static int start_fetch(struct agent *a, struct err *e)
 {
-	struct source *const sources[] = { a->origins };
-	const struct fetch_opts opts = { .loop = a->loop,
-		                         .pool = a->pool,
-		                         .cas = a->cas,
-		                         .clock = a->clock,
-		                         .log = a->log,
-		                         .metrics = a->metrics,
-		                         .sources = sources,
-		                         .n_sources = ARRAY_LEN(sources),
-		                         .read_timeout_ms = a->config->read_timeout_ms };
+	struct source *sources[FETCH_SOURCES_MAX] = { NULL };
+	uint32_t n_sources = 0;
+	struct fetch_opts opts = { .loop = a->loop,
+		                   .pool = a->pool,
+		                   .cas = a->cas,
+		                   .clock = a->clock,
+		                   .log = a->log,
+		                   .metrics = a->metrics,
+		                   .sources = sources,
+		                   .read_timeout_ms = a->config->read_timeout_ms };
 
+	if (a->peer != NULL)
+		sources[n_sources++] = peer_source(a->peer);
+	sources[n_sources++] = a->origins;
+	opts.n_sources = n_sources;
+	opts.blob_opened = on_blob_opened;
+	opts.blob_opened_arg = a;
 	return fetch_new(&opts, &a->fetch, e);
 }
 
@@ -255,6 +323,8 @@ int agent_start(struct agent *a, const struct config *config, struct log *log, s
 	if (r == 0)
 		r = start_origins(a, e);
 	if (r == 0)
+		r = start_peers(a, e);
+	if (r == 0)
 		r = start_fetch(a, e);
 	if (r == 0)
 		r = start_images(a, e);
@@ -315,6 +385,8 @@ void agent_stop(struct agent *a)
 		return;
 	a->stopping = true;
 	log_info(a->log, "stopping", "pid=%d", (int)getpid());
+	if (a->peer != NULL)
+		peer_stop(a->peer);
 	api_stop(a->api, on_api_empty, a);
 }
 
@@ -329,6 +401,7 @@ void agent_free(struct agent *a)
 	pool_free(&a->pool);
 	image_loader_free(&a->loader);
 	fetch_free(&a->fetch);
+	peer_free(&a->peer);
 	origin_source_free(&a->origins);
 	registry_free(&a->registry);
 	http_free(&a->http);

@@ -8,6 +8,7 @@
 #include "cas.h"
 #include "config.h"
 #include "mounts.h"
+#include "peer.h"
 #include <stdbool.h>
 
 struct agent {
@@ -25,6 +26,7 @@ struct agent {
 	struct http *http;
 	struct registry *registry;
 	struct source *origins;
+	struct peer *peer; /* NULL: this node is alone */
 	struct fetch *fetch;
 	struct image_loader *loader;
 	struct fuse_pool *fuse_pool;

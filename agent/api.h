@@ -83,3 +83,6 @@ void api_chunks_find(struct api_call *call);
 void api_prefetch(struct api_call *call);
 void api_verify(struct api_call *call);
 void api_explain(struct api_call *call);
+void api_peers(struct api_call *call);
+void api_drain(struct api_call *call);
+json_t *api_peers_summary(struct agent *agent); /* for the status */

@@ -169,12 +169,12 @@ static const char *result_text(int result)
 static json_t *event_json(const struct fetch_event *ev)
 {
 	return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "source", ev->source,
-	                 "for", ev->reader ? "reader" : "ahead", "result", result_text(ev->result),
-	                 "detail", json_words(ev->detail), "asked_wall_ms",
-	                 (json_int_t)ev->asked_wall_ms, "first_unit_us",
-	                 (json_int_t)ev->first_unit_us, "took_us", (json_int_t)ev->took_us,
-	                 "asked_first_unit", (json_int_t)ev->first_unit, "asked_n_units",
-	                 (json_int_t)ev->n_units);
+	                 "for", ev->reader ? "reader" : "ahead", "result",
+	                 ev->is_note ? "said" : result_text(ev->result), "detail",
+	                 json_words(ev->detail), "asked_wall_ms", (json_int_t)ev->asked_wall_ms,
+	                 "first_unit_us", (json_int_t)ev->first_unit_us, "took_us",
+	                 (json_int_t)ev->took_us, "asked_first_unit", (json_int_t)ev->first_unit,
+	                 "asked_n_units", (json_int_t)ev->n_units);
 }
 
 static void add_events(struct explain *x)

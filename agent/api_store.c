@@ -308,6 +308,7 @@ void api_status(struct api_call *call)
 	(void)json_object_set_new(status, "mounts", mounts_json(agent->mounts));
 	(void)json_object_set_new(status, "cache", cache_json(agent));
 	(void)json_object_set_new(status, "made_ready_bytes", sources_json(m));
+	(void)json_object_set_new(status, "peers", api_peers_summary(call->api->agent));
 	set_int(status, "pid", (uint64_t)getpid());
 	set_int(status, "uptime_s", (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_S);
 	set_int(status, "read_bytes", (uint64_t)metrics_sum(m, METRIC_READ_BYTES));

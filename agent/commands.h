@@ -32,6 +32,8 @@ int cmd_chunk_find(struct shoal *sh);
 int cmd_prefetch(struct shoal *sh);
 int cmd_verify(struct shoal *sh);
 int cmd_explain(struct shoal *sh);
+int cmd_peers(struct shoal *sh);
+int cmd_drain(struct shoal *sh);
 int cmd_pki_init(struct shoal *sh);
 int cmd_pki_node(struct shoal *sh);
 

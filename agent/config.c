@@ -84,6 +84,57 @@ static bool has_every_other_host(const struct config *c)
 	return false;
 }
 
+static bool is_host_port(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	char *end = NULL;
+	unsigned long port;
+
+	if (colon == NULL || colon == text || colon[1] < '0' || colon[1] > '9')
+		return false;
+	port = strtoul(colon + 1, &end, 10);
+	return *end == '\0' && port > 0 && port < 65536 && strlen(text) < 256 &&
+	       text[strcspn(text, " \t\r\n")] == '\0';
+}
+
+static int check_addresses(const char *where, const struct config *c, struct err *e)
+{
+	for (uint32_t i = 0; i < c->n_peers_members; i++) {
+		if (!is_host_port(c->peers_members[i]))
+			return err_set(e, EINVAL, "%s: peers.members: \"%s\" is no HOST:PORT",
+			               where, c->peers_members[i]);
+	}
+	if (c->peers_dns != NULL && !is_host_port(c->peers_dns))
+		return err_set(e, EINVAL, "%s: peers.dns: \"%s\" is no HOST:PORT", where,
+		               c->peers_dns);
+	if (c->peers_advertise != NULL && !is_host_port(c->peers_advertise))
+		return err_set(e, EINVAL, "%s: peers.advertise: \"%s\" is no HOST:PORT", where,
+		               c->peers_advertise);
+	return 0;
+}
+
+/* What one value says of another. */
+static int check_peers(const char *name, const struct config *c, struct err *e)
+{
+	const int n_tls = (c->peers_tls_ca != NULL) + (c->peers_tls_cert != NULL) +
+	                  (c->peers_tls_key != NULL);
+	AUTO(free_str) char *where = xasprintf("%s:%u", name, c->peers_line);
+
+	if (strcmp(c->peers_listen, "off") == 0)
+		return 0;
+	if (n_tls != 0 && c->peers_insecure)
+		return err_set(e, EINVAL, "%s: peers.tls and peers.insecure exclude each other",
+		               where);
+	if (n_tls != 3 && !c->peers_insecure)
+		return err_set(e, EINVAL,
+		               "%s: peers.listen needs peers.tls.ca, .cert and .key (shoal pki "
+		               "makes them), or peers.insecure for a trial",
+		               where);
+	if (strlen(c->peers_zone) > 63)
+		return err_set(e, EINVAL, "%s: peers.zone is longer than 63 characters", where);
+	return check_addresses(where, c, e);
+}
+
 int config_parse(const char *name, const void *yaml, size_t size_bytes, struct config **ret_config,
                  struct err *e)
 {
@@ -96,6 +147,8 @@ int config_parse(const char *name, const void *yaml, size_t size_bytes, struct c
 		return err_set(e, EINVAL, "%s:1: it is larger than %u bytes", name,
 		               CONFIG_MAX_BYTES);
 	r = config_yaml_read(name, yaml, size_bytes, c, e);
+	if (r == 0)
+		r = check_peers(name, c, e);
 	if (r < 0)
 		return r;
 	if (!has_every_other_host(c))

@@ -28,6 +28,7 @@ struct config {
 	bool keeper_start;
 	uint64_t read_timeout_ms;
 	const char *peers_listen;
+	uint32_t peers_line; /* of the file, where peers.listen stands; 0: nowhere */
 	const char *peers_advertise;
 	const char *const *peers_members;
 	uint32_t n_peers_members;

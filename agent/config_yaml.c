@@ -103,6 +103,8 @@ static int read_value(const struct reader *rd, const struct setting *s, yaml_nod
 	} else if (setting_set(s, text, rd->config->arena, rd->object, &why) < 0) {
 		return at(rd, value, s->name, why.msg);
 	}
+	if (r == 0 && strcmp(s->name, "peers.listen") == 0)
+		rd->config->peers_line = (uint32_t)value->start_mark.line + 1;
 	if (r == 0 && s->when == SETTING_LATER && setting_is_changed(s, rd->object))
 		return at(rd, value, s->name,
 		          "this version cannot do that yet (leave it out, so that nobody relies on "

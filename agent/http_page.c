@@ -76,6 +76,8 @@ static void scrape_after(struct job *job)
 
 	if (s->result == 0)
 		series_set(metrics_series(m, METRIC_CACHE_BYTES, NULL), (int64_t)s->disk_bytes);
+	if (s->page->agent->peer != NULL)
+		peer_count(s->page->agent->peer);
 	text = metrics_render(m);
 	reply_text(s->req, HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text);
 	DL_DELETE(s->page->scrapes, s);

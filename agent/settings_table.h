@@ -47,27 +47,28 @@
 	  "Start a keeper where none answers at keeper.socket.")                                   \
 	X("read.timeout_ms", NUMBER, read_timeout_ms, "ms", 100, 3600000, "30000", NULL, NOW,      \
 	  "After this a blocked reader gets EIO, never earlier while a source may answer.")        \
-	X("peers.listen", ADDRESS, peers_listen, "", 0, 0, "off", NULL, LATER,                     \
+	X("peers.listen", ADDRESS, peers_listen, "", 0, 0, "off", NULL, NOW,                       \
 	  "Where other agents reach this one; \"off\": this node is alone.")                       \
-	X("peers.advertise", TEXT, peers_advertise, "", 0, 0, NULL, NULL, LATER,                   \
+	X("peers.advertise", TEXT, peers_advertise, "", 0, 0, NULL, NULL, NOW,                     \
 	  "The address that other agents are told; none: the first that is not loopback.")         \
-	X("peers.members", LIST, peers_members, "", 0, 0, NULL, NULL, LATER, "Other agents.")      \
-	X("peers.dns", TEXT, peers_dns, "", 0, 0, NULL, NULL, LATER,                               \
+	X("peers.members", LIST, peers_members, "", 0, 0, NULL, NULL, NOW,                         \
+	  "Other agents, HOST:PORT each.")                                                         \
+	X("peers.dns", TEXT, peers_dns, "", 0, 0, NULL, NULL, NOW,                                 \
 	  "A name whose addresses are the other agents, with port.")                               \
-	X("peers.zone", TEXT, peers_zone, "", 0, 0, "", NULL, LATER,                               \
+	X("peers.zone", TEXT, peers_zone, "", 0, 0, "", NULL, NOW,                                 \
 	  "Peers of the same zone are asked first.")                                               \
-	X("peers.tls.ca", PATH, peers_tls_ca, "", 0, 0, NULL, NULL, LATER,                         \
+	X("peers.tls.ca", PATH, peers_tls_ca, "", 0, 0, NULL, NULL, NOW,                           \
 	  "PEM of the cluster's CA.")                                                              \
-	X("peers.tls.cert", PATH, peers_tls_cert, "", 0, 0, NULL, NULL, LATER,                     \
+	X("peers.tls.cert", PATH, peers_tls_cert, "", 0, 0, NULL, NULL, NOW,                       \
 	  "PEM of this node's certificate.")                                                       \
-	X("peers.tls.key", PATH, peers_tls_key, "", 0, 0, NULL, NULL, LATER,                       \
+	X("peers.tls.key", PATH, peers_tls_key, "", 0, 0, NULL, NULL, NOW,                         \
 	  "PEM of this node's private key.")                                                       \
-	X("peers.insecure", BOOL, peers_insecure, "", 0, 0, "false", NULL, LATER,                  \
+	X("peers.insecure", BOOL, peers_insecure, "", 0, 0, "false", NULL, NOW,                    \
 	  "Plain TCP without certificates, for trials.")                                           \
 	X("limits.origin_bytes_per_s", NUMBER, limits_origin_bytes_per_s, "bytes/s", 0,            \
 	  SETTING_BYTES_MAX, "0", NULL, LATER, "Budget for origins; 0: none.")                     \
 	X("limits.upload_bytes_per_s", NUMBER, limits_upload_bytes_per_s, "bytes/s", 0,            \
-	  SETTING_BYTES_MAX, "0", NULL, LATER, "Budget for what peers are sent; 0: none.")         \
+	  SETTING_BYTES_MAX, "0", NULL, NOW, "Budget for what peers are sent; 0: none.")           \
 	X("limits.download_bytes_per_s", NUMBER, limits_download_bytes_per_s, "bytes/s", 0,        \
 	  SETTING_BYTES_MAX, "0", NULL, LATER, "Budget for what peers send; 0: none.")
 

@@ -151,6 +151,8 @@ struct fetch_blob *fetch_blob_open(struct fetch *f, struct cas_blob *cas)
 		if (blob == NULL)
 			return NULL;
 		DL_APPEND(f->blobs, blob);
+		if (f->opts.blob_opened != NULL)
+			f->opts.blob_opened(f->opts.blob_opened_arg, cas);
 	}
 	blob->layout = cas_blob_layout(cas);
 	blob->n_users++;

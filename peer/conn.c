@@ -307,7 +307,7 @@ static void conn_free(struct conn *c)
 	leave_gate(c);
 	timer_fini(&c->tick);
 	conn_io_stop(c);
-	session_free(&c->session);
+	wire_session_free(&c->session);
 	sendq_free(&c->sendq);
 	wire_buf_free(&c->out);
 	free(c);
@@ -412,7 +412,7 @@ struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enu
 	c->tokens_ns = c->began_ns;
 	if (RAND_bytes(c->own_nonce, sizeof(c->own_nonce)) != 1)
 		abort(); /* without randomness nothing here is safe */
-	c->session = session_new(connected, &session_sink, c);
+	c->session = wire_session_new(connected, &session_sink, c);
 	c->sendq = sendq_new(&sendq_sink, c);
 	timer_init(&c->tick, opts->loop, on_tick);
 	start_tick(c);

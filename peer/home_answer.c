@@ -242,6 +242,26 @@ static uint64_t cost_of(const struct home *h, const struct h_ask *ask, const str
 	       (load < UINT64_C(1) << 47 ? load : (UINT64_C(1) << 47) - 1);
 }
 
+/* Does node wait for c, by way of others perhaps, at to? Then to must not wait at node. */
+static bool waits_at(const struct h_chunk *c, uint16_t node, uint16_t to)
+{
+	for (uint32_t hops = 0; hops < HOME_HOLDERS_MAX; hops++) {
+		const struct h_wait *w;
+
+		DL_FOREACH(c->waits, w)
+		{
+			if (w->ask->node == node && w->told != NO_NODE)
+				break;
+		}
+		if (w == NULL)
+			return false;
+		if (w->told == to)
+			return true;
+		node = w->told;
+	}
+	return true; /* a circle of others */
+}
+
 static struct entry *choose(const struct home *h, const struct h_ask *ask, struct h_chunk *c)
 {
 	struct entry *best = NULL;
@@ -251,7 +271,8 @@ static struct entry *choose(const struct home *h, const struct h_ask *ask, struc
 		struct entry *e = &c->who[i];
 		uint64_t cost;
 
-		if (!home_is_candidate(h, ask, e))
+		if (!home_is_candidate(h, ask, e) ||
+		    ((e->flags & ENTRY_RECEIVING) != 0 && waits_at(c, e->node, ask->node)))
 			continue;
 		cost = cost_of(h, ask, e);
 		if (cost < best_cost) {

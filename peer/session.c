@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct session *session_new(bool connected, const struct session_sink *sink, void *arg)
+struct session *wire_session_new(bool connected, const struct session_sink *sink, void *arg)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
 
@@ -153,7 +153,7 @@ void session_attach(struct session *s, uint32_t req, void *stream)
 	a->stream = stream;
 }
 
-void session_free(struct session **sp)
+void wire_session_free(struct session **sp)
 {
 	struct session *s = *sp;
 	struct request *r, *next_request;

@@ -25,14 +25,14 @@ struct session_sink {
 };
 
 /** connected: this side called (and has sent HELLO). sink borrowed. Never NULL. */
-struct session *session_new(bool connected, const struct session_sink *sink, void *arg);
+struct session *wire_session_new(bool connected, const struct session_sink *sink, void *arg);
 
 /** Frees, without a callback. Not from inside session_feed(). */
-void session_free(struct session **s); /* NULL is fine */
+void wire_session_free(struct session **s); /* NULL is fine */
 
 /**
  * Bytes from the peer. Callbacks of sink and of requests are made from inside; they may call
- * everything of this header but session_free(). Nothing more is taken after session_stop().
+ * everything of this header but wire_session_free(). Nothing more is taken after session_stop().
  * @param counts  payload_in_bytes, control_in_bytes, n_messages_in are counted up
  * @return 0; -EPROTO: it is over, with the reason
  */

@@ -28,6 +28,14 @@
 	  "1 while the disk takes no more chunks and reads go through memory.")                    \
 	X(CACHE_EVICTED_BYTES, COUNTER, "shoal_cache_evicted_bytes_total", "",                     \
 	  "Disk space that was freed by eviction.")                                                \
+	X(PEER_RECEIVED_BYTES, COUNTER, "shoal_peer_received_bytes_total", "zone",                 \
+	  "Chunk payload received from peers, as on the wire, by their zone.")                     \
+	X(PEER_SENT_BYTES, COUNTER, "shoal_peer_sent_bytes_total", "zone",                         \
+	  "Chunk payload sent to peers, as on the wire, by their zone.")                           \
+	X(PEER_CONTROL_BYTES, COUNTER, "shoal_peer_control_bytes_total", "direction",              \
+	  "Everything else between peers, TLS and TCP framing not counted.")                       \
+	X(PEERS, GAUGE, "shoal_peers", "state", "Other agents by state.")                          \
+	X(INSECURE, GAUGE, "shoal_insecure", "", "1 where peers talk without TLS.")                \
 	X(FETCHES_IN_FLIGHT, GAUGE, "shoal_fetches_in_flight", "", "Fetch units being fetched.")   \
 	X(READERS_WAITING, GAUGE, "shoal_readers_waiting", "", "Reads that wait for chunks.")      \
 	X(UNVERIFIED_BYTES, COUNTER, "shoal_unverified_bytes_total", "",                           \

@@ -204,10 +204,25 @@ static void forms_that_are_wrong_are_refused(void **state)
 static void what_does_not_work_yet_is_refused_not_ignored(void **state)
 {
 	(void)state;
-	must_fail("peers: { listen: \"0.0.0.0:9465\" }\n", "f.yaml:1: peers.listen: this version");
-	must_fail("peers: { members: [\"10.0.0.6:9465\"] }\n", "peers.members: this version");
-	must_fail("peers: { tls: { ca: /p/ca.pem } }\n", "peers.tls.ca: this version");
 	must_fail("limits: { origin_bytes_per_s: 1 }\n", "this version");
+}
+
+static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
+{
+	(void)state;
+	must_fail("log: { level: info }\npeers: { listen: \"0.0.0.0:9465\" }\n",
+	          "f.yaml:2: peers.listen needs");
+	must_fail("peers: { listen: \"0.0.0.0:9465\", tls: { ca: /p/ca.pem, cert: /p/c } }\n",
+	          "peers.listen needs");
+	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, "
+	          "tls: { ca: /a, cert: /b, key: /c } }\n",
+	          "exclude each other");
+	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, members: [\"a\"] }\n",
+	          "\"a\" is no HOST:PORT");
+	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, dns: \"a:99999\" }\n",
+	          "peers.dns");
+	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, advertise: \":1\" }\n",
+	          "peers.advertise");
 }
 
 static void registries_are_read_with_all_their_keys(void **state)
@@ -321,6 +336,7 @@ int main(void)
 		cmocka_unit_test(what_stands_twice_is_refused),
 		cmocka_unit_test(forms_that_are_wrong_are_refused),
 		cmocka_unit_test(what_does_not_work_yet_is_refused_not_ignored),
+		cmocka_unit_test(peers_need_certificates_or_a_word_that_they_have_none),
 		cmocka_unit_test(registries_are_read_with_all_their_keys),
 		cmocka_unit_test(an_own_entry_for_every_other_host_stays),
 		cmocka_unit_test(a_section_without_lines_is_fine),

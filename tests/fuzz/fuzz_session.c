@@ -184,7 +184,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 		return 0;
 	w.how = data[0];
 	step = (w.how & 0x38) == 0 ? size_bytes : (size_t)(w.how & 0x38) * 8 + 1;
-	w.session = session_new((w.how & 4) != 0, &sink, &w);
+	w.session = wire_session_new((w.how & 4) != 0, &sink, &w);
 	for (size_t at = 1; at < size_bytes && r == 0; at += step)
 		r = session_feed(w.session, data + at,
 		                 size_bytes - at < step ? size_bytes - at : step, &counts, &e);
@@ -192,6 +192,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 	w.over = false;
 	if ((w.how & 1) != 0)
 		session_lose(w.session);
-	session_free(&w.session);
+	wire_session_free(&w.session);
 	return 0;
 }

@@ -1,0 +1,112 @@
+/*
+ * api_peers: the other agents, as this one sees them, and the end of its work for them.
+ */
+#include "api.h"
+#include <errno.h>
+
+static void set_int(json_t *object, const char *key, uint64_t n)
+{
+	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+	(void)json_object_set_new(object, key, json_words(text));
+}
+
+static void add_peer(void *arg, const struct peer_info *info)
+{
+	json_t *peer = json_object();
+
+	set_text(peer, "id", info->name);
+	set_text(peer, "state", info->state);
+	set_text(peer, "zone", info->zone);
+	set_text(peer, "address", info->address);
+	set_int(peer, "rtt_us", info->rtt_us);
+	set_int(peer, "first_byte_us", info->first_byte_us);
+	set_int(peer, "rate_bytes_per_s", info->rate_bytes_per_s);
+	set_int(peer, "received_bytes", info->received_bytes);
+	set_int(peer, "sent_bytes", info->sent_bytes);
+	set_int(peer, "failed", info->n_failed);
+	set_int(peer, "missed", info->n_missed);
+	set_int(peer, "lied", info->n_lied);
+	set_int(peer, "wrong_bytes", info->n_wrong_bytes);
+	set_int(peer, "paused_ms", info->paused_ms);
+	(void)json_array_append_new(arg, peer);
+}
+
+void api_peers(struct api_call *call)
+{
+	struct peer *p = call->api->agent->peer;
+	json_t *document = json_object();
+	json_t *list = json_array();
+
+	if (p != NULL)
+		peer_list(p, add_peer, list);
+	(void)json_object_set_new(document, "enabled", json_boolean(p != NULL));
+	(void)json_object_set_new(document, "insecure",
+	                          json_boolean(call->api->agent->config->peers_insecure));
+	(void)json_object_set_new(document, "draining",
+	                          json_boolean(p != NULL && peer_is_draining(p)));
+	(void)json_object_set_new(document, "peers", list);
+	api_reply(call, document);
+}
+
+json_t *api_peers_summary(struct agent *agent)
+{
+	json_t *summary = json_object();
+	static const char *const states[] = { "up", "draining", "suspect", "down" };
+
+	set_text(summary, "listen", agent->config->peers_listen);
+	(void)json_object_set_new(
+		summary, "insecure",
+		json_boolean(agent->peer != NULL && agent->config->peers_insecure));
+	(void)json_object_set_new(
+		summary, "draining",
+		json_boolean(agent->peer != NULL && peer_is_draining(agent->peer)));
+	if (agent->peer != NULL)
+		peer_count(agent->peer);
+	for (size_t i = 0; agent->peer != NULL && i < ARRAY_LEN(states); i++)
+		set_int(summary, states[i],
+		        (uint64_t)series_get(
+				metrics_series(agent->metrics, METRIC_PEERS, &states[i])));
+	set_int(summary, "received_bytes",
+	        (uint64_t)metrics_sum(agent->metrics, METRIC_PEER_RECEIVED_BYTES));
+	set_int(summary, "sent_bytes",
+	        (uint64_t)metrics_sum(agent->metrics, METRIC_PEER_SENT_BYTES));
+	return summary;
+}
+
+/* ---- drain ---- */
+
+static void on_drained(void *arg)
+{
+	struct api_call *call = arg;
+
+	api_reply(call, json_pack("{s:b}", "drained", 1));
+}
+
+static void on_gone(struct api_call *call, void *arg)
+{
+	struct api_call *waiting = peer_drain_forget(call->api->agent->peer);
+
+	(void)arg;
+	if (waiting == call)
+		on_drained(call); /* nobody reads it: ends the call */
+}
+
+void api_drain(struct api_call *call)
+{
+	struct peer *p = call->api->agent->peer;
+	struct api_call *earlier;
+
+	if (p == NULL) {
+		on_drained(call); /* alone: there is nobody to serve */
+		return;
+	}
+	earlier = peer_drain_forget(p);
+	if (earlier != NULL)
+		on_drained(earlier);
+	call->on_gone = on_gone;
+	peer_drain(p, on_drained, call);
+}

@@ -1,0 +1,200 @@
+/*
+ * peer_impl: what the files of the peer object share. Private to peer/.
+ *
+ *   peer.c          the object, its one round of work, lists for people
+ *   peer_link.c     connections: listener, dials, hellos, messages to whom they concern
+ *   peer_names.c    names of members to addresses, off the loop
+ *   peer_home.c     this node as a home; what it tells other homes
+ *   peer_ready.c    what became ready or went in the cache, told by any thread
+ *   known.c         layouts that this node knows, and the lists in them
+ *   source.c        the source: questions                                     (struct source_req)
+ *   source_seek.c   ... of one segment: home, answers, leases                 (struct seek)
+ *   source_get.c    ... to one holder                                         (struct get)
+ *   serve.c         GETs of others                                            (struct serve)
+ *
+ * Nothing calls back from inside another's call: what happened is noted, and peer_work() is posted;
+ * it does what is due in one place. All of it is the loop thread's.
+ */
+#pragma once
+#include "adverts.h"
+#include "conn.h"
+#include "holders.h"
+#include "home.h"
+#include "known.h"
+#include "members.h"
+#include "peer.h"
+#include "placement.h"
+#include "rate.h"
+#include "set.h"
+#include "wire.h"
+#include <pthread.h>
+
+#define PEER_GIVERS_MAX 4096
+
+struct source_req;
+struct serve;
+struct lease_held;
+struct landing;
+struct ready_note;
+struct resolve;
+
+/* A connection, from the dial or the accept on. */
+struct link {
+	struct link *prev, *next;
+	struct peer *p;
+	struct conn *conn;
+	char dialled[WIRE_ADDRESS_MAX + 1]; /* "": it called */
+	bool open;
+	struct wire_id id;          /* open */
+	struct conn_counts counted; /* in the metrics so far */
+	uint64_t received_bytes;
+	/* how fast it takes what is sent: for whether to compress */
+	uint64_t sent_ns, sent_bytes;
+};
+
+/* What was received and sent by connections that are gone, by node. */
+struct peer_traffic {
+	struct wire_id id;
+	uint64_t received_bytes, sent_bytes;
+};
+
+struct peer {
+	struct source source;
+	struct peer_opts opts;
+	char *zone;
+	struct tls *tls;
+	struct wire_hello self;
+	char self_name[PEER_NAME_BYTES];
+	struct listener *listener;
+	struct link *links;
+	struct members *members;
+	struct placement *placement;
+	uint32_t n_others; /* in placement, beside this node */
+	struct home *home;
+	struct holders *holders;
+	struct adverts *adverts;
+	struct known_table *known;
+	struct resolve *resolve;
+	bool stopping;
+	bool draining;
+	void (*drained)(void *arg);
+	void *drained_arg;
+
+	struct timer timer; /* the next thing that time brings */
+	struct loop_call work;
+	bool work_posted;
+
+	struct source_req *reqs;
+	struct lease_held *leases;
+	struct landing *landings;
+	uint64_t next_token;
+	uint32_t next_self_req;
+	uint64_t origin_first_ns; /* of the first byte of late leases: the slow ones */
+	struct wire_id givers[PEER_GIVERS_MAX];
+	uint32_t n_givers;
+
+	struct serve *serves;
+	struct rate upload, download;
+
+	pthread_mutex_t ready_lock; /* guards the block below; pointers only */
+	struct ready_note *ready;
+	uint32_t n_ready, room_ready;
+	bool ready_posted;
+	struct loop_call ready_call;
+
+	struct wire_id unheard[16]; /* homes that did not hear all; more than that: any */
+	uint32_t n_unheard;
+	uint64_t n_odd; /* what this node as a home refused of itself */
+	struct peer_traffic *traffic;
+	uint32_t n_traffic;
+	struct series *received[2], *sent[2]; /* same zone, other */
+	struct series *control[2];            /* in, out */
+};
+
+static inline uint64_t peer_now_ns(const struct peer *p)
+{
+	return clock_now_ns(p->opts.clock);
+}
+
+/** Something happened: do what is due, in the next round of the loop. */
+void peer_work_soon(struct peer *p);
+
+void wire_id_text(const struct wire_id *id, char ret_text[PEER_NAME_BYTES]);
+
+/* ---- peer_link.c ---- */
+
+MUST_CHECK int links_listen(struct peer *p, struct err *e);
+void links_stop(struct peer *p);                                /* byes to all */
+void links_abort(struct peer *p);                               /* at once */
+void links_members_work(struct peer *p);                        /* dial, close, new placement */
+struct link *link_to(struct peer *p, const struct wire_id *id); /* open, or NULL */
+/** Tell news; dropped where there is no connection. */
+void link_send(struct peer *p, const struct wire_id *to, const struct wire_msg *msg);
+void link_count(struct link *l);
+
+/* ---- peer_names.c ---- */
+
+void resolve_start(struct peer *p);
+void resolve_stop(struct peer *p);
+void resolve_due(struct peer *p);
+
+/* ---- peer_home.c ---- */
+
+void home_message(struct peer *p, struct link *l, const struct wire_msg *msg);
+void home_work(struct peer *p); /* answers and adverts that are due */
+uint64_t home_due_ns(struct peer *p);
+/** To the home that gave it. */
+void home_tell_lease(struct peer *p, const struct wire_id *home, enum wire_type type,
+                     const struct wire_lease *lease);
+/** A connection to it is there: what could not be told it earlier is told now. */
+void home_link_opened(struct peer *p, const struct wire_id *id);
+
+/** Of a list that is known here; to may be this node. */
+void home_send_names(struct peer *p, const struct wire_id *to, const struct wire_id *list);
+
+/* ---- peer_meta.c ---- */
+
+void meta_get(struct peer *p, struct link *l, const struct wire_meta_get *get);
+
+/* ---- peer_ready.c ---- */
+
+void ready_init(struct peer *p);
+void ready_on_known(struct peer *p, struct known *k);
+void ready_fini(struct peer *p);
+
+/* ---- source.c ---- */
+
+extern const struct source_ops peer_source_ops;
+void source_work(struct peer *p);
+uint64_t source_due_ns(struct peer *p);
+void source_on_known(struct peer *p, struct known *k);
+/** An answer of this node as a home to itself. */
+void source_self_answer(struct peer *p, const struct home_out *out);
+/** Is a chunk on its way here, so that who waits for it should wait on? */
+bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos);
+void source_fini(struct peer *p);
+
+/* ---- source_landing.c: chunks that were delivered and are not kept yet ---- */
+
+void landing_begin(struct peer *p, const struct wire_id *list, uint16_t pos, uint16_t n);
+void landing_end(struct peer *p, const struct wire_id *list, uint16_t pos);
+bool landing_has(const struct peer *p, const struct wire_id *list, uint16_t pos);
+void landings_expire(struct peer *p);
+void landings_free(struct peer *p);
+
+/* ---- source_lease.c ---- */
+
+/** Was it leased to this node, so that others may be waiting? */
+bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos);
+bool source_has_leases(const struct peer *p);
+bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos);
+
+/* ---- serve.c ---- */
+
+void serve_get(struct peer *p, struct link *l, const struct wire_get *get);
+void serve_cancelled(struct peer *p, struct link *l, uint32_t req);
+void serve_link_closed(struct peer *p, const struct link *l);
+void serve_on_ready(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos);
+void serve_work(struct peer *p); /* who waits: for what, still? */
+uint64_t serve_due_ns(struct peer *p);
+void serves_free(struct peer *p);

@@ -1,0 +1,167 @@
+/*
+ * peer_names: members are configured as HOST:PORT; what their names mean is asked again and again,
+ * off the loop.
+ */
+#include "log.h"
+#include "mem.h"
+#include "peer_impl.h"
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AGAIN_MS       30000
+#define AGAIN_FIRST_MS 2000 /* while nobody is there */
+#define ADDRESSES_MAX  1024
+
+struct answers {
+	char **addresses;
+	size_t n;
+	bool failed; /* a name could not be resolved: what was known of it stays */
+};
+
+struct resolve {
+	struct peer *p; /* NULL: stopped; the job frees it */
+	struct job job;
+	bool busy;
+	char **members;
+	uint32_t n_members;
+	char *dns;
+	struct answers fixed, by_dns;
+	struct timer timer;
+};
+
+static void answers_clear(struct answers *a)
+{
+	for (size_t i = 0; i < a->n; i++)
+		free(a->addresses[i]);
+	free(a->addresses);
+	*a = (struct answers){ .n = 0 };
+}
+
+static void add(struct answers *a, const struct addrinfo *info)
+{
+	char host[NI_MAXHOST];
+	char port[NI_MAXSERV];
+
+	if (a->n == ADDRESSES_MAX)
+		return;
+	if (getnameinfo(info->ai_addr, info->ai_addrlen, host, sizeof(host), port, sizeof(port),
+	                NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return;
+	a->addresses = xrealloc(a->addresses, a->n + 1, sizeof(a->addresses[0]));
+	a->addresses[a->n++] = info->ai_family == AF_INET6 ? xasprintf("[%s]:%s", host, port)
+	                                                   : xasprintf("%s:%s", host, port);
+}
+
+static void look_up(struct answers *a, const char *host_port)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	AUTO(free_str) char *host = xstrdup(host_port);
+	struct addrinfo *list = NULL;
+	char *colon = strrchr(host, ':');
+	char *name = host;
+
+	if (colon == NULL)
+		return;
+	*colon = '\0';
+	if (host[0] == '[' && colon[-1] == ']') {
+		colon[-1] = '\0';
+		name++;
+	}
+	if (getaddrinfo(name, colon + 1, &hints, &list) != 0) {
+		a->failed = true;
+		return;
+	}
+	for (const struct addrinfo *info = list; info != NULL; info = info->ai_next)
+		add(a, info);
+	freeaddrinfo(list);
+}
+
+static void resolve_work(struct job *job) /* desk */
+{
+	struct resolve *r = container_of(job, struct resolve, job);
+
+	for (uint32_t i = 0; i < r->n_members; i++)
+		look_up(&r->fixed, r->members[i]);
+	if (r->dns != NULL)
+		look_up(&r->by_dns, r->dns);
+}
+
+static void resolve_free(struct resolve *r)
+{
+	for (uint32_t i = 0; i < r->n_members; i++)
+		free(r->members[i]);
+	free(r->members);
+	free(r->dns);
+	answers_clear(&r->fixed);
+	answers_clear(&r->by_dns);
+	timer_fini(&r->timer);
+	free(r);
+}
+
+static void tell(struct peer *p, const char *name, struct answers *a)
+{
+	if (a->n > 0 || !a->failed)
+		p->members->ops->resolved(p->members, name, (const char *const *)a->addresses,
+		                          a->n);
+	answers_clear(a);
+}
+
+static void resolve_after(struct job *job)
+{
+	struct resolve *r = container_of(job, struct resolve, job);
+	struct peer *p = r->p;
+
+	r->busy = false;
+	if (p == NULL) {
+		resolve_free(r);
+		return;
+	}
+	tell(p, "static", &r->fixed);
+	if (r->dns != NULL)
+		tell(p, r->dns, &r->by_dns);
+	timer_start(&r->timer, p->n_others > 0 ? AGAIN_MS : AGAIN_FIRST_MS);
+	peer_work_soon(p);
+}
+
+static void begin(struct resolve *r)
+{
+	r->busy = true;
+	r->job = (struct job){ .work = resolve_work, .after = resolve_after, .prio = JOB_NORMAL };
+	pool_submit(r->p->opts.desk, &r->job);
+}
+
+static void on_timer(struct timer *t)
+{
+	begin(container_of(t, struct resolve, timer));
+}
+
+void resolve_start(struct peer *p)
+{
+	struct resolve *r = xcalloc(1, sizeof(*r));
+
+	p->resolve = r;
+	r->p = p;
+	r->members = xcalloc(p->opts.n_members + (size_t)1, sizeof(r->members[0]));
+	for (uint32_t i = 0; i < p->opts.n_members; i++)
+		r->members[i] = xstrdup(p->opts.members[i]);
+	r->n_members = p->opts.n_members;
+	r->dns = p->opts.dns != NULL ? xstrdup(p->opts.dns) : NULL;
+	timer_init(&r->timer, p->opts.loop, on_timer);
+	if (r->n_members > 0 || r->dns != NULL)
+		begin(r);
+}
+
+void resolve_stop(struct peer *p)
+{
+	struct resolve *r = p->resolve;
+
+	p->resolve = NULL;
+	if (r == NULL)
+		return;
+	r->p = NULL;
+	timer_stop(&r->timer);
+	if (!r->busy)
+		resolve_free(r);
+}

@@ -1,0 +1,134 @@
+/*
+ * serve_read: chunks out of the cache for a GET: found by name, hashed as they are read, compressed
+ * where that is faster than the link.
+ */
+#include "mem.h"
+#include "serve_impl.h"
+#include "share.h"
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#define COMPRESS_MIN_BYTES      512U
+#define COMPRESS_LEVEL          1
+#define COMPRESS_BELOW_BYTES_US 150U /* slower links than 150 MB/s */
+#define MEASURE_FROM_BYTES      (256U << 10)
+#define MEASURE_HALVE_BYTES     (8U << 20)
+
+/* @return bytes written to out (room for plain_size_bytes); 0: it is not here */
+static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, uint8_t *ret_form)
+{
+	struct cas_blob *blob = NULL;
+	uint8_t *packed;
+	uint32_t chunk_idx;
+	struct err why;
+	size_t n = 0;
+	int r = cas_find_ready(s->p->opts.cas, t->name.b, &blob, &chunk_idx, &why);
+
+	if (r == 0)
+		r = cas_blob_read_checked(blob, chunk_idx, out, &why);
+	cas_blob_release(&blob);
+	if (r != 0)
+		return 0;
+	*ret_form = COMPRESSOR_NONE;
+	if (!s->compress || t->plain_size_bytes < COMPRESS_MIN_BYTES)
+		return t->plain_size_bytes;
+	packed = malloc(t->plain_size_bytes);
+	if (packed != NULL)
+		n = ZSTD_compress(packed, t->plain_size_bytes - t->plain_size_bytes / 8, out,
+		                  t->plain_size_bytes, COMPRESS_LEVEL);
+	if (packed == NULL || ZSTD_isError(n) || n == 0) {
+		free(packed);
+		return t->plain_size_bytes;
+	}
+	memcpy(out, packed, n);
+	free(packed);
+	*ret_form = COMPRESSOR_ZSTD;
+	return (uint32_t)n;
+}
+
+void serve_read_work(struct job *job)
+{
+	struct serve *s = container_of(job, struct serve, job);
+	struct piece *piece = &s->piece;
+	size_t room = 0;
+
+	for (uint32_t i = 0; i < piece->n_chosen; i++)
+		room += s->targets[piece->chosen[i]].plain_size_bytes;
+	piece->bytes = malloc(room + 1);
+	for (uint32_t i = 0; i < piece->n_chosen; i++) {
+		const uint16_t pos = piece->chosen[i];
+		uint8_t form = COMPRESSOR_NONE;
+		uint32_t n = 0;
+
+		if (piece->bytes != NULL)
+			n = read_one(s, &s->targets[pos], piece->bytes + piece->n_bytes, &form);
+		if (n == 0) {
+			wire_set_add(&piece->missed, pos);
+			continue;
+		}
+		piece->items[piece->n_items++] =
+			(struct wire_chunk_item){ .pos = pos, .form = form, .size_bytes = n };
+		piece->n_bytes += n;
+	}
+}
+
+void serve_find_work(struct job *job)
+{
+	struct serve *s = container_of(job, struct serve, job);
+
+	for (uint16_t i = 0; i < s->ready.n; i++) {
+		struct target *t = &s->targets[i];
+		const struct blob_layout *l;
+		struct cas_blob *blob = NULL;
+		uint32_t chunk_idx;
+		struct err why;
+
+		if (cas_find_ready(s->p->opts.cas, t->name.b, &blob, &chunk_idx, &why) != 0) {
+			wire_set_add(&s->piece.missed, i);
+			continue;
+		}
+		l = cas_blob_layout(blob);
+		t->alg = l->digest_alg;
+		memcpy(t->digest, l->chunks[chunk_idx].digest, DIGEST_BYTES);
+		t->plain_size_bytes = l->chunks[chunk_idx].plain_size_bytes;
+		cas_blob_release(&blob);
+	}
+}
+
+void serve_sort(struct serve *s)
+{
+	if (s->known == NULL || !(s->flags & WIRE_GET_WAIT))
+		return;
+	for (uint32_t pos = set_next(&s->ready, 0); pos < s->ready.n;
+	     pos = set_next(&s->ready, pos + 1)) {
+		struct cas_blob *blob = NULL;
+		uint32_t chunk_idx;
+
+		if (cas_find_open(s->p->opts.cas, s->targets[pos].name.b, &blob, &chunk_idx) == 0) {
+			cas_blob_release(&blob);
+			continue;
+		}
+		if (!source_is_coming(s->p, &s->list, (uint16_t)pos))
+			continue;
+		wire_set_remove(&s->ready, pos);
+		wire_set_add(&s->waiting, pos);
+	}
+}
+
+void serve_measure(struct serve *s)
+{
+	struct link *l = s->link;
+
+	if (s->put_bytes == 0)
+		return;
+	l->sent_ns += peer_now_ns(s->p) - s->put_ns;
+	l->sent_bytes += s->put_bytes;
+	s->put_bytes = 0;
+	if (l->sent_bytes > MEASURE_HALVE_BYTES) {
+		l->sent_bytes /= 2;
+		l->sent_ns /= 2;
+	}
+	s->compress = !(s->flags & WIRE_GET_PLAIN) && l->sent_bytes > MEASURE_FROM_BYTES &&
+	              l->sent_bytes < l->sent_ns / 1000 * COMPRESS_BELOW_BYTES_US;
+}

@@ -1,0 +1,360 @@
+/*
+ * source: what the engine asks of the peers: runs of units, cut into segments.
+ *
+ * A request begins in the next round of the loop, once the layout's segments are known, and ends
+ * when each wanted chunk was delivered, leased, or can be had from nobody.
+ */
+#include "bytes.h"
+#include "mem.h"
+#include "share.h"
+#include "source_impl.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+static struct peer *peer_of(struct source *s)
+{
+	return container_of(s, struct peer, source);
+}
+
+void source_dirty(struct source_req *req)
+{
+	req->dirty = true;
+	peer_work_soon(req->p);
+}
+
+void source_note(struct source_req *req, const char *format, ...)
+{
+	char text[200];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_debug(req->p->opts.log, "asked", "blob=%.8s first=%u n=%u reader=%d what=%s",
+	          cas_blob_key(req->run->blob), req->run->first_unit, req->run->n_units,
+	          req->run->reader, LOG_Q(text));
+	req->ev.note(req->arg, text);
+}
+
+/* ---- givers: what distrust() is told ---- */
+
+uint32_t source_giver(struct peer *p, const struct wire_id *node)
+{
+	for (uint32_t i = 0; i < p->n_givers; i++) {
+		if (id_equal(&p->givers[i], node))
+			return i + 1;
+	}
+	if (p->n_givers == PEER_GIVERS_MAX)
+		return 0;
+	p->givers[p->n_givers++] = *node;
+	return p->n_givers;
+}
+
+static bool distrust(struct source *source, const struct unit_run *run, uint32_t unit_idx,
+                     uint32_t giver)
+{
+	struct peer *p = peer_of(source);
+	char name[PEER_NAME_BYTES] = "?";
+
+	if (giver > 0 && giver <= p->n_givers) {
+		holders_fault(p->holders, &p->givers[giver - 1], 0, HOLDERS_WRONG_BYTES);
+		holders_forget_node(p->holders, &p->givers[giver - 1]);
+		wire_id_text(&p->givers[giver - 1], name);
+	}
+	log_warn(p->opts.log, "wrong bytes from a peer", "peer=%s blob=%s unit=%u", name,
+	         cas_blob_key(run->blob), unit_idx);
+	return true; /* of others */
+}
+
+/* ---- cutting a run into segments ---- */
+
+static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
+{
+	struct seek *s;
+
+	for (uint32_t i = req->n_seeks; i > 0; i--) {
+		if (req->seeks[i - 1].segment_idx == segment_idx)
+			return &req->seeks[i - 1];
+	}
+	req->seeks = xrealloc(req->seeks, req->n_seeks + (size_t)1, sizeof(*s));
+	s = &req->seeks[req->n_seeks++];
+	*s = (struct seek){ .req = req, .segment_idx = segment_idx };
+	s->want = set_none(seek_segment(s)->n_chunks);
+	s->lost = s->want;
+	s->unpacking = s->want;
+	s->asked = s->want;
+	s->put_off = s->want;
+	return s;
+}
+
+static void want_chunk(struct source_req *req, uint32_t chunk_idx)
+{
+	uint32_t segment_idx;
+	uint16_t pos;
+
+	if (cas_blob_is_present(req->run->blob, chunk_idx) ||
+	    !segments_find(req->known->segments, chunk_idx, &segment_idx, &pos))
+		return;
+	wire_set_add(&seek_for(req, segment_idx)->want, pos);
+}
+
+static void cut(struct source_req *req)
+{
+	const struct blob_layout *l = req->run->layout;
+
+	for (uint32_t i = 0; i < req->run->n_units; i++) {
+		struct unit_rec u;
+
+		if (!layout_unit(l, req->run->first_unit + i, &u))
+			continue;
+		for (uint32_t m = 0; m < u.n_members; m++)
+			want_chunk(req, layout_member(l, &u, m));
+	}
+}
+
+/* ---- delivering ---- */
+
+static bool is_wanted(const struct seek *s, uint16_t pos)
+{
+	return wire_set_has(&s->want, pos);
+}
+
+void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver)
+{
+	struct source_req *req = s->req;
+	const uint32_t chunk_idx = seek_chunk(s, pos);
+	struct wire_set one = set_none(s->want.n);
+
+	if (!is_wanted(s, pos)) {
+		free(plain);
+		return;
+	}
+	wire_set_add(&one, pos);
+	seek_settle(s, &one);
+	landing_begin(req->p, &seek_segment(s)->list, pos, s->want.n);
+	if (giver > 0)
+		unit_follow(s, &one, &req->p->givers[giver - 1], false);
+	req->wait_bytes += req->run->layout->chunks[chunk_idx].plain_size_bytes;
+	req->ev.wait(req->arg, req->wait_bytes);
+	source_dirty(req);
+	req->ev.chunk(req->arg, chunk_idx, plain, giver);
+}
+
+/* ---- begin, step, end ---- */
+
+static void req_free(struct source_req *req)
+{
+	struct unpack *u;
+	struct unpack *next;
+
+	for (uint32_t i = 0; i < req->n_seeks; i++)
+		seek_stop(&req->seeks[i]);
+	DL_FOREACH_SAFE(req->unpacks, u, next)
+	{
+		DL_DELETE(req->unpacks, u);
+		u->req = NULL;
+	}
+	DL_DELETE(req->p->reqs, req);
+	known_put(req->known);
+	free(req->seeks);
+	free(req);
+}
+
+static void finish(struct source_req *req, int r)
+{
+	const struct source_events ev = req->ev;
+	const struct err none = { .code = 0 };
+	void *arg = req->arg;
+
+	peer_work_soon(req->p); /* somebody may wait here for what is not coming */
+	req_free(req);
+	ev.end(arg, r, &none);
+}
+
+static bool begin(struct source_req *req)
+{
+	if (req->known->segments == NULL)
+		return req->known->failed;
+	cut(req);
+	return true;
+}
+
+static bool all_lost(const struct source_req *req)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < req->n_seeks; i++)
+		any = any || !set_empty(&req->seeks[i].want);
+	return any;
+}
+
+/* What is left was put off for segments that are done: it must find its own way now. */
+static bool only_put_off(struct source_req *req)
+{
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		if (!seek_has_only_put_off(&req->seeks[i]))
+			return false;
+	}
+	for (uint32_t i = 0; i < req->n_seeks; i++)
+		req->seeks[i].put_off = set_none(req->seeks[i].want.n);
+	return true;
+}
+
+static void step(struct source_req *req)
+{
+	bool settled = true;
+
+	req->dirty = false;
+	if (req->seeks == NULL && !begin(req))
+		return; /* its layout is being looked at */
+	if (peer_now_ns(req->p) >= req->run->deadline_ns) {
+		finish(req, SOURCE_MISS);
+		return;
+	}
+	for (uint32_t i = 0; i < req->n_seeks; i++)
+		seek_step(&req->seeks[i]);
+	for (uint32_t i = 0; i < req->n_seeks; i++)
+		settled = settled && seek_is_settled(&req->seeks[i]);
+	if (!settled && only_put_off(req))
+		source_dirty(req);
+	if (settled)
+		finish(req, all_lost(req) || req->seeks == NULL ? SOURCE_MISS : SOURCE_OK);
+}
+
+static bool is_due(const struct source_req *req, uint64_t now)
+{
+	if (req->dirty || now >= req->run->deadline_ns)
+		return true;
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		if (seek_due_ns(&req->seeks[i]) <= now)
+			return true;
+	}
+	return false;
+}
+
+void source_work(struct peer *p)
+{
+	const uint64_t now = peer_now_ns(p);
+	struct source_req *req;
+	struct source_req *next;
+
+	landings_expire(p);
+	DL_FOREACH_SAFE(p->reqs, req, next)
+	{
+		if (is_due(req, now))
+			step(req);
+	}
+}
+
+uint64_t source_due_ns(struct peer *p)
+{
+	uint64_t due = UINT64_MAX;
+	const struct source_req *req;
+
+	DL_FOREACH(p->reqs, req)
+	{
+		due = min_u64(due, req->run->deadline_ns);
+		for (uint32_t i = 0; i < req->n_seeks; i++)
+			due = min_u64(due, seek_due_ns(&req->seeks[i]));
+	}
+	return due;
+}
+
+void source_on_known(struct peer *p, struct known *k)
+{
+	struct source_req *req;
+
+	DL_FOREACH(p->reqs, req)
+	{
+		if (req->known == k)
+			source_dirty(req);
+	}
+}
+
+static int get(struct source *source, const struct unit_run *run, const struct source_events *ev,
+               void *arg, struct source_req **ret_req, struct err *e)
+{
+	struct peer *p = peer_of(source);
+	struct source_req *req;
+
+	(void)e;
+	if (p->n_others == 0 || p->stopping || run->layout->trust == TRUST_NONE)
+		return SOURCE_MISS;
+	req = xcalloc(1, sizeof(*req));
+	req->p = p;
+	req->run = run;
+	req->ev = *ev;
+	req->arg = arg;
+	req->known = known_get(p->known, run->layout);
+	DL_APPEND(p->reqs, req);
+	source_dirty(req);
+	*ret_req = req;
+	return 0;
+}
+
+static void cancel(struct source_req *req)
+{
+	peer_work_soon(req->p);
+	req_free(req);
+}
+
+void source_self_answer(struct peer *p, const struct home_out *out)
+{
+	struct source_req *req;
+
+	DL_FOREACH(p->reqs, req)
+	{
+		for (uint32_t i = 0; i < req->n_seeks; i++) {
+			struct seek *s = &req->seeks[i];
+
+			if (!s->ask_open || s->ask_conn != NULL || s->ask_req != out->req)
+				continue;
+			if (out->n_items > 0)
+				seek_on_items(s, out->items, out->n_items);
+			if (out->end)
+				seek_on_ask_end(s, out->status);
+			return;
+		}
+	}
+}
+
+bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos)
+{
+	const struct source_req *req;
+
+	if (leases_have(p, list, pos) || landing_has(p, list, pos))
+		return true;
+	DL_FOREACH(p->reqs, req)
+	{
+		for (uint32_t i = 0; i < req->n_seeks; i++) {
+			const struct seek *s = &req->seeks[i];
+
+			if (id_equal(&seek_segment(s)->list, list) && is_wanted(s, pos) &&
+			    !wire_set_has(&s->lost, pos))
+				return true;
+		}
+	}
+	return false;
+}
+
+void source_fini(struct peer *p)
+{
+	struct source_req *req;
+	struct source_req *next;
+
+	DL_FOREACH_SAFE(p->reqs, req, next)
+	req_free(req);
+	landings_free(p);
+}
+
+const struct source_ops peer_source_ops = {
+	.name = "peer",
+	.get = get,
+	.cancel = cancel,
+	.distrust = distrust,
+	.lease_progress = source_lease_progress,
+	.lease_end = source_lease_end,
+};

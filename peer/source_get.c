@@ -1,0 +1,394 @@
+/*
+ * source_get: a GET to one holder, with the proof that this node knows the digests, and what comes.
+ */
+#include "bytes.h"
+#include "mem.h"
+#include "source_impl.h"
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include <zstd.h>
+
+#define DEAD_READER_NS   (500 * NS_PER_MS)
+#define DEAD_PREFETCH_NS (2000 * NS_PER_MS)
+#define DEAD_TIMES       4
+
+static struct peer *peer_of(const struct get *g)
+{
+	return g->s->req->p;
+}
+
+static void get_free(struct get *g)
+{
+	DL_DELETE(g->s->gets, g);
+	free(g);
+}
+
+void get_stop(struct get *g)
+{
+	conn_cancel(g->conn, g->req);
+	holders_cancelled(peer_of(g)->holders, &g->node, g->size_bytes);
+	get_free(g);
+}
+
+static const struct chunk_rec *chunk_at(const struct get *g, uint16_t pos)
+{
+	return &g->s->req->run->layout->chunks[seek_chunk(g->s, pos)];
+}
+
+/* ---- what comes ---- */
+
+static bool grant_is_right(const struct get *g, const struct wire_grant *grant)
+{
+	uint8_t mac[WIRE_MAC_BYTES];
+
+	proof_of_grant(conn_binding(g->conn), true, g->key, g->proof, mac);
+	return proof_equal(mac, grant->mac);
+}
+
+static struct wire_set in_seek(const struct get *g, const struct wire_set *set)
+{
+	struct wire_set out = set_none(g->set.n);
+
+	if (!g->by_names)
+		return set->n == out.n ? *set : out;
+	for (uint32_t i = set_next(set, 0); i < set->n && i < g->n_asked; i = set_next(set, i + 1))
+		wire_set_add(&out, g->pos_of[i]);
+	return out;
+}
+
+static void on_redirect(struct get *g, const struct wire_redirect *r)
+{
+	const struct wire_set moved = in_seek(g, &r->set);
+	const struct wire_set set = set_and(moved, &g->set);
+	const struct wire_part part = seek_part(g->s, &set);
+
+	if (set_empty(&set))
+		return;
+	holders_learn(peer_of(g)->holders, &part, r->nodes, r->n_nodes);
+	g->set = set_minus(g->set, &set);
+	seek_avoid(g->s, &g->node);
+}
+
+static void on_answer(void *arg, const struct wire_msg *msg)
+{
+	struct get *g = arg;
+	struct seek *s = g->s;
+
+	if (msg->type == WIRE_GRANT) {
+		g->granted = grant_is_right(g, &msg->u.grant);
+		if (!g->granted) {
+			seek_avoid(s, &g->node);
+			conn_cancel(g->conn, g->req);
+			holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_LIED);
+			get_free(g);
+		}
+	} else if (msg->type == WIRE_MISS) {
+		const struct wire_set missed = in_seek(g, &msg->u.miss.set);
+
+		g->missed = set_or(g->missed, &missed);
+	} else if (msg->type == WIRE_REDIRECT) {
+		on_redirect(g, &msg->u.redirect);
+	}
+	source_dirty(s->req);
+}
+
+static void unpack_work(struct job *job) /* worker */
+{
+	struct unpack *u = container_of(job, struct unpack, job);
+	size_t n;
+
+	u->plain = malloc(u->plain_size_bytes);
+	if (u->plain == NULL || u->form != COMPRESSOR_ZSTD)
+		return;
+	n = ZSTD_decompress(u->plain, u->plain_size_bytes, u->packed, u->packed_size_bytes);
+	u->ok = n == u->plain_size_bytes;
+}
+
+static void unpack_after(struct job *job)
+{
+	struct unpack *u = container_of(job, struct unpack, job);
+	struct wire_set one;
+
+	if (u->req != NULL) {
+		DL_DELETE(u->req->unpacks, u);
+		one = set_none(u->s->want.n);
+		wire_set_add(&one, u->pos);
+		u->s->unpacking = set_minus(u->s->unpacking, &one);
+		source_dirty(u->req);
+		if (u->ok) {
+			source_deliver(u->s, u->pos, u->plain, u->giver);
+			u->plain = NULL;
+		} else {
+			seek_avoid(u->s, &u->req->p->givers[u->giver - 1]);
+			holders_fault(u->req->p->holders, &u->req->p->givers[u->giver - 1], 0,
+			              HOLDERS_WRONG_BYTES);
+		}
+	}
+	free(u->plain);
+	free(u->packed);
+	free(u);
+}
+
+static void unpack(struct get *g, const struct unpack *given)
+{
+	struct source_req *req = g->s->req;
+	struct unpack *u = xcalloc(1, sizeof(*u));
+
+	*u = *given;
+	u->req = req;
+	u->s = g->s;
+	u->plain_size_bytes = chunk_at(g, u->pos)->plain_size_bytes;
+	u->job = (struct job){ .work = unpack_work,
+		               .after = unpack_after,
+		               .prio = req->run->reader ? JOB_READER : JOB_PREFETCH };
+	wire_set_add(&g->s->unpacking, u->pos);
+	DL_APPEND(req->unpacks, u);
+	pool_submit(req->p->opts.pool, &u->job);
+}
+
+static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t *bytes,
+                     uint32_t size_bytes)
+{
+	struct get *g = arg;
+	struct seek *s = g->s;
+	const uint16_t pos = g->by_names ? g->pos_of[wire_pos] : wire_pos;
+	const uint32_t giver = source_giver(peer_of(g), &g->node);
+	struct wire_set one = set_none(s->want.n);
+
+	wire_set_add(&one, pos);
+	g->set = set_minus(g->set, &one);
+	if (!wire_set_has(&s->want, pos) || wire_set_has(&s->unpacking, pos)) {
+		free(bytes); /* it came another way */
+		return;
+	}
+	if (form == COMPRESSOR_NONE) {
+		source_deliver(s, pos, bytes, giver);
+		return;
+	}
+	unpack(g, &(struct unpack){ .pos = pos,
+	                            .form = form,
+	                            .packed = bytes,
+	                            .packed_size_bytes = size_bytes,
+	                            .giver = giver });
+}
+
+static uint64_t get_dead_ns(const struct get *g, uint64_t now)
+{
+	const uint64_t least_ns = g->s->req->run->reader ? DEAD_READER_NS : DEAD_PREFETCH_NS;
+
+	return now + max_u64(least_ns, DEAD_TIMES * g->patience_ns);
+}
+
+static void on_progress(void *arg, uint32_t n_bytes)
+{
+	struct get *g = arg;
+	const uint64_t now = peer_now_ns(peer_of(g));
+
+	(void)n_bytes;
+	if (g->first_ns == 0)
+		g->first_ns = now;
+	g->hedge_ns = now + g->patience_ns;
+	g->dead_ns = get_dead_ns(g, now);
+}
+
+/* ---- the end ---- */
+
+static void note_end(const struct get *g, enum wire_status status)
+{
+	char node[PEER_NAME_BYTES];
+	const uint32_t n_left = set_count(&g->set);
+
+	wire_id_text(&g->node, node);
+	source_note(g->s->req, "peer %.8s: %u of %u chunks, %s, %.1f ms%s", node,
+	            g->n_asked - n_left, g->n_asked, wire_status_name(status),
+	            (double)(peer_now_ns(peer_of(g)) - g->began_ns) / (double)NS_PER_MS,
+	            g->wait ? ", as they came there" : "");
+}
+
+static void judge(struct get *g, enum wire_status status)
+{
+	struct holders *holders = peer_of(g)->holders;
+	const uint64_t now = peer_now_ns(peer_of(g));
+	const struct wire_part left = seek_part(g->s, &g->set);
+	const bool whole = set_empty(&g->set);
+
+	if (whole && !g->wait && g->first_ns != 0)
+		holders_ended(holders, &g->node, g->size_bytes, g->first_ns - g->began_ns,
+		              now - g->began_ns);
+	else if (status == WIRE_LOST || status == WIRE_FAILED)
+		holders_fault(holders, &g->node, g->size_bytes, HOLDERS_FAILED);
+	else if (!whole && !g->wait && (status == WIRE_NOT_HERE || status == WIRE_DONE))
+		holders_fault(holders, &g->node, g->size_bytes, HOLDERS_MISSED);
+	else
+		holders_cancelled(holders, &g->node, g->size_bytes);
+	if (!whole && status != WIRE_UNKNOWN_LIST)
+		holders_forget(holders, &g->node, &left);
+}
+
+static bool get_by_names(struct seek *s, const struct wire_id *node, const struct wire_set *set,
+                         bool wait);
+
+static void on_end(void *arg, enum wire_status status, uint32_t retry_ms)
+{
+	struct get *g = arg;
+	struct seek *s = g->s;
+	const struct wire_set here = set_minus(g->set, &g->missed);
+	const struct wire_id node = g->node;
+	const bool wait = g->wait;
+	/* It has some, but could not check a proof over names that it does not know. */
+	const bool once_more =
+		(status == WIRE_UNKNOWN_LIST && !g->by_names) ||
+		(status == WIRE_NOT_HERE && g->by_names && !g->granted && !set_empty(&g->missed));
+	const struct wire_set rest = g->set;
+	const bool left = !set_empty(&rest);
+
+	(void)retry_ms;
+	note_end(g, status);
+	judge(g, status);
+	get_free(g);
+	if (once_more && !set_empty(&here) && get_by_names(s, &node, &here, wait)) {
+		const struct wire_part part = seek_part(s, &here);
+
+		holders_learn(s->req->p->holders, &part, &node, 1);
+	} else if (left) {
+		seek_avoid(s, &node);
+		s->asked = set_minus(s->asked, &rest); /* the home does not know: ask again */
+		s->lost = set_minus(s->lost, &rest);
+	}
+	source_dirty(s->req);
+}
+
+static const struct request_ops get_ops = {
+	.answer = on_answer, .chunk = on_chunk, .progress = on_progress, .end = on_end
+};
+
+void get_give_up(struct get *g)
+{
+	struct seek *s = g->s;
+
+	note_end(g, WIRE_FAILED);
+	conn_cancel(g->conn, g->req);
+	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
+	seek_avoid(s, &g->node);
+	s->asked = set_minus(s->asked, &g->set);
+	s->lost = set_minus(s->lost, &g->set);
+	get_free(g);
+	source_dirty(s->req);
+}
+
+/* ---- asking ---- */
+
+static void make_key(struct get *g)
+{
+	const enum digest_alg alg = g->s->req->run->layout->digest_alg;
+	struct proof_key *k = proof_key_new();
+
+	for (uint32_t pos = set_next(&g->set, 0); pos < g->set.n;
+	     pos = set_next(&g->set, pos + 1)) {
+		const struct chunk_rec *c = chunk_at(g, (uint16_t)pos);
+
+		proof_key_add(k, alg, c->digest, c->plain_size_bytes);
+	}
+	proof_key_end(&k, g->key);
+}
+
+static uint32_t ms_left(const struct source_req *req)
+{
+	const uint64_t now = peer_now_ns(req->p);
+
+	if (req->run->deadline_ns <= now)
+		return 1;
+	return (uint32_t)min_u64((req->run->deadline_ns - now) / NS_PER_MS + 1, WIRE_TERM_MAX_MS);
+}
+
+static struct get *get_new(struct seek *s, const struct wire_id *node, const struct wire_set *set,
+                           bool wait)
+{
+	struct peer *p = s->req->p;
+	struct get *g = xcalloc(1, sizeof(*g));
+
+	g->s = s;
+	g->node = *node;
+	g->set = *set;
+	g->missed = set_none(set->n);
+	g->n_asked = set_count(set);
+	g->wait = wait;
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1))
+		g->size_bytes += chunk_at(g, (uint16_t)pos)->plain_size_bytes;
+	g->began_ns = peer_now_ns(p);
+	g->hedge_ns = holders_hedge_ns(p->holders, node, g->size_bytes);
+	g->patience_ns = g->hedge_ns > g->began_ns ? g->hedge_ns - g->began_ns : 0;
+	g->dead_ns = get_dead_ns(g, g->began_ns);
+	make_key(g);
+	return g;
+}
+
+static struct wire_get message_of(const struct get *g)
+{
+	struct wire_get msg = { .deadline_ms = ms_left(g->s->req),
+		                .part = seek_part(g->s, &g->set) };
+
+	if (g->s->req->run->reader)
+		msg.flags |= WIRE_GET_READER;
+	if (g->wait)
+		msg.flags |= WIRE_GET_WAIT;
+	return msg;
+}
+
+/* @return false: it cannot be asked; g is freed */
+static bool ask(struct get *g, struct wire_get *get, const uint32_t *plain_sizes)
+{
+	struct peer *p = peer_of(g);
+	const struct request_opts opts = { .ops = &get_ops, .arg = g, .plain_sizes = plain_sizes };
+	struct link *l = link_to(p, &g->node);
+	struct wire_msg msg = { .type = WIRE_GET };
+
+	if (l != NULL) {
+		proof_of_get(conn_binding(l->conn), true, g->key, get, get->proof);
+		memcpy(g->proof, get->proof, sizeof(g->proof));
+		msg.u.get = *get;
+		if (conn_request(l->conn, &msg, &opts, &g->req) == 0) {
+			g->conn = l->conn;
+			DL_APPEND(g->s->gets, g);
+			holders_began(p->holders, &g->node, g->size_bytes);
+			return true;
+		}
+	}
+	free(g);
+	return false;
+}
+
+bool get_start(struct seek *s, const struct wire_id *node, const struct wire_set *set, bool wait)
+{
+	uint32_t plain_sizes[WIRE_LIST_MAX] = { 0 };
+	struct get *g = get_new(s, node, set, wait);
+	struct wire_get msg = message_of(g);
+
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1))
+		plain_sizes[pos] = chunk_at(g, (uint16_t)pos)->plain_size_bytes;
+	return ask(g, &msg, plain_sizes);
+}
+
+static bool get_by_names(struct seek *s, const struct wire_id *node, const struct wire_set *set,
+                         bool wait)
+{
+	uint32_t plain_sizes[WIRE_LIST_MAX] = { 0 };
+	struct wire_id all[WIRE_LIST_MAX];
+	struct wire_id names[WIRE_LIST_MAX];
+	struct get *g = get_new(s, node, set, wait);
+	struct wire_get msg = message_of(g);
+	uint32_t n = 0;
+
+	segments_names(s->req->known->segments, s->segment_idx, all);
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1)) {
+		g->pos_of[n] = (uint16_t)pos;
+		names[n] = all[pos];
+		plain_sizes[n++] = chunk_at(g, (uint16_t)pos)->plain_size_bytes;
+	}
+	g->by_names = true;
+	msg.by_names = true;
+	msg.part.set = set_all(n);
+	msg.names = names;
+	return ask(g, &msg, plain_sizes);
+}

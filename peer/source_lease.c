@@ -1,0 +1,211 @@
+/*
+ * source_lease: leases that homes gave this node: handed on to the engine, renewed by progress, and
+ * given back when the engine is done.
+ */
+#include "bytes.h"
+#include "mem.h"
+#include "share.h"
+#include "source_impl.h"
+#include <stdlib.h>
+#include <utlist.h>
+
+#define PROGRESS_EVERY_NS (200 * NS_PER_MS)
+
+struct lease_held {
+	struct lease_held *prev, *next;
+	uint64_t token;      /* this node's */
+	uint64_t home_token; /* the home's */
+	struct wire_id home;
+	struct known *known;
+	uint32_t segment_idx;
+	struct cas_blob *blob;
+	struct wire_set set;
+	uint32_t n_open; /* ranges with the engine */
+	bool failed;
+	uint64_t progress_bytes;
+	uint64_t began_ns;
+	uint64_t told_ns; /* progress, to the home */
+};
+
+static struct wire_lease lease_message(const struct lease_held *held)
+{
+	return (struct wire_lease){ .token = held->home_token,
+		                    .progress_bytes = held->progress_bytes,
+		                    .failed = held->failed,
+		                    .part = known_part(held->known, held->segment_idx) };
+}
+
+static void end_lease(struct peer *p, struct lease_held *held)
+{
+	struct wire_lease msg = lease_message(held);
+
+	for (uint16_t pos = 0; pos < held->set.n; pos++) {
+		if (wire_set_has(&held->set, pos) &&
+		    cas_blob_is_present(held->blob, segments_chunk(held->known->segments,
+		                                                   held->segment_idx, pos)))
+			wire_set_add(&msg.part.set, pos);
+	}
+	home_tell_lease(p, &held->home, WIRE_LEASE_END, &msg);
+	DL_DELETE(p->leases, held);
+	known_put(held->known);
+	cas_blob_release(&held->blob);
+	free(held);
+}
+
+static void close_one(struct peer *p, struct lease_held *held, bool ok)
+{
+	held->failed = held->failed || !ok;
+	if (--held->n_open == 0)
+		end_lease(p, held);
+}
+
+static struct lease_held *find(struct peer *p, uint64_t token)
+{
+	struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (held->token == token)
+			return held;
+	}
+	return NULL;
+}
+
+void source_lease_end(struct source *source, uint64_t token, bool ok)
+{
+	struct peer *p = container_of(source, struct peer, source);
+	struct lease_held *held = find(p, token);
+
+	if (held != NULL)
+		close_one(p, held, ok);
+}
+
+/* Late first bytes count, early ones let it sink. */
+static void learn_first_byte(struct peer *p, uint64_t first_ns)
+{
+	p->origin_first_ns = max_u64(first_ns, p->origin_first_ns - p->origin_first_ns / 16);
+}
+
+void source_lease_progress(struct source *source, uint64_t token, uint32_t more_bytes)
+{
+	struct peer *p = container_of(source, struct peer, source);
+	struct lease_held *held = find(p, token);
+	const uint64_t now = peer_now_ns(p);
+	struct wire_lease msg;
+
+	if (held == NULL)
+		return;
+	if (held->progress_bytes == 0)
+		learn_first_byte(p, now - held->began_ns);
+	held->progress_bytes += more_bytes;
+	if (now - held->told_ns < PROGRESS_EVERY_NS)
+		return;
+	held->told_ns = now;
+	msg = lease_message(held);
+	home_tell_lease(p, &held->home, WIRE_LEASE_PROGRESS, &msg);
+}
+
+/* Members of a leased unit are the lease's business now, also those in a neighbouring segment. */
+static void settle_unit(struct source_req *req, uint32_t unit_idx)
+{
+	const struct blob_layout *l = req->run->layout;
+	struct unit_rec u;
+
+	if (!layout_unit(l, unit_idx, &u))
+		return;
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		struct seek *s = &req->seeks[i];
+		struct wire_set set = set_none(s->want.n);
+
+		for (uint32_t m = 0; m < u.n_members; m++) {
+			uint32_t segment_idx;
+			uint16_t pos;
+
+			if (segments_find(req->known->segments, layout_member(l, &u, m),
+			                  &segment_idx, &pos) &&
+			    segment_idx == s->segment_idx)
+				wire_set_add(&set, pos);
+		}
+		seek_settle(s, &set);
+	}
+}
+
+static bool is_in_run(const struct unit_run *run, uint32_t unit_idx)
+{
+	return unit_idx >= run->first_unit && unit_idx - run->first_unit < run->n_units;
+}
+
+/* The next row of units that the lease covers, from position *pos on. */
+static bool next_range(struct seek *s, const struct wire_set *set, uint32_t *pos,
+                       struct source_lease *ret_range)
+{
+	const struct source_req *req = s->req;
+
+	*ret_range = (struct source_lease){ .n_units = 0 };
+	for (*pos = set_next(set, *pos); *pos < set->n; *pos = set_next(set, *pos + 1)) {
+		const uint32_t unit_idx =
+			layout_unit_of(req->run->layout, seek_chunk(s, (uint16_t)*pos));
+
+		if (!is_in_run(req->run, unit_idx))
+			continue;
+		if (ret_range->n_units == 0)
+			ret_range->first_unit = unit_idx;
+		else if (unit_idx > ret_range->first_unit + ret_range->n_units ||
+		         unit_idx < ret_range->first_unit)
+			break;
+		if (unit_idx == ret_range->first_unit + ret_range->n_units)
+			ret_range->n_units++;
+	}
+	return ret_range->n_units > 0;
+}
+
+void lease_take(struct seek *s, const struct wire_answer_item *item)
+{
+	struct source_req *req = s->req;
+	struct peer *p = req->p;
+	struct lease_held *held = xcalloc(1, sizeof(*held));
+	struct source_lease range;
+	uint32_t pos = 0;
+
+	*held = (struct lease_held){ .token = p->next_token++,
+		                     .home_token = item->token,
+		                     .home = s->ask_home,
+		                     .known = known_get(p->known, req->run->layout),
+		                     .segment_idx = s->segment_idx,
+		                     .blob = cas_blob_ref(req->run->blob),
+		                     .set = item->set,
+		                     .n_open = 1,
+		                     .began_ns = peer_now_ns(p) };
+	DL_APPEND(p->leases, held);
+	while (next_range(s, &item->set, &pos, &range)) {
+		range.token = held->token;
+		for (uint32_t i = 0; i < range.n_units; i++)
+			settle_unit(req, range.first_unit + i);
+		held->n_open++;
+		req->ev.lease(req->arg, &range);
+	}
+	close_one(p, held, true);
+}
+
+bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos)
+{
+	return leases_have(p, &segments_at(k->segments, segment_idx)->list, pos);
+}
+
+bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos)
+{
+	const struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (wire_set_has(&held->set, pos) &&
+		    id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list))
+			return true;
+	}
+	return false;
+}
+
+bool source_has_leases(const struct peer *p)
+{
+	return p->leases != NULL;
+}

@@ -1,0 +1,142 @@
+"""Neighbours before the registry: real agents that find each other on loopback, a real registry.
+
+The larger clusters, on networks of their own, are in the benches and behind SHOAL_ALL.
+"""
+import json
+import os
+import subprocess
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+import cluster
+import lab
+from lab import LabTest
+
+IMAGE = "edge:v6"
+
+
+def compressed_bytes(image):
+    """What an image's blobs cost a single node: measured once."""
+    agent = lab.Agent()
+    try:
+        where = agent.mount(lab.registry().push(image))
+        agent.shoal("prefetch", where)
+        agent.umount(where)
+        return agent.origin_bytes()
+    finally:
+        agent.stop()
+
+
+class PeersTest(LabTest):
+    def cluster(self, n, tls=None, zones=None, **config):
+        """n agents that know each other's addresses; waits until all are up."""
+        ports = [lab.free_port() for _ in range(n)]
+        members = [f"127.0.0.1:{p}" for p in ports]
+        agents = []
+        for i in range(n):
+            peers = {"listen": members[i], "advertise": members[i], "members": members,
+                     "zone": zones[i] if zones else "a"}
+            peers.update({"tls": tls[i]} if tls else {"insecure": True})
+            agents.append(self.agent(config={"peers": peers, **config}))
+        for agent in agents:
+            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == n - 1, "all peers to be up")
+        return agents
+
+    def both(self, fn, items):
+        with ThreadPoolExecutor(len(items)) as pool:
+            return list(pool.map(fn, items))
+
+    def test_what_a_neighbour_has_is_not_asked_of_the_registry(self):
+        first, second = self.cluster(2)
+        reference = lab.registry().push(IMAGE)
+        self.assert_tree(first.mount(reference), IMAGE)
+        where = second.mount(reference)
+        self.assert_tree(where, IMAGE)
+        self.assertGreater(first.origin_bytes(), 0)
+        self.assertEqual(second.origin_bytes(), 0)
+        self.assertGreater(second.metric("shoal_read_bytes_total", source="peer"), 0)
+        self.assertGreater(second.metric("shoal_peer_received_bytes_total", zone="same"), 0)
+        self.assertEqual(second.metric("shoal_verify_failures_total"), 0)
+        self.assertEqual(second.metric("shoal_insecure"), 1)
+        peers = second.json("peers")["peers"]
+        self.assertEqual(sorted(p["state"] for p in peers), ["self", "up"])
+        self.assertGreater(next(p for p in peers if p["state"] == "up")["received_bytes"], 0)
+        name = next(os.path.join(d, f) for d, _, files in os.walk(where) for f in files
+                    if os.path.getsize(os.path.join(d, f)) > 4096 and not os.path.islink(os.path.join(d, f)))
+        asked = second.json("explain", name)["asked"]
+        self.assertTrue(any(e["source"] == "peer" and "chunks" in e["detail"] for e in asked), asked)
+        self.assertIn("INSECURE", second.shoal("peers").stdout)
+
+    def test_at_once_over_tls_the_registry_sees_each_byte_once(self):
+        pki = cluster.Pki()
+        agents = self.cluster(3, tls=[pki.node(f"node{i}") for i in range(3)])
+        reference = lab.registry().push(IMAGE)
+        once = compressed_bytes(IMAGE)
+        dirs = self.both(lambda a: a.mount(reference), agents)
+        self.both(lambda pair: pair[0].shoal("prefetch", pair[1]), list(zip(agents, dirs)))
+        self.assertEqual(sum(a.origin_bytes() for a in agents), once)
+        for agent, where in zip(agents, dirs):
+            self.assert_tree(where, IMAGE)
+            self.assertEqual(agent.metric("shoal_insecure"), 0)
+
+    def test_units_of_many_chunks_cross_once_too(self):
+        agents = self.cluster(3)
+        for image in ("edge:v6-batch",):
+            once = compressed_bytes(image)
+            reference = lab.registry().push(image)
+            dirs = [a.mount(reference) for a in agents]
+            before = sum(a.origin_bytes() for a in agents)
+            self.both(lambda pair: pair[0].shoal("prefetch", pair[1]), list(zip(agents, dirs)))
+            self.assertEqual(sum(a.origin_bytes() for a in agents) - before, once, image)
+            for where in dirs:
+                self.assert_tree(where, image)
+
+    def test_a_certificate_of_another_ca_is_no_member(self):
+        ours, theirs = cluster.Pki(), cluster.Pki()
+        ports = [lab.free_port() for _ in range(2)]
+        members = [f"127.0.0.1:{p}" for p in ports]
+        agents = [self.agent(config={"peers": {"listen": members[i], "advertise": members[i], "members": members,
+                                               "tls": pki.node("node")}})
+                  for i, pki in enumerate((ours, theirs))]
+        reference = lab.registry().push(IMAGE)
+        for agent in agents:
+            self.assert_tree(agent.mount(reference), IMAGE)
+            self.assertGreater(agent.origin_bytes(), 0)
+            self.assertEqual(agent.metric("shoal_peers", state="up"), 0)
+
+    def test_a_drained_node_is_asked_for_nothing(self):
+        first, second = self.cluster(2)
+        reference = lab.registry().push(IMAGE)
+        first.shoal("prefetch", first.mount(reference))
+        first.shoal("drain")
+        lab.wait_for(lambda: second.metric("shoal_peers", state="draining") == 1, "the drain to be known")
+        self.assert_tree(second.mount(reference), IMAGE)
+        self.assertEqual(first.metric("shoal_peer_sent_bytes_total"), 0)
+        self.assertTrue(first.json("peers")["draining"])
+
+    def test_a_killed_neighbour_delays_and_fails_nobody(self):
+        agents = self.cluster(3)
+        reference = lab.registry().push(IMAGE)
+        agents[0].shoal("prefetch", agents[0].mount(reference))
+        dirs = [a.mount(reference) for a in agents[1:]]
+        agents[0].kill()
+        for where in dirs:
+            self.assert_tree(where, IMAGE)
+
+    def test_a_configuration_without_tls_must_say_so(self):
+        path = os.path.join(lab.TMP, "peers.yaml")
+        cases = (({"listen": "127.0.0.1:9465"}, "peers.insecure"),
+                 ({"listen": "127.0.0.1:9465", "insecure": True, "members": ["nowhere"]}, "nowhere"),
+                 ({"listen": "127.0.0.1:9465", "insecure": True, "tls": {"ca": "/a", "cert": "/b", "key": "/c"}},
+                  "exclude"))
+        for peers, word in cases:
+            with open(path, "w", encoding="utf-8") as f:
+                json.dump({"state_dir": "/nowhere", "peers": peers}, f, indent=1)
+            done = subprocess.run([os.path.join(lab.BUILD, "agent", "shoald"), "--check-config", path],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 2, peers)
+            self.assertRegex(done.stderr, rf"peers\.yaml:\d+: .*{word}")
+
+
+if __name__ == "__main__":
+    unittest.main()
