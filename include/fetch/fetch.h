@@ -37,8 +37,8 @@ MUST_CHECK int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch
 /** [loop] All reads must have ended and all blobs been released. NULL is fine. */
 void fetch_free(struct fetch **fetch);
 
-/** [loop] Does nobody hold a blob, workers included? After the last release that takes a moment, which
- * fetch_free() cannot wait for. */
+/** [loop] Does nobody hold a blob, workers included? After the last release that takes a moment,
+ * which fetch_free() cannot wait for. */
 bool fetch_is_idle(const struct fetch *f);
 
 /** [loop] fetch's side of an open blob: one object a cas_blob, reference-counted; takes its own
