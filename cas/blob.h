@@ -40,6 +40,7 @@ struct cas_blob {
 	struct bitmap *refer_dirty; /* a bit a slice of it that the database does not have yet */
 	_Atomic(struct share_entry *) entries;       /* share_map.h's */
 	_Atomic(struct blob_layout *) joined_layout; /* the layout whose chunks are in the map */
+	_Atomic(struct blob_layout *) sought_layout; /* ... were looked for in other blobs */
 	_Atomic uint64_t generation;                 /* grows whenever ready bits are taken back */
 	struct readers readers;
 	int fd;

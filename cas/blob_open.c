@@ -363,7 +363,7 @@ static int open_key(struct cas *cas, const char *key, enum blob_get how, const s
 	}
 	if (to_register)
 		register_start(blob);
-	share_joined(blob);
+	share_joined(blob, how == GET_ACTIVE);
 	*ret_blob = blob;
 	return 0;
 }

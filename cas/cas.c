@@ -56,6 +56,8 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 	if (r == 0)
 		r = pool_new(opts->loop, 1, "cas-writer", &cas->writer, e);
 	if (r == 0)
+		r = pool_new(opts->loop, 1, "cas-share", &cas->helper, e);
+	if (r == 0)
 		r = writer_do(cas, note_thread, NULL, e);
 	if (r == 0)
 		r = evictor_start(cas, e);
@@ -65,6 +67,7 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 static void free_parts(struct cas *cas)
 {
 	atomic_store(&cas->closing, true);
+	pool_free(&cas->helper);
 	evictor_stop(cas);
 	pool_free(&cas->writer); /* closes the blobs that were released */
 	db_readers_free(&cas->readers);

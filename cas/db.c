@@ -77,6 +77,11 @@ int db_run(db_stmt *stmt, struct err *e)
 	return r;
 }
 
+void db_reset(db_stmt *stmt)
+{
+	(void)sqlite3_reset(stmt); /* repeats the error of the step */
+}
+
 void db_bind_u64(db_stmt *stmt, int i, uint64_t value)
 {
 	(void)sqlite3_bind_int64(stmt, i, (sqlite3_int64)value); /* fails on wrong i alone */

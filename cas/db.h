@@ -47,6 +47,9 @@ MUST_CHECK int db_step(db_stmt *stmt, struct err *e);
 /** Step to the end and make ready for the next values. @return 0 or negative */
 MUST_CHECK int db_run(db_stmt *stmt, struct err *e);
 
+/** Ready for the next values, wherever it is. */
+void db_reset(db_stmt *stmt);
+
 /* Values in, from 1. Blobs and text are borrowed until the next db_run() or step to the end. */
 void db_bind_u64(db_stmt *stmt, int i, uint64_t value);
 void db_bind_blob(db_stmt *stmt, int i, const void *bytes, size_t size_bytes);

@@ -211,6 +211,23 @@ static int apply(struct cas_blob *blob, const struct stored_runs *s, struct err 
 	return r < 0 ? r : 0;
 }
 
+int refer_keep_owner(struct cas_blob *blob, uint64_t owner_row, struct err *e)
+{
+	struct refer_map *map = map_of(blob);
+	struct cas_blob *owner = NULL;
+	int r;
+
+	if (map == NULL)
+		return err_set(e, ENOMEM, "dedup map of blob %s: out of memory", blob->key);
+	r = hold_owner(blob->cas, owner_row, &owner, e);
+	if (r != 0)
+		return r;
+	if (owner == blob || owner_no(blob, map, owner) == UINT32_MAX)
+		r = CAS_MISS;
+	blob_table_unhold(owner); /* the map holds it, too */
+	return r;
+}
+
 static int read_runs(struct cas_blob *blob, struct stored_runs *ret_runs, struct err *e)
 {
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
@@ -278,23 +295,25 @@ static uint32_t runs_of_slice(const struct cas_blob *blob, struct refer_map *map
 	return n;
 }
 
-/* Whoever a row names must have one. */
+/* Whoever a row names must have one. Those that are only kept open are not told. */
 static int register_all(struct cas_blob *blob, const struct refer_map *map, uint64_t *ret_rows,
                         uint32_t *ret_n, struct err *e)
 {
+	bool used[REFER_OWNERS_MAX + 1] = { false };
 	int r = blob->row == 0 ? register_row(blob, e) : 0;
-	uint32_t n = 0;
 
-	for (; r == 0 && map != NULL && n < REFER_OWNERS_MAX; n++) {
-		struct cas_blob *owner = atomic_load(&map->owners[n]);
+	*ret_n = 0;
+	for (uint32_t i = 0; map != NULL && i < blob->ready->n_bits; i++)
+		used[atomic_load_explicit(&map->at[i], memory_order_relaxed) >> 32] = true;
+	for (uint32_t i = 0; r == 0 && map != NULL && i < REFER_OWNERS_MAX; i++) {
+		struct cas_blob *owner = atomic_load(&map->owners[i]);
 
-		if (owner == NULL)
-			break;
+		if (owner == NULL || !used[i + 1])
+			continue;
 		if (owner->row == 0)
 			r = register_row(owner, e);
-		ret_rows[n] = owner->row;
+		ret_rows[(*ret_n)++] = owner->row;
 	}
-	*ret_n = n;
 	return r;
 }
 

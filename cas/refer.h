@@ -64,6 +64,10 @@ static inline bool refer_is_good(const struct cas_blob *blob, uint32_t chunk_idx
 MUST_CHECK int refer_set(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob *owner,
                          uint32_t owner_idx, struct err *e);
 
+/** [worker] Keep open the blob of this row: it has chunks that this one may want.
+ * @return 0; CAS_MISS it is gone, or there are too many; negative */
+MUST_CHECK int refer_keep_owner(struct cas_blob *blob, uint64_t owner_row, struct err *e);
+
 /** [any] The chunk has its own bytes. */
 void refer_drop(struct cas_blob *blob, uint32_t chunk_idx);
 

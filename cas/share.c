@@ -4,6 +4,7 @@
  * Knows names and bits; knows not who asks, and nothing of networks.
  */
 #include "share.h"
+#include "join.h"
 #include "mem.h"
 #include "refer.h"
 #include "share_rules.h"
@@ -139,9 +140,8 @@ static void mark_candidates(struct cas_blob *blob)
 	public_namer_free(&namer);
 }
 
-void share_joined(struct cas_blob *blob)
+static void be_found(struct cas_blob *blob, struct blob_layout *known)
 {
-	struct blob_layout *known = blob_layout(blob);
 	struct err e;
 
 	/* Twice the same layout: nothing new to find. */
@@ -150,8 +150,17 @@ void share_joined(struct cas_blob *blob)
 	if (share_map_add(blob->cas->map, blob, &e) < 0)
 		log_warn(blob->cas->log, "chunks of a blob are not shared", "blob=%s why=%s",
 		         blob->key, LOG_Q(e.msg));
-	if (blob->cas->dedup)
-		mark_candidates(blob);
+}
+
+void share_joined(struct cas_blob *blob, bool active)
+{
+	struct blob_layout *known = blob_layout(blob);
+
+	be_found(blob, known);
+	if (!active || !blob->cas->dedup || atomic_exchange(&blob->sought_layout, known) == known)
+		return;
+	mark_candidates(blob);
+	join_blob(blob);
 }
 
 /* ---- finding ---- */
@@ -233,12 +242,20 @@ int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_
 	if (!blob->cas->dedup || chunk_idx >= l->n_chunks ||
 	    !(l->chunks[chunk_idx].flags & CHUNK_HAS_DIGEST))
 		return CAS_MISS;
-	(void)bitmap_clear(blob->candidate, chunk_idx); /* before looking: it may come again */
 	share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &look);
 	for (uint32_t i = 0; i < look.n; i++) {
 		if (r == CAS_MISS)
 			r = share_from(blob, chunk_idx, look.blobs[i], look.idx[i], ret_plain, e);
 		cas_blob_release(&look.blobs[i]);
+	}
+	/* Only now: as long as it is tried, nobody is to ask for it elsewhere. */
+	(void)bitmap_clear(blob->candidate, chunk_idx);
+	if (r == CAS_MISS) {
+		struct look again = { .except = blob, .n_max = 1 };
+
+		share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &again);
+		if (again.n > look.n) /* it came meanwhile */
+			(void)bitmap_set(blob->candidate, chunk_idx);
 	}
 	return r;
 }

@@ -5,9 +5,10 @@
 #include "blob.h"
 
 /** [worker] A blob is open, or knows more chunks than before: others can find its chunks, and those
- * that others have are its candidates. Once for each opening; what is known already costs a look.
+ * that others have are its candidates (active: with its dedup map). Once for each opening; what is
+ * known already costs a look.
  */
-void share_joined(struct cas_blob *blob);
+void share_joined(struct cas_blob *blob, bool active);
 
 /** [any] A chunk became present here: other open blobs can have it, too. */
 void share_arrived(struct cas_blob *blob, uint32_t chunk_idx);

@@ -40,6 +40,8 @@ struct cas {
 	struct room room;
 	struct share_map *map;
 	bool dedup;
+	struct pool *helper; /* one thread: what sharing does behind everybody's back */
+	atomic_uint n_joins; /* of those: openings whose join goes on */
 	struct cas_hooks hooks;
 	struct use_clock use;
 	struct evictor evictor;

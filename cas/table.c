@@ -224,6 +224,7 @@ static void make_passive(struct cas_blob *blob)
 	struct blob_table *t = &blob->cas->table;
 
 	refer_forget(blob);
+	atomic_store(&blob->sought_layout, NULL); /* nor does it keep open who has its candidates */
 	(void)pthread_mutex_lock(&t->mutex);
 	blob->state = BLOB_OPEN;
 	blob->passive = true;

@@ -540,6 +540,64 @@ static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), 0);
 }
 
+static void wait_for_names(struct fixture *f, uint64_t n)
+{
+	while (query(f, "SELECT count(*) FROM chunk") < n)
+		assert_int_equal(cas_flush(f->cas, &f->e), 0); /* behind it, rows are made */
+}
+
+static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b;
+
+	for (uint32_t i = 0; i < N; i += 2)
+		assert_int_equal(put_sample(a, 1, i), 0);
+	wait_for_names(f, N);
+	cas_blob_release(&a);
+	fixture_reopen(f);
+	b = open_reversed(f, OTHER_ID, 1);
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(cas_blob_is_candidate(b, N - 1 - i), i % 2 == 0);
+	assert_int_equal(cas_blob_share(b, N - 1 - 4, &f->e), 0);
+	assert_true(holds(b, N - 1 - 4, 1, 4));
+	/* Closed and opened again: the same, by references and by a new join. */
+	cas_blob_release(&b);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+	assert_null(f->cas->table.first);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_true(cas_blob_is_present(b, N - 1 - 4));
+	assert_true(cas_blob_is_candidate(b, N - 1 - 2));
+	assert_int_equal(cas_blob_share(b, N - 1 - 2, &f->e), 0);
+	cas_blob_release(&b);
+}
+
+static void a_blob_that_is_only_an_owner_joins_when_it_is_used_again(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a;
+	struct cas_blob *b;
+	uint8_t *bytes = sample_bytes(1, 5);
+
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_int_equal(put_sample(a, 1, 2), 0);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_int_equal(cas_blob_share(b, N - 1 - 2, &f->e), 0);
+	cas_blob_release(&a); /* open as b's owner */
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+	assert_int_equal(cas_blob_put(b, N - 1 - 5, bytes, &f->e), 0);
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_true(cas_blob_is_candidate(a, 5));
+	assert_int_equal(cas_blob_share(a, 5, &f->e), 0);
+	assert_true(holds(a, 5, 1, 5));
+	free(bytes);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, fixture_teardown)
 
 int main(void)
@@ -559,6 +617,8 @@ int main(void)
 		T(what_the_owner_loses_its_referrers_lose),
 		T(two_that_refer_to_each_other_can_be_closed),
 		T(a_blob_that_is_referred_to_outlives_its_image),
+		T(what_closed_blobs_have_is_joined_when_a_blob_is_opened),
+		T(a_blob_that_is_only_an_owner_joins_when_it_is_used_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
