@@ -99,8 +99,7 @@ static void what_was_here_before_is_a_candidate_of_a_new_blob(void **state)
 
 	assert_int_equal(put_sample(a, 1, 2), 0);
 	b = open_reversed(f, OTHER_ID, 1);
-	assert_true(cas_blob_is_candidate(b, N - 1 - 2));
-	assert_false(cas_blob_is_candidate(b, 2));
+	assert_true(cas_blob_is_candidate(b, N - 1 - 2) && !cas_blob_is_candidate(b, 2));
 	assert_false(cas_blob_is_candidate(a, 2));
 	cas_blob_release(&a);
 	cas_blob_release(&b);
@@ -540,12 +539,6 @@ static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), 0);
 }
 
-static void wait_for_names(struct fixture *f, uint64_t n)
-{
-	while (query(f, "SELECT count(*) FROM chunk") < n)
-		assert_int_equal(cas_flush(f->cas, &f->e), 0); /* behind it, rows are made */
-}
-
 static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)
 {
 	struct fixture *f = *state;
@@ -554,7 +547,8 @@ static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)
 
 	for (uint32_t i = 0; i < N; i += 2)
 		assert_int_equal(put_sample(a, 1, i), 0);
-	wait_for_names(f, N);
+	while (query(f, "SELECT count(*) FROM chunk") < N)
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	cas_blob_release(&a);
 	fixture_reopen(f);
 	b = open_reversed(f, OTHER_ID, 1);
