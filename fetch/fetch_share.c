@@ -28,7 +28,7 @@ int share_read(struct fetch_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain, 
 	if (r == 0 || r == CAS_FULL)
 		*ret_shared = true;
 	if (r < 0)
-		return CAS_MISS; /* what cannot be shared can be fetched */
+		return CAS_MISS;      /* what cannot be shared can be fetched */
 	return r == CAS_FULL ? 0 : r; /* the bytes are right, wherever they stand */
 }
 

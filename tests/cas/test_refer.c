@@ -1,0 +1,350 @@
+/*
+ * References: chunks that stand in the file of another blob, and the join that finds them.
+ */
+#include "mem.h"
+#include "share_world.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct heard {
+	uint32_t n_ready;
+	uint32_t n_gone;
+	uint32_t idx;
+};
+
+static void on_gone(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct heard *heard = arg;
+
+	(void)blob;
+	heard->n_gone++;
+	heard->idx = chunk_idx;
+}
+
+/* ---- references ---- */
+
+static uint64_t data_bytes(struct fixture *f, const char *key)
+{
+	char *name = xasprintf("blobs/%s.blob.data", key);
+	char *path = fixture_path(f, name);
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	free(path);
+	free(name);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/* a has all, b refers to all of it. */
+static void share_all(struct fixture *f, struct cas_blob **ret_a, struct cas_blob **ret_b)
+{
+	*ret_a = open_sample(f, SAMPLE_ID, N, 1);
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(put_sample(*ret_a, 1, i), 0);
+	*ret_b = open_reversed(f, OTHER_ID, 1);
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(cas_blob_share(*ret_b, i, &f->e), 0);
+}
+
+static void shared_chunks_take_no_second_place(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const dedup[] = { "dedup" };
+	struct cas_blob *a;
+	struct cas_blob *b;
+	int64_t bytes = 0;
+
+	share_all(f, &a, &b);
+	for (uint32_t i = 0; i < N; i++) {
+		assert_false(cas_blob_is_ready(b, i));
+		assert_true(holds(b, i, 1, N - 1 - i));
+		bytes += sample_size(1, i);
+	}
+	assert_int_equal(cas_blob_n_ready(b), N);
+	assert_int_equal(data_bytes(f, OTHER_ID), 0);
+	assert_int_equal(series_get(metrics_series(f->metrics, METRIC_CHUNKS, dedup)), N);
+	assert_int_equal(metrics_sum(f->metrics, METRIC_DEDUP_SAVED_BYTES), bytes);
+	/* Once more is no news, and what is put again is here already. */
+	assert_int_equal(cas_blob_share(b, 0, &f->e), 0);
+	assert_int_equal(series_get(metrics_series(f->metrics, METRIC_CHUNKS, dedup)), N);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+/* Every range that begins and ends somewhere in three chunks, some ready, some referred. */
+static void mixed_ranges_read_as_if_they_stood_together(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b;
+	const struct blob_layout *l;
+	uint8_t *want;
+	uint8_t *got;
+
+	for (uint32_t i = 0; i < N; i++)
+		if (i != 3)
+			assert_int_equal(put_sample(a, 1, i), 0);
+	b = open_sample(f, OTHER_ID, N, 1); /* the same order */
+	assert_int_equal(put_sample(b, 1, 3), 0);
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(cas_blob_share(b, i, &f->e), 0);
+	l = cas_blob_layout(b);
+	want = calloc(1, l->plain_size_bytes);
+	got = malloc(l->plain_size_bytes);
+	for (uint32_t i = 0; i < N; i++) {
+		uint8_t *bytes = sample_bytes(1, i);
+
+		memcpy(want + l->chunks[i].plain_offset, bytes, sample_size(1, i));
+		free(bytes);
+	}
+	for (uint32_t first = 0; first < N; first++) {
+		for (uint32_t n = 1; first + n <= N; n++) {
+			const uint64_t begin = l->chunks[first].plain_offset;
+			const struct chunk_rec *last = &l->chunks[first + n - 1];
+			const uint64_t end = last->plain_offset + last->plain_size_bytes;
+
+			for (uint64_t cut = 0; cut < l->chunks[first].plain_size_bytes;
+			     cut += 977) {
+				const uint32_t size = (uint32_t)(end - begin - cut);
+
+				memset(got, 0xee, size);
+				assert_int_equal(
+					cas_blob_read(b, first, n, begin + cut, size, got, &f->e),
+					0);
+				assert_memory_equal(got, want + begin + cut, size);
+			}
+		}
+	}
+	free(want);
+	free(got);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void references_are_there_after_a_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a;
+	struct cas_blob *b;
+
+	share_all(f, &a, &b);
+	cas_blob_release(&a);
+	assert_true(holds(b, 0, 1, N - 1)); /* it keeps its owner open */
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_int_equal(cas_blob_n_ready(b), N);
+	for (uint32_t i = 0; i < N; i++)
+		assert_true(holds(b, i, 1, N - 1 - i));
+	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 1);
+	cas_blob_release(&b);
+}
+
+static void what_the_owner_loses_its_referrers_lose(void **state)
+{
+	struct fixture *f = *state;
+	struct heard heard = { .n_ready = 0 };
+	struct cas_blob *a;
+	struct cas_blob *b;
+
+	fixture_close(f);
+	f->on_gone = on_gone;
+	f->on_arg = &heard;
+	fixture_open(f);
+	share_all(f, &a, &b);
+	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[2].plain_offset);
+	assert_int_equal(cas_blob_check(b, N - 1 - 2, &f->e), CAS_MISMATCH);
+	assert_false(cas_blob_is_present(a, 2));
+	assert_false(cas_blob_is_present(b, N - 1 - 2));
+	assert_int_equal(heard.n_gone, 2);
+	assert_false(holds(b, N - 1 - 2, 1, 2));
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_false(cas_blob_is_present(b, N - 1 - 2));
+	assert_true(cas_blob_is_present(b, N - 1 - 3));
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_int_equal(put_sample(a, 1, 2), 0);
+	assert_true(holds(b, N - 1 - 2, 1, 2)); /* and has it when the owner has it again */
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static int nothing(struct cas *cas, void *arg, struct err *e)
+{
+	(void)cas;
+	(void)arg;
+	(void)e;
+	return 0;
+}
+
+static void two_that_refer_to_each_other_can_be_closed(void **state)
+{
+	struct fixture *f = *state;
+
+	for (uint32_t round = 0; round < 2; round++) {
+		struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+		struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+
+		if (round == 0) {
+			uint8_t *bytes = sample_bytes(1, 5);
+
+			assert_int_equal(put_sample(a, 1, 2), 0);
+			assert_int_equal(cas_blob_put(b, N - 1 - 5, bytes, &f->e), 0);
+			free(bytes);
+			assert_int_equal(cas_blob_share(b, N - 1 - 2, &f->e), 0);
+			assert_int_equal(cas_blob_share(a, 5, &f->e), 0);
+		}
+		assert_true(holds(a, 2, 1, 2));
+		assert_true(holds(a, 5, 1, 5));
+		assert_true(holds(b, N - 1 - 2, 1, 2));
+		assert_true(holds(b, N - 1 - 5, 1, 5));
+		cas_blob_release(&a);
+		assert_true(holds(b, N - 1 - 2, 1, 2));
+		cas_blob_release(&b);
+		for (bool any = true; any;) { /* closed on the writer, after their rows */
+			assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+			(void)pthread_mutex_lock(&f->cas->table.mutex);
+			any = f->cas->table.first != NULL;
+			(void)pthread_mutex_unlock(&f->cas->table.mutex);
+		}
+	}
+}
+
+struct of_image {
+	const struct image_record *rec;
+	const char *const *keys;
+};
+
+static int do_record(struct cas *cas, void *arg, struct err *e)
+{
+	const struct of_image *it = arg;
+
+	return image_store_record(cas, it->rec, it->keys, 1, e);
+}
+
+static int do_remove(struct cas *cas, void *arg, struct err *e)
+{
+	return image_store_remove(cas, ((const struct of_image *)arg)->rec->digest, e);
+}
+
+static void record_image(struct fixture *f, struct of_image *it)
+{
+	assert_int_equal(writer_do(f->cas, do_record, it, &f->e), 0);
+}
+
+static void remove_image(struct fixture *f, struct of_image *it)
+{
+	assert_int_equal(writer_do(f->cas, do_remove, it, &f->e), 0);
+}
+
+static void a_blob_that_is_referred_to_outlives_its_image(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const keys_a[] = { SAMPLE_ID };
+	static const char *const keys_b[] = { OTHER_ID };
+	struct image_record ra = { .name = "a" };
+	struct image_record rb = { .name = "b" };
+	struct of_image ia = { .rec = &ra, .keys = keys_a };
+	struct of_image ib = { .rec = &rb, .keys = keys_b };
+	struct cas_blob *a;
+	struct cas_blob *b;
+
+	memset(ra.digest, 'a', 64);
+	memset(rb.digest, 'b', 64);
+	share_all(f, &a, &b);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	record_image(f, &ia);
+	record_image(f, &ib);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	remove_image(f, &ia);
+	b = open_reversed(f, OTHER_ID, 1);
+	for (uint32_t i = 0; i < N; i++)
+		assert_true(holds(b, i, 1, N - 1 - i));
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	assert_int_equal(query(f, "SELECT count(*) FROM blob"), 2);
+	remove_image(f, &ib);
+	assert_int_equal(query(f, "SELECT count(*) FROM blob"), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM refer"), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), 0);
+}
+
+static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b;
+
+	for (uint32_t i = 0; i < N; i += 2)
+		assert_int_equal(put_sample(a, 1, i), 0);
+	while (query(f, "SELECT count(*) FROM chunk") < N)
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	cas_blob_release(&a);
+	fixture_reopen(f);
+	b = open_reversed(f, OTHER_ID, 1);
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(cas_blob_is_candidate(b, N - 1 - i), i % 2 == 0);
+	assert_int_equal(cas_blob_share(b, N - 1 - 4, &f->e), 0);
+	assert_true(holds(b, N - 1 - 4, 1, 4));
+	/* Closed and opened again: the same, by references and by a new join. */
+	cas_blob_release(&b);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+	assert_null(f->cas->table.first);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_true(cas_blob_is_present(b, N - 1 - 4));
+	assert_true(cas_blob_is_candidate(b, N - 1 - 2));
+	assert_int_equal(cas_blob_share(b, N - 1 - 2, &f->e), 0);
+	cas_blob_release(&b);
+}
+
+static void a_blob_that_is_only_an_owner_joins_when_it_is_used_again(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a;
+	struct cas_blob *b;
+	uint8_t *bytes = sample_bytes(1, 5);
+
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_int_equal(put_sample(a, 1, 2), 0);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_int_equal(cas_blob_share(b, N - 1 - 2, &f->e), 0);
+	cas_blob_release(&a); /* open as b's owner */
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+	assert_int_equal(cas_blob_put(b, N - 1 - 5, bytes, &f->e), 0);
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_true(cas_blob_is_candidate(a, 5));
+	assert_int_equal(cas_blob_share(a, 5, &f->e), 0);
+	assert_true(holds(a, 5, 1, 5));
+	free(bytes);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, share_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(shared_chunks_take_no_second_place),
+		T(mixed_ranges_read_as_if_they_stood_together),
+		T(references_are_there_after_a_restart),
+		T(what_the_owner_loses_its_referrers_lose),
+		T(two_that_refer_to_each_other_can_be_closed),
+		T(a_blob_that_is_referred_to_outlives_its_image),
+		T(what_closed_blobs_have_is_joined_when_a_blob_is_opened),
+		T(a_blob_that_is_only_an_owner_joins_when_it_is_used_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
