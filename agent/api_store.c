@@ -9,6 +9,7 @@
 #include "inspect_image.h"
 #include "mem.h"
 #include "reference.h"
+#include "share.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,8 +172,9 @@ static int add_blob(void *arg, const struct cas_blob_info *info)
 		blobs,
 		json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "key",
 	                  json_words(info->key), "blob_id", json_words(info->blob_id), "n_chunks",
-	                  (json_int_t)info->n_chunks, "n_ready", (json_int_t)info->n_ready,
-	                  "plain_size_bytes", (json_int_t)info->plain_size_bytes, "ready_bytes",
+	                  (json_int_t)info->n_chunks, "n_ready",
+	                  (json_int_t)info->n_ready + info->n_referred, "plain_size_bytes",
+	                  (json_int_t)info->plain_size_bytes, "ready_bytes",
 	                  (json_int_t)info->ready_bytes, "disk_bytes", (json_int_t)info->disk_bytes,
 	                  "open", info->open, "origins", origins));
 	return 0;
@@ -201,10 +203,11 @@ static int add_place(void *arg, const struct cas_chunk_place *place)
 	json_t *places = arg;
 
 	(void)json_array_append_new(
-		places, json_pack("{s:o, s:I, s:I, s:I, s:b}", "blob", json_words(place->key),
+		places, json_pack("{s:o, s:I, s:I, s:I, s:b, s:b}", "blob", json_words(place->key),
 	                          "chunk_idx", (json_int_t)place->chunk_idx, "plain_offset",
 	                          (json_int_t)place->plain_offset, "plain_size_bytes",
-	                          (json_int_t)place->plain_size_bytes, "ready", place->ready));
+	                          (json_int_t)place->plain_size_bytes, "ready",
+	                          place->ready || place->referred, "referred", place->referred));
 	return json_array_size(places) >= CHUNK_PLACES_MAX;
 }
 
@@ -284,6 +287,8 @@ static json_t *cache_json(const struct agent *agent)
 	set_int(cache, "reserve_bytes", agent->config->cache_reserve_bytes);
 	(void)json_object_set_new(cache, "full",
 	                          json_boolean(metrics_sum(agent->metrics, METRIC_CACHE_FULL) > 0));
+	(void)json_object_set_new(cache, "sharing", json_words(cas_share_way(agent->cas)));
+	set_int(cache, "joins_running", cas_joins_running(agent->cas));
 	return cache;
 }
 

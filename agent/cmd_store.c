@@ -39,6 +39,9 @@ int cmd_status(struct shoal *sh)
 		{ "listed but down", "mounts.down", CELL_COUNT, NULL },
 		{ "cache on disk", "cache.disk_bytes", CELL_BYTES, NULL },
 		{ "disk full", "cache.full", CELL_YES, NULL },
+		{ "chunks are shared by", "cache.sharing", CELL_TEXT, NULL },
+		{ "being joined", "cache.joins_running", CELL_COUNT, NULL },
+		{ "made ready by sharing", "made_ready_bytes.dedup", CELL_BYTES, NULL },
 		{ "read by readers", "read_bytes", CELL_BYTES, NULL },
 		{ "made ready from origins", "made_ready_bytes.origin", CELL_BYTES, NULL },
 		{ "made ready from peers", "made_ready_bytes.peer", CELL_BYTES, NULL },
@@ -109,6 +112,7 @@ int cmd_chunk_find(struct shoal *sh)
 		{ "AT", "plain_offset", CELL_COUNT, NULL },
 		{ "SIZE", "plain_size_bytes", CELL_COUNT, NULL },
 		{ "READY", "ready", CELL_YES, NULL },
+		{ "IN ANOTHER BLOB'S FILE", "referred", CELL_YES, NULL },
 	};
 	AUTO(free_str) char *path = NULL;
 	AUTO(json_drop) json_t *document = NULL;

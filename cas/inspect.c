@@ -6,6 +6,7 @@
 #include "data_file.h"
 #include "mem.h"
 #include "ready_rows.h"
+#include "refer.h"
 #include "rows.h"
 #include "state.h"
 #include "stored.h"
@@ -29,6 +30,23 @@ static void count(const struct blob_layout *l, const struct bitmap *ready,
 	}
 }
 
+/* What stands with owners. The database knows it: it was flushed just now. */
+static int count_referred(struct db *db, const struct stored_blob *s, const struct bitmap *ready,
+                          struct cas_blob_info *info, struct err *e)
+{
+	AUTO(bitmap_free) struct bitmap *referred = bitmap_new(s->layout->n_chunks);
+	int r;
+
+	if (referred == NULL)
+		return err_set(e, ENOMEM, "dedup map of %s: out of memory", s->key);
+	r = refer_rows_present(db, s->row, referred, e);
+	for (uint32_t i = bitmap_next_set(referred, 0); r == 0 && i < referred->n_bits;
+	     i = bitmap_next_set(referred, i + 1))
+		info->n_referred += s->layout->chunks[i].plain_size_bytes > 0 &&
+		                    (i >= ready->n_bits || !bitmap_get(ready, i));
+	return r;
+}
+
 static int count_ready(struct cas *cas, struct db *db, const struct stored_blob *s,
                        struct cas_blob_info *info, struct err *e)
 {
@@ -39,8 +57,9 @@ static int count_ready(struct cas *cas, struct db *db, const struct stored_blob 
 	info->open = open != NULL;
 	if (open != NULL) {
 		count(s->layout, open->ready, info);
+		r = count_referred(db, s, open->ready, info, e);
 		cas_blob_release(&open);
-		return 0;
+		return r;
 	}
 	stored = bitmap_new(s->layout->n_chunks);
 	if (stored == NULL)
@@ -48,7 +67,7 @@ static int count_ready(struct cas *cas, struct db *db, const struct stored_blob 
 	r = ready_rows_load(db, s->row, stored, e);
 	if (r == 0)
 		count(s->layout, stored, info);
-	return r;
+	return r == 0 ? count_referred(db, s, stored, info, e) : r;
 }
 
 static int describe(struct cas *cas, const char *key, struct cas_blob_info *ret_info, struct err *e)
@@ -121,7 +140,7 @@ struct search {
 };
 
 static int tell_place(struct search *search, const struct stored_blob *s,
-                      const struct bitmap *ready, uint32_t idx)
+                      const struct bitmap *ready, const struct bitmap *referred, uint32_t idx)
 {
 	struct cas_blob *open = blob_table_find(search->cas, s->key);
 	const struct chunk_rec *c = &s->layout->chunks[idx];
@@ -132,6 +151,7 @@ static int tell_place(struct search *search, const struct stored_blob *s,
 		.ready = open != NULL ? cas_blob_is_ready(open, idx) : bitmap_get(ready, idx),
 	};
 
+	place.referred = !place.ready && bitmap_get(referred, idx);
 	memcpy(place.key, s->key, sizeof(place.key));
 	cas_blob_release(&open);
 	return search->fn(search->arg, &place);
@@ -141,20 +161,24 @@ static int search_blob(struct search *search, const char *key, struct err *e)
 {
 	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
 	AUTO(bitmap_free) struct bitmap *ready = NULL;
+	AUTO(bitmap_free) struct bitmap *referred = NULL;
 	int r = stored_blob_find(search->db, key, &s, e);
 
 	if (r != 0)
 		return r < 0 ? r : 0;
 	ready = bitmap_new(s.layout->n_chunks);
-	if (ready == NULL)
+	referred = bitmap_new(s.layout->n_chunks);
+	if (ready == NULL || referred == NULL)
 		return err_set(e, ENOMEM, "ready map of %s: out of memory", key);
 	r = ready_rows_load(search->db, s.row, ready, e);
+	if (r == 0)
+		r = refer_rows_present(search->db, s.row, referred, e);
 	for (uint32_t i = 0; i < s.layout->n_chunks && r == 0 && !search->stop; i++) {
 		const struct chunk_rec *c = &s.layout->chunks[i];
 
 		if ((c->flags & CHUNK_HAS_DIGEST) &&
 		    memcmp(c->digest, search->digest, DIGEST_BYTES) == 0)
-			search->stop = tell_place(search, &s, ready, i) != 0;
+			search->stop = tell_place(search, &s, ready, referred, i) != 0;
 	}
 	return r;
 }

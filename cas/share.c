@@ -25,6 +25,16 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 	return bitmap_get(blob->candidate, chunk_idx) && !cas_blob_is_present(blob, chunk_idx);
 }
 
+const char *cas_share_way(const struct cas *cas)
+{
+	return cas->dedup ? "refer" : "off";
+}
+
+uint32_t cas_joins_running(const struct cas *cas)
+{
+	return atomic_load(&cas->n_joins);
+}
+
 /* ---- candidates ---- */
 
 static bool mark(void *arg, struct cas_blob *blob, uint32_t chunk_idx)

@@ -161,8 +161,9 @@ uint32_t cas_blob_origins(const struct cas_blob *blob, struct cas_origin *ret_or
 struct cas_blob_info {
 	char key[BLOB_ID_MAX + 16];
 	char blob_id[BLOB_ID_MAX + 1];
-	uint32_t n_chunks; /* that the layout describes (holes not counted) */
-	uint32_t n_ready;
+	uint32_t n_chunks;   /* that the layout describes (holes not counted) */
+	uint32_t n_ready;    /* in its own file */
+	uint32_t n_referred; /* in other blobs' files */
 	uint64_t plain_size_bytes;
 	uint64_t ready_bytes; /* plain bytes of ready chunks */
 	uint64_t disk_bytes;  /* allocated for the data file */
@@ -180,7 +181,8 @@ struct cas_chunk_place {
 	uint32_t chunk_idx;
 	uint32_t plain_size_bytes;
 	uint64_t plain_offset;
-	bool ready;
+	bool ready;    /* in this blob's file */
+	bool referred; /* in another one's */
 };
 
 /** [worker] Where a chunk with this digest (either algorithm) is known. fn returns 0 to go on. */

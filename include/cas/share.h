@@ -37,6 +37,12 @@ MUST_CHECK int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct 
 MUST_CHECK int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
                                    struct err *e);
 
+/** [any] How chunks are shared: "refer", or "off" (cache.dedup). */
+const char *cas_share_way(const struct cas *cas);
+
+/** [any] Blobs of whose chunks it is still being found out who has them. */
+uint32_t cas_joins_running(const struct cas *cas);
+
 /** [any] An open blob in which a chunk of this name is ready; memory only, no I/O.
  * @param ret_blob  a reference, the caller's. @return 0; CAS_MISS */
 MUST_CHECK int cas_find_open(struct cas *cas, const uint8_t name[PUBLIC_NAME_BYTES],
