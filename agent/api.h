@@ -82,6 +82,7 @@ void api_blobs_list(struct api_call *call);
 void api_chunks_find(struct api_call *call);
 void api_prefetch(struct api_call *call);
 void api_verify(struct api_call *call);
+void api_gc(struct api_call *call);
 void api_explain(struct api_call *call);
 void api_peers(struct api_call *call);
 void api_drain(struct api_call *call);

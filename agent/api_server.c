@@ -49,6 +49,7 @@ static const struct route routes[] = {
 	{ EVHTTP_REQ_GET, true, "/v1/chunks/", "chunk find", api_chunks_find },
 	{ EVHTTP_REQ_POST, false, "/v1/prefetch", "prefetch", api_prefetch },
 	{ EVHTTP_REQ_POST, false, "/v1/verify", "verify", api_verify },
+	{ EVHTTP_REQ_POST, false, "/v1/gc", "gc", api_gc },
 	{ EVHTTP_REQ_GET, false, "/v1/explain", "explain", api_explain },
 	{ EVHTTP_REQ_GET, false, "/v1/peers", "peers", api_peers },
 	{ EVHTTP_REQ_POST, false, "/v1/drain", "drain", api_drain },

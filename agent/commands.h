@@ -14,6 +14,8 @@ struct shoal {
 	const char *blobs;
 	const char *how;
 	const char *offset;
+	const char *to;
+	bool dry_run;
 	char *const *args; /* behind the command's words */
 	int n_args;
 	char *what; /* for messages: the command and its first argument */
@@ -31,6 +33,7 @@ int cmd_blob_ls(struct shoal *sh);
 int cmd_chunk_find(struct shoal *sh);
 int cmd_prefetch(struct shoal *sh);
 int cmd_verify(struct shoal *sh);
+int cmd_gc(struct shoal *sh);
 int cmd_explain(struct shoal *sh);
 int cmd_peers(struct shoal *sh);
 int cmd_drain(struct shoal *sh);

@@ -17,6 +17,8 @@ enum option_bit {
 	OPTION_BLOBS = 1 << 3,
 	OPTION_OFFSET = 1 << 4,
 	OPTION_HOW = 1 << 5,
+	OPTION_TO = 1 << 6,
+	OPTION_DRY_RUN = 1 << 7,
 };
 
 struct command {
@@ -47,6 +49,8 @@ static const struct command commands[] = {
 	{ "peers", "", 0, 0, 0, cmd_peers, "the other agents: state, speed, bytes, faults" },
 	{ "drain", "", 0, 0, 0, cmd_drain,
 	  "serve peers no more; returns when none is being served" },
+	{ "gc", "", OPTION_TO | OPTION_DRY_RUN, 0, 0, cmd_gc,
+	  "free what nothing uses, then what was used least recently" },
 	{ "explain", "PATH", OPTION_OFFSET, 1, 1, cmd_explain,
 	  "where a byte of a mounted file is, and who was asked for it" },
 	{ "pki init", "DIR", 0, 1, 1, cmd_pki_init,
@@ -77,6 +81,9 @@ static void print_help(void)
 		"  --blobs ORIGIN      ... whose blobs are at dir:/path,\n"
 		"                      registry:HOST[:PORT]/REPOSITORY or http(s)://.../\n"
 		"  --how HOW           auto, tree (FUSE) or erofs (by the kernel, where it can)\n"
+		"\nOptions of gc:\n"
+		"  --to BYTES      until blobs take no more (else: to the low watermark)\n"
+		"  --dry-run       only say what would go\n"
 		"\nOptions of explain:\n"
 		"  --offset N      of the byte in the file (else 0)\n"
 		"\nIMAGE is HOST[:PORT]/REPOSITORY:TAG or HOST[:PORT]/REPOSITORY@sha256:...\n"
@@ -199,6 +206,14 @@ static int take_option(struct shoal *sh, int c, const char *value, unsigned *giv
 		sh->how = value;
 		*given |= OPTION_HOW;
 		return 0;
+	case 't':
+		sh->to = value;
+		*given |= OPTION_TO;
+		return 0;
+	case 'n':
+		sh->dry_run = true;
+		*given |= OPTION_DRY_RUN;
+		return 0;
 	case 'o':
 		sh->offset = value;
 		*given |= OPTION_OFFSET;
@@ -222,6 +237,8 @@ static int parse_options(struct shoal *sh, int argc, char **argv, unsigned *give
 		{ "blobs", required_argument, NULL, 'b' },
 		{ "how", required_argument, NULL, 'w' },
 		{ "offset", required_argument, NULL, 'o' },
+		{ "to", required_argument, NULL, 't' },
+		{ "dry-run", no_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
