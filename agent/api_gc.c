@@ -85,8 +85,7 @@ static void gc_after(struct job *job)
 {
 	struct gc *gc = container_of(job, struct gc, job);
 
-	api_stream_end(gc->call,
-	               gc->r < 0 ? api_error_json(gc->r, gc->err.msg) : result_json(gc));
+	api_stream_end(gc->call, gc->r < 0 ? api_error_json(gc->r, gc->err.msg) : result_json(gc));
 	free(gc);
 }
 
@@ -109,8 +108,9 @@ void api_gc(struct api_call *call)
 	                   &dry_run) != 0 ||
 	    (to_bytes < 0 && json_object_get(call->body, "to_bytes") != NULL)) {
 		api_fail(call,
-		         err_set(&e, EINVAL, "to_bytes (a number of bytes) and dry_run (true or "
-		                             "false) are all that may be said"),
+		         err_set(&e, EINVAL,
+		                 "to_bytes (a number of bytes) and dry_run (true or "
+		                 "false) are all that may be said"),
 		         &e);
 		return;
 	}

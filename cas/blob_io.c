@@ -324,6 +324,21 @@ static int keep(struct cas_blob *blob, const struct chunk_rec *c, uint32_t chunk
 	return r;
 }
 
+/* @return 0; CAS_FULL; negative */
+static int keep_unbarred(struct cas_blob *blob, const struct chunk_rec *c, uint32_t chunk_idx,
+                         const uint8_t *plain, struct err *e)
+{
+	for (unsigned i = 0; i < BARRED_TRIES; i++) {
+		const int r = keep(blob, c, chunk_idx, plain, e);
+
+		if (r != IS_BARRED)
+			return r;
+		if (blob_clear_now(blob, e) < 0) /* behind an eviction, too */
+			break;                   /* told by the job that tries it, too */
+	}
+	return CAS_FULL;
+}
+
 /* Does the chunk have the bytes that it is named by? @return 0; CAS_MISMATCH; -EINVAL */
 static int verify(const struct cas_blob *blob, const struct blob_layout *l, uint32_t chunk_idx,
                   const uint8_t *plain, struct err *e)
@@ -355,15 +370,11 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 		return r;
 	if (!room_for(room, disk_size(c)))
 		return CAS_FULL;
-	for (unsigned i = 0; i < BARRED_TRIES; i++) {
-		r = keep(blob, c, chunk_idx, plain, e);
-		if (r != IS_BARRED)
-			break;
-		if (blob_clear_now(blob, e) < 0) /* behind an eviction, too */
-			return CAS_FULL;         /* told by the job that tries it, too */
+	r = keep_unbarred(blob, c, chunk_idx, plain, e);
+	if (r != 0) {
+		room_wrote_not(room, disk_size(c));
+		return r;
 	}
-	if (r != 0)
-		return r == IS_BARRED ? CAS_FULL : r;
 	if (!(c->flags & CHUNK_HAS_DIGEST))
 		metrics_add(blob->cas->metrics, METRIC_UNVERIFIED_BYTES, NULL, c->plain_size_bytes);
 	refer_drop(blob, chunk_idx);

@@ -137,6 +137,7 @@ int measure_blobs(struct cas *cas, uint64_t *ret_bytes, struct err *e)
 	const int fd = openat(cas->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	const bool sharing = can_share(cas->blobs_fd);
+	const uint64_t wrote_before = atomic_load(&cas->room.wrote_bytes);
 	struct shared shared = { .n = 0 };
 	const struct dirent *entry;
 	uint64_t bytes = 0;
@@ -160,7 +161,7 @@ int measure_blobs(struct cas *cas, uint64_t *ret_bytes, struct err *e)
 	again = counted_again(&shared);
 	free(shared.extents);
 	*ret_bytes = bytes > again ? bytes - again : 0;
-	room_measured(&cas->room, *ret_bytes);
+	room_measured(&cas->room, *ret_bytes, wrote_before);
 	return 0;
 }
 

@@ -103,13 +103,15 @@ static uint64_t limit(const struct room *room, uint64_t may)
 	return may - high < OVER_HIGH_BYTES ? may : high + OVER_HIGH_BYTES;
 }
 
-static bool fits(struct room *room, uint64_t n_bytes)
+/* Is there room for what is being written? */
+static bool fits(struct room *room)
 {
-	return room_used(room) + n_bytes <= limit(room, atomic_load(&room->may_bytes));
+	return room_used(room) + atomic_load(&room->writing_bytes) <=
+	       limit(room, atomic_load(&room->may_bytes));
 }
 
 /* Until somebody has made room, or it takes too long for a reader that may be behind this. */
-static bool wait_for_room(struct room *room, uint64_t n_bytes)
+static bool wait_for_room(struct room *room)
 {
 	struct timespec until;
 
@@ -118,11 +120,11 @@ static bool wait_for_room(struct room *room, uint64_t n_bytes)
 	until.tv_sec += until.tv_nsec / (long)NS_PER_S;
 	until.tv_nsec %= (long)NS_PER_S;
 	(void)pthread_mutex_lock(&room->mutex);
-	while (!fits(room, n_bytes) && !atomic_load(&room->full))
+	while (!fits(room) && !atomic_load(&room->full))
 		if (pthread_cond_timedwait(&room->freed, &room->mutex, &until) != 0)
 			break;
 	(void)pthread_mutex_unlock(&room->mutex);
-	return fits(room, n_bytes);
+	return fits(room);
 }
 
 bool room_for(struct room *room, uint64_t n_bytes)
@@ -139,7 +141,9 @@ bool room_for(struct room *room, uint64_t n_bytes)
 	if (room_used(room) + n_bytes >
 	    room_percent(atomic_load(&room->may_bytes), room->opts.high_percent))
 		room->opts.crowded(room->opts.arg);
-	if (!fits(room, n_bytes) && (was_full || !wait_for_room(room, n_bytes))) {
+	atomic_fetch_add(&room->writing_bytes, n_bytes);
+	if (!fits(room) && (was_full || !wait_for_room(room))) {
+		room_wrote_not(room, n_bytes);
 		set_full(room, true,
 		         atomic_load(&room->may_bytes) == room->opts.quota_bytes
 		                 ? "cache.quota_bytes is used up"
@@ -153,8 +157,15 @@ bool room_for(struct room *room, uint64_t n_bytes)
 
 void room_wrote(struct room *room, uint64_t n_bytes)
 {
-	(void)atomic_fetch_add_explicit(&room->used_bytes, n_bytes, memory_order_relaxed);
+	(void)atomic_fetch_add(&room->wrote_bytes, n_bytes);
+	(void)atomic_fetch_add(&room->used_bytes, n_bytes);
+	(void)atomic_fetch_sub(&room->writing_bytes, n_bytes);
 	show_used(room);
+}
+
+void room_wrote_not(struct room *room, uint64_t n_bytes)
+{
+	(void)atomic_fetch_sub(&room->writing_bytes, n_bytes);
 }
 
 static void wake_waiting(struct room *room)
@@ -175,9 +186,10 @@ void room_freed(struct room *room, uint64_t n_bytes)
 	wake_waiting(room);
 }
 
-void room_measured(struct room *room, uint64_t used_bytes)
+void room_measured(struct room *room, uint64_t used_bytes, uint64_t wrote_before_bytes)
 {
-	atomic_store(&room->used_bytes, used_bytes);
+	atomic_store(&room->used_bytes,
+	             used_bytes + atomic_load(&room->wrote_bytes) - wrote_before_bytes);
 	show_used(room);
 }
 
@@ -199,7 +211,7 @@ void room_made(struct room *room, uint64_t freed_bytes)
 	ran_out = atomic_exchange(&room->ran_out, false);
 	(void)room_may_use(room);
 	/* Whoever writes next finds out whether the disk takes it. */
-	if (fits(room, 0) && (freed_bytes > 0 || !ran_out))
+	if (fits(room) && (freed_bytes > 0 || !ran_out))
 		set_full(room, false, NULL);
 	wake_waiting(room);
 }

@@ -35,6 +35,8 @@ struct room {
 	struct series *used_gauge;
 	int dir_fd;
 	_Atomic uint64_t used_bytes;    /* that blobs take; corrected when it is measured */
+	_Atomic uint64_t writing_bytes; /* that are being written right now */
+	_Atomic uint64_t wrote_bytes;   /* ever */
 	_Atomic uint64_t may_bytes;     /* that they may take, as of the last look */
 	_Atomic uint64_t ceiling_bytes; /* a write failed for want of space when so much was used */
 	_Atomic uint64_t unasked_bytes; /* written since the file system was asked last */
@@ -50,17 +52,18 @@ struct room {
 void room_init(struct room *room, const struct room_opts *opts);
 void room_fini(struct room *room);
 
-/** [worker] May so many bytes be written now? Waits a little where room is being made. */
+/** [worker] May so many bytes be written now? Waits a little where room is being made. True: then
+ * they count, and room_wrote() or room_wrote_not() ends it. */
 bool room_for(struct room *room, uint64_t n_bytes);
-
-/** [any] They were written. */
-void room_wrote(struct room *room, uint64_t n_bytes);
+void room_wrote(struct room *room, uint64_t n_bytes);     /* [any] */
+void room_wrote_not(struct room *room, uint64_t n_bytes); /* [any] */
 
 /** [any] So much is free again. */
 void room_freed(struct room *room, uint64_t n_bytes);
 
-/** [any] What was measured. */
-void room_measured(struct room *room, uint64_t used_bytes);
+/** [any] What was measured, while wrote_bytes was that at its beginning: what came meanwhile
+ * counts. */
+void room_measured(struct room *room, uint64_t used_bytes, uint64_t wrote_before_bytes);
 
 /** A write failed for want of space (ENOSPC, EDQUOT): full until room was made. */
 void room_ran_out(struct room *room, int code);

@@ -1,0 +1,217 @@
+"""Room: the quota, a full disk, gc, what removed images leave behind."""
+import contextlib
+import os
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+
+import lab
+import rafs_facts
+
+IMAGE = "edge:v6"
+N_READERS = 8
+MIB = 1 << 20
+
+
+def read_tree(where, errors):
+    try:
+        for path, _, names in os.walk(where):
+            for name in names:
+                full = os.path.join(path, name)
+                if os.path.isfile(full) and not os.path.islink(full):
+                    with open(full, "rb", buffering=0) as f:
+                        while f.read(1 << 20):
+                            pass
+    except OSError as e:
+        errors.append(e)
+
+
+def disk_bytes(agent):
+    total = 0
+    blobs = os.path.join(agent.state_dir, "blobs")
+    for name in os.listdir(blobs):
+        with contextlib.suppress(FileNotFoundError):
+            total += os.stat(os.path.join(blobs, name)).st_blocks * 512
+    return total
+
+
+def read_by_many(agent, where):
+    """Read all by 8 readers at once. The most that blobs took meanwhile."""
+    errors, most = [], 0
+    readers = [threading.Thread(target=read_tree, args=(where, errors)) for _ in range(N_READERS)]
+    for r in readers:
+        r.start()
+    while any(r.is_alive() for r in readers):
+        most = max(most, disk_bytes(agent))
+        time.sleep(0.005)  # between two looks at the disk
+    for r in readers:
+        r.join()
+    if errors:
+        raise errors[0]
+    return most
+
+
+def plain_bytes(agent):
+    return sum(b["ready_bytes"] for b in agent.json("blob", "ls")["blobs"])
+
+
+class Quota(lab.LabTest):
+    def test_a_third_of_the_working_set_is_enough_for_8_readers(self):
+        lab.registry().push(IMAGE)
+        first = self.agent()
+        where = first.mount(f"{lab.registry().host}/{IMAGE}")
+        first.shoal("prefetch", where)
+        whole = disk_bytes(first)
+        first.umount(where)
+        first.stop()
+        quota = whole // 3
+        agent = self.agent(config={"cache": {"quota_bytes": quota, "high_watermark_percent": 80,
+                                             "low_watermark_percent": 60}})
+        where = agent.mount(f"{lab.registry().host}/{IMAGE}")
+        most = 0
+        for _ in range(2):
+            lab.drop_caches()
+            most = max(most, read_by_many(agent, where))
+        in_flight = quota // 5  # between the high watermark and the quota, writes go on while room is made
+        metadata = 64 * 1024  # the file system's own blocks for each file
+        self.assertLessEqual(most, quota * 80 // 100 + in_flight + metadata)
+        self.assertGreater(most, quota // 3)  # the room is used
+        lab.drop_caches()
+        self.assert_tree(where, IMAGE, "under a quota")
+        self.assertLessEqual(disk_bytes(agent), quota + metadata)
+        self.assertGreater(agent.metric("shoal_cache_evicted_bytes_total"), 0)
+        self.assertEqual(agent.metric("shoal_cache_quota_bytes"), quota)
+        self.assertAlmostEqual(agent.metric("shoal_cache_bytes"), disk_bytes(agent), delta=quota // 10)
+        self.assertEqual(agent.shoal("verify").returncode, 0)
+        agent.restart()
+        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        lab.drop_caches()
+        self.assert_tree(where, IMAGE, "after a restart")
+
+
+class Gc(lab.LabTest):
+    def test_gc_frees_what_it_says_and_the_mount_reads_on(self):
+        ref = lab.registry().push(IMAGE)
+        agent = self.agent()
+        where = agent.mount(ref)
+        agent.shoal("prefetch", where)
+        before = disk_bytes(agent)
+        dry = agent.json("gc", "--to", str(before // 2), "--dry-run")
+        self.assertEqual(dry["before_bytes"], before)
+        self.assertEqual(disk_bytes(agent), before)
+        done = agent.json("gc", "--to", str(before // 2))
+        self.assertTrue(done["done"])
+        self.assertLessEqual(disk_bytes(agent), before // 2)
+        self.assertEqual(done["after_bytes"], disk_bytes(agent))
+        self.assertEqual(done["freed_bytes"], before - disk_bytes(agent))
+        self.assertIn("freed", agent.shoal("gc", "--to", "0").stdout)
+        self.assertEqual(disk_bytes(agent), 0)
+        lab.drop_caches()
+        self.assert_tree(where, IMAGE, "after gc")
+        self.assertEqual(agent.shoal("gc", "--to", "a lot", check=False).returncode, 2)
+        self.assertEqual(agent.shoal("gc", "7", check=False).returncode, 2)
+        self.assertEqual(agent.json("gc")["freed_bytes"], 0)  # nobody needs room
+
+    def test_a_file_deleted_by_hand_costs_a_refetch(self):
+        ref = lab.registry().push(IMAGE)
+        agent = self.agent()
+        where = agent.mount(ref)
+        self.assert_tree(where, IMAGE, "cold")
+        agent.stop()
+        blobs = os.path.join(agent.state_dir, "blobs")
+        for name in os.listdir(blobs):
+            os.unlink(os.path.join(blobs, name))
+        agent.start()
+        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        lab.drop_caches()
+        self.assert_tree(where, IMAGE, "after its files were deleted")
+        self.assertGreater(agent.origin_bytes(), rafs_facts.packed_bytes(IMAGE) // 2)
+
+
+class Remove(lab.LabTest):
+    IMAGES = ("edge:v6", "edge:v5", "edge:v6-64k")
+
+    def count_rows(self, agent):
+        agent.stop()
+        with contextlib.closing(sqlite3.connect(os.path.join(agent.state_dir, "shoal.db"))) as db:
+            tables = [r[0] for r in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+            rows = {t: db.execute(f'SELECT count(*) FROM "{t}"').fetchone()[0] for t in tables}
+        agent.start()
+        return rows
+
+    def test_images_removed_in_any_order_leave_no_row_and_no_byte(self):
+        images = [i for i in self.IMAGES if i in lab.LAYOUTS]
+        refs = [lab.registry().push(i) for i in images]
+        for order in (refs, refs[::-1], refs[1:] + refs[:1]):
+            agent = self.agent()
+            wheres = {ref: agent.mount(ref) for ref in refs}
+            for where in wheres.values():
+                agent.shoal("prefetch", where)
+            self.assertEqual(agent.shoal("image", "rm", order[0], check=False).returncode, 1)  # it is mounted
+            for where in wheres.values():
+                agent.umount(where)
+            for i, ref in enumerate(order):
+                agent.shoal("image", "rm", ref)
+                self.assertEqual(agent.shoal("image", "rm", ref, check=False).returncode, 4)
+                for other in order[i + 1:]:
+                    self.assertIn(other, [m["name"] for m in agent.json("image", "ls")["images"]])
+            agent.shoal("gc")  # behind whatever was being closed
+            rows = self.count_rows(agent)
+            self.assertEqual({t: n for t, n in rows.items() if n > 0}, {})
+            self.assertEqual(os.listdir(os.path.join(agent.state_dir, "blobs")), [])
+            self.assertEqual(os.listdir(os.path.join(agent.state_dir, "images")), [])
+            agent.stop()
+
+
+class FullDisk(lab.LabTest):
+    def small_ext4(self, size_bytes):
+        where = tempfile.mkdtemp(prefix="disk-", dir=lab.TMP)
+        image = where + ".img"
+        with open(image, "wb") as f:
+            f.truncate(size_bytes)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-F", image], check=True)
+        if subprocess.run(["mount", "-o", "loop", image, where], check=False, stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("no loop mounts here")
+        self.addCleanup(os.unlink, image)
+        self.addCleanup(subprocess.run, ["umount", "-l", where], check=False)
+        return where
+
+    def test_reads_go_on_and_room_is_made(self):
+        ref = lab.registry().push(IMAGE)
+        disk = self.small_ext4(24 * MIB)
+        agent = self.agent(state_dir=os.path.join(disk, "state"))
+        where = agent.mount(ref)
+        # somebody else takes all of the disk, to the last byte
+        ballast = os.path.join(disk, "somebody-elses")
+        with open(ballast, "wb", buffering=0) as f:
+            with contextlib.suppress(OSError):
+                while True:
+                    f.write(b"x" * MIB)
+            with contextlib.suppress(OSError):
+                while True:
+                    f.write(b"x" * 4096)
+        self.assert_tree(where, IMAGE, "on a full disk")
+        self.assertIn("the cache takes no more chunks", agent.log())
+        self.assertEqual(agent.shoal("verify").returncode, 0)
+        self.assertEqual(agent.metric("shoal_cache_full"), 1)
+        os.unlink(ballast)
+        lab.drop_caches()
+
+        def keeps_again():
+            read_tree(where, [])
+            lab.drop_caches()
+            return agent.metric("shoal_cache_full") == 0 and disk_bytes(agent) > 4 * MIB
+        lab.wait_for(keeps_again, "the cache to take chunks again")
+        lab.drop_caches()
+        self.assert_tree(where, IMAGE, "when there is room again")
+        agent.kill()
+        subprocess.run(["umount", "-l", where], check=False, stderr=subprocess.DEVNULL)
+        agent.start()
+        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        self.assertEqual(agent.shoal("verify").returncode, 0)
+        lab.drop_caches()
+        self.assert_tree(where, IMAGE, "after a kill")
+        agent.umount(where)
+        agent.stop()
