@@ -136,7 +136,7 @@ void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver
 	seek_settle(s, &one);
 	landing_begin(req->p, &seek_segment(s)->list, pos, s->want.n);
 	if (giver > 0)
-		unit_follow(s, &one, &req->p->givers[giver - 1], false);
+		unit_follow(s, &one, &req->p->givers[giver - 1]);
 	req->wait_bytes += req->run->layout->chunks[chunk_idx].plain_size_bytes;
 	req->ev.wait(req->arg, req->wait_bytes);
 	source_dirty(req);

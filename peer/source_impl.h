@@ -131,9 +131,9 @@ void get_give_up(struct get *g); /* it is silent: a fault; frees it */
 
 /** Those of set whose unit begins in another segment that is still being looked for. */
 struct wire_set unit_put_off(struct seek *s, const struct wire_set *set);
-/** Units that begin with one of set are had from node (wait: once they are there): so are their
- * chunks in other segments that were put off. */
-void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node, bool wait);
+/** Units that begin with one of set are had from node, as they come there: so are their chunks in
+ * other segments that were put off. */
+void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node);
 
 /* ---- source_lease.c ---- */
 

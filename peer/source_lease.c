@@ -11,6 +11,12 @@
 
 #define PROGRESS_EVERY_NS (200 * NS_PER_MS)
 
+/* Chunks of leased units in another segment than their first one. */
+struct lease_more {
+	struct wire_id list;
+	struct wire_set set;
+};
+
 struct lease_held {
 	struct lease_held *prev, *next;
 	uint64_t token;      /* this node's */
@@ -20,6 +26,8 @@ struct lease_held {
 	uint32_t segment_idx;
 	struct cas_blob *blob;
 	struct wire_set set;
+	struct lease_more *more;
+	uint32_t n_more;
 	uint32_t n_open; /* ranges with the engine */
 	bool failed;
 	uint64_t progress_bytes;
@@ -49,6 +57,7 @@ static void end_lease(struct peer *p, struct lease_held *held)
 	DL_DELETE(p->leases, held);
 	known_put(held->known);
 	cas_blob_release(&held->blob);
+	free(held->more);
 	free(held);
 }
 
@@ -105,8 +114,21 @@ void source_lease_progress(struct source *source, uint64_t token, uint32_t more_
 	home_tell_lease(p, &held->home, WIRE_LEASE_PROGRESS, &msg);
 }
 
+static void cover_more(struct lease_held *held, const struct wire_id *list,
+                       const struct wire_set *set)
+{
+	for (uint32_t i = 0; i < held->n_more; i++) {
+		if (!id_equal(&held->more[i].list, list))
+			continue;
+		held->more[i].set = set_or(held->more[i].set, set);
+		return;
+	}
+	held->more = xrealloc(held->more, held->n_more + (size_t)1, sizeof(held->more[0]));
+	held->more[held->n_more++] = (struct lease_more){ .list = *list, .set = *set };
+}
+
 /* Members of a leased unit are the lease's business now, also those in a neighbouring segment. */
-static void settle_unit(struct source_req *req, uint32_t unit_idx)
+static void settle_unit(struct source_req *req, struct lease_held *held, uint32_t unit_idx)
 {
 	const struct blob_layout *l = req->run->layout;
 	struct unit_rec u;
@@ -127,6 +149,8 @@ static void settle_unit(struct source_req *req, uint32_t unit_idx)
 				wire_set_add(&set, pos);
 		}
 		seek_settle(s, &set);
+		if (s->segment_idx != held->segment_idx && !set_empty(&set))
+			cover_more(held, &seek_segment(s)->list, &set);
 	}
 }
 
@@ -180,7 +204,7 @@ void lease_take(struct seek *s, const struct wire_answer_item *item)
 	while (next_range(s, &item->set, &pos, &range)) {
 		range.token = held->token;
 		for (uint32_t i = 0; i < range.n_units; i++)
-			settle_unit(req, range.first_unit + i);
+			settle_unit(req, held, range.first_unit + i);
 		held->n_open++;
 		req->ev.lease(req->arg, &range);
 	}
@@ -192,14 +216,25 @@ bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_id
 	return leases_have(p, &segments_at(k->segments, segment_idx)->list, pos);
 }
 
+static bool covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos)
+{
+	if (wire_set_has(&held->set, pos) &&
+	    id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list))
+		return true;
+	for (uint32_t i = 0; i < held->n_more; i++) {
+		if (wire_set_has(&held->more[i].set, pos) && id_equal(&held->more[i].list, list))
+			return true;
+	}
+	return false;
+}
+
 bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos)
 {
 	const struct lease_held *held;
 
 	DL_FOREACH(p->leases, held)
 	{
-		if (wire_set_has(&held->set, pos) &&
-		    id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list))
+		if (covers(held, list, pos))
 			return true;
 	}
 	return false;

@@ -347,7 +347,7 @@ static void on_holders(struct seek *s, const struct wire_answer_item *item)
 	}
 	note_item(s, item, "held by");
 	if (item->n_nodes > 0)
-		unit_follow(s, &item->set, &item->nodes[0], false);
+		unit_follow(s, &item->set, &item->nodes[0]);
 }
 
 static void on_wait(struct seek *s, const struct wire_answer_item *item)
@@ -369,7 +369,7 @@ static void on_wait(struct seek *s, const struct wire_answer_item *item)
 	if (set_empty(&set))
 		return;
 	take_from_others(s, &set, &item->nodes[0]);
-	unit_follow(s, &set, &item->nodes[0], true);
+	unit_follow(s, &set, &item->nodes[0]);
 	if (!get_start(s, &item->nodes[0], &set, true))
 		seek_avoid(s, &item->nodes[0]);
 }

@@ -56,14 +56,13 @@ static struct wire_set followers(const struct seek *t, const struct seek *s,
 	return found;
 }
 
-void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node, bool wait)
+void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node)
 {
 	struct source_req *req = s->req;
 
 	for (uint32_t i = 0; req->run->layout->units != NULL && i < req->n_seeks; i++) {
 		struct seek *t = &req->seeks[i];
 		struct wire_set found;
-		struct wire_part part;
 
 		if (t == s || set_empty(&t->put_off))
 			continue;
@@ -71,10 +70,8 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 		if (set_empty(&found))
 			continue;
 		t->put_off = set_minus(t->put_off, &found);
-		part = seek_part(t, &found);
-		if (!wait)
-			holders_learn(req->p->holders, &part, node, 1);
-		else if (!get_start(t, node, &found, true))
+		/* It may have the first chunk and not yet the last. */
+		if (!get_start(t, node, &found, true))
 			seek_avoid(t, node);
 		source_dirty(req);
 	}
