@@ -194,6 +194,8 @@ static bool all_lost(const struct source_req *req)
 /* What is left was put off for segments that are done: it must find its own way now. */
 static bool only_put_off(struct source_req *req)
 {
+	if (req->seeks == NULL)
+		return false;
 	for (uint32_t i = 0; i < req->n_seeks; i++) {
 		if (!seek_has_only_put_off(&req->seeks[i]))
 			return false;

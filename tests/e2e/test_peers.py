@@ -123,6 +123,18 @@ class PeersTest(LabTest):
         for where in dirs:
             self.assert_tree(where, IMAGE)
 
+    def test_with_the_registry_gone_what_a_neighbour_has_stays_readable(self):
+        registry = lab.Registry()
+        reference = registry.push(IMAGE)
+        try:
+            first, second = self.cluster(2, registries=[{"host": registry.host, "scheme": "http"}])
+            first.shoal("prefetch", first.mount(reference))
+            where = second.mount(reference)
+        finally:
+            registry.stop()
+        self.assert_tree(where, IMAGE)
+        self.assertEqual(second.origin_bytes(), 0)
+
     def test_a_configuration_without_tls_must_say_so(self):
         path = os.path.join(lab.TMP, "peers.yaml")
         cases = (({"listen": "127.0.0.1:9465"}, "peers.insecure"),
