@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define CHAIN_MAX 16U
+
 /* ---- asks and their waits ---- */
 
 struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t req)
@@ -242,28 +244,27 @@ static uint64_t cost_of(const struct home *h, const struct h_ask *ask, const str
 	       (load < UINT64_C(1) << 47 ? load : (UINT64_C(1) << 47) - 1);
 }
 
-/* Does node wait for c, by way of others perhaps, at to? Then to must not wait at node. */
-static bool waits_at(const struct h_chunk *c, uint16_t node, uint16_t to)
+/* Does node wait for this chunk, directly or through others, from the asker itself? Then neither
+ * would ever get it from the other. */
+static bool waits_for(const struct h_chunk *c, uint16_t node, uint16_t asker)
 {
-	for (uint32_t hops = 0; hops < HOME_HOLDERS_MAX; hops++) {
-		const struct h_wait *w;
+	for (uint32_t depth = 0; depth < CHAIN_MAX; depth++) {
+		const struct h_wait *w = c->waits;
 
-		DL_FOREACH(c->waits, w)
-		{
-			if (w->ask->node == node && w->told != NO_NODE)
-				break;
-		}
+		while (w != NULL && (w->ask->node != node || w->told == NO_NODE))
+			w = w->next;
 		if (w == NULL)
 			return false;
-		if (w->told == to)
+		if (w->told == asker)
 			return true;
 		node = w->told;
 	}
-	return true; /* a circle of others */
+	return true; /* too long a chain to stand behind */
 }
 
 static struct entry *choose(const struct home *h, const struct h_ask *ask, struct h_chunk *c)
 {
+	const bool is_parent = home_entry(c, ask->node) != NULL; /* others may wait for it */
 	struct entry *best = NULL;
 	uint64_t best_cost = UINT64_MAX;
 
@@ -272,7 +273,8 @@ static struct entry *choose(const struct home *h, const struct h_ask *ask, struc
 		uint64_t cost;
 
 		if (!home_is_candidate(h, ask, e) ||
-		    ((e->flags & ENTRY_RECEIVING) != 0 && waits_at(c, e->node, ask->node)))
+		    (is_parent && (e->flags & ENTRY_RECEIVING) != 0 &&
+		     waits_for(c, e->node, ask->node)))
 			continue;
 		cost = cost_of(h, ask, e);
 		if (cost < best_cost) {
@@ -377,7 +379,9 @@ static void send_to(struct home *h, const struct h_ask *ask, struct h_chunk *c, 
 {
 	if (e->n_children < UINT8_MAX)
 		e->n_children++;
-	if (home_entry(c, ask->node) == NULL && c->n_who < HOME_HOLDERS_MAX)
+	if (c->n_who == HOME_HOLDERS_MAX && home_entry(c, ask->node) == NULL)
+		home_entry_spare(h, c);
+	if (c->n_who < HOME_HOLDERS_MAX)
 		(void)home_entry_put(h, c, ask->node, true);
 }
 

@@ -151,6 +151,8 @@ struct entry *home_entry(struct h_chunk *c, uint16_t node); /* NULL: none */
 /* Make or change the entry of a node; where all are taken the least useful goes. */
 struct entry *home_entry_put(struct home *h, struct h_chunk *c, uint16_t node, bool receiving);
 void home_entry_drop(struct h_chunk *c, uint16_t node);
+/* Make a place, if one is taken by who has served its share: the next ones stand behind others. */
+void home_entry_spare(const struct home *h, struct h_chunk *c);
 bool home_is_held(const struct home *h, const struct h_chunk *c); /* by somebody alive */
 /* ... whom the asker can be sent to. */
 bool home_is_held_for(const struct home *h, const struct h_ask *ask, const struct h_chunk *c);

@@ -115,6 +115,15 @@ struct entry *home_entry_put(struct home *h, struct h_chunk *c, uint16_t node, b
 	return e;
 }
 
+void home_entry_spare(const struct home *h, struct h_chunk *c)
+{
+	const struct entry *e = least_useful(h, c);
+
+	if (e != NULL && ((e->flags & ENTRY_RECEIVING) != 0 ? e->n_children > 0
+	                                                    : e->n_children >= HOME_TREE_HELD))
+		home_entry_drop(c, e->node);
+}
+
 void home_entry_drop(struct h_chunk *c, uint16_t node)
 {
 	struct entry *e = home_entry(c, node);

@@ -1,0 +1,347 @@
+/*
+ * test_members: who is a member, from wherever it was heard, and whether it lives.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fake_clock.h"
+#include "mem.h"
+#include "members.h"
+#include "names.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+struct fixture {
+	struct fake_clock clock;
+	struct members *m;
+	struct members_todo todo[64]; /* of the last drain */
+	uint32_t n_todo;
+};
+
+static struct wire_member member_of(uint32_t i, uint64_t generation)
+{
+	struct wire_member w = { .id = test_id(1, i), .generation = generation };
+
+	(void)snprintf(w.address, sizeof(w.address), "10.0.0.%u:9465", i);
+	(void)snprintf(w.zone, sizeof(w.zone), "a");
+	return w;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+	const struct wire_member self = member_of(0, 1);
+
+	fake_clock_init(&f->clock);
+	f->m = members_mesh_new(
+		&(struct members_opts){ .clock = &f->clock.clock, .self = &self, .seed = 5 });
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	members_free(&f->m);
+	free(f);
+	return 0;
+}
+
+static void drain(struct fixture *f)
+{
+	f->n_todo = 0;
+	(void)f->m->ops->tick(f->m);
+	while (f->m->ops->next(f->m, &f->todo[f->n_todo]))
+		assert_true(++f->n_todo < 64);
+}
+
+static uint32_t count(const struct fixture *f, enum members_todo_kind kind)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < f->n_todo; i++)
+		n += f->todo[i].kind == kind;
+	return n;
+}
+
+static const struct members_todo *first(const struct fixture *f, enum members_todo_kind kind)
+{
+	for (uint32_t i = 0; i < f->n_todo; i++) {
+		if (f->todo[i].kind == kind)
+			return &f->todo[i];
+	}
+	fail_msg("nothing of kind %d to do", (int)kind);
+	abort();
+}
+
+static bool dials(const struct fixture *f, const char *address)
+{
+	for (uint32_t i = 0; i < f->n_todo; i++) {
+		if (f->todo[i].kind == MEMBERS_DIAL && strcmp(f->todo[i].address, address) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void opened(struct fixture *f, uint32_t i, uint64_t generation, const char *address,
+                   void *conn)
+{
+	const struct wire_member w = member_of(i, generation);
+
+	f->m->ops->opened(f->m, &w, false, address, conn);
+	drain(f);
+}
+
+static enum member_state state_of(const struct fixture *f, uint32_t i)
+{
+	const struct wire_id id = test_id(1, i);
+	struct member m;
+
+	assert_true(f->m->ops->find(f->m, &id, &m));
+	return m.state;
+}
+
+static void resolved(struct fixture *f, const char *name, const char *a, const char *b)
+{
+	const char *const list[] = { a, b };
+
+	f->m->ops->resolved(f->m, name, list, (a != NULL ? 1U : 0U) + (b != NULL ? 1U : 0U));
+	drain(f);
+}
+
+static void configured_addresses_are_dialled_and_who_answers_is_a_member(void **state)
+{
+	struct fixture *f = *state;
+	int conn;
+
+	drain(f);
+	assert_int_equal(count(f, MEMBERS_CHANGED), 1); /* this node alone */
+	resolved(f, "static", "10.0.0.1:9465", "10.0.0.2:9465");
+	assert_true(dials(f, "10.0.0.1:9465"));
+	assert_true(dials(f, "10.0.0.2:9465"));
+	drain(f);
+	assert_int_equal(f->n_todo, 0); /* not twice */
+	opened(f, 1, 7, "10.0.0.1:9465", &conn);
+	assert_int_equal(count(f, MEMBERS_CHANGED), 1);
+	assert_int_equal(state_of(f, 1), MEMBER_UP);
+	const struct wire_id id = test_id(1, 1);
+
+	assert_ptr_equal(f->m->ops->conn(f->m, &id), &conn);
+}
+
+static void who_calls_is_a_member_too(void **state)
+{
+	struct fixture *f = *state;
+	int conn;
+
+	opened(f, 3, 7, NULL, &conn);
+	assert_int_equal(state_of(f, 3), MEMBER_UP);
+	assert_false(dials(f, "10.0.0.3:9465")); /* there is a connection */
+}
+
+static void this_node_in_its_own_list_is_dialled_once(void **state)
+{
+	struct fixture *f = *state;
+	int conn;
+
+	resolved(f, "dns", "192.168.1.1:9465", NULL);
+	opened(f, 0, 1, "192.168.1.1:9465", &conn);
+	assert_ptr_equal(first(f, MEMBERS_CLOSE)->conn, &conn);
+	assert_int_equal(first(f, MEMBERS_CLOSE)->reason, WIRE_BYE_SELF);
+	fake_clock_advance_ms(&f->clock, 3600000);
+	drain(f);
+	assert_false(dials(f, "192.168.1.1:9465"));
+	assert_int_equal(f->m->ops->list(f->m, NULL, 0), 1);
+}
+
+static void two_names_of_one_node_make_one_member_with_one_connection(void **state)
+{
+	struct fixture *f = *state;
+	int one;
+	int two;
+	struct member m[4];
+
+	resolved(f, "static", "10.0.0.1:9465", "node1.example:9465");
+	opened(f, 1, 7, "10.0.0.1:9465", &one);
+	opened(f, 1, 7, "node1.example:9465", &two);
+	assert_int_equal(count(f, MEMBERS_CLOSE), 1);
+	assert_ptr_equal(first(f, MEMBERS_CLOSE)->conn, &one);
+	assert_int_equal(first(f, MEMBERS_CLOSE)->reason, WIRE_BYE_TWICE);
+	f->m->ops->closed(f->m, &one, true);
+	drain(f);
+	assert_int_equal(state_of(f, 1), MEMBER_UP);
+	assert_int_equal(f->m->ops->list(f->m, m, 4), 2);
+	assert_int_equal(m[0].n_addresses + m[1].n_addresses, 3);
+}
+
+static void both_sides_keep_the_same_one_of_two_connections(void **state)
+{
+	struct fixture *f = *state;
+	int ours;
+	int theirs;
+
+	for (uint32_t i = 1; i < 12; i++) {
+		const struct wire_id self = test_id(1, 0);
+		const struct wire_id id = test_id(1, i);
+		const bool ours_stays = memcmp(self.b, id.b, sizeof(self.b)) < 0;
+		char address[32];
+
+		(void)snprintf(address, sizeof(address), "10.0.0.%u:9465", i);
+		resolved(f, "static", address, NULL);
+		if (i % 2 == 0) {
+			opened(f, i, 7, address, &ours);
+			opened(f, i, 7, NULL, &theirs);
+		} else {
+			opened(f, i, 7, NULL, &theirs);
+			opened(f, i, 7, address, &ours);
+		}
+		assert_ptr_equal(first(f, MEMBERS_CLOSE)->conn, ours_stays ? &theirs : &ours);
+		f->m->ops->closed(f->m, ours_stays ? &ours : &theirs, true);
+		drain(f);
+	}
+}
+
+static void a_restart_is_seen_by_the_generation(void **state)
+{
+	struct fixture *f = *state;
+	int before;
+	int after;
+	struct member m;
+	const struct wire_id id = test_id(1, 1);
+
+	opened(f, 1, 7, NULL, &before);
+	opened(f, 1, 8, NULL, &after);
+	assert_true(id_equal(&first(f, MEMBERS_RESTARTED)->id, &id));
+	assert_ptr_equal(first(f, MEMBERS_CLOSE)->conn, &before);
+	assert_true(f->m->ops->find(f->m, &id, &m));
+	assert_int_equal(m.n_restarts, 1);
+	assert_ptr_equal(f->m->ops->conn(f->m, &id), &after);
+}
+
+static void a_lost_connection_is_dialled_at_once_and_then_the_member_is_down(void **state)
+{
+	struct fixture *f = *state;
+	int conn;
+
+	opened(f, 1, 7, NULL, &conn);
+	f->m->ops->closed(f->m, &conn, false);
+	drain(f);
+	assert_int_equal(state_of(f, 1), MEMBER_SUSPECT);
+	assert_int_equal(count(f, MEMBERS_CHANGED), 0); /* its homes stay for now */
+	assert_true(dials(f, "10.0.0.1:9465"));
+	f->m->ops->dial_failed(f->m, "10.0.0.1:9465");
+	drain(f);
+	assert_int_equal(state_of(f, 1), MEMBER_DOWN);
+	assert_int_equal(count(f, MEMBERS_CHANGED), 1);
+	assert_false(dials(f, "10.0.0.1:9465")); /* after a pause */
+	fake_clock_advance_ms(&f->clock, 250);
+	drain(f);
+	assert_true(dials(f, "10.0.0.1:9465"));
+	opened(f, 1, 7, "10.0.0.1:9465", &conn);
+	assert_int_equal(state_of(f, 1), MEMBER_UP);
+	assert_int_equal(count(f, MEMBERS_RESTARTED), 0);
+}
+
+static void a_silent_dial_leaves_the_suspect_for_two_seconds(void **state)
+{
+	struct fixture *f = *state;
+	int conn;
+
+	opened(f, 1, 7, NULL, &conn);
+	f->m->ops->closed(f->m, &conn, false);
+	drain(f);
+	fake_clock_advance_ms(&f->clock, 1999);
+	drain(f);
+	assert_int_equal(state_of(f, 1), MEMBER_SUSPECT);
+	fake_clock_advance_ms(&f->clock, 1);
+	drain(f);
+	assert_int_equal(state_of(f, 1), MEMBER_DOWN);
+}
+
+static void lists_that_others_tell_are_dialled_but_only_so_many_of_one(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_member list[128];
+	const struct wire_id liar = test_id(1, 200);
+	uint32_t n_dialled = 0;
+
+	for (uint32_t round = 0; round < 20; round++) {
+		for (uint32_t i = 0; i < 128; i++) {
+			list[i] = member_of(1000 + round * 128 + i, 1);
+			(void)snprintf(list[i].address, sizeof(list[i].address), "10.9.%u.%u:1",
+			               round, i);
+		}
+		list[0] = member_of(0, 1); /* this node itself */
+		f->m->ops->heard(f->m, &liar, list, 128);
+	}
+	for (uint32_t i = 0; i < 2000; i++) {
+		drain(f);
+		for (uint32_t k = 0; k < f->n_todo; k++) {
+			if (f->todo[k].kind == MEMBERS_DIAL) {
+				n_dialled++;
+				f->m->ops->dial_failed(f->m, f->todo[k].address);
+			}
+		}
+	}
+	assert_false(dials(f, "10.0.0.0:9465"));
+	assert_int_equal(n_dialled, 512);
+	assert_int_equal(f->m->ops->list(f->m, NULL, 0), 1); /* no hello: no member */
+}
+
+static void equal_lists_have_equal_hashes(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_member other_self = member_of(1, 7);
+	struct members *other = members_mesh_new(
+		&(struct members_opts){ .clock = &f->clock.clock, .self = &other_self, .seed = 6 });
+	const struct wire_member self = member_of(0, 1);
+	int conn;
+	struct wire_member told[8];
+
+	opened(f, 1, 7, NULL, &conn);
+	assert_int_not_equal(f->m->ops->hash(f->m), other->ops->hash(other));
+	other->ops->opened(other, &self, false, NULL, &conn);
+	assert_int_equal(f->m->ops->hash(f->m), other->ops->hash(other));
+	assert_int_equal(f->m->ops->tell(f->m, told, 8), 2);
+	assert_int_equal(f->m->ops->tell(f->m, told, 1), 1);
+	members_free(&other);
+}
+
+static void an_address_that_dns_gives_no_more_is_forgotten(void **state)
+{
+	struct fixture *f = *state;
+
+	resolved(f, "dns", "10.0.0.1:9465", "10.0.0.2:9465");
+	f->m->ops->dial_failed(f->m, "10.0.0.1:9465");
+	f->m->ops->dial_failed(f->m, "10.0.0.2:9465");
+	resolved(f, "dns", "10.0.0.2:9465", NULL);
+	fake_clock_advance_ms(&f->clock, 60000);
+	drain(f);
+	assert_false(dials(f, "10.0.0.1:9465"));
+	assert_true(dials(f, "10.0.0.2:9465"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		T(configured_addresses_are_dialled_and_who_answers_is_a_member),
+		T(who_calls_is_a_member_too),
+		T(this_node_in_its_own_list_is_dialled_once),
+		T(two_names_of_one_node_make_one_member_with_one_connection),
+		T(both_sides_keep_the_same_one_of_two_connections),
+		T(a_restart_is_seen_by_the_generation),
+		T(a_lost_connection_is_dialled_at_once_and_then_the_member_is_down),
+		T(a_silent_dial_leaves_the_suspect_for_two_seconds),
+		T(lists_that_others_tell_are_dialled_but_only_so_many_of_one),
+		T(equal_lists_have_equal_hashes),
+		T(an_address_that_dns_gives_no_more_is_forgotten),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
