@@ -153,6 +153,10 @@ void swarm_node_chunk(struct swarm *s, uint32_t node, uint32_t from, uint32_t se
 void swarm_node_unit(struct swarm *s, uint32_t node, const struct swarm_event *ev);
 void swarm_home_message(struct swarm *s, uint32_t node, uint32_t from,
                         const struct swarm_packet *p);
+/* What a GET or a lease was to bring will not come that way. */
+void swarm_not_coming(const struct swarm *s, struct swarm_node *n, uint32_t segment_idx,
+                      const struct wire_set *set);
+void swarm_tell_names(struct swarm *s, uint32_t from, uint32_t to, uint32_t segment_idx);
 void swarm_home_drain(struct swarm *s, uint32_t node, uint32_t segment_idx);
 void swarm_node_tick(struct swarm *s, uint32_t node);
 void swarm_node_lost(struct swarm *s, uint32_t node, uint32_t lost);

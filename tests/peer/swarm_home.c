@@ -101,3 +101,71 @@ void swarm_home_message(struct swarm *s, uint32_t node, uint32_t from, const str
 	}
 	swarm_home_drain(s, node, p->segment_idx);
 }
+
+/* ---- a death ---- */
+
+static void place_the_living(struct swarm *s, uint32_t node, uint32_t lost)
+{
+	struct place_node nodes[SWARM_NODES_MAX];
+	uint32_t n_nodes = 0;
+	struct err e;
+
+	for (uint32_t i = 0; i < s->opts.n_nodes; i++) {
+		if (i != lost && (!s->nodes[i].dead || i == node))
+			nodes[n_nodes++] = (struct place_node){ s->nodes[i].id, "" };
+	}
+	if (placement_set(s->nodes[node].placement, nodes, n_nodes, &e) != 0)
+		abort();
+}
+
+/* What was to come from there, and what was asked there, is sought anew. */
+static void seek_anew(const struct swarm *s, struct swarm_node *n, uint32_t lost)
+{
+	for (uint32_t i = 0; i < SWARM_GETS; i++) {
+		if (!n->gets[i].used || n->gets[i].from != lost)
+			continue;
+		n->gets[i].used = false;
+		swarm_not_coming(s, n, n->gets[i].segment_idx, &n->gets[i].set);
+	}
+	for (uint32_t i = 0; i < segments_count(s->segments); i++) {
+		struct swarm_segment *g = &n->segments[i];
+
+		if (g->req == 0 || g->ask_home != lost)
+			continue;
+		g->req = 0;
+		g->settle = false;
+		g->retry_ns = swarm_now_ns(s);
+	}
+}
+
+/* The new home hears of a lease that the dead one gave. */
+static void tell_coming(struct swarm *s, uint32_t node, const struct swarm_lease *l)
+{
+	const struct segment *segment = segments_at(s->segments, l->segment_idx);
+	const struct wire_part part = { segment->name, segment->list, l->left };
+	const struct wire_msg msg = { .type = WIRE_COMING, .u.adverts = { 1, &part } };
+	const struct swarm_node *n = &s->nodes[node];
+	struct wire_id home;
+	uint32_t to;
+
+	if (!placement_home(n->placement, PLACE_ZONE, &n->id, &part.segment, &home))
+		abort();
+	to = swarm_node_of(s, &home);
+	swarm_tell_names(s, node, to, l->segment_idx);
+	swarm_send(s, node, to, l->segment_idx, &msg);
+}
+
+void swarm_node_lost(struct swarm *s, uint32_t node, uint32_t lost)
+{
+	struct swarm_node *n = &s->nodes[node];
+
+	place_the_living(s, node, lost);
+	home_node_lost(n->home, &s->nodes[lost].id);
+	home_moved(n->home);
+	adverts_moved(n->adverts);
+	seek_anew(s, n, lost);
+	for (uint32_t i = 0; i < SWARM_LEASES; i++) {
+		if (n->leases[i].used && n->leases[i].home == lost)
+			tell_coming(s, node, &n->leases[i]);
+	}
+}

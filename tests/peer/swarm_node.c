@@ -140,8 +140,8 @@ static void add_avoid(struct swarm_segment *g, const struct wire_id *id)
 }
 
 /* What a GET or a lease was to bring will not come that way. */
-static void not_coming(struct swarm *s, struct swarm_node *n, uint32_t segment_idx,
-                       const struct wire_set *set)
+void swarm_not_coming(const struct swarm *s, struct swarm_node *n, uint32_t segment_idx,
+                      const struct wire_set *set)
 {
 	struct swarm_segment *g = &n->segments[segment_idx];
 
@@ -285,7 +285,7 @@ void swarm_node_unit(struct swarm *s, uint32_t node, const struct swarm_event *e
 		wire_set_remove(&l->left, pos);
 	l->bytes += 14000;
 	if (!set_empty(&l->left)) {
-		if (l->bytes % (4 * 14000) == 14000)
+		if (l->bytes % 56000 == 14000)
 			lease_message(s, node, l, WIRE_LEASE_PROGRESS);
 		return;
 	}
@@ -365,7 +365,7 @@ static void on_answer(struct swarm *s, uint32_t node, uint32_t from, const struc
 	}
 }
 
-static void tell_names(struct swarm *s, uint32_t from, uint32_t to, uint32_t segment_idx)
+void swarm_tell_names(struct swarm *s, uint32_t from, uint32_t to, uint32_t segment_idx)
 {
 	struct wire_id names[SEGMENT_MAX_CHUNKS];
 	const struct segment *seg = segment_of(s, segment_idx);
@@ -383,7 +383,7 @@ static void on_end(struct swarm *s, uint32_t node, const struct swarm_packet *p)
 	if (g->req != p->msg.u.end.req)
 		return;
 	if (p->msg.u.end.status == WIRE_UNKNOWN_LIST) {
-		tell_names(s, node, g->ask_home, p->segment_idx);
+		swarm_tell_names(s, node, g->ask_home, p->segment_idx);
 		ask(s, node, p->segment_idx);
 		return;
 	}
@@ -435,7 +435,7 @@ static void on_miss(struct swarm *s, uint32_t node, uint32_t from, const struct 
 	get->set = set_minus(get->set, &lost);
 	get->used = !set_empty(&get->set);
 	add_avoid(&n->segments[p->segment_idx], &s->nodes[from].id);
-	not_coming(s, n, p->segment_idx, &lost);
+	swarm_not_coming(s, n, p->segment_idx, &lost);
 }
 
 /* ---- names and messages ---- */
@@ -447,7 +447,7 @@ static void on_want_names(struct swarm *s, uint32_t node, uint32_t from,
 	struct wire_part part = part_of(s, p->segment_idx, n->segments[p->segment_idx].have);
 	struct wire_msg msg = { .type = WIRE_HAVE };
 
-	tell_names(s, node, from, p->segment_idx);
+	swarm_tell_names(s, node, from, p->segment_idx);
 	msg.u.adverts = (struct wire_adverts){ 1, &part };
 	swarm_send(s, node, from, p->segment_idx, &msg);
 	for (uint32_t i = 0; i < SWARM_LEASES; i++) {
@@ -509,7 +509,7 @@ static void stalled_gets(struct swarm *s, uint32_t node)
 			continue;
 		get->used = false;
 		add_avoid(&n->segments[get->segment_idx], &s->nodes[get->from].id);
-		not_coming(s, n, get->segment_idx, &get->set);
+		swarm_not_coming(s, n, get->segment_idx, &get->set);
 	}
 }
 
@@ -547,53 +547,5 @@ void swarm_node_tick(struct swarm *s, uint32_t node)
 	for (uint32_t i = 0; i < SWARM_GETS; i++) {
 		if (n->gets[i].used && n->gets[i].heard_ns == swarm_now_ns(s))
 			wake_at(s, node, n->gets[i].heard_ns + GET_STALL_MS * NS_PER_MS);
-	}
-}
-
-void swarm_node_lost(struct swarm *s, uint32_t node, uint32_t lost)
-{
-	struct swarm_node *n = &s->nodes[node];
-	struct place_node nodes[SWARM_NODES_MAX];
-	uint32_t n_nodes = 0;
-	struct err e;
-
-	for (uint32_t i = 0; i < s->opts.n_nodes; i++) {
-		if (i != lost && (!s->nodes[i].dead || i == node))
-			nodes[n_nodes++] = (struct place_node){ s->nodes[i].id, "" };
-	}
-	if (placement_set(n->placement, nodes, n_nodes, &e) != 0)
-		abort();
-	home_node_lost(n->home, &s->nodes[lost].id);
-	home_moved(n->home);
-	adverts_moved(n->adverts);
-	for (uint32_t i = 0; i < SWARM_GETS; i++) {
-		if (n->gets[i].used && n->gets[i].from == lost) {
-			n->gets[i].used = false;
-			not_coming(s, n, n->gets[i].segment_idx, &n->gets[i].set);
-		}
-	}
-	for (uint32_t i = 0; i < segments_count(s->segments); i++) {
-		struct swarm_segment *g = &n->segments[i];
-
-		if (g->req == 0 || g->ask_home != lost)
-			continue;
-		g->req = 0;
-		g->settle = false;
-		g->retry_ns = swarm_now_ns(s);
-	}
-	for (uint32_t i = 0; i < SWARM_LEASES; i++) {
-		struct swarm_lease *l = &n->leases[i];
-		struct wire_part part;
-		struct wire_id home;
-		struct wire_msg msg = { .type = WIRE_COMING };
-
-		if (!l->used || l->home != lost)
-			continue;
-		part = part_of(s, l->segment_idx, l->left);
-		msg.u.adverts = (struct wire_adverts){ 1, &part };
-		if (!placement_home(n->placement, PLACE_ZONE, &n->id, &part.segment, &home))
-			abort();
-		tell_names(s, node, swarm_node_of(s, &home), l->segment_idx);
-		swarm_send(s, node, swarm_node_of(s, &home), l->segment_idx, &msg);
 	}
 }

@@ -179,7 +179,7 @@ static void nodes_at_rest_are_quiet(void **state)
 	o.n_nodes = 100;
 	o.n_chunks = 1000;
 	s = swarm_new(&o);
-	bytes = 99 * 2 * (swarm_bytes_of(s, &ping) + swarm_bytes_of(s, &pong)) / 5;
+	bytes = UINT64_C(99) * 2 * (swarm_bytes_of(s, &ping) + swarm_bytes_of(s, &pong)) / 5;
 	printf("at rest, 100 nodes: %llu bytes/s of pings, at most %u of adverts\n",
 	       (unsigned long long)bytes, ADVERTS_BYTES_PER_S);
 	assert_true(bytes + ADVERTS_BYTES_PER_S <= 10000);
