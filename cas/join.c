@@ -8,6 +8,7 @@
 #include "refer.h"
 #include "share.h"
 #include "state.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,7 @@ static int look_step(struct join *j, struct err *e)
 	const uint32_t end = j->n_looked + (left < STEP_CHUNKS ? left : STEP_CHUNKS);
 	int r = db_reader_begin(j->blob->cas->readers, &reader, e);
 
+	assert(j->group != NULL); /* n_group > 0 */
 	if (r == 0)
 		r = db_prepare(reader.db, "SELECT blob, idx FROM chunk WHERE name = ? LIMIT ?",
 		               &stmt, e);

@@ -6,6 +6,7 @@
 #include "gc.h"
 #include "mem.h"
 #include "recorder.h"
+#include "share.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #define SEED         11
 #define N_CHUNKS     12
 #define OTHER_ID     "0000000000000000000000000000000000000000000000000000000000000001"
+#define SHARER_ID    "0000000000000000000000000000000000000000000000000000000000000003"
 #define STATES_MIN   1000U
 #define OTHER_DIGEST "2222222222222222222222222222222222222222222222222222222222222222"
 #define IMAGE_DIGEST "1111111111111111111111111111111111111111111111111111111111111111"
@@ -25,6 +27,16 @@ static void put_some(struct fixture *f, struct cas_blob *b, uint32_t seed, uint3
 {
 	for (uint32_t i = first; i < first + n; i++)
 		assert_int_equal(put_sample(b, seed, i), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+}
+
+/* b refers to chunks of another blob. */
+static void share_some(struct fixture *f, struct cas_blob *b, uint32_t first, uint32_t n)
+{
+	for (uint32_t i = first; i < first + n; i++) {
+		assert_int_equal(cas_blob_share(b, i, &f->e), 0);
+		assert_false(cas_blob_is_ready(b, i));
+	}
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 }
 
@@ -78,12 +90,17 @@ static void live(struct fixture *f, struct recorder *r, uint32_t *ret_deleted)
 {
 	struct cas_blob *a = open_sample(f, SAMPLE_ID, N_CHUNKS, SEED);
 	struct cas_blob *b = open_sample(f, OTHER_ID, N_CHUNKS, SEED + 1);
+	struct cas_blob *c;
 
 	put_some(f, a, SEED, 0, 4);
 	put_some(f, b, SEED + 1, 0, 6);
 	put_some(f, a, SEED, 4, 4);
+	c = open_sample(f, SHARER_ID, N_CHUNKS, SEED);
+	share_some(f, c, 0, 5);
 	evict_and_refill(f, a, 2);
 	evict_and_refill(f, a, 7);
+	share_some(f, c, 5, 3);
+	cas_blob_release(&c);
 	assert_int_equal(writer_do(f->cas, record_image, NULL, &f->e), 0);
 	cas_blob_release(&b);
 	evict_all(f);
@@ -127,10 +144,27 @@ static void note_fault(void *arg, const struct cas_fault *fault)
 		faults->n_other++;
 }
 
+/* What the third blob has, by whatever reference the cut has left, is right.
+ * @return how many */
+static uint64_t look_at_shared(struct fixture *then)
+{
+	struct cas_blob *c = open_sample(then, SHARER_ID, N_CHUNKS, SEED);
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++) {
+		if (!cas_blob_is_present(c, i))
+			continue;
+		assert_int_equal(read_sample(c, SEED, i), 0);
+		n++;
+	}
+	cas_blob_release(&c);
+	return n;
+}
+
 /* @param deleted  missing data is no fault of ours: a file was deleted
  * @return how many chunks were ready, all of them right */
 static uint64_t look(struct fixture *f, struct recorder *r, uint32_t cut, bool deleted,
-                     uint64_t *random)
+                     uint64_t *random, uint64_t *ret_shared)
 {
 	struct faults faults = { .n_other = 0 };
 	struct fixture then = { .loop = f->loop, .metrics = f->metrics };
@@ -154,6 +188,7 @@ static uint64_t look(struct fixture *f, struct recorder *r, uint32_t cut, bool d
 	if (!deleted)
 		assert_int_equal(faults.n_missing, 0);
 	assert_int_equal(n_moved_aside(then.dir), 0);
+	*ret_shared += look_at_shared(&then);
 	fixture_close(&then);
 	remove_tree(then.dir);
 	return total.chunks_done;
@@ -168,7 +203,9 @@ static void after_a_power_cut_anywhere_no_wrong_byte_is_ready(void **state)
 	uint32_t rounds;
 	uint32_t deleted = 0;
 	uint64_t n_ready = 0;
+	uint64_t n_shared = 0;
 
+	f->dedup = true;
 	f->disk = recorder_disk(r);
 	f->vfs = recorder_vfs(r);
 	fixture_open(f);
@@ -179,13 +216,15 @@ static void after_a_power_cut_anywhere_no_wrong_byte_is_ready(void **state)
 		const bool at_barrier = cut < recorder_n_events(r) && recorder_is_barrier(r, cut);
 
 		for (uint32_t i = 0; i < (at_barrier ? 3 * rounds : rounds); i++, n_states++)
-			n_ready += look(f, r, cut, cut > deleted, &random);
+			n_ready += look(f, r, cut, cut > deleted, &random, &n_shared);
 	}
 	print_message("%u states of %u events, %llu ready chunks checked\n", n_states,
 	              recorder_n_events(r), (unsigned long long)n_ready);
 	assert_true(n_states >= STATES_MIN);
+	print_message("%llu shared chunks read\n", (unsigned long long)n_shared);
+	assert_true(n_shared > n_states / 4);
 	assert_true(n_ready > n_states); /* the test would be idle if nothing survived */
-	assert_int_equal(look(f, r, recorder_n_events(r), true, &random), 3 + 5);
+	assert_int_equal(look(f, r, recorder_n_events(r), true, &random, &n_shared), 3 + 5);
 	recorder_free(&r);
 }
 
