@@ -310,6 +310,18 @@ static void on_restarted(struct peer *p, const struct wire_id *id)
 	adverts_again(p->adverts, id);
 }
 
+static bool is_there(const struct peer *p, const struct link *link)
+{
+	const struct link *l;
+
+	DL_FOREACH(p->links, l)
+	{
+		if (l == link)
+			return true;
+	}
+	return false;
+}
+
 void links_members_work(struct peer *p)
 {
 	const uint64_t hash = p->members->ops->hash(p->members);
@@ -325,7 +337,8 @@ void links_members_work(struct peer *p)
 			dial(p, &todo);
 			break;
 		case MEMBERS_CLOSE:
-			conn_close(l->conn, todo.reason, "");
+			if (is_there(p, l)) /* it may have ended meanwhile */
+				conn_close(l->conn, todo.reason, "");
 			break;
 		case MEMBERS_CHANGED:
 			place(p);
