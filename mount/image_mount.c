@@ -36,6 +36,8 @@
 #include <unistd.h>
 
 #define READ_AHEAD_KIB 1024
+/* Behind a range of a blob stand other files, which nobody may want: fetch knows better. */
+#define BLOB_READ_AHEAD_KIB 128
 #define GRACE_MS       200
 
 enum state { START, MOUNTED, UNMOUNT, GRACE, LEAVE, DRAIN, CLOSE, GONE, N_STATES };
@@ -165,7 +167,7 @@ static int attach_kernel(struct image_mount *m, int mount_fd, struct err *e)
 	if (r < 0)
 		return r;
 	if (fstat(mount_fd, &st) == 0)
-		fuse_dev_set_read_ahead(st.st_dev, READ_AHEAD_KIB, m->opts.log);
+		fuse_dev_set_read_ahead(st.st_dev, BLOB_READ_AHEAD_KIB, m->opts.log);
 	opts.device_fds = files.fds;
 	opts.n_devices = files.n;
 	r = erofs_dev_mount(&opts, e);
