@@ -225,7 +225,6 @@ static int set_address(const char *path, const char *suffix, struct sockaddr_un 
 	const int n = snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "%s%s", path,
 	                       suffix);
 
-	ret_address->sun_family = AF_UNIX;
 	if (n > 0 && (size_t)n < sizeof(ret_address->sun_path))
 		return 0;
 	errno = ENAMETOOLONG;
@@ -236,7 +235,7 @@ static int call_keeper(const char *path)
 {
 	const struct timeval wait = { .tv_sec = CALLER_WAIT_S };
 	const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct sockaddr_un address;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 	if (fd < 0 || set_address(path, "", &address) < 0)
 		return -1;
@@ -277,7 +276,7 @@ static int take_over(struct keeper *k)
 static int listen_at(struct keeper *k)
 {
 	const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un address;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 	if (fd < 0 || set_address(k->path, ".new", &address) < 0)
 		return -1;
