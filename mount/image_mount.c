@@ -38,7 +38,7 @@
 #define READ_AHEAD_KIB 1024
 /* Behind a range of a blob stand other files, which nobody may want: fetch knows better. */
 #define BLOB_READ_AHEAD_KIB 128
-#define GRACE_MS       200
+#define GRACE_MS            200
 
 enum state { START, MOUNTED, UNMOUNT, GRACE, LEAVE, DRAIN, CLOSE, GONE, N_STATES };
 
