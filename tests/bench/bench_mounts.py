@@ -94,8 +94,8 @@ def run_takeover(row, image):
         pauses.append(time.perf_counter() - start)
 
     longest, errors = read_under(image, wheres, kill)
-    end_keeper(path)
     agent.stop()
+    end_keeper(path)
     # Of the reads that a kill can have met: one of each reader, each time.
     p99 = KILLS * N_READERS // 100
     print(f"from kill to ready, ms: {' '.join(f'{1000 * p:.0f}' for p in pauses)}; compared: the same readers, nobody killed")

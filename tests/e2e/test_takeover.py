@@ -61,9 +61,8 @@ class TakeOver(lab.LabTest):
         directory = tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP)
         self.socket = os.path.join(directory, "keeper.sock")
         config = {**kw.pop("config", {}), "keeper": {"socket": self.socket}}
-        agent = self.agent(config=config, **kw)
-        self.addCleanup(self.end_keeper)
-        return agent
+        self.addCleanup(self.end_keeper)  # after the agent, which would start another one
+        return self.agent(config=config, **kw)
 
     def keeper_pid(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
