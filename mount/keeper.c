@@ -171,7 +171,10 @@ int keeper_get(const char *socket_path, uint32_t idx, struct kept *ret_kept, str
 static _Noreturn void become_keeper(const char *program, const char *socket_path, int ready_fd)
 {
 	const int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	sigset_t none;
 
+	(void)sigemptyset(&none); /* a worker's mask is not for it: it must end on SIGTERM */
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
 	(void)dup2(null_fd, STDIN_FILENO);
 	(void)dup2(ready_fd, STDOUT_FILENO);
