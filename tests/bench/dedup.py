@@ -145,16 +145,26 @@ def mount_s(agent, bootstrap, origin, wait_joined):
     if wait_joined:
         read_some(where)
     agent.umount(where)
-    agent.shoal("image", "rm", agent.json("image", "ls")["images"][0]["name"], check=False)
+    for name in (i["name"] for i in agent.json("image", "ls")["images"]):
+        if not name.startswith("bench.example/"):
+            agent.shoal("image", "rm", name)
     return took_s
+
+
+def is_readable(where, i):
+    try:
+        with open(os.path.join(where, "data"), "rb", buffering=0) as f:
+            if os.pread(f.fileno(), big_image.CHUNK, i * big_image.CHUNK) != big_image.chunk(i):
+                raise AssertionError(f"wrong bytes in chunk {i}")
+    except OSError:
+        return False  # the join behind the mount has not come so far
+    return True
 
 
 def read_some(where):
     """None of it is at the origin: it can only come from the blob that has it."""
-    with open(os.path.join(where, "data"), "rb", buffering=0) as f:
-        for i in (0, 1, 77777, BIG_CHUNKS - 1):
-            if os.pread(f.fileno(), big_image.CHUNK, i * big_image.CHUNK) != big_image.chunk(i):
-                raise AssertionError(f"wrong bytes in chunk {i}")
+    for i in (0, 1, 77777, BIG_CHUNKS - 1):
+        lab.wait_for(lambda i=i: is_readable(where, i), f"chunk {i} to be shared")
 
 
 def database(bench, rows):
