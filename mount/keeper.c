@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,7 +175,7 @@ static _Noreturn void become_keeper(const char *program, const char *socket_path
 	sigset_t none;
 
 	(void)sigemptyset(&none); /* a worker's mask is not for it: it must end on SIGTERM */
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
 	(void)dup2(null_fd, STDIN_FILENO);
 	(void)dup2(ready_fd, STDOUT_FILENO);

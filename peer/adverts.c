@@ -276,7 +276,9 @@ void adverts_mine(const struct adverts *a, const struct wire_id *list, struct wi
 {
 	const struct item *it = find(a, list);
 
-	*ret_set = it == NULL ? (struct wire_set){ 0 } : it->mine;
+	*ret_set = set_none(0);
+	if (it != NULL)
+		*ret_set = it->mine;
 }
 
 /* ---- sending ---- */

@@ -240,14 +240,14 @@ static int by_value(const void *a, const void *b)
 
 static void add_first_byte(struct worth *w, uint64_t first_byte_ns)
 {
-	uint64_t sorted[SAMPLES];
+	uint64_t sorted[SAMPLES] = { 0 };
 	uint32_t n;
 
 	w->first_byte_ns[w->n_samples++ % SAMPLES] = first_byte_ns;
 	n = w->n_samples < SAMPLES ? w->n_samples : SAMPLES;
 	memcpy(sorted, w->first_byte_ns, n * sizeof(sorted[0]));
 	qsort(sorted, n, sizeof(sorted[0]), by_value);
-	w->told.first_byte_p95_ns = sorted[(n - 1) * 95 / 100];
+	w->told.first_byte_p95_ns = sorted[n == 0 ? 0 : (n - 1) * 95 / 100];
 }
 
 static void add_rate(struct worth *w, uint64_t size_bytes, uint64_t ns)
@@ -368,7 +368,9 @@ void holders_peer(const struct holders *h, const struct wire_id *node,
 {
 	const struct worth *w = find_worth(h, node);
 
-	*ret_peer = w == NULL ? (struct holders_peer){ 0 } : w->told;
+	*ret_peer = (struct holders_peer){ .first_byte_p95_ns = 0 };
+	if (w != NULL)
+		*ret_peer = w->told;
 }
 
 /* ---- picking ---- */

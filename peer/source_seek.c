@@ -127,15 +127,35 @@ bool seek_has_only_put_off(const struct seek *s)
 
 /* ---- holders ---- */
 
-static void ask_holders(struct seek *s, struct wire_set *todo)
+/* Whom not to ask, in ret_ids (WIRE_AVOID_MAX). beside_slow: nor those who are slow with what they
+ * were asked for already. @return how many */
+static uint32_t avoided(const struct seek *s, bool beside_slow, struct wire_id *ret_ids)
+{
+	uint32_t n = s->n_avoid;
+	const struct get *g;
+
+	memcpy(ret_ids, s->avoid, sizeof(s->avoid[0]) * n);
+	if (!beside_slow)
+		return n;
+	DL_FOREACH(s->gets, g)
+	{
+		if (g->hedged && n < WIRE_AVOID_MAX)
+			ret_ids[n++] = g->node;
+	}
+	return n;
+}
+
+static void ask_holders(struct seek *s, struct wire_set *todo, bool beside_slow)
 {
 	struct peer *p = s->req->p;
 
 	while (!set_empty(todo)) {
 		const struct wire_part part = seek_part(s, todo);
+		struct wire_id avoid[WIRE_AVOID_MAX];
+		const uint32_t n_avoid = avoided(s, beside_slow, avoid);
 		struct holders_pick pick;
 
-		if (!holders_pick(p->holders, &part, s->avoid, s->n_avoid, &pick))
+		if (!holders_pick(p->holders, &part, avoid, n_avoid, &pick))
 			return;
 		if (!get_start(s, &pick.node, &pick.set, false)) {
 			if (s->n_avoid == WIRE_AVOID_MAX)
@@ -175,8 +195,7 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *tod
 	const struct peer *p = s->req->p;
 	struct wire_ask ask = { .part = seek_part(s, todo),
 		                .have = present_here(s),
-		                .deadline_ms = ms_left(s->req),
-		                .n_avoid = (uint8_t)s->n_avoid };
+		                .deadline_ms = ms_left(s->req) };
 	struct cas_origin *origin = xcalloc(1, sizeof(*origin));
 	const struct wire_set held = in_gets(s, true, NULL);
 	const struct wire_set unheld = set_minus(*todo, &held);
@@ -190,7 +209,7 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *tod
 	if (set_empty(&unheld) || cas_blob_origins(s->req->run->blob, origin, 1) == 0)
 		ask.flags |= WIRE_ASK_NO_LEASE;
 	free(origin);
-	memcpy(ask.avoid, s->avoid, sizeof(s->avoid[0]) * s->n_avoid);
+	ask.n_avoid = (uint8_t)avoided(s, set_empty(&unheld), ask.avoid);
 	order_cut(s->req->known->segments, s->segment_idx, &ask.units, &ask.runs);
 	return ask;
 }
@@ -468,9 +487,23 @@ static void check_silence(struct seek *s, uint64_t now)
 			get_give_up(g);
 		} else if (!g->hedged && g->hedge_ns <= now) {
 			g->hedged = true;
-			seek_avoid(s, &g->node);
 		}
 	}
+}
+
+/* Ask holders for what is to do; @return what is left for the home. What a slow holder is still to
+ * bring goes by itself, without a right to a lease: in one question with chunks that nobody has,
+ * the home would lease it as well. */
+static struct wire_set ask_all_holders(struct seek *s)
+{
+	const struct wire_set all = todo_of(s);
+	const struct wire_set gets = in_gets(s, true, NULL);
+	struct wire_set slow = set_and(all, &gets);
+	struct wire_set rest = set_minus(all, &slow);
+
+	ask_holders(s, &rest, false);
+	ask_holders(s, &slow, true);
+	return set_empty(&rest) ? slow : rest;
 }
 
 void seek_step(struct seek *s)
@@ -479,8 +512,7 @@ void seek_step(struct seek *s)
 	struct wire_set unasked;
 
 	check_silence(s, peer_now_ns(s->req->p));
-	todo = todo_of(s);
-	ask_holders(s, &todo);
+	todo = ask_all_holders(s);
 	drop_idle_gets(s);
 	unasked = s->ask_open ? set_minus(todo, &s->asked) : todo;
 	if (!set_empty(&unasked)) {

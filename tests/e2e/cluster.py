@@ -43,7 +43,9 @@ class Pki:
 class Cluster:
     """n agents and a registry, each on a node of its own."""
 
-    def __init__(self, test, images, n, pki=None, zones=None, htpasswd=None, config=None):
+    def __init__(self, test, images, n, pki=None, zones=None, htpasswd=None, config=None, hostile=None):
+        """hostile: {node index: what it does wrong}, of tests/fakes/hostile_shoald.c."""
+        self.hostile = hostile or {}
         self.test = test
         self.net = netlab.Net()
         test.addCleanup(self.net.close)
@@ -71,7 +73,11 @@ class Cluster:
         return config
 
     def _agent(self, i):
-        return self.test.agent(host=self.registry.host, node=self.nodes[i],
+        more = {}
+        if i in self.hostile:
+            more = {"program": os.path.join(lab.BUILD, "tests", "fakes", "hostile_shoald"),
+                    "env": {"SHOAL_HOSTILE": self.hostile[i]}}
+        return self.test.agent(host=self.registry.host, node=self.nodes[i], **more,
                                config={"peers": self.peers_config(i), **self.extra})
 
     def reference(self, image):

@@ -312,8 +312,9 @@ class ShoalError(AssertionError):
 class Agent:
     """One shoald with its state directory, and the shoal command that talks to it."""
 
-    def __init__(self, host=None, config=None, state_dir=None, build=None, env=None, node=None):
+    def __init__(self, host=None, config=None, state_dir=None, build=None, env=None, node=None, program=None):
         self.node = node
+        self.program = program or os.path.join(build or BUILD, "agent", "shoald")
         self.dir = tempfile.mkdtemp(prefix="agent-", dir=TMP)
         self.state_dir = state_dir or os.path.join(self.dir, "state")
         self.socket = os.path.join(self.dir, "api.sock")
@@ -347,7 +348,7 @@ class Agent:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.log_path, "ab") as log:
             notify.bind(notify_path)
             notify.settimeout(0.05)
-            argv = [os.path.join(self.build, "agent", "shoald"), "--config", self.config_path]
+            argv = [self.program, "--config", self.config_path]
             self.process = start_process(on_node(self.node, argv), stdout=log, stderr=log,
                                          env={**os.environ, **self.env, "NOTIFY_SOCKET": notify_path})
             end = time.monotonic() + DEADLINE_S

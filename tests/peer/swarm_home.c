@@ -18,8 +18,9 @@ void swarm_home_drain(struct swarm *s, uint32_t node, uint32_t segment_idx)
 			swarm_send(s, node, to, segment_idx, &msg);
 		if (!out.end)
 			continue;
-		msg = (struct wire_msg){ .type = WIRE_END,
-			                 .u.end = { .req = out.req, .status = out.status } };
+		msg = (struct wire_msg){
+			.type = WIRE_END, .u.end = { .req = out.req, .status = (uint8_t)out.status }
+		};
 		swarm_send(s, node, to, segment_idx, &msg);
 	}
 }

@@ -220,7 +220,7 @@ static struct blob_layout *batched(uint32_t n_chunks)
 	l->members = xcalloc(n_chunks, sizeof(*l->members));
 	for (uint32_t i = 0; i < n_chunks; i++) {
 		l->members[i] = i;
-		l->chunks[i].place = (uint64_t)(i / 3) << 32 | (i % 3) * 30000;
+		l->chunks[i].place = (uint64_t)(i / 3) << 32 | (uint64_t)(i % 3) * 30000;
 		l->units[i / 3].first_member = i / 3 * 3;
 		l->units[i / 3].n_members++;
 		l->units[i / 3].packed_size_bytes = 60000;

@@ -1,0 +1,252 @@
+"""A cluster of real agents: what crosses the registry's line, and what readers get when things fail."""
+import os
+import re
+import signal
+import subprocess
+import threading
+import unittest
+
+import lab
+import rafs_facts
+from cluster import Cluster, Pki, read_all
+
+N_NODES = 4
+
+
+@unittest.skipUnless(os.environ.get("SHOAL_ALL"), "in the long run (SHOAL_ALL=1): on cores that all nodes share, "
+                                                 "slow neighbours are taken for dead ones now and then")
+class Counts(lab.LabTest):
+    """The registry sees each byte once, however many nodes want it."""
+
+    def origin_alone(self, image):
+        """What a node without neighbours takes from the registry to read all of an image."""
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(image))
+        agent.shoal("prefetch", where)
+        n_bytes = agent.origin_bytes()
+        agent.stop()
+        return n_bytes
+
+    def all_prefetch(self, image, n=N_NODES, pki=None):
+        cluster = Cluster(self, [image], n, pki=pki)
+        cluster.wait_for_members()
+        wheres = cluster.mount_all(image)
+        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
+        for where in (wheres[0], wheres[-1]):
+            self.assert_tree(where, image, "after the storm")
+        self.assertEqual(cluster.origin_bytes(), self.origin_alone(image))
+        return cluster
+
+    def test_all_prefetch_at_once_with_tls(self):
+        cluster = self.all_prefetch("edge:v6", pki=Pki())
+        # An image this small is mostly names: the bound for real ones is checked below.
+        self.assertLessEqual(cluster.control_bytes(), cluster.payload_bytes() * 3 // 100)
+
+    def test_a_storm_on_a_real_image_and_its_next_version(self):
+        for image in ("app:1-v6", "app:2-v6"):
+            lab.require_image(image)
+        cluster = Cluster(self, ["app:1-v6", "app:2-v6"], N_NODES)
+        cluster.wait_for_members()
+        wheres = cluster.mount_all("app:1-v6")
+        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
+        first = cluster.origin_bytes()
+        self.assertLessEqual(first, rafs_facts.packed_bytes("app:1-v6"))
+        self.assertLessEqual(cluster.control_bytes(), cluster.payload_bytes() // 100)
+        wheres = cluster.mount_all("app:2-v6")
+        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
+        self.assertLessEqual(cluster.origin_bytes() - first, 1_055_756)
+        self.assert_tree(wheres[3], "app:2-v6")
+
+    def test_units_that_hold_many_chunks(self):
+        for image in ("layers:v6-batch", "pyweb:zran", "layers:zran"):
+            with self.subTest(image=image):
+                if image in lab.LAYOUTS:
+                    self.all_prefetch(image, n=4)
+
+    def test_all_read_every_file_in_the_same_order(self):
+        image = "edge:v6"
+        cluster = Cluster(self, [image], N_NODES)
+        cluster.wait_for_members()
+        wheres = cluster.mount_all(image)
+        cluster.on_all(lambda agent: read_all(wheres[cluster.agents.index(agent)]))
+        lab.wait_for(lambda: cluster.total("shoal_fetches_in_flight") == 0, "readahead to end")
+        self.assertEqual(cluster.origin_bytes(), self.origin_alone(image))
+        self.assert_tree(wheres[2], image)
+
+
+
+class Zones(lab.LabTest):
+    def test_a_neighbour_in_the_same_zone_comes_first(self):
+        image = "edge:v6"
+        cluster = Cluster(self, [image], 3, zones=["a", "b", "b"])
+        cluster.wait_for_members()
+        for i in (0, 1):
+            cluster.agents[i].shoal("prefetch", cluster.agents[i].mount(cluster.reference(image)))
+        third = cluster.agents[2]
+        third.shoal("prefetch", third.mount(cluster.reference(image)))
+        self.assertEqual(third.origin_bytes(), 0)
+        same = third.metric("shoal_peer_received_bytes_total", zone="same")
+        other = third.metric("shoal_peer_received_bytes_total", zone="other")
+        self.assertGreater(same, 10 * other)
+
+
+class Faults(lab.LabTest):
+    """What readers get when a party dies, hangs, forgets or is cut off."""
+
+    image = "edge:v6"
+
+    def cluster(self, n, warm=1, **kw):
+        """n nodes; the first `warm` of them have the whole image."""
+        cluster = Cluster(self, [self.image], n, **kw)
+        cluster.wait_for_members()
+        for agent in cluster.agents[:warm]:
+            agent.shoal("prefetch", agent.mount(cluster.reference(self.image)))
+        return cluster
+
+    def read_rightly(self, agent, cluster, when):
+        self.assert_tree(agent.mount(cluster.reference(self.image)), self.image, when)
+
+    def test_a_peer_that_was_killed_costs_nothing_but_time(self):
+        cluster = self.cluster(3, warm=2)
+        cluster.agents[0].kill()
+        self.read_rightly(cluster.agents[2], cluster, "with a holder dead")
+
+    def test_a_peer_that_hangs_costs_nothing_but_time(self):
+        cluster = self.cluster(3, warm=2)
+        cluster.agents[0].process.send_signal(signal.SIGSTOP)
+        self.addCleanup(cluster.agents[0].process.send_signal, signal.SIGCONT)
+        self.read_rightly(cluster.agents[2], cluster, "with a holder stopped")
+
+    def test_a_peer_that_comes_back_with_an_empty_cache(self):
+        cluster = self.cluster(3)
+        holder = cluster.agents[0]
+        for where in lab.mounts_below(holder.dir):
+            holder.umount(where)
+        holder.stop()
+        subprocess.run(["rm", "-rf", holder.state_dir], check=True)
+        holder.start()
+        self.read_rightly(cluster.agents[2], cluster, "with a holder that forgot")
+
+    def test_the_half_that_is_cut_off_reads_on_and_heals(self):
+        cluster = self.cluster(4, warm=0)
+        for node in cluster.nodes[2:]:
+            node.cut()  # from the others and from the registry
+        self.read_rightly(cluster.agents[0], cluster, "in the half with the registry")
+        for node in cluster.nodes[2:]:
+            node.mend()
+        cluster.wait_for_members()
+        self.read_rightly(cluster.agents[3], cluster, "after the healing")
+
+    def test_a_node_killed_in_the_middle_of_a_storm(self):
+        cluster = self.cluster(4, warm=0)
+        cluster.registry_node.shape(100)
+        wheres = cluster.mount_all(self.image)
+        threads = [threading.Thread(target=agent.shoal, args=("prefetch", where), kwargs={"check": False})
+                   for agent, where in zip(cluster.agents, wheres)]
+        for thread in threads:
+            thread.start()
+        victim = cluster.agents[1]
+        lab.wait_for(lambda: victim.origin_bytes() > 0 or victim.metric("shoal_chunks_total") > 0, "the storm to rise")
+        held = victim.origin_bytes()
+        victim.kill()
+        for thread in threads:
+            thread.join()
+        rest = [agent for agent in cluster.agents if agent is not victim]
+        for agent in rest:
+            agent.shoal("prefetch", wheres[cluster.agents.index(agent)])
+            self.assert_tree(wheres[cluster.agents.index(agent)], self.image, "after the storm")
+        total = rafs_facts.packed_bytes(self.image)
+        # Far from all of it by each of them. How near to once it comes is what tools/bench peers measures.
+        self.assertLessEqual(cluster.origin_bytes(rest), 2 * total)
+        self.assertLessEqual(held, total)
+
+
+class Hostile(lab.LabTest):
+    """A member with a certificate that misbehaves: what the others read, and what they say of it."""
+
+    image = "edge:v6"
+
+    def beside(self, how):
+        """(the cluster, an agent that read all of the image beside one that is hostile so)"""
+        cluster = Cluster(self, [self.image], 3, pki=Pki(), hostile={0: how})
+        if how not in ("oversize", "unasked"):
+            cluster.wait_for_members()
+        hostile, _, reader = cluster.agents
+        hostile.shoal("prefetch", hostile.mount(cluster.reference(self.image)))
+        self.assert_tree(reader.mount(cluster.reference(self.image)), self.image, f"beside one that does: {how}")
+        return cluster, reader
+
+    def faults(self, agent, kind):
+        return sum(peer[kind] for peer in agent.json("peers")["peers"])
+
+    def test_wrong_bits_are_caught_and_their_giver_named(self):
+        _, reader = self.beside("flip")
+        self.assertGreater(reader.metric("shoal_verify_failures_total", source="peer"), 0)
+        self.assertGreater(self.faults(reader, "wrong_bytes"), 0)
+
+    def test_who_has_not_what_it_told_is_passed_over(self):
+        _, reader = self.beside("lie")
+        self.assertEqual(reader.metric("shoal_peer_received_bytes_total"), 0)
+        self.assertGreater(reader.origin_bytes(), 0)
+
+    def test_slow_and_silent_ones_are_passed_over(self):
+        for how in ("slow", "silent"):
+            with self.subTest(how=how):
+                _, reader = self.beside(how)
+                self.assertGreater(reader.origin_bytes(), 0)
+
+    def test_frames_that_are_too_large_or_were_not_asked_for_end_the_connection(self):
+        for how, why in (("oversize", "a header of 4294967295 bytes"), ("unasked", "which was not asked")):
+            with self.subTest(how=how):
+                _, reader = self.beside(how)
+                said = re.compile(f'msg="peer connection ended" .* name=node0 .*{why}')
+                lab.wait_for(lambda r=reader, s=said: s.search(r.log()), f"the log to say: {why}")
+
+    def test_leases_that_nobody_uses_pass_on(self):
+        cluster = Cluster(self, [self.image], 3, pki=Pki(), hostile={0: "sit"})
+        cluster.wait_for_members()
+        sitter, _, reader = cluster.agents
+        where = sitter.mount(cluster.reference(self.image))
+        sitting = threading.Thread(target=sitter.shoal, args=("prefetch", where), kwargs={"check": False})
+        sitting.start()
+        self.assert_tree(reader.mount(cluster.reference(self.image)), self.image, "beside one that sits on leases")
+        sitter.kill()
+        sitting.join()
+
+
+class Trust(lab.LabTest):
+    image = "edge:v6"
+
+    def test_a_node_of_another_ca_is_nobody(self):
+        cluster = Cluster(self, [self.image], 2, pki=Pki())
+        cluster.wait_for_members()
+        stranger_node = cluster.net.node()
+        tls = Pki().node("stranger")
+        stranger = self.agent(host=cluster.registry.host, node=stranger_node, config={"peers": {
+            "listen": f"{stranger_node.address}:9465", "advertise": f"{stranger_node.address}:9465",
+            "members": [f"{node.address}:9465" for node in cluster.nodes], "tls": tls}})
+        holder = cluster.agents[0]
+        holder.shoal("prefetch", holder.mount(cluster.reference(self.image)))
+        self.assert_tree(stranger.mount(cluster.reference(self.image)), self.image)
+        self.assertEqual(stranger.metric("shoal_peer_received_bytes_total"), 0)
+        self.assertEqual(stranger.metric("shoal_peers", state="up"), 0)
+        self.assertEqual(holder.metric("shoal_peer_sent_bytes_total"), 0)
+
+    def test_a_private_image_stays_with_those_who_may_read_it(self):
+        htpasswd = os.path.join(lab.TMP, "cluster-htpasswd")
+        with open(htpasswd, "w", encoding="ascii") as f:
+            f.write(subprocess.run(["htpasswd", "-nbB", "user", "secret"], check=True, capture_output=True,
+                                   text=True).stdout)
+        cluster = Cluster(self, [self.image], 2, pki=Pki(), htpasswd=htpasswd)
+        cluster.wait_for_members()
+        auth = os.path.join(lab.TMP, "cluster-auth.json")
+        with open(auth, "w", encoding="ascii") as f:
+            f.write('{"auths":{"%s":{"auth":"dXNlcjpzZWNyZXQ="}}}' % cluster.registry.host)
+        knows, stranger = cluster.agents
+        knows.shoal("prefetch", knows.mount(cluster.reference(self.image), "--auth-file", auth))
+        digest, _ = lab.layout_manifest(self.image)
+        by_digest = f"{cluster.reference(self.image).rsplit(':', 1)[0]}@{digest}"
+        for reference in (cluster.reference(self.image), by_digest):
+            done = stranger.shoal("mount", reference, stranger.new_dir(), check=False)
+            self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertEqual(stranger.metric("shoal_peer_received_bytes_total"), 0)

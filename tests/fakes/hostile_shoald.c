@@ -1,0 +1,160 @@
+/*
+ * hostile_shoald: an agent that holds certificates, keys and digests of the cluster, and
+ * misbehaves.
+ *
+ * All of shoald, linked with these functions in front of the real ones (the linker's --wrap). What
+ * it does wrong is one word in the environment, SHOAL_HOSTILE:
+ *   flip     every thousandth byte that it serves has a wrong bit
+ *   lie      it tells what it has, and has nothing when it is asked
+ *   slow     each chunk that it serves takes it three seconds
+ *   silent   it promises chunks (GRANT) and sends none
+ *   sit      it takes leases and asks no origin
+ *   oversize its messages are followed by a frame that claims 4 GiB
+ *   unasked  its messages are followed by answers to requests that nobody made
+ */
+#include "conn.h"
+#include "mem.h"
+#include "origin.h"
+#include "share.h"
+#include "wire.h"
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FLIP_EVERY_BYTES 1000
+#define SLOW_MS          3000
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c): the linker wants these names */
+
+static bool is_hostile(const char *how)
+{
+	const char *word = secure_getenv("SHOAL_HOSTILE");
+
+	return word != NULL && strcmp(word, how) == 0;
+}
+
+/* ---- chunks ---- */
+
+int __real_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
+                                 struct err *e);
+int __wrap_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
+                                 struct err *e);
+
+int __wrap_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
+                                 struct err *e)
+{
+	static atomic_uint served_bytes;
+	const uint32_t size_bytes = cas_blob_layout(blob)->chunks[chunk_idx].plain_size_bytes;
+	int r;
+
+	if (is_hostile("lie"))
+		return CAS_MISS;
+	if (is_hostile("slow"))
+		(void)poll(NULL, 0, SLOW_MS);
+	r = __real_cas_blob_read_checked(blob, chunk_idx, ret_plain, e);
+	if (r != 0 || !is_hostile("flip"))
+		return r;
+	for (uint32_t i = 0; i < size_bytes; i++)
+		if (atomic_fetch_add(&served_bytes, 1) % FLIP_EVERY_BYTES == 0)
+			ret_plain[i] ^= 0x10;
+	return 0;
+}
+
+void __real_stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *items,
+                              uint32_t n_items, uint8_t *bytes);
+void __wrap_stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *items,
+                              uint32_t n_items, uint8_t *bytes);
+
+void __wrap_stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *items,
+                              uint32_t n_items, uint8_t *bytes)
+{
+	if (is_hostile("silent"))
+		free(bytes);
+	else
+		__real_stream_put_chunks(s, items, n_items, bytes);
+}
+
+/* ---- leases ---- */
+
+static int get_nothing(struct source *s, const struct unit_run *run, const struct source_events *ev,
+                       void *arg, struct source_req **ret_req, struct err *e)
+{
+	(void)s;
+	(void)run;
+	(void)ev;
+	(void)arg;
+	(void)e;
+	*ret_req = xcalloc(1, 1);
+	return 0;
+}
+
+static void cancel_nothing(struct source_req *req)
+{
+	free(req);
+}
+
+static bool distrust_nothing(struct source *s, const struct unit_run *run, uint32_t unit_idx,
+                             uint32_t giver)
+{
+	(void)giver;
+	(void)s;
+	(void)run;
+	(void)unit_idx;
+	return false;
+}
+
+static const struct source_ops nothing_ops = {
+	.name = "origin", .get = get_nothing, .cancel = cancel_nothing, .distrust = distrust_nothing
+};
+
+int __real_origin_source_new(const struct origin_source_opts *opts, struct source **ret_source,
+                             struct err *e);
+int __wrap_origin_source_new(const struct origin_source_opts *opts, struct source **ret_source,
+                             struct err *e);
+
+/* The source is the real one, for manifests and blob metas; only its units never come. */
+int __wrap_origin_source_new(const struct origin_source_opts *opts, struct source **ret_source,
+                             struct err *e)
+{
+	const int r = __real_origin_source_new(opts, ret_source, e);
+
+	if (r == 0 && is_hostile("sit"))
+		(*ret_source)->ops = &nothing_ops;
+	return r;
+}
+
+/* ---- frames ---- */
+
+static void append(struct wire_buf *buf, const uint8_t *bytes, size_t n_bytes)
+{
+	if (buf->size_bytes + n_bytes > buf->room_bytes) {
+		buf->room_bytes = 2 * (buf->size_bytes + n_bytes);
+		buf->data = xrealloc(buf->data, buf->room_bytes, 1);
+	}
+	memcpy(buf->data + buf->size_bytes, bytes, n_bytes);
+	buf->size_bytes += n_bytes;
+}
+
+void __real_wire_encode(const struct wire_msg *msg, struct wire_buf *buf);
+void __wrap_wire_encode(const struct wire_msg *msg, struct wire_buf *buf);
+
+void __wrap_wire_encode(const struct wire_msg *msg, struct wire_buf *buf)
+{
+	static const uint8_t too_much[WIRE_PREFIX_BYTES] = { 0xff, 0xff, 0xff, 0xff,
+		                                             0xff, 0xff, 0xff, 0xff };
+	static const struct wire_msg unasked = {
+		.type = WIRE_END, .u.end = { .req = 0x7fffff00, .status = WIRE_DONE }
+	};
+	/* Not among the hellos, and not between a header and its payload. */
+	const bool may = msg->type != WIRE_HELLO && msg->type != WIRE_HELLO_ACK &&
+	                 msg->payload_size_bytes == 0;
+
+	__real_wire_encode(msg, buf);
+	if (may && is_hostile("oversize"))
+		append(buf, too_much, sizeof(too_much));
+	if (may && is_hostile("unasked"))
+		__real_wire_encode(&unasked, buf);
+}
+
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c) */
