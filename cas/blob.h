@@ -63,7 +63,7 @@ struct cas_blob {
 	struct job close_job;
 
 	/* [writer] */
-	uint64_t row;           /* 0: not registered yet */
+	_Atomic uint64_t row; /* 0: not registered yet. The writer sets it, and others look at it */
 	uint32_t register_turn; /* of the latest registration */
 	bool file_synced;       /* the file's name and size are durable */
 	atomic_bool clear_queued;
