@@ -54,10 +54,13 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
 	struct loop *loop = arg;
 	struct loop_call *call;
 	uint64_t n_rings;
+	bool stop;
 
 	(void)what;
 	/* Emptied before the calls are taken: a post in between rings again. */
 	(void)!read(fd, &n_rings, sizeof(n_rings));
+	/* Looked at before the calls are taken: what was posted before the stop is run. */
+	stop = atomic_exchange(&loop->stop, false);
 	/* What a call posts waits for the next round, so that sockets and timers get their turn. */
 	call = take_calls(loop);
 	while (call != NULL) {
@@ -66,7 +69,7 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
 		call->fn(call);
 		call = next;
 	}
-	if (atomic_exchange(&loop->stop, false))
+	if (stop)
 		(void)event_base_loopbreak(loop->base);
 }
 

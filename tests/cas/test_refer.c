@@ -278,6 +278,20 @@ static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), 0);
 }
 
+/* The last holder of a blob may be a join that runs behind: ctest's time-out ends a wait in vain.
+ */
+static void wait_closed(struct fixture *f)
+{
+	bool any = true;
+
+	while (any) {
+		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+		(void)pthread_mutex_lock(&f->cas->table.mutex);
+		any = f->cas->table.first != NULL;
+		(void)pthread_mutex_unlock(&f->cas->table.mutex);
+	}
+}
+
 static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)
 {
 	struct fixture *f = *state;
@@ -297,9 +311,7 @@ static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)
 	assert_true(holds(b, N - 1 - 4, 1, 4));
 	/* Closed and opened again: the same, by references and by a new join. */
 	cas_blob_release(&b);
-	for (uint32_t i = 0; i < 8; i++)
-		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
-	assert_null(f->cas->table.first);
+	wait_closed(f);
 	b = open_reversed(f, OTHER_ID, 1);
 	assert_true(cas_blob_is_present(b, N - 1 - 4));
 	assert_true(cas_blob_is_candidate(b, N - 1 - 2));
