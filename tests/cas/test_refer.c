@@ -183,6 +183,20 @@ static int nothing(struct cas *cas, void *arg, struct err *e)
 	return 0;
 }
 
+/* The last holder of a blob may be a join that runs behind: ctest's time-out ends a wait in vain.
+ */
+static void wait_closed(struct fixture *f)
+{
+	bool any = true;
+
+	while (any) {
+		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+		(void)pthread_mutex_lock(&f->cas->table.mutex);
+		any = f->cas->table.first != NULL;
+		(void)pthread_mutex_unlock(&f->cas->table.mutex);
+	}
+}
+
 static void two_that_refer_to_each_other_can_be_closed(void **state)
 {
 	struct fixture *f = *state;
@@ -207,12 +221,7 @@ static void two_that_refer_to_each_other_can_be_closed(void **state)
 		cas_blob_release(&a);
 		assert_true(holds(b, N - 1 - 2, 1, 2));
 		cas_blob_release(&b);
-		for (bool any = true; any;) { /* closed on the writer, after their rows */
-			assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
-			(void)pthread_mutex_lock(&f->cas->table.mutex);
-			any = f->cas->table.first != NULL;
-			(void)pthread_mutex_unlock(&f->cas->table.mutex);
-		}
+		wait_closed(f);
 	}
 }
 
@@ -276,20 +285,6 @@ static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 	assert_int_equal(query(f, "SELECT count(*) FROM refer"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), 0);
-}
-
-/* The last holder of a blob may be a join that runs behind: ctest's time-out ends a wait in vain.
- */
-static void wait_closed(struct fixture *f)
-{
-	bool any = true;
-
-	while (any) {
-		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
-		(void)pthread_mutex_lock(&f->cas->table.mutex);
-		any = f->cas->table.first != NULL;
-		(void)pthread_mutex_unlock(&f->cas->table.mutex);
-	}
 }
 
 static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)

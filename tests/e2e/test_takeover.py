@@ -56,6 +56,14 @@ def touch(where):
         pass
 
 
+def leads_to(link):
+    """Where a link leads; "" where it is gone meanwhile, as the descriptor of a connection may be."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
+
+
 class TakeOver(lab.LabTest):
     def kept_agent(self, **kw):
         directory = tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP)
@@ -78,7 +86,7 @@ class TakeOver(lab.LabTest):
     def n_kept(self):
         """Descriptors of /dev/fuse that the keeper holds."""
         fds = f"/proc/{self.keeper_pid()}/fd"
-        return sum(os.readlink(os.path.join(fds, fd)) == "/dev/fuse" for fd in os.listdir(fds))
+        return sum(leads_to(os.path.join(fds, fd)) == "/dev/fuse" for fd in os.listdir(fds))
 
     def hows(self, agent):
         return ("tree", "erofs") if agent.json("status")["erofs"]["works"] else ("tree",)
