@@ -14,7 +14,7 @@ import time
 
 import lab
 import rafs_facts
-from cluster import Cluster, Pki, read_all
+from cluster import Cluster, Pki
 
 MBIT = 100
 MANY = 64
@@ -164,11 +164,11 @@ def on_demand(row):
         single.stop()  # alone: its neighbours must not help
         del single.config["peers"]
         single.start()
-        alone = timed(read_all, lab.mounts_below(single.dir)[0] if lab.mounts_below(single.dir) else single_where)
+        alone = timed(lab.read_all, lab.mounts_below(single.dir)[0] if lab.mounts_below(single.dir) else single_where)
         cluster.wait_for_members()
         before = cluster.origin_bytes()
         wheres = cluster.mount_all(image)
-        seconds = cluster.on_all(lambda agent: timed(read_all, wheres[cluster.agents.index(agent)]))
+        seconds = cluster.on_all(lambda agent: timed(lab.read_all, wheres[cluster.agents.index(agent)]))
         row(f"8 nodes, {MBIT} Mbit/s, all read: slowest, s / one node", max(seconds), alone, "<= 1.5")
         row("  registry bytes / packed chunks", cluster.origin_bytes() - before, rafs_facts.packed_bytes(image),
             "<= 1.0")

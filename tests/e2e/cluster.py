@@ -10,18 +10,6 @@ import netlab
 PEER_PORT = 9465
 
 
-def read_all(where):
-    """Read every regular file, in the order of the tree."""
-    for path, dirs, names in os.walk(where):
-        dirs.sort()
-        for name in sorted(names):
-            full = os.path.join(path, name)
-            if os.path.isfile(full) and not os.path.islink(full):
-                with open(full, "rb", buffering=0) as f:
-                    while f.read(1 << 20):
-                        pass
-
-
 class Pki:
     """A cluster's CA, by `shoal pki`."""
 

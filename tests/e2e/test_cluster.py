@@ -8,7 +8,7 @@ import unittest
 
 import lab
 import rafs_facts
-from cluster import Cluster, Pki, read_all
+from cluster import Cluster, Pki
 
 N_NODES = 4
 
@@ -68,7 +68,7 @@ class Counts(lab.LabTest):
         cluster = Cluster(self, [image], N_NODES)
         cluster.wait_for_members()
         wheres = cluster.mount_all(image)
-        cluster.on_all(lambda agent: read_all(wheres[cluster.agents.index(agent)]))
+        cluster.on_all(lambda agent: lab.read_all(wheres[cluster.agents.index(agent)]))
         lab.wait_for(lambda: cluster.total("shoal_fetches_in_flight") == 0, "readahead to end")
         self.assertEqual(cluster.origin_bytes(), self.origin_alone(image))
         self.assert_tree(wheres[2], image)

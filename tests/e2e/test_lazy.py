@@ -56,14 +56,7 @@ class Lazy(lab.LabTest):
         agent = self.agent()
         where = agent.mount(lab.registry().push(image))
         before = agent.metric("shoal_origin_requests_total")
-        for path, dirs, names in os.walk(where):
-            dirs.sort()
-            for name in sorted(names):
-                full = os.path.join(path, name)
-                if os.path.isfile(full) and not os.path.islink(full):
-                    with open(full, "rb", buffering=0) as f:
-                        while f.read(1 << 20):
-                            pass
+        lab.read_all(where)
         self.assertLessEqual(agent.metric("shoal_origin_requests_total") - before, 80)
         self.assertLessEqual(agent.origin_bytes(), rafs_facts.packed_bytes(image))
         self.assertGreaterEqual(agent.origin_bytes(), rafs_facts.unique_packed_bytes(image))
