@@ -15,6 +15,7 @@
 #define N_THREADS 8
 #define N_ROUNDS  100
 #define N_BLOBS   3
+#define N_PUNCHES 500
 
 static const char *const ids[N_BLOBS] = {
 	"00000000000000000000000000000000000000000000000000000000000000aa",
@@ -183,7 +184,7 @@ static void nothing_is_punched_under_a_reader(void **state)
 	atomic_store(&r.value, 1);
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, race_reader, &r), 0);
-	for (uint32_t i = 0; i < 3000; i++) {
+	for (uint32_t i = 0; i < N_PUNCHES; i++) {
 		atomic_store_explicit(&r.value, 1, memory_order_relaxed);
 		atomic_store_explicit(&r.present, true, memory_order_release);
 		(void)sched_yield();

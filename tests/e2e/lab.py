@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -94,9 +95,16 @@ _processes = []
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that nobody has, and that no outgoing connection will take: below the kernel's own range. At
+    random: other tests choose at the same time."""
+    while True:
+        port = random.randrange(10000, 30000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_for(condition, what, deadline_s=None):

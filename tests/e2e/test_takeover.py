@@ -65,6 +65,8 @@ def leads_to(link):
 
 
 class TakeOver(lab.LabTest):
+    alone = True  # what it asserts is about time
+
     def kept_agent(self, **kw):
         directory = tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP)
         self.socket = os.path.join(directory, "keeper.sock")

@@ -347,7 +347,8 @@ static void a_run_can_be_cancelled_at_any_moment(void **state)
 	assert_int_equal(get(w, 0, N_UNITS), SOURCE_OK);
 }
 
-static int read_from(struct world *w, const char *origin, uint64_t offset, uint64_t size_bytes)
+static int read_until(struct world *w, const char *origin, uint64_t offset, uint64_t size_bytes,
+                      uint64_t deadline_ns)
 {
 	const struct origin_read_opts opts = {
 		.origin = origin,
@@ -355,7 +356,7 @@ static int read_from(struct world *w, const char *origin, uint64_t offset, uint6
 		.offset = offset,
 		.size_bytes = size_bytes,
 		.kind = "meta",
-		.deadline_ns = net_deadline(),
+		.deadline_ns = deadline_ns,
 		.body = net_on_body,
 		.end = net_on_end,
 		.arg = &w->end,
@@ -369,6 +370,11 @@ static int read_from(struct world *w, const char *origin, uint64_t offset, uint6
 	if (r == 0)
 		net_wait(w->net, &w->end);
 	return r == 0 ? w->end.r : r;
+}
+
+static int read_from(struct world *w, const char *origin, uint64_t offset, uint64_t size_bytes)
+{
+	return read_until(w, origin, offset, size_bytes, net_deadline());
 }
 
 static void on_size(void *arg, int r, uint64_t size_bytes, const struct err *why)
@@ -401,7 +407,10 @@ static void objects_are_read_and_measured_at_every_kind_of_origin(void **state)
 		net_wait(w->net, &w->end);
 		assert_int_equal(w->end.r, 0);
 		assert_int_equal(w->end.content_length, BLOB_BYTES);
-		assert_int_not_equal(read_from(w, origins[i], BLOB_BYTES - 10, 20), 0);
+		/* A short answer is asked again: the deadline ends that. */
+		assert_int_not_equal(read_until(w, origins[i], BLOB_BYTES - 10, 20,
+		                                clock_now_ns(clock_real()) + NS_PER_S),
+		                     0);
 		free_str(&origins[i]);
 	}
 	net_result_wipe(&w->end);
