@@ -6,6 +6,7 @@
  * read_state) fetch_demand.c   which units to ask for: demand, readahead                   (plan,
  * readahead) fetch_flight.c   single flight: the table of units on their way              (struct
  * flight) fetch_run.c      one question to the sources, in order, until it is settled  (struct run)
+ *   fetch_islands.c  what is missing between chunks that are here
  *   fetch_queue.c    when its turn comes
  *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers           (struct batch)
  *   fetch_piece.c    single chunks of a unit, as peers give them                 (struct piece)
@@ -94,6 +95,11 @@ void waiter_place(
 /** [loop] Make the flights that st's waiters from i on need. At least waiter i's is there then. */
 void demand_plan(struct fetch_read_state *st, uint32_t i);
 void demand_ahead(struct loop_call *call); /* a marked unit was touched */
+
+/** [loop] demand was missed and is asked for, with all up to end_unit: what is missing behind that,
+ * between units that are here? */
+void islands_missed(struct fetch_blob *blob, const struct plan_span *demand, uint32_t end_unit);
+void islands_ahead(struct fetch_blob *blob); /* [loop] a marked unit was touched */
 
 /* ---- flights ---- */
 
@@ -243,7 +249,10 @@ struct fetch_blob {
 	struct bitmap *touched;   /* a reader asked for it (since it was brought unasked) */
 	struct bitmap *brought;   /* it was read ahead */
 	struct bitmap *marked;    /* touching it makes the next window due */
+	struct bitmap *sharing;   /* a bit a chunk: a reader's thread shares it right now */
 	struct readahead ra;      /* the loop's */
+	uint32_t islands_marker;  /* the loop's: READAHEAD_NO_MARKER, or a marked unit ... */
+	uint32_t islands_end;     /* ... behind this one the next islands are due then */
 	_Atomic uint64_t useful_bytes;
 	atomic_bool ahead_posted;
 	struct loop_call ahead_call;
@@ -302,8 +311,9 @@ bool unit_is_here(const struct fetch_blob *blob, uint32_t unit_idx);
  * set then. @return 0; CAS_MISS it is not here after all; -EIO */
 int share_read(struct fetch_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain, bool *ret_shared,
                struct err *e);
-/** [worker] Behind a unit that was shared: its neighbours, before somebody asks for them. */
-void share_ahead(struct fetch_blob *blob, uint32_t unit_idx);
+/** [any that may block] The bytes of a piece whose chunk another blob has, where its reader is: no
+ * way over the loop. @return 0; CAS_MISS it has to go that way */
+int share_piece(const struct fetch_piece *p, struct err *e);
 /** [loop] For prefetches: share units from this one on, as many as are worth a job. Told by
  * prefetches_on_unit(). @return how many */
 uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit);

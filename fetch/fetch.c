@@ -113,6 +113,7 @@ static void blob_free(struct fetch_blob *blob)
 	bitmap_free(&blob->touched);
 	bitmap_free(&blob->brought);
 	bitmap_free(&blob->marked);
+	bitmap_free(&blob->sharing);
 	cas_blob_release(&blob->cas);
 	free(blob);
 }
@@ -128,10 +129,12 @@ static struct fetch_blob *blob_new(struct fetch *f, struct cas_blob *cas)
 	blob->touched = bitmap_new(blob->layout->n_units);
 	blob->brought = bitmap_new(blob->layout->n_units);
 	blob->marked = bitmap_new(blob->layout->n_units);
+	blob->sharing = bitmap_new(blob->layout->n_chunks);
 	blob->ahead_call.fn = demand_ahead;
 	readahead_init(&blob->ra);
+	blob->islands_marker = READAHEAD_NO_MARKER;
 	if (blob->in_flight != NULL && blob->touched != NULL && blob->brought != NULL &&
-	    blob->marked != NULL)
+	    blob->marked != NULL && blob->sharing != NULL)
 		return blob;
 	blob_free(blob);
 	return NULL;
@@ -240,8 +243,9 @@ bool unit_is_ready(const struct fetch_blob *blob, uint32_t unit_idx)
 
 bool chunk_is_here(const struct fetch_blob *blob, uint32_t chunk_idx)
 {
-	return cas_blob_is_present(blob->cas, chunk_idx) ||
-	       cas_blob_is_candidate(blob->cas, chunk_idx);
+	/* In this order: what is shared meanwhile is present before it ceases to be a candidate. */
+	return cas_blob_is_candidate(blob->cas, chunk_idx) ||
+	       cas_blob_is_present(blob->cas, chunk_idx);
 }
 
 bool unit_is_here(const struct fetch_blob *blob, uint32_t unit_idx)
@@ -309,11 +313,28 @@ static uint32_t group_ready(const struct fetch_read *r, uint32_t i, uint32_t *re
 	return n;
 }
 
+static void account(struct fetch_read *r, uint32_t size_bytes, enum fetch_found found)
+{
+	r->found_bytes[found] += size_bytes;
+	if (found > r->found)
+		r->found = found;
+}
+
+/* One that is not ready, but another blob may have it. @return 0; CAS_MISS */
+static int fill_shared(struct fetch_read *r, const struct fetch_piece *p, struct err *e)
+{
+	const int ret = share_piece(p, e);
+
+	if (ret == 0)
+		account(r, p->size_bytes, FOUND_DEDUP);
+	return ret;
+}
+
 /**
- * Fill what is ready of the pieces from *i on, one group.
+ * Fill what is here of the pieces from *i on, one group.
  * @return 0 or CAS_MISS for the pieces up to *i; -EIO
  */
-static int fill_group(struct fetch *f, const struct fetch_read *r, uint32_t *i, struct err *e)
+static int fill_group(struct fetch *f, struct fetch_read *r, uint32_t *i, struct err *e)
 {
 	const struct fetch_piece *p = &r->pieces[*i];
 	uint32_t size_bytes;
@@ -323,18 +344,25 @@ static int fill_group(struct fetch *f, const struct fetch_read *r, uint32_t *i, 
 	if (p->blob == NULL) {
 		if (p->dst != NULL)
 			memset(p->dst, 0, p->size_bytes);
+		account(r, p->size_bytes, FOUND_CACHE);
 		*i += 1;
 		return 0;
 	}
-	if (!piece_is_ready(p) || r->prefetch) {
+	if (r->prefetch) {
 		*i += 1;
 		return piece_is_ready(p) ? 0 : CAS_MISS;
+	}
+	if (!piece_is_ready(p)) {
+		*i += 1;
+		return fill_shared(r, p, e);
 	}
 	n = group_ready(r, *i, &size_bytes);
 	ret = cas_blob_read(p->blob->cas, p->chunk_idx, p[n - 1].chunk_idx - p->chunk_idx + 1,
 	                    plain_offset(p), size_bytes, p->dst, e);
 	if (ret == 0 && p->blob->layout->trust == TRUST_NONE)
 		series_add(f->unverified_bytes, size_bytes);
+	if (ret == 0)
+		account(r, size_bytes, FOUND_CACHE);
 	*i += n;
 	return ret;
 }
@@ -388,7 +416,5 @@ int fetch_read(struct fetch *f, struct fetch_read *r, struct err *e)
 		if (ret == CAS_MISS)
 			return read_cold(f, r, first, i, e);
 	}
-	for (i = 0; i < r->n_pieces; i++)
-		r->found_bytes[FOUND_CACHE] += r->pieces[i].size_bytes;
 	return 0;
 }

@@ -99,6 +99,7 @@ static void ask_widened(struct fetch_blob *blob, const struct plan_span *demand)
 		(void)run_new(blob, &span, RUN_READER);
 	}
 	remember_window(blob, &span, demand_end);
+	islands_missed(blob, demand, span.first_unit + span.n_units);
 }
 
 void demand_plan(struct fetch_read_state *st, uint32_t i)
@@ -141,6 +142,8 @@ void demand_ahead(struct loop_call *call)
 	while (blob->n_users > 0 &&
 	       readahead_next(&blob->ra, was_touched, blob, &from_unit, &max_bytes))
 		ask_ahead(blob, from_unit, max_bytes);
+	if (blob->n_users > 0)
+		islands_ahead(blob);
 	blob_drop(blob);
 	runs_pump(f);
 }

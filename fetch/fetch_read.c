@@ -253,8 +253,6 @@ static int read_unit(struct waiter *w, const struct unit_rec *u, uint8_t *ret_pl
 static void ready_work(struct job *job) /* worker */
 {
 	struct waiter *w = container_of(job, struct waiter, job);
-	struct fetch_blob *blob = w->blob;
-	const uint32_t unit_idx = w->unit_idx;
 	struct unit_rec u = { .plain_size_bytes = 0 };
 	bool shared = false;
 	uint8_t *plain;
@@ -270,8 +268,6 @@ static void ready_work(struct job *job) /* worker */
 	if (w->job_result == 0)
 		waiter_fill(w, plain, shared ? FOUND_DEDUP : w->found);
 	free(plain);
-	if (w->job_result == 0 && shared)
-		share_ahead(blob, unit_idx);
 }
 
 static void ready_after(struct job *job)
@@ -372,9 +368,7 @@ static void read_begin(struct loop_call *call)
 	for (uint32_t i = 0; i < r->n_pieces; i++) {
 		const struct fetch_piece *p = &r->pieces[i];
 
-		if (st->filled[i])
-			r->found_bytes[FOUND_CACHE] += p->size_bytes;
-		else
+		if (!st->filled[i])
 			want_unit(st, p->blob, layout_unit_of(p->blob->layout, p->chunk_idx));
 	}
 	list_reader(st);

@@ -1,17 +1,16 @@
 /*
  * fetch_share: chunks that another blob of this node has: no source is asked for them.
  *
- * On workers: cas hashes the bytes when it shares them. What turns out not to be there is asked for
- * like anything else. Knows neither runs nor flights.
+ * On the thread of whoever reads, else on workers: cas hashes the bytes when it shares them. What
+ * turns out not to be there is asked for like anything else. Knows neither runs nor flights.
  */
 #include "engine.h"
 #include "mem.h"
 #include "share.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define AHEAD_UNITS    32U
-#define AHEAD_BYTES    (512U << 10) /* plain */
 #define PREFETCH_UNITS 512U
 #define PREFETCH_BYTES (4U << 20)
 
@@ -32,6 +31,39 @@ int share_read(struct fetch_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain, 
 	return r == CAS_FULL ? 0 : r; /* the bytes are right, wherever they stand */
 }
 
+/* A chunk that is the reader's whole needs no other room. */
+static int share_to(const struct fetch_piece *p, struct err *e)
+{
+	const struct chunk_rec *c = &p->blob->layout->chunks[p->chunk_idx];
+	uint8_t *plain = p->dst;
+	int r;
+
+	if (p->size_bytes != c->plain_size_bytes)
+		plain = malloc(c->plain_size_bytes);
+	if (plain == NULL)
+		return CAS_MISS;
+	r = cas_blob_share_into(p->blob->cas, p->chunk_idx, plain, e);
+	if (plain == p->dst)
+		return r;
+	if (r == 0 || r == CAS_FULL)
+		memcpy(p->dst, plain + p->chunk_offset, p->size_bytes);
+	free(plain);
+	return r;
+}
+
+int share_piece(const struct fetch_piece *p, struct err *e)
+{
+	struct fetch_blob *blob = p->blob;
+	int r;
+
+	if (p->dst == NULL || !cas_blob_is_candidate(blob->cas, p->chunk_idx) ||
+	    !bitmap_set(blob->sharing, p->chunk_idx))
+		return CAS_MISS;
+	r = share_to(p, e);
+	(void)bitmap_clear(blob->sharing, p->chunk_idx);
+	return r == 0 || r == CAS_FULL ? 0 : CAS_MISS; /* as in share_read() */
+}
+
 /* Every candidate of a unit. Failures are whoever needs the chunk's to meet.
  * @return is all of it present now? */
 static bool share_unit(struct fetch_blob *blob, uint32_t unit_idx)
@@ -46,22 +78,6 @@ static bool share_unit(struct fetch_blob *blob, uint32_t unit_idx)
 		if (cas_blob_share(blob->cas, layout_member(blob->layout, &u, i), &e) != 0)
 			all = false;
 	return all;
-}
-
-void share_ahead(struct fetch_blob *blob, uint32_t unit_idx)
-{
-	uint32_t bytes = 0;
-
-	for (uint32_t i = unit_idx + 1;
-	     i < blob->layout->n_units && i <= unit_idx + AHEAD_UNITS && bytes < AHEAD_BYTES; i++) {
-		struct unit_rec u;
-
-		if (!layout_unit(blob->layout, i, &u) || unit_is_ready(blob, i))
-			continue;
-		if (!unit_is_here(blob, i) || !share_unit(blob, i))
-			break;
-		bytes += u.plain_size_bytes;
-	}
 }
 
 /* ---- for prefetches ---- */

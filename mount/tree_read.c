@@ -9,7 +9,7 @@
  *     `-- done() came first: answered --its thread lets go--> block back
  *
  * Where a reader goes from small file to small file, those that follow are put into the kernel's
- * page cache by the same way (a read without a request), as far as their chunks are ready.
+ * page cache by the same way (a read without a request), as far as their chunks are here.
  *
  * Knows the image's map and fetch. Does not know where bytes come from.
  */
@@ -328,12 +328,15 @@ static struct tree_read *read_new(struct tree *tree, fuse_req_t req, uint64_t no
 
 /* ---- from file to file ---- */
 
-static bool all_ready(const struct tree_read *read)
+/* Here: in this blob, or in another that it can be shared with. */
+static bool all_here(const struct tree_read *read)
 {
 	for (uint32_t i = 0; i < read->fetch.n_pieces; i++) {
 		const struct fetch_piece *p = &read->pieces[i];
 
-		if (p->blob != NULL && !cas_blob_is_present(fetch_blob_cas(p->blob), p->chunk_idx))
+		if (p->blob != NULL &&
+		    !cas_blob_is_candidate(fetch_blob_cas(p->blob), p->chunk_idx) &&
+		    !cas_blob_is_present(fetch_blob_cas(p->blob), p->chunk_idx))
 			return false;
 	}
 	return true;
@@ -360,7 +363,7 @@ static bool bring_file(struct tree *tree, uint64_t node)
 
 	if (read == NULL)
 		return false;
-	here = plan(read, SMALL_FILE_MAX_BYTES, &e) == 0 && read->size_bytes > 0 && all_ready(read);
+	here = plan(read, SMALL_FILE_MAX_BYTES, &e) == 0 && read->size_bytes > 0 && all_here(read);
 	if (here)
 		r = fetch_it(read, &e);
 	if (r == 0)
@@ -372,7 +375,7 @@ static bool bring_file(struct tree *tree, uint64_t node)
 
 /* A reader of this file, which was answered, may want those behind it. The kernel locks the pages
  * that are stored, and a read that holds them waits for another thread of the pool: there must be
- * one. It does not wait longer, because all chunks of the file are ready. */
+ * one. It does not wait longer, because all chunks of the file are here. */
 static void bring_next_files(struct tree *tree, uint64_t node)
 {
 	uint64_t nodes[AHEAD_FILES_MAX];

@@ -188,3 +188,10 @@ bool cas_blob_is_present(const struct cas_blob *blob, uint32_t chunk_idx)
 	(void)chunk_idx;
 	return true;
 }
+
+bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
+{
+	(void)blob;
+	(void)chunk_idx;
+	return false;
+}
