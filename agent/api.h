@@ -86,4 +86,6 @@ void api_gc(struct api_call *call);
 void api_explain(struct api_call *call);
 void api_peers(struct api_call *call);
 void api_drain(struct api_call *call);
+void api_live(struct api_call *call);
+json_t *api_peers_list(const struct agent *agent); /* an array */
 json_t *api_peers_summary(struct agent *agent); /* for the status */

@@ -35,20 +35,26 @@ static void add_peer(void *arg, const struct peer_info *info)
 	(void)json_array_append_new(arg, peer);
 }
 
-void api_peers(struct api_call *call)
+json_t *api_peers_list(const struct agent *agent)
 {
-	struct peer *p = call->api->agent->peer;
-	json_t *document = json_object();
 	json_t *list = json_array();
 
-	if (p != NULL)
-		peer_list(p, add_peer, list);
+	if (agent->peer != NULL)
+		peer_list(agent->peer, add_peer, list);
+	return list;
+}
+
+void api_peers(struct api_call *call)
+{
+	const struct peer *p = call->api->agent->peer;
+	json_t *document = json_object();
+
 	(void)json_object_set_new(document, "enabled", json_boolean(p != NULL));
 	(void)json_object_set_new(document, "insecure",
 	                          json_boolean(call->api->agent->config->peers_insecure));
 	(void)json_object_set_new(document, "draining",
 	                          json_boolean(p != NULL && peer_is_draining(p)));
-	(void)json_object_set_new(document, "peers", list);
+	(void)json_object_set_new(document, "peers", api_peers_list(call->api->agent));
 	api_reply(call, document);
 }
 

@@ -42,6 +42,7 @@ static const struct route routes[] = {
 	{ EVHTTP_REQ_POST, false, "/v1/mounts", "mount", api_mounts_add },
 	{ EVHTTP_REQ_DELETE, false, "/v1/mounts", "umount", api_mounts_remove },
 	{ EVHTTP_REQ_GET, false, "/v1/status", "status", api_status },
+	{ EVHTTP_REQ_GET, false, "/v1/live", "top", api_live },
 	{ EVHTTP_REQ_GET, false, "/v1/images", "image ls", api_images_list },
 	{ EVHTTP_REQ_GET, false, "/v1/images/inspect", "image inspect", api_images_inspect },
 	{ EVHTTP_REQ_DELETE, false, "/v1/images", "image rm", api_images_remove },

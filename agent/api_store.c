@@ -3,6 +3,7 @@
  * on the desk.
  */
 #include "api.h"
+#include "live.h"
 #include "hex.h"
 #include "image.h"
 #include "image_store.h"
@@ -325,4 +326,9 @@ void api_status(struct api_call *call)
 	set_int(status, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
 	set_int(status, "fetches_in_flight", (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
 	api_work(call, agent->desk, add_disk, status);
+}
+
+void api_live(struct api_call *call)
+{
+	api_reply(call, live_document(call->api->agent));
 }

@@ -1,11 +1,13 @@
 /*
  * http_page: a small, read-only HTTP server beside the API.
  *
- * GET and HEAD alone, no body, short headers, short time: anybody may reach it. Knows the metrics'
- * text and whether the agent is ready; nothing else of the agent.
+ * GET and HEAD alone, no body, short headers, short time: anybody may reach it. Knows the page, the
+ * metrics' text and whether the agent is ready; nothing else of the agent.
  */
 #include "http_page.h"
+#include "http_events.h"
 #include "mem.h"
+#include "page_html.h"
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -32,18 +34,25 @@ struct http_page {
 	struct evhttp *http;
 	struct scrape *scrapes; /* that wait for the desk */
 	uint32_t n_scrapes;
+	struct http_events *events;
 };
 
-static void reply_text(struct evhttp_request *req, int status, const char *type, const char *text)
+static void reply(struct evhttp_request *req, int status, const char *type, const void *bytes,
+                  size_t size_bytes)
 {
 	struct evbuffer *body = evbuffer_new();
 
 	(void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type", type);
 	if (body != NULL)
-		(void)evbuffer_add(body, text, strlen(text));
+		(void)evbuffer_add(body, bytes, size_bytes);
 	evhttp_send_reply(req, status, NULL, body);
 	if (body != NULL)
 		evbuffer_free(body);
+}
+
+static void reply_text(struct evhttp_request *req, int status, const char *type, const char *text)
+{
+	reply(req, status, type, text, strlen(text));
 }
 
 #define PLAIN "text/plain; charset=utf-8"
@@ -127,10 +136,24 @@ static void on_readyz(struct evhttp_request *req, void *arg)
 
 static void on_root(struct evhttp_request *req, void *arg)
 {
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+
 	(void)arg;
-	reply_text(req, HTTP_OK, PLAIN,
-	           "shoal " SHOAL_VERSION "\n\n/metrics  numbers for Prometheus\n"
-	           "/healthz  the agent runs\n/readyz   its mounts are up\n");
+	(void)evhttp_add_header(headers, "Content-Security-Policy",
+	                        "default-src 'none'; style-src 'unsafe-inline'; "
+	                        "script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+	                        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+	(void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+	(void)evhttp_add_header(headers, "Cache-Control", "no-cache");
+	reply(req, HTTP_OK, "text/html; charset=utf-8", page_html, page_html_bytes);
+}
+
+static void on_events(struct evhttp_request *req, void *arg)
+{
+	const struct http_page *page = arg;
+
+	if (!http_events_add(page->events, req))
+		reply_text(req, HTTP_SERVUNAVAIL, PLAIN, "busy\n");
 }
 
 static void on_other(struct evhttp_request *req, void *arg)
@@ -194,7 +217,9 @@ int http_page_new(struct agent *agent, const char *listen, struct http_page **re
 	(void)evhttp_set_cb(page->http, "/metrics", on_metrics, page);
 	(void)evhttp_set_cb(page->http, "/healthz", on_healthz, page);
 	(void)evhttp_set_cb(page->http, "/readyz", on_readyz, page);
+	(void)evhttp_set_cb(page->http, "/events", on_events, page);
 	(void)evhttp_set_cb(page->http, "/", on_root, page);
+	page->events = http_events_new(agent);
 	evhttp_set_gencb(page->http, on_other, page);
 	*ret_page = page;
 	page = NULL;
@@ -210,6 +235,7 @@ void http_page_free(struct http_page **page)
 	/* The desk is gone, and the loop will not turn again: nobody answers these. */
 	DL_FOREACH_SAFE((*page)->scrapes, s, next)
 	free(s);
+	http_events_free(&(*page)->events);
 	if ((*page)->http != NULL)
 		evhttp_free((*page)->http);
 	free(*page);

@@ -182,6 +182,18 @@ int64_t metrics_sum(const struct metrics *m, enum metric_id id)
 	return sum;
 }
 
+int64_t metrics_sum_where(const struct metrics *m, enum metric_id id, const char *first_value)
+{
+	int64_t sum = 0;
+
+	(void)pthread_mutex_lock(m->mutex);
+	for (const struct series_node *n = m->families[id].nodes; n != NULL; n = n->hh.next)
+		if (strcmp(n->key, first_value) == 0) /* a key is its values, each with its NUL */
+			sum += series_get(&n->series);
+	(void)pthread_mutex_unlock(m->mutex);
+	return sum;
+}
+
 void series_observe_ns(struct series *s, uint64_t ns)
 {
 	struct histogram *h = s->histogram;

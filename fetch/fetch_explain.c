@@ -1,5 +1,6 @@
 /*
- * fetch_explain: the last questions to sources, in a ring, for people who ask why a read was slow.
+ * fetch_explain: the last questions to sources, in a ring, for people who ask why a read was slow;
+ * and those that are open now.
  */
 #include "engine.h"
 #include <stdio.h>
@@ -63,6 +64,44 @@ uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t uni
 		if (strcmp(event->blob_key, blob_key) == 0 && unit_idx >= event->first_unit &&
 		    unit_idx - event->first_unit < event->n_units)
 			ret_events[n++] = *event;
+	}
+	return n;
+}
+
+/* The last step that was told of a question; "" */
+static const char *last_note(const struct fetch *f, const struct run *run)
+{
+	const uint64_t oldest = f->n_events > EXPLAIN_EVENTS ? f->n_events - EXPLAIN_EVENTS : 0;
+
+	for (uint64_t i = f->n_events; i > oldest; i--) {
+		const struct fetch_event *event = &f->events[(i - 1) % EXPLAIN_EVENTS];
+
+		if (event->first_unit == run->ask.first_unit &&
+		    event->n_units == run->ask.n_units &&
+		    strcmp(event->blob_key, cas_blob_key(run->blob->cas)) == 0)
+			return event->is_note ? event->detail : "";
+	}
+	return "";
+}
+
+uint32_t fetch_questions(const struct fetch *f, struct fetch_question *ret_questions, uint32_t max)
+{
+	const uint64_t now_ns = clock_now_ns(f->opts.clock);
+	uint32_t n = 0;
+
+	for (const struct run *run = f->runs; run != NULL && n < max; run = run->next) {
+		struct fetch_question *q = &ret_questions[n];
+
+		if (run->state != RUN_ASKED)
+			continue;
+		*q = (struct fetch_question){ .first_unit = run->ask.first_unit,
+			                      .n_units = run->ask.n_units,
+			                      .source = f->sources[run->source_idx]->ops->name,
+			                      .reader = run->ask.reader,
+			                      .since_us = us_since(run->asked_ns, now_ns) };
+		(void)snprintf(q->blob_key, sizeof(q->blob_key), "%s", cas_blob_key(run->blob->cas));
+		(void)snprintf(q->detail, sizeof(q->detail), "%s", last_note(f, run));
+		n++;
 	}
 	return n;
 }

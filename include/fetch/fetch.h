@@ -132,3 +132,16 @@ struct fetch_event {
  */
 uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t unit_idx,
                        struct fetch_event *ret_events, uint32_t max);
+
+/* A question that has no answer yet. */
+struct fetch_question {
+	char blob_key[BLOB_ID_MAX + 16];
+	uint32_t first_unit, n_units;
+	const char *source; /* name of the source that is asked */
+	bool reader;        /* somebody waits; else readahead or prefetch */
+	uint32_t since_us;
+	char detail[160]; /* the last step that the source told of; "" */
+};
+
+/** [loop] The questions that are with a source now. @return how many, <= max */
+uint32_t fetch_questions(const struct fetch *f, struct fetch_question *ret_questions, uint32_t max);

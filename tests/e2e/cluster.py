@@ -97,3 +97,25 @@ class Cluster:
 
     def control_bytes(self):
         return self.total("shoal_peer_control_bytes_total", direction="out")
+
+
+class LoopbackTest(lab.LabTest):
+    """Agents that are neighbours on this machine's loopback."""
+
+    def cluster(self, n, tls=None, zones=None, **config):
+        """n agents that know each other's addresses; waits until all are up."""
+        ports = [lab.free_port() for _ in range(n)]
+        members = [f"127.0.0.1:{p}" for p in ports]
+        agents = []
+        for i in range(n):
+            peers = {"listen": members[i], "advertise": members[i], "members": members,
+                     "zone": zones[i] if zones else "a"}
+            peers.update({"tls": tls[i]} if tls else {"insecure": True})
+            agents.append(self.agent(config={"peers": peers, **config}))
+        for agent in agents:
+            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == n - 1, "all peers to be up")
+        return agents
+
+    def both(self, fn, items):
+        with ThreadPoolExecutor(len(items)) as pool:
+            return list(pool.map(fn, items))

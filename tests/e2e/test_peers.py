@@ -6,11 +6,9 @@ import json
 import os
 import subprocess
 import unittest
-from concurrent.futures import ThreadPoolExecutor
 
 import cluster
 import lab
-from lab import LabTest
 
 IMAGE = "edge:v6"
 
@@ -27,25 +25,7 @@ def compressed_bytes(image):
         agent.stop()
 
 
-class PeersTest(LabTest):
-    def cluster(self, n, tls=None, zones=None, **config):
-        """n agents that know each other's addresses; waits until all are up."""
-        ports = [lab.free_port() for _ in range(n)]
-        members = [f"127.0.0.1:{p}" for p in ports]
-        agents = []
-        for i in range(n):
-            peers = {"listen": members[i], "advertise": members[i], "members": members,
-                     "zone": zones[i] if zones else "a"}
-            peers.update({"tls": tls[i]} if tls else {"insecure": True})
-            agents.append(self.agent(config={"peers": peers, **config}))
-        for agent in agents:
-            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == n - 1, "all peers to be up")
-        return agents
-
-    def both(self, fn, items):
-        with ThreadPoolExecutor(len(items)) as pool:
-            return list(pool.map(fn, items))
-
+class PeersTest(cluster.LoopbackTest):
     def test_what_a_neighbour_has_is_not_asked_of_the_registry(self):
         first, second = self.cluster(2)
         reference = lab.registry().push(IMAGE)

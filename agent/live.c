@@ -1,0 +1,229 @@
+/*
+ * live: what an agent is doing now, as one document.
+ *
+ * A strip shows an image's chunks in the order of its blobs, in at most CELLS cells. A cell is two
+ * characters: how much of it is present (0-9), and what is said of it: '.' nothing, 's' some of it
+ * stands in another image's file, 'f' some of it is being fetched.
+ */
+#include "live.h"
+#include "api.h"
+#include "mem.h"
+#include "share.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define CELLS         64U
+#define CELL_SAMPLES  8U /* looks a cell, at most */
+#define MOUNTS_MAX    64U
+#define QUESTIONS_MAX 64U
+
+static void set_int(json_t *object, const char *key, uint64_t n)
+{
+	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+	(void)json_object_set_new(object, key, json_words(text));
+}
+
+/* ---- sums ---- */
+
+static json_t *sums(const struct metrics *m, enum metric_id id, const char *const *values,
+                    size_t n_values)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < n_values; i++)
+		set_int(object, values[i], (uint64_t)metrics_sum_where(m, id, values[i]));
+	return object;
+}
+
+static void add_sums(json_t *document, const struct metrics *m)
+{
+	static const char *const found[] = { "cache", "dedup", "peer", "origin" };
+	static const char *const zones[] = { "same", "other" };
+	const size_t n = ARRAY_LEN(found);
+
+	(void)json_object_set_new(document, "read_bytes", sums(m, METRIC_READ_BYTES, found, n));
+	/* The cache makes nothing ready. */
+	(void)json_object_set_new(document, "chunk_bytes",
+	                          sums(m, METRIC_CHUNK_BYTES, found + 1, n - 1));
+	(void)json_object_set_new(document, "verify_failures",
+	                          sums(m, METRIC_VERIFY_FAILURES, found, n));
+	(void)json_object_set_new(document, "peer_received_bytes",
+	                          sums(m, METRIC_PEER_RECEIVED_BYTES, zones, ARRAY_LEN(zones)));
+	(void)json_object_set_new(document, "peer_sent_bytes",
+	                          sums(m, METRIC_PEER_SENT_BYTES, zones, ARRAY_LEN(zones)));
+	set_int(document, "origin_received_bytes",
+	        (uint64_t)metrics_sum(m, METRIC_ORIGIN_RECEIVED_BYTES));
+	set_int(document, "origin_requests", (uint64_t)metrics_sum(m, METRIC_ORIGIN_REQUESTS));
+	set_int(document, "dedup_saved_bytes", (uint64_t)metrics_sum(m, METRIC_DEDUP_SAVED_BYTES));
+	set_int(document, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
+	set_int(document, "fetches_in_flight", (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
+	set_int(document, "cache_quota_bytes", (uint64_t)metrics_sum(m, METRIC_CACHE_QUOTA_BYTES));
+	(void)json_object_set_new(document, "cache_full",
+	                          json_boolean(metrics_sum(m, METRIC_CACHE_FULL) > 0));
+}
+
+/* ---- strips ---- */
+
+struct questions {
+	uint32_t n;
+	struct fetch_question list[QUESTIONS_MAX];
+};
+
+/* The chunks of all blobs of an image, one after the other. */
+struct strip {
+	const struct lazy_image *image;
+	uint32_t blob_idx;   /* where the walk stands ... */
+	uint64_t blob_begin; /* ... and the number of that blob's first chunk */
+	uint64_t n_chunks, n_ready;
+};
+
+static const struct cas_blob *strip_blob(const struct strip *s, uint32_t blob_idx)
+{
+	return fetch_blob_cas(s->image->blobs[blob_idx]);
+}
+
+/* The blob of a chunk; chunks are asked for in rising order. @return its index in the blob */
+static uint32_t strip_seek(struct strip *s, uint64_t chunk, const struct cas_blob **ret_blob)
+{
+	uint64_t n = cas_blob_layout(strip_blob(s, s->blob_idx))->n_chunks;
+
+	while (chunk - s->blob_begin >= n) {
+		s->blob_begin += n;
+		s->blob_idx++;
+		n = cas_blob_layout(strip_blob(s, s->blob_idx))->n_chunks;
+	}
+	*ret_blob = strip_blob(s, s->blob_idx);
+	return (uint32_t)(chunk - s->blob_begin);
+}
+
+static bool is_asked_for(const struct questions *questions, const struct cas_blob *blob,
+                         uint32_t chunk_idx)
+{
+	uint32_t unit = 0;
+
+	for (uint32_t i = 0; i < questions->n; i++) {
+		const struct fetch_question *q = &questions->list[i];
+
+		if (strcmp(q->blob_key, cas_blob_key(blob)) != 0)
+			continue;
+		unit = layout_unit_of(cas_blob_layout(blob), chunk_idx);
+		if (unit >= q->first_unit && unit - q->first_unit < q->n_units)
+			return true;
+	}
+	return false;
+}
+
+static void draw_cell(struct strip *s, const struct questions *questions, uint64_t begin,
+                      uint64_t end, char *ret_cell)
+{
+	const uint64_t n_looks = end - begin < CELL_SAMPLES ? end - begin : CELL_SAMPLES;
+	uint64_t n_present = 0, n_seen = 0;
+
+	ret_cell[1] = '.';
+	for (uint64_t i = 0; i < n_looks; i++) {
+		const struct cas_blob *blob = NULL;
+		const uint32_t idx = strip_seek(s, begin + i * (end - begin) / n_looks, &blob);
+
+		if (cas_blob_layout(blob)->chunks[idx].plain_size_bytes == 0)
+			continue; /* a number that the image gives to no chunk */
+		n_seen++;
+		if (cas_blob_is_present(blob, idx)) {
+			n_present++;
+			if (ret_cell[1] == '.' && !cas_blob_is_ready(blob, idx))
+				ret_cell[1] = 's';
+		} else if (is_asked_for(questions, blob, idx)) {
+			ret_cell[1] = 'f';
+		}
+	}
+	ret_cell[0] = (char)('0' + (n_seen > 0 ? n_present * 9 / n_seen : 0));
+}
+
+static void add_strip(json_t *mount, const struct lazy_image *image,
+                      const struct questions *questions)
+{
+	struct strip s = { .image = image };
+	char cells[2 * CELLS + 1] = "";
+	uint64_t n_cells = 0;
+
+	for (uint32_t i = 0; i < image->n_blobs; i++) {
+		s.n_chunks += cas_blob_layout(strip_blob(&s, i))->n_chunks;
+		s.n_ready += cas_blob_n_ready(strip_blob(&s, i));
+	}
+	n_cells = s.n_chunks < CELLS ? s.n_chunks : CELLS;
+	for (uint64_t i = 0; i < n_cells; i++)
+		draw_cell(&s, questions, i * s.n_chunks / n_cells, (i + 1) * s.n_chunks / n_cells,
+		          &cells[2 * i]);
+	set_int(mount, "chunks", s.n_chunks);
+	set_int(mount, "chunks_ready", s.n_ready);
+	set_text(mount, "strip", cells);
+}
+
+static json_t *mounts_live(const struct agent *agent, const struct questions *questions)
+{
+	json_t *list = json_array();
+	uint32_t n = 0;
+
+	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL && n < MOUNTS_MAX;
+	     m = m->next, n++) {
+		json_t *mount = json_object();
+
+		set_text(mount, "dir", m->rec.dir);
+		set_text(mount, "state", mount_state_name(m->state));
+		if (m->state == MOUNT_UP)
+			set_text(mount, "as", m->erofs ? "erofs" : "tree");
+		if (m->state == MOUNT_DOWN)
+			set_text(mount, "error", m->why.msg);
+		if (m->image != NULL) {
+			set_text(mount, "name", m->image->name);
+			set_text(mount, "digest", m->image->digest);
+			add_strip(mount, m->image, questions);
+		}
+		(void)json_array_append_new(list, mount);
+	}
+	return list;
+}
+
+/* ---- questions and peers ---- */
+
+static json_t *questions_live(const struct questions *questions)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < questions->n; i++) {
+		const struct fetch_question *q = &questions->list[i];
+		json_t *question = json_object();
+
+		set_text(question, "blob", q->blob_key);
+		set_int(question, "first_unit", q->first_unit);
+		set_int(question, "n_units", q->n_units);
+		set_text(question, "source", q->source);
+		(void)json_object_set_new(question, "reader", json_boolean(q->reader));
+		set_int(question, "since_us", q->since_us);
+		set_text(question, "detail", q->detail);
+		(void)json_array_append_new(list, question);
+	}
+	return list;
+}
+
+json_t *live_document(struct agent *agent)
+{
+	struct questions *questions = xcalloc(1, sizeof(*questions));
+	json_t *document = json_object();
+
+	questions->n = fetch_questions(agent->fetch, questions->list, QUESTIONS_MAX);
+	set_text(document, "version", SHOAL_VERSION);
+	set_text(document, "node", agent->peer != NULL ? peer_self_name(agent->peer) : "");
+	(void)json_object_set_new(document, "ready", json_boolean(agent_is_ready(agent)));
+	set_int(document, "uptime_ms",
+	        (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS);
+	add_sums(document, agent->metrics);
+	(void)json_object_set_new(document, "mounts", mounts_live(agent, questions));
+	(void)json_object_set_new(document, "questions", questions_live(questions));
+	(void)json_object_set_new(document, "peers", api_peers_list(agent));
+	free(questions);
+	return document;
+}
