@@ -88,4 +88,4 @@ void api_peers(struct api_call *call);
 void api_drain(struct api_call *call);
 void api_live(struct api_call *call);
 json_t *api_peers_list(const struct agent *agent); /* an array */
-json_t *api_peers_summary(struct agent *agent); /* for the status */
+json_t *api_peers_summary(struct agent *agent);    /* for the status */

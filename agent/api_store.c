@@ -3,11 +3,11 @@
  * on the desk.
  */
 #include "api.h"
-#include "live.h"
 #include "hex.h"
 #include "image.h"
 #include "image_store.h"
 #include "inspect_image.h"
+#include "live.h"
 #include "mem.h"
 #include "reference.h"
 #include "share.h"

@@ -35,6 +35,7 @@ int cmd_prefetch(struct shoal *sh);
 int cmd_verify(struct shoal *sh);
 int cmd_gc(struct shoal *sh);
 int cmd_explain(struct shoal *sh);
+int cmd_top(struct shoal *sh);
 int cmd_peers(struct shoal *sh);
 int cmd_drain(struct shoal *sh);
 int cmd_pki_init(struct shoal *sh);

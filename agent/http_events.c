@@ -15,10 +15,10 @@
 #include <string.h>
 #include <utlist.h>
 
-#define VIEWERS_MAX       16
-#define TICK_MS           1000
-#define UNSENT_MAX_BYTES  ((size_t)256 * 1024) /* of one viewer */
-#define VIEWER_TIMEOUT_S  30           /* in which nothing could be written */
+#define VIEWERS_MAX      16
+#define TICK_MS          1000
+#define UNSENT_MAX_BYTES ((size_t)256 * 1024) /* of one viewer */
+#define VIEWER_TIMEOUT_S 30                   /* in which nothing could be written */
 
 struct viewer {
 	struct http_events *events;
@@ -86,7 +86,7 @@ static void on_tick(struct timer *t)
 
 	if (text != NULL)
 		DL_FOREACH_SAFE(events->viewers, v, next)
-		tell(v, text);
+	tell(v, text);
 	free(text);
 	timer_start(&events->timer, TICK_MS);
 }

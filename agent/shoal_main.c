@@ -37,6 +37,7 @@ static const struct command commands[] = {
 	{ "umount", "DIR", 0, 1, 1, cmd_umount, "unmount it and take it off the list" },
 	{ "ls", "", 0, 0, 0, cmd_ls, "the mounts" },
 	{ "status", "", 0, 0, 0, cmd_status, "the agent at a glance; exit 0 when it is ready" },
+	{ "top", "", 0, 0, 0, cmd_top, "what the agent is doing, once a second; q ends it" },
 	{ "image ls", "", 0, 0, 0, cmd_image_ls, "the images that are known here" },
 	{ "image inspect", "IMAGE|FILE", 0, 1, 1, cmd_image_inspect,
 	  "what an image (or a bootstrap file) consists of" },

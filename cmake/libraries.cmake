@@ -3,7 +3,8 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 foreach(spec "event:libevent_core" "event_extra:libevent_extra" "event_pthreads:libevent_pthreads"
              "sqlite:sqlite3" "curl:libcurl" "crypto:libcrypto" "zstd:libzstd" "lz4:liblz4"
-             "zlib:zlib" "ssl:libssl" "msgpack:msgpack" "jansson:jansson" "cyaml:libcyaml" "fuse:fuse3")
+             "zlib:zlib" "ssl:libssl" "msgpack:msgpack" "jansson:jansson" "cyaml:libcyaml" "fuse:fuse3"
+             "ncurses:ncursesw")
   string(REPLACE ":" ";" spec "${spec}")
   list(GET spec 0 name)
   list(GET spec 1 package)

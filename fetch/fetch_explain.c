@@ -99,7 +99,8 @@ uint32_t fetch_questions(const struct fetch *f, struct fetch_question *ret_quest
 			                      .source = f->sources[run->source_idx]->ops->name,
 			                      .reader = run->ask.reader,
 			                      .since_us = us_since(run->asked_ns, now_ns) };
-		(void)snprintf(q->blob_key, sizeof(q->blob_key), "%s", cas_blob_key(run->blob->cas));
+		(void)snprintf(q->blob_key, sizeof(q->blob_key), "%s",
+		               cas_blob_key(run->blob->cas));
 		(void)snprintf(q->detail, sizeof(q->detail), "%s", last_note(f, run));
 		n++;
 	}

@@ -1,0 +1,149 @@
+/*
+ * cmd_top: what the agent is doing, on a terminal, once a second; elsewhere once, as text.
+ */
+#include "commands.h"
+#include "mem.h"
+#include "render.h"
+#include "top_view.h"
+#include <locale.h>
+#include <ncurses.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TICK_MS 1000
+
+struct top {
+	struct shoal *sh;
+	json_t *document, *before;
+	char *text;
+	struct err why; /* code 0: the last question was answered */
+	int first_line; /* that is shown */
+};
+
+/* Ask, and make the text anew; what was there stays while nobody answers. */
+static int ask(struct top *top)
+{
+	struct client_request req = { .socket = top->sh->socket,
+		                      .method = "GET",
+		                      .path = "/v1/live" };
+	json_t *document = NULL;
+	size_t size_bytes = 0;
+	FILE *out = NULL;
+	int status;
+
+	top->why = (struct err){ .code = 0 };
+	status = client_call(&req, &document, &top->why);
+	if (status != SHOAL_DONE)
+		return status;
+	json_drop(&top->before);
+	top->before = top->document;
+	top->document = document;
+	free_str(&top->text);
+	out = open_memstream(&top->text, &size_bytes);
+	if (out == NULL)
+		abort(); /* memory is out */
+	top_view(out, top->document, top->before);
+	(void)fclose(out);
+	return SHOAL_DONE;
+}
+
+/* ---- the terminal ---- */
+
+static int draw_lines(const struct top *top)
+{
+	AUTO(free_str) char *text = xstrdup(top->text);
+	char *rest = text;
+	int n = 0;
+
+	for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n"), n++)
+		if (n >= top->first_line && n - top->first_line < LINES - 1)
+			(void)mvinsstr(n - top->first_line, 0, line); /* cut at the edge */
+	return n;
+}
+
+static void draw(struct top *top)
+{
+	int n_lines;
+
+	(void)erase();
+	n_lines = draw_lines(top);
+	if (top->first_line > 0 && top->first_line > n_lines - LINES + 1) {
+		top->first_line = n_lines > LINES - 1 ? n_lines - LINES + 1 : 0;
+		(void)erase();
+		(void)draw_lines(top);
+	}
+	(void)attron(A_REVERSE);
+	(void)mvinsstr(LINES - 1, 0,
+	               top->why.code != 0 ? top->why.msg
+	                                  : "q: end   up, down, page up, page down: scroll");
+	(void)attroff(A_REVERSE);
+	(void)refresh();
+}
+
+/* @return false: the end */
+static bool take_key(struct top *top, int key)
+{
+	switch (key) {
+	case 'q':
+	case 'Q':
+		return false;
+	case KEY_UP:
+	case 'k':
+		top->first_line -= top->first_line > 0;
+		return true;
+	case KEY_DOWN:
+	case 'j':
+		top->first_line++;
+		return true;
+	case KEY_PPAGE:
+		top->first_line = top->first_line > LINES ? top->first_line - LINES : 0;
+		return true;
+	case KEY_NPAGE:
+		top->first_line += LINES;
+		return true;
+	default:
+		return true;
+	}
+}
+
+static void watch(struct top *top)
+{
+	int key = ERR;
+
+	// NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
+	(void)setlocale(LC_CTYPE, "");
+	(void)initscr();
+	(void)cbreak();
+	(void)noecho();
+	(void)keypad(stdscr, TRUE);
+	(void)curs_set(0);
+	timeout(TICK_MS);
+	do {
+		if (key == ERR) /* a second went by */
+			(void)ask(top);
+		draw(top);
+		key = getch();
+	} while (take_key(top, key));
+	(void)endwin();
+}
+
+int cmd_top(struct shoal *sh)
+{
+	struct top top = { .sh = sh };
+	const int status = ask(&top);
+
+	if (status != SHOAL_DONE) {
+		(void)shoal_fail(sh, status, top.why.msg);
+	} else if (sh->json) {
+		render_json(stdout, top.document);
+	} else if (isatty(STDOUT_FILENO) && isatty(STDIN_FILENO)) {
+		watch(&top);
+	} else {
+		(void)fputs(top.text, stdout);
+	}
+	json_drop(&top.document);
+	json_drop(&top.before);
+	free_str(&top.text);
+	return status;
+}

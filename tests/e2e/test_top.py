@@ -1,0 +1,70 @@
+"""`shoal top`: on a terminal (a pseudo-terminal here) and off one."""
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+
+import lab
+
+IMAGE = "edge:v6"
+
+
+class Terminal:
+    """A command on a terminal of 40 lines and 120 columns; what it wrote since the last look."""
+
+    def __init__(self, argv):
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=subprocess.PIPE,
+                                        start_new_session=True, env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"})
+        lab.adopt_process(self.process)
+        os.close(slave)
+        self.text = ""
+
+    def shows(self, word):
+        while select.select([self.master], [], [], 0)[0]:
+            self.text += os.read(self.master, 1 << 16).decode(errors="replace")
+        return word in self.text
+
+    def press(self, keys):
+        self.text = ""
+        os.write(self.master, keys)
+
+
+class Top(lab.LabTest):
+    def terminal(self, agent):
+        shoal = os.path.join(agent.build, "agent", "shoal")
+        terminal = Terminal([shoal, "--socket", agent.socket, "top"])
+        self.addCleanup(os.close, terminal.master)
+        self.addCleanup(lab.stop_process, terminal.process)
+        return terminal
+
+    def test_on_a_terminal_it_follows_the_agent_until_q(self):
+        agent = self.agent()
+        terminal = self.terminal(agent)
+        lab.wait_for(lambda: terminal.shows("READERS GOT FROM"), "the first screen")
+        where = agent.mount(lab.registry().push(IMAGE))
+        lab.wait_for(lambda: terminal.shows(where), "the mount to come up by itself")
+        terminal.press(b"jjkk")
+        agent.stop()
+        lab.wait_for(lambda: terminal.shows("agent"), "the loss of the agent to be told")
+        terminal.press(b"q")
+        self.assertEqual(terminal.process.wait(lab.DEADLINE_S), 0)
+        terminal.process.stderr.close()
+
+    def test_elsewhere_it_says_once_what_is_so(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        self.assert_tree(where, IMAGE)
+        text = agent.shoal("top").stdout
+        self.assertIn(where, text)
+        self.assertRegex(text, r"\[[#+-]*\] \d+ of \d+ chunks")
+        self.assertNotIn("\x1b", text)
+        live = agent.json("top")
+        self.assertEqual(sum(live["read_bytes"].values()), agent.metric("shoal_read_bytes_total"))
+        agent.stop()
+        self.assertEqual(agent.shoal("top", check=False).returncode, 3)
+        agent.start()
