@@ -37,6 +37,11 @@ struct cas_blob {
 	atomic_uint n_pins; /* nothing is evicted while there are any */
 	struct bitmap *candidate; /* another open blob had it ready when it was looked at last */
 	_Atomic(struct refer_map *) refers; /* refer.h; NULL: none, or passive */
+	atomic_bool clone_queued;           /* reflink.h; the job has a reference */
+	atomic_bool clone_wanted;           /* there are references that it may not have seen */
+	atomic_bool cannot_clone;           /* this file system refuses */
+	struct job clone_job;
+	uint32_t clone_at;          /* the job's */
 	struct bitmap *refer_dirty; /* a bit a slice of it that the database does not have yet */
 	_Atomic(struct share_entry *) entries;       /* share_map.h's */
 	_Atomic(struct blob_layout *) joined_layout; /* the layout whose chunks are in the map */

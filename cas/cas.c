@@ -7,6 +7,7 @@
 #include "flush.h"
 #include "image_dirs.h"
 #include "mem.h"
+#include "reflink.h"
 #include "state.h"
 #include "state_dir.h"
 #include <errno.h>
@@ -52,6 +53,7 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 	cas->images_fd = dir.images_fd;
 	cas->room.dir_fd = dir.blobs_fd;
 	image_dirs_sweep(cas);
+	reflink_try(cas);
 	r = open_database(cas, opts->sqlite_vfs, e);
 	if (r == 0)
 		r = pool_new(opts->loop, 1, "cas-writer", &cas->writer, e);

@@ -5,15 +5,18 @@
 #include "clock.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define ID_XATTR "user.shoal.id"
+#define ID_XATTR    "user.shoal.id"
+#define TRIAL_BYTES 4096
 
 static int real_open(const struct disk *d, int dir_fd, const char *name, int flags, mode_t mode)
 {
@@ -44,6 +47,40 @@ static int real_punch(const struct disk *d, int fd, off_t offset, off_t size_byt
 {
 	(void)d;
 	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size_bytes);
+}
+
+/* NOLINTNEXTLINE(readability-function-size): from where, how much, to where */
+static int real_clone(const struct disk *d, int from_fd, off_t from_offset, off_t size_bytes,
+                      int to_fd, off_t to_offset)
+{
+	struct file_clone_range range = { .src_fd = from_fd,
+		                          .src_offset = (uint64_t)from_offset,
+		                          .src_length = (uint64_t)size_bytes,
+		                          .dest_offset = (uint64_t)to_offset };
+
+	(void)d;
+	return ioctl(to_fd, FICLONERANGE, &range);
+}
+
+/* With two files that have no names. */
+static bool real_can_clone(const struct disk *d, int dir_fd)
+{
+	static const uint8_t bytes[2 * TRIAL_BYTES] = { 0x5a, [TRIAL_BYTES] = 0xa5 };
+	const int from = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	const int to = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	uint8_t got = 0;
+	const bool can = from >= 0 && to >= 0 &&
+	                 pwrite(from, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
+	                 ftruncate(to, 3 * TRIAL_BYTES) == 0 &&
+	                 real_clone(d, from, TRIAL_BYTES, TRIAL_BYTES, to, 0) == 0 &&
+	                 real_clone(d, from, 0, TRIAL_BYTES, to, TRIAL_BYTES) == 0 &&
+	                 pread(to, &got, 1, TRIAL_BYTES) == 1 && got == bytes[0];
+
+	if (from >= 0)
+		(void)close(from);
+	if (to >= 0)
+		(void)close(to);
+	return can;
 }
 
 static off_t real_seek(const struct disk *d, int fd, off_t offset, int whence)
@@ -131,6 +168,8 @@ const struct disk *disk_real(void)
 		.pwrite = real_pwrite,
 		.truncate = real_truncate,
 		.punch = real_punch,
+		.can_clone = real_can_clone,
+		.clone = real_clone,
 		.seek = real_seek,
 		.sync_data = real_sync_data,
 		.sync = real_sync,

@@ -72,6 +72,7 @@ struct evict_batch {
 	bool trim;                        /* punch whatever is not ready, too */
 	struct bitmap *barred_here;       /* a map of zeros */
 	uint32_t n_chunks;                /* out: gone */
+	uint64_t shared_bytes;            /* punched, but other files have them, too */
 	uint64_t freed_bytes;             /* out */
 };
 
@@ -84,6 +85,8 @@ MUST_CHECK int evict_batch_run(struct cas *cas, struct evict_batch *batch, struc
 /** [worker] What blobs take on the disk, each shared extent once; room knows it then. */
 MUST_CHECK int measure_blobs(struct cas *cas, uint64_t *ret_bytes, struct err *e);
 uint64_t measure_fd(int fd);
+/** What of [from, to) of a file other files have, too (FIEMAP): punching it frees nothing. */
+uint64_t measure_shared(int fd, uint64_t from, uint64_t to);
 uint64_t measure_name(int dir_fd, const char *name);
 
 /* ---- garbage.c ---- */

@@ -169,6 +169,8 @@ static void punch(struct cas *cas, struct evict_batch *b, const struct run *run)
 
 	if (run->from >= run->to || data < 0 || (uint64_t)data >= run->to)
 		return; /* a hole already */
+	if (cas->can_clone)
+		b->shared_bytes += measure_shared(b->blob->fd, run->from, run->to);
 	if (d->punch(d, b->blob->fd, (off_t)run->from, (off_t)(run->to - run->from)) == 0)
 		return;
 	if (errno == EOPNOTSUPP && !atomic_exchange(&cas->evictor.cannot_punch, true))
@@ -190,6 +192,7 @@ static void punch_runs(struct cas *cas, struct evict_batch *b)
 		if (is_wanted(b, &run) && all_barred_here(b, &run))
 			punch(cas, b, &run);
 	after = measure_fd(b->blob->fd);
+	after += b->shared_bytes; /* others have them still */
 	b->freed_bytes = before > after ? before - after : 0;
 	room_freed(&cas->room, b->freed_bytes);
 }
@@ -200,6 +203,7 @@ static int run_on_writer(struct cas *cas, void *arg, struct err *e)
 	int r;
 
 	b->freed_bytes = 0;
+	b->shared_bytes = 0;
 	b->n_chunks = 0;
 	if (atomic_load(&b->blob->n_pins) > 0)
 		return 0;

@@ -9,6 +9,7 @@
 #include "mem.h"
 #include "ready_rows.h"
 #include "refer.h"
+#include "reflink.h"
 #include "register.h"
 #include "state.h"
 #include <errno.h>
@@ -142,6 +143,16 @@ static int flush_snapshots(struct cas *cas, struct snapshot *snapshots, uint32_t
 	return synced < 0 ? synced : written;
 }
 
+/* What the owners have of it was synced just now: it can be cloned at once. */
+static int flush_refers(struct cas_blob *blob, struct err *e)
+{
+	const int r = refer_is_dirty(blob) ? refer_flush(blob, e) : CAS_MISS;
+
+	if (r == 0)
+		reflink_soon(blob);
+	return r == CAS_MISS ? 0 : r;
+}
+
 int flush_all(struct cas *cas, struct err *e)
 {
 	struct cas_blob **blobs = NULL;
@@ -156,8 +167,7 @@ int flush_all(struct cas *cas, struct err *e)
 			take_snapshot(blobs[i], &snapshots[n++]);
 	r = flush_snapshots(cas, snapshots, n, e);
 	for (uint32_t i = 0; i < n_blobs; i++) {
-		const int referred =
-			refer_is_dirty(blobs[i]) ? refer_flush(blobs[i], r < 0 ? &why : e) : 0;
+		const int referred = flush_refers(blobs[i], r < 0 ? &why : e);
 
 		r = r < 0 ? r : referred;
 	}

@@ -51,8 +51,10 @@ struct shared {
 	uint32_t n_max;
 };
 
-static void shared_add(struct shared *s, const struct fiemap_extent *x)
+static void shared_add(void *arg, const struct fiemap_extent *x)
 {
+	struct shared *s = arg;
+
 	if (!(x->fe_flags & FIEMAP_EXTENT_SHARED) || s->n == SHARED_EXTENTS_MAX)
 		return;
 	if (s->n == s->n_max) {
@@ -62,29 +64,54 @@ static void shared_add(struct shared *s, const struct fiemap_extent *x)
 	s->extents[s->n++] = (struct shared_extent){ x->fe_physical, x->fe_length };
 }
 
-/* The shared extents of one file. What cannot be asked is not shared. */
-static void shared_of_file(struct shared *s, int fd)
+/* Every extent in [from, to) of a file. What cannot be asked has none. */
+static void each_extent(int fd, uint64_t from, uint64_t to,
+                        void (*fn)(void *arg, const struct fiemap_extent *x), void *arg)
 {
 	struct fiemap *map =
 		xcalloc(1, sizeof(*map) + EXTENTS_A_CALL * sizeof(struct fiemap_extent));
-	uint64_t from = 0;
-	bool last = false;
+	bool last = from >= to;
 
 	while (!last) {
 		memset(map, 0, sizeof(*map));
 		map->fm_start = from;
-		map->fm_length = FIEMAP_MAX_OFFSET - from;
+		map->fm_length = to - from;
 		map->fm_extent_count = EXTENTS_A_CALL;
 		last = ioctl(fd, FS_IOC_FIEMAP, map) != 0 || map->fm_mapped_extents == 0;
 		for (uint32_t i = 0; i < map->fm_mapped_extents && !last; i++) {
 			const struct fiemap_extent *x = &map->fm_extents[i];
 
-			shared_add(s, x);
+			fn(arg, x);
 			from = x->fe_logical + x->fe_length;
-			last = (x->fe_flags & FIEMAP_EXTENT_LAST) != 0;
+			last = (x->fe_flags & FIEMAP_EXTENT_LAST) != 0 || from >= to;
 		}
 	}
 	free(map);
+}
+
+struct shared_range {
+	uint64_t from;
+	uint64_t to;
+	uint64_t bytes;
+};
+
+static void add_in_range(void *arg, const struct fiemap_extent *x)
+{
+	struct shared_range *r = arg;
+	const uint64_t x_end = x->fe_logical + x->fe_length;
+	const uint64_t from = x->fe_logical > r->from ? x->fe_logical : r->from;
+	const uint64_t to = x_end < r->to ? x_end : r->to;
+
+	if ((x->fe_flags & FIEMAP_EXTENT_SHARED) && from < to)
+		r->bytes += to - from;
+}
+
+uint64_t measure_shared(int fd, uint64_t from, uint64_t to)
+{
+	struct shared_range r = { .from = from, .to = to };
+
+	each_extent(fd, from, to, add_in_range, &r);
+	return r.bytes;
 }
 
 static int by_place(const void *a, const void *b)
@@ -128,7 +155,7 @@ static void add_shared(struct shared *s, int dir_fd, const char *name)
 
 	if (fd < 0)
 		return;
-	shared_of_file(s, fd);
+	each_extent(fd, 0, FIEMAP_MAX_OFFSET, shared_add, s);
 	(void)close(fd);
 }
 

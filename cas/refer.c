@@ -3,6 +3,7 @@
  */
 #include "refer.h"
 #include "mem.h"
+#include "reflink.h"
 #include "register.h"
 #include "state.h"
 #include <errno.h>
@@ -250,6 +251,7 @@ void refer_load(struct cas_blob *blob)
 	if (r < 0)
 		log_warn(blob->cas->log, "which chunks a blob shares is not known: found again",
 		         "blob=%s why=%s", blob->key, LOG_Q(e.msg));
+	reflink_soon(blob);
 }
 
 void refer_forget(struct cas_blob *blob)

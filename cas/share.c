@@ -27,7 +27,9 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 
 const char *cas_share_way(const struct cas *cas)
 {
-	return cas->dedup ? "refer" : "off";
+	if (!cas->dedup)
+		return "off";
+	return cas->can_clone ? "reflink" : "refer";
 }
 
 uint32_t cas_joins_running(const struct cas *cas)

@@ -40,6 +40,7 @@ struct cas {
 	struct room room;
 	struct share_map *map;
 	bool dedup;
+	bool can_clone;      /* files here can share extents: reflink.h */
 	struct pool *helper; /* one thread: what sharing does behind everybody's back */
 	atomic_uint n_joins; /* of those: openings whose join goes on */
 	struct cas_hooks hooks;

@@ -31,6 +31,13 @@ struct disk {
 	int (*truncate)(const struct disk *d, int fd, off_t size_bytes);
 	int (*punch)(const struct disk *d, int fd, off_t offset,
 	             off_t size_bytes); /* keeps the size */
+	/* Do files in this directory share their extents when told to, from any 4 KiB on? By trial.
+	 */
+	bool (*can_clone)(const struct disk *d, int dir_fd);
+	/* Put one file's extents at this place of another, too. The range is made of whole blocks
+	 * of 4 KiB, within both files. Writes out what of it was not written yet. */
+	int (*clone)(const struct disk *d, int from_fd, off_t from_offset, off_t size_bytes,
+	             int to_fd, off_t to_offset);
 	off_t (*seek)(const struct disk *d, int fd, off_t offset,
 	              int whence);                      /* SEEK_DATA, SEEK_HOLE */
 	int (*sync_data)(const struct disk *d, int fd); /* fdatasync */

@@ -6,6 +6,7 @@
 #include "gc.h"
 #include "mem.h"
 #include "recorder.h"
+#include "reflink.h"
 #include "share.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,6 +38,20 @@ static void share_some(struct fixture *f, struct cas_blob *b, uint32_t first, ui
 		assert_int_equal(cas_blob_share(b, i, &f->e), 0);
 		assert_false(cas_blob_is_ready(b, i));
 	}
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+}
+
+/* What b refers to becomes its own, and is written down as such. */
+static void clone_all(struct fixture *f, struct cas_blob *b)
+{
+	uint32_t at = 0;
+	uint32_t n = 0;
+
+	f->cas->can_clone = true;
+	while (at < N_CHUNKS)
+		n += reflink_step(b, &at);
+	assert_true(n > 4);
+	f->cas->can_clone = false;
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 }
 
@@ -92,6 +107,7 @@ static void live(struct fixture *f, struct recorder *r, uint32_t *ret_deleted)
 	struct cas_blob *b = open_sample(f, OTHER_ID, N_CHUNKS, SEED + 1);
 	struct cas_blob *c;
 
+	f->cas->can_clone = false; /* not by itself: this thread says when */
 	put_some(f, a, SEED, 0, 4);
 	put_some(f, b, SEED + 1, 0, 6);
 	put_some(f, a, SEED, 4, 4);
@@ -100,6 +116,9 @@ static void live(struct fixture *f, struct recorder *r, uint32_t *ret_deleted)
 	evict_and_refill(f, a, 2);
 	evict_and_refill(f, a, 7);
 	share_some(f, c, 5, 3);
+	clone_all(f, c);
+	evict_and_refill(f, a, 4);
+	evict_and_refill(f, c, 3);
 	cas_blob_release(&c);
 	assert_int_equal(writer_do(f->cas, record_image, NULL, &f->e), 0);
 	cas_blob_release(&b);
