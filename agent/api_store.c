@@ -171,10 +171,11 @@ static int add_blob(void *arg, const struct cas_blob_info *info)
 		(void)json_array_append_new(origins, json_words(info->origins[i].text));
 	(void)json_array_append_new(
 		blobs,
-		json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "key",
+		json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "key",
 	                  json_words(info->key), "blob_id", json_words(info->blob_id), "n_chunks",
 	                  (json_int_t)info->n_chunks, "n_ready",
-	                  (json_int_t)info->n_ready + info->n_referred, "plain_size_bytes",
+	                  (json_int_t)info->n_ready + info->n_referred, "n_referred",
+	                  (json_int_t)info->n_referred, "plain_size_bytes",
 	                  (json_int_t)info->plain_size_bytes, "ready_bytes",
 	                  (json_int_t)info->ready_bytes, "disk_bytes", (json_int_t)info->disk_bytes,
 	                  "open", info->open, "origins", origins));

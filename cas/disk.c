@@ -71,7 +71,7 @@ static bool real_can_clone(const struct disk *d, int dir_fd)
 	uint8_t got = 0;
 	const bool can = from >= 0 && to >= 0 &&
 	                 pwrite(from, bytes, sizeof(bytes), 0) == (ssize_t)sizeof(bytes) &&
-	                 ftruncate(to, 3 * TRIAL_BYTES) == 0 &&
+	                 ftruncate(to, (off_t)3 * TRIAL_BYTES) == 0 &&
 	                 real_clone(d, from, TRIAL_BYTES, TRIAL_BYTES, to, 0) == 0 &&
 	                 real_clone(d, from, 0, TRIAL_BYTES, to, TRIAL_BYTES) == 0 &&
 	                 pread(to, &got, 1, TRIAL_BYTES) == 1 && got == bytes[0];

@@ -242,7 +242,7 @@ uint32_t reflink_step(struct cas_blob *blob, uint32_t *at)
 
 	while (*at < n_chunks && !run_at(blob, *at, &run))
 		*at += 1;
-	if (*at == n_chunks)
+	if (*at >= n_chunks || run.owner == NULL)
 		return 0;
 	*at += run.n;
 	turn = readers_enter(&blob->readers);

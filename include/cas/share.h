@@ -37,8 +37,8 @@ MUST_CHECK int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct 
 MUST_CHECK int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
                                    struct err *e);
 
-/** [any] How chunks are shared: "refer"; "reflink": the same at first, and cloned behind that, where
- * the file system can; or "off" (cache.dedup). */
+/** [any] How chunks are shared: "refer"; "reflink": the same at first, and cloned behind that,
+ * where the file system can; or "off" (cache.dedup). */
 const char *cas_share_way(const struct cas *cas);
 
 /** [any] Blobs of whose chunks it is still being found out who has them. */
