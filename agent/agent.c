@@ -9,6 +9,7 @@
 #include "api.h"
 #include "erofs.h"
 #include "http_page.h"
+#include "image_shelf.h"
 #include "keeping.h"
 #include "mem.h"
 #include "mount_list.h"
@@ -120,29 +121,34 @@ static const char *none_if_empty(const char *text)
 static int start_peers(struct agent *a, struct err *e)
 {
 	const struct config *c = a->config;
-	const struct peer_opts opts = { .loop = a->loop,
-		                        .pool = a->pool,
-		                        .desk = a->desk,
-		                        .cas = a->cas,
-		                        .clock = a->clock,
-		                        .log = a->log,
-		                        .metrics = a->metrics,
-		                        .state_dir = c->state_dir,
-		                        .listen = c->peers_listen,
-		                        .advertise = none_if_empty(c->peers_advertise),
-		                        .members = c->peers_members,
-		                        .n_members = c->n_peers_members,
-		                        .dns = none_if_empty(c->peers_dns),
-		                        .zone = c->peers_zone,
-		                        .tls_ca = c->peers_tls_ca,
-		                        .tls_cert = c->peers_tls_cert,
-		                        .tls_key = c->peers_tls_key,
-		                        .insecure = c->peers_insecure,
-		                        .upload_bytes_per_s = c->limits_upload_bytes_per_s,
-		                        .download_bytes_per_s = c->limits_download_bytes_per_s };
+	const struct image_shelf_opts shelf = { .cas = a->cas,
+		                                .configs = c->registries,
+		                                .n_configs = c->n_registries };
+	struct peer_opts opts = { .loop = a->loop,
+		                  .pool = a->pool,
+		                  .desk = a->desk,
+		                  .cas = a->cas,
+		                  .clock = a->clock,
+		                  .log = a->log,
+		                  .metrics = a->metrics,
+		                  .state_dir = c->state_dir,
+		                  .listen = c->peers_listen,
+		                  .advertise = none_if_empty(c->peers_advertise),
+		                  .members = c->peers_members,
+		                  .n_members = c->n_peers_members,
+		                  .dns = none_if_empty(c->peers_dns),
+		                  .zone = c->peers_zone,
+		                  .tls_ca = c->peers_tls_ca,
+		                  .tls_cert = c->peers_tls_cert,
+		                  .tls_key = c->peers_tls_key,
+		                  .insecure = c->peers_insecure,
+		                  .upload_bytes_per_s = c->limits_upload_bytes_per_s,
+		                  .download_bytes_per_s = c->limits_download_bytes_per_s };
 
 	if (strcmp(c->peers_listen, "off") == 0)
 		return 0;
+	a->shelf = image_shelf_new(&shelf);
+	opts.shelf = a->shelf;
 	return peer_new(&opts, &a->peer, e);
 }
 
@@ -179,19 +185,21 @@ static int start_fetch(struct agent *a, struct err *e)
 
 static int start_images(struct agent *a, struct err *e)
 {
-	const struct image_loader_opts opts = { .loop = a->loop,
-		                                .pool = a->pool,
-		                                .cas = a->cas,
-		                                .fetch = a->fetch,
-		                                .registry = a->registry,
-		                                .origins = a->origins,
-		                                .clock = a->clock,
-		                                .log = a->log,
-		                                .metrics = a->metrics,
-		                                .state_dir = a->config->state_dir,
-		                                .allow_unverified =
-		                                        a->config->images_allow_unverified,
-		                                .timeout_ms = LOAD_TIMEOUT_MS };
+	const struct image_loader_opts opts = {
+		.loop = a->loop,
+		.pool = a->pool,
+		.cas = a->cas,
+		.fetch = a->fetch,
+		.registry = a->registry,
+		.origins = a->origins,
+		.neighbours = a->peer != NULL ? peer_meta_source(a->peer) : NULL,
+		.clock = a->clock,
+		.log = a->log,
+		.metrics = a->metrics,
+		.state_dir = a->config->state_dir,
+		.allow_unverified = a->config->images_allow_unverified,
+		.timeout_ms = LOAD_TIMEOUT_MS
+	};
 
 	return image_loader_new(&opts, &a->loader, e);
 }
@@ -402,6 +410,7 @@ void agent_free(struct agent *a)
 	image_loader_free(&a->loader);
 	fetch_free(&a->fetch);
 	peer_free(&a->peer);
+	image_shelf_free(&a->shelf);
 	origin_source_free(&a->origins);
 	registry_free(&a->registry);
 	http_free(&a->http);

@@ -26,7 +26,8 @@ struct agent {
 	struct http *http;
 	struct registry *registry;
 	struct source *origins;
-	struct peer *peer; /* NULL: this node is alone */
+	struct meta_shelf *shelf; /* image_shelf.h */
+	struct peer *peer;        /* NULL: this node is alone */
 	struct fetch *fetch;
 	struct image_loader *loader;
 	struct fuse_pool *fuse_pool;

@@ -112,22 +112,44 @@ static bool read_record(db_stmt *stmt, struct image_record *ret_rec)
 	return true;
 }
 
-int image_store_by_name(struct cas *cas, const char *name, struct image_record *ret_rec,
-                        struct err *e)
+/* The first row by name, or by digest where name is NULL. */
+static int read_one(struct cas *cas, const char *name, const uint8_t digest[DIGEST_BYTES],
+                    struct image_record *ret_rec, struct err *e)
 {
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	int r = db_reader_begin(cas->readers, &reader, e);
 
 	if (r == 0)
-		r = db_prepare(reader.db, SQL_RECORD " WHERE n.name = ?", &stmt, e);
+		r = db_prepare(reader.db,
+		               name != NULL ? SQL_RECORD " WHERE n.name = ?"
+		                            : SQL_RECORD " WHERE n.digest = ? ORDER BY n.name",
+		               &stmt, e);
 	if (r < 0)
 		return r;
-	db_bind_text(stmt, 1, name);
+	if (name != NULL)
+		db_bind_text(stmt, 1, name);
+	else
+		db_bind_blob(stmt, 1, digest, DIGEST_BYTES);
 	r = db_step(stmt, e);
 	if (r < 0)
 		return r;
 	return r == 1 && read_record(stmt, ret_rec) ? 0 : CAS_MISS;
+}
+
+int image_store_by_name(struct cas *cas, const char *name, struct image_record *ret_rec,
+                        struct err *e)
+{
+	return read_one(cas, name, NULL, ret_rec, e);
+}
+
+int image_store_by_digest(struct cas *cas, const char *digest, struct image_record *ret_rec,
+                          struct err *e)
+{
+	uint8_t bytes[DIGEST_BYTES];
+	const int r = parse_digest(digest, bytes, e);
+
+	return r < 0 ? r : read_one(cas, NULL, bytes, ret_rec, e);
 }
 
 /* All of them first: whoever is told may take long, or ask again. */

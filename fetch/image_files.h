@@ -8,6 +8,8 @@
 #define IMAGE_FILE_MANIFEST   "manifest.json"
 #define IMAGE_FILE_BOOTSTRAP  "image.boot"
 #define IMAGE_FILE_SOURCE     "source.json"
+#define IMAGE_FILE_INDEX      "index.json" /* that led to the manifest, if one did */
+#define IMAGE_FILE_LAYER      "layer" /* with the bootstrap, as the registry has it: for others */
 #define IMAGE_FILE_NAME_BYTES (BLOB_ID_MAX + 16)
 
 /* The blob's chunk index in local form (blob_meta.h); blob_id: of the object that carries it. */
@@ -20,4 +22,10 @@ static inline void image_file_meta(const char *blob_id, char ret_name[IMAGE_FILE
 static inline void image_file_digests(const char *blob_id, char ret_name[IMAGE_FILE_NAME_BYTES])
 {
 	(void)snprintf(ret_name, IMAGE_FILE_NAME_BYTES, "%s.blob.digest", blob_id);
+}
+
+/* The blob's last parts, as they stand at its origin (blob_tail.h): for others. */
+static inline void image_file_tail(const char *blob_id, char ret_name[IMAGE_FILE_NAME_BYTES])
+{
+	(void)snprintf(ret_name, IMAGE_FILE_NAME_BYTES, "%s.blob.tail", blob_id);
 }

@@ -116,6 +116,9 @@ static void wake_joined(struct image_loader *loader, const struct flight *ended)
 
 static void remember(struct flight *f)
 {
+	static const char *const from[] = { [PULLED_FROM_DISK] = "disk",
+		                            [PULLED_FROM_REGISTRY] = "registry",
+		                            [PULLED_FROM_OTHERS] = "neighbours" };
 	const char *top = f->got.top_digest;
 
 	lazy_image_add_origin(f->image, f->origin);
@@ -132,7 +135,7 @@ static void remember(struct flight *f)
 	log_info(f->loader->opts.log, "image ready",
 	         "image=%s digest=sha256:%s blobs=%" PRIu32 " bootstrap_from=%s took_ms=%" PRIu64,
 	         LOG_Q(f->name), f->got.digest, f->image->n_blobs,
-	         f->got.from_registry ? "registry" : "disk",
+	         from[f->got.from],
 	         (clock_now_ns(f->loader->opts.clock) - f->started_ns) / NS_PER_MS);
 }
 

@@ -7,13 +7,19 @@
  * vouch for a TOC, DIGESTS and CI where they are not wanted (or, DIGESTS, not there). Every failure
  * leads to DONE.
  *
+ * Where the origin is a registry that does not answer soon: SIZE --> OTHERS --> CHECK, with the
+ * parts that a neighbour kept; they are held against the TOC just so, and without one that vouches
+ * for all of them none are taken. OTHERS --nobody has them--> SIZE, to the deadline.
+ *
  * All of it belongs to the loop thread; a worker touches struct step and what that borrows. Every
  * request carries the deadline.
  */
 #include "meta_load.h"
+#include "blob_tail.h"
 #include "bytes.h"
 #include "mem.h"
 #include "meta_steps.h"
+#include "neighbours.h"
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -24,7 +30,7 @@
 #define TOC_GUESS_BYTES 4096U /* where its size is not told: facts/rafs.md section 10 */
 #define TOC_UNIT_BYTES  128U
 
-enum state { START, SIZE, TOC, CHECK, DIGESTS, CI, UNPACK, DONE, N_STATES };
+enum state { START, SIZE, TOC, CHECK, DIGESTS, CI, UNPACK, OTHERS, DONE, N_STATES };
 
 /* What a worker has of it. */
 struct step {
@@ -51,6 +57,10 @@ struct meta_load {
 	struct buffer toc_bytes, digests_bytes, ci_bytes;
 	struct toc toc;
 	const struct toc_entry *digests_entry;
+	struct meta_req *others; /* neighbours that are being asked */
+	bool others_asked;       /* the origin's turn, to the end */
+	uint32_t giver;          /* of the parts; 0: they are the origin's */
+	uint32_t n_wrong;
 	struct step step;
 	bool out, cancelled;
 };
@@ -61,6 +71,9 @@ static enum state enter_check(struct meta_load *op);
 static enum state enter_digests(struct meta_load *op);
 static enum state enter_ci(struct meta_load *op);
 static enum state enter_unpack(struct meta_load *op);
+static enum state enter_others(struct meta_load *op);
+
+#define AFTER_WRONG (BIT(OTHERS) | BIT(SIZE) | BIT(DONE))
 
 /* enter_*: returns the state itself to wait there for a callback, else the next one. */
 static const struct {
@@ -69,12 +82,13 @@ static const struct {
 	unsigned may_follow;
 } states[N_STATES] = {
 	[START] = { "start", NULL, BIT(SIZE) },
-	[SIZE] = { "asking for its size", enter_size, BIT(TOC) | BIT(DONE) },
+	[SIZE] = { "asking for its size", enter_size, BIT(TOC) | BIT(OTHERS) | BIT(DONE) },
 	[TOC] = { "getting its table of contents", enter_toc, BIT(CHECK) | BIT(CI) | BIT(DONE) },
-	[CHECK] = { "checking its table of contents", enter_check, BIT(DIGESTS) | BIT(DONE) },
-	[DIGESTS] = { "getting its chunk digests", enter_digests, BIT(CI) | BIT(DONE) },
-	[CI] = { "getting its chunk index", enter_ci, BIT(UNPACK) | BIT(DONE) },
-	[UNPACK] = { "unpacking its chunk index", enter_unpack, BIT(DONE) },
+	[CHECK] = { "checking its table of contents", enter_check, BIT(DIGESTS) | AFTER_WRONG },
+	[DIGESTS] = { "getting its chunk digests", enter_digests, BIT(CI) | AFTER_WRONG },
+	[CI] = { "getting its chunk index", enter_ci, BIT(UNPACK) | AFTER_WRONG },
+	[UNPACK] = { "unpacking its chunk index", enter_unpack, AFTER_WRONG },
+	[OTHERS] = { "asking neighbours", enter_others, BIT(CHECK) | BIT(SIZE) | BIT(DONE) },
 	[DONE] = { "done", NULL, 0 },
 };
 
@@ -109,9 +123,21 @@ static void load_run(struct meta_load *op, enum state next)
 	load_free(op);
 }
 
-/* op->err is set. */
+static enum state was_wrong(struct meta_load *op)
+{
+	op->env.neighbours->ops->distrust(op->env.neighbours, op->giver);
+	op->giver = 0;
+	if (op->n_wrong++ < NEIGHBOURS_WRONG_MAX)
+		return OTHERS;
+	op->others_asked = true;
+	return SIZE;
+}
+
+/* op->err is set. What a neighbour gave may be better elsewhere. */
 static enum state failed(struct meta_load *op)
 {
+	if (op->giver != 0)
+		return was_wrong(op);
 	op->result = err_wrap(&op->err, "blob %s at %s: %s", op->blob.blob_id, op->origin,
 	                      states[op->state].name);
 	return DONE;
@@ -169,24 +195,38 @@ static void read_ended(struct meta_load *op, int r, const struct err *why, enum 
 	load_run(op, next);
 }
 
+static bool has_others(const struct meta_load *op)
+{
+	return op->env.neighbours != NULL && !op->others_asked;
+}
+
 static void on_size(void *arg, int r, uint64_t size_bytes, const struct err *why)
 {
 	struct meta_load *op = arg;
 
+	enum state next = TOC;
+
 	op->read = NULL;
 	op->object_size_bytes = size_bytes;
-	if (r != 0)
+	if (r != 0) {
 		op->err = *why;
-	load_run(op, r == 0 ? TOC : failed(op));
+		next = r == -EAGAIN && has_others(op) ? OTHERS : failed(op);
+	}
+	load_run(op, next);
 }
 
 static enum state enter_size(struct meta_load *op)
 {
+	uint64_t deadline_ns = op->opts.deadline_ns;
+
+	if (has_others(op))
+		deadline_ns = min_u64(deadline_ns, clock_now_ns(op->env.clock) +
+		                                           NEIGHBOURS_AFTER_MS * NS_PER_MS);
 	/* The size in the image's blob table can leave out the blob's last parts. */
 	if (!op->blob.toc_vouched)
 		return TOC;
-	if (origin_size_start(op->env.origins, op->origin, op->blob.meta_blob_id,
-	                      op->opts.deadline_ns, on_size, op, &op->read, &op->err) < 0)
+	if (origin_size_start(op->env.origins, op->origin, op->blob.meta_blob_id, deadline_ns,
+	                      on_size, op, &op->read, &op->err) < 0)
 		return failed(op);
 	return SIZE;
 }
@@ -215,6 +255,28 @@ static enum state enter_toc(struct meta_load *op)
 	return read_range(op, &op->toc_bytes, object_bytes - toc_bytes, toc_bytes, on_toc_end);
 }
 
+/* A neighbour gave it with the rest. */
+static enum state part_is_here(struct meta_load *op, const struct buffer *part, uint64_t size_bytes,
+                               enum state next)
+{
+	if (part->size_bytes == size_bytes)
+		return next;
+	(void)err_set(&op->err, EBADMSG, "a neighbour gave %" PRIu64 " bytes, not %" PRIu64,
+	              part->size_bytes, size_bytes);
+	return failed(op);
+}
+
+static enum state ci_is_here(struct meta_load *op)
+{
+	if (toc_find(&op->toc, "blob.meta") != NULL &&
+	    toc_find(&op->toc, "blob.meta.header") != NULL)
+		return part_is_here(op, &op->ci_bytes,
+		                    op->blob.ci_packed_size_bytes + CI_HEADER_BYTES, UNPACK);
+	op->giver = 0; /* it may be right; there is no way to tell */
+	op->others_asked = true;
+	return SIZE;
+}
+
 static void on_digests_end(void *arg, int r, const struct err *why)
 {
 	read_ended(arg, r, why, CI);
@@ -234,6 +296,8 @@ static enum state enter_digests(struct meta_load *op)
 		return failed(op);
 	}
 	op->digests_entry = entry;
+	if (op->giver != 0)
+		return part_is_here(op, &op->digests_bytes, entry->stored_size_bytes, CI);
 	return read_range(op, &op->digests_bytes, entry->stored_offset, entry->stored_size_bytes,
 	                  on_digests_end);
 }
@@ -252,6 +316,8 @@ static enum state enter_ci(struct meta_load *op)
 		              op->blob.ci_packed_size_bytes);
 		return failed(op);
 	}
+	if (op->giver != 0)
+		return ci_is_here(op);
 	return read_range(op, &op->ci_bytes, op->blob.ci_offset,
 	                  op->blob.ci_packed_size_bytes + CI_HEADER_BYTES, on_ci_end);
 }
@@ -323,9 +389,80 @@ static enum state enter_unpack(struct meta_load *op)
 		.digests_entry = op->digests_entry,
 		.ci = &op->ci_bytes,
 		.digests = &op->digests_bytes,
+		.toc_bytes = &op->toc_bytes,
+		.object_size_bytes = op->object_size_bytes,
+		.is_whole = op->opts.wants_meta == op->blob.needs_meta &&
+		            op->opts.wants_digests == op->blob.needs_digests,
 	};
 	submit(op, unpack_work, unpack_after);
 	return UNPACK;
+}
+
+/* ---- neighbours ---- */
+
+static int copy_part(const struct blob_part *part, struct buffer *into, struct err *e)
+{
+	buffer_clear(into);
+	into->max_bytes = part->size_bytes;
+	return part->size_bytes > 0 ? buffer_add(into, part->data, part->size_bytes, e) : 0;
+}
+
+static enum state take_tail(struct meta_load *op, const struct meta_got *got)
+{
+	struct blob_tail tail;
+	int r = blob_tail_parse(got->bytes, got->size_bytes, &tail, &op->err);
+
+	op->giver = got->giver;
+	if (r == 0) {
+		op->object_size_bytes = tail.object_size_bytes;
+		r = copy_part(&tail.toc, &op->toc_bytes, &op->err);
+	}
+	if (r == 0)
+		r = copy_part(&tail.digests, &op->digests_bytes, &op->err);
+	if (r == 0)
+		r = copy_part(&tail.ci, &op->ci_bytes, &op->err);
+	return r == 0 ? CHECK : failed(op);
+}
+
+static void on_others(void *arg, int r, const struct meta_got *got)
+{
+	struct meta_load *op = arg;
+	enum state next = SIZE;
+
+	op->others = NULL;
+	if (r == META_FOUND) {
+		next = take_tail(op, got);
+		free(got->bytes);
+		if (next == OTHERS)
+			next = enter_others(op);
+	} else {
+		op->others_asked = true;
+	}
+	load_run(op, next);
+}
+
+static enum state enter_others(struct meta_load *op)
+{
+	AUTO(free_str)
+	char *key = neighbours_tail_key(op->origin, op->image_digest, op->blob.meta_blob_id);
+	const uint64_t digests_bytes = (uint64_t)op->blob.n_chunks * DIGEST_BYTES;
+	const struct meta_want want = {
+		.kind = META_BLOB_TAIL,
+		.key = key,
+		.max_bytes = min_u64(BLOB_TAIL_MAX_BYTES,
+		                     BLOB_TAIL_HEADER_BYTES + TOC_MAX_BYTES + 2 * digests_bytes +
+		                             op->blob.ci_packed_size_bytes + 2 * CI_HEADER_BYTES),
+		.deadline_ns = op->opts.deadline_ns
+	};
+
+	op->object_size_bytes = 0;
+	op->digests_entry = NULL;
+	if (key == NULL) {
+		op->others_asked = true;
+		return SIZE;
+	}
+	op->others = op->env.neighbours->ops->get(op->env.neighbours, &want, on_others, op);
+	return OTHERS;
 }
 
 int meta_load_start(const struct meta_load_opts *opts, struct meta_load **ret_load, struct err *e)
@@ -365,6 +502,9 @@ void meta_load_cancel(struct meta_load *op)
 	if (op->read != NULL)
 		origin_read_cancel(op->read);
 	op->read = NULL;
+	if (op->others != NULL)
+		op->env.neighbours->ops->cancel(op->others);
+	op->others = NULL;
 	op->cancelled = true;
 	if (!op->out)
 		load_free(op);

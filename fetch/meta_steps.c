@@ -5,8 +5,10 @@
  * Knows the TOC and the image store; no network.
  */
 #include "meta_steps.h"
+#include "blob_tail.h"
 #include "image_files.h"
 #include "image_store.h"
+#include "mem.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -68,6 +70,26 @@ static int unpack_meta(struct unpack_extras *u, struct err *e)
 	return 0;
 }
 
+/* For others who load this image. */
+static void keep_tail(const struct unpack_extras *u)
+{
+	const struct blob_tail tail = {
+		.object_size_bytes = u->object_size_bytes,
+		.toc = { .data = u->toc_bytes->data, .size_bytes = u->toc_bytes->size_bytes },
+		.digests = { .data = u->digests->data, .size_bytes = u->digests->size_bytes },
+		.ci = { .data = u->ci->data, .size_bytes = u->ci->size_bytes },
+	};
+	AUTO(free_bytes) uint8_t *bytes = NULL;
+	char name[IMAGE_FILE_NAME_BYTES];
+	uint64_t size_bytes = 0;
+	struct err e;
+
+	if (blob_tail_make(&tail, &bytes, &size_bytes, &e) < 0)
+		return; /* nobody here misses it */
+	image_file_tail(u->blob->meta_blob_id, name);
+	keep_file(u, name, bytes, size_bytes);
+}
+
 int unpack_extras(struct unpack_extras *u, struct err *e)
 {
 	int r = 0;
@@ -76,6 +98,8 @@ int unpack_extras(struct unpack_extras *u, struct err *e)
 		r = unpack_digests(u, e);
 	if (r == 0 && u->ci->size_bytes > 0)
 		r = unpack_meta(u, e);
+	if (r == 0 && u->toc != NULL && u->is_whole)
+		keep_tail(u);
 	return r;
 }
 

@@ -23,6 +23,9 @@ struct unpack_extras {
 	const struct toc_entry *digests_entry; /* NULL: no digests were fetched */
 	const struct buffer *ci;               /* empty: not fetched */
 	const struct buffer *digests;
+	const struct buffer *toc_bytes; /* with toc: what it was made of */
+	uint64_t object_size_bytes;
+	bool is_whole; /* all that any node needs of this blob's tail is here: keep it for them */
 	struct blob_extras ret_extras;
 };
 /** @return 0; -EUCLEAN; -EBADMSG; -ENOMEM. A full disk is logged, not an error: memory serves */

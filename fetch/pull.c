@@ -11,12 +11,21 @@
  *                                                   `-> KEEP -----------------------> DONE
  *   every state --failure--> DONE
  *
+ * Where the registry does not answer soon, and it is known which digest is wanted:
+ *
+ *   MANIFEST --> OTHERS --> CHECK     LAYER --> OTHERS --> KEEP
+ *   OTHERS --nobody has it--> MANIFEST, LAYER: the registry, to the deadline
+ *
+ * A tag that the registry cannot be asked about means what it meant here last (HEAD --> DONE), and
+ * is counted as stale; one that never meant anything here is the registry's alone to tell.
+ *
  * All of it belongs to the loop thread; a worker touches struct step and what that borrows. Every
  * request carries the deadline.
  */
-#include "pull.h"
 #include "hex.h"
 #include "mem.h"
+#include "neighbours.h"
+#include "pull_impl.h"
 #include "pull_steps.h"
 #include <assert.h>
 #include <errno.h>
@@ -25,40 +34,6 @@
 #include <string.h>
 
 #define INDEX_HOPS_MAX 2U /* an index, or an index of indexes */
-
-enum state { START, LOOK, HEAD, MANIFEST, CHECK, LAYER, KEEP, DONE, N_STATES };
-
-/* What a worker has of a pull. */
-struct step {
-	struct job job;
-	int r;
-	struct err err;
-	struct look look;
-	struct check check;
-	struct keep keep;
-};
-
-struct pull {
-	struct image_loader_opts env;
-	struct pull_opts opts;
-	struct reference ref;
-	enum state state;
-	int result;
-	struct err err;
-	struct pulled got;
-	char want[DIGEST_TEXT_BYTES];  /* manifest or index that comes next; "": what the tag means
-	                                */
-	char told[DIGEST_TEXT_BYTES];  /* what the registry says it sent; "": it says nothing */
-	char known[DIGEST_TEXT_BYTES]; /* what the tag meant when it was here last */
-	uint32_t n_hops;
-	struct registry_req *req;
-	struct buffer manifest_bytes;
-	struct buffer layer_bytes;
-	struct manifest manifest;
-	struct step step;
-	bool out;       /* a worker has step */
-	bool cancelled; /* ... and this is freed when it comes back */
-};
 
 static enum state enter_look(struct pull *op);
 static enum state enter_head(struct pull *op);
@@ -76,15 +51,21 @@ static const struct {
 	[START] = { "start", NULL, BIT(LOOK) },
 	[LOOK] = { "looking for it here", enter_look, BIT(HEAD) | BIT(MANIFEST) | BIT(DONE) },
 	[HEAD] = { "asking for its digest", enter_head, BIT(LOOK) | BIT(MANIFEST) | BIT(DONE) },
-	[MANIFEST] = { "getting its manifest", enter_manifest, BIT(CHECK) | BIT(DONE) },
-	[CHECK] = { "checking its manifest", enter_check, BIT(LOOK) | BIT(LAYER) | BIT(DONE) },
-	[LAYER] = { "getting its bootstrap layer", enter_layer, BIT(KEEP) | BIT(DONE) },
-	[KEEP] = { "unpacking its bootstrap", enter_keep, BIT(DONE) },
+	[MANIFEST] = { "getting its manifest", enter_manifest,
+	               BIT(CHECK) | BIT(OTHERS) | BIT(DONE) },
+	[CHECK] = { "checking its manifest", enter_check,
+	            BIT(LOOK) | BIT(LAYER) | BIT(OTHERS) | BIT(MANIFEST) | BIT(DONE) },
+	[LAYER] = { "getting its bootstrap layer", enter_layer,
+	            BIT(KEEP) | BIT(OTHERS) | BIT(DONE) },
+	[KEEP] = { "unpacking its bootstrap", enter_keep, BIT(OTHERS) | BIT(LAYER) | BIT(DONE) },
+	[OTHERS] = { "asking neighbours", pull_enter_others,
+	             BIT(CHECK) | BIT(KEEP) | BIT(MANIFEST) | BIT(LAYER) | BIT(DONE) },
 	[DONE] = { "done", NULL, 0 },
 };
 
 static void pull_free(struct pull *op)
 {
+	buffer_clear(&op->index_bytes);
 	buffer_clear(&op->manifest_bytes);
 	buffer_clear(&op->layer_bytes);
 	free(op);
@@ -92,7 +73,8 @@ static void pull_free(struct pull *op)
 
 static void pull_finish(struct pull *op)
 {
-	if (op->result >= 0 && (op->got.from_registry || op->told[0] != '\0'))
+	if (op->result >= 0 && op->got.from != PULLED_FROM_OTHERS &&
+	    (op->got.from == PULLED_FROM_REGISTRY || op->told[0] != '\0'))
 		op->got.anonymous =
 			registry_was_anonymous(op->env.registry, op->ref.host, op->ref.repository);
 	op->opts.done(op->opts.arg, op->result, &op->got, &op->err);
@@ -111,7 +93,12 @@ static void pull_walk(struct pull *op, enum state next)
 	}
 }
 
-static void pull_run(struct pull *op, enum state next)
+enum state pull_again(struct pull *op)
+{
+	return states[op->state].enter(op);
+}
+
+void pull_run(struct pull *op, enum state next)
 {
 	pull_walk(op, next);
 	if (op->state == DONE)
@@ -119,10 +106,12 @@ static void pull_run(struct pull *op, enum state next)
 }
 
 /* op->err is set. */
-static enum state failed(struct pull *op)
+enum state pull_failed(struct pull *op)
 {
 	AUTO(free_str) char *name = reference_text(&op->ref);
 
+	if (op->others_said != NULL)
+		(void)err_set(&op->err, op->err.code, "%.180s; %s", op->err.msg, op->others_said);
 	op->result = err_wrap(&op->err, "image %s: %s", name, states[op->state].name);
 	return DONE;
 }
@@ -164,6 +153,12 @@ static void look_work(struct job *job)
 	step->r = look_here(&step->look, &step->err);
 }
 
+static enum state found_here(struct pull *op, const struct look *look)
+{
+	op->got.anonymous = look->ret_anonymous;
+	return op->want[0] != '\0' || op->opts.offline_ok ? found(op, op->known) : HEAD;
+}
+
 static void look_after(struct job *job)
 {
 	struct pull *op = came_back(job);
@@ -174,11 +169,12 @@ static void look_after(struct job *job)
 		return;
 	look = &op->step.look;
 	if (op->step.r < 0) {
-		next = failed(op);
+		next = pull_failed(op);
 	} else if (look->ret_digest[0] != '\0') {
-		op->got.anonymous = look->ret_anonymous;
 		memcpy(op->known, look->ret_digest, DIGEST_TEXT_BYTES);
-		next = op->want[0] != '\0' || op->opts.offline_ok ? found(op, op->known) : HEAD;
+		op->known_is_here = look->ret_is_here;
+		if (look->ret_is_here)
+			next = found_here(op, look);
 	}
 	pull_run(op, next);
 }
@@ -204,13 +200,19 @@ static void on_head(void *arg, const struct http_head *head)
 
 static enum state ask(struct pull *op, struct registry_request *req)
 {
+	const uint64_t soon_ns = clock_now_ns(op->env.clock) + NEIGHBOURS_AFTER_MS * NS_PER_MS;
+
 	req->host = op->ref.host;
 	req->repository = op->ref.repository;
-	req->retry = true;
+	/* By digest neighbours are as good; what a tag means is the registry's to say. */
+	req->retry = !pull_is_hasty(op) || op->want[0] == '\0';
 	req->deadline_ns = op->opts.deadline_ns;
+	if (pull_is_hasty(op) && soon_ns < req->deadline_ns)
+		req->deadline_ns = soon_ns;
+	op->giver = 0;
 	req->arg = op;
 	if (registry_start(op->env.registry, req, &op->req, &op->err) < 0)
-		return failed(op);
+		return pull_failed(op);
 	return op->state;
 }
 
@@ -231,12 +233,10 @@ static enum state head_failed(struct pull *op, int r, const struct err *why)
 	if (r == -EPROTO || r == -EMSGSIZE) /* some registries know no HEAD */
 		return MANIFEST;
 	op->err = *why;
-	if (r == -EAGAIN)
-		(void)err_set(&op->err, EAGAIN,
-		              "%.300s (to go on with what is here, name it by digest: "
-		              "@sha256:%s)",
-		              why->msg, op->known);
-	return failed(op);
+	if (r != -EAGAIN)
+		return pull_failed(op);
+	pull_tell_stale(op);
+	return found(op, op->known);
 }
 
 static void on_head_end(void *arg, int r, const struct err *why)
@@ -274,9 +274,7 @@ static void on_manifest_end(void *arg, int r, const struct err *why)
 	struct pull *op = arg;
 
 	op->req = NULL;
-	if (r != 0)
-		op->err = *why;
-	pull_run(op, r == 0 ? CHECK : failed(op));
+	pull_run(op, r == 0 ? CHECK : pull_registry_failed(op, META_MANIFEST, r, why));
 }
 
 static enum state enter_manifest(struct pull *op)
@@ -286,7 +284,7 @@ static enum state enter_manifest(struct pull *op)
 	buffer_clear(&op->manifest_bytes);
 	op->manifest_bytes.max_bytes = MANIFEST_MAX_BYTES;
 	op->told[0] = '\0';
-	op->got.from_registry = true;
+	op->got.from = PULLED_FROM_REGISTRY;
 	return ask_for_manifest(op, &req);
 }
 
@@ -309,12 +307,16 @@ static enum state after_manifest(struct pull *op)
 	op->manifest = check->ret_manifest;
 	if (op->manifest.kind == MANIFEST_INDEX) {
 		memcpy(op->want, op->manifest.next_digest, DIGEST_TEXT_BYTES);
+		if (op->n_hops == 0) {
+			op->index_bytes = op->manifest_bytes;
+			op->manifest_bytes = (struct buffer){ .data = NULL };
+		}
 		if (op->n_hops++ < INDEX_HOPS_MAX)
 			return LOOK;
 		(void)err_set(&op->err, ENOTSUP,
 		              "an index in an index in an index (at most %u in one another)",
 		              INDEX_HOPS_MAX);
-		return failed(op);
+		return pull_failed(op);
 	}
 	memcpy(op->got.digest, check->ret_digest, DIGEST_TEXT_BYTES);
 	if (op->opts.claim(op->opts.arg, op->got.digest))
@@ -328,7 +330,8 @@ static void check_after(struct job *job)
 	struct pull *op = came_back(job);
 
 	if (op != NULL)
-		pull_run(op, op->step.r < 0 ? failed(op) : after_manifest(op));
+		pull_run(op,
+		         op->step.r < 0 ? pull_was_wrong(op, META_MANIFEST) : after_manifest(op));
 }
 
 static enum state enter_check(struct pull *op)
@@ -355,13 +358,12 @@ static void on_layer_end(void *arg, int r, const struct err *why)
 
 	op->req = NULL;
 	if (r != 0) {
-		op->err = *why;
-		next = failed(op);
+		next = pull_registry_failed(op, META_BOOT_LAYER, r, why);
 	} else if (op->layer_bytes.size_bytes != op->manifest.next_size_bytes) {
 		(void)err_set(&op->err, EBADMSG,
 		              "%" PRIu64 " bytes came, the manifest says %" PRIu64,
 		              op->layer_bytes.size_bytes, op->manifest.next_size_bytes);
-		next = failed(op);
+		next = pull_failed(op);
 	}
 	pull_run(op, next);
 }
@@ -375,7 +377,13 @@ static enum state enter_layer(struct pull *op)
 		                        .body = on_layer_body,
 		                        .end = on_layer_end };
 
+	/* Where its manifest came from, while that is not the registry. */
+	if (op->got.from == PULLED_FROM_OTHERS && !op->others_asked) {
+		op->others_for = META_BOOT_LAYER;
+		return OTHERS;
+	}
 	memcpy(digest + strlen("sha256:"), op->manifest.next_digest, DIGEST_TEXT_BYTES);
+	buffer_clear(&op->layer_bytes);
 	op->layer_bytes.max_bytes = op->manifest.next_size_bytes;
 	return ask(op, &req);
 }
@@ -392,17 +400,20 @@ static void keep_after(struct job *job)
 	struct pull *op = came_back(job);
 
 	if (op != NULL)
-		pull_run(op, op->step.r < 0 ? failed(op) : DONE);
+		pull_run(op, op->step.r < 0 ? pull_was_wrong(op, META_BOOT_LAYER) : DONE);
 }
 
 static enum state enter_keep(struct pull *op)
 {
+	if (op->got.from != PULLED_FROM_OTHERS)
+		op->got.anonymous =
+			registry_was_anonymous(op->env.registry, op->ref.host, op->ref.repository);
 	op->step.keep = (struct keep){
 		.cas = op->env.cas,
 		.ref = &op->ref,
 		.digest = op->got.digest,
-		.anonymous =
-			registry_was_anonymous(op->env.registry, op->ref.host, op->ref.repository),
+		.anonymous = op->got.anonymous,
+		.index = &op->index_bytes,
 		.manifest = &op->manifest_bytes,
 		.layer = &op->layer_bytes,
 		.layer_digest = op->manifest.next_digest,
@@ -430,6 +441,9 @@ void pull_cancel(struct pull *op)
 	if (op->req != NULL)
 		registry_cancel(op->req);
 	op->req = NULL;
+	if (op->others != NULL)
+		op->env.neighbours->ops->cancel(op->others);
+	op->others = NULL;
 	op->cancelled = true;
 	if (!op->out)
 		pull_free(op);

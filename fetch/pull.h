@@ -13,12 +13,14 @@ struct pull;
 /* Positive outcome of a pull: another load is bringing this very image; wait for that one. */
 enum { PULL_ELSEWHERE = 1 };
 
+enum pulled_from { PULLED_FROM_DISK, PULLED_FROM_REGISTRY, PULLED_FROM_OTHERS };
+
 struct pulled {
 	char digest[DIGEST_TEXT_BYTES];     /* of the manifest: the name of the image's directory */
 	char top_digest[DIGEST_TEXT_BYTES]; /* what the tag meant: that, or an index. "": not asked
 	                                     */
-	bool anonymous;                     /* the registry gave it without credentials */
-	bool from_registry;                 /* false: the directory was there */
+	bool anonymous;                     /* the registry gives it without credentials */
+	enum pulled_from from;
 };
 
 struct pull_opts {

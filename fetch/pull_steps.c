@@ -43,20 +43,31 @@ static int look_by_name(struct look *look, struct err *e)
 	memcpy(ref.digest, look->digest, DIGEST_TEXT_BYTES);
 	name = reference_text(&ref);
 	r = image_store_by_name(look->cas, name, &rec, e);
-	if (r == 0 && image_store_has(look->cas, rec.digest)) {
+	if (r == 0) {
 		memcpy(look->ret_digest, rec.digest, DIGEST_TEXT_BYTES);
+		look->ret_is_here = image_store_has(look->cas, rec.digest);
 		look->ret_anonymous = rec.anonymous;
 	}
+	return r < 0 ? r : 0;
+}
+
+static int look_by_digest(struct look *look, struct err *e)
+{
+	struct image_record rec;
+	const int r = image_store_by_digest(look->cas, look->digest, &rec, e);
+
+	memcpy(look->ret_digest, look->digest, DIGEST_TEXT_BYTES);
+	look->ret_is_here = true;
+	look->ret_anonymous = r == 0 && rec.anonymous;
 	return r < 0 ? r : 0;
 }
 
 int look_here(struct look *look, struct err *e)
 {
 	look->ret_digest[0] = '\0';
-	if (look->digest[0] != '\0' && image_store_has(look->cas, look->digest)) {
-		memcpy(look->ret_digest, look->digest, DIGEST_TEXT_BYTES);
-		return 0;
-	}
+	look->ret_is_here = false;
+	if (look->digest[0] != '\0' && image_store_has(look->cas, look->digest))
+		return look_by_digest(look, e);
 	return look_by_name(look, e); /* a tag; or the digest of an index, which has no directory */
 }
 
@@ -138,6 +149,12 @@ static int keep_layer(const struct keep *keep, const struct boot_layer *layer, s
 	if (r == 0)
 		r = image_draft_put(draft, IMAGE_FILE_BOOTSTRAP, layer->bootstrap.data,
 		                    layer->bootstrap.size_bytes, e);
+	if (r == 0)
+		r = image_draft_put(draft, IMAGE_FILE_LAYER, keep->layer->data,
+		                    keep->layer->size_bytes, e);
+	if (r == 0 && keep->index->size_bytes > 0)
+		r = image_draft_put(draft, IMAGE_FILE_INDEX, keep->index->data,
+		                    keep->index->size_bytes, e);
 	if (r == 0)
 		r = put_metas(draft, layer, e);
 	if (r == 0)

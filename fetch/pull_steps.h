@@ -14,12 +14,13 @@ struct look {
 	struct cas *cas;
 	const struct reference *ref; /* borrowed */
 	const char *digest;          /* of the manifest or index that is wanted, "" for the tag's */
-	char ret_digest[DIGEST_TEXT_BYTES]; /* of the image's directory; "": not here */
+	char ret_digest[DIGEST_TEXT_BYTES]; /* of the image's directory; "": not known */
+	bool ret_is_here;                   /* the directory is; else the name is known alone */
 	bool ret_anonymous;
 };
 MUST_CHECK int look_here(struct look *look, struct err *e);
 
-/* A manifest that came from a registry. */
+/* A manifest that came from a registry or a neighbour. */
 struct check {
 	struct cas *cas;
 	const struct buffer *manifest; /* borrowed */
@@ -32,12 +33,13 @@ struct check {
 /** @return 0; -EBADMSG a digest does not match; as manifest_parse() */
 MUST_CHECK int check_manifest(struct check *check, struct err *e);
 
-/* A bootstrap layer that came from a registry. */
+/* A bootstrap layer that came from a registry or a neighbour. */
 struct keep {
 	struct cas *cas;
 	const struct reference *ref; /* borrowed, as all here */
 	const char *digest;          /* of the manifest */
 	bool anonymous;
+	const struct buffer *index; /* that led to the manifest; empty: none did */
 	const struct buffer *manifest;
 	const struct buffer *layer;
 	const char *layer_digest;

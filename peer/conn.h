@@ -157,8 +157,9 @@ MUST_CHECK int conn_serve(struct conn *c, uint32_t req, enum conn_prio prio,
 void stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *items, uint32_t n_items,
                        uint8_t *bytes);
 
-/** The next piece of metadata, at most 1 MiB; bytes: malloc'd, now the connection's. */
-void stream_put_meta(struct conn_stream *s, uint64_t offset, uint64_t total_bytes, uint8_t *bytes,
+/** The next piece of metadata, at most 1 MiB; bytes: malloc'd, now the connection's.
+ * @param meta  its offset, of how many, for whom; req is the stream's */
+void stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_t *bytes,
                      uint32_t size_bytes);
 
 /** After what was put, END goes out. *s is gone (set to NULL). */

@@ -41,7 +41,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static bool is_idle(const struct peer *p)
 {
-	return p->serves == NULL && !source_has_leases(p);
+	return p->serves == NULL && p->meta_serves == NULL && !source_has_leases(p);
 }
 
 static void work(struct loop_call *call)
@@ -54,6 +54,8 @@ static void work(struct loop_call *call)
 	source_work(p);
 	home_work(p);
 	serve_work(p);
+	meta_work(p);
+	meta_asks_work(p);
 	if (p->draining && p->drained != NULL && is_idle(p)) {
 		void (*drained)(void *arg) = p->drained;
 
@@ -64,6 +66,7 @@ static void work(struct loop_call *call)
 		return;
 	due_ns = earlier(p->members->ops->tick(p->members), home_due_ns(p));
 	due_ns = earlier(due_ns, earlier(source_due_ns(p), serve_due_ns(p)));
+	due_ns = earlier(due_ns, earlier(meta_due_ns(p), meta_asks_due_ns(p)));
 	arm(p, due_ns);
 }
 
@@ -171,6 +174,7 @@ int peer_new(const struct peer_opts *opts, struct peer **ret_peer, struct err *e
 	if (p->opts.zone == NULL)
 		p->opts.zone = "";
 	p->source.ops = &peer_source_ops;
+	p->meta_source.ops = &peer_meta_ops;
 	p->work.fn = work;
 	p->next_token = 1;
 	p->next_self_req = 1;
@@ -213,8 +217,10 @@ void peer_free(struct peer **peer)
 	if (p == NULL)
 		return;
 	resolve_stop(p);
+	meta_asks_fini(p); /* while their connections are there */
 	links_abort(p);
 	serves_free(p);
+	meta_fini(p);
 	ready_fini(p);
 	source_fini(p);
 	adverts_free(&p->adverts);
@@ -233,6 +239,11 @@ void peer_free(struct peer **peer)
 struct source *peer_source(struct peer *p)
 {
 	return &p->source;
+}
+
+struct meta_source *peer_meta_source(struct peer *p)
+{
+	return &p->meta_source;
 }
 
 /* ---- for people ---- */

@@ -5,6 +5,8 @@
  *   peer_link.c     connections: listener, dials, hellos, messages to whom they concern
  *   peer_names.c    names of members to addresses, off the loop
  *   peer_home.c     this node as a home; what it tells other homes
+ *   peer_meta.c     metadata of images for others                             (struct meta_serve)
+ *   meta_ask.c      ... and from them                                         (struct meta_req)
  *   peer_ready.c    what became ready or went in the cache, told by any thread
  *   known.c         layouts that this node knows, and the lists in them
  *   source.c        the source: questions                                     (struct source_req)
@@ -22,6 +24,7 @@
 #include "home.h"
 #include "known.h"
 #include "members.h"
+#include "meta_source.h"
 #include "peer.h"
 #include "placement.h"
 #include "rate.h"
@@ -33,6 +36,7 @@
 
 struct source_req;
 struct serve;
+struct meta_serve;
 struct lease_held;
 struct landing;
 struct ready_note;
@@ -94,6 +98,9 @@ struct peer {
 	uint32_t n_givers;
 
 	struct serve *serves;
+	struct meta_source meta_source;
+	struct meta_req *meta_reqs;
+	struct meta_serve *meta_serves;
 	struct rate upload, download;
 
 	pthread_mutex_t ready_lock; /* guards the block below; pointers only */
@@ -155,6 +162,18 @@ void home_send_names(struct peer *p, const struct wire_id *to, const struct wire
 /* ---- peer_meta.c ---- */
 
 void meta_get(struct peer *p, struct link *l, const struct wire_meta_get *get);
+void meta_cancelled(struct peer *p, const struct link *l, uint32_t req);
+void meta_link_closed(struct peer *p, const struct link *l);
+void meta_work(struct peer *p);
+uint64_t meta_due_ns(const struct peer *p);
+void meta_fini(struct peer *p);
+
+/* ---- meta_ask.c ---- */
+
+extern const struct meta_source_ops peer_meta_ops;
+void meta_asks_work(struct peer *p);
+uint64_t meta_asks_due_ns(const struct peer *p);
+void meta_asks_fini(struct peer *p);
 
 /* ---- peer_ready.c ---- */
 
@@ -172,6 +191,10 @@ void source_on_known(struct peer *p, struct known *k);
 void source_self_answer(struct peer *p, const struct home_out *out);
 /** Is a chunk on its way here, so that who waits for it should wait on? */
 bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos);
+/** A number for who gave something. 0: there are too many. */
+uint32_t source_giver(struct peer *p, const struct wire_id *node);
+/** What it gave was wrong. @param ret_name  "?" where giver is nobody */
+void source_distrust(struct peer *p, uint32_t giver, char ret_name[PEER_NAME_BYTES]);
 void source_fini(struct peer *p);
 
 /* ---- source_landing.c: chunks that were delivered and are not kept yet ---- */

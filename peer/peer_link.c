@@ -155,6 +155,7 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 	          LOG_Q(why->code != 0 ? why->msg : "bye"));
 	DL_DELETE(p->links, l);
 	serve_link_closed(p, l);
+	meta_link_closed(p, l);
 	if (!p->stopping && l->open) {
 		p->members->ops->closed(p->members, l, why->code == 0);
 		if (why->code == EPROTO)
@@ -260,6 +261,7 @@ static void on_cancelled(void *arg, struct conn *c, uint32_t req)
 	(void)c;
 	home_cancel(l->p->home, &l->id, req);
 	serve_cancelled(l->p, l, req);
+	meta_cancelled(l->p, l, req);
 	peer_work_soon(l->p);
 }
 

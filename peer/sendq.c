@@ -16,8 +16,7 @@ struct piece {
 	uint32_t n_items; /* 0: metadata */
 	struct wire_chunk_item *items;
 	struct wire_chunk_item one; /* items, where there is but one */
-	uint64_t meta_offset;
-	uint64_t meta_total_bytes;
+	struct wire_meta meta;
 };
 
 struct conn_stream {
@@ -181,15 +180,14 @@ void stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *item
 	memcpy(p->items, items, n_items * sizeof(*items));
 }
 
-void stream_put_meta(struct conn_stream *s, uint64_t offset, uint64_t total_bytes, uint8_t *bytes,
+void stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_t *bytes,
                      uint32_t size_bytes)
 {
 	struct piece *p;
 
 	assert(size_bytes <= SENDQ_META_PIECE_BYTES);
 	p = put(s, bytes, size_bytes);
-	p->meta_offset = offset;
-	p->meta_total_bytes = total_bytes;
+	p->meta = *meta;
 }
 
 void stream_end(struct conn_stream **sp, enum wire_status status, uint32_t retry_ms)
@@ -271,9 +269,9 @@ static void send_fragment(struct conn_stream *s, struct wire_buf *out, struct co
 		counts->payload_out_bytes += n;
 	} else {
 		msg.type = WIRE_META;
-		msg.u.meta = (struct wire_meta){ .req = s->req,
-			                         .offset = p->meta_offset + p->sent_bytes,
-			                         .total_bytes = p->meta_total_bytes };
+		msg.u.meta = p->meta;
+		msg.u.meta.req = s->req;
+		msg.u.meta.offset += p->sent_bytes;
 		counts->control_out_bytes += n;
 	}
 	encode(out, &msg, counts);

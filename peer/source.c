@@ -53,17 +53,23 @@ uint32_t source_giver(struct peer *p, const struct wire_id *node)
 	return p->n_givers;
 }
 
+void source_distrust(struct peer *p, uint32_t giver, char ret_name[PEER_NAME_BYTES])
+{
+	(void)snprintf(ret_name, PEER_NAME_BYTES, "?");
+	if (giver == 0 || giver > p->n_givers)
+		return;
+	holders_fault(p->holders, &p->givers[giver - 1], 0, HOLDERS_WRONG_BYTES);
+	holders_forget_node(p->holders, &p->givers[giver - 1]);
+	wire_id_text(&p->givers[giver - 1], ret_name);
+}
+
 static bool distrust(struct source *source, const struct unit_run *run, uint32_t unit_idx,
                      uint32_t giver)
 {
 	struct peer *p = peer_of(source);
-	char name[PEER_NAME_BYTES] = "?";
+	char name[PEER_NAME_BYTES];
 
-	if (giver > 0 && giver <= p->n_givers) {
-		holders_fault(p->holders, &p->givers[giver - 1], 0, HOLDERS_WRONG_BYTES);
-		holders_forget_node(p->holders, &p->givers[giver - 1]);
-		wire_id_text(&p->givers[giver - 1], name);
-	}
+	source_distrust(p, giver, name);
 	log_warn(p->opts.log, "wrong bytes from a peer", "peer=%s blob=%s unit=%u", name,
 	         cas_blob_key(run->blob), unit_idx);
 	return true; /* of others */

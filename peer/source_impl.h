@@ -105,7 +105,6 @@ void source_dirty(struct source_req *req);
 /** To the asker. plain is moved. */
 void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver);
 void source_note(struct source_req *req, const char *format, ...) PRINTF_LIKE(2, 3);
-uint32_t source_giver(struct peer *p, const struct wire_id *node);
 
 /* ---- source_seek.c ---- */
 

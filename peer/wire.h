@@ -289,10 +289,10 @@ struct wire_lease { /* PROGRESS: renews the term; END: over */
 };
 
 enum wire_meta_kind {
-	WIRE_META_TAG = 1,   /* key: image reference by tag; payload: manifest, may be stale */
-	WIRE_META_MANIFEST,  /* key: HOST/REPOSITORY@sha256:... */
-	WIRE_META_BOOTSTRAP, /* key: HOST/REPOSITORY@sha256:... of the manifest */
-	WIRE_META_BLOB,      /* key: the blob's id; payload: its chunk index (blob meta) */
+	WIRE_META_MANIFEST = 2, /* key: HOST/REPOSITORY@sha256:... */
+	WIRE_META_BOOTSTRAP, /* key: HOST/REPOSITORY@sha256:... of the manifest; payload: the layer
+	                      * that holds the bootstrap, as the registry has it */
+	WIRE_META_BLOB,      /* key: that and "/", blob id; payload: the blob's tail */
 	N_WIRE_META_KINDS
 };
 
@@ -306,6 +306,7 @@ struct wire_meta { /* one piece; pieces come in order */
 	uint32_t req;
 	uint64_t offset;
 	uint64_t total_bytes; /* the same in each */
+	bool is_public;       /* the sender's registry gave it to everybody: so may the receiver */
 };
 
 struct wire_bye {

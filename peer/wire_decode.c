@@ -433,7 +433,7 @@ static void take_meta_get(struct wire_decoder *d, struct cursor *c, struct wire_
 	m->u.meta_get.req = take_u32(c);
 	m->u.meta_get.kind = (uint8_t)take_uint(c, N_WIRE_META_KINDS - 1);
 	take_text(c, WIRE_META_KEY_MAX, false, m->u.meta_get.key);
-	check(c, m->u.meta_get.kind != 0 && m->u.meta_get.key[0] != '\0');
+	check(c, m->u.meta_get.kind >= WIRE_META_MANIFEST && m->u.meta_get.key[0] != '\0');
 }
 
 static void take_meta(struct wire_decoder *d, struct cursor *c, struct wire_msg *m)
@@ -442,6 +442,7 @@ static void take_meta(struct wire_decoder *d, struct cursor *c, struct wire_msg 
 	m->u.meta.req = take_u32(c);
 	m->u.meta.offset = take_uint(c, WIRE_META_MAX_BYTES);
 	m->u.meta.total_bytes = take_uint(c, WIRE_META_MAX_BYTES);
+	m->u.meta.is_public = take_bool(c);
 	check(c, m->payload_size_bytes > 0);
 	check(c, range_fits(m->u.meta.offset, m->payload_size_bytes, m->u.meta.total_bytes));
 }

@@ -311,11 +311,12 @@ static void put_meta_get(msgpack_packer *p, const struct wire_msg *msg)
 
 static void put_meta(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 4);
+	put_array(p, 5);
 	put_uint(p, msg->type);
 	put_uint(p, msg->u.meta.req);
 	put_uint(p, msg->u.meta.offset);
 	put_uint(p, msg->u.meta.total_bytes);
+	put_bool(p, msg->u.meta.is_public);
 }
 
 static void put_drain(msgpack_packer *p, const struct wire_msg *msg)

@@ -16,6 +16,8 @@
 	  "Bytes of chunks (data) and of blob metas and indexes (meta) received from origins.")    \
 	X(ORIGIN_REQUESTS, COUNTER, "shoal_origin_requests_total", "origin,code",                  \
 	  "Requests to origins by HTTP status; 0: no answer.")                                     \
+	X(STALE_TAGS, COUNTER, "shoal_stale_tags_total", "",                                       \
+	  "Images that were mounted as their tag meant when its registry answered last.")          \
 	X(VERIFY_FAILURES, COUNTER, "shoal_verify_failures_total", "source",                       \
 	  "Chunks whose digest did not match.")                                                    \
 	X(DEDUP_SAVED_BYTES, COUNTER, "shoal_dedup_saved_bytes_total", "",                         \

@@ -58,6 +58,10 @@ MUST_CHECK int image_store_record(struct cas *cas, const struct image_record *re
 MUST_CHECK int image_store_by_name(struct cas *cas, const char *name, struct image_record *ret_rec,
                                    struct err *e);
 
+/** [worker] Under any of its names. @return 0; CAS_MISS */
+MUST_CHECK int image_store_by_digest(struct cas *cas, const char *digest,
+                                     struct image_record *ret_rec, struct err *e);
+
 /** [worker] Every known (name, digest), in order of name. fn returns 0 to go on. */
 MUST_CHECK int image_store_list(struct cas *cas,
                                 int (*fn)(void *arg, const struct image_record *rec), void *arg,

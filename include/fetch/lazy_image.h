@@ -6,12 +6,14 @@
  * The steps (each is skipped when its result is on disk): manifest -> (index: pick the platform) ->
  * bootstrap layer -> images/<manifest digest>/ -> blob metas where the image needs them -> layouts
  * -> blobs open, origins recorded. By digest and known here: no request at all; by tag and known
- * here: one manifest HEAD.
+ * here: one manifest HEAD. Where the registry does not answer, what it would have said is asked of
+ * the neighbours; a tag then means what it meant here last, or nothing.
  */
 #pragma once
 #include "fetch.h"
 #include "image.h"
 #include "image_store.h"
+#include "meta_source.h"
 #include "origin.h"
 #include "reference.h"
 
@@ -36,7 +38,8 @@ struct image_loader_opts {
 	struct cas *cas;
 	struct fetch *fetch;
 	struct registry *registry;
-	struct source *origins; /* origin.h */
+	struct source *origins;         /* origin.h */
+	struct meta_source *neighbours; /* asked when the registry does not answer; NULL: none */
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "cas.h"
+#include "meta_source.h"
 #include "source.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,6 +40,7 @@ struct peer_opts {
 	bool insecure;
 	uint64_t upload_bytes_per_s;   /* 0: none */
 	uint64_t download_bytes_per_s; /* 0: none */
+	struct meta_shelf *shelf;      /* metadata for others; NULL: they get none */
 };
 
 /** Listen, and begin to look for the others.
@@ -53,6 +55,7 @@ void peer_stop(struct peer *p);
 void peer_free(struct peer **p);
 
 struct source *peer_source(struct peer *p); /* borrowed */
+struct meta_source *peer_meta_source(struct peer *p);
 
 /** What agents have is known by layout. A blob is open here: what is ready of it is told to others
  * from now on. The reference is not kept. */

@@ -11,6 +11,7 @@
  *   sit      it takes leases and asks no origin
  *   oversize its messages are followed by a frame that claims 4 GiB
  *   unasked  its messages are followed by answers to requests that nobody made
+ *   meta     the metadata that it gives has a wrong bit
  */
 #include "conn.h"
 #include "mem.h"
@@ -73,6 +74,19 @@ void __wrap_stream_put_chunks(struct conn_stream *s, const struct wire_chunk_ite
 		free(bytes);
 	else
 		__real_stream_put_chunks(s, items, n_items, bytes);
+}
+
+void __real_stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_t *bytes,
+                            uint32_t size_bytes);
+void __wrap_stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_t *bytes,
+                            uint32_t size_bytes);
+
+void __wrap_stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_t *bytes,
+                            uint32_t size_bytes)
+{
+	if (is_hostile("meta"))
+		bytes[size_bytes / 2] ^= 0x10;
+	__real_stream_put_meta(s, meta, bytes, size_bytes);
 }
 
 /* ---- leases ---- */

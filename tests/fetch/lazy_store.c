@@ -163,6 +163,30 @@ int image_store_by_name(struct cas *cas, const char *name, struct image_record *
 	return CAS_MISS;
 }
 
+int image_store_by_digest(struct cas *cas, const char *digest, struct image_record *ret_rec,
+                          struct err *e)
+{
+	(void)e;
+	for (uint32_t i = 0; i < cas->n_records; i++) {
+		if (strcmp(cas->records[i].digest, digest) == 0) {
+			*ret_rec = cas->records[i];
+			return 0;
+		}
+	}
+	return CAS_MISS;
+}
+
+int image_store_list(struct cas *cas, int (*fn)(void *arg, const struct image_record *rec),
+                     void *arg, struct err *e)
+{
+	(void)e;
+	for (uint32_t i = 0; i < cas->n_records; i++) {
+		if (fn(arg, &cas->records[i]) != 0)
+			break;
+	}
+	return 0;
+}
+
 bool world_has_file(struct world *w, const char *digest, const char *name)
 {
 	return find(&w->cas, digest, name) != NULL;
@@ -174,6 +198,14 @@ void world_drop_file(struct world *w, const char *digest, const char *name)
 
 	assert(f != NULL);
 	f->used = false;
+}
+
+void world_drop_image(struct world *w, const char *digest)
+{
+	struct store_file *f;
+
+	while ((f = find(&w->cas, digest, NULL)) != NULL)
+		f->used = false;
 }
 
 /* ---- blobs ---- */

@@ -60,10 +60,9 @@ void registry_cancel(struct registry_req *req)
 
 bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository)
 {
-	(void)r;
 	(void)host;
 	(void)repository;
-	return true;
+	return !r->asks_for_credentials;
 }
 
 static void count(struct registry *r, const struct registry_request *req)
@@ -237,6 +236,74 @@ static void answer_read(struct origins *o, struct origin_read *slot)
 	opts.end(opts.arg, end, &why);
 }
 
+/* ---- neighbours ---- */
+
+static struct meta_req *meta_get(struct meta_source *s, const struct meta_want *want,
+                                 void (*done)(void *arg, int r, const struct meta_got *got),
+                                 void *arg)
+{
+	struct neighbours *n = container_of(s, struct neighbours, source);
+
+	n->n_gets++;
+	for (size_t i = 0; i < ARRAY_LEN(n->reqs); i++) {
+		struct meta_req *req = &n->reqs[i];
+
+		if (req->used)
+			continue;
+		*req = (struct meta_req){ .kind = want->kind,
+			                  .max_bytes = want->max_bytes,
+			                  .done = done,
+			                  .arg = arg,
+			                  .used = true };
+		(void)snprintf(req->key, sizeof(req->key), "%s", want->key);
+		return req;
+	}
+	abort();
+}
+
+static void meta_cancel(struct meta_req *req)
+{
+	req->used = false;
+}
+
+static void meta_distrust(struct meta_source *s, uint32_t giver)
+{
+	assert(giver == 7);
+	container_of(s, struct neighbours, source)->n_distrusts++;
+}
+
+static const struct meta_source_ops meta_ops = { .get = meta_get,
+	                                         .cancel = meta_cancel,
+	                                         .distrust = meta_distrust };
+
+static void answer_meta(struct neighbours *n, struct meta_req *slot)
+{
+	const struct meta_req req = *slot;
+	struct meta_got got = { .giver = 7 };
+	struct meta_item item;
+	struct err e;
+	int r = n->shelf->ops->open(n->shelf, req.kind, req.key, &item, &e);
+
+	slot->used = false;
+	assert(r >= 0);
+	if (r == META_FOUND && item.size_bytes > req.max_bytes) {
+		n->shelf->ops->close(n->shelf, &item);
+		r = META_NOWHERE;
+	}
+	if (r == META_FOUND) {
+		got.bytes = xcalloc(1, item.size_bytes);
+		memcpy(got.bytes, item.data, item.size_bytes);
+		got.size_bytes = item.size_bytes;
+		got.is_public = item.is_public;
+		n->shelf->ops->close(n->shelf, &item);
+		if (n->n_liars > 0 && n->lies_in == req.kind) {
+			n->n_liars--;
+			got.bytes[got.size_bytes - 1] ^= 4;
+		}
+	}
+	req.done(req.arg, r, &got);
+}
+
 /* ---- all of it ---- */
 
 static void new_loader(struct world *w)
@@ -246,6 +313,10 @@ static void new_loader(struct world *w)
 		                                .fetch = &w->fetch,
 		                                .registry = &w->registry,
 		                                .origins = &w->origins.source,
+		                                .neighbours = w->neighbours.source.ops != NULL
+		                                                      ? &w->neighbours.source
+		                                                      : NULL,
+		                                .metrics = w->metrics,
 		                                .clock = &w->clock.clock,
 		                                .state_dir = "/tmp",
 		                                .timeout_ms = 30000 };
@@ -262,6 +333,7 @@ void world_open(struct world *w)
 	fake_clock_init(&w->clock);
 	assert(pool_new(NULL, 1, "work", &w->pool, &e) == 0);
 	assert(pool_new(NULL, 1, "write", &w->cas.writer, &e) == 0);
+	w->metrics = metrics_new();
 	new_loader(w);
 }
 
@@ -282,6 +354,8 @@ void world_close(struct world *w)
 	image_loader_free(&w->loader);
 	pool_free(&w->pool);
 	pool_free(&w->cas.writer);
+	image_shelf_free(&w->neighbours.shelf);
+	metrics_free(&w->metrics);
 	assert(world_n_blobs_open(w) == 0);
 	for (size_t i = 0; i < WORLD_FILES_MAX; i++)
 		free(w->cas.files[i].data);
@@ -301,6 +375,12 @@ bool world_step(struct world *w)
 			return true;
 		}
 	}
+	for (size_t i = 0; i < ARRAY_LEN(w->neighbours.reqs); i++) {
+		if (w->neighbours.reqs[i].used) {
+			answer_meta(&w->neighbours, &w->neighbours.reqs[i]);
+			return true;
+		}
+	}
 	return false;
 }
 
@@ -308,4 +388,17 @@ void world_settle(struct world *w)
 {
 	while (world_step(w))
 		;
+}
+
+void world_meet(struct world *w, struct world *other, const struct registry_config *configs,
+                uint32_t n_configs)
+{
+	const struct image_shelf_opts opts = { .cas = &other->cas,
+		                               .configs = configs,
+		                               .n_configs = n_configs };
+
+	image_shelf_free(&w->neighbours.shelf);
+	w->neighbours.shelf = image_shelf_new(&opts);
+	w->neighbours.source.ops = &meta_ops;
+	world_restart(w);
 }

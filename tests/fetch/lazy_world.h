@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "fake_clock.h"
+#include "image_shelf.h"
 #include "lazy_image.h"
 
 #define WORLD_REQUESTS_MAX 64
@@ -23,7 +24,8 @@ struct registry {
 	const char *tag_digest; /* ... the hex it means */
 	char *index;            /* not NULL: JSON of an index that is served for index_digest */
 	char index_digest[DIGEST_TEXT_BYTES];
-	int fail;             /* not 0: what every request ends with */
+	int fail; /* not 0: what every request ends with */
+	bool asks_for_credentials;
 	bool tells_no_digest; /* no Docker-Content-Digest */
 	const char *spoilt;   /* hex of the object that has one bit flipped */
 	uint32_t n_heads, n_manifests, n_blobs, n_cancelled;
@@ -84,6 +86,25 @@ struct fetch {
 	struct fetch_blob blobs[WORLD_BLOBS_MAX];
 };
 
+/* Another node that is asked when the registry does not answer: it gives what is on its shelf. */
+struct meta_req {
+	enum meta_kind kind;
+	char key[META_KEY_MAX + 1];
+	uint64_t max_bytes;
+	void (*done)(void *arg, int r, const struct meta_got *got);
+	void *arg;
+	bool used;
+};
+
+struct neighbours {
+	struct meta_source source; /* ops NULL: there are none */
+	struct meta_shelf *shelf;
+	uint32_t n_liars;       /* so many answers yet have one bit flipped */
+	enum meta_kind lies_in; /* of this kind */
+	uint32_t n_gets, n_distrusts, n_cancelled;
+	struct meta_req reqs[8];
+};
+
 struct world {
 	struct fake_clock clock;
 	struct pool *pool;
@@ -91,12 +112,18 @@ struct world {
 	struct fetch fetch;
 	struct registry registry;
 	struct origins origins;
+	struct neighbours neighbours;
+	struct metrics *metrics;
 	struct image_loader *loader;
 };
 
 void world_open(struct world *w);
 void world_close(struct world *w);   /* nothing may be in use any more */
 void world_restart(struct world *w); /* a new loader, the same disk */
+
+/** From now on (a new loader) other is w's neighbour. configs: other's, of registries. */
+void world_meet(struct world *w, struct world *other, const struct registry_config *configs,
+                uint32_t n_configs);
 
 /** Move everything until all is still. */
 void world_settle(struct world *w);
@@ -109,4 +136,5 @@ uint8_t *world_object(const char *hex, uint64_t *ret_size_bytes);
 
 bool world_has_file(struct world *w, const char *digest, const char *name);
 void world_drop_file(struct world *w, const char *digest, const char *name);
+void world_drop_image(struct world *w, const char *digest); /* its files; its names stay */
 uint32_t world_n_blobs_open(const struct world *w);

@@ -152,7 +152,6 @@ static void at_a_restart_a_known_tag_needs_no_registry(void **state)
 	assert_int_equal(o.r, 0);
 	requests_were(w, 0, 0, 0);
 	lazy_image_release(&o.image);
-	load_bad(w, HOST "app:1", EAGAIN, "@sha256:" LAYERS);
 }
 
 /* ---- indexes of images, and of blobs ---- */

@@ -383,6 +383,43 @@ static void lies_in_answers_end_it(void **state)
 		tell_lie(p, &lies[i]);
 }
 
+/* Metadata that says to be so large, in frames from offset on. */
+static void tell_meta(struct pair *p, uint64_t total_bytes, uint64_t offset, const char *word)
+{
+	const struct request_opts opts = { .meta_max_bytes = 1000 };
+	struct wire_msg get = { .type = WIRE_META_GET,
+		                .u.meta_get = { .kind = WIRE_META_MANIFEST, .key = "k" } };
+	const struct wire_msg meta = {
+		.type = WIRE_META,
+		.payload_size_bytes = 400,
+		.u.meta = { .req = 1, .offset = offset, .total_bytes = total_bytes }
+	};
+	struct got got = { .end = &p->ends[1] };
+	struct request_opts asked = opts;
+	const int fd = open_raw(p);
+
+	asked.ops = &pair_request_ops;
+	asked.arg = &got;
+	assert_int_equal(conn_request(p->ends[1].conn, &get, &asked, &got.req), 0);
+	assert_int_equal(got.req, 1);
+	say(fd, &meta);
+	pair_expect_end(p, 1, EPROTO, word);
+	expect_bye(fd, WIRE_BYE_PROTOCOL);
+	assert_int_equal(got.meta_bytes, 0);
+	assert_int_equal(got.status, WIRE_LOST);
+	p->ends[1].n_closed = 0;
+	p->ends[1].n_open = 0;
+}
+
+static void metadata_that_is_too_large_or_out_of_order_ends_it(void **state)
+{
+	struct pair *p = *state;
+
+	tell_meta(p, 1001, 0, "too large or out of order");
+	tell_meta(p, WIRE_META_MAX_BYTES, 0, "too large or out of order");
+	tell_meta(p, 1000, 400, "too large or out of order");
+}
+
 static void more_requests_than_allowed_end_it(void **state)
 {
 	struct pair *p = *state;
@@ -430,6 +467,7 @@ int main(void)
 		PLAIN(who_does_not_read_is_cut_off),
 		PLAIN(a_flood_is_slowed_down),
 		PLAIN(lies_in_answers_end_it),
+		PLAIN(metadata_that_is_too_large_or_out_of_order_ends_it),
 		PLAIN(more_requests_than_allowed_end_it),
 		PLAIN(a_request_id_is_not_used_twice),
 	};

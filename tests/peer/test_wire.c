@@ -251,6 +251,9 @@ static void texts_with_control_bytes_are_refused(void **state)
 	wire_sample(WIRE_META_GET, false, &m);
 	m.u.meta_get.key[0] = '\0';
 	expect_refused(f, &m, 0);
+	wire_sample(WIRE_META_GET, false, &m);
+	m.u.meta_get.kind = 1; /* nobody could vouch for what a tag means */
+	expect_refused(f, &m, 0);
 }
 
 /* Feed in pieces of step bytes; count headers and payload bytes. */

@@ -191,6 +191,7 @@ static void fill_small(bool big, struct wire_msg *m)
 		m->u.meta.req = 5;
 		m->u.meta.total_bytes = big ? WIRE_META_MAX_BYTES : 1000;
 		m->u.meta.offset = big ? WIRE_META_MAX_BYTES - 65536 : 0;
+		m->u.meta.is_public = big;
 		m->payload_size_bytes = big ? 65536 : 1000;
 		break;
 	case WIRE_BYE:

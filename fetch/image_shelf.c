@@ -1,0 +1,193 @@
+/*
+ * image_shelf: from a key to a file of images/<digest>/, if it may be given.
+ */
+#include "image_shelf.h"
+#include "blob_tail.h"
+#include "boot_layer.h"
+#include "bytes.h"
+#include "image_files.h"
+#include "image_store.h"
+#include "manifest.h"
+#include "mem.h"
+#include "reference.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct image_shelf {
+	struct meta_shelf shelf;
+	struct image_shelf_opts opts;
+};
+
+/* What is asked for, and what is known of it. */
+struct asked {
+	const struct image_shelf *shelf;
+	struct reference ref;
+	char blob_id[BLOB_ID_MAX + 1];     /* META_BLOB_TAIL */
+	char text[META_KEY_MAX + 1];       /* of ref */
+	char directory[DIGEST_TEXT_BYTES]; /* "": it is not here */
+	bool is_index;                     /* the digest is that of the index that led to it */
+	bool is_public;
+};
+
+/* ---- the key ---- */
+
+static int parse_key(enum meta_kind kind, const char *key, struct asked *a, struct err *e)
+{
+	const char *at = strchr(key, '@');
+	const size_t n = at == NULL ? 0 : (size_t)(at - key) + strlen("@sha256:") + 64;
+	const char *rest;
+
+	if (at == NULL || strlen(key) < n || n > META_KEY_MAX)
+		return err_set(e, EINVAL, "no image by digest");
+	memcpy(a->text, key, n);
+	a->text[n] = '\0';
+	rest = key + n;
+	if (kind == META_BLOB_TAIL) {
+		if (rest[0] != '/' || rest[1] == '\0' || strlen(rest + 1) > BLOB_ID_MAX ||
+		    strchr(rest + 1, '/') != NULL)
+			return err_set(e, EINVAL, "no blob of an image");
+		memcpy(a->blob_id, rest + 1, strlen(rest + 1) + 1);
+	} else if (rest[0] != '\0') {
+		return err_set(e, EINVAL, "something behind an image's digest");
+	}
+	return reference_parse(a->text, &a->ref, e);
+}
+
+/* ---- what is here ---- */
+
+static bool is_in_repository(const char *name, const struct reference *ref)
+{
+	AUTO(free_str) char *front = xasprintf("%s/%s", ref->host, ref->repository);
+	const size_t n = strlen(front);
+
+	return strncmp(name, front, n) == 0 && (name[n] == ':' || name[n] == '@');
+}
+
+static int on_record(void *arg, const struct image_record *rec)
+{
+	struct asked *a = arg;
+	const bool is_it =
+		strcmp(rec->digest, a->ref.digest) == 0 && is_in_repository(rec->name, &a->ref);
+	const bool leads_there = strcmp(rec->name, a->text) == 0;
+
+	if (!is_it && !leads_there)
+		return 0;
+	memcpy(a->directory, rec->digest, sizeof(a->directory));
+	a->is_index = !is_it;
+	a->is_public = rec->anonymous;
+	return is_it;
+}
+
+static const char *policy(const struct image_shelf *shelf, const char *host)
+{
+	const char *others = "public";
+
+	for (uint32_t i = 0; i < shelf->opts.n_configs; i++) {
+		const struct registry_config *c = &shelf->opts.configs[i];
+
+		if (c->share_metadata == NULL)
+			continue;
+		if (strcmp(c->host, host) == 0)
+			return c->share_metadata;
+		if (strcmp(c->host, "*") == 0)
+			others = c->share_metadata;
+	}
+	return others;
+}
+
+static bool may_be_given(const struct asked *a)
+{
+	const char *share = policy(a->shelf, a->ref.host);
+
+	return strcmp(share, "cluster") == 0 || (strcmp(share, "public") == 0 && a->is_public);
+}
+
+/* ---- the file ---- */
+
+static bool file_of(enum meta_kind kind, const struct asked *a, char name[IMAGE_FILE_NAME_BYTES],
+                    uint64_t *ret_max_bytes)
+{
+	const char *fixed = NULL;
+
+	switch (kind) {
+	case META_MANIFEST:
+		fixed = a->is_index ? IMAGE_FILE_INDEX : IMAGE_FILE_MANIFEST;
+		*ret_max_bytes = MANIFEST_MAX_BYTES;
+		break;
+	case META_BOOT_LAYER:
+		fixed = IMAGE_FILE_LAYER;
+		*ret_max_bytes = BOOT_LAYER_PACKED_MAX_BYTES;
+		break;
+	case META_BLOB_TAIL:
+		image_file_tail(a->blob_id, name);
+		*ret_max_bytes = BLOB_TAIL_MAX_BYTES;
+		break;
+	}
+	if (fixed != NULL)
+		(void)snprintf(name, IMAGE_FILE_NAME_BYTES, "%s", fixed);
+	return kind == META_MANIFEST || !a->is_index;
+}
+
+static int open_file(enum meta_kind kind, const struct asked *a, struct meta_item *ret_item,
+                     struct err *e)
+{
+	struct image_file file = { .data = NULL };
+	char name[IMAGE_FILE_NAME_BYTES];
+	uint64_t max_bytes = 0;
+	int r;
+
+	if (!file_of(kind, a, name, &max_bytes))
+		return META_NOWHERE;
+	r = image_store_map(a->shelf->opts.cas, a->directory, name, max_bytes, &file, e);
+	if (r < 0)
+		return r == -ENOENT ? META_NOWHERE : r;
+	*ret_item = (struct meta_item){ .data = file.data,
+		                        .size_bytes = file.size_bytes,
+		                        .is_public = a->is_public };
+	return META_FOUND;
+}
+
+static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key,
+                      struct meta_item *ret_item, struct err *e)
+{
+	struct asked a = { .shelf = container_of(s, struct image_shelf, shelf) };
+	int r;
+
+	if (parse_key(kind, key, &a, e) < 0)
+		return META_NOWHERE; /* nonsense is nowhere */
+	r = image_store_list(a.shelf->opts.cas, on_record, &a, e);
+	if (r < 0)
+		return r;
+	if (a.directory[0] == '\0')
+		return META_NOWHERE;
+	if (!may_be_given(&a))
+		return META_WITHHELD;
+	return open_file(kind, &a, ret_item, e);
+}
+
+static void shelf_close(struct meta_shelf *s, struct meta_item *item)
+{
+	struct image_file file = { .data = item->data, .size_bytes = item->size_bytes };
+
+	(void)s;
+	image_file_unmap(&file);
+}
+
+static const struct meta_shelf_ops ops = { .open = shelf_open, .close = shelf_close };
+
+struct meta_shelf *image_shelf_new(const struct image_shelf_opts *opts)
+{
+	struct image_shelf *shelf = xcalloc(1, sizeof(*shelf));
+
+	shelf->shelf.ops = &ops;
+	shelf->opts = *opts;
+	return &shelf->shelf;
+}
+
+void image_shelf_free(struct meta_shelf **shelf)
+{
+	if (*shelf != NULL)
+		free(container_of(*shelf, struct image_shelf, shelf));
+	*shelf = NULL;
+}
