@@ -134,8 +134,7 @@ static void remember(struct flight *f)
 	}
 	log_info(f->loader->opts.log, "image ready",
 	         "image=%s digest=sha256:%s blobs=%" PRIu32 " bootstrap_from=%s took_ms=%" PRIu64,
-	         LOG_Q(f->name), f->got.digest, f->image->n_blobs,
-	         from[f->got.from],
+	         LOG_Q(f->name), f->got.digest, f->image->n_blobs, from[f->got.from],
 	         (clock_now_ns(f->loader->opts.clock) - f->started_ns) / NS_PER_MS);
 }
 

@@ -449,9 +449,10 @@ static enum state enter_others(struct meta_load *op)
 	const struct meta_want want = {
 		.kind = META_BLOB_TAIL,
 		.key = key,
-		.max_bytes = min_u64(BLOB_TAIL_MAX_BYTES,
-		                     BLOB_TAIL_HEADER_BYTES + TOC_MAX_BYTES + 2 * digests_bytes +
-		                             op->blob.ci_packed_size_bytes + 2 * CI_HEADER_BYTES),
+		.max_bytes = min_u64(BLOB_TAIL_MAX_BYTES, BLOB_TAIL_HEADER_BYTES + TOC_MAX_BYTES +
+		                                                  2 * digests_bytes +
+		                                                  op->blob.ci_packed_size_bytes +
+		                                                  UINT64_C(2) * CI_HEADER_BYTES),
 		.deadline_ns = op->opts.deadline_ns
 	};
 
