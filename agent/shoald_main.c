@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "notify.h"
 #include "print_docs.h"
+#include "print_schema.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
@@ -95,13 +96,22 @@ static int parse_options(int argc, char **argv, struct options *o)
 
 static int print_docs(const char *what)
 {
-	if (strcmp(what, "config") == 0)
-		print_config_doc(stdout);
-	else if (strcmp(what, "metrics") == 0)
-		print_metrics_doc(stdout);
-	else
-		return -usage_error("--print-docs takes config or metrics");
-	return EXIT_SUCCESS;
+	static const struct {
+		const char *what;
+		void (*print)(FILE *out);
+	} pages[] = {
+		{ "config", print_config_doc },
+		{ "metrics", print_metrics_doc },
+		{ "schema", print_config_schema },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+		if (strcmp(what, pages[i].what) == 0) {
+			pages[i].print(stdout);
+			return EXIT_SUCCESS;
+		}
+	}
+	return -usage_error("--print-docs takes config, metrics or schema");
 }
 
 static int load_config(const char *path, struct config **ret_config)

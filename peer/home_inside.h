@@ -49,6 +49,7 @@ struct h_chunk {
 	uint32_t lease[2]; /* index + 1; the second is a reader's */
 	uint16_t n_lists;
 	uint8_t n_who;
+	bool was_leased;
 };
 
 struct h_list {

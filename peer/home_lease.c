@@ -235,6 +235,9 @@ static struct h_lease *lease_new(struct home *h, struct h_list *list, uint16_t n
 		struct h_chunk *c = home_chunk(h, list, pos);
 
 		c->lease[second ? 1 : 0] = (uint32_t)(l - h->leases) + 1;
+		h->stats.n_leased_first += !c->was_leased;
+		h->stats.n_leased_again += c->was_leased;
+		c->was_leased = true;
 		(void)home_entry_put(h, c, node, true);
 	}
 	return l;

@@ -124,6 +124,7 @@ static void look_up_series(struct peer *p)
 {
 	static const char *const zones[] = { "same", "other" };
 	static const char *const directions[] = { "in", "out" };
+	static const char *const kinds[] = { "first", "again" };
 
 	for (int i = 0; i < 2; i++) {
 		struct metrics *m = p->opts.metrics;
@@ -131,6 +132,7 @@ static void look_up_series(struct peer *p)
 		p->received[i] = metrics_series(m, METRIC_PEER_RECEIVED_BYTES, &zones[i]);
 		p->sent[i] = metrics_series(m, METRIC_PEER_SENT_BYTES, &zones[i]);
 		p->control[i] = metrics_series(m, METRIC_PEER_CONTROL_BYTES, &directions[i]);
+		p->leased[i] = metrics_series(m, METRIC_LEASED_CHUNKS, &kinds[i]);
 	}
 	series_set(metrics_series(p->opts.metrics, METRIC_INSECURE, NULL), p->opts.insecure);
 }
@@ -280,6 +282,20 @@ bool peer_is_draining(const struct peer *p)
 	return p->draining;
 }
 
+static void count_leases(struct peer *p)
+{
+	struct home_stats stats;
+	uint64_t now[2];
+
+	home_stats(p->home, &stats);
+	now[0] = stats.n_leased_first;
+	now[1] = stats.n_leased_again;
+	for (int i = 0; i < 2; i++) {
+		series_add(p->leased[i], (int64_t)(now[i] - p->leased_counted[i]));
+		p->leased_counted[i] = now[i];
+	}
+}
+
 void peer_count(struct peer *p)
 {
 	uint32_t n[N_MEMBER_STATES] = { 0 };
@@ -299,6 +315,7 @@ void peer_count(struct peer *p)
 	}
 	for (struct link *l = p->links; l != NULL; l = l->next)
 		link_count(l);
+	count_leases(p);
 }
 
 static void add_holding(struct peer *p, const struct wire_id *id, struct peer_info *info)

@@ -116,6 +116,8 @@ struct peer {
 	uint32_t n_traffic;
 	struct series *received[2], *sent[2]; /* same zone, other */
 	struct series *control[2];            /* in, out */
+	struct series *leased[2];             /* first, again */
+	uint64_t leased_counted[2];
 };
 
 static inline uint64_t peer_now_ns(const struct peer *p)

@@ -36,6 +36,10 @@
 	  "Chunk payload sent to peers, as on the wire, by their zone.")                           \
 	X(PEER_CONTROL_BYTES, COUNTER, "shoal_peer_control_bytes_total", "direction",              \
 	  "Everything else between peers, TLS and TCP framing not counted.")                       \
+	X(LEASED_CHUNKS, COUNTER, "shoal_leased_chunks_total", "kind",                             \
+	  "Chunks that this agent, as their home, let somebody fetch from an origin; kind: "       \
+	  "first, "                                                                                \
+	  "again.")                                                                                \
 	X(PEERS, GAUGE, "shoal_peers", "state", "Other agents by state.")                          \
 	X(INSECURE, GAUGE, "shoal_insecure", "", "1 where peers talk without TLS.")                \
 	X(FETCHES_IN_FLIGHT, GAUGE, "shoal_fetches_in_flight", "", "Fetch units being fetched.")   \

@@ -169,6 +169,24 @@ static void a_failed_lease_passes_on_and_is_not_given_to_the_same_again(void **s
 	assert_null(home_told(f, 1, 2, WIRE_LEASE));
 }
 
+static void chunks_that_are_leased_again_are_counted_apart(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	struct home_stats stats;
+	uint64_t token;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	token = home_must(f, 1, 1, WIRE_LEASE)->token;
+	(void)home_asks(f, 2, &a);
+	home_end_lease(f, 1, token, 0, 2, true); /* two of five came */
+	assert_int_equal(set_count(&home_must(f, 2, 1, WIRE_LEASE)->set), 3);
+	home_stats(f->home, &stats);
+	assert_int_equal(stats.n_leased_first, 5);
+	assert_int_equal(stats.n_leased_again, 3);
+}
+
 static void the_death_of_the_holder_passes_its_lease_on_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -283,6 +301,7 @@ int main(void)
 		T(holders_are_told_of_chunks_under_another_list),
 		T(a_lease_ends_with_its_term_and_passes_on),
 		T(a_failed_lease_passes_on_and_is_not_given_to_the_same_again),
+		T(chunks_that_are_leased_again_are_counted_apart),
 		T(the_death_of_the_holder_passes_its_lease_on_at_once),
 		T(a_reader_without_progress_gets_a_second_lease),
 		T(progress_that_is_only_told_does_not_starve_a_reader),

@@ -1,0 +1,113 @@
+"""Alerts and dashboard: of metrics that there are, and tested; a real agent's page is clean."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import unittest
+import urllib.request
+
+import lab
+
+FILES = os.path.join(lab.REPO, "charts", "shoal", "files")
+HERE = os.path.dirname(os.path.abspath(__file__))
+IMAGE = "edge:v6"
+# Not shoal's own: recorded in alerts.yaml, or Prometheus's.
+SUFFIXES = ("_bucket", "_sum", "_count")
+
+
+def known_metrics():
+    with open(os.path.join(lab.REPO, "docs", "metrics.md"), encoding="utf-8") as f:
+        return dict(re.findall(r"^\| `(shoal_\w+)` \| (\w+)", f.read(), re.M))
+
+
+def named_metrics(text):
+    return {name for name in re.findall(r"(?<![\w:])shoal_\w+", text)}
+
+
+def promtool(*args, stdin=None):
+    return subprocess.run(["promtool", *args], input=stdin, capture_output=True, text=True, check=False)
+
+
+class Tables(unittest.TestCase):
+    def test_what_is_made_from_the_tables_is_up_to_date(self):
+        done = subprocess.run([os.path.join(lab.REPO, "tools", "docs"), "--check"], capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+class Names(unittest.TestCase):
+    def assert_known(self, text, what):
+        known = known_metrics()
+        for name in sorted(named_metrics(text)):
+            base = name
+            for suffix in SUFFIXES:
+                if name.endswith(suffix) and known.get(name[:-len(suffix)]) == "histogram":
+                    base = name[:-len(suffix)]
+            self.assertIn(base, known, what)
+
+    def test_alerts_name_metrics_that_there_are(self):
+        with open(os.path.join(FILES, "alerts.yaml"), encoding="utf-8") as f:
+            self.assert_known(f.read(), "alerts.yaml")
+
+    def test_the_dashboard_names_metrics_that_there_are_and_each_of_them(self):
+        with open(os.path.join(FILES, "dashboard.json"), encoding="utf-8") as f:
+            text = f.read()
+        self.assert_known(text, "dashboard.json")
+        shown = {re.sub("_bucket$", "", name) for name in named_metrics(text)}
+        self.assertEqual(set(known_metrics()) - shown - {"shoal_chunks_total"}, set(), "metrics that nobody sees")
+
+    def test_panels_do_not_overlap(self):
+        with open(os.path.join(FILES, "dashboard.json"), encoding="utf-8") as f:
+            panels = json.load(f)["panels"]
+        taken = set()
+        for panel in panels:
+            g = panel["gridPos"]
+            cells = {(x, y) for x in range(g["x"], g["x"] + g["w"]) for y in range(g["y"], g["y"] + g["h"])}
+            self.assertFalse(cells & taken, panel["title"])
+            self.assertLessEqual(g["x"] + g["w"], 24)
+            taken |= cells
+
+
+@unittest.skipUnless(shutil.which("promtool"), "no promtool (Debian package prometheus)")
+class Prometheus(lab.LabTest):
+    def test_alerts_fire_when_they_should(self):
+        done = promtool("test", "rules", os.path.join(HERE, "alerts_test.yaml"))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_every_alert_is_tested(self):
+        with open(os.path.join(FILES, "alerts.yaml"), encoding="utf-8") as f:
+            alerts = set(re.findall(r"- alert: (\w+)", f.read()))
+        with open(os.path.join(HERE, "alerts_test.yaml"), encoding="utf-8") as f:
+            fired = set(re.findall(r"alertname: (\w+)\n +exp_alerts:\n", f.read()))
+        self.assertEqual(alerts, fired)
+
+    def page(self, agent):
+        with urllib.request.urlopen(f"http://127.0.0.1:{agent.http_port}/metrics", timeout=lab.DEADLINE_S) as answer:
+            self.assertEqual(answer.headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
+            return answer.read().decode()
+
+    def test_the_page_of_a_real_agent_is_clean(self):
+        reference = lab.registry().push(IMAGE)
+        ports = [lab.free_port(), lab.free_port()]
+        agents = [self.agent(config={"peers": {
+            "listen": f"127.0.0.1:{mine}", "advertise": f"127.0.0.1:{mine}", "members": [f"127.0.0.1:{other}"],
+            "insecure": True}}) for mine, other in (ports, ports[::-1])]
+        for agent in agents:
+            lab.wait_for(lambda: agent.metric("shoal_peers", state="up") == 1, "the two to meet")
+        for agent in agents:
+            lab.read_all(agent.mount(reference))
+        agent = agents[0]
+        page = self.page(agent)
+        done = promtool("check", "metrics", stdin=page)
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+        on_page = set(re.findall(r"^# TYPE (\w+) ", page, re.M))
+        self.assertEqual(on_page, set(known_metrics()))
+        self.assertGreater(sum(a.metric("shoal_chunks_total", source="origin") for a in agents), 0)
+        lab.wait_for(lambda: sum(a.metric("shoal_chunks_total", source="origin") for a in agents)
+                     == sum(a.metric("shoal_leased_chunks_total", kind="first") for a in agents),
+                     "each chunk from the registry to have been leased, once")
+
+
+if __name__ == "__main__":
+    unittest.main()
