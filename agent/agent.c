@@ -2,7 +2,8 @@
  * agent: the wiring of one shoald.
  *
  * Threads: the loop (the caller of loop_run()); "shoal-work", one a CPU, what readers wait for;
- * "shoal-desk", two, what blocks and no reader waits for; cas's writer; FUSE's. Made in the order
+ * "shoal-desk", two, what blocks a moment and no reader waits for; "shoal-keys", two, credentials;
+ * "shoal-chores", two, what takes minutes (verify, gc); cas's writer; FUSE's. Made in the order
  * of struct agent, freed the other way round.
  */
 #include "agent.h"
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #define DESK_THREADS    2
+#define KEYS_THREADS    2
+#define CHORES_THREADS  2 /* one each */
 #define WORKERS_MAX     64
 #define LOAD_TIMEOUT_MS 60000
 #define IDLE_LOOK_MS    2
@@ -43,6 +46,10 @@ static int start_base(struct agent *a, struct err *e)
 		r = pool_new(a->loop, n_cpus(WORKERS_MAX), "shoal-work", &a->pool, e);
 	if (r == 0)
 		r = pool_new(a->loop, DESK_THREADS, "shoal-desk", &a->desk, e);
+	if (r == 0)
+		r = pool_new(a->loop, KEYS_THREADS, "shoal-keys", &a->keys, e);
+	if (r == 0)
+		r = pool_new(a->loop, CHORES_THREADS, "shoal-chores", &a->chores, e);
 	return r;
 }
 
@@ -90,7 +97,7 @@ static int start_origins(struct agent *a, struct err *e)
 {
 	const struct http_opts http = { .loop = a->loop, .clock = a->clock, .log = a->log };
 	struct registry_opts registry = { .loop = a->loop,
-		                          .pool = a->desk,
+		                          .pool = a->keys,
 		                          .clock = a->clock,
 		                          .log = a->log,
 		                          .metrics = a->metrics,
@@ -404,6 +411,8 @@ void agent_free(struct agent *a)
 	mounts_free(&a->mounts);
 	fuse_pool_free(&a->fuse_pool);
 	pool_free(&a->desk);
+	pool_free(&a->keys);
+	pool_free(&a->chores);
 	keeping_free(&a->keeping);
 	free_str(&a->keeper_program);
 	pool_free(&a->pool);

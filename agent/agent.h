@@ -21,7 +21,10 @@ struct agent {
 	struct loop *loop;
 	struct metrics *metrics;
 	struct pool *pool; /* readers: unpack, verify, write, answer */
-	struct pool *desk; /* the API's blocking work, so that it never stands before a reader */
+	struct pool
+		*desk; /* the API's short blocking work, so that it never stands before a reader */
+	struct pool *keys;   /* credentials: files and helpers; readers wait for what they bring */
+	struct pool *chores; /* verify and gc: minutes */
 	struct cas *cas;
 	struct http *http;
 	struct registry *registry;

@@ -17,7 +17,7 @@ struct api {
 	struct evhttp *http;
 	char *socket_path;
 	struct api_call *calls;
-	bool verifying; /* one at a time */
+	bool verifying, collecting; /* one of each at a time */
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;

@@ -1,6 +1,6 @@
 /*
  * api_gc: make room by hand, with lines of progress. The thread of eviction does the work; one
- * worker of the desk waits for it.
+ * of the threads for chores waits for it.
  */
 #include "api.h"
 #include "gc.h"
@@ -85,6 +85,7 @@ static void gc_after(struct job *job)
 {
 	struct gc *gc = container_of(job, struct gc, job);
 
+	gc->call->api->collecting = false;
 	api_stream_end(gc->call, gc->r < 0 ? api_error_json(gc->r, gc->err.msg) : result_json(gc));
 	free(gc);
 }
@@ -114,6 +115,11 @@ void api_gc(struct api_call *call)
 		         &e);
 		return;
 	}
+	if (call->api->collecting) {
+		api_fail(call, err_set(&e, EBUSY, "a gc runs already (wait for it)"), &e);
+		return;
+	}
+	call->api->collecting = true;
 	gc = xcalloc(1, sizeof(*gc));
 	gc->call = call;
 	gc->agent = call->api->agent;
@@ -125,5 +131,5 @@ void api_gc(struct api_call *call)
 	call->on_gone_arg = gc;
 	api_stream_begin(call);
 	gc->job = (struct job){ .work = gc_work, .after = gc_after, .prio = JOB_PREFETCH };
-	pool_submit(gc->agent->desk, &gc->job);
+	pool_submit(gc->agent->chores, &gc->job);
 }

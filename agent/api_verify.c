@@ -1,8 +1,8 @@
 /*
  * api_verify: hash everything in the cache again, with lines of progress and of faults.
  *
- * One worker of the desk does it; what it sees goes to the loop one line at a time. Both sides
- * hold the struct; the last one frees it.
+ * One of the threads for chores does it; what it sees goes to the loop one line at a time. Both
+ * sides hold the struct; the last one frees it.
  */
 #include "api.h"
 #include "mem.h"
@@ -128,5 +128,5 @@ void api_verify(struct api_call *call)
 	call->on_gone_arg = v;
 	api_stream_begin(call);
 	v->job = (struct job){ .work = verify_work, .after = verify_after, .prio = JOB_PREFETCH };
-	pool_submit(v->agent->desk, &v->job);
+	pool_submit(v->agent->chores, &v->job);
 }

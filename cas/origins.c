@@ -6,14 +6,12 @@
 #include "register.h"
 #include "state.h"
 #include "unconst.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct origin_note {
 	struct job job;
 	struct cas_blob *blob; /* a reference */
-	uint32_t seq;
 	struct cas_origin origin;
 };
 
@@ -25,10 +23,25 @@ static int run_with(struct db *db, const char *sql, const struct origin_note *no
 	if (r < 0)
 		return r;
 	db_bind_text(stmt, 1, note->origin.text);
-	if (sqlite3_bind_parameter_count(stmt) > 1) {
+	if (sqlite3_bind_parameter_count(stmt) > 1)
 		db_bind_u64(stmt, 2, note->blob->row);
-		db_bind_u64(stmt, 3, note->seq);
-	}
+	return db_run(stmt, e);
+}
+
+/* As remember() does it: of too many, the oldest go. */
+static int trim(struct db *db, uint64_t row, struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const int r = db_prepare(db,
+	                         "DELETE FROM blob_origin WHERE blob = ?1 AND origin NOT IN"
+	                         " (SELECT origin FROM blob_origin WHERE blob = ?1"
+	                         " ORDER BY seq DESC LIMIT ?2)",
+	                         &stmt, e);
+
+	if (r < 0)
+		return r;
+	db_bind_u64(stmt, 1, row);
+	db_bind_u64(stmt, 2, CAS_ORIGINS_MAX);
 	return db_run(stmt, e);
 }
 
@@ -45,8 +58,11 @@ static int write_origin(const struct origin_note *note, struct err *e)
 	if (r == 0)
 		r = run_with(db,
 		             "INSERT OR IGNORE INTO blob_origin(blob, origin, seq)"
-		             " SELECT ?2, id, ?3 FROM origin WHERE text = ?1",
+		             " SELECT ?2, id, (SELECT IFNULL(MAX(seq), 0) + 1 FROM blob_origin"
+		             " WHERE blob = ?2) FROM origin WHERE text = ?1",
 		             note, e);
+	if (r == 0)
+		r = trim(db, note->blob->row, e);
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 
@@ -75,15 +91,19 @@ static bool holds_user_info(const char *origin)
 	return memchr(authority, '@', n) != NULL;
 }
 
-/* With blob->mutex held. @return is it new? */
+/* With blob->mutex held. The one that was told last is the one that somebody mounts from now: of
+ * too many, the oldest goes. @return is it new? */
 static bool remember(struct cas_blob *blob, const char *origin)
 {
 	for (uint32_t i = 0; i < blob->n_origins; i++)
 		if (strcmp(blob->origins[i].text, origin) == 0)
 			return false;
-	if (blob->n_origins >= CAS_ORIGINS_MAX)
-		return false;
-	blob->origins = xrealloc(blob->origins, blob->n_origins + 1, sizeof(*blob->origins));
+	if (blob->n_origins == CAS_ORIGINS_MAX)
+		memmove(blob->origins, blob->origins + 1,
+		        --blob->n_origins * sizeof(*blob->origins));
+	else
+		blob->origins =
+			xrealloc(blob->origins, blob->n_origins + 1, sizeof(*blob->origins));
 	memset(&blob->origins[blob->n_origins], 0, sizeof(*blob->origins));
 	memcpy(blob->origins[blob->n_origins++].text, origin, strlen(origin) + 1);
 	return true;
@@ -92,7 +112,6 @@ static bool remember(struct cas_blob *blob, const char *origin)
 void cas_blob_add_origin(struct cas_blob *blob, const char *origin)
 {
 	struct origin_note *note = NULL;
-	uint32_t seq;
 	bool is_new;
 
 	if (strlen(origin) >= CAS_ORIGIN_MAX_BYTES || holds_user_info(origin)) {
@@ -102,13 +121,11 @@ void cas_blob_add_origin(struct cas_blob *blob, const char *origin)
 	}
 	(void)pthread_mutex_lock(&blob->mutex);
 	is_new = remember(blob, origin);
-	seq = blob->n_origins;
 	(void)pthread_mutex_unlock(&blob->mutex);
 	if (!is_new)
 		return;
 	note = xcalloc(1, sizeof(*note));
 	note->blob = cas_blob_ref(blob);
-	note->seq = seq;
 	memcpy(note->origin.text, origin, strlen(origin) + 1);
 	note->job = (struct job){ .work = note_work };
 	writer_submit(blob->cas, &note->job);

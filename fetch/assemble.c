@@ -78,11 +78,12 @@ static void assemble_free(struct assemble *op)
 	free(op);
 }
 
-/* Hand over what the assembly holds. */
+/* Hand over what the assembly holds. @return NULL: memory is out */
 static struct lazy_image *make_image(struct assemble *op)
 {
 	struct assembly *a = &op->step.assembly;
 	struct lazy_image *image = xcalloc(1, sizeof(*image));
+	bool whole = true;
 
 	image->refs = 1;
 	memcpy(image->digest, op->digest, sizeof(image->digest));
@@ -90,8 +91,17 @@ static struct lazy_image *make_image(struct assemble *op)
 	image->n_blobs = a->n_parts;
 	image->unverified = a->n_unverified;
 	image->blobs = xcalloc(a->n_parts + (size_t)1, sizeof(struct fetch_blob *));
-	for (uint32_t i = 0; i < a->n_parts; i++)
+	for (uint32_t i = 0; i < a->n_parts && whole; i++) {
 		image->blobs[i] = fetch_blob_open(op->env.fetch, a->parts[i].blob);
+		whole = image->blobs[i] != NULL;
+	}
+	if (!whole) {
+		for (uint32_t i = 0; i < a->n_parts; i++)
+			fetch_blob_release(&image->blobs[i]);
+		free(image->blobs);
+		free(image);
+		return NULL;
+	}
 	image->image = a->image;
 	a->image = NULL;
 	image->bootstrap = a->bootstrap;
@@ -113,10 +123,17 @@ static void assemble_walk(struct assemble *op, enum state next)
 
 static void assemble_run(struct assemble *op, enum state next)
 {
+	struct lazy_image *image = NULL;
+
 	assemble_walk(op, next);
 	if (op->state != DONE)
 		return;
-	op->opts.done(op->opts.arg, op->result, op->result == 0 ? make_image(op) : NULL, &op->err);
+	if (op->result == 0) {
+		image = make_image(op);
+		if (image == NULL)
+			op->result = err_set(&op->err, ENOMEM, "image %s: out of memory", op->name);
+	}
+	op->opts.done(op->opts.arg, op->result, image, &op->err);
 	assemble_free(op);
 }
 

@@ -185,8 +185,12 @@ static int keep(struct flight *fl, const struct unit_rec *u, const uint8_t *plai
 		const int r = cas_blob_put(fl->blob->cas, chunk_idx,
 		                           plain + layout_offset_in_unit(l, chunk_idx), &disk);
 
-		if (r == CAS_MISMATCH)
+		if (r == CAS_MISMATCH) {
 			result = err_set(e, EBADMSG, "chunk %u: wrong digest", chunk_idx);
+		} else if (r == -EINVAL) { /* nothing to check it with: nobody may see it */
+			*e = disk;
+			result = r;
+		}
 		if (r != 0 || was_here)
 			continue;
 		fl->n_kept++;

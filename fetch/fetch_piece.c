@@ -106,7 +106,7 @@ static void piece_after(struct job *job)
 	f->in_flight_bytes -= blob->layout->chunks[p->chunk_idx].plain_size_bytes;
 	if (fl != NULL && fl->run == NULL)
 		fl = NULL; /* all of it came another way meanwhile: that tells the readers */
-	if (p->result == CAS_MISMATCH)
+	if (p->result == CAS_MISMATCH || p->result == -EINVAL) /* wrong, or not to be checked */
 		was_wrong(p, fl);
 	else
 		was_right(p, fl);

@@ -31,6 +31,7 @@ struct delivery {
 
 struct origin_marks {
 	uint32_t next_mark;
+	uint64_t last_until_ns; /* no mark holds from then on */
 	uint32_t next_delivery;
 	struct mark marks[N_MARKS];
 	struct delivery deliveries[N_DELIVERIES];
@@ -64,11 +65,11 @@ static bool is_of(const struct mark *mark, const char *origin, const char *blob_
 	       strcmp(mark->origin, origin) == 0 && strcmp(mark->blob_key, blob_key) == 0;
 }
 
-/* @return the number of this mark that still holds; 0: none */
+/* Asked for each unit of each run. @return the number of this mark that still holds; 0: none */
 static uint32_t count(const struct origin_marks *m, const char *origin, const char *blob_key,
                       uint32_t unit_idx, uint64_t now_ns)
 {
-	for (uint32_t i = 0; i < N_MARKS; i++)
+	for (uint32_t i = 0; i < N_MARKS && now_ns < m->last_until_ns; i++)
 		if (is_of(&m->marks[i], origin, blob_key, unit_idx))
 			return now_ns < m->marks[i].until_ns ? m->marks[i].n : 0;
 	return 0;
@@ -93,8 +94,10 @@ static struct mark *find_or_make(struct origin_marks *m, const char *origin, con
 	return mark;
 }
 
-static uint32_t add(struct mark *mark, uint64_t now_ns, uint64_t life_ns)
+static uint32_t add(struct origin_marks *m, struct mark *mark, uint64_t now_ns, uint64_t life_ns)
 {
+	if (now_ns + life_ns > m->last_until_ns)
+		m->last_until_ns = now_ns + life_ns;
 	if (now_ns >= mark->until_ns)
 		mark->n = 0;
 	mark->until_ns = now_ns + life_ns;
@@ -103,7 +106,7 @@ static uint32_t add(struct mark *mark, uint64_t now_ns, uint64_t life_ns)
 
 void origin_marks_trouble(struct origin_marks *m, const char *origin, uint64_t now_ns)
 {
-	(void)add(find_or_make(m, origin, "", NO_UNIT), now_ns, TROUBLE_NS);
+	(void)add(m, find_or_make(m, origin, "", NO_UNIT), now_ns, TROUBLE_NS);
 }
 
 bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, uint64_t now_ns)
@@ -114,7 +117,7 @@ bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, 
 void origin_marks_gone(struct origin_marks *m, const char *origin, const char *blob_key,
                        uint64_t now_ns)
 {
-	(void)add(find_or_make(m, origin, blob_key, NO_UNIT), now_ns, GONE_NS);
+	(void)add(m, find_or_make(m, origin, blob_key, NO_UNIT), now_ns, GONE_NS);
 }
 
 bool origin_marks_is_gone(const struct origin_marks *m, const char *origin, const char *blob_key,
@@ -126,7 +129,7 @@ bool origin_marks_is_gone(const struct origin_marks *m, const char *origin, cons
 uint32_t origin_marks_strike(struct origin_marks *m, const char *origin, const char *blob_key,
                              uint32_t unit_idx, uint64_t now_ns)
 {
-	return add(find_or_make(m, origin, blob_key, unit_idx), now_ns, STRIKE_NS);
+	return add(m, find_or_make(m, origin, blob_key, unit_idx), now_ns, STRIKE_NS);
 }
 
 uint32_t origin_marks_strikes(const struct origin_marks *m, const char *origin,

@@ -189,11 +189,18 @@ static enum req_state failed(struct registry_req *req, bool may_pass, int r, con
 		return REQ_GATE;
 	}
 	(void)done(req, r, why); /* what is told if it cannot be asked again */
-	if (!may_pass || !req->want.retry || req->want.deadline_ns == 0)
+	if (!may_pass)
 		return REQ_DONE;
-	if (req->target != NULL)
+	if (req->target != NULL) {
+		const bool was_cached = req->target_cached;
+
+		/* A server that is gone for good must not be asked for ever: the registry may send
+		 * us elsewhere by now. */
 		drop_target(req);
-	return REQ_REST;
+		if (was_cached)
+			return REQ_GATE;
+	}
+	return req->want.retry && req->want.deadline_ns != 0 ? REQ_REST : REQ_DONE;
 }
 
 static enum req_state enter_rest(struct registry_req *req)

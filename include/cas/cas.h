@@ -143,7 +143,8 @@ MUST_CHECK int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct 
 /* ---- origins of a blob: text as interface.md has it: "registry:HOST[:PORT]/REPOSITORY",
  * "dir:/path", "http(s)://.../". Never a secret, never user info. ---- */
 
-/** [any] Remember that the blob can be had there; written by the writer soon. Copied. */
+/** [any] Remember that the blob can be had there; written by the writer soon. Copied. Of more than
+ * CAS_ORIGINS_MAX the oldest is forgotten: the one told last is in use. */
 void cas_blob_add_origin(struct cas_blob *blob, const char *origin);
 
 /** [any] Copies of all known origins, in order of first recording. ret_origins: at most max.

@@ -294,7 +294,7 @@ static void a_redirect_is_followed_remembered_and_told_no_secret(void **state)
 
 static void a_stale_redirect_is_dropped_and_the_registry_asked_again(void **state)
 {
-	static const char *const stale[] = { "400", "401", "403", "404", "410" };
+	static const char *const stale[] = { "400", "401", "403", "404", "410", "500", "503" };
 
 	for (size_t i = 0; i < ARRAY_LEN(stale); i++) {
 		AUTO(free_str)
