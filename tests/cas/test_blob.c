@@ -431,49 +431,6 @@ static void missing_data_is_a_fault_of_verify(void **state)
 	free(path);
 }
 
-static void origins_are_kept_in_order_and_never_with_secrets(void **state)
-{
-	struct fixture *f = *state;
-	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
-	struct cas_origin got[CAS_ORIGINS_MAX];
-
-	cas_blob_add_origin(b, "registry:z.example/app");
-	cas_blob_add_origin(b, "http://user:pw@a.example/x/");
-	cas_blob_add_origin(b, "dir:/blobs");
-	cas_blob_add_origin(b, "registry:z.example/app");
-	cas_blob_release(&b);
-	fixture_reopen(f);
-	b = open_sample(f, SAMPLE_ID, 20, SEED);
-	assert_int_equal(cas_blob_origins(b, got, CAS_ORIGINS_MAX), 2);
-	assert_string_equal(got[0].text, "registry:z.example/app");
-	assert_string_equal(got[1].text, "dir:/blobs");
-	assert_int_equal(query(f, "SELECT count(*) FROM origin WHERE text LIKE '%@%'"), 0);
-	cas_blob_release(&b);
-}
-
-static void of_too_many_origins_the_oldest_is_forgotten(void **state)
-{
-	struct fixture *f = *state;
-	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
-	struct cas_origin got[CAS_ORIGINS_MAX];
-
-	for (int i = 0; i < CAS_ORIGINS_MAX + 2; i++) {
-		AUTO(free_str) char *origin = xasprintf("registry:r.example/app%d", i);
-
-		cas_blob_add_origin(b, origin);
-	}
-	for (int pass = 0; pass < 2; pass++) {
-		assert_int_equal(cas_blob_origins(b, got, CAS_ORIGINS_MAX), CAS_ORIGINS_MAX);
-		assert_string_equal(got[0].text, "registry:r.example/app2");
-		assert_string_equal(got[CAS_ORIGINS_MAX - 1].text, "registry:r.example/app17");
-		cas_blob_release(&b);
-		fixture_reopen(f);
-		b = open_sample(f, SAMPLE_ID, 20, SEED);
-	}
-	assert_int_equal(query(f, "SELECT count(*) FROM blob_origin"), CAS_ORIGINS_MAX);
-	cas_blob_release(&b);
-}
-
 static int note_place(void *arg, const struct cas_chunk_place *place)
 {
 	*(struct cas_chunk_place *)arg = *place;
@@ -606,8 +563,6 @@ int main(void)
 		T(verify_finds_changed_bytes_and_makes_them_absent),
 		T(check_finds_a_changed_chunk_while_it_is_in_use),
 		T(missing_data_is_a_fault_of_verify),
-		T(origins_are_kept_in_order_and_never_with_secrets),
-		T(of_too_many_origins_the_oldest_is_forgotten),
 		T(people_can_ask_what_is_where),
 		T(a_large_blob_has_a_row_a_chunk_and_several_slices),
 		cmocka_unit_test_setup_teardown(ready_bits_reach_the_database_by_themselves,
