@@ -137,6 +137,9 @@ void batches_pump(struct fetch *f)
 			f->in_flight_bytes += b->plain_bytes;
 			pool_submit(f->opts.pool, &b->job);
 		}
+		/* Room is kept for it: less urgent ones would take it away for ever. */
+		if (f->batches[prio] != NULL)
+			return;
 	}
 }
 
