@@ -16,6 +16,9 @@ struct shoal {
 	const char *offset;
 	const char *to;
 	bool dry_run;
+	bool help;
+	bool version;
+	const char *print_docs;
 	char *const *args; /* behind the command's words */
 	int n_args;
 	char *what; /* for messages: the command and its first argument */

@@ -1,97 +1,14 @@
 /*
  * shoal: the command: its words and options, which command they mean, how errors are told.
  */
-#include "commands.h"
+#include "command_docs.h"
+#include "command_table.h"
 #include "mem.h"
 #include "render.h"
+#include <assert.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DEFAULT_SOCKET "/run/shoal/api.sock"
-
-enum option_bit {
-	OPTION_PREFETCH = 1 << 0,
-	OPTION_AUTH_FILE = 1 << 1,
-	OPTION_BOOTSTRAP = 1 << 2,
-	OPTION_BLOBS = 1 << 3,
-	OPTION_OFFSET = 1 << 4,
-	OPTION_HOW = 1 << 5,
-	OPTION_TO = 1 << 6,
-	OPTION_DRY_RUN = 1 << 7,
-};
-
-struct command {
-	const char *name; /* one word or two */
-	const char *args;
-	unsigned options;
-	int min_args, max_args;
-	int (*run)(struct shoal *sh);
-	const char *text;
-};
-
-static const struct command commands[] = {
-	{ "mount", "IMAGE DIR",
-	  OPTION_PREFETCH | OPTION_AUTH_FILE | OPTION_BOOTSTRAP | OPTION_BLOBS | OPTION_HOW, 1, 2,
-	  cmd_mount, "mount an image; returns when DIR can be read" },
-	{ "umount", "DIR", 0, 1, 1, cmd_umount, "unmount it and take it off the list" },
-	{ "ls", "", 0, 0, 0, cmd_ls, "the mounts" },
-	{ "status", "", 0, 0, 0, cmd_status, "the agent at a glance; exit 0 when it is ready" },
-	{ "top", "", 0, 0, 0, cmd_top, "what the agent is doing, once a second; q ends it" },
-	{ "image ls", "", 0, 0, 0, cmd_image_ls, "the images that are known here" },
-	{ "image inspect", "IMAGE|FILE", 0, 1, 1, cmd_image_inspect,
-	  "what an image (or a bootstrap file) consists of" },
-	{ "image rm", "IMAGE", 0, 1, 1, cmd_image_rm, "forget an image and its data" },
-	{ "blob ls", "", 0, 0, 0, cmd_blob_ls, "blobs with origins, size, share that is here" },
-	{ "chunk find", "DIGEST", 0, 1, 1, cmd_chunk_find, "where a chunk is" },
-	{ "prefetch", "IMAGE|DIR", 0, 1, 1, cmd_prefetch,
-	  "fetch all of it; returns when it is here and verified" },
-	{ "verify", "", 0, 0, 0, cmd_verify, "hash everything in the cache again" },
-	{ "peers", "", 0, 0, 0, cmd_peers, "the other agents: state, speed, bytes, faults" },
-	{ "drain", "", 0, 0, 0, cmd_drain,
-	  "serve peers no more; returns when none is being served" },
-	{ "gc", "", OPTION_TO | OPTION_DRY_RUN, 0, 0, cmd_gc,
-	  "free what nothing uses, then what was used least recently" },
-	{ "explain", "PATH", OPTION_OFFSET, 1, 1, cmd_explain,
-	  "where a byte of a mounted file is, and who was asked for it" },
-	{ "pki init", "DIR", 0, 1, 1, cmd_pki_init,
-	  "a CA for the cluster's agents: ca.pem, ca.key" },
-	{ "pki node", "DIR NAME", 0, 2, 2, cmd_pki_node,
-	  "a node's certificate and key from that CA" },
-};
-
-static void print_help(void)
-{
-	(void)fputs("Usage: shoal [--socket PATH] [--json] COMMAND ...\n\nCommands:\n", stdout);
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-		AUTO(free_str) char *words = xasprintf("%s %s", commands[i].name, commands[i].args);
-
-		(void)printf("  %-26s%s\n", words, commands[i].text);
-	}
-	(void)fputs(
-		"\nOptions:\n"
-		"  --socket PATH   the agent's socket (else $SHOAL_SOCKET, else " DEFAULT_SOCKET
-		")\n"
-		"  --json          results and errors as one JSON document on stdout\n"
-		"  --help          this text\n"
-		"  --version       the version\n"
-		"\nOptions of mount:\n"
-		"  --prefetch          fetch the whole image in the background\n"
-		"  --auth-file FILE    a docker config.json for this mount alone\n"
-		"  --bootstrap FILE    mount a bootstrap file (then: DIR alone) ...\n"
-		"  --blobs ORIGIN      ... whose blobs are at dir:/path,\n"
-		"                      registry:HOST[:PORT]/REPOSITORY or http(s)://.../\n"
-		"  --how HOW           auto, tree (FUSE) or erofs (by the kernel, where it can)\n"
-		"\nOptions of gc:\n"
-		"  --to BYTES      until blobs take no more (else: to the low watermark)\n"
-		"  --dry-run       only say what would go\n"
-		"\nOptions of explain:\n"
-		"  --offset N      of the byte in the file (else 0)\n"
-		"\nIMAGE is HOST[:PORT]/REPOSITORY:TAG or HOST[:PORT]/REPOSITORY@sha256:...\n"
-		"Exit status: 0 done; 1 it failed, or is not so; 2 wrong usage; 3 no agent at the\n"
-		"socket; 4 not found; 5 refused by the registry.\n",
-		stdout);
-}
 
 int shoal_fail(const struct shoal *sh, int status, const char *why)
 {
@@ -162,13 +79,13 @@ static int run_command(struct shoal *sh, const struct command *c, unsigned given
 
 static int run_words(struct shoal *sh, char *const *words, int n_words, unsigned given)
 {
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-		const int n = matches(&commands[i], words, n_words);
+	for (size_t i = 0; i < shoal_n_commands; i++) {
+		const int n = matches(&shoal_commands[i], words, n_words);
 
 		if (n > 0) {
 			sh->args = words + n;
 			sh->n_args = n_words - n;
-			return run_command(sh, &commands[i], given);
+			return run_command(sh, &shoal_commands[i], given);
 		}
 	}
 	set_what(sh, n_words > 0 ? words[0] : "no command", NULL);
@@ -177,103 +94,88 @@ static int run_words(struct shoal *sh, char *const *words, int n_words, unsigned
 	                              : "a command is expected (see shoal --help)");
 }
 
-/* @return 0; 'h', 'v'; -1 */
-static int take_option(struct shoal *sh, int c, const char *value, unsigned *given)
+#define OPTIONS_MAX 32
+#define PRINT_DOCS  1000
+
+static void take_option(struct shoal *sh, const struct command_option *o, const char *value,
+                        unsigned *given)
 {
-	switch (c) {
-	case 's':
-		sh->socket = value;
-		return 0;
-	case 'j':
-		sh->json = true;
-		return 0;
-	case 'p':
-		sh->prefetch = true;
-		*given |= OPTION_PREFETCH;
-		return 0;
-	case 'a':
-		sh->auth_file = value;
-		*given |= OPTION_AUTH_FILE;
-		return 0;
-	case 'B':
-		sh->bootstrap = value;
-		*given |= OPTION_BOOTSTRAP;
-		return 0;
-	case 'b':
-		sh->blobs = value;
-		*given |= OPTION_BLOBS;
-		return 0;
-	case 'w':
-		sh->how = value;
-		*given |= OPTION_HOW;
-		return 0;
-	case 't':
-		sh->to = value;
-		*given |= OPTION_TO;
-		return 0;
-	case 'n':
-		sh->dry_run = true;
-		*given |= OPTION_DRY_RUN;
-		return 0;
-	case 'o':
-		sh->offset = value;
-		*given |= OPTION_OFFSET;
-		return 0;
-	case 'h':
-	case 'v':
-		return c;
-	default:
-		return -1;
-	}
+	char *field = (char *)sh + o->field;
+
+	if (o->arg != NULL)
+		*(const char **)(void *)field = value;
+	else
+		*(bool *)(void *)field = true;
+	*given |= o->bit;
 }
 
+/* @return 0; -1: one is unknown or lacks its value */
 static int parse_options(struct shoal *sh, int argc, char **argv, unsigned *given)
 {
-	static const struct option known[] = {
-		{ "socket", required_argument, NULL, 's' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "prefetch", no_argument, NULL, 'p' },
-		{ "auth-file", required_argument, NULL, 'a' },
-		{ "bootstrap", required_argument, NULL, 'B' },
-		{ "blobs", required_argument, NULL, 'b' },
-		{ "how", required_argument, NULL, 'w' },
-		{ "offset", required_argument, NULL, 'o' },
-		{ "to", required_argument, NULL, 't' },
-		{ "dry-run", no_argument, NULL, 'n' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int special = 0;
+	struct option known[OPTIONS_MAX] = { 0 };
+	int r = 0;
 	int c;
 
+	assert(shoal_n_options + 2 <= OPTIONS_MAX);
+	for (size_t i = 0; i < shoal_n_options; i++)
+		known[i] = (struct option){ shoal_options[i].name,
+			                    shoal_options[i].arg != NULL ? required_argument
+			                                                 : no_argument,
+			                    NULL, (int)i };
+	known[shoal_n_options] =
+		(struct option){ "print-docs", required_argument, NULL, PRINT_DOCS };
 	opterr = 0;
 	// NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		const int r = take_option(sh, c, optarg, given);
-
-		special = special == 0 ? r : special;
+		if (c == PRINT_DOCS)
+			sh->print_docs = optarg;
+		else if (c >= 0 && (size_t)c < shoal_n_options)
+			take_option(sh, &shoal_options[c], optarg, given);
+		else
+			r = -1;
 	}
-	return special;
+	return r;
+}
+
+static int print_docs(struct shoal *sh)
+{
+	static const struct {
+		const char *what;
+		void (*print)(FILE *out);
+	} pages[] = {
+		{ "commands", print_command_page },
+		{ "man", print_command_man },
+		{ "words", print_command_words },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+		if (strcmp(sh->print_docs, pages[i].what) == 0) {
+			pages[i].print(stdout);
+			return SHOAL_DONE;
+		}
+	}
+	set_what(sh, "--print-docs", NULL);
+	return shoal_fail(sh, SHOAL_USAGE, "it takes commands, man or words");
 }
 
 int main(int argc, char **argv)
 {
 	const char *from_environment = secure_getenv("SHOAL_SOCKET");
-	struct shoal sh = { .socket =
-		                    from_environment != NULL ? from_environment : DEFAULT_SOCKET };
+	struct shoal sh = { .socket = from_environment != NULL ? from_environment
+		                                               : SHOAL_DEFAULT_SOCKET };
 	unsigned given = 0;
-	const int special = parse_options(&sh, argc, argv, &given);
-	int status = SHOAL_DONE;
+	int status = parse_options(&sh, argc, argv, &given);
 
-	if (special == 'h') {
-		print_help();
-	} else if (special == 'v') {
-		(void)puts("shoal " SHOAL_VERSION);
-	} else if (special != 0) {
+	if (status < 0) {
 		set_what(&sh, "options", NULL);
 		status = shoal_fail(&sh, SHOAL_USAGE,
 		                    "one is unknown or lacks its value (see shoal --help)");
+	} else if (sh.help) {
+		print_command_help(stdout);
+	} else if (sh.version) {
+		(void)puts("shoal " SHOAL_VERSION);
+	} else if (sh.print_docs != NULL) {
+		status = print_docs(&sh);
 	} else {
 		status = run_words(&sh, argv + optind, argc - optind, given);
 	}

@@ -2,6 +2,7 @@
  * shoald: the agent's program: command line, signals, the order of start and end.
  */
 #include "agent.h"
+#include "man_text.h"
 #include "mem.h"
 #include "notify.h"
 #include "print_docs.h"
@@ -103,6 +104,7 @@ static int print_docs(const char *what)
 		{ "config", print_config_doc },
 		{ "metrics", print_metrics_doc },
 		{ "schema", print_config_schema },
+		{ "man", print_config_man },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
@@ -111,7 +113,7 @@ static int print_docs(const char *what)
 			return EXIT_SUCCESS;
 		}
 	}
-	return -usage_error("--print-docs takes config, metrics or schema");
+	return -usage_error("--print-docs takes config, metrics, schema or man");
 }
 
 static int load_config(const char *path, struct config **ret_config)
