@@ -154,6 +154,7 @@ static void on_pong(struct conn *c, const struct wire_msg *msg)
 		return; /* to nothing asked: harmless */
 	c->counts.rtt_ns = clock_now_ns(c->opts.clock) - c->ping_stamp;
 	c->ping_stamp = 0;
+	conn_answered(c, c->counts.rtt_ns);
 }
 
 static void on_message(void *arg, const struct wire_msg *msg)
@@ -189,6 +190,7 @@ static void on_bye(void *arg, const struct wire_bye *bye)
 	char text[WIRE_TEXT_MAX + 32];
 
 	(void)snprintf(text, sizeof(text), "the peer said bye: %s", bye->text);
+	c->peer_left = bye->reason == WIRE_BYE_LEAVING;
 	if (bye->reason == WIRE_BYE_SELF)
 		fail_with(c, ELOOP, text);
 	else
@@ -237,23 +239,27 @@ static void check_frame(struct conn *c, uint64_t now)
 	}
 }
 
+static void ping(struct conn *c, uint64_t now)
+{
+	const struct wire_msg msg = { .type = WIRE_PING,
+		                      .u.ping = { .stamp = now, .members_hash = c->members_hash } };
+
+	c->ping_ns = now;
+	c->ping_stamp = now;
+	send_control(c, &msg);
+}
+
 static void check_silence(struct conn *c, uint64_t now)
 {
 	const uint64_t ping_ms = or_default(c->opts.ping_interval_ms, PING_MS);
 	const bool is_sending = c->out_sent_bytes < c->out.size_bytes;
-	struct wire_msg ping = { .type = WIRE_PING,
-		                 .u.ping = { .stamp = now, .members_hash = c->members_hash } };
-
 	if (!c->paused && is_over(now, c->in_ns, SILENT_PINGS * ping_ms))
 		fail_with(c, ETIMEDOUT, "it does not answer pings");
 	else if (is_sending &&
 	         is_over(now, c->out_ns, or_default(c->opts.stall_timeout_ms, STALL_MS)))
 		fail_with(c, ETIMEDOUT, "it does not read what it is sent");
-	else if (is_over(now, c->ping_ns, ping_ms)) {
-		c->ping_ns = now;
-		c->ping_stamp = now;
-		send_control(c, &ping);
-	}
+	else if (is_over(now, c->ping_ns, ping_ms))
+		ping(c, now);
 }
 
 static void start_tick(struct conn *c)
@@ -504,39 +510,12 @@ void conn_abort(struct conn **c)
 	*c = NULL;
 }
 
-const struct wire_hello *conn_peer(const struct conn *c)
+void conn_probe(struct conn *c)
 {
-	return &c->peer;
-}
-
-const struct proof_binding *conn_binding(const struct conn *c)
-{
-	return &c->binding;
-}
-
-const char *conn_name(const struct conn *c)
-{
-	return c->tls_name.s;
-}
-
-const char *conn_address(const struct conn *c)
-{
-	return c->address;
-}
-
-bool conn_is_connected_by_us(const struct conn *c)
-{
-	return c->connected;
-}
-
-const struct conn_counts *conn_counts(const struct conn *c)
-{
-	return &c->counts;
-}
-
-void conn_set_members_hash(struct conn *c, uint64_t hash)
-{
-	c->members_hash = hash;
+	if (c->state != CONN_OPEN || c->failed || c->ping_stamp != 0)
+		return;
+	c->counts.n_probes++;
+	ping(c, clock_now_ns(c->opts.clock));
 }
 
 int conn_request(struct conn *c, const struct wire_msg *msg, const struct request_opts *opts,

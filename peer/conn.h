@@ -33,6 +33,7 @@ struct conn_counts {
 	uint64_t n_messages_in, n_messages_out;       /* without payload */
 	uint64_t n_payloads_in, n_payloads_out;       /* frames of CHUNK and META */
 	uint64_t rtt_ns;                              /* of the last ping; 0: none yet */
+	uint64_t n_probes;                            /* pings asked for by conn_probe() */
 };
 
 struct conn_ops {
@@ -93,6 +94,22 @@ const char *conn_name(const struct conn *c);    /* in its certificate; "" with i
 bool conn_is_connected_by_us(const struct conn *c);
 const struct conn_counts *conn_counts(const struct conn *c);
 void conn_set_members_hash(struct conn *c, uint64_t hash); /* what pings carry */
+bool conn_peer_left(const struct conn *c); /* in closed(): it said that it goes, all of it */
+
+/* ---- does it live? ---- */
+
+/** Ping now, unless a ping is under way. */
+void conn_probe(struct conn *c);
+/** When a byte of it came last, by opts.clock. */
+uint64_t conn_heard_ns(const struct conn *c);
+/** An answer took so long: what conn_patience_ns() is made of, beside the pings. */
+void conn_answered(struct conn *c, uint64_t took_ns);
+/** After so much silence an answer is not just late: smoothed answer times + 4 x their variance, as
+ * RFC 6298 section 2 has it, without its lower bound. 0: nothing was answered yet. */
+uint64_t conn_patience_ns(const struct conn *c);
+
+/** No request is open, neither way. */
+bool conn_is_idle(const struct conn *c);
 
 /* ---- asking ---- */
 

@@ -60,6 +60,8 @@ struct conn {
 	uint64_t began_ns, in_ns, out_ns, frame_ns, ping_ns, close_ns;
 	uint64_t n_frames_seen; /* when frame_ns was set */
 	uint64_t ping_stamp;
+	uint64_t answer_ns, answer_var_ns; /* smoothed; 0: none yet */
+	bool peer_left;
 	int64_t message_tokens;
 	uint64_t tokens_ns;
 	bool paused; /* it sends more messages than it may */

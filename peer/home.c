@@ -226,17 +226,26 @@ static void missed(struct home *h, struct h_chunk *c, uint16_t node, uint16_t re
 	}
 }
 
+static void take_missed(struct home *h, const struct h_ask *ask, uint16_t node)
+{
+	const struct wire_set set = set_and(ask->missed, &ask->open);
+
+	for (uint32_t pos = set_next(&set, 0); pos < ask->list->n; pos = set_next(&set, pos + 1))
+		missed(h, home_chunk(h, ask->list, pos), node, ask->node);
+}
+
 static void take_avoid(struct home *h, struct h_ask *ask, const struct wire_ask *msg)
 {
+	ask->missed = msg->missed.n == ask->list->n ? msg->missed : set_none(ask->list->n);
 	for (uint32_t i = 0; i < msg->n_avoid && i < WIRE_AVOID_MAX; i++) {
 		const uint16_t node = home_node_known(h, &msg->avoid[i]);
 
 		if (node == NO_NODE || node == ask->node)
 			continue;
-		ask->avoid[ask->n_avoid++] = node;
-		for (uint32_t pos = set_next(&ask->open, 0); pos < ask->list->n;
-		     pos = set_next(&ask->open, pos + 1))
-			missed(h, home_chunk(h, ask->list, pos), node, ask->node);
+		ask->avoid[ask->n_avoid] = node;
+		ask->avoid_why[ask->n_avoid++] = msg->avoid_why[i];
+		if (msg->avoid_why[i] == WIRE_AVOID_MISSED)
+			take_missed(h, ask, node);
 	}
 }
 
@@ -262,7 +271,7 @@ static bool lease_of_avoided(struct home *h, const struct h_ask *ask)
 
 	for (l = ask->list->leases; l != NULL; l = l->next) {
 		for (uint32_t i = 0; i < ask->n_avoid; i++) {
-			if (ask->avoid[i] == l->node)
+			if (ask->avoid[i] == l->node && ask->avoid_why[i] == WIRE_AVOID_FAILED)
 				return true;
 		}
 	}
@@ -322,7 +331,7 @@ int home_ask(struct home *h, const struct wire_id *from, const struct wire_ask *
 	h->stats.n_asks++;
 	if (node == NO_NODE)
 		return HOME_BUSY;
-	if (!ask_is_sound(msg) || home_ask_find(h, node, msg->req) != NULL)
+	if (!ask_is_sound(msg) || home_ask_find(h, node, msg->via, msg->req) != NULL)
 		r = HOME_REFUSED;
 	else if (p != NULL && (msg->flags & WIRE_ASK_SETTLE) == 0 && placement_has(p, from) &&
 	         placement_home(p, level, from, &msg->part.segment, &home_id) &&
@@ -336,10 +345,10 @@ int home_ask(struct home *h, const struct wire_id *from, const struct wire_ask *
 	return r;
 }
 
-void home_cancel(struct home *h, const struct wire_id *from, uint32_t req)
+void home_cancel(struct home *h, const struct wire_id *from, uint32_t via, uint32_t req)
 {
 	const uint16_t node = home_node_known(h, from);
-	struct h_ask *ask = node == NO_NODE ? NULL : home_ask_find(h, node, req);
+	struct h_ask *ask = node == NO_NODE ? NULL : home_ask_find(h, node, via, req);
 
 	if (ask == NULL)
 		return;
@@ -395,14 +404,19 @@ void home_lease_end(struct home *h, const struct wire_id *from, const struct wir
 
 /* ---- nodes ---- */
 
-void home_disconnected(struct home *h, const struct wire_id *id)
+void home_disconnected(struct home *h, const struct wire_id *id, uint32_t via)
 {
 	const uint16_t node = home_node_known(h, id);
+	struct h_ask *ask;
+	struct h_ask *next;
 
 	if (node == NO_NODE)
 		return;
-	while (h->nodes[node].asks != NULL)
-		home_ask_free(h, h->nodes[node].asks);
+	DL_FOREACH_SAFE2(h->nodes[node].asks, ask, next, node_next)
+	{
+		if (ask->via == via)
+			home_ask_free(h, ask);
+	}
 	home_settle(h);
 }
 

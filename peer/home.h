@@ -15,9 +15,12 @@
  *
  * Leases: a run of whole units of the asker's layout, HOME_LEASE_RUNS_ALONE runs at most when it
  * alone wants the segment, else one; one at a time a node and segment. Term 2 s, renewed by
- * progress that grows. A reader that hears nothing new from a lease for its patience gets a second
- * one. Chunks spread as a tree: HOME_TREE_HELD askers a holder, one (a chain) for who is still
- * receiving.
+ * progress that grows. Where a reader hears nothing new of a lease for its patience, its holder is
+ * asked for a sign of life (a probe): without one the reader gets a second lease at once, else when
+ * the term is over. Who lives may be as late as HOME_LEASE_STUCK_MS once; after that it is not
+ * waited for any more until it brings something: slow ones cost nobody anything, dead and stuck
+ * ones one delay. Chunks spread as a tree: HOME_TREE_HELD askers a holder, one (a chain) for who is
+ * still receiving.
  *
  * Bounded: HOME_CHUNKS_MAX chunks; each peer has its own share of lists, asks and leases, and what
  * is too much evicts its own oldest. What an expired lease, a reported miss or a list that does not
@@ -42,10 +45,12 @@
 #define HOME_ITEMS_MAX         32U
 #define HOME_NODES_TOLD        3U /* holders named for a set of chunks, the first is to be asked */
 #define HOME_LEASE_TERM_MS     2000U
+#define HOME_LEASE_STUCK_MS    4000U  /* without progress, of one who lives */
 #define HOME_LEASE_LIFE_MS     30000U /* however much progress is told */
-#define HOME_LEASE_OVERRIDE_MS 4000U  /* then a reader gets a second one in spite of progress */
+#define HOME_LEASE_OVERRIDE_MS 10000U /* then a reader gets a second one in spite of progress */
 #define HOME_LEASE_RUNS_ALONE  4U
 #define HOME_PATIENCE_MIN_MS   50U
+#define HOME_PROBE_MIN_MS      250U /* for a sign of life */
 #define HOME_GRACE_MS          100U /* after a node went: time for holders to tell the new home */
 #define HOME_ASK_MAX_MS        60000U
 #define HOME_TREE_HELD         3U
@@ -80,10 +85,17 @@ MUST_CHECK int home_coming(struct home *h, const struct wire_id *from,
 void home_gone(struct home *h, const struct wire_id *from, const struct wire_part *part);
 void home_lease_progress(struct home *h, const struct wire_id *from, const struct wire_lease *l);
 void home_lease_end(struct home *h, const struct wire_id *from, const struct wire_lease *l);
-void home_cancel(struct home *h, const struct wire_id *from, uint32_t req);
+void home_cancel(struct home *h, const struct wire_id *from, uint32_t via, uint32_t req);
 
-/** The connection to a node ended: its asks are over (leases and what it holds stay). */
-void home_disconnected(struct home *h, const struct wire_id *id);
+/** Something came from a node: it lives. */
+void home_heard(struct home *h, const struct wire_id *id);
+/** A node that is to be asked for a sign of life (a ping), because its leases make no progress.
+ * @return false: none. limit_ns: after so long without one it counts as dead. */
+bool home_next_probe(struct home *h, struct wire_id *ret_id);
+void home_probed(struct home *h, const struct wire_id *id, uint64_t limit_ns);
+
+/** A connection to a node ended: what it asked there is over (leases and what it holds stay). */
+void home_disconnected(struct home *h, const struct wire_id *id, uint32_t via);
 /** A node is down or came back empty: its asks, its leases and what it holds are over. */
 void home_node_lost(struct home *h, const struct wire_id *id);
 /** It takes no more requests: is told as a holder no more, gets no lease. */
@@ -95,6 +107,7 @@ void home_moved(struct home *h);
 struct home_out {
 	struct wire_id to; /* may be this node itself */
 	uint32_t req;
+	uint32_t via; /* of the ask */
 	uint16_t n_items;
 	struct wire_answer_item items[HOME_ITEMS_MAX];
 	bool end;

@@ -13,12 +13,12 @@
 
 /* ---- asks and their waits ---- */
 
-struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t req)
+struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t via, uint32_t req)
 {
 	struct h_ask *ask;
 
 	for (ask = h->nodes[node].asks; ask != NULL; ask = ask->node_next) {
-		if (ask->req == req)
+		if (ask->req == req && ask->via == via)
 			return ask;
 	}
 	return NULL;
@@ -114,6 +114,7 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 	ask->list = l;
 	ask->node = node;
 	ask->req = msg->req;
+	ask->via = msg->via;
 	ask->flags = msg->flags;
 	ask->units = msg->units;
 	ask->runs = msg->runs;
@@ -183,26 +184,38 @@ void home_ask_free(struct home *h, struct h_ask *ask)
 
 /* ---- who is sent where ---- */
 
-static bool avoids(const struct h_ask *ask, uint16_t node)
+/* Why the asker does not want to be sent there for this chunk; N_WIRE_AVOID_WHYS: it does. */
+static enum wire_avoid_why avoids(const struct h_ask *ask, uint32_t pos, uint16_t node)
 {
 	for (uint32_t i = 0; i < ask->n_avoid; i++) {
-		if (ask->avoid[i] == node)
-			return true;
+		if (ask->avoid[i] == node &&
+		    (ask->avoid_why[i] != WIRE_AVOID_MISSED || wire_set_has(&ask->missed, pos)))
+			return (enum wire_avoid_why)ask->avoid_why[i];
 	}
-	return false;
+	return N_WIRE_AVOID_WHYS;
 }
 
-bool home_is_candidate(const struct home *h, const struct h_ask *ask, const struct entry *e)
+static bool is_reachable(const struct home *h, const struct h_ask *ask, const struct entry *e)
 {
-	return e->node != ask->node && !h->nodes[e->node].lost && !h->nodes[e->node].draining &&
-	       !avoids(ask, e->node);
+	return e->node != ask->node && !h->nodes[e->node].lost && !h->nodes[e->node].draining;
 }
 
-bool home_is_held_for(const struct home *h, const struct h_ask *ask, const struct h_chunk *c)
+static bool is_candidate(const struct home *h, const struct h_ask *ask, uint32_t pos,
+                         const struct entry *e)
 {
+	return is_reachable(h, ask, e) && avoids(ask, pos, e->node) == N_WIRE_AVOID_WHYS;
+}
+
+bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos)
+{
+	const struct h_chunk *c = home_chunk(h, ask->list, pos);
+
 	for (uint32_t i = 0; i < c->n_who; i++) {
-		if ((c->who[i].flags & ENTRY_RECEIVING) == 0 &&
-		    home_is_candidate(h, ask, &c->who[i]))
+		const struct entry *e = &c->who[i];
+		const enum wire_avoid_why why = avoids(ask, pos, e->node);
+
+		if ((e->flags & ENTRY_RECEIVING) == 0 && is_reachable(h, ask, e) &&
+		    (why == N_WIRE_AVOID_WHYS || why == WIRE_AVOID_SLOW))
 			return true;
 	}
 	return false;
@@ -262,9 +275,20 @@ static bool waits_for(const struct h_chunk *c, uint16_t node, uint16_t asker)
 	return true; /* too long a chain to stand behind */
 }
 
-static struct entry *choose(const struct home *h, const struct h_ask *ask, struct h_chunk *c)
+/* Was anybody sent to node for this chunk, and waits there? */
+static bool is_waited_at(const struct h_chunk *c, uint16_t node)
 {
-	const bool is_parent = home_entry(c, ask->node) != NULL; /* others may wait for it */
+	const struct h_wait *w = c->waits;
+
+	while (w != NULL && w->told != node)
+		w = w->next;
+	return w != NULL;
+}
+
+static struct entry *choose(struct home *h, const struct h_ask *ask, uint32_t pos)
+{
+	struct h_chunk *c = home_chunk(h, ask->list, pos);
+	const bool is_parent = is_waited_at(c, ask->node); /* by an ask before, perhaps */
 	struct entry *best = NULL;
 	uint64_t best_cost = UINT64_MAX;
 
@@ -272,7 +296,7 @@ static struct entry *choose(const struct home *h, const struct h_ask *ask, struc
 		struct entry *e = &c->who[i];
 		uint64_t cost;
 
-		if (!home_is_candidate(h, ask, e) ||
+		if (!is_candidate(h, ask, pos, e) ||
 		    (is_parent && (e->flags & ENTRY_RECEIVING) != 0 &&
 		     waits_for(c, e->node, ask->node)))
 			continue;
@@ -287,13 +311,15 @@ static struct entry *choose(const struct home *h, const struct h_ask *ask, struc
 
 /* ---- an answer ---- */
 
-static bool has_node(const struct home *h, const struct h_ask *ask, struct h_chunk *c,
+static bool has_node(struct home *h, const struct h_ask *ask, uint32_t pos,
                      const struct wire_id *id)
 {
+	const struct h_chunk *c = home_chunk(h, ask->list, pos);
+
 	for (uint32_t i = 0; i < c->n_who; i++) {
 		const struct entry *e = &c->who[i];
 
-		if ((e->flags & ENTRY_RECEIVING) == 0 && home_is_candidate(h, ask, e) &&
+		if ((e->flags & ENTRY_RECEIVING) == 0 && is_candidate(h, ask, pos, e) &&
 		    id_equal(&h->nodes[e->node].id, id))
 			return true;
 	}
@@ -329,21 +355,23 @@ static struct wire_answer_item *item_for(struct home_out *out, const struct h_as
 }
 
 /* Further holders, to hedge: those that have all of the item's chunks. */
-static void alternates(const struct home *h, const struct h_ask *ask, struct h_chunk *c,
+static void alternates(struct home *h, const struct h_ask *ask, uint32_t pos,
                        struct wire_answer_item *item, bool is_new)
 {
+	const struct h_chunk *c = home_chunk(h, ask->list, pos);
+
 	if (is_new) {
 		for (uint32_t i = 0; i < c->n_who && item->n_nodes < HOME_NODES_TOLD; i++) {
 			const struct entry *e = &c->who[i];
 
-			if ((e->flags & ENTRY_RECEIVING) == 0 && home_is_candidate(h, ask, e) &&
+			if ((e->flags & ENTRY_RECEIVING) == 0 && is_candidate(h, ask, pos, e) &&
 			    !id_equal(&h->nodes[e->node].id, &item->nodes[0]))
 				item->nodes[item->n_nodes++] = h->nodes[e->node].id;
 		}
 		return;
 	}
 	for (uint32_t i = item->n_nodes; i-- > 1;) {
-		if (!has_node(h, ask, c, &item->nodes[i]))
+		if (!has_node(h, ask, pos, &item->nodes[i]))
 			item->nodes[i] = item->nodes[--item->n_nodes];
 	}
 }
@@ -360,15 +388,15 @@ static bool others_can_lease(const struct home *h, const struct h_chunk *c)
 }
 
 /* What is to be said of a chunk: who (NULL: nobody) and in what way. */
-static uint8_t decide(const struct home *h, const struct h_ask *ask, struct h_chunk *c,
-                      struct entry **ret_who)
+static uint8_t decide(struct home *h, const struct h_ask *ask, uint32_t pos, struct entry **ret_who)
 {
-	struct entry *e = choose(h, ask, c);
+	const struct h_chunk *c = home_chunk(h, ask->list, pos);
+	struct entry *e = choose(h, ask, pos);
 
 	*ret_who = e;
 	if (e != NULL && (e->flags & ENTRY_RECEIVING) == 0)
 		return WIRE_HOLDERS;
-	if (c->lease[0] != 0 || c->lease[1] != 0 || home_is_held_for(h, ask, c))
+	if (c->lease[0] != 0 || c->lease[1] != 0 || home_is_held_for(h, ask, pos))
 		return WIRE_WAIT;
 	*ret_who = NULL; /* who was to receive it lost its source: nobody brings it */
 	return others_can_lease(h, c) ? WIRE_WAIT : WIRE_NOBODY;
@@ -393,7 +421,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 	struct h_wait *w = &ask->waits[pos];
 	struct wire_answer_item *item;
 	struct entry *e;
-	const uint8_t kind = decide(h, ask, c, &e);
+	const uint8_t kind = decide(h, ask, pos, &e);
 	bool is_new;
 
 	item = item_for(out, ask, kind, e == NULL ? NULL : &h->nodes[e->node].id, &is_new);
@@ -402,7 +430,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 	wire_set_add(&item->set, pos);
 	wire_set_remove(&ask->pending, pos);
 	if (kind == WIRE_HOLDERS)
-		alternates(h, ask, c, item, is_new);
+		alternates(h, ask, pos, item, is_new);
 	if (lease != NULL && kind == WIRE_WAIT)
 		item->progress_bytes = lease->progress_bytes;
 	if (e != NULL) {
@@ -481,6 +509,7 @@ bool home_next(struct home *h, struct home_out *ret_out)
 		ask->dirty = false;
 		ret_out->to = h->nodes[ask->node].id;
 		ret_out->req = ask->req;
+		ret_out->via = ask->via;
 		ret_out->n_items = 0;
 		ret_out->end = false;
 		ret_out->status = WIRE_DONE;

@@ -87,8 +87,11 @@ struct h_ask {
 	uint32_t req;
 	uint32_t flags;
 	uint16_t node;
+	uint32_t via;
 	uint16_t avoid[WIRE_AVOID_MAX];
+	uint8_t avoid_why[WIRE_AVOID_MAX];
 	uint16_t n_avoid;
+	struct wire_set missed;
 	bool dirty;
 	bool late; /* its deadline passed */
 };
@@ -111,9 +114,13 @@ struct h_node {
 	struct h_ask *asks;
 	uint64_t no_lease_until_ns;
 	uint64_t load, load_ns; /* chunks that it was named for, halved each second */
+	uint64_t heard_ns;      /* its last sign of life */
+	uint64_t probe_ns;      /* when one was asked for last */
+	uint64_t probe_limit_ns;
 	uint32_t n_asks, n_leases, n_chunks;
 	uint16_t n_strikes;
 	bool used, lost, draining;
+	bool wants_probe; /* to be asked for a sign of life */
 	UT_hash_handle hh;
 };
 
@@ -135,6 +142,7 @@ struct home {
 	uint32_t max_chunks;
 	uint32_t n_waits;
 	uint32_t n_nodes_ever, n_lost;
+	uint32_t n_probes; /* nodes that want one */
 	struct home_stats stats;
 };
 
@@ -155,9 +163,8 @@ void home_entry_drop(struct h_chunk *c, uint16_t node);
 /* Make a place, if one is taken by who has served its share: the next ones stand behind others. */
 void home_entry_spare(const struct home *h, struct h_chunk *c);
 bool home_is_held(const struct home *h, const struct h_chunk *c); /* by somebody alive */
-/* ... whom the asker can be sent to. */
-bool home_is_held_for(const struct home *h, const struct h_ask *ask, const struct h_chunk *c);
-bool home_is_candidate(const struct home *h, const struct h_ask *ask, const struct entry *e);
+/* ... and the asker can have it from there, sooner or later: no reason for a lease. */
+bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos);
 static inline struct h_chunk *home_chunk(struct home *h, const struct h_list *l, uint32_t pos)
 {
 	return &h->chunks[l->chunks[pos]];
@@ -167,6 +174,11 @@ void home_table_fini(struct home *h);
 
 /* ---- home_lease.c ---- */
 bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos);
+/* Has it shown that it lives since it was last asked? Ask it, if it was not. */
+enum home_life { HOME_LIVES, HOME_IS_ASKED, HOME_IS_SILENT };
+/* ret_look_ns: written unless it lives: when it counts as silent. */
+enum home_life home_life_of(struct home *h, uint16_t node, uint64_t since_ns,
+                            uint64_t *ret_look_ns);
 struct h_lease *home_lease_of(struct home *h, const struct h_chunk *c); /* the first; NULL */
 struct h_lease *home_lease_find(struct home *h, uint16_t node, uint64_t token);
 void home_lease_drop(struct home *h, struct h_lease *l);
@@ -179,7 +191,7 @@ void home_regrant(struct home *h, struct h_list *l); /* mark */
 void home_settle(struct home *h);                    /* and do */
 
 /* ---- home_answer.c ---- */
-struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t req);
+struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t via, uint32_t req);
 int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, struct h_list *l,
                   struct h_ask **ret_ask);
 void home_ask_free(struct home *h, struct h_ask *ask);

@@ -134,10 +134,11 @@ bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos)
 
 /* Not leased, and held by nobody whom the asker has not tried in vain. second: a first lease does
  * not count. */
-static bool is_free(const struct home *h, const struct h_ask *ask, const struct h_chunk *c,
-                    bool second)
+static bool is_free(struct home *h, const struct h_ask *ask, uint32_t pos, bool second)
 {
-	return (second || c->lease[0] == 0) && c->lease[1] == 0 && !home_is_held_for(h, ask, c);
+	const struct h_chunk *c = home_chunk(h, ask->list, pos);
+
+	return (second || c->lease[0] == 0) && c->lease[1] == 0 && !home_is_held_for(h, ask, pos);
 }
 
 static bool has_lease(const struct h_list *l, uint16_t node)
@@ -188,9 +189,8 @@ static struct wire_set lease_set(struct home *h, const struct h_ask *ask, uint32
 	uint32_t pos = first;
 
 	while (pos < l->n) {
-		const struct h_chunk *c = home_chunk(h, l, pos);
 		const uint32_t unit = set_last(&ask->units, pos);
-		const bool is_open = is_free(h, ask, c, second);
+		const bool is_open = is_free(h, ask, pos, second);
 
 		if (pos >= run_end) {
 			if (--n_runs == 0)
@@ -202,8 +202,7 @@ static struct wire_set lease_set(struct home *h, const struct h_ask *ask, uint32
 			continue;
 		}
 		for (pos = unit; pos < end_of(&ask->units, unit); pos++) {
-			c = home_chunk(h, l, pos);
-			if (is_free(h, ask, c, second))
+			if (is_free(h, ask, pos, second))
 				wire_set_add(&set, pos);
 		}
 		pos = set_next(&ask->open, pos);
@@ -273,8 +272,7 @@ static void grant(struct home *h, struct h_ask *ask)
 
 	if (!may_take(h, ask) || has_lease(l, ask->node))
 		return;
-	while (pos < l->n &&
-	       !(is_free(h, ask, home_chunk(h, l, pos), false) && home_can_lease(h, ask, pos)))
+	while (pos < l->n && !(is_free(h, ask, pos, false) && home_can_lease(h, ask, pos)))
 		pos = set_next(&ask->open, pos + 1);
 	if (pos == l->n)
 		return;
@@ -339,11 +337,78 @@ bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const str
 
 /* ---- second leases ---- */
 
-/* When may this reader lease what l brings? */
-static uint64_t second_due(const struct h_lease *l, const struct h_ask *ask)
+enum home_life home_life_of(struct home *h, uint16_t node, uint64_t since_ns, uint64_t *ret_look_ns)
 {
-	return min_u64(l->progress_ns + ask->patience_ns,
-	               l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS);
+	struct h_node *n = &h->nodes[node];
+	const uint64_t now_ns = now_of(h);
+	const uint64_t limit_ns =
+		max_u64(n->probe_limit_ns, (uint64_t)HOME_PROBE_MIN_MS * NS_PER_MS);
+
+	if (n->heard_ns > since_ns)
+		return HOME_LIVES;
+	if (n->probe_ns <= since_ns) {
+		n->probe_ns = now_ns;
+		h->n_probes += !n->wants_probe;
+		n->wants_probe = true;
+	}
+	*ret_look_ns = n->probe_ns + limit_ns;
+	return now_ns < *ret_look_ns ? HOME_IS_ASKED : HOME_IS_SILENT;
+}
+
+bool home_next_probe(struct home *h, struct wire_id *ret_id)
+{
+	for (uint32_t i = 0; h->n_probes > 0 && i < h->n_nodes_ever; i++) {
+		struct h_node *n = &h->nodes[i];
+
+		if (!n->wants_probe)
+			continue;
+		n->wants_probe = false;
+		h->n_probes--;
+		*ret_id = n->id;
+		return true;
+	}
+	return false;
+}
+
+void home_probed(struct home *h, const struct wire_id *id, uint64_t limit_ns)
+{
+	const uint16_t node = home_node_known(h, id);
+
+	if (node != NO_NODE)
+		h->nodes[node].probe_limit_ns = limit_ns;
+}
+
+void home_heard(struct home *h, const struct wire_id *id)
+{
+	const uint16_t node = home_node_known(h, id);
+
+	if (node != NO_NODE)
+		h->nodes[node].heard_ns = now_of(h);
+}
+
+/* May this reader lease what l brings? ret_look_ns: when to look again, if not. Who lives and never
+ * let a lease down is waited for as long as a term. */
+static bool second_is_due(struct home *h, const struct h_lease *l, const struct h_ask *ask,
+                          uint64_t *ret_look_ns)
+{
+	const uint64_t now_ns = now_of(h);
+	const uint64_t quiet_ns = l->progress_ns + ask->patience_ns;
+	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
+	const uint64_t stuck_ns = l->progress_ns + HOME_LEASE_TERM_MS * NS_PER_MS;
+	uint64_t asked_ns = UINT64_MAX;
+	enum home_life life;
+
+	*ret_look_ns = min_u64(quiet_ns, override_ns);
+	if (now_ns < *ret_look_ns)
+		return false;
+	if (now_ns >= override_ns || h->nodes[l->node].n_strikes > 0)
+		return true;
+	life = now_ns >= stuck_ns ? HOME_IS_SILENT
+	                          : home_life_of(h, l->node, quiet_ns - 1, &asked_ns);
+	*ret_look_ns = min_u64(min_u64(stuck_ns, asked_ns), override_ns);
+	if (life == HOME_IS_SILENT)
+		h->nodes[l->node].n_strikes++; /* its other leases are not waited for again */
+	return life == HOME_IS_SILENT;
 }
 
 void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
@@ -356,14 +421,15 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 	     pos = set_next(&ask->open, pos + 1)) {
 		const struct h_chunk *c = home_chunk(h, l, pos);
 		const struct h_lease *first = home_lease_of(h, c);
+		uint64_t look_ns;
 		struct wire_set set;
 
 		if (first == NULL || c->lease[1] != 0 || first->node == ask->node ||
-		    home_is_held_for(h, ask, c) || !home_can_lease(h, ask, pos) ||
+		    home_is_held_for(h, ask, pos) || !home_can_lease(h, ask, pos) ||
 		    !may_take(h, ask))
 			continue;
-		if (!at_once && now_ns < second_due(first, ask)) {
-			ask->check_ns = min_u64(ask->check_ns, second_due(first, ask));
+		if (!at_once && !second_is_due(h, first, ask, &look_ns)) {
+			ask->check_ns = min_u64(ask->check_ns, look_ns);
 			continue;
 		}
 		set = lease_set(h, ask, pos, 1, true);
@@ -373,6 +439,23 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 }
 
 /* ---- time ---- */
+
+/* Its term is over. Who lives, and never let one down, gets a longer one. */
+static bool is_given_time(struct home *h, struct h_lease *l, uint64_t now_ns)
+{
+	const uint64_t last_ns = min_u64(l->progress_ns + HOME_LEASE_STUCK_MS * NS_PER_MS,
+	                                 l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
+	uint64_t look_ns = now_ns + HOME_LEASE_TERM_MS * NS_PER_MS / 2;
+	enum home_life life;
+
+	if (now_ns >= last_ns || h->nodes[l->node].n_strikes > 0)
+		return false;
+	life = home_life_of(h, l->node, now_ns - HOME_LEASE_TERM_MS * NS_PER_MS / 2, &look_ns);
+	if (life == HOME_IS_SILENT)
+		return false;
+	l->end_ns = min_u64(look_ns, last_ns);
+	return true;
+}
 
 static void expire(struct home *h, struct h_lease *l)
 {
@@ -396,10 +479,10 @@ uint64_t home_lease_tick(struct home *h, uint64_t now_ns)
 		if (l->list == NULL)
 			continue;
 		end_ns = min_u64(l->end_ns, l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
-		if (now_ns >= end_ns)
+		if (now_ns >= end_ns && !is_given_time(h, l, now_ns))
 			expire(h, l);
 		else
-			due_ns = min_u64(due_ns, end_ns);
+			due_ns = min_u64(due_ns, l->end_ns);
 	}
 	return due_ns;
 }

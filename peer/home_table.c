@@ -208,6 +208,8 @@ void home_node_forget(struct home *h, uint16_t node)
 	struct h_node *n = &h->nodes[node];
 
 	HASH_DEL(h->by_id, n);
+	h->n_probes -= n->wants_probe;
+	n->wants_probe = false;
 	n->lost = true;
 	h->n_lost++;
 }

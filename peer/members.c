@@ -187,7 +187,7 @@ static void restarted(struct mesh *m, struct node *n, uint64_t generation)
 		n->m.n_restarts++;
 		add_todo(m, MEMBERS_RESTARTED)->todo.id = n->m.id;
 		while (n->n_conns > 0) { /* of its life before */
-			close_conn(m, n->conns[0], WIRE_BYE_TWICE);
+			close_conn(m, n->conns[0], WIRE_BYE_LEAVING);
 			drop_conn(n, 0);
 		}
 	}

@@ -12,7 +12,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define TICK_MAX_MS 1000
+#define TICK_MAX_MS      1000
+#define TICK_MAX_BUSY_MS 25              /* while others are waited for: lateness is measured */
+#define LATE_MIN_NS      (5 * NS_PER_MS) /* that is no lateness of the loop's */
 
 void wire_id_text(const struct wire_id *id, char ret_text[PEER_NAME_BYTES])
 {
@@ -22,15 +24,48 @@ void wire_id_text(const struct wire_id *id, char ret_text[PEER_NAME_BYTES])
 
 /* ---- work ---- */
 
-static void arm(struct peer *p, uint64_t due_ns)
+static uint64_t calm_now_ns(const struct clock *clock)
+{
+	const struct patience *patience =
+		(const struct patience *)(const void *)((const char *)clock -
+	                                                offsetof(struct patience, clock));
+
+	const uint64_t ns = clock_now_ns(patience->real) - patience->lag_ns;
+
+	if (ns > *patience->last_ns)
+		*patience->last_ns = ns;
+	return *patience->last_ns;
+}
+
+static void patience_init(struct peer *p, const struct clock *real)
+{
+	struct patience *patience = &p->patience;
+
+	patience->last_ns = &p->patience_last_ns;
+	patience->clock =
+		(struct clock){ .now_ns = calm_now_ns, .wall_seconds = real->wall_seconds };
+	patience->real = real;
+}
+
+static void measure_lag(struct peer *p)
 {
 	const uint64_t now = peer_now_ns(p);
-	uint64_t wait_ms = TICK_MAX_MS;
+
+	if (p->armed_ns != 0 && now > p->armed_ns + LATE_MIN_NS)
+		p->patience.lag_ns += now - p->armed_ns;
+	p->armed_ns = 0;
+}
+
+static void arm(struct peer *p, uint64_t due_ns, bool busy)
+{
+	const uint64_t now = peer_now_ns(p);
+	uint64_t wait_ms = busy ? TICK_MAX_BUSY_MS : TICK_MAX_MS;
 
 	if (due_ns <= now)
 		wait_ms = 1;
 	else if ((due_ns - now) / NS_PER_MS < wait_ms)
 		wait_ms = (due_ns - now) / NS_PER_MS + 1;
+	p->armed_ns = now + wait_ms * NS_PER_MS;
 	timer_start(&p->timer, wait_ms);
 }
 
@@ -47,8 +82,10 @@ static bool is_idle(const struct peer *p)
 static void work(struct loop_call *call)
 {
 	struct peer *p = container_of(call, struct peer, work);
+	uint64_t home_ns;
 	uint64_t due_ns;
 
+	measure_lag(p);
 	p->work_posted = false;
 	links_members_work(p);
 	source_work(p);
@@ -64,10 +101,12 @@ static void work(struct loop_call *call)
 	}
 	if (p->stopping)
 		return;
-	due_ns = earlier(p->members->ops->tick(p->members), home_due_ns(p));
+	home_ns = home_due_ns(p);
+	due_ns = earlier(p->members->ops->tick(p->members), home_ns);
 	due_ns = earlier(due_ns, earlier(source_due_ns(p), serve_due_ns(p)));
 	due_ns = earlier(due_ns, earlier(meta_due_ns(p), meta_asks_due_ns(p)));
-	arm(p, due_ns);
+	due_ns = earlier(due_ns, earlier(links_due_ns(p), adverts_due_ns(p->adverts)));
+	arm(p, due_ns, p->reqs != NULL || home_ns != UINT64_MAX);
 }
 
 void peer_work_soon(struct peer *p)
@@ -143,7 +182,7 @@ static void make_parts(struct peer *p)
 	const struct members_opts members = { .clock = p->opts.clock,
 		                              .self = &p->self.self,
 		                              .seed = p->self.self.generation };
-	const struct home_opts home = { .clock = p->opts.clock,
+	const struct home_opts home = { .clock = &p->patience.clock,
 		                        .placement = p->placement,
 		                        .self = p->self.self.id };
 	const struct adverts_opts adverts = { .clock = p->opts.clock,
@@ -153,7 +192,7 @@ static void make_parts(struct peer *p)
 	p->known = known_table_new(&known);
 	p->members = members_mesh_new(&members);
 	p->home = home_new(&home);
-	p->holders = holders_new(p->opts.clock, &p->self.self.id);
+	p->holders = holders_new(&p->patience.clock, &p->self.self.id);
 	p->adverts = adverts_new(&adverts);
 }
 
@@ -175,6 +214,7 @@ int peer_new(const struct peer_opts *opts, struct peer **ret_peer, struct err *e
 	p->opts = *opts;
 	if (p->opts.zone == NULL)
 		p->opts.zone = "";
+	patience_init(p, opts->clock);
 	p->source.ops = &peer_source_ops;
 	p->meta_source.ops = &peer_meta_ops;
 	p->work.fn = work;

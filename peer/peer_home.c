@@ -86,12 +86,15 @@ static void end_ask(struct link *l, uint32_t req, int outcome)
 	conn_send(l->conn, &end);
 }
 
-static void on_ask(struct peer *p, struct link *l, const struct wire_ask *ask)
+static void on_ask(struct peer *p, struct link *l, const struct wire_ask *msg)
 {
-	const int r = home_ask(p->home, &l->id, ask);
+	struct wire_ask ask = *msg;
+	int r;
 
+	ask.via = l->via;
+	r = home_ask(p->home, &l->id, &ask);
 	if (r != HOME_OK)
-		end_ask(l, ask->req, r);
+		end_ask(l, ask.req, r);
 }
 
 static void want_names(struct link *l, const struct wire_part *part)
@@ -155,19 +158,22 @@ void home_message(struct peer *p, struct link *l, const struct wire_msg *msg)
 
 static void send_out(struct peer *p, const struct home_out *out)
 {
+	struct link *l = link_via(p, out->via);
 	struct wire_msg msg = { .type = WIRE_ANSWER };
 
+	if (l == NULL)
+		return;
 	if (out->n_items > 0) {
 		msg.u.answer = (struct wire_answer){ .req = out->req,
 			                             .n_items = out->n_items,
 			                             .items = out->items };
-		link_send(p, &out->to, &msg);
+		conn_send(l->conn, &msg);
 	}
 	if (!out->end)
 		return;
 	msg = (struct wire_msg){ .type = WIRE_END };
 	msg.u.end = (struct wire_end){ .req = out->req, .status = (uint8_t)out->status };
-	link_send(p, &out->to, &msg);
+	conn_send(l->conn, &msg);
 }
 
 /* ---- to other homes ---- */
@@ -245,10 +251,17 @@ void home_work(struct peer *p)
 {
 	struct home_out *out = xcalloc(1, sizeof(*out));
 	struct adverts_out *news = xcalloc(1, sizeof(*news));
+	struct wire_id probed;
 
 	while (adverts_next(p->adverts, news))
 		advert(p, news);
 	(void)home_tick(p->home);
+	while (home_next_probe(p->home, &probed)) {
+		if (id_equal(&probed, self_id(p)))
+			home_heard(p->home, &probed);
+		else
+			home_probed(p->home, &probed, link_probe(p, &probed));
+	}
 	while (home_next(p->home, out)) {
 		if (id_equal(&out->to, self_id(p)))
 			source_self_answer(p, out);
@@ -261,8 +274,5 @@ void home_work(struct peer *p)
 
 uint64_t home_due_ns(struct peer *p)
 {
-	const uint64_t home_ns = home_tick(p->home);
-	const uint64_t adverts_ns = adverts_due_ns(p->adverts);
-
-	return home_ns < adverts_ns ? home_ns : adverts_ns;
+	return peer_calm_due_ns(p, home_tick(p->home));
 }

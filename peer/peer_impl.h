@@ -10,7 +10,8 @@
  *   peer_ready.c    what became ready or went in the cache, told by any thread
  *   known.c         layouts that this node knows, and the lists in them
  *   source.c        the source: questions                                     (struct source_req)
- *   source_seek.c   ... of one segment: home, answers, leases                 (struct seek)
+ *   source_seek.c   ... of one segment: holders, what is left                 (struct seek)
+ *   source_ask.c    ... its ASK to the home, and the answers
  *   source_get.c    ... to one holder                                         (struct get)
  *   serve.c         GETs of others                                            (struct serve)
  *
@@ -49,7 +50,10 @@ struct link {
 	struct conn *conn;
 	char dialled[WIRE_ADDRESS_MAX + 1]; /* "": it called */
 	bool open;
-	struct wire_id id;          /* open */
+	struct wire_id id; /* open */
+	uint32_t via;      /* its number: never 0, which is this node itself */
+	bool retiring;     /* one too many: closed when nothing is open on it */
+	uint64_t retiring_ns;
 	struct conn_counts counted; /* in the metrics so far */
 	uint64_t received_bytes;
 	/* how fast it takes what is sent: for whether to compress */
@@ -60,6 +64,15 @@ struct link {
 struct peer_traffic {
 	struct wire_id id;
 	uint64_t received_bytes, sent_bytes;
+};
+
+/* A clock that stands still while this node's own loop does not run: others are not blamed for
+ * that. So where all agents of a machine wait for its cores, none takes the others for dead. */
+struct patience {
+	struct clock clock;
+	const struct clock *real;
+	uint64_t lag_ns;   /* so far */
+	uint64_t *last_ns; /* it does not go back */
 };
 
 struct peer {
@@ -85,6 +98,9 @@ struct peer {
 	void *drained_arg;
 
 	struct timer timer; /* the next thing that time brings */
+	uint64_t armed_ns;  /* when it should fire; 0: it is not set */
+	struct patience patience;
+	uint64_t patience_last_ns;
 	struct loop_call work;
 	bool work_posted;
 
@@ -92,6 +108,7 @@ struct peer {
 	struct lease_held *leases;
 	struct landing *landings;
 	uint64_t next_token;
+	uint32_t next_via;
 	uint32_t next_self_req;
 	uint64_t origin_first_ns; /* of the first byte of late leases: the slow ones */
 	struct wire_id givers[PEER_GIVERS_MAX];
@@ -125,6 +142,18 @@ static inline uint64_t peer_now_ns(const struct peer *p)
 	return clock_now_ns(p->opts.clock);
 }
 
+/* What silence and slowness of others are measured with. */
+static inline uint64_t peer_calm_ns(const struct peer *p)
+{
+	return clock_now_ns(&p->patience.clock);
+}
+
+/* A time of peer_calm_ns() that is to come, by the real clock. */
+static inline uint64_t peer_calm_due_ns(const struct peer *p, uint64_t due_ns)
+{
+	return due_ns < UINT64_MAX - p->patience.lag_ns ? due_ns + p->patience.lag_ns : UINT64_MAX;
+}
+
 /** Something happened: do what is due, in the next round of the loop. */
 void peer_work_soon(struct peer *p);
 
@@ -133,9 +162,14 @@ void wire_id_text(const struct wire_id *id, char ret_text[PEER_NAME_BYTES]);
 /* ---- peer_link.c ---- */
 
 MUST_CHECK int links_listen(struct peer *p, struct err *e);
-void links_stop(struct peer *p);                                /* byes to all */
-void links_abort(struct peer *p);                               /* at once */
-void links_members_work(struct peer *p);                        /* dial, close, new placement */
+void links_stop(struct peer *p);         /* byes to all */
+void links_abort(struct peer *p);        /* at once */
+void links_members_work(struct peer *p); /* dial, close, new placement */
+uint64_t links_due_ns(const struct peer *p);
+/** Ask it for a sign of life. @return after so much silence it counts as dead */
+uint64_t link_probe(struct peer *p, const struct wire_id *id);
+/** The open connection of that number; NULL: it ended. */
+struct link *link_via(struct peer *p, uint32_t via);
 struct link *link_to(struct peer *p, const struct wire_id *id); /* open, or NULL */
 /** Tell news; dropped where there is no connection. */
 void link_send(struct peer *p, const struct wire_id *to, const struct wire_msg *msg);
@@ -197,6 +231,8 @@ bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos);
 uint32_t source_giver(struct peer *p, const struct wire_id *node);
 /** What it gave was wrong. @param ret_name  "?" where giver is nobody */
 void source_distrust(struct peer *p, uint32_t giver, char ret_name[PEER_NAME_BYTES]);
+/** A connection opened, the placement changed: what waits for that looks again. */
+void source_on_members(struct peer *p);
 void source_fini(struct peer *p);
 
 /* ---- source_landing.c: chunks that were delivered and are not kept yet ---- */
@@ -213,6 +249,8 @@ void landings_free(struct peer *p);
 bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos);
 bool source_has_leases(const struct peer *p);
 bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos);
+/** The placement changed: homes that did not give them hear of the leases that are open. */
+void leases_moved(struct peer *p);
 
 /* ---- serve.c ---- */
 

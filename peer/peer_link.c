@@ -14,7 +14,10 @@
 #include <string.h>
 #include <utlist.h>
 
-#define TRAFFIC_MAX MEMBERS_MAX
+#define TRAFFIC_MAX    MEMBERS_MAX
+#define RETIRE_MIN_MS  500U /* until the other side has seen both connections */
+#define RETIRE_MAX_MS  5000U
+#define RETIRE_LOOK_MS 100U
 
 static const struct conn_ops link_ops;
 
@@ -62,6 +65,9 @@ static struct link *link_new(struct peer *p)
 	struct link *l = xcalloc(1, sizeof(*l));
 
 	l->p = p;
+	if (++p->next_via == 0)
+		p->next_via = 1;
+	l->via = p->next_via;
 	DL_APPEND(p->links, l);
 	return l;
 }
@@ -141,6 +147,7 @@ static void on_open(void *arg, struct conn *c, const struct wire_hello *peer)
 	if (peer->n_members > 0)
 		p->members->ops->heard(p->members, &l->id, peer->members, peer->n_members);
 	home_link_opened(p, &l->id);
+	source_on_members(p);
 	peer_work_soon(p);
 }
 
@@ -149,7 +156,6 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 	struct link *l = arg;
 	struct peer *p = l->p;
 
-	(void)c;
 	link_count(l);
 	log_debug(p->opts.log, "connection closed", "address=%s why=%s", conn_address(l->conn),
 	          LOG_Q(why->code != 0 ? why->msg : "bye"));
@@ -157,11 +163,10 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 	serve_link_closed(p, l);
 	meta_link_closed(p, l);
 	if (!p->stopping && l->open) {
-		p->members->ops->closed(p->members, l, why->code == 0);
+		p->members->ops->closed(p->members, l, why->code == 0 && conn_peer_left(c));
 		if (why->code == EPROTO)
 			holders_fault(p->holders, &l->id, 0, HOLDERS_LIED);
-		if (link_to(p, &l->id) == NULL)
-			home_disconnected(p->home, &l->id);
+		home_disconnected(p->home, &l->id, l->via);
 	} else if (!p->stopping && l->dialled[0] != '\0') {
 		p->members->ops->dial_failed(p->members, l->dialled);
 	}
@@ -199,6 +204,28 @@ struct link *link_to(struct peer *p, const struct wire_id *id)
 	return l != NULL && l->open ? l : NULL;
 }
 
+struct link *link_via(struct peer *p, uint32_t via)
+{
+	struct link *l;
+
+	DL_FOREACH(p->links, l)
+	{
+		if (l->via == via)
+			return l->open ? l : NULL;
+	}
+	return NULL;
+}
+
+uint64_t link_probe(struct peer *p, const struct wire_id *id)
+{
+	struct link *l = link_to(p, id);
+
+	if (l == NULL)
+		return 0;
+	conn_probe(l->conn);
+	return conn_patience_ns(l->conn);
+}
+
 void link_send(struct peer *p, const struct wire_id *to, const struct wire_msg *msg)
 {
 	struct link *l = link_to(p, to);
@@ -227,6 +254,7 @@ static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
 	struct peer *p = l->p;
 
 	(void)c;
+	home_heard(p->home, &l->id);
 	switch ((int)msg->type) {
 	case WIRE_GET:
 		serve_get(p, l, &msg->u.get);
@@ -259,7 +287,7 @@ static void on_cancelled(void *arg, struct conn *c, uint32_t req)
 	struct link *l = arg;
 
 	(void)c;
-	home_cancel(l->p->home, &l->id, req);
+	home_cancel(l->p->home, &l->id, l->via, req);
 	serve_cancelled(l->p, l, req);
 	meta_cancelled(l->p, l, req);
 	peer_work_soon(l->p);
@@ -300,7 +328,9 @@ static void place(struct peer *p)
 	if (placement_version(p->placement) != version) {
 		home_moved(p->home);
 		adverts_moved(p->adverts);
+		leases_moved(p);
 	}
+	source_on_members(p);
 	free(nodes);
 	free(list);
 }
@@ -324,6 +354,43 @@ static bool is_there(const struct peer *p, const struct link *link)
 	return false;
 }
 
+/* What is open on it may end there: both sides turn to the other connection for what is new. */
+static void close_link(struct link *l, enum wire_bye_reason reason)
+{
+	if (reason != WIRE_BYE_TWICE) {
+		conn_close(l->conn, reason, "");
+		return;
+	}
+	l->retiring = true;
+	l->retiring_ns = peer_now_ns(l->p);
+}
+
+static void retire_links(struct peer *p)
+{
+	const uint64_t now = peer_now_ns(p);
+	struct link *l;
+
+	DL_FOREACH(p->links, l)
+	{
+		if (!l->retiring || now < l->retiring_ns + RETIRE_MIN_MS * NS_PER_MS)
+			continue;
+		if (conn_is_idle(l->conn) || now >= l->retiring_ns + RETIRE_MAX_MS * NS_PER_MS)
+			conn_close(l->conn, WIRE_BYE_TWICE, "");
+	}
+}
+
+uint64_t links_due_ns(const struct peer *p)
+{
+	const struct link *l;
+
+	DL_FOREACH(p->links, l)
+	{
+		if (l->retiring)
+			return peer_now_ns(p) + RETIRE_LOOK_MS * NS_PER_MS;
+	}
+	return UINT64_MAX;
+}
+
 void links_members_work(struct peer *p)
 {
 	const uint64_t hash = p->members->ops->hash(p->members);
@@ -340,7 +407,7 @@ void links_members_work(struct peer *p)
 			break;
 		case MEMBERS_CLOSE:
 			if (is_there(p, l)) /* it may have ended meanwhile */
-				conn_close(l->conn, todo.reason, "");
+				close_link(l, todo.reason);
 			break;
 		case MEMBERS_CHANGED:
 			place(p);
@@ -350,6 +417,7 @@ void links_members_work(struct peer *p)
 			break;
 		}
 	}
+	retire_links(p);
 	for (struct link *l = p->links; l != NULL; l = l->next) {
 		if (l->open)
 			conn_set_members_hash(l->conn, hash);

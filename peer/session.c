@@ -104,6 +104,11 @@ bool session_cancel(struct session *s, uint32_t req)
 	return true;
 }
 
+bool session_is_idle(const struct session *s)
+{
+	return s->requests == NULL && s->asked == NULL;
+}
+
 void session_lose(struct session *s)
 {
 	struct request *r, *next;

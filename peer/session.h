@@ -41,6 +41,7 @@ MUST_CHECK int session_feed(struct session *s, const uint8_t *bytes, size_t n_by
 void session_stop(struct session *s); /* drops the rest of what is fed, and all that follows */
 
 bool session_is_open(const struct session *s);
+bool session_is_idle(const struct session *s);    /* no request is open, neither way */
 bool session_is_partial(const struct session *s); /* inside a frame */
 
 /** Open an own request: msg is the ASK, GET or META_GET; its req is chosen and set.

@@ -93,6 +93,8 @@ static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
 	s->unpacking = s->want;
 	s->asked = s->want;
 	s->put_off = s->want;
+	s->missed = s->want;
+	s->paused = s->want;
 	return s;
 }
 
@@ -232,12 +234,14 @@ static void step(struct source_req *req)
 		finish(req, all_lost(req) || req->seeks == NULL ? SOURCE_MISS : SOURCE_OK);
 }
 
-static bool is_due(const struct source_req *req, uint64_t now)
+static bool is_due(const struct source_req *req)
 {
-	if (req->dirty || now >= req->run->deadline_ns)
+	const uint64_t calm = peer_calm_ns(req->p);
+
+	if (req->dirty || peer_now_ns(req->p) >= req->run->deadline_ns)
 		return true;
 	for (uint32_t i = 0; i < req->n_seeks; i++) {
-		if (seek_due_ns(&req->seeks[i]) <= now)
+		if (seek_due_ns(&req->seeks[i]) <= calm)
 			return true;
 	}
 	return false;
@@ -245,14 +249,13 @@ static bool is_due(const struct source_req *req, uint64_t now)
 
 void source_work(struct peer *p)
 {
-	const uint64_t now = peer_now_ns(p);
 	struct source_req *req;
 	struct source_req *next;
 
 	landings_expire(p);
 	DL_FOREACH_SAFE(p->reqs, req, next)
 	{
-		if (is_due(req, now))
+		if (is_due(req))
 			step(req);
 	}
 }
@@ -266,7 +269,7 @@ uint64_t source_due_ns(struct peer *p)
 	{
 		due = min_u64(due, req->run->deadline_ns);
 		for (uint32_t i = 0; i < req->n_seeks; i++)
-			due = min_u64(due, seek_due_ns(&req->seeks[i]));
+			due = min_u64(due, peer_calm_due_ns(p, seek_due_ns(&req->seeks[i])));
 	}
 	return due;
 }
@@ -323,7 +326,7 @@ void source_self_answer(struct peer *p, const struct home_out *out)
 			if (out->n_items > 0)
 				seek_on_items(s, out->items, out->n_items);
 			if (out->end)
-				seek_on_ask_end(s, out->status);
+				seek_on_ask_end(s, out->status, 0);
 			return;
 		}
 	}
@@ -346,6 +349,18 @@ bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos)
 		}
 	}
 	return false;
+}
+
+void source_on_members(struct peer *p)
+{
+	struct source_req *req;
+
+	DL_FOREACH(p->reqs, req)
+	{
+		for (uint32_t i = 0; i < req->n_seeks; i++)
+			req->seeks[i].pause_ns = 0;
+		source_dirty(req);
+	}
 }
 
 void source_fini(struct peer *p)

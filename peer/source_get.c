@@ -4,14 +4,17 @@
 #include "bytes.h"
 #include "mem.h"
 #include "source_impl.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 #include <zstd.h>
 
-#define DEAD_READER_NS   (500 * NS_PER_MS)
-#define DEAD_PREFETCH_NS (2000 * NS_PER_MS)
-#define DEAD_TIMES       4
+#define DEAD_READER_NS    (500 * NS_PER_MS) /* without a sign of life, at least */
+#define DEAD_PREFETCH_NS  (2000 * NS_PER_MS)
+#define STUCK_READER_NS   (2000 * NS_PER_MS) /* alive, and nothing comes */
+#define STUCK_PREFETCH_NS (6000 * NS_PER_MS)
+#define WATCH_NS          (500 * NS_PER_MS) /* of who waits itself */
 
 static struct peer *peer_of(const struct get *g)
 {
@@ -66,8 +69,8 @@ static void on_redirect(struct get *g, const struct wire_redirect *r)
 	if (set_empty(&set))
 		return;
 	holders_learn(peer_of(g)->holders, &part, r->nodes, r->n_nodes);
+	holders_forget(peer_of(g)->holders, &g->node, &part);
 	g->set = set_minus(g->set, &set);
-	seek_avoid(g->s, &g->node);
 }
 
 static void on_answer(void *arg, const struct wire_msg *msg)
@@ -78,7 +81,7 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 	if (msg->type == WIRE_GRANT) {
 		g->granted = grant_is_right(g, &msg->u.grant);
 		if (!g->granted) {
-			seek_avoid(s, &g->node);
+			seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
 			conn_cancel(g->conn, g->req);
 			holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_LIED);
 			get_free(g);
@@ -120,7 +123,7 @@ static void unpack_after(struct job *job)
 			source_deliver(u->s, u->pos, u->plain, u->giver);
 			u->plain = NULL;
 		} else {
-			seek_avoid(u->s, &u->req->p->givers[u->giver - 1]);
+			seek_avoid(u->s, &u->req->p->givers[u->giver - 1], WIRE_AVOID_FAILED);
 			holders_fault(u->req->p->holders, &u->req->p->givers[u->giver - 1], 0,
 			              HOLDERS_WRONG_BYTES);
 		}
@@ -173,26 +176,7 @@ static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t
 	                            .giver = giver });
 }
 
-static uint64_t get_dead_ns(const struct get *g, uint64_t now)
-{
-	const uint64_t least_ns = g->s->req->run->reader ? DEAD_READER_NS : DEAD_PREFETCH_NS;
-
-	return now + max_u64(least_ns, DEAD_TIMES * g->patience_ns);
-}
-
-static void on_progress(void *arg, uint32_t n_bytes)
-{
-	struct get *g = arg;
-	const uint64_t now = peer_now_ns(peer_of(g));
-
-	(void)n_bytes;
-	if (g->first_ns == 0)
-		g->first_ns = now;
-	g->hedge_ns = now + g->patience_ns;
-	g->dead_ns = get_dead_ns(g, now);
-}
-
-/* ---- the end ---- */
+/* ---- silence ---- */
 
 static void note_end(const struct get *g, enum wire_status status)
 {
@@ -202,32 +186,139 @@ static void note_end(const struct get *g, enum wire_status status)
 	wire_id_text(&g->node, node);
 	source_note(g->s->req, "peer %.8s: %u of %u chunks, %s, %.1f ms%s", node,
 	            g->n_asked - n_left, g->n_asked, wire_status_name(status),
-	            (double)(peer_now_ns(peer_of(g)) - g->began_ns) / (double)NS_PER_MS,
+	            (double)(peer_calm_ns(peer_of(g)) - g->began_ns) / (double)NS_PER_MS,
 	            g->wait ? ", as they came there" : "");
 }
+
+/* What did not come is wanted again: the home does not know that it did not. */
+static void want_again(struct seek *s, const struct wire_set *set)
+{
+	s->asked = set_minus(s->asked, set);
+	s->lost = set_minus(s->lost, set);
+}
+
+static uint64_t times_least_ns(const struct get *g, uint64_t reader_ns, uint64_t prefetch_ns)
+{
+	return g->s->req->run->reader ? reader_ns : prefetch_ns;
+}
+
+/* Something was heard of it, or it was asked just now. */
+static void restart_watch(struct get *g)
+{
+	const uint64_t now = peer_calm_ns(peer_of(g));
+
+	g->hedge_ns = now + (g->wait ? WATCH_NS : g->patience_ns);
+	g->stuck_ns = now + (g->wait ? STUCK_PREFETCH_NS
+	                             : times_least_ns(g, STUCK_READER_NS, STUCK_PREFETCH_NS));
+	g->probed_ns = 0;
+}
+
+static void on_progress(void *arg, uint32_t n_bytes)
+{
+	struct get *g = arg;
+
+	(void)n_bytes;
+	if (g->first_ns == 0)
+		g->first_ns = peer_calm_ns(peer_of(g));
+	restart_watch(g);
+}
+
+/* It is slow: ask for a sign of life. */
+static void probe(struct get *g)
+{
+	const uint64_t least_ns = times_least_ns(g, DEAD_READER_NS, DEAD_PREFETCH_NS);
+
+	g->hedged = g->hedged || !g->wait;
+	g->probed_ns = peer_now_ns(peer_of(g));
+	g->dead_ns = peer_calm_ns(peer_of(g)) + max_u64(least_ns, conn_patience_ns(g->conn));
+	conn_probe(g->conn);
+}
+
+static void give_up(struct get *g);
+
+/* It lives, and has not what it is waited for: once in a while the home is asked who has. */
+static void wait_elsewhere(struct get *g)
+{
+	struct seek *s = g->s;
+
+	note_end(g, WIRE_IS_BUSY);
+	want_again(s, &g->set);
+	get_stop(g);
+	source_dirty(s->req);
+}
+
+static void watch_on(struct get *g)
+{
+	g->hedge_ns = peer_calm_ns(peer_of(g)) + WATCH_NS;
+	g->probed_ns = 0;
+}
+
+void get_watch(struct get *g)
+{
+	const uint64_t now = peer_calm_ns(peer_of(g));
+
+	if (now < (g->probed_ns != 0 ? g->dead_ns : g->hedge_ns))
+		return;
+	if (g->probed_ns != 0 && conn_heard_ns(g->conn) <= g->probed_ns)
+		give_up(g);
+	else if (g->probed_ns != 0 && !g->wait && now >= g->stuck_ns)
+		give_up(g); /* it lives, and brings nothing */
+	else if (g->probed_ns != 0 && g->wait && now >= g->stuck_ns)
+		wait_elsewhere(g);
+	else if (g->probed_ns != 0 && g->wait)
+		watch_on(g);
+	else
+		probe(g);
+}
+
+/* ---- the end ---- */
 
 static void judge(struct get *g, enum wire_status status)
 {
 	struct holders *holders = peer_of(g)->holders;
-	const uint64_t now = peer_now_ns(peer_of(g));
+	const uint64_t now = peer_calm_ns(peer_of(g));
 	const struct wire_part left = seek_part(g->s, &g->set);
 	const bool whole = set_empty(&g->set);
 
 	if (whole && !g->wait && g->first_ns != 0)
 		holders_ended(holders, &g->node, g->size_bytes, g->first_ns - g->began_ns,
 		              now - g->began_ns);
-	else if (status == WIRE_LOST || status == WIRE_FAILED)
+	else if (status == WIRE_FAILED)
 		holders_fault(holders, &g->node, g->size_bytes, HOLDERS_FAILED);
 	else if (!whole && !g->wait && (status == WIRE_NOT_HERE || status == WIRE_DONE))
 		holders_fault(holders, &g->node, g->size_bytes, HOLDERS_MISSED);
 	else
 		holders_cancelled(holders, &g->node, g->size_bytes);
-	if (!whole && status != WIRE_UNKNOWN_LIST)
+	if (!whole && (status == WIRE_NOT_HERE || status == WIRE_DONE || status == WIRE_FAILED))
 		holders_forget(holders, &g->node, &left);
 }
 
-static bool get_by_names(struct seek *s, const struct wire_id *node, const struct wire_set *set,
-                         bool wait);
+static enum get_outcome get_by_names(struct seek *s, const struct wire_id *node,
+                                     const struct wire_set *set, bool wait);
+
+static void look_elsewhere(struct seek *s, const struct wire_id *node, const struct wire_set *rest,
+                           enum wire_status status, uint32_t retry_ms)
+{
+	switch ((int)status) {
+	case WIRE_DONE:
+	case WIRE_NOT_HERE:
+	case WIRE_UNKNOWN_LIST:
+		seek_avoid_missed(s, node, rest);
+		break;
+	case WIRE_IS_BUSY:
+		seek_pause(s, rest, retry_ms);
+		break;
+	case WIRE_LOST:
+		if (source_unreached(s->req->p, node) == GET_LATER) {
+			seek_pause(s, rest, 0);
+			break;
+		}
+		/* fall through */
+	default:
+		seek_avoid(s, node, WIRE_AVOID_FAILED);
+	}
+	want_again(s, rest);
+}
 
 static void on_end(void *arg, enum wire_status status, uint32_t retry_ms)
 {
@@ -241,20 +332,16 @@ static void on_end(void *arg, enum wire_status status, uint32_t retry_ms)
 		(status == WIRE_UNKNOWN_LIST && !g->by_names) ||
 		(status == WIRE_NOT_HERE && g->by_names && !g->granted && !set_empty(&g->missed));
 	const struct wire_set rest = g->set;
-	const bool left = !set_empty(&rest);
 
-	(void)retry_ms;
 	note_end(g, status);
 	judge(g, status);
 	get_free(g);
-	if (once_more && !set_empty(&here) && get_by_names(s, &node, &here, wait)) {
+	if (once_more && !set_empty(&here) && get_by_names(s, &node, &here, wait) == GET_ASKED) {
 		const struct wire_part part = seek_part(s, &here);
 
 		holders_learn(s->req->p->holders, &part, &node, 1);
-	} else if (left) {
-		seek_avoid(s, &node);
-		s->asked = set_minus(s->asked, &rest); /* the home does not know: ask again */
-		s->lost = set_minus(s->lost, &rest);
+	} else if (!set_empty(&rest)) {
+		look_elsewhere(s, &node, &rest, status, retry_ms);
 	}
 	source_dirty(s->req);
 }
@@ -263,16 +350,15 @@ static const struct request_ops get_ops = {
 	.answer = on_answer, .chunk = on_chunk, .progress = on_progress, .end = on_end
 };
 
-void get_give_up(struct get *g)
+static void give_up(struct get *g)
 {
 	struct seek *s = g->s;
 
 	note_end(g, WIRE_FAILED);
 	conn_cancel(g->conn, g->req);
 	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
-	seek_avoid(s, &g->node);
-	s->asked = set_minus(s->asked, &g->set);
-	s->lost = set_minus(s->lost, &g->set);
+	seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
+	want_again(s, &g->set);
 	get_free(g);
 	source_dirty(s->req);
 }
@@ -316,10 +402,10 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 	g->wait = wait;
 	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1))
 		g->size_bytes += chunk_at(g, (uint16_t)pos)->plain_size_bytes;
-	g->began_ns = peer_now_ns(p);
+	g->began_ns = peer_calm_ns(p);
 	g->hedge_ns = holders_hedge_ns(p->holders, node, g->size_bytes);
 	g->patience_ns = g->hedge_ns > g->began_ns ? g->hedge_ns - g->began_ns : 0;
-	g->dead_ns = get_dead_ns(g, g->began_ns);
+	restart_watch(g);
 	make_key(g);
 	return g;
 }
@@ -336,30 +422,44 @@ static struct wire_get message_of(const struct get *g)
 	return msg;
 }
 
-/* @return false: it cannot be asked; g is freed */
-static bool ask(struct get *g, struct wire_get *get, const uint32_t *plain_sizes)
+enum get_outcome source_unreached(struct peer *p, const struct wire_id *node)
+{
+	struct member m;
+
+	if (!p->members->ops->find(p->members, node, &m))
+		return GET_NEVER;
+	return m.state == MEMBER_UP || m.state == MEMBER_SUSPECT ? GET_LATER : GET_NEVER;
+}
+
+/* g is freed where it cannot be asked. */
+static enum get_outcome ask(struct get *g, struct wire_get *get, const uint32_t *plain_sizes)
 {
 	struct peer *p = peer_of(g);
 	const struct request_opts opts = { .ops = &get_ops, .arg = g, .plain_sizes = plain_sizes };
 	struct link *l = link_to(p, &g->node);
 	struct wire_msg msg = { .type = WIRE_GET };
+	enum get_outcome outcome;
+	int r = -ENOTCONN;
 
 	if (l != NULL) {
 		proof_of_get(conn_binding(l->conn), true, g->key, get, get->proof);
 		memcpy(g->proof, get->proof, sizeof(g->proof));
 		msg.u.get = *get;
-		if (conn_request(l->conn, &msg, &opts, &g->req) == 0) {
-			g->conn = l->conn;
-			DL_APPEND(g->s->gets, g);
-			holders_began(p->holders, &g->node, g->size_bytes);
-			return true;
-		}
+		r = conn_request(l->conn, &msg, &opts, &g->req);
 	}
+	if (r == 0) {
+		g->conn = l->conn;
+		DL_APPEND(g->s->gets, g);
+		holders_began(p->holders, &g->node, g->size_bytes);
+		return GET_ASKED;
+	}
+	outcome = r == -EBUSY ? GET_LATER : source_unreached(p, &g->node);
 	free(g);
-	return false;
+	return outcome;
 }
 
-bool get_start(struct seek *s, const struct wire_id *node, const struct wire_set *set, bool wait)
+enum get_outcome get_start(struct seek *s, const struct wire_id *node, const struct wire_set *set,
+                           bool wait)
 {
 	uint32_t plain_sizes[WIRE_LIST_MAX] = { 0 };
 	struct get *g = get_new(s, node, set, wait);
@@ -370,8 +470,20 @@ bool get_start(struct seek *s, const struct wire_id *node, const struct wire_set
 	return ask(g, &msg, plain_sizes);
 }
 
-static bool get_by_names(struct seek *s, const struct wire_id *node, const struct wire_set *set,
-                         bool wait)
+void get_or_pause(struct seek *s, const struct wire_id *node, const struct wire_set *set, bool wait)
+{
+	const enum get_outcome r = get_start(s, node, set, wait);
+
+	if (r == GET_LATER)
+		seek_pause(s, set, 0);
+	else if (r == GET_NEVER)
+		seek_avoid(s, node, WIRE_AVOID_FAILED);
+	if (r != GET_ASKED)
+		want_again(s, set);
+}
+
+static enum get_outcome get_by_names(struct seek *s, const struct wire_id *node,
+                                     const struct wire_set *set, bool wait)
 {
 	uint32_t plain_sizes[WIRE_LIST_MAX] = { 0 };
 	struct wire_id all[WIRE_LIST_MAX];

@@ -26,15 +26,23 @@ struct get {
 	uint64_t size_bytes;
 	uint64_t began_ns, first_ns;
 	uint64_t patience_ns; /* silence after which another is asked as well */
-	uint64_t hedge_ns;    /* then */
-	uint64_t dead_ns;     /* after so much silence it is given up */
-	bool wait;            /* it is to come there first: silence means nothing */
+	uint64_t hedge_ns;    /* then; and it is asked for a sign of life */
+	uint64_t probed_ns;   /* when, by the real clock; 0: not */
+	uint64_t dead_ns;     /* without one, it is given up then */
+	uint64_t stuck_ns;    /* and then in any case */
+	bool wait;            /* it is to come there first: only its life is watched */
 	bool hedged;
 	bool granted;
 	bool by_names;
 	uint16_t pos_of[WIRE_LIST_MAX]; /* by_names: the seek's positions */
 	uint8_t key[PROOF_KEY_BYTES];
 	uint8_t proof[WIRE_MAC_BYTES];
+};
+
+/* Who is not to be asked. */
+struct avoid {
+	struct wire_id node;
+	enum wire_avoid_why why;
 };
 
 struct seek {
@@ -45,8 +53,11 @@ struct seek {
 	struct wire_set unpacking; /* of want: with a worker */
 	struct wire_set put_off;   /* of want: its unit begins in another segment (source_unit.c) */
 	struct get *gets;
-	struct wire_id avoid[WIRE_AVOID_MAX];
+	struct avoid avoid[WIRE_AVOID_MAX];
 	uint32_t n_avoid;
+	struct wire_set missed; /* what those avoided for WIRE_AVOID_MISSED have not */
+	struct wire_set paused; /* of want: whoever is to be asked is busy, or not connected now */
+	uint64_t pause_ns;      /* until then */
 	uint32_t n_asks;
 	uint32_t home_rank; /* that is asked: the next one where this one fails */
 	bool settle;
@@ -57,7 +68,9 @@ struct seek {
 	uint32_t ask_req;
 	struct wire_set asked;
 	uint64_t asked_ns;
+	uint64_t ask_sent_ns; /* the same by the real clock */
 	bool ask_answered;
+	bool ask_probed; /* it lives, and does not answer */
 };
 
 /* A chunk that came packed, with a worker. */
@@ -112,19 +125,46 @@ void seek_step(struct seek *s);
 bool seek_is_settled(const struct seek *s);
 bool seek_has_only_put_off(const struct seek *s); /* nothing else is left or open */
 void seek_stop(struct seek *s);                   /* cancel all that is open */
-void seek_avoid(struct seek *s, const struct wire_id *node);
+void seek_avoid(struct seek *s, const struct wire_id *node, enum wire_avoid_why why);
+/** node said that it has not set. */
+void seek_avoid_missed(struct seek *s, const struct wire_id *node, const struct wire_set *set);
+/** set is asked for again in a while, not of anybody else meanwhile. 0: the shortest pause */
+void seek_pause(struct seek *s, const struct wire_set *set, uint32_t ms);
+/** Asked of some holder (hedged: also of slow ones) but except, and not given up. */
+struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wire_id *except);
+/** What others were asked for is expected from node alone. */
+void seek_take_from_others(struct seek *s, const struct wire_set *set, const struct wire_id *node);
 void seek_on_items(struct seek *s, const struct wire_answer_item *items, uint32_t n_items);
-void seek_on_ask_end(struct seek *s, enum wire_status status);
+void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms);
 uint64_t seek_due_ns(const struct seek *s);
 /** Positions that came, or are another's business now. */
 void seek_settle(struct seek *s, const struct wire_set *set);
 
+/* ---- source_ask.c ---- */
+
+/** Ask the home for todo, or who stands in for it. One that is busy, or connects, is asked later.
+ * @return false: nobody is left to be asked */
+bool ask_home(struct seek *s, const struct wire_set *todo);
+void ask_close(struct seek *s);               /* cancelled, if it is open */
+void ask_watch(struct seek *s);               /* is the home silent? */
+uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient clock */
+
 /* ---- source_get.c ---- */
 
-/** @return false: it cannot be asked now, and is to be avoided */
-bool get_start(struct seek *s, const struct wire_id *node, const struct wire_set *set, bool wait);
-void get_stop(struct get *g);    /* cancelled; frees it */
-void get_give_up(struct get *g); /* it is silent: a fault; frees it */
+enum get_outcome {
+	GET_ASKED,
+	GET_LATER, /* it is busy, or its connection is being made: it is to be asked again */
+	GET_NEVER, /* it is not there any more, or goes */
+};
+enum get_outcome get_start(struct seek *s, const struct wire_id *node, const struct wire_set *set,
+                           bool wait);
+/** As get_start(); what cannot be asked is paused, or its node avoided. */
+void get_or_pause(struct seek *s, const struct wire_id *node, const struct wire_set *set,
+                  bool wait);
+void get_stop(struct get *g);  /* cancelled; frees it */
+void get_watch(struct get *g); /* look after it, as time passes; may free it */
+/** Why a node has no connection that takes requests now. */
+enum get_outcome source_unreached(struct peer *p, const struct wire_id *node);
 
 /* ---- source_unit.c ---- */
 

@@ -211,6 +211,50 @@ void lease_take(struct seek *s, const struct wire_answer_item *item)
 	close_one(p, held, true);
 }
 
+/* The part of a lease that is not here yet. */
+static struct wire_part part_to_come(const struct lease_held *held)
+{
+	struct wire_part part = known_part(held->known, held->segment_idx);
+
+	for (uint16_t pos = 0; pos < held->set.n; pos++) {
+		if (wire_set_has(&held->set, pos) &&
+		    !cas_blob_is_present(held->blob, segments_chunk(held->known->segments,
+		                                                    held->segment_idx, pos)))
+			wire_set_add(&part.set, pos);
+	}
+	return part;
+}
+
+static void tell_coming(struct peer *p, const struct wire_id *home, const struct wire_part *part)
+{
+	const struct wire_msg msg = { .type = WIRE_COMING,
+		                      .u.adverts = { .n_parts = 1, .parts = part } };
+
+	home_send_names(p, home, &part->list);
+	if (!id_equal(home, &p->self.self.id))
+		link_send(p, home, &msg);
+	else if (home_coming(p->home, home, part) != HOME_OK)
+		p->n_odd++;
+}
+
+void leases_moved(struct peer *p)
+{
+	const enum place_level level =
+		placement_has_zones(p->placement) ? PLACE_ZONE : PLACE_CLUSTER;
+	const struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	{
+		const struct wire_part part = part_to_come(held);
+		struct wire_id home;
+
+		if (!set_empty(&part.set) &&
+		    placement_home(p->placement, level, &p->self.self.id, &part.segment, &home) &&
+		    !id_equal(&home, &held->home))
+			tell_coming(p, &home, &part);
+	}
+}
+
 bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos)
 {
 	return leases_have(p, &segments_at(k->segments, segment_idx)->list, pos);

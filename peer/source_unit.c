@@ -71,8 +71,7 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 			continue;
 		t->put_off = set_minus(t->put_off, &found);
 		/* It may have the first chunk and not yet the last. */
-		if (!get_start(t, node, &found, true))
-			seek_avoid(t, node);
+		get_or_pause(t, node, &found, true);
 		source_dirty(req);
 	}
 }

@@ -161,8 +161,14 @@ enum wire_ask_flags {
 		1 << 4, /* asks the home of the cluster, with a zone home's lease in hand */
 };
 
-/* Positions of have, units and runs count as those of part.set (same n). Who is avoided was told as
- * a holder and had it not, or does not answer. */
+enum wire_avoid_why {
+	WIRE_AVOID_FAILED, /* it does not answer, is not reached, or is not trusted */
+	WIRE_AVOID_MISSED, /* it said that it has them not: those of missed */
+	WIRE_AVOID_SLOW,   /* it has them and is at it: another holder is welcome, the origin not */
+	N_WIRE_AVOID_WHYS
+};
+
+/* Positions of have, units, runs and missed count as those of part.set (same n). */
 struct wire_ask {
 	uint32_t req;
 	uint32_t flags;        /* enum wire_ask_flags */
@@ -175,7 +181,10 @@ struct wire_ask {
 	uint32_t deadline_ms;  /* no use after that; 0: HOME_ASK_MAX_MS */
 	uint32_t patience_ms;  /* a reader: without progress that long, a second lease */
 	uint8_t n_avoid;
-	struct wire_id avoid[WIRE_AVOID_MAX];
+	struct wire_id avoid[WIRE_AVOID_MAX]; /* holders that are not to be named */
+	uint8_t avoid_why[WIRE_AVOID_MAX];    /* enum wire_avoid_why */
+	struct wire_set missed;
+	uint32_t via; /* not on the wire: the receiver's number of the connection it came on */
 };
 
 enum wire_answer_kind {

@@ -246,6 +246,24 @@ static void take_member_list(struct wire_decoder *d, struct cursor *c, struct wi
 	m->u.members.members = take_members(d, c, &m->u.members.n_members);
 }
 
+/* Why they are avoided: fields that the first agents did not send. */
+static void take_whys(struct cursor *c, struct wire_ask *a)
+{
+	const uint8_t *whys;
+	size_t n;
+
+	a->missed = (struct wire_set){ .n = a->part.set.n };
+	if (c->bad || c->next == c->n_fields)
+		return;
+	whys = take_bin(c, 1, WIRE_AVOID_MAX, &n);
+	check(c, n == a->n_avoid);
+	for (size_t i = 0; !c->bad && i < n; i++) {
+		check(c, whys[i] < N_WIRE_AVOID_WHYS);
+		a->avoid_why[i] = whys[i];
+	}
+	take_bits(c, a->part.set.n, &a->missed);
+}
+
 static void take_ask(struct wire_decoder *d, struct cursor *c, struct wire_msg *m)
 {
 	struct wire_ask *a = &m->u.ask;
@@ -261,6 +279,7 @@ static void take_ask(struct wire_decoder *d, struct cursor *c, struct wire_msg *
 	a->patience_ms = take_u32(c);
 	a->n_avoid = take_nodes(c, WIRE_AVOID_MAX, a->avoid);
 	check(c, wire_set_holds(&a->units, &a->runs));
+	take_whys(c, a);
 }
 
 static void take_answer_item(struct cursor *c, struct wire_answer_item *ret_item)

@@ -134,7 +134,7 @@ static void put_ask(msgpack_packer *p, const struct wire_msg *msg)
 {
 	const struct wire_ask *a = &msg->u.ask;
 
-	put_array(p, 13);
+	put_array(p, 15);
 	put_uint(p, WIRE_ASK);
 	put_uint(p, a->req);
 	put_uint(p, a->flags);
@@ -145,6 +145,8 @@ static void put_ask(msgpack_packer *p, const struct wire_msg *msg)
 	put_uint(p, a->deadline_ms);
 	put_uint(p, a->patience_ms);
 	put_nodes(p, a->avoid, a->n_avoid);
+	put_bin(p, a->avoid_why, a->n_avoid);
+	put_bits(p, &a->missed);
 }
 
 static void put_answer_item(msgpack_packer *p, const struct wire_answer_item *item)

@@ -7,7 +7,12 @@
 void swarm_home_drain(struct swarm *s, uint32_t node, uint32_t segment_idx)
 {
 	struct home_out out;
+	struct wire_id probed;
 
+	while (home_next_probe(s->nodes[node].home, &probed)) {
+		if (!s->nodes[swarm_node_of(s, &probed)].dead)
+			home_heard(s->nodes[node].home, &probed);
+	}
 	while (home_next(s->nodes[node].home, &out)) {
 		const uint32_t to = swarm_node_of(s, &out.to);
 		struct wire_msg msg = { .type = WIRE_ANSWER };
@@ -96,7 +101,7 @@ void swarm_home_message(struct swarm *s, uint32_t node, uint32_t from, const str
 	} else if (p->msg.type == WIRE_LEASE_PROGRESS) {
 		home_lease_progress(home, id, &p->msg.u.lease);
 	} else if (p->msg.type == WIRE_CANCEL) {
-		home_cancel(home, id, p->msg.u.cancel.req);
+		home_cancel(home, id, 0, p->msg.u.cancel.req);
 	} else if (p->msg.type == WIRE_LEASE_END) {
 		home_lease_end(home, id, &p->msg.u.lease);
 	}

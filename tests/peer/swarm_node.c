@@ -105,6 +105,8 @@ static void ask(struct swarm *s, uint32_t node, uint32_t segment_idx)
 		a->flags |= WIRE_ASK_NO_LEASE;
 	a->n_avoid = (uint8_t)g->n_avoid;
 	memcpy(a->avoid, g->avoid, sizeof(a->avoid));
+	memset(a->avoid_why, WIRE_AVOID_MISSED, sizeof(a->avoid_why));
+	a->missed = a->part.set;
 	swarm_send(s, node, g->ask_home, segment_idx, &msg);
 	wake_at(s, node, g->retry_ns);
 }

@@ -77,6 +77,47 @@ static void waiters_stand_in_a_chain_behind_who_is_receiving(void **state)
 	}
 }
 
+static void who_asks_anew_is_not_sent_to_who_waits_at_it(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id two = home_node_id(2);
+
+	home_tell_names(f, 1);
+	for (uint32_t i = 1; i < 4; i++)
+		(void)home_asks(f, i, &a);
+	home_names_node(home_told(f, 3, 1, WIRE_WAIT), 2);
+	home_cancel(f->home, &two, 0, 1);
+	a.req = 2;
+	(void)home_asks(f, 2, &a);
+	home_names_node(home_told(f, 2, 2, WIRE_WAIT), 1);
+}
+
+static void asks_of_two_connections_are_two(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id two = home_node_id(2);
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	a.via = 7;
+	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+	a.via = 8;
+	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+	assert_int_equal(home_asks(f, 2, &a), HOME_REFUSED);
+	home_disconnected(f->home, &two, 7);
+	home_has(f, 1, 0, 5);
+	assert_null(home_told(f, 2, 1, WIRE_HOLDERS)); /* it was sent there, and waits there */
+	const struct wire_id one = home_node_id(1);
+
+	home_node_lost(f->home, &one);
+	home_drain(f);
+	assert_int_equal(f->n_out, 1);
+	assert_int_equal(f->out[0].via, 8);
+	assert_non_null(home_told(f, 2, 1, WIRE_LEASE));
+}
+
 static void holders_serve_some_and_redirect_the_rest_as_a_tree(void **state)
 {
 	struct fixture *f = *state;
@@ -145,6 +186,8 @@ static void a_lease_ends_with_its_term_and_passes_on(void **state)
 	home_lease_progress(f->home, &one,
 	                    &(struct wire_lease){ .token = token, .progress_bytes = 10 });
 	(void)home_after_ms(f, 1); /* the same progress again did not */
+	assert_null(home_told(f, 2, 1, WIRE_LEASE));
+	(void)home_after_ms(f, HOME_PROBE_MIN_MS); /* and no sign of life came */
 	assert_int_equal(set_count(&home_must(f, 2, 1, WIRE_LEASE)->set), 5);
 	const struct wire_ask again = home_ask_of(f, 2, 20, 5);
 
@@ -204,10 +247,71 @@ static void the_death_of_the_holder_passes_its_lease_on_at_once(void **state)
 	                 5); /* nobody has the first */
 }
 
+/* The same segment under another list, so that a node can have two leases. */
+static struct wire_id other_list(struct fixture *f)
+{
+	struct wire_id names[N];
+	const struct wire_id one = home_node_id(1);
+
+	home_names_of(0, names);
+	names[N - 1] = test_id(7, 7);
+	const struct wire_names msg = { f->segment, wire_list_id(names, N), N, names };
+
+	assert_int_equal(home_names(f->home, &one, &msg), HOME_OK);
+	return msg.list;
+}
+
+static void who_lives_is_waited_for_and_who_hung_once_is_not_waited_for_again(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id one = home_node_id(1);
+	struct wire_id probed;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	a.flags = WIRE_ASK_READER;
+	(void)home_asks(f, 2, &a);
+	(void)home_after_ms(f, HOME_PATIENCE_MIN_MS);
+	assert_true(home_next_probe(f->home, &probed));
+	assert_false(home_next_probe(f->home, &probed));
+	home_heard(f->home, &one);
+	for (uint32_t ms = HOME_PATIENCE_MIN_MS; ms < HOME_LEASE_TERM_MS; ms += 50) {
+		assert_null(home_told(f, 2, 1, WIRE_LEASE));
+		(void)home_after_ms(f, 50);
+	}
+	assert_non_null(home_told(f, 2, 1, WIRE_LEASE)); /* it lives and does nothing */
+	const uint64_t token = home_must(f, 2, 1, WIRE_LEASE)->token;
+
+	a = home_ask_of(f, 2, 10, 5);
+	a.flags = WIRE_ASK_READER;
+	home_end_lease(f, 2, token, 0, 5, false);
+	home_has(f, 1, 0, 5); /* late, but it brings something: forgiven */
+	(void)home_asks(f, 1, &a);
+	assert_non_null(home_told(f, 1, 2, WIRE_LEASE));
+	(void)home_asks(f, 2, &a);
+	(void)home_after_ms(f, HOME_PATIENCE_MIN_MS);
+	assert_int_equal(f->n_out, 0);
+	assert_true(home_next_probe(f->home, &probed));
+	(void)home_after_ms(f, HOME_PROBE_MIN_MS); /* it is dead: and from now on known as that */
+	assert_non_null(home_told(f, 2, 2, WIRE_LEASE));
+	home_cancel(f->home, &one, 0, 2);
+	a = home_ask_of(f, 3, 20, 5);
+	a.flags = WIRE_ASK_READER;
+	a.part.list = other_list(f);
+	(void)home_asks(f, 1, &a);
+	assert_non_null(home_told(f, 1, 3, WIRE_LEASE));
+	(void)home_asks(f, 2, &a);
+	(void)home_after_ms(f, HOME_PATIENCE_MIN_MS);
+	assert_non_null(home_told(f, 2, 3, WIRE_LEASE));
+}
+
 static void a_reader_without_progress_gets_a_second_lease(void **state)
 {
 	struct fixture *f = *state;
 	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id one = home_node_id(1);
+	struct wire_id probed;
 
 	home_tell_names(f, 1);
 	(void)home_asks(f, 1, &a);
@@ -216,6 +320,11 @@ static void a_reader_without_progress_gets_a_second_lease(void **state)
 	a.patience_ms = 120;
 	(void)home_asks(f, 3, &a);
 	assert_true(home_after_ms(f, 119) <= clock_now_ns(&f->clock.clock) + 1000000);
+	assert_int_equal(f->n_out, 0);
+	(void)home_after_ms(f, 1);
+	assert_true(home_next_probe(f->home, &probed));
+	assert_true(id_equal(&probed, &one));
+	(void)home_after_ms(f, HOME_PROBE_MIN_MS - 1);
 	assert_int_equal(f->n_out, 0);
 	(void)home_after_ms(f, 1);
 	assert_int_equal(set_count(&home_must(f, 3, 1, WIRE_LEASE)->set), 5);
@@ -297,6 +406,8 @@ int main(void)
 		T(names_that_do_not_hash_to_their_list_are_refused),
 		T(who_asks_alone_gets_a_long_lease_and_others_a_run_each),
 		T(waiters_stand_in_a_chain_behind_who_is_receiving),
+		T(who_asks_anew_is_not_sent_to_who_waits_at_it),
+		T(asks_of_two_connections_are_two),
 		T(holders_serve_some_and_redirect_the_rest_as_a_tree),
 		T(holders_are_told_of_chunks_under_another_list),
 		T(a_lease_ends_with_its_term_and_passes_on),
@@ -304,6 +415,7 @@ int main(void)
 		T(chunks_that_are_leased_again_are_counted_apart),
 		T(the_death_of_the_holder_passes_its_lease_on_at_once),
 		T(a_reader_without_progress_gets_a_second_lease),
+		T(who_lives_is_waited_for_and_who_hung_once_is_not_waited_for_again),
 		T(progress_that_is_only_told_does_not_starve_a_reader),
 		T(whole_units_are_leased),
 		T(who_cannot_lease_hears_of_nobody_or_waits_for_who_can),

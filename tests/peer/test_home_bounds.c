@@ -18,6 +18,8 @@ static void a_liar_is_dropped_by_two_reports_and_one_alone_drops_nobody(void **s
 	home_tell_names(f, 1);
 	home_has(f, 1, 0, 5);
 	a.avoid[0] = home_node_id(1);
+	a.avoid_why[0] = WIRE_AVOID_MISSED;
+	a.missed = test_range(N, 0, 5);
 	a.n_avoid = 1;
 	a.flags = WIRE_ASK_NO_LEASE;
 	for (a.req = 1; a.req < 5; a.req++) {
@@ -31,6 +33,50 @@ static void a_liar_is_dropped_by_two_reports_and_one_alone_drops_nobody(void **s
 	(void)home_asks(f, 3, &a);
 	(void)home_asks(f, 5, &clean);
 	assert_null(home_told(f, 5, 9, WIRE_HOLDERS));
+}
+
+static void who_is_slow_or_silent_for_some_stays_a_holder_for_all(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_ask clean = home_ask_of(f, 9, 0, 5);
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	a.avoid[0] = home_node_id(1);
+	a.n_avoid = 1;
+	for (uint32_t from = 2; from < 5; from++) {
+		a.avoid_why[0] = WIRE_AVOID_SLOW;
+		a.req = 1;
+		assert_int_equal(home_asks(f, from, &a), HOME_OK);
+		assert_null(home_told(f, from, 1, WIRE_LEASE)); /* while a holder lives */
+		assert_int_equal(home_must(f, from, 1, WIRE_WAIT)->n_nodes, 0);
+		a.avoid_why[0] = WIRE_AVOID_FAILED;
+		a.flags = WIRE_ASK_NO_LEASE;
+		a.req = 2;
+		assert_int_equal(home_asks(f, from, &a), HOME_OK);
+		a.flags = 0;
+	}
+	assert_int_equal(home_asks(f, 6, &clean), HOME_OK);
+	home_names_node(home_told(f, 6, 9, WIRE_HOLDERS), 1);
+	home_has(f, 7, 0, 5); /* another one: who waited beside the slow one hears of it */
+	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 7);
+}
+
+static void who_missed_some_is_asked_for_the_rest(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	a.avoid[0] = home_node_id(1);
+	a.avoid_why[0] = WIRE_AVOID_MISSED;
+	a.missed = test_range(N, 2, 1);
+	a.n_avoid = 1;
+	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+	assert_int_equal(set_count(&home_must(f, 2, 1, WIRE_LEASE)->set), 1);
+	assert_int_equal(set_count(&home_must(f, 2, 1, WIRE_HOLDERS)->set), 4);
 }
 
 static void what_is_gone_is_told_no_more(void **state)
@@ -61,7 +107,7 @@ static void an_ask_ends_by_its_deadline_and_a_cancelled_one_lets_go(void **state
 	(void)home_asks(f, 2, &a);
 	a.req = 2;
 	(void)home_asks(f, 2, &a);
-	home_cancel(f->home, &two, 2);
+	home_cancel(f->home, &two, 0, 2);
 	(void)home_after_ms(f, 300);
 	assert_true(home_ended(f, 2, 1));
 	assert_false(home_ended(f, 2, 2));
@@ -108,7 +154,7 @@ static void too_many_asks_of_one_peer_are_its_own_problem(void **state)
 	while (home_next(f->home, f->out)) {
 	}
 	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
-	home_disconnected(f->home, &liar);
+	home_disconnected(f->home, &liar, 0);
 	struct home_stats stats;
 
 	home_stats(f->home, &stats);
@@ -181,6 +227,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
 		T(a_liar_is_dropped_by_two_reports_and_one_alone_drops_nobody),
+		T(who_is_slow_or_silent_for_some_stays_a_holder_for_all),
+		T(who_missed_some_is_asked_for_the_rest),
 		T(what_is_gone_is_told_no_more),
 		T(an_ask_ends_by_its_deadline_and_a_cancelled_one_lets_go),
 		T(a_flood_of_lists_washes_away_itself),

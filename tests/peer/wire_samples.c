@@ -76,6 +76,9 @@ static void fill_ask(bool big, struct wire_ask *a)
 	a->n_avoid = big ? WIRE_AVOID_MAX : 1;
 	for (uint8_t i = 0; i < a->n_avoid; i++)
 		a->avoid[i] = id_of(i);
+	for (uint8_t i = 0; i < a->n_avoid; i++)
+		a->avoid_why[i] = (uint8_t)((i + 1) % N_WIRE_AVOID_WHYS);
+	a->missed = set_of(big);
 }
 
 static void fill_answer(bool big, struct wire_answer *a, struct wire_answer_item *items)

@@ -1,0 +1,74 @@
+/*
+ * conn_about: what is known of a connection: who is at the other end, and how long its answers
+ * take.
+ */
+#include "conn_impl.h"
+
+const struct wire_hello *conn_peer(const struct conn *c)
+{
+	return &c->peer;
+}
+
+const struct proof_binding *conn_binding(const struct conn *c)
+{
+	return &c->binding;
+}
+
+const char *conn_name(const struct conn *c)
+{
+	return c->tls_name.s;
+}
+
+const char *conn_address(const struct conn *c)
+{
+	return c->address;
+}
+
+bool conn_is_connected_by_us(const struct conn *c)
+{
+	return c->connected;
+}
+
+const struct conn_counts *conn_counts(const struct conn *c)
+{
+	return &c->counts;
+}
+
+void conn_set_members_hash(struct conn *c, uint64_t hash)
+{
+	c->members_hash = hash;
+}
+
+bool conn_peer_left(const struct conn *c)
+{
+	return c->peer_left;
+}
+
+uint64_t conn_heard_ns(const struct conn *c)
+{
+	return c->in_ns;
+}
+
+void conn_answered(struct conn *c, uint64_t took_ns)
+{
+	const uint64_t off_ns =
+		took_ns > c->answer_ns ? took_ns - c->answer_ns : c->answer_ns - took_ns;
+
+	if (c->answer_ns == 0) {
+		c->answer_ns = took_ns + 1;
+		c->answer_var_ns = took_ns / 2;
+		return;
+	}
+	c->answer_var_ns += off_ns / 4 - c->answer_var_ns / 4;
+	c->answer_ns += took_ns / 8 - c->answer_ns / 8;
+}
+
+uint64_t conn_patience_ns(const struct conn *c)
+{
+	return c->answer_ns + 4 * c->answer_var_ns;
+}
+
+bool conn_is_idle(const struct conn *c)
+{
+	return session_is_idle(c->session);
+}

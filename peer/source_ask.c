@@ -1,0 +1,391 @@
+/*
+ * source_ask: the part of a question that goes to the home of its segment, and what the home says.
+ *
+ * One ASK at a time a seek; it stays open while somebody else is bringing what was asked for. A
+ * home that is busy, or whose connection is being made, is asked again; only one that shows no sign
+ * of life, or will not answer, is passed by for the next in rank.
+ */
+#include "bytes.h"
+#include "mem.h"
+#include "share.h"
+#include "source_impl.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define HOMES_MAX          3U
+#define SILENT_READER_NS   (500 * NS_PER_MS) /* of a home, at least */
+#define SILENT_PREFETCH_NS (2000 * NS_PER_MS)
+#define SILENT_TIMES       4 /* as long when it lives, and does not answer */
+#define PATIENCE_MIN_NS    (50 * NS_PER_MS)
+
+/* ---- the home ---- */
+
+static struct wire_set present_here(const struct seek *s)
+{
+	struct wire_set have = set_none(s->want.n);
+
+	for (uint16_t pos = 0; pos < have.n; pos++) {
+		if (cas_blob_is_present(s->req->run->blob, seek_chunk(s, pos)))
+			wire_set_add(&have, pos);
+	}
+	return have;
+}
+
+static uint32_t ms_left(const struct source_req *req)
+{
+	const uint64_t now = peer_now_ns(req->p);
+	uint64_t left_ms = 1;
+
+	if (req->run->deadline_ns > now)
+		left_ms = (req->run->deadline_ns - now) / NS_PER_MS + 1;
+	return (uint32_t)min_u64(left_ms, HOME_ASK_MAX_MS);
+}
+
+static void tell_avoid(struct wire_ask *ask, const struct wire_id *node, enum wire_avoid_why why)
+{
+	if (ask->n_avoid == WIRE_AVOID_MAX)
+		return;
+	ask->avoid[ask->n_avoid] = *node;
+	ask->avoid_why[ask->n_avoid++] = (uint8_t)why;
+}
+
+static void tell_avoided(const struct seek *s, struct wire_ask *ask)
+{
+	const struct get *g;
+
+	for (uint32_t i = 0; i < s->n_avoid; i++)
+		tell_avoid(ask, &s->avoid[i].node, s->avoid[i].why);
+	DL_FOREACH(s->gets, g)
+	{
+		if (g->hedged && !g->wait)
+			tell_avoid(ask, &g->node, WIRE_AVOID_SLOW);
+	}
+	ask->missed = s->missed;
+}
+
+static struct wire_ask make_ask(const struct seek *s, const struct wire_set *todo)
+{
+	const struct peer *p = s->req->p;
+	struct wire_ask ask = { .part = seek_part(s, todo),
+		                .have = present_here(s),
+		                .deadline_ms = ms_left(s->req) };
+	struct cas_origin *origin = xcalloc(1, sizeof(*origin));
+	const struct wire_set held = seek_in_gets(s, true, NULL);
+	const struct wire_set unheld = set_minus(*todo, &held);
+
+	ask.patience_ms = (uint32_t)(max_u64(2 * p->origin_first_ns, PATIENCE_MIN_NS) / NS_PER_MS);
+	if (s->req->run->reader)
+		ask.flags |= WIRE_ASK_READER;
+	if (s->settle)
+		ask.flags |= WIRE_ASK_SETTLE;
+	/* Whoever is slow has it: another holder is welcome, the origin is not. */
+	if (set_empty(&unheld) || cas_blob_origins(s->req->run->blob, origin, 1) == 0)
+		ask.flags |= WIRE_ASK_NO_LEASE;
+	free(origin);
+	tell_avoided(s, &ask);
+	order_cut(s->req->known->segments, s->segment_idx, &ask.units, &ask.runs);
+	return ask;
+}
+
+static void on_answer(void *arg, const struct wire_msg *msg)
+{
+	if (msg->type == WIRE_ANSWER)
+		seek_on_items(arg, msg->u.answer.items, msg->u.answer.n_items);
+}
+
+static void on_end(void *arg, enum wire_status status, uint32_t retry_ms)
+{
+	seek_on_ask_end(arg, status, retry_ms);
+}
+
+static const struct request_ops ask_ops = { .answer = on_answer, .end = on_end };
+
+static int ask_self(struct seek *s, struct wire_ask *ask)
+{
+	struct peer *p = s->req->p;
+	const struct wire_id *self = &p->self.self.id;
+	int r;
+
+	ask->req = p->next_self_req++;
+	r = home_ask(p->home, self, ask);
+	if (r == HOME_WANT_NAMES) {
+		home_send_names(p, self, &ask->part.list);
+		r = home_ask(p->home, self, ask);
+	}
+	if (r != HOME_OK)
+		return r == HOME_BUSY ? -EAGAIN : -EIO;
+	s->ask_conn = NULL;
+	s->ask_req = ask->req;
+	return 0;
+}
+
+static int ask_other(struct seek *s, const struct wire_id *home, const struct wire_ask *ask)
+{
+	const struct request_opts opts = { .ops = &ask_ops, .arg = s };
+	const struct wire_msg msg = { .type = WIRE_ASK, .u.ask = *ask };
+	struct link *l = link_to(s->req->p, home);
+	int r = -ENOTCONN;
+
+	if (l != NULL)
+		r = conn_request(l->conn, &msg, &opts, &s->ask_req);
+	if (r == 0)
+		s->ask_conn = l->conn;
+	if (r == -EBUSY || (r != 0 && source_unreached(s->req->p, home) == GET_LATER))
+		return -EAGAIN;
+	return r;
+}
+
+void ask_close(struct seek *s)
+{
+	if (!s->ask_open)
+		return;
+	s->ask_open = false;
+	if (s->ask_conn != NULL)
+		conn_cancel(s->ask_conn, s->ask_req);
+	else
+		home_cancel(s->req->p->home, &s->req->p->self.self.id, 0, s->ask_req);
+}
+
+static bool pick_home(const struct seek *s, struct wire_id *ret_home)
+{
+	const struct peer *p = s->req->p;
+	const enum place_level level =
+		placement_has_zones(p->placement) ? PLACE_ZONE : PLACE_CLUSTER;
+	struct wire_id homes[HOMES_MAX];
+	const uint32_t n = placement_rank(p->placement, level, &p->self.self.id,
+	                                  &seek_segment(s)->name, HOMES_MAX, homes);
+
+	if (s->home_rank >= n)
+		return false;
+	*ret_home = homes[s->home_rank];
+	return true;
+}
+
+/* What is waited for elsewhere, too: only who is asked tells when that comes to nothing. */
+static struct wire_set with_waits(const struct seek *s, const struct wire_set *todo)
+{
+	struct wire_set set = *todo;
+	const struct get *g;
+
+	DL_FOREACH(s->gets, g)
+	{
+		if (g->wait)
+			set = set_or(set, &g->set);
+	}
+	return set;
+}
+
+/* Ask the home, or who stands in for it. One that is busy, or connects, is asked later.
+ * @return false: nobody is left to be asked */
+bool ask_home(struct seek *s, const struct wire_set *todo)
+{
+	const struct peer *p = s->req->p;
+	const struct wire_set wanted = with_waits(s, todo);
+	struct wire_ask ask = make_ask(s, &wanted);
+
+	for (; s->home_rank < HOMES_MAX; s->home_rank++, s->settle = true) {
+		struct wire_id home;
+		int r;
+
+		if (!pick_home(s, &home))
+			return false;
+		if (s->settle)
+			ask.flags |= WIRE_ASK_SETTLE;
+		r = id_equal(&home, &p->self.self.id) ? ask_self(s, &ask)
+		                                      : ask_other(s, &home, &ask);
+		if (r != 0)
+			continue;
+		s->ask_open = true;
+		s->ask_answered = false;
+		s->ask_probed = false;
+		s->ask_sent_ns = peer_now_ns(p);
+		s->ask_home = home;
+		s->asked = wanted;
+		s->asked_ns = peer_calm_ns(p);
+		s->n_asks++;
+		return true;
+	}
+	return false;
+}
+
+/* ---- what the home says ---- */
+
+static void note_item(struct seek *s, const struct wire_answer_item *item, const char *what)
+{
+	char home[PEER_NAME_BYTES];
+	char node[PEER_NAME_BYTES] = "";
+
+	wire_id_text(&s->ask_home, home);
+	if (item->n_nodes > 0)
+		wire_id_text(&item->nodes[0], node);
+	source_note(s->req, "home %.8s: segment %u, %u chunks: %s%s%.8s, %.1f ms", home,
+	            s->segment_idx, set_count(&item->set), what, node[0] != '\0' ? " " : "", node,
+	            (double)(peer_calm_ns(s->req->p) - s->asked_ns) / (double)NS_PER_MS);
+}
+
+static void on_holders(struct seek *s, const struct wire_answer_item *item)
+{
+	const struct wire_part part = seek_part(s, &item->set);
+	struct get *g;
+
+	holders_learn(s->req->p->holders, &part, item->nodes, item->n_nodes);
+	for (uint32_t i = 0; i < item->n_nodes; i++) {
+		if (!holders_usable(s->req->p->holders, &item->nodes[i]))
+			seek_avoid(s, &item->nodes[i], WIRE_AVOID_FAILED);
+	}
+	s->asked = set_minus(s->asked, &item->set); /* where they fail, ask again */
+	/* Who was waited for is not asked any more, unless it is one of them. */
+	DL_FOREACH(s->gets, g)
+	{
+		bool told = false;
+
+		for (uint32_t i = 0; i < item->n_nodes; i++)
+			told = told || id_equal(&g->node, &item->nodes[i]);
+		if (g->wait && !told)
+			g->set = set_minus(g->set, &item->set);
+	}
+	note_item(s, item, "held by");
+	if (item->n_nodes > 0)
+		unit_follow(s, &item->set, &item->nodes[0]);
+}
+
+static void on_wait(struct seek *s, const struct wire_answer_item *item)
+{
+	const struct wire_set rest = set_minus(s->want, &s->unpacking);
+	struct wire_set set = set_and(item->set, &rest);
+	const struct get *g;
+
+	if (item->n_nodes == 0) {
+		note_item(s, item, "in the queue");
+		return;
+	}
+	note_item(s, item, "on the way to");
+	DL_FOREACH(s->gets, g)
+	{
+		if (id_equal(&g->node, &item->nodes[0]))
+			set = set_minus(set, &g->set); /* asked already */
+	}
+	if (set_empty(&set))
+		return;
+	seek_take_from_others(s, &set, &item->nodes[0]);
+	unit_follow(s, &set, &item->nodes[0]);
+	get_or_pause(s, &item->nodes[0], &set, true);
+}
+
+static void on_elsewhere(struct seek *s, const struct wire_answer_item *item)
+{
+	note_item(s, item, "elsewhere");
+	s->settle = true; /* views differ: this one decides */
+}
+
+static void on_nobody(struct seek *s, const struct wire_answer_item *item)
+{
+	const struct wire_set later = unit_put_off(s, &item->set);
+	const struct wire_set lost = set_minus(item->set, &later);
+
+	note_item(s, item, "nobody");
+	s->put_off = set_or(s->put_off, &later);
+	s->lost = set_or(s->lost, &lost);
+}
+
+static void note_answered(struct seek *s)
+{
+	if (s->ask_conn != NULL && !s->ask_answered)
+		conn_answered(s->ask_conn, peer_calm_ns(s->req->p) - s->asked_ns);
+	s->ask_answered = true;
+}
+
+void seek_on_items(struct seek *s, const struct wire_answer_item *items, uint32_t n_items)
+{
+	note_answered(s);
+	for (uint32_t i = 0; i < n_items; i++) {
+		struct wire_answer_item item = items[i];
+
+		if (item.set.n != s->want.n)
+			continue;
+		item.set = set_and(item.set, &s->want);
+		if (set_empty(&item.set) && item.kind != WIRE_LEASE)
+			continue;
+		switch (item.kind) {
+		case WIRE_HOLDERS:
+			on_holders(s, &item);
+			break;
+		case WIRE_WAIT:
+			on_wait(s, &item);
+			break;
+		case WIRE_LEASE:
+			note_item(s, &item, "leased");
+			lease_take(s, &item);
+			break;
+		case WIRE_ELSEWHERE:
+			on_elsewhere(s, &item);
+			break;
+		default:
+			on_nobody(s, &item);
+		}
+	}
+	source_dirty(s->req);
+}
+
+/* As a home it does not know, or will not say. */
+static void next_home(struct seek *s)
+{
+	s->home_rank++;
+	s->settle = true;
+}
+
+void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms)
+{
+	s->ask_open = false;
+	switch ((int)status) {
+	case WIRE_DONE:
+	case WIRE_CANCELLED:
+	case WIRE_NOT_HERE: /* its time was over */
+		break;
+	case WIRE_UNKNOWN_LIST:
+		home_send_names(s->req->p, &s->ask_home, &seek_segment(s)->list);
+		break;
+	case WIRE_IS_BUSY:
+		seek_pause(s, &s->asked, retry_ms);
+		break;
+	case WIRE_LOST: /* a home that lives is asked again, by the next connection */
+		if (source_unreached(s->req->p, &s->ask_home) == GET_LATER)
+			seek_pause(s, &s->asked, 0);
+		else
+			next_home(s);
+		break;
+	default:
+		next_home(s);
+	}
+	source_dirty(s->req);
+}
+
+/* ---- silence ---- */
+
+/* When the home that is asked has been silent too long. */
+uint64_t ask_silent_ns(const struct seek *s)
+{
+	uint64_t least_ns = s->req->run->reader ? SILENT_READER_NS : SILENT_PREFETCH_NS;
+
+	if (!s->ask_open || s->ask_answered || s->ask_conn == NULL)
+		return UINT64_MAX;
+	least_ns = max_u64(least_ns, conn_patience_ns(s->ask_conn));
+	return s->asked_ns + (s->ask_probed ? SILENT_TIMES : 1) * least_ns;
+}
+
+/* Who lives and has not answered yet is given more time; who does not, not. */
+void ask_watch(struct seek *s)
+{
+	struct peer *p = s->req->p;
+
+	if (ask_silent_ns(s) > peer_calm_ns(p))
+		return;
+	if (!s->ask_probed && conn_heard_ns(s->ask_conn) > s->ask_sent_ns) {
+		s->ask_probed = true;
+		return;
+	}
+	holders_fault(p->holders, &s->ask_home, 0, HOLDERS_FAILED);
+	ask_close(s);
+	next_home(s);
+}
