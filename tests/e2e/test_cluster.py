@@ -13,8 +13,9 @@ from cluster import Cluster, Pki
 N_NODES = 4
 
 
-@unittest.skipUnless(os.environ.get("SHOAL_ALL"), "in the long run (SHOAL_ALL=1): on cores that all nodes share, "
-                                                 "slow neighbours are taken for dead ones now and then")
+in_the_long_run = unittest.skipUnless(os.environ.get("SHOAL_ALL"), "in the long run (SHOAL_ALL=1)")
+
+
 class Counts(lab.LabTest):
     """The registry sees each byte once, however many nodes want it."""
 
@@ -44,6 +45,7 @@ class Counts(lab.LabTest):
         # An image this small is mostly names: the bound for real ones is checked below.
         self.assertLessEqual(cluster.control_bytes(), cluster.payload_bytes() * 3 // 100)
 
+    @in_the_long_run
     def test_a_storm_on_a_real_image_and_its_next_version(self):
         for image in ("app:1-v6", "app:2-v6"):
             lab.require_image(image)
@@ -59,6 +61,7 @@ class Counts(lab.LabTest):
         self.assertLessEqual(cluster.origin_bytes() - first, 1_055_756)
         self.assert_tree(wheres[3], "app:2-v6")
 
+    @in_the_long_run
     def test_units_that_hold_many_chunks(self):
         for image in ("layers:v6-batch", "pyweb:zran", "layers:zran"):
             with self.subTest(image=image):
@@ -74,7 +77,6 @@ class Counts(lab.LabTest):
         lab.wait_for(lambda: cluster.total("shoal_fetches_in_flight") == 0, "readahead to end")
         self.assertEqual(cluster.origin_bytes(), self.origin_alone(image))
         self.assert_tree(wheres[2], image)
-
 
 
 class Zones(lab.LabTest):
