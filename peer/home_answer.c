@@ -354,18 +354,18 @@ static struct wire_answer_item *item_for(struct home_out *out, const struct h_as
 	return item;
 }
 
-/* Further holders, to hedge: those that have all of the item's chunks. */
+/* Further holders, to hedge: those that have all of the item's chunks. first: of a new item. */
 static void alternates(struct home *h, const struct h_ask *ask, uint32_t pos,
-                       struct wire_answer_item *item, bool is_new)
+                       struct wire_answer_item *item, const struct entry *first)
 {
 	const struct h_chunk *c = home_chunk(h, ask->list, pos);
 
-	if (is_new) {
+	if (first != NULL) {
 		for (uint32_t i = 0; i < c->n_who && item->n_nodes < HOME_NODES_TOLD; i++) {
 			const struct entry *e = &c->who[i];
 
-			if ((e->flags & ENTRY_RECEIVING) == 0 && is_candidate(h, ask, pos, e) &&
-			    !id_equal(&h->nodes[e->node].id, &item->nodes[0]))
+			if (e != first && (e->flags & ENTRY_RECEIVING) == 0 &&
+			    is_candidate(h, ask, pos, e))
 				item->nodes[item->n_nodes++] = h->nodes[e->node].id;
 		}
 		return;
@@ -430,7 +430,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 	wire_set_add(&item->set, pos);
 	wire_set_remove(&ask->pending, pos);
 	if (kind == WIRE_HOLDERS)
-		alternates(h, ask, pos, item, is_new);
+		alternates(h, ask, pos, item, is_new ? e : NULL);
 	if (lease != NULL && kind == WIRE_WAIT)
 		item->progress_bytes = lease->progress_bytes;
 	if (e != NULL) {

@@ -63,6 +63,18 @@ static bool begins_unit(const struct segments *s, const struct unit_rec *unit, u
 	return true;
 }
 
+static bool begins_run(const struct wire_set *runs, uint64_t run_bytes,
+                       const struct unit_rec *before, const struct unit_rec *unit)
+{
+	const bool overlap =
+		unit->packed_offset > before->packed_offset &&
+		unit->packed_offset < before->packed_offset + before->packed_size_bytes;
+
+	return set_empty(runs) ||
+	       run_bytes + unit->packed_size_bytes >
+	               (overlap ? ORDER_RUN_OVERLAP_BYTES : ORDER_RUN_PACKED_BYTES);
+}
+
 void order_cut(const struct segments *s, uint32_t segment_idx, struct wire_set *ret_units,
                struct wire_set *ret_runs)
 {
@@ -70,6 +82,7 @@ void order_cut(const struct segments *s, uint32_t segment_idx, struct wire_set *
 	const struct segment *segment = segments_at(s, segment_idx);
 	uint64_t run_bytes = 0;
 	uint32_t last_unit = UINT32_MAX;
+	struct unit_rec before = { .packed_size_bytes = 0 };
 
 	*ret_units = set_none(segment->n_chunks);
 	*ret_runs = set_none(segment->n_chunks);
@@ -83,12 +96,12 @@ void order_cut(const struct segments *s, uint32_t segment_idx, struct wire_set *
 		last_unit = unit_idx;
 		if (!begins_unit(s, &unit, chunk_idx))
 			continue; /* it began in an earlier segment */
-		if (set_empty(ret_runs) ||
-		    run_bytes + unit.packed_size_bytes > ORDER_RUN_PACKED_BYTES) {
+		if (begins_run(ret_runs, run_bytes, &before, &unit)) {
 			wire_set_add(ret_runs, pos);
 			run_bytes = 0;
 		}
 		wire_set_add(ret_units, pos);
 		run_bytes += unit.packed_size_bytes;
+		before = unit;
 	}
 }

@@ -259,16 +259,15 @@ void get_watch(struct get *g)
 
 	if (now < (g->probed_ns != 0 ? g->dead_ns : g->hedge_ns))
 		return;
-	if (g->probed_ns != 0 && conn_heard_ns(g->conn) <= g->probed_ns)
-		give_up(g);
-	else if (g->probed_ns != 0 && !g->wait && now >= g->stuck_ns)
-		give_up(g); /* it lives, and brings nothing */
-	else if (g->probed_ns != 0 && g->wait && now >= g->stuck_ns)
-		wait_elsewhere(g);
-	else if (g->probed_ns != 0 && g->wait)
-		watch_on(g);
-	else
+	if (g->probed_ns != 0 &&
+	    (conn_heard_ns(g->conn) <= g->probed_ns || (!g->wait && now >= g->stuck_ns)))
+		give_up(g); /* it is dead; or lives, and brings nothing */
+	else if (g->probed_ns == 0 || !g->wait)
 		probe(g);
+	else if (now >= g->stuck_ns)
+		wait_elsewhere(g);
+	else
+		watch_on(g);
 }
 
 /* ---- the end ---- */

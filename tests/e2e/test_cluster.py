@@ -37,7 +37,11 @@ class Counts(lab.LabTest):
         cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
         for where in (wheres[0], wheres[-1]):
             self.assert_tree(where, image, "after the storm")
-        self.assertEqual(cluster.origin_bytes(), self.origin_alone(image))
+        alone = self.origin_alone(image)
+        # Slices of a gzip stream overlap: what two of them share crosses twice where they lie in two segments.
+        most = alone * 101 // 100 if image.endswith(":zran") else alone
+        self.assertGreaterEqual(cluster.origin_bytes(), alone)
+        self.assertLessEqual(cluster.origin_bytes(), most)
         return cluster
 
     def test_all_prefetch_at_once_with_tls(self):

@@ -187,6 +187,8 @@ static void runs_are_whole_units_of_at_most_256_kib(void **state)
 
 	(void)state;
 	l->chunks[20].packed_size_bytes = 400000; /* larger than a run: one of its own */
+	for (uint32_t i = 21; i < 2000; i++)
+		l->chunks[i].place += 375000;
 	for (uint32_t i = 0; i < segments_count(s); i++) {
 		const uint32_t n = segments_at(s, i)->n_chunks;
 		struct wire_set units;
@@ -256,6 +258,29 @@ static void a_unit_is_leased_where_it_begins_and_nowhere_else(void **state)
 	assert_int_equal(n_units, l->n_units);
 }
 
+static void units_that_overlap_are_not_leased_apart(void **state)
+{
+	AUTO(layout_unref) struct blob_layout *l = batched(600);
+	AUTO(segments_free) struct segments *s = NULL;
+	struct wire_set units;
+	struct wire_set runs;
+	uint32_t n_runs = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < l->n_units; i++) {
+		l->units[i].packed_offset = i * UINT64_C(59000); /* of 60000 */
+		l->units[i].packed_size_bytes = 60000;
+	}
+	s = cut(l);
+	for (uint32_t i = 0; i < segments_count(s); i++) {
+		order_cut(s, i, &units, &runs);
+		n_runs += set_count(&runs);
+		assert_true(set_count(&runs) <=
+		            1 + set_count(&units) * 60000 / ORDER_RUN_OVERLAP_BYTES);
+	}
+	assert_true(n_runs < l->n_units / 10);
+}
+
 static void nodes_do_not_walk_in_step(void **state)
 {
 	enum { N = 200, N_NODES = 16 };
@@ -294,6 +319,7 @@ int main(void)
 		cmocka_unit_test(a_blob_without_digests_has_no_segments),
 		cmocka_unit_test(runs_are_whole_units_of_at_most_256_kib),
 		cmocka_unit_test(a_unit_is_leased_where_it_begins_and_nowhere_else),
+		cmocka_unit_test(units_that_overlap_are_not_leased_apart),
 		cmocka_unit_test(nodes_do_not_walk_in_step),
 	};
 
