@@ -185,10 +185,12 @@ static void punch_runs(struct cas *cas, struct evict_batch *b)
 {
 	struct run run = { .end = 0 };
 	const uint64_t before = measure_fd(b->blob->fd);
+	const bool sound = knows_all(b);
 	uint64_t after;
 
-	/* Looked at anew: what was being written when the runs were barred is ready now. */
-	while (knows_all(b) && next_run(b, run.end, &run))
+	/* Looked at anew: what was being written when the runs were barred is ready now, and
+	 * nothing else comes between them while they are. */
+	while (sound && next_run(b, run.end, &run))
 		if (is_wanted(b, &run) && all_barred_here(b, &run))
 			punch(cas, b, &run);
 	after = measure_fd(b->blob->fd);
