@@ -51,7 +51,9 @@ struct cas_blob {
 	int fd;
 	struct file_identity identity;
 
-	pthread_mutex_t mutex; /* guards the block below; never held across I/O */
+	/* Guards the block below, and that a chunk is barred and not ready at once; never held
+	 * across I/O. */
+	pthread_mutex_t mutex;
 	struct layout_list *replaced;
 	bool for_inspection; /* the layout is the database's: it says nothing of origins' packing */
 	atomic_bool has_unnamed; /* the database knows chunks of it that this layout does not */
@@ -149,6 +151,10 @@ const char *void_reason_text(enum void_reason why);
 
 /** [any] At once for readers here; on disk soon, and before the chunk can become ready again. */
 void blob_void(struct cas_blob *blob, uint32_t chunk_idx, enum void_reason why);
+
+/** [writer] Behind the taking off of bars that are not blob_void()'s own: whoever found one there and
+ * relied on it has cleared the ready bit, too, when this returns, so that no flush records it. */
+void blob_voids_wait(struct cas_blob *blob);
 
 /** [worker] What was voided is cleared on disk when this returns 0. */
 MUST_CHECK int blob_clear_now(struct cas_blob *blob, struct err *e);

@@ -50,6 +50,7 @@ static void unbar(struct evict_batch *b)
 		(void)bitmap_clear(b->blob->barred, i);
 		(void)bitmap_clear(b->barred_here, i);
 	}
+	blob_voids_wait(b->blob);
 }
 
 /* The bytes are all there still, whatever the database says: it is told again. */

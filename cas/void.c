@@ -31,9 +31,13 @@ static int clear_barred(struct cas *cas, void *arg, struct err *e)
 
 	if (gone == NULL)
 		return err_set(e, ENOMEM, "clearing chunks of %s: out of memory", blob->key);
+	/* Not between the two bits of a blob_void(): a flush behind this job would write "ready"
+	 * again, with no bar left to take it back by. */
+	(void)pthread_mutex_lock(&blob->mutex);
 	for (uint32_t i = bitmap_next_set(blob->barred, 0); i < gone->n_bits;
 	     i = bitmap_next_set(blob->barred, i + 1))
 		(void)bitmap_set(gone, i);
+	(void)pthread_mutex_unlock(&blob->mutex);
 	if (blob->row != 0 && bitmap_next_set(gone, 0) < gone->n_bits)
 		r = ready_rows_clear(cas->db, blob->row, gone, e);
 	if (r < 0)
@@ -42,6 +46,12 @@ static int clear_barred(struct cas *cas, void *arg, struct err *e)
 	     i = bitmap_next_set(gone, i + 1))
 		(void)bitmap_clear(blob->barred, i);
 	return 0;
+}
+
+void blob_voids_wait(struct cas_blob *blob)
+{
+	(void)pthread_mutex_lock(&blob->mutex);
+	(void)pthread_mutex_unlock(&blob->mutex);
 }
 
 int blob_clear_now(struct cas_blob *blob, struct err *e)
@@ -64,10 +74,14 @@ static void clear_work(struct job *job)
 void blob_void(struct cas_blob *blob, uint32_t chunk_idx, enum void_reason why)
 {
 	struct cas *cas = blob->cas;
+	bool was_ready;
 
+	(void)pthread_mutex_lock(&blob->mutex);
 	(void)bitmap_set(blob->barred, chunk_idx);
 	atomic_fetch_add(&blob->generation, 1);
-	if (bitmap_clear(blob->ready, chunk_idx)) {
+	was_ready = bitmap_clear(blob->ready, chunk_idx);
+	(void)pthread_mutex_unlock(&blob->mutex);
+	if (was_ready) {
 		share_went(blob, chunk_idx);
 		log_warn(cas->log, "chunk taken back: it will be fetched again",
 		         "blob=%s chunk=%" PRIu32 " why=%s", blob->key, chunk_idx,
