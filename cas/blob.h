@@ -46,7 +46,7 @@ struct cas_blob {
 	_Atomic(struct share_entry *) entries;       /* share_map.h's */
 	_Atomic(struct blob_layout *) joined_layout; /* the layout whose chunks are in the map */
 	_Atomic(struct blob_layout *) sought_layout; /* ... were looked for in other blobs */
-	_Atomic uint64_t generation;                 /* grows whenever ready bits are taken back */
+	_Atomic uint64_t generation;                 /* grows with each blob_void() */
 	struct readers readers;
 	int fd;
 	struct file_identity identity;

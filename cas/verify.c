@@ -85,8 +85,11 @@ static int verify_chunks(struct verification *v, struct cas_blob *blob, const st
 	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < l->n_chunks && r == 0;
 	     i = bitmap_next_set(blob->ready, i + 1)) {
 		const uint64_t generation = atomic_load(&blob->generation);
-		const int wrong = inspect(v, blob, l, i);
+		/* Like a reader: nothing that is ready by now is evicted under it. */
+		const uint32_t turn = readers_enter(&blob->readers);
+		const int wrong = bitmap_get(blob->ready, i) ? inspect(v, blob, l, i) : -1;
 
+		readers_leave(&blob->readers, turn);
 		/* A chunk that was taken back meanwhile may be half replaced: not our fault. */
 		if (wrong >= 0 && bitmap_get(blob->ready, i) &&
 		    atomic_load(&blob->generation) == generation)

@@ -1,6 +1,6 @@
 /*
- * Eviction against those who are at the file right now: a reader in the middle of its pread and a
- * writer in the middle of its pwrite are waited for before anything is punched.
+ * Eviction against those who are at the file right now: a reader in the middle of its pread, a
+ * verification, and a writer in the middle of its pwrite are waited for before anything is punched.
  */
 #include "fixture.h"
 #include "gc.h"
@@ -87,6 +87,7 @@ struct call {
 	struct fixture *f;
 	struct cas_blob *blob;
 	int r;
+	uint64_t n_faults;
 	struct cas_gc_result result;
 };
 
@@ -160,6 +161,36 @@ static void a_reader_is_waited_for(void **state)
 	free(s);
 }
 
+static void *verify_it(void *arg)
+{
+	struct call *c = arg;
+	struct cas_verify_progress seen = { .n_faults = 0 };
+	struct err e;
+
+	c->r = cas_verify(c->f->cas, NULL, NULL, NULL, &seen, &e);
+	c->n_faults = seen.n_faults;
+	return NULL;
+}
+
+static void a_verification_is_waited_for_and_finds_no_fault(void **state)
+{
+	struct fixture *f = *state;
+	struct slow_disk *s = NULL;
+	struct cas_blob *b = open_on(f, &s);
+	struct call verification = { .f = f, .blob = b };
+	struct call gc = { .f = f };
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	race(s, &verification, verify_it, &gc);
+	assert_int_equal(verification.r, 0);
+	assert_int_equal(verification.n_faults, 0);
+	assert_int_equal(gc.result.n_chunks, N_CHUNKS);
+	cas_blob_release(&b);
+	fixture_close(f);
+	free(s);
+}
+
 static void a_chunk_that_is_being_written_is_not_punched(void **state)
 {
 	struct fixture *f = *state;
@@ -187,6 +218,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_reader_is_waited_for),
+		T(a_verification_is_waited_for_and_finds_no_fault),
 		T(a_chunk_that_is_being_written_is_not_punched),
 	};
 
