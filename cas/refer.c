@@ -144,8 +144,9 @@ static int hold_owner(struct cas *cas, uint64_t row, struct cas_blob **ret_owner
 	return r == 0 ? blob_hold_registered(cas, key, ret_owner, e) : r;
 }
 
-static void apply_run(struct cas_blob *blob, struct refer_map *map, const struct refer_run *run,
-                      uint32_t no)
+/* @param changed  slices of which the database says what is not so any more */
+static void apply_run(const struct cas_blob *blob, struct refer_map *map,
+                      const struct refer_run *run, uint32_t no, struct bitmap *changed)
 {
 	const struct cas_blob *owner = atomic_load(&map->owners[no]);
 
@@ -159,7 +160,7 @@ static void apply_run(struct cas_blob *blob, struct refer_map *map, const struct
 			atomic_store(&map->at[idx],
 			             (uint64_t)(no + 1) << 32 | (run->owner_idx + i));
 		else
-			mark_dirty(blob, idx); /* is not so any more */
+			(void)bitmap_set(changed, idx >> REFER_SLICE_BITS);
 	}
 }
 
@@ -194,21 +195,26 @@ static int owner_of_run(struct cas_blob *blob, struct refer_map *map, struct own
 
 static int apply(struct cas_blob *blob, const struct stored_runs *s, struct err *e)
 {
+	AUTO(bitmap_free) struct bitmap *changed = bitmap_new(blob->refer_dirty->n_bits);
 	struct refer_map *map = map_of(blob);
 	struct owner_rows known = { .n = 0 };
 	int r = 0;
 
-	if (map == NULL)
+	if (map == NULL || changed == NULL)
 		return err_set(e, ENOMEM, "dedup map of blob %s: out of memory", blob->key);
 	for (uint32_t i = 0; i < s->n_runs && r >= 0; i++) {
 		uint32_t no = 0;
 
 		r = owner_of_run(blob, map, &known, s->runs[i].owner_row, &no, e);
 		if (r == 0)
-			apply_run(blob, map, &s->runs[i], no);
+			apply_run(blob, map, &s->runs[i], no, changed);
 		else if (r == CAS_MISS && s->runs[i].chunk_idx < blob->ready->n_bits)
-			mark_dirty(blob, s->runs[i].chunk_idx);
+			(void)bitmap_set(changed, s->runs[i].chunk_idx >> REFER_SLICE_BITS);
 	}
+	/* Only now: a flush in between would store what is loaded so far as all there is. */
+	for (uint32_t i = bitmap_next_set(changed, 0); i < changed->n_bits && r >= 0;
+	     i = bitmap_next_set(changed, i + 1))
+		mark_dirty(blob, i << REFER_SLICE_BITS);
 	return r < 0 ? r : 0;
 }
 

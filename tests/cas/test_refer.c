@@ -2,7 +2,9 @@
  * References: chunks that stand in the file of another blob, and the join that finds them.
  */
 #include "mem.h"
+#include "refer.h"
 #include "share_world.h"
+#include "unconst.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -225,6 +227,83 @@ static void two_that_refer_to_each_other_can_be_closed(void **state)
 	}
 }
 
+/* A disk that flushes when a certain blob's file is opened: in the middle of the loading of a map
+ * that names it. */
+struct flushing_disk {
+	struct disk disk;
+	struct fixture *f;
+	const char *at_name;
+	uint32_t n_flushed;
+};
+
+static int open_and_flush(const struct disk *d, int dir_fd, const char *name, int flags,
+                          mode_t mode)
+{
+	struct flushing_disk *it = unconst(d);
+	struct err e;
+
+	if (it->at_name != NULL && strncmp(name, it->at_name, strlen(it->at_name)) == 0 &&
+	    cas_flush(it->f->cas, &e) == 0)
+		it->n_flushed++;
+	return disk_real()->open(disk_real(), dir_fd, name, flags, mode);
+}
+
+/* The first chunk is said to stand with a, where it is another one; the second with c, rightly. */
+static int store_runs(struct cas *cas, void *arg, struct err *e)
+{
+	const uint64_t *rows = arg; /* of b, a, c */
+	const struct refer_run runs[] = {
+		{ .chunk_idx = 0, .n_chunks = 1, .owner_row = rows[1], .owner_idx = 0 },
+		{ .chunk_idx = 1, .n_chunks = 1, .owner_row = rows[2], .owner_idx = N - 2 },
+	};
+	AUTO(tx_end) struct tx tx = { .db = NULL };
+	int r = tx_begin(cas->db, TX_SYNCED, &tx, e);
+
+	if (r == 0)
+		r = refer_rows_store(cas->db, rows[0], 0, runs, 2, e);
+	if (r == 0)
+		r = refer_rows_owners(cas->db, rows[0], &rows[1], 2, e);
+	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+static void a_flush_while_a_map_is_loaded_loses_none_of_it(void **state)
+{
+	struct fixture *f = *state;
+	struct flushing_disk d = { .disk = *disk_real(), .f = f };
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *c = open_sample(f, THIRD_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+	uint64_t rows[3];
+
+	assert_int_equal(put_sample(a, 1, 0), 0);
+	assert_int_equal(put_sample(c, 1, N - 2), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	rows[0] = b->row;
+	rows[1] = a->row;
+	rows[2] = c->row;
+	assert_int_equal(writer_do(f->cas, store_runs, rows, &f->e), 0);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	cas_blob_release(&c);
+	fixture_close(f);
+
+	d.disk.open = open_and_flush;
+	f->disk = &d.disk;
+	fixture_open(f);
+	d.at_name = THIRD_ID;
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_int_equal(d.n_flushed, 1);
+	assert_true(holds(b, 1, 1, N - 2));
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 1);
+	cas_blob_release(&b);
+	f->disk = NULL;
+	fixture_reopen(f);
+	b = open_reversed(f, OTHER_ID, 1);
+	assert_true(holds(b, 1, 1, N - 2));
+	cas_blob_release(&b);
+}
+
 struct of_image {
 	const struct image_record *rec;
 	const char *const *keys;
@@ -346,6 +425,7 @@ int main(void)
 		T(shared_chunks_take_no_second_place),
 		T(mixed_ranges_read_as_if_they_stood_together),
 		T(references_are_there_after_a_restart),
+		T(a_flush_while_a_map_is_loaded_loses_none_of_it),
 		T(what_the_owner_loses_its_referrers_lose),
 		T(two_that_refer_to_each_other_can_be_closed),
 		T(a_blob_that_is_referred_to_outlives_its_image),
