@@ -263,11 +263,12 @@ int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_
 	/* Only now: as long as it is tried, nobody is to ask for it elsewhere. */
 	(void)bitmap_clear(blob->candidate, chunk_idx);
 	if (r == CAS_MISS) {
-		struct look again = { .except = blob, .n_max = 1 };
+		struct look again = { .except = blob, .n_max = 1, .with_refs = true };
 
 		share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &again);
-		if (again.n > look.n) /* it came meanwhile */
+		if (again.n > look.n) /* it came meanwhile, and could be had */
 			(void)bitmap_set(blob->candidate, chunk_idx);
+		cas_blob_release(&again.blobs[0]);
 	}
 	return r;
 }

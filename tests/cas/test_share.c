@@ -88,6 +88,29 @@ static void a_bad_place_does_not_hide_a_good_one(void **state)
 	cas_blob_release(&c);
 }
 
+static void set_state(struct cas_blob *blob, enum blob_state state)
+{
+	(void)pthread_mutex_lock(&blob->cas->table.mutex);
+	blob->state = state;
+	(void)pthread_mutex_unlock(&blob->cas->table.mutex);
+}
+
+static void who_cannot_be_had_makes_no_candidate_again(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	assert_true(cas_blob_is_candidate(b, N - 1 - 3));
+	set_state(a, BLOB_ACTIVATING); /* its map comes or goes */
+	assert_int_equal(cas_blob_share(b, N - 1 - 3, &f->e), CAS_MISS);
+	assert_false(cas_blob_is_candidate(b, N - 1 - 3)); /* whoever waits would try for ever */
+	set_state(a, BLOB_OPEN);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
 static void an_open_blob_is_found_by_a_chunks_name(void **state)
 {
 	struct fixture *f = *state;
@@ -215,6 +238,7 @@ int main(void)
 		T(what_comes_later_reaches_the_other_open_blobs),
 		T(wrong_bytes_are_caught_when_they_are_shared),
 		T(a_bad_place_does_not_hide_a_good_one),
+		T(who_cannot_be_had_makes_no_candidate_again),
 		T(an_open_blob_is_found_by_a_chunks_name),
 		T(a_closed_blob_is_found_through_the_database),
 		T(what_comes_and_goes_is_told),
