@@ -152,8 +152,8 @@ const char *void_reason_text(enum void_reason why);
 /** [any] At once for readers here; on disk soon, and before the chunk can become ready again. */
 void blob_void(struct cas_blob *blob, uint32_t chunk_idx, enum void_reason why);
 
-/** [writer] Behind the taking off of bars that are not blob_void()'s own: whoever found one there and
- * relied on it has cleared the ready bit, too, when this returns, so that no flush records it. */
+/** [writer] Behind the taking off of bars that are not blob_void()'s own: whoever found one there
+ * and relied on it has cleared the ready bit when this returns, so that no flush records it. */
 void blob_voids_wait(struct cas_blob *blob);
 
 /** [worker] What was voided is cleared on disk when this returns 0. */

@@ -349,8 +349,8 @@ void evict_on_time(struct cas *cas)
 	const uint64_t now_ns = clock_now_ns(cas->clock);
 
 	use_clock_time(&cas->use);
-	if (now_ns < atomic_load(&ev->next_chore_ns) && !atomic_load(&ev->has_garbage) &&
-	    !atomic_load(&cas->use.halve))
+	/* Garbage that somebody has open is swept when it is closed, and once a minute. */
+	if (now_ns < atomic_load(&ev->next_chore_ns) && !atomic_load(&cas->use.halve))
 		return;
 	atomic_store(&ev->next_chore_ns, now_ns + CHORES_NS);
 	evict_chores_soon(cas);

@@ -385,6 +385,23 @@ static void a_blob_that_no_image_uses_is_garbage_unless_it_is_open(void **state)
 	                 0);
 }
 
+static void garbage_that_is_open_is_not_swept_every_second(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, ID_A, SEED);
+	uint64_t next_chore_ns;
+
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	(void)gc(f, UINT64_MAX, false);
+	assert_true(atomic_load(&f->cas->evictor.has_garbage));
+	next_chore_ns = atomic_load(&f->cas->evictor.next_chore_ns);
+	evict_on_time(f->cas);
+	assert_true(atomic_load(&f->cas->evictor.next_chore_ns) == next_chore_ns); /* none began */
+	cas_blob_release(&b); /* that sweeps it */
+	while (data_exists(f, ID_A))
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+}
+
 /* An image of this blob alone, so that it is no garbage. */
 static int do_record(struct cas *cas, void *arg, struct err *e)
 {
@@ -447,6 +464,7 @@ int main(void)
 		T(the_quota_holds_while_more_than_it_is_put),
 		O(a_file_that_no_row_names_is_removed),
 		O(a_blob_that_no_image_uses_is_garbage_unless_it_is_open),
+		O(garbage_that_is_open_is_not_swept_every_second),
 		O(halving_the_clock_keeps_the_order),
 	};
 
