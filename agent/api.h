@@ -73,6 +73,7 @@ void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_
 
 void api_mounts_list(struct api_call *call);
 void api_mounts_add(struct api_call *call);
+void api_mounts_give(struct api_call *call);
 void api_mounts_remove(struct api_call *call);
 void api_status(struct api_call *call);
 void api_images_list(struct api_call *call);

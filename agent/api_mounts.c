@@ -7,8 +7,10 @@
 #include "api.h"
 #include "mem.h"
 #include "share.h"
+#include "unconst.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- mount ---- */
 
@@ -49,18 +51,66 @@ static void on_mount_gone(struct api_call *call, void *arg)
 	api_fail(call, err_set(&e, ECANCELED, "it was cancelled"), &e);
 }
 
+/* Borrowed from the body. @return 0; -EINVAL */
+static int take_credentials(const json_t *object, struct credentials *ret_given, struct err *e)
+{
+	static const char *const keys[] = { "username", "password", "token" };
+	const char *texts[ARRAY_LEN(keys)] = { NULL };
+	int r = 0;
+
+	if (!json_is_object(object))
+		return err_set(e, EINVAL, "\"credentials\" must be an object");
+	r = json_check_keys(object, keys, ARRAY_LEN(keys), e);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
+		r = json_get_text(object, keys[i], &texts[i], e);
+	if (r < 0)
+		return r;
+	if ((texts[0] == NULL) != (texts[1] == NULL) || (texts[0] == NULL) == (texts[2] == NULL))
+		return err_set(e, EINVAL,
+		               "\"credentials\" are a username and a password, or a token");
+	*ret_given = (struct credentials){ .username = unconst(texts[0]),
+		                           .password = unconst(texts[1]),
+		                           .bearer = unconst(texts[2]) };
+	return 0;
+}
+
 void api_mounts_add(struct api_call *call)
 {
+	const json_t *credentials = json_object_get(call->body, "credentials");
 	AUTO(mount_record_clear) struct mount_record rec = { 0 };
+	struct credentials given = { 0 };
 	struct err e = { 0 };
-	const int r = mount_record_parse(call->body, false, &rec, &e);
+	int r = mount_record_parse(call->body, false, &rec, &e);
 
+	if (r == 0 && credentials != NULL)
+		r = take_credentials(credentials, &given, &e);
 	if (r < 0) {
 		api_fail(call, r, &e);
 		return;
 	}
-	call->on_gone_arg = mounts_add(call->api->agent->mounts, &rec, on_mounted, call);
+	rec.given = rec.given || credentials != NULL;
+	call->on_gone_arg = mounts_add(call->api->agent->mounts, &rec,
+	                               credentials != NULL ? &given : NULL, on_mounted, call);
 	call->on_gone = on_mount_gone;
+}
+
+/* ---- other credentials ---- */
+
+void api_mounts_give(struct api_call *call)
+{
+	static const char *const keys[] = { "dir", "credentials" };
+	struct credentials given = { 0 };
+	struct err e = { 0 };
+	int r = json_check_keys(call->body, keys, ARRAY_LEN(keys), &e);
+
+	if (r == 0)
+		r = take_credentials(json_object_get(call->body, "credentials"), &given, &e);
+	if (r == 0)
+		r = mounts_give(call->api->agent->mounts, json_str(call->body, "dir"), &given, &e);
+	if (r < 0)
+		api_fail(call, r, &e);
+	else
+		api_reply(call, json_pack("{s:O}", "dir", json_object_get(call->body, "dir")));
 }
 
 /* ---- umount ---- */
@@ -87,8 +137,8 @@ void api_mounts_remove(struct api_call *call)
 	struct err e = { 0 };
 
 	if (path_is_plain(json_str(call->query, "dir")))
-		mounts_remove(call->api->agent->mounts, json_str(call->query, "dir"), on_removed,
-		              call);
+		mounts_remove(call->api->agent->mounts, json_str(call->query, "dir"),
+		              strcmp(json_str(call->query, "detach"), "true") == 0, on_removed, call);
 	else
 		api_fail(call, err_set(&e, EINVAL, "\"dir\" must be an absolute path"), &e);
 }
@@ -151,9 +201,32 @@ static void listing_after(struct job *job)
 	free(listing);
 }
 
+/* What only who asks for one mount wants to know. */
+static void add_detail(json_t *object, const struct mounted *m, struct metrics *metrics)
+{
+	json_t *ids = json_array();
+	json_t *read_bytes = json_object();
+
+	for (uint32_t i = 0; i < m->image->n_blobs; i++) {
+		const struct cas_blob *blob = fetch_blob_cas(m->image->blobs[i]);
+
+		(void)json_array_append_new(ids, json_words(cas_blob_layout(blob)->blob_id));
+	}
+	(void)json_object_set_new(object, "blob_ids", ids);
+	for (size_t i = 0; i < N_FOUND; i++) {
+		const char *const labels[] = { fetch_found_names[i], m->image->name };
+		const struct series *series = metrics_series(metrics, METRIC_READ_BYTES, labels);
+
+		(void)json_object_set_new(read_bytes, fetch_found_names[i],
+		                          json_integer((json_int_t)series_get(series)));
+	}
+	(void)json_object_set_new(object, "read_bytes", read_bytes);
+}
+
 void api_mounts_list(struct api_call *call)
 {
 	const struct mounts *mounts = call->api->agent->mounts;
+	const char *dir = json_string_value(json_object_get(call->query, "dir"));
 	struct listing *listing;
 	uint32_t n_rows = 0;
 
@@ -162,10 +235,15 @@ void api_mounts_list(struct api_call *call)
 	listing = xcalloc(1, sizeof(*listing) + n_rows * sizeof(listing->rows[0]));
 	listing->call = call;
 	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next) {
-		struct row *row = &listing->rows[listing->n_rows++];
+		struct row *row;
 
+		if (dir != NULL && strcmp(m->rec.dir, dir) != 0)
+			continue;
+		row = &listing->rows[listing->n_rows++];
 		row->object = mounted_json(m);
 		row->image = m->image != NULL ? lazy_image_ref(m->image) : NULL;
+		if (dir != NULL && m->image != NULL)
+			add_detail(row->object, m, call->api->agent->metrics);
 	}
 	listing->job =
 		(struct job){ .work = listing_work, .after = listing_after, .prio = JOB_NORMAL };

@@ -40,6 +40,7 @@ struct route {
 static const struct route routes[] = {
 	{ EVHTTP_REQ_GET, false, "/v1/mounts", "ls", api_mounts_list },
 	{ EVHTTP_REQ_POST, false, "/v1/mounts", "mount", api_mounts_add },
+	{ EVHTTP_REQ_PUT, false, "/v1/mounts/credentials", "give credentials", api_mounts_give },
 	{ EVHTTP_REQ_DELETE, false, "/v1/mounts", "umount", api_mounts_remove },
 	{ EVHTTP_REQ_GET, false, "/v1/status", "status", api_status },
 	{ EVHTTP_REQ_GET, false, "/v1/live", "top", api_live },
@@ -277,7 +278,8 @@ int api_listen(struct agent *agent, const char *socket_path, struct api **ret_ap
 		(void)close(fd);
 		return err_set(e, ENOMEM, "the API cannot be served");
 	}
-	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);
+	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
+	                                                EVHTTP_REQ_DELETE);
 	evhttp_set_max_headers_size(api->http, API_HEADERS_MAX_BYTES);
 	evhttp_set_max_body_size(api->http, API_BODY_MAX_BYTES);
 	evhttp_set_timeout(api->http, API_IDLE_TIMEOUT_S);

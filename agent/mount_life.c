@@ -17,6 +17,7 @@
 #include "mount_life.h"
 #include "bytes.h"
 #include "mem.h"
+#include "mount_auth.h"
 #include "mount_chores.h"
 #include "mount_list.h"
 #include "reference.h"
@@ -117,6 +118,7 @@ static void check_after(struct job *job)
 	struct mount_life *life = life_of_job(job);
 
 	life->pub.auth_file_gone = life->chore.auth_file_gone;
+	life->unlist = life->pub.rec.transient && life->listed && life->chore.result == -ENOENT;
 	life_step(life, life->chore.result, &life->chore.err, MOUNT_LOAD);
 }
 
@@ -139,6 +141,8 @@ static void save_after(struct job *job)
 
 static enum mount_state enter_save(struct mount_life *life)
 {
+	if (life->pub.rec.links_dir != NULL)
+		blob_links_of(life->pub.image, &life->chore.links);
 	chore_submit(life, mount_chore_save, save_after);
 	return MOUNT_SAVE;
 }
@@ -159,40 +163,20 @@ static void unlist_after(struct job *job)
 
 /* ---- the image ---- */
 
-/* HOST and REPOSITORY that the credentials of this mount are for. */
-static bool auth_scope(const struct mount_record *rec, struct reference *ret_ref)
-{
-	static const char prefix[] = "registry:";
-	AUTO(free_str) char *text = NULL;
-	struct err ignored = { 0 };
-
-	if (rec->reference != NULL)
-		return reference_parse(rec->reference, ret_ref, &ignored) == 0;
-	if (strncmp(rec->blobs, prefix, strlen(prefix)) != 0)
-		return false;
-	text = xasprintf("%s:any", rec->blobs + strlen(prefix));
-	return reference_parse(text, ret_ref, &ignored) == 0;
-}
-
 static void auth_add(struct mount_life *life)
 {
-	struct reference ref;
-
-	if (life->auth_added || life->pub.rec.auth_file == NULL ||
-	    !auth_scope(&life->pub.rec, &ref))
-		return;
-	registry_add_auth_file(life->mounts->opts.registry, ref.host, ref.repository,
-	                       life->pub.rec.auth_file);
+	if (!life->auth_added)
+		mount_auth_add(life->mounts->opts.registry, &life->pub.rec,
+		               life->was_given ? &life->given : NULL);
 	life->auth_added = true;
+	life->was_given = false;
+	credentials_wipe(&life->given);
 }
 
 static void auth_remove(struct mount_life *life)
 {
-	struct reference ref;
-
-	if (life->auth_added && auth_scope(&life->pub.rec, &ref))
-		registry_remove_auth_file(life->mounts->opts.registry, ref.host, ref.repository,
-		                          life->pub.rec.auth_file);
+	if (life->auth_added)
+		mount_auth_remove(life->mounts->opts.registry, &life->pub.rec);
 	life->auth_added = false;
 }
 
@@ -273,6 +257,7 @@ static void on_ended(void *arg, struct image_mount *tree)
 	log_warn(life->mounts->opts.log, "unmounted from outside", "dir=%s",
 	         LOG_Q(life->pub.rec.dir));
 	(void)err_set(&life->pub.why, ENOTCONN, "it was unmounted from outside");
+	life->unlist = life->pub.rec.transient;
 	life_run(life, MOUNT_UNDO);
 }
 
@@ -408,7 +393,7 @@ static void on_stopped(void *arg, int r, const struct err *why)
 
 static enum mount_state enter_stop(struct mount_life *life)
 {
-	image_mount_stop(life->tree, false, on_stopped, life);
+	image_mount_stop(life->tree, life->detach, on_stopped, life);
 	return MOUNT_STOP;
 }
 
@@ -507,6 +492,24 @@ static enum mount_state enter_down(struct mount_life *life)
 
 /* ---- for mounts.c ---- */
 
+static char *dup_or_null(const char *text)
+{
+	return text != NULL ? xstrdup(text) : NULL;
+}
+
+void mount_life_give(struct mount_life *life, const struct credentials *given)
+{
+	if (life->auth_added) {
+		(void)mount_auth_give(life->mounts->opts.registry, &life->pub.rec, given);
+		return;
+	}
+	credentials_wipe(&life->given);
+	life->given = (struct credentials){ .username = dup_or_null(given->username),
+		                            .password = dup_or_null(given->password),
+		                            .bearer = dup_or_null(given->bearer) };
+	life->was_given = true;
+}
+
 void mount_life_start(struct mount_life *life)
 {
 	if (life->retry.fn == NULL)
@@ -547,6 +550,8 @@ void mount_life_free(struct mount_life *life)
 	timer_fini(&life->retry);
 	kept_free(&life->kept);
 	kept_free(&life->chore.kept);
+	credentials_wipe(&life->given);
+	mount_auth_forget(life->mounts->opts.registry, &life->pub.rec);
 	mount_record_clear(&life->chore.rec);
 	mount_record_clear(&life->pub.rec);
 	free(life);

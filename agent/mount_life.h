@@ -2,6 +2,7 @@
  * mount_life: the life of one mount (mounts.c keeps the list of them). Private to the two.
  */
 #pragma once
+#include "blob_links.h"
 #include "mounts.h"
 
 /* What a worker does for a mount; the life waits. */
@@ -12,6 +13,7 @@ struct mount_chore {
 	struct log *log;
 	struct kept *kept; /* ours: to be let go, also by the keeper at keeper_socket */
 	const char *keeper_socket;
+	struct blob_links links; /* to be made; freed by the worker */
 	bool auth_file_gone;
 	int result;
 	struct err err;
@@ -32,6 +34,8 @@ struct mount_life {
 	bool restoring; /* on its first way up after a start */
 	bool by_digest; /* the image is loaded by digest: its tag has moved */
 	bool auth_added;
+	bool was_given;          /* credentials came with the wish ... */
+	struct credentials given; /* ... these, until the registry has them */
 	bool abandoned; /* take it back as soon as that is possible */
 	bool unlist;    /* its record goes, too, once it is unmounted */
 	bool detach;    /* unmount it even if it is in use */
@@ -70,6 +74,8 @@ static inline struct mount_life *life_of(struct mounted *m)
 	return container_of(m, struct mount_life, pub);
 }
 
+/** Credentials for its registry, in place of earlier ones. Copied. */
+void mount_life_give(struct mount_life *life, const struct credentials *given);
 /** From MOUNT_DOWN (or new): on the way up. */
 void mount_life_start(struct mount_life *life);
 /** Nobody wants it any more: back from wherever it is. listed: the record stays. */

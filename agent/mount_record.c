@@ -15,14 +15,59 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Every text and every switch of a record, by the name that it has in JSON. */
+static const struct text_member {
+	const char *key;
+	size_t offset;
+	bool is_path;
+} texts[] = {
+	{ "dir", offsetof(struct mount_record, dir), true },
+	{ "image", offsetof(struct mount_record, reference), false },
+	{ "bootstrap", offsetof(struct mount_record, bootstrap), true },
+	{ "blobs", offsetof(struct mount_record, blobs), false },
+	{ "auth_file", offsetof(struct mount_record, auth_file), true },
+	{ "how", offsetof(struct mount_record, how), false },
+	{ "links_dir", offsetof(struct mount_record, links_dir), true },
+	{ "scheme", offsetof(struct mount_record, scheme), false },
+	{ "ca_file", offsetof(struct mount_record, ca_file), true },
+	{ "proxy", offsetof(struct mount_record, proxy), false },
+};
+
+static const struct {
+	const char *key;
+	size_t offset;
+	bool is_shown; /* also where it is off */
+} switches[] = {
+	{ "prefetch", offsetof(struct mount_record, prefetch), true },
+	{ "transient", offsetof(struct mount_record, transient), false },
+	{ "credentials_given", offsetof(struct mount_record, given), false },
+	{ "skip_verify", offsetof(struct mount_record, skip_verify), false },
+};
+
+static char **text_of(struct mount_record *rec, size_t idx)
+{
+	return (char **)(void *)((char *)rec + texts[idx].offset);
+}
+
+static const char *text_in(const struct mount_record *rec, size_t idx)
+{
+	return *(char *const *)(const void *)((const char *)rec + texts[idx].offset);
+}
+
+static bool *switch_of(struct mount_record *rec, size_t idx)
+{
+	return (bool *)(void *)((char *)rec + switches[idx].offset);
+}
+
+static bool switch_in(const struct mount_record *rec, size_t idx)
+{
+	return *(const bool *)(const void *)((const char *)rec + switches[idx].offset);
+}
+
 void mount_record_clear(struct mount_record *rec)
 {
-	free(rec->dir);
-	free(rec->reference);
-	free(rec->bootstrap);
-	free(rec->blobs);
-	free(rec->auth_file);
-	free(rec->how);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		free(*text_of(rec, i));
 	*rec = (struct mount_record){ 0 };
 }
 
@@ -34,12 +79,8 @@ static char *dup_or_null(const char *text)
 void mount_record_copy(struct mount_record *ret_copy, const struct mount_record *rec)
 {
 	*ret_copy = *rec;
-	ret_copy->dir = dup_or_null(rec->dir);
-	ret_copy->reference = dup_or_null(rec->reference);
-	ret_copy->bootstrap = dup_or_null(rec->bootstrap);
-	ret_copy->blobs = dup_or_null(rec->blobs);
-	ret_copy->auth_file = dup_or_null(rec->auth_file);
-	ret_copy->how = dup_or_null(rec->how);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		*text_of(ret_copy, i) = dup_or_null(text_in(rec, i));
 }
 
 const char *mount_record_image(const struct mount_record *rec)
@@ -68,14 +109,14 @@ json_t *mount_record_json(const struct mount_record *rec)
 {
 	json_t *object = json_object();
 
-	set_text(object, "dir", rec->dir);
-	set_text(object, "image", rec->reference);
-	set_text(object, "bootstrap", rec->bootstrap);
-	set_text(object, "blobs", rec->blobs);
-	set_text(object, "auth_file", rec->auth_file);
-	set_text(object, "how", rec->how);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		set_text(object, texts[i].key, text_in(rec, i));
 	set_text(object, "digest", rec->digest[0] != '\0' ? rec->digest : NULL);
-	(void)json_object_set_new(object, "prefetch", json_boolean(rec->prefetch));
+	for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
+		if (switches[i].is_shown || switch_in(rec, i))
+			(void)json_object_set_new(object, switches[i].key,
+			                          json_boolean(switch_in(rec, i)));
+	}
 	return object;
 }
 
@@ -115,6 +156,26 @@ static int check_image(const struct mount_record *rec, struct err *e)
 	return origin_check(rec->blobs, e);
 }
 
+/* A proxy's user info would be a secret in a file. */
+static int check_proxy(const char *proxy, struct err *e)
+{
+	const char *host = strstr(proxy, "://");
+
+	host = host != NULL ? host + 3 : proxy;
+	if (host[strcspn(host, "@/")] != '@')
+		return 0;
+	return err_set(e, EINVAL, "\"proxy\" must not hold a user name and password (give the "
+	                          "registry an entry in the configuration)");
+}
+
+static int check_registry(const struct mount_record *rec, struct err *e)
+{
+	if (rec->scheme != NULL && strcmp(rec->scheme, "http") != 0 &&
+	    strcmp(rec->scheme, "https") != 0)
+		return err_set(e, EINVAL, "\"scheme\" must be http or https: %s", rec->scheme);
+	return rec->proxy != NULL ? check_proxy(rec->proxy, e) : 0;
+}
+
 static int check_record(const struct mount_record *rec, struct err *e)
 {
 	enum mount_how how;
@@ -122,15 +183,16 @@ static int check_record(const struct mount_record *rec, struct err *e)
 
 	if (rec->dir == NULL)
 		return err_set(e, EINVAL, "\"dir\" is missing");
-	r = check_path("dir", rec->dir, e);
-	if (r == 0)
-		r = check_path("bootstrap", rec->bootstrap, e);
-	if (r == 0)
-		r = check_path("auth_file", rec->auth_file, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++) {
+		if (texts[i].is_path)
+			r = check_path(texts[i].key, text_in(rec, i), e);
+	}
 	if (r == 0 && rec->how != NULL && !mount_how_parse(rec->how, &how))
 		r = err_set(e, EINVAL, "\"how\" must be auto, tree or erofs: %s", rec->how);
 	if (r == 0 && rec->digest[0] != '\0' && !hex_is_sha256(rec->digest))
 		r = err_set(e, EINVAL, "\"digest\" is no SHA-256 in hexadecimal");
+	if (r == 0)
+		r = check_registry(rec, e);
 	return r < 0 ? r : check_image(rec, e);
 }
 
@@ -160,25 +222,21 @@ static int take_digest(const json_t *object, struct mount_record *rec, struct er
 int mount_record_parse(const json_t *object, bool stored, struct mount_record *ret_rec,
                        struct err *e)
 {
-	static const char *const keys[] = { "dir",       "image",    "bootstrap", "blobs",
-		                            "auth_file", "prefetch", "how",       "digest" };
+	const char *keys[ARRAY_LEN(texts) + ARRAY_LEN(switches) + 1];
 	AUTO(mount_record_clear) struct mount_record rec = { 0 };
-	int r = json_check_keys(object, keys, ARRAY_LEN(keys) - !stored, e);
+	size_t n_keys = 0;
+	int r;
 
-	if (r == 0)
-		r = take_text(object, "dir", &rec.dir, e);
-	if (r == 0)
-		r = take_text(object, "image", &rec.reference, e);
-	if (r == 0)
-		r = take_text(object, "bootstrap", &rec.bootstrap, e);
-	if (r == 0)
-		r = take_text(object, "blobs", &rec.blobs, e);
-	if (r == 0)
-		r = take_text(object, "auth_file", &rec.auth_file, e);
-	if (r == 0)
-		r = take_text(object, "how", &rec.how, e);
-	if (r == 0)
-		r = json_get_bool(object, "prefetch", &rec.prefetch, e);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		keys[n_keys++] = texts[i].key;
+	for (size_t i = 0; i < ARRAY_LEN(switches); i++)
+		keys[n_keys++] = switches[i].key;
+	keys[n_keys] = stored ? "digest" : "credentials"; /* those are the API's to look at */
+	r = json_check_keys(object, keys, n_keys + 1, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
+		r = take_text(object, texts[i].key, text_of(&rec, i), e);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(switches); i++)
+		r = json_get_bool(object, switches[i].key, switch_of(&rec, i), e);
 	if (r == 0 && stored)
 		r = take_digest(object, &rec, e);
 	if (r == 0)

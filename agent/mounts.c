@@ -5,6 +5,7 @@
  */
 #include "mounts.h"
 #include "mem.h"
+#include "mount_auth.h"
 #include "mount_life.h"
 #include "mount_list.h"
 #include <assert.h>
@@ -203,7 +204,7 @@ static struct mount_life *life_new(struct mounts *mounts, const struct mount_rec
 }
 
 struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,
-                            mounts_added_fn *done, void *arg)
+                            const struct credentials *given, mounts_added_fn *done, void *arg)
 {
 	struct mounted *m = find(mounts, rec->dir);
 	struct mount_op *op = op_new(mounts, rec->dir, done, arg);
@@ -220,12 +221,15 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 	if (m != NULL && m->state != MOUNT_DOWN)
 		return refuse(op, EBUSY, "is being mounted or unmounted (wait and try again)");
 	if (m != NULL) {
+		mount_auth_forget(mounts->opts.registry, &m->rec);
 		mount_record_clear(&m->rec);
 		mount_record_copy(&m->rec, rec);
 	}
 	op->life = m != NULL ? life_of(m) : life_new(mounts, rec);
 	op->life->op = op;
 	op->life->restoring = false;
+	if (given != NULL)
+		mount_life_give(op->life, given);
 	mount_life_start(op->life);
 	return op;
 }
@@ -246,7 +250,20 @@ void mounts_cancel(struct mount_op *op)
 		mount_life_abandon(life);
 }
 
-void mounts_remove(struct mounts *mounts, const char *dir,
+int mounts_give(struct mounts *mounts, const char *dir, const struct credentials *given,
+                struct err *e)
+{
+	struct mounted *m = find(mounts, dir);
+
+	if (m == NULL)
+		return err_set(e, ENOENT, "nothing is mounted at %s (see shoal ls)", dir);
+	if (!m->rec.given)
+		return err_set(e, EINVAL, "%s was mounted without credentials of its own", dir);
+	mount_life_give(life_of(m), given);
+	return 0;
+}
+
+void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
                    void (*done)(void *arg, int r, const struct err *why), void *arg)
 {
 	struct mounted *m = find(mounts, dir);
@@ -262,6 +279,7 @@ void mounts_remove(struct mounts *mounts, const char *dir,
 		done(arg, r, &e);
 		return;
 	}
+	life_of(m)->detach = detach;
 	life_of(m)->removed = done;
 	life_of(m)->removed_arg = arg;
 	mount_life_remove(life_of(m));
@@ -379,6 +397,7 @@ void mounts_settle(struct mounts *mounts, struct mount_life *life)
 	if (life->pub.state == MOUNT_GONE) {
 		DL_DELETE(mounts->list, &life->pub);
 		mount_life_free(life);
+		mounts_look(mounts);
 	}
 	tell_when_all_stopped(mounts);
 }

@@ -70,16 +70,21 @@ typedef void mounts_added_fn(void *arg, int r, const struct mounted *m, const st
 
 /**
  * Mount and list. The same image where it is mounted already: done(0) after a look at the registry.
- * done: once, not from inside. The record is copied.
+ * done: once, not from inside. The record is copied, as what is given: credentials (rec->given), or
+ * NULL.
  */
 struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,
-                            mounts_added_fn *done, void *arg);
+                            const struct credentials *given, mounts_added_fn *done, void *arg);
 /** The asker lost interest: done will not follow, and the mount is taken back. */
 void mounts_cancel(struct mount_op *op);
 
+/** Other credentials for what is mounted, or on its way up. @return 0; -ENOENT; -EINVAL */
+MUST_CHECK int mounts_give(struct mounts *mounts, const char *dir, const struct credentials *given,
+                           struct err *e);
+
 /** Unmount and take off the list. done: once, perhaps from inside: 0; -ENOENT; -EBUSY it is in use.
- */
-void mounts_remove(struct mounts *mounts, const char *dir,
+ * @param detach  even then: who uses it gets errors */
+void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
                    void (*done)(void *arg, int r, const struct err *why), void *arg);
 
 /** Mount again what a record says: at the start.

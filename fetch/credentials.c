@@ -136,6 +136,8 @@ int credentials_find(const struct credentials_query *query, struct credentials *
 	int r;
 
 	memset(ret_credentials, 0, sizeof(*ret_credentials));
+	if (query->given != NULL && given_copy(query->given, ret_credentials))
+		return 0;
 	r = from_auth_files(query, ret_credentials, e);
 	if (r == NOT_THERE && query->username != NULL && query->password_file != NULL)
 		r = from_password_file(query, ret_credentials, e);
@@ -147,5 +149,10 @@ int credentials_find(const struct credentials_query *query, struct credentials *
 	}
 	if (r == NOT_THERE && query->docker_config == NULL && query->default_config != NULL)
 		r = from_docker_config(query, query->default_config, ret_credentials, e);
+	if (r == NOT_THERE && query->given != NULL)
+		return err_set(e, EAGAIN,
+		               "the credentials for %s/%s have not been given again since the "
+		               "agent's start",
+		               query->host, query->repository);
 	return r == NOT_THERE ? 0 : r;
 }

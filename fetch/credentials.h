@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "docker_config.h"
+#include "given.h"
 #include "log.h"
 #include <stdint.h>
 
@@ -14,6 +15,7 @@
 struct credentials_query {
 	const char *host; /* "HOST[:PORT]" */
 	const char *repository;
+	const struct given *given; /* what mounts were given for it (given.h); or NULL */
 	char *const *auth_files; /* docker configs of mounts */
 	uint32_t n_auth_files;
 	const char *username; /* with password_file; or NULL */
@@ -28,7 +30,7 @@ struct credentials_query {
  * @param ret_credentials  the caller's, ended by credentials_wipe(); all NULL: none, ask
  * anonymously
  * @return 0; -EAGAIN a file or helper that is there cannot be read now, or makes no sense (it may
- *         be about to be replaced)
+ *         be about to be replaced), or those of a mount have not been given again yet
  */
 MUST_CHECK int credentials_find(const struct credentials_query *query,
                                 struct credentials *ret_credentials, struct err *e);

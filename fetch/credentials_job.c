@@ -10,6 +10,7 @@
 static void job_free(struct credentials_job *j)
 {
 	credentials_wipe(&j->credentials);
+	credentials_wipe(&j->given.credentials);
 	for (uint32_t i = 0; i < j->query.n_auth_files; i++)
 		free_str(&j->auth_files[i]);
 	free(j->auth_files);
@@ -47,6 +48,8 @@ struct credentials_job *credentials_job_start(const struct registry_auths *auths
 	j->repository = xstrdup(repository);
 	j->auth_files =
 		auth_files_for(auths->files, host->name, repository, &j->query.n_auth_files);
+	if (givens_find(&auths->givens, host->name, repository, &j->given))
+		j->query.given = &j->given;
 	j->query.host = j->host;
 	j->query.repository = j->repository;
 	j->query.auth_files = j->auth_files;

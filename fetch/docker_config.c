@@ -23,6 +23,7 @@ void credentials_wipe(struct credentials *c)
 	free_secret(&c->username);
 	free_secret(&c->password);
 	free_secret(&c->identity_token);
+	free_secret(&c->bearer);
 }
 
 static bool is_hub(const char *host)

@@ -8,18 +8,11 @@
 #pragma once
 #include "auto.h"
 #include "err.h"
+#include "registry.h"
 #include <stddef.h>
 
 #define DOCKER_CONFIG_MAX_BYTES (1 << 20)
 #define DOCKER_HELPER_MAX_BYTES 64
-
-/* What opens a registry. All NULL: nothing does. Secrets: wiped by credentials_wipe(). */
-struct credentials {
-	char *username;
-	char *password;
-	char *identity_token; /* instead of a password: for the token service alone */
-};
-void credentials_wipe(struct credentials *c); /* zeroed is fine */
 
 struct docker_config_entry {
 	struct credentials credentials;

@@ -112,6 +112,10 @@ static void set_where(struct setter *s, const struct http_request *request)
 	set_text(s, CURLOPT_NOPROXY, "");
 	if (request->ca_file != NULL)
 		set_text(s, CURLOPT_CAINFO, request->ca_file);
+	if (request->skip_verify) {
+		set_long(s, CURLOPT_SSL_VERIFYPEER, 0);
+		set_long(s, CURLOPT_SSL_VERIFYHOST, 0);
+	}
 	if (!request->has_range)
 		return;
 	(void)snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)request->range_first,

@@ -67,6 +67,7 @@ void registry_free(struct registry **registry)
 	assert(r->n_requests == 0);
 	registry_auths_free(&r->auths);
 	auth_files_free(&r->auths.files);
+	givens_free(&r->auths.givens);
 	free_str(&r->auths.default_config);
 	registry_hosts_free(&r->hosts);
 	redirects_free(&r->redirects);
@@ -84,6 +85,25 @@ void registry_remove_auth_file(struct registry *r, const char *host, const char 
                                const char *path)
 {
 	auth_files_remove(r->auths.files, host, repository, path);
+}
+
+void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
+                               const struct credentials *credentials)
+{
+	givens_put(&r->auths.givens, scope, credentials);
+}
+
+void registry_take_credentials(struct registry *r, const struct registry_scope *scope)
+{
+	givens_remove(&r->auths.givens, scope);
+}
+
+void registry_hint_host(struct registry *r, const char *host, const struct registry_hints *hints)
+{
+	struct registry_host *h = registry_host_get(&r->hosts, host);
+
+	if (h != NULL)
+		registry_host_hint(h, hints);
 }
 
 bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository)

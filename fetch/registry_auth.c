@@ -203,6 +203,9 @@ static void on_credentials(struct credentials_job *job)
 	auth->job = NULL;
 	if (job->result < 0)
 		flow_failed(auth, job->result, &job->err);
+	else if (job->credentials.bearer != NULL)
+		flow_done(auth, xasprintf("Authorization: Bearer %s", job->credentials.bearer),
+		          UINT64_MAX, false);
 	else if (auth->challenge.scheme == CHALLENGE_BEARER)
 		ask_token(auth, &job->credentials);
 	else

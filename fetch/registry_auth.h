@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "auto.h"
+#include "given.h"
 #include "registry.h"
 #include "registry_host.h"
 
@@ -18,6 +19,7 @@ struct registry_auths {
 	const struct registry_opts *opts;
 	struct registry_hosts *hosts;
 	struct auth_files *files; /* docker configs of mounts */
+	struct givens givens;     /* what mounts were given */
 	char *default_config;     /* the user's docker config; or NULL */
 	struct registry_auth *first;
 };

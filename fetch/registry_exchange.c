@@ -197,6 +197,7 @@ int registry_exchange_start(struct registry_req *req, struct err *e)
 		.headers = headers,
 		.ca_file = config->ca_file,
 		.proxy = config->proxy,
+		.skip_verify = config->skip_verify,
 		.deadline_ns = req->want.deadline_ns,
 		.head = on_head,
 		.body = on_body,

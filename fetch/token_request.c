@@ -218,6 +218,7 @@ static int ask(struct token_request *t, struct err *e)
 		.post_body = body,
 		.ca_file = config->ca_file,
 		.proxy = config->proxy,
+		.skip_verify = config->skip_verify,
 		.deadline_ns = clock_now_ns(opts->clock) + TOKEN_TIMEOUT_NS,
 		.head = on_head,
 		.body = on_body,

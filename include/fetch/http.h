@@ -52,6 +52,7 @@ struct http_request {
 	uint64_t range_first, range_last; /* inclusive */
 	const char *ca_file;              /* or NULL */
 	const char *proxy;                /* or NULL */
+	bool skip_verify;                 /* TLS without a look at the certificate */
 	uint64_t deadline_ns;             /* of the clock; 0: none but the stall time-out */
 	/* Once, before the body. @return 0 go on; non-zero: drop the rest, end(r = that value) */
 	int (*head)(void *arg, const struct http_head *head);

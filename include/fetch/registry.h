@@ -39,6 +39,44 @@ void registry_add_auth_file(struct registry *r, const char *host, const char *re
 void registry_remove_auth_file(struct registry *r, const char *host, const char *repository,
                                const char *path);
 
+/* Whose credentials they are, and for what. */
+struct registry_scope {
+	const char *host; /* "HOST[:PORT]" */
+	const char *repository;
+	const char *owner; /* any text: a mount's directory */
+};
+
+/* What opens a registry. All NULL: nothing does. Secrets: wiped by credentials_wipe(). */
+struct credentials {
+	char *username;
+	char *password;
+	char *identity_token; /* instead of a password: for the token service alone */
+	char *bearer;         /* instead of all: sent to the registry as it is */
+};
+void credentials_wipe(struct credentials *c); /* zeroed is fine */
+
+/**
+ * Credentials of one mount, before those of files and configuration; held in memory alone, until
+ * taken. Replaces what this owner gave before; the latest counts.
+ *
+ * @param credentials  copied; NULL: they are still to come, unless they are here already. Until
+ *                     then what the registry does not give without is asked for again until its
+ *                     deadline, and not refused
+ */
+void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
+                               const struct credentials *credentials);
+void registry_take_credentials(struct registry *r, const struct registry_scope *scope);
+
+/* What a mount says of a registry that the configuration has no entry of its own for. */
+struct registry_hints {
+	const char *scheme;  /* "https", "http"; NULL: as configured, as for all below */
+	const char *ca_file; /* PEM */
+	const char *proxy;   /* URL */
+	bool skip_verify;    /* TLS without a look at the certificate */
+};
+/** Copied. A host has one set of hints: the latest. */
+void registry_hint_host(struct registry *r, const char *host, const struct registry_hints *hints);
+
 enum registry_kind {
 	REGISTRY_MANIFEST,
 	REGISTRY_BLOB,

@@ -16,6 +16,7 @@ struct registry_config {
 	const char *docker_config;  /* a docker config.json; NULL: that of the user that the agent
 	                               runs as */
 	const char *proxy;          /* http proxy URL; NULL: none */
+	bool skip_verify;           /* TLS without a look at the certificate: only by a mount's hint */
 	const char *const *mirrors; /* hosts asked before this one, same scheme and credentials of
 	                               their own entry */
 	uint32_t n_mirrors;

@@ -112,6 +112,39 @@ void registry_remove_auth_file(struct registry *r, const char *host, const char 
 	r->n_auth_files--;
 }
 
+void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
+                               const struct credentials *credentials)
+{
+	if (credentials == NULL && r->given[0] != '\0')
+		return;
+	(void)snprintf(r->given, sizeof(r->given), "%s %s %s %s", scope->host, scope->repository,
+	               scope->owner, credentials != NULL ? credentials->username : "later");
+}
+
+void registry_take_credentials(struct registry *r, const struct registry_scope *scope)
+{
+	(void)scope;
+	r->given[0] = '\0';
+}
+
+void registry_hint_host(struct registry *r, const char *host, const struct registry_hints *hints)
+{
+	(void)snprintf(r->hinted, sizeof(r->hinted), "%s %s", host, hints->scheme);
+}
+
+void credentials_wipe(struct credentials *c)
+{
+	free_str(&c->username);
+	free_str(&c->password);
+	free_str(&c->bearer);
+}
+
+struct cas_blob *fetch_blob_cas(struct fetch_blob *blob)
+{
+	(void)blob;
+	abort(); /* the images here have no blobs */
+}
+
 /* ---- mount/ ---- */
 
 int image_mount_start(const struct image_mount_opts *opts,
@@ -258,7 +291,7 @@ static void on_added(void *arg, int r, const struct mounted *m, const struct err
 
 struct mount_op *world_add_record(struct world *w, const struct mount_record *rec)
 {
-	struct mount_op *op = mounts_add(w->mounts, rec, on_added, w);
+	struct mount_op *op = mounts_add(w->mounts, rec, NULL, on_added, w);
 
 	world_settle(w);
 	return op;
@@ -290,7 +323,7 @@ static void on_removed(void *arg, int r, const struct err *why)
 
 void world_remove(struct world *w, const char *dir)
 {
-	mounts_remove(w->mounts, dir, on_removed, w);
+	mounts_remove(w->mounts, dir, false, on_removed, w);
 	world_settle(w);
 }
 

@@ -1,0 +1,24 @@
+/*
+ * mount_auth: what a mount brings along for its registry: credentials, and how it is reached.
+ *
+ * All on the loop thread.
+ */
+#pragma once
+#include "mount_record.h"
+#include "registry.h"
+
+/** Tell the registry, before the image is loaded.
+ * @param given  credentials that came through the API; NULL: none, or not yet again (rec->given) */
+void mount_auth_add(struct registry *registry, const struct mount_record *rec,
+                    const struct credentials *given);
+
+/** Take back the auth file that mount_auth_add() told. What was given stays for the next try, and
+ * hints do. */
+void mount_auth_remove(struct registry *registry, const struct mount_record *rec);
+
+/** The mount is over: drop what was given. */
+void mount_auth_forget(struct registry *registry, const struct mount_record *rec);
+
+/** Others, while the mount lives. @return false: its blobs are at no registry */
+bool mount_auth_give(struct registry *registry, const struct mount_record *rec,
+                     const struct credentials *given);

@@ -1,0 +1,33 @@
+/*
+ * given: the credentials that mounts were given through the API, in memory alone.
+ *
+ * Each belongs to an owner and is for one repository. An owner without any is one whose credentials
+ * are still to come: after a restart of the agent.
+ */
+#pragma once
+#include "registry.h"
+
+struct given_entry;
+
+/* Zeroed is empty. All on the loop thread. */
+struct givens {
+	struct given_entry *first; /* the latest first */
+};
+void givens_free(struct givens *givens); /* what it holds */
+
+void givens_put(struct givens *givens, const struct registry_scope *scope,
+                const struct credentials *credentials);
+void givens_remove(struct givens *givens, const struct registry_scope *scope);
+
+/* What there is for one repository, for a worker. */
+struct given {
+	bool here;                      /* else they are still to come */
+	struct credentials credentials; /* copies */
+};
+/** @return false: nobody was given, or waits for, credentials for it. ret_given: zeroed before; to
+ * be wiped */
+bool givens_find(const struct givens *givens, const char *host, const char *repository,
+                 struct given *ret_given);
+
+/** @return false: they are still to come */
+bool given_copy(const struct given *given, struct credentials *ret_credentials);
