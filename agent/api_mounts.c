@@ -138,7 +138,8 @@ void api_mounts_remove(struct api_call *call)
 
 	if (path_is_plain(json_str(call->query, "dir")))
 		mounts_remove(call->api->agent->mounts, json_str(call->query, "dir"),
-		              strcmp(json_str(call->query, "detach"), "true") == 0, on_removed, call);
+		              strcmp(json_str(call->query, "detach"), "true") == 0, on_removed,
+		              call);
 	else
 		api_fail(call, err_set(&e, EINVAL, "\"dir\" must be an absolute path"), &e);
 }

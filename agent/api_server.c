@@ -279,7 +279,7 @@ int api_listen(struct agent *agent, const char *socket_path, struct api **ret_ap
 		return err_set(e, ENOMEM, "the API cannot be served");
 	}
 	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
-	                                                EVHTTP_REQ_DELETE);
+	                                              EVHTTP_REQ_DELETE);
 	evhttp_set_max_headers_size(api->http, API_HEADERS_MAX_BYTES);
 	evhttp_set_max_body_size(api->http, API_BODY_MAX_BYTES);
 	evhttp_set_timeout(api->http, API_IDLE_TIMEOUT_S);

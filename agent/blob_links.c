@@ -40,8 +40,7 @@ static int is_there(int dir_fd, const char *name, const char *path)
 	struct stat own;
 	struct stat there;
 
-	return stat(path, &own) == 0 &&
-	       fstatat(dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	return stat(path, &own) == 0 && fstatat(dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
 	       own.st_dev == there.st_dev && own.st_ino == there.st_ino;
 }
 

@@ -34,13 +34,13 @@ struct mount_life {
 	bool restoring; /* on its first way up after a start */
 	bool by_digest; /* the image is loaded by digest: its tag has moved */
 	bool auth_added;
-	bool was_given;          /* credentials came with the wish ... */
+	bool was_given;           /* credentials came with the wish ... */
 	struct credentials given; /* ... these, until the registry has them */
-	bool abandoned; /* take it back as soon as that is possible */
-	bool unlist;    /* its record goes, too, once it is unmounted */
-	bool detach;    /* unmount it even if it is in use */
-	bool adopting;  /* on its way up from what an earlier agent left */
-	bool left;      /* in use at the agent's end: the keeper has it */
+	bool abandoned;           /* take it back as soon as that is possible */
+	bool unlist;              /* its record goes, too, once it is unmounted */
+	bool detach;              /* unmount it even if it is in use */
+	bool adopting;            /* on its way up from what an earlier agent left */
+	bool left;                /* in use at the agent's end: the keeper has it */
 	void (*removed)(void *arg, int r, const struct err *why); /* who waits for it to go */
 	void *removed_arg;
 };

@@ -164,8 +164,9 @@ static int check_proxy(const char *proxy, struct err *e)
 	host = host != NULL ? host + 3 : proxy;
 	if (host[strcspn(host, "@/")] != '@')
 		return 0;
-	return err_set(e, EINVAL, "\"proxy\" must not hold a user name and password (give the "
-	                          "registry an entry in the configuration)");
+	return err_set(e, EINVAL,
+	               "\"proxy\" must not hold a user name and password (give the "
+	               "registry an entry in the configuration)");
 }
 
 static int check_registry(const struct mount_record *rec, struct err *e)

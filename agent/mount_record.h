@@ -18,14 +18,14 @@ struct mount_record {
 	bool prefetch;
 	bool transient; /* it goes from the list when it is unmounted from outside, or its directory
 	                   is gone */
-	bool given;       /* its credentials come through the API and are not stored */
+	bool given;     /* its credentials come through the API and are not stored */
 	bool skip_verify; /* TLS without a look at the registry's certificate */
 	char *how;        /* "auto", "tree", "erofs"; NULL: as the configuration says */
 	char *links_dir;  /* where its blobs' files are to be seen, too; absolute; or NULL */
 	/* For a registry that the configuration has no entry for; NULL: as configured. */
-	char *scheme;  /* "http" or "https" */
-	char *ca_file; /* absolute path */
-	char *proxy;   /* URL without user info */
+	char *scheme;                   /* "http" or "https" */
+	char *ca_file;                  /* absolute path */
+	char *proxy;                    /* URL without user info */
 	char digest[DIGEST_TEXT_BYTES]; /* of the image, once it is known; else "" */
 };
 
@@ -42,7 +42,8 @@ bool mount_record_same_image(const struct mount_record *a, const struct mount_re
 json_t *mount_record_json(const struct mount_record *rec);
 
 /**
- * From an object with the members of docs/api.md, "A mount"; with stored also digest. Everything is checked: paths, reference, origin. @return 0; -EINVAL
+ * From an object with the members of docs/api.md, "A mount"; with stored also digest. Everything is
+ * checked: paths, reference, origin. @return 0; -EINVAL
  */
 MUST_CHECK int mount_record_parse(const json_t *object, bool stored, struct mount_record *ret_rec,
                                   struct err *e);

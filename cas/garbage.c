@@ -16,10 +16,29 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SQL_NO_IMAGE " NOT EXISTS(SELECT 1 FROM image_blob ib WHERE ib.blob = blob.id)"
 #define SQL_UNUSED   "SELECT key FROM blob WHERE" SQL_NO_IMAGE " AND" REFER_SQL_NO_OWNER("blob.id")
+
+/* A name that somebody else gave the file (agent: links_dir) would hold its space. */
+static void cut_linked(const struct cas *cas, const char *name)
+{
+	const struct disk *d = cas->disk;
+	struct stat st;
+	int fd;
+
+	if (fstatat(cas->blobs_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || st.st_nlink < 2)
+		return;
+	fd = d->open(d, cas->blobs_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return;
+	if (d->truncate(d, fd, 0) != 0)
+		log_warn(cas->log, "a blob that goes has another name, and holds its space there",
+		         "file=%s", name);
+	(void)close(fd);
+}
 
 static int unlink_data(struct cas *cas, const char *key, struct err *e)
 {
@@ -28,6 +47,7 @@ static int unlink_data(struct cas *cas, const char *key, struct err *e)
 
 	data_file_name(key, name);
 	bytes = measure_name(cas->blobs_fd, name);
+	cut_linked(cas, name);
 	if (cas->disk->unlink(cas->disk, cas->blobs_fd, name, 0) == 0)
 		room_freed(&cas->room, bytes);
 	else if (errno != ENOENT)

@@ -7,16 +7,16 @@
 #include <stdint.h>
 
 struct registry_config {
-	const char *host;           /* "HOST[:PORT]", or "*": every other host */
-	const char *scheme;         /* "https" or "http"; NULL: https */
-	const char *ca_file;        /* PEM; NULL: the system's */
-	const char *username;       /* with password_file; NULL: none */
-	const char *password_file;  /* first line is the password; read again when it changes and on
-	                               a 401 */
-	const char *docker_config;  /* a docker config.json; NULL: that of the user that the agent
-	                               runs as */
-	const char *proxy;          /* http proxy URL; NULL: none */
-	bool skip_verify;           /* TLS without a look at the certificate: only by a mount's hint */
+	const char *host;          /* "HOST[:PORT]", or "*": every other host */
+	const char *scheme;        /* "https" or "http"; NULL: https */
+	const char *ca_file;       /* PEM; NULL: the system's */
+	const char *username;      /* with password_file; NULL: none */
+	const char *password_file; /* first line is the password; read again when it changes and on
+	                              a 401 */
+	const char *docker_config; /* a docker config.json; NULL: that of the user that the agent
+	                              runs as */
+	const char *proxy;         /* http proxy URL; NULL: none */
+	bool skip_verify; /* TLS without a look at the certificate: only by a mount's hint */
 	const char *const *mirrors; /* hosts asked before this one, same scheme and credentials of
 	                               their own entry */
 	uint32_t n_mirrors;

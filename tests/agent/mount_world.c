@@ -291,7 +291,7 @@ static void on_added(void *arg, int r, const struct mounted *m, const struct err
 
 struct mount_op *world_add_record(struct world *w, const struct mount_record *rec)
 {
-	struct mount_op *op = mounts_add(w->mounts, rec, NULL, on_added, w);
+	struct mount_op *op = mounts_add(w->mounts, rec, w->given, on_added, w);
 
 	world_settle(w);
 	return op;

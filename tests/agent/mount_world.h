@@ -68,6 +68,7 @@ struct world {
 	struct fetch fetch;
 	struct registry registry;
 	struct mounts *mounts;
+	const struct credentials *given; /* with the next mounts_add(); or NULL */
 	bool with_keeper; /* at the next restart: each listed mount was left to one */
 	/* What the last mounts_add() and mounts_remove() said. */
 	uint32_t n_added, n_removed, n_stopped, n_settled;

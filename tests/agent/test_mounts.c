@@ -4,6 +4,7 @@
 #include "mem.h"
 #include "mount_list.h"
 #include "mount_world.h"
+#include "unconst.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -389,6 +390,86 @@ static void an_auth_file_counts_while_it_is_mounted(void **state)
 	assert_int_equal(w->registry.n_auth_files, 0);
 }
 
+static void credentials_that_were_given_live_as_long_as_the_mount(void **state)
+{
+	struct world *w = *state;
+	AUTO(free_str) char *expected = xasprintf("h:1 a/b %s ", w->dir);
+	const struct credentials given = { .username = unconst("first"), .password = unconst("p") };
+	const struct credentials other = { .username = unconst("second"),
+		                           .password = unconst("q") };
+	AUTO(mount_record_clear)
+	struct mount_record rec = { .dir = xstrdup(w->dir),
+		                    .reference = xstrdup("h:1/a/b:t"),
+		                    .scheme = xstrdup("http"),
+		                    .given = true };
+	struct err e = { 0 };
+
+	w->given = &given;
+	(void)world_add_record(w, &rec);
+	assert_string_equal(w->registry.hinted, "h:1 http");
+	assert_memory_equal(w->registry.given, expected, strlen(expected));
+	assert_string_equal(w->registry.given + strlen(expected), "first");
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(mounts_give(w->mounts, w->dir, &other, &e), 0);
+	assert_string_equal(w->registry.given + strlen(expected), "second");
+	assert_int_equal(mounts_give(w->mounts, "/elsewhere", &other, &e), -ENOENT);
+
+	/* After a restart they are still to come. */
+	world_stop(w);
+	world_stop_done(w, 0);
+	w->n_stopped = 0;
+	w->registry.given[0] = '\0';
+	world_restart(w);
+	world_settle(w);
+	assert_string_equal(w->registry.given + strlen(expected), "later");
+	assert_int_equal(mounts_give(w->mounts, w->dir, &other, &e), 0);
+	world_bring_up(w, DIGEST_A);
+	assert_string_equal(w->registry.given + strlen(expected), "second");
+	world_remove(w, w->dir);
+	world_stop_done(w, 0);
+	assert_string_equal(w->registry.given, "");
+}
+
+static void a_transient_mount_that_ended_goes_from_the_list(void **state)
+{
+	struct world *w = *state;
+	AUTO(mount_record_clear)
+	struct mount_record rec = { .dir = xstrdup(w->dir),
+		                    .reference = xstrdup("h:1/r:t"),
+		                    .transient = true };
+
+	(void)world_add_record(w, &rec);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(n_listed(w), 1);
+	w->fuse_pool.up->opts.ended(w->fuse_pool.up->opts.arg, w->fuse_pool.up);
+	world_stop_done(w, 0);
+	world_settle(w);
+	assert_null(mounts_first(w->mounts));
+	assert_int_equal(n_listed(w), 0);
+}
+
+static void a_transient_mount_without_its_directory_is_not_waited_for(void **state)
+{
+	struct world *w = *state;
+	AUTO(mount_record_clear)
+	struct mount_record rec = { .dir = xstrdup(w->dir),
+		                    .reference = xstrdup("h:1/r:t"),
+		                    .transient = true };
+
+	(void)world_add_record(w, &rec);
+	world_bring_up(w, DIGEST_A);
+	world_stop(w);
+	world_stop_done(w, 0);
+	w->n_stopped = 0;
+	assert_int_equal(rmdir(w->dir), 0);
+	world_restart(w);
+	world_settle(w);
+	assert_null(mounts_first(w->mounts));
+	assert_true(mounts_are_settled(w->mounts));
+	assert_int_equal(n_listed(w), 0);
+	assert_int_equal(w->n_settled, 1);
+}
+
 static void an_auth_file_must_be_there_at_first_but_not_at_a_restart(void **state)
 {
 	struct world *w = *state;
@@ -475,6 +556,9 @@ int main(void)
 		TEST(the_end_waits_for_a_mount_half_way_up),
 		TEST(prefetch_begins_when_it_is_up_and_ends_with_it),
 		TEST(an_auth_file_counts_while_it_is_mounted),
+		TEST(credentials_that_were_given_live_as_long_as_the_mount),
+		TEST(a_transient_mount_that_ended_goes_from_the_list),
+		TEST(a_transient_mount_without_its_directory_is_not_waited_for),
 		TEST(an_auth_file_must_be_there_at_first_but_not_at_a_restart),
 		TEST(a_path_belongs_to_the_mount_with_the_longest_directory),
 	};

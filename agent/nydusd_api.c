@@ -1,0 +1,272 @@
+/*
+ * nydusd_api: see nydusd_api.h. Status codes as nydusd gives them: 400 for what makes no sense on a
+ * path, also a wrong method; 404 for an unknown path; 500 for what failed.
+ */
+#include "nydusd_api.h"
+#include "mem.h"
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define HEADERS_MAX_BYTES 16384
+#define IDLE_TIMEOUT_S    (20 * 365 * 86400L)
+#define BACKLOG           128
+
+enum body_rule { BODY_NONE, BODY_NEEDED };
+
+static const struct route {
+	enum evhttp_cmd_type method;
+	enum body_rule body;
+	const char *path;
+	void (*handler)(struct nydusd_call *call);
+} routes[] = {
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/daemon", nydusd_get_daemon },
+	{ EVHTTP_REQ_PUT, BODY_NEEDED, "/api/v1/daemon", nydusd_put_daemon },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/daemon/events", nydusd_get_events },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/daemon/backend", nydusd_get_backend },
+	{ EVHTTP_REQ_PUT, BODY_NONE, "/api/v1/daemon/start", nydusd_put_start },
+	{ EVHTTP_REQ_PUT, BODY_NONE, "/api/v1/daemon/exit", nydusd_put_exit },
+	{ EVHTTP_REQ_PUT, BODY_NONE, "/api/v1/daemon/fuse/sendfd", nydusd_put_sendfd },
+	{ EVHTTP_REQ_PUT, BODY_NONE, "/api/v1/daemon/fuse/takeover", nydusd_put_takeover },
+	{ EVHTTP_REQ_POST, BODY_NEEDED, "/api/v1/mount", nydusd_post_mount },
+	{ EVHTTP_REQ_PUT, BODY_NEEDED, "/api/v1/mount", nydusd_put_mount },
+	{ EVHTTP_REQ_DELETE, BODY_NONE, "/api/v1/mount", nydusd_delete_mount },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/metrics", nydusd_get_metrics },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/metrics/files", nydusd_get_metrics_files },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/metrics/pattern", nydusd_get_metrics_files },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/metrics/backend", nydusd_get_metrics_backend },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/metrics/blobcache", nydusd_get_metrics_blobcache },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/metrics/inflight", nydusd_get_metrics_inflight },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v1/config", nydusd_get_config },
+	{ EVHTTP_REQ_PUT, BODY_NEEDED, "/api/v1/config", nydusd_put_config },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v2/daemon", nydusd_get_daemon_v2 },
+	{ EVHTTP_REQ_PUT, BODY_NEEDED, "/api/v2/daemon", nydusd_put_daemon },
+	{ EVHTTP_REQ_GET, BODY_NONE, "/api/v2/blobs", nydusd_no_blobs },
+	{ EVHTTP_REQ_PUT, BODY_NEEDED, "/api/v2/blobs", nydusd_no_blobs },
+	{ EVHTTP_REQ_DELETE, BODY_NONE, "/api/v2/blobs", nydusd_no_blobs },
+};
+
+struct nydusd_api {
+	struct front *front;
+	struct evhttp *http;
+	char *path;
+	dev_t dev; /* of the socket's file */
+	ino_t ino;
+};
+
+/* ---- answers ---- */
+
+static void send_answer(struct nydusd_call *call, int status, json_t *document)
+{
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(call->req);
+	struct evbuffer *body = document != NULL ? evbuffer_new() : NULL;
+	char *text = document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
+
+	(void)evhttp_add_header(headers, "Server", "Nydus API");
+	(void)evhttp_add_header(headers, "Content-Type", "application/json");
+	if (body != NULL && text != NULL)
+		(void)evbuffer_add_printf(body, "%s", text);
+	evhttp_send_reply(call->req, status, NULL, body);
+	if (body != NULL)
+		evbuffer_free(body);
+	free(text);
+	json_drop(&document);
+	json_drop(&call->query);
+	json_drop(&call->body);
+	free(call);
+}
+
+void nydusd_reply(struct nydusd_call *call, json_t *document)
+{
+	send_answer(call, HTTP_OK, document);
+}
+
+void nydusd_reply_nothing(struct nydusd_call *call)
+{
+	send_answer(call, HTTP_NOCONTENT, NULL);
+}
+
+void nydusd_fail(struct nydusd_call *call, int status, const char *message)
+{
+	log_info(call->front->log, "refused", "path=%s status=%d why=%s",
+	         LOG_Q(evhttp_request_get_uri(call->req)), status, LOG_Q(message));
+	send_answer(call, status,
+	            json_pack("{s:s, s:o}", "code", "UNDEFINED", "message", json_words(message)));
+}
+
+void nydusd_done(void *arg, int r, const struct err *why)
+{
+	if (r == 0)
+		nydusd_reply_nothing(arg);
+	else
+		nydusd_fail(arg, HTTP_INTERNAL, why->msg);
+}
+
+/* ---- requests ---- */
+
+static json_t *query_of(struct evhttp_request *req)
+{
+	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
+	struct evkeyvalq pairs = { 0 };
+	const struct evkeyval *pair;
+	json_t *query = json_object();
+
+	if (text == NULL || evhttp_parse_query_str(text, &pairs) != 0)
+		return query;
+	TAILQ_FOREACH(pair, &pairs, next)
+	(void)json_object_set_new(query, pair->key, json_words(pair->value));
+	evhttp_clear_headers(&pairs);
+	return query;
+}
+
+/* @return 0; -EINVAL */
+static int read_body(struct nydusd_call *call, enum body_rule rule, struct err *e)
+{
+	struct evbuffer *in = evhttp_request_get_input_buffer(call->req);
+	const size_t size_bytes = evbuffer_get_length(in);
+	const unsigned char *bytes;
+
+	if (rule == BODY_NONE)
+		return size_bytes == 0 ? 0 : err_set(e, EINVAL, "there must be no body");
+	if (size_bytes == 0)
+		return err_set(e, EINVAL, "the body is missing");
+	bytes = evbuffer_pullup(in, -1);
+	if (bytes == NULL)
+		return err_set(e, EINVAL, "the body is too long");
+	return json_parse_object((const char *)bytes, size_bytes, &call->body, e);
+}
+
+static const struct route *find_route(enum evhttp_cmd_type method, const char *path,
+                                      bool *ret_other_method)
+{
+	*ret_other_method = false;
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		if (path == NULL || strcmp(routes[i].path, path) != 0)
+			continue;
+		if (routes[i].method == method)
+			return &routes[i];
+		*ret_other_method = true;
+	}
+	return NULL;
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+	const struct nydusd_api *api = arg;
+	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(req));
+	struct nydusd_call *call = xcalloc(1, sizeof(*call));
+	bool other_method = false;
+	const struct route *route =
+		find_route(evhttp_request_get_command(req), path, &other_method);
+	struct err e = { 0 };
+
+	call->front = api->front;
+	call->req = req;
+	call->query = query_of(req);
+	if (route == NULL)
+		nydusd_fail(call, other_method ? HTTP_BADREQUEST : HTTP_NOTFOUND,
+		            other_method ? "not with this method" : "there is no such path");
+	else if (read_body(call, route->body, &e) < 0)
+		nydusd_fail(call, HTTP_BADREQUEST, e.msg);
+	else
+		route->handler(call);
+}
+
+/* ---- the socket ---- */
+
+static int bind_socket(int fd, const struct sockaddr_un *address)
+{
+	const mode_t before = umask(0177); /* from its first moment on it is 0600 */
+	int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ? 0 : -errno;
+
+	(void)umask(before);
+	if (r == 0 && listen(fd, BACKLOG) != 0)
+		r = -errno;
+	return r;
+}
+
+static int open_socket(const char *path, int *ret_fd, struct err *e)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+	int r;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return err_set(e, ENAMETOOLONG, "--apisock %s: at most %zu bytes", path,
+		               sizeof(address.sun_path) - 1);
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		(void)unlink(path);
+	r = fd >= 0 ? bind_socket(fd, &address) : -errno;
+	if (r < 0)
+		return err_errno(e, -r, "--apisock %s", path);
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+static void note_file(struct nydusd_api *api)
+{
+	struct stat st;
+
+	if (lstat(api->path, &st) == 0) {
+		api->dev = st.st_dev;
+		api->ino = st.st_ino;
+	}
+}
+
+int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api **ret_api,
+                      struct err *e)
+{
+	const struct timeval idle = { .tv_sec = IDLE_TIMEOUT_S };
+	AUTO(nydusd_api_free) struct nydusd_api *api = xcalloc(1, sizeof(*api));
+	int fd = -1;
+	int r;
+
+	api->front = front;
+	api->path = xstrdup(path);
+	api->http = evhttp_new(loop_base(front->loop));
+	if (api->http == NULL)
+		return err_set(e, ENOMEM, "the API cannot be served");
+	r = open_socket(path, &fd, e);
+	if (r < 0)
+		return r;
+	note_file(api);
+	if (evhttp_accept_socket(api->http, fd) != 0) {
+		(void)close(fd);
+		return err_set(e, ENOMEM, "the API cannot be served");
+	}
+	evhttp_set_allowed_methods(api->http, 0xffff); /* what is not known is a bad request */
+	evhttp_set_max_headers_size(api->http, HEADERS_MAX_BYTES);
+	evhttp_set_max_body_size(api->http, 2 * NYDUSD_CONFIG_MAX_BYTES);
+	evhttp_set_timeout_tv(api->http, &idle);
+	evhttp_set_gencb(api->http, on_request, api);
+	*ret_api = api;
+	api = NULL;
+	return 0;
+}
+
+void nydusd_api_free(struct nydusd_api **api)
+{
+	struct nydusd_api *a = *api;
+	struct stat st;
+
+	*api = NULL;
+	if (a == NULL)
+		return;
+	if (a->ino != 0 && lstat(a->path, &st) == 0 && st.st_dev == a->dev && st.st_ino == a->ino)
+		(void)unlink(a->path);
+	if (a->http != NULL)
+		evhttp_free(a->http);
+	free_str(&a->path);
+	free(a);
+}

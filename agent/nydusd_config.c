@@ -1,0 +1,268 @@
+/*
+ * nydusd_config: see nydusd_config.h.
+ */
+#include "nydusd_config.h"
+#include "mem.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AUTH_MAX_BYTES 65536
+
+static void free_secret(char **text)
+{
+	if (*text != NULL)
+		explicit_bzero(*text, strlen(*text));
+	free_str(text);
+}
+
+void nydusd_config_clear(struct nydusd_config *config)
+{
+	free_str(&config->blobs);
+	free_str(&config->backend);
+	free_str(&config->scheme);
+	free_str(&config->ca_file);
+	free_str(&config->proxy);
+	free_secret(&config->username);
+	free_secret(&config->password);
+	free_secret(&config->token);
+	free_str(&config->work_dir);
+	free_str(&config->id);
+	json_drop(&config->shown);
+	*config = (struct nydusd_config){ 0 };
+}
+
+/* ---- USER:PASSWORD ---- */
+
+static int sextet(char c)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *at = c != '\0' ? strchr(digits, c) : NULL;
+
+	return at != NULL ? (int)(at - digits) : -1;
+}
+
+/* @return malloc'd text, a secret; NULL: no base64, or a NUL in it */
+static char *base64_text(const char *base64)
+{
+	const size_t n = strcspn(base64, "=");
+	const size_t n_pad = strlen(base64 + n);
+	unsigned bits = 0;
+	char *text;
+	size_t at = 0;
+
+	if (n == 0 || n > AUTH_MAX_BYTES || (n + n_pad) % 4 != 0 || n_pad > 2 ||
+	    strspn(base64 + n, "=") != n_pad)
+		return NULL;
+	text = xcalloc(1, n + 1);
+	for (size_t i = 0; i < n; i++) {
+		const int six = sextet(base64[i]);
+
+		if (six < 0) {
+			free_secret(&text);
+			return NULL;
+		}
+		bits = (bits << 6 | (unsigned)six) & 0xffff;
+		if (i % 4 != 0)
+			text[at++] = (char)(bits >> (6 - 2 * (i % 4)) & 0xff);
+	}
+	if (strlen(text) == at)
+		return text;
+	explicit_bzero(text, at);
+	free(text);
+	return NULL;
+}
+
+int nydusd_auth_parse(const char *base64, char **ret_username, char **ret_password, struct err *e)
+{
+	AUTO(free_secret) char *text = base64_text(base64);
+	char *colon = text != NULL ? strchr(text, ':') : NULL;
+
+	if (colon == NULL || colon == text || colon[1] == '\0')
+		return err_set(e, EINVAL, "\"auth\" is not the base64 of USER:PASSWORD");
+	*colon = '\0';
+	*ret_username = xstrdup(text);
+	*ret_password = xstrdup(colon + 1);
+	return 0;
+}
+
+/* ---- members ---- */
+
+/* Absent, null and "" are the same to nydusd. */
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text != NULL && *text != '\0' && strlen(text) < JSON_TEXT_MAX_BYTES ? text : NULL;
+}
+
+static char *dup_of(const json_t *object, const char *key)
+{
+	const char *text = text_of(object, key);
+
+	return text != NULL ? xstrdup(text) : NULL;
+}
+
+/* A secret may be longer than other texts. */
+static const char *secret_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text != NULL && *text != '\0' && strlen(text) <= AUTH_MAX_BYTES ? text : NULL;
+}
+
+static bool is_on(const json_t *object, const char *key)
+{
+	return json_is_true(json_object_get(object, key));
+}
+
+static void hide_secrets(json_t *backend)
+{
+	static const char *const names[] = { "auth", "registry_token", "access_key_secret",
+		                             "access_key_id" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (json_object_get(backend, names[i]) != NULL)
+			(void)json_object_set_new(backend, names[i], json_string(""));
+	}
+}
+
+/* ---- backends ---- */
+
+static int take_registry(const json_t *backend, struct nydusd_config *c, struct err *e)
+{
+	const char *host = text_of(backend, "host");
+	const char *repo = text_of(backend, "repo");
+	const char *auth = secret_of(backend, "auth");
+	const char *token = secret_of(backend, "registry_token");
+
+	if (host == NULL || repo == NULL)
+		return err_set(e, EINVAL, "the registry backend has no host and repo");
+	c->blobs = xasprintf("registry:%s/%s", host, repo);
+	if (auth != NULL)
+		return nydusd_auth_parse(auth, &c->username, &c->password, e);
+	if (token != NULL)
+		c->token = xstrdup(token);
+	return 0;
+}
+
+static int take_localfs(const json_t *backend, struct nydusd_config *c, struct err *e)
+{
+	const char *dir = text_of(backend, "dir");
+	const char *file = text_of(backend, "blob_file");
+	const char *slash = file != NULL ? strrchr(file, '/') : NULL;
+
+	if (dir != NULL)
+		c->blobs = xasprintf("dir:%s", dir);
+	else if (slash != NULL && slash != file && strlen(slash + 1) == 64)
+		c->blobs = xasprintf("dir:%.*s", (int)(slash - file), file);
+	else
+		return err_set(e, EINVAL,
+		               "the localfs backend has no \"dir\" (nor a \"blob_file\" "
+		               "named by its blob's id)");
+	return 0;
+}
+
+static int take_http_proxy(const json_t *backend, struct nydusd_config *c, struct err *e)
+{
+	const char *addr = text_of(backend, "addr");
+	const char *path = text_of(backend, "path");
+
+	if (addr == NULL || strncmp(addr, "http", 4) != 0)
+		return err_set(e, ENOTSUP,
+		               "the http-proxy backend takes a web server alone, no "
+		               "unix socket");
+	if (path == NULL)
+		path = "";
+	c->blobs = xasprintf("%s%s%s%s", addr, path[0] == '/' || path[0] == '\0' ? "" : "/", path,
+	                     path[0] != '\0' && path[strlen(path) - 1] == '/' ? "" : "/");
+	return 0;
+}
+
+static int take_backend(const char *type, const json_t *backend, struct nydusd_config *c,
+                        struct err *e)
+{
+	if (strcmp(type, "registry") == 0)
+		return take_registry(backend, c, e);
+	if (strcmp(type, "localfs") == 0)
+		return take_localfs(backend, c, e);
+	if (strcmp(type, "http-proxy") == 0)
+		return take_http_proxy(backend, c, e);
+	return err_set(e, ENOTSUP,
+	               "shoal has no backend \"%.32s\" (registry, localfs and "
+	               "http-proxy)",
+	               type);
+}
+
+static void take_transport(const json_t *backend, struct nydusd_config *c)
+{
+	const char *ca_file =
+		json_string_value(json_array_get(json_object_get(backend, "ca_cert_files"), 0));
+
+	c->scheme = dup_of(backend, "scheme");
+	c->proxy = dup_of(json_object_get(backend, "proxy"), "url");
+	c->skip_verify = is_on(backend, "skip_verify");
+	c->ca_file = ca_file != NULL ? xstrdup(ca_file) : NULL;
+}
+
+/* ---- the document ---- */
+
+/* {"device": {"id", "backend": {"type", "config"}, "cache": {"config"}}, "fs_prefetch"}
+ * @return the backend's own settings */
+static json_t *take_v1(const json_t *root, struct nydusd_config *c)
+{
+	const json_t *device = json_object_get(root, "device");
+	const json_t *backend = json_object_get(device, "backend");
+	const json_t *cache = json_object_get(device, "cache");
+	const json_t *prefetch = json_object_get(root, "fs_prefetch");
+
+	c->backend = dup_of(backend, "type");
+	c->id = dup_of(device, "id");
+	c->work_dir = dup_of(json_object_get(cache, "config"), "work_dir");
+	c->prefetch = is_on(prefetch, "enable") && is_on(prefetch, "prefetch_all");
+	return json_object_get(backend, "config");
+}
+
+/* {"version": 2, "id", "backend": {"type", TYPE: {...}}, "cache": {"filecache"}, "rafs"} */
+static json_t *take_v2(const json_t *root, struct nydusd_config *c)
+{
+	const json_t *backend = json_object_get(root, "backend");
+	const json_t *cache = json_object_get(root, "cache");
+	const json_t *prefetch = json_object_get(json_object_get(root, "rafs"), "prefetch");
+
+	c->backend = dup_of(backend, "type");
+	c->id = dup_of(root, "id");
+	c->work_dir = dup_of(json_object_get(cache, "filecache"), "work_dir");
+	c->prefetch = is_on(prefetch, "enable") && is_on(prefetch, "prefetch_all");
+	return c->backend != NULL ? json_object_get(backend, c->backend) : NULL;
+}
+
+int nydusd_config_parse(const char *text, size_t size_bytes, struct nydusd_config *ret_config,
+                        struct err *e)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+	AUTO(json_drop) json_t *root = NULL;
+	json_t *backend;
+	int r;
+
+	if (size_bytes > NYDUSD_CONFIG_MAX_BYTES)
+		return err_set(e, EINVAL, "longer than %u bytes", NYDUSD_CONFIG_MAX_BYTES);
+	r = json_parse_object(text, size_bytes, &root, e);
+	if (r < 0)
+		return r;
+	backend = json_integer_value(json_object_get(root, "version")) == 2 ? take_v2(root, &c)
+	                                                                    : take_v1(root, &c);
+	if (c.backend == NULL)
+		return err_set(e, EINVAL, "no backend with a type");
+	take_transport(backend, &c);
+	r = take_backend(c.backend, backend, &c, e);
+	if (r < 0)
+		return r;
+	hide_secrets(backend);
+	c.shown = root;
+	root = NULL;
+	*ret_config = c;
+	c = (struct nydusd_config){ 0 };
+	return 0;
+}

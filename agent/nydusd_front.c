@@ -1,0 +1,420 @@
+/*
+ * nydusd_front: see nydusd_front.h.
+ */
+#include "nydusd_front.h"
+#include "mem.h"
+#include "mount_record.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define TMPFS_MAGIC_NUMBER 0x01021994
+#define INSTANCES_MAX      10000U
+#define BUSY_LOOK_MS       20U
+#define BUSY_LOOKS_MAX     1500U
+
+static const char *const state_names[N_FRONT_STATES] = { "INIT", "READY", "RUNNING", "STOPPED" };
+
+const char *front_state_name(enum front_state state)
+{
+	return state_names[state];
+}
+
+struct instance *front_find(const struct front *front, const char *at)
+{
+	struct instance *i;
+
+	DL_FOREACH(front->instances, i)
+	{
+		if (strcmp(i->at, at) == 0)
+			return i;
+	}
+	return NULL;
+}
+
+void front_free_instances(struct front *front)
+{
+	struct instance *i, *next;
+
+	DL_FOREACH_SAFE(front->instances, i, next)
+	{
+		DL_DELETE(front->instances, i);
+		instance_free(&i);
+	}
+}
+
+/* ---- what is known at once is told from the loop, as everything else ---- */
+
+struct refusal {
+	struct loop_call call;
+	struct err why;
+	front_done_fn *done;
+	void *arg;
+};
+
+static void on_told(struct loop_call *call)
+{
+	struct refusal *refusal = container_of(call, struct refusal, call);
+
+	refusal->done(refusal->arg, -refusal->why.code, &refusal->why);
+	free(refusal);
+}
+
+static void tell(struct front *front, const struct err *why, front_done_fn *done, void *arg)
+{
+	struct refusal *refusal = xcalloc(1, sizeof(*refusal));
+
+	refusal->why = *why;
+	refusal->done = done;
+	refusal->arg = arg;
+	refusal->call.fn = on_told;
+	loop_post(front->loop, &refusal->call);
+}
+
+/* ---- mount ---- */
+
+/* "/" for an image of its own, else one directory below the root. */
+static int check_place(const struct front *front, const char *at, struct err *e)
+{
+	const bool whole = front->whole;
+
+	if (strcmp(at, "/") == 0)
+		return whole ? 0
+		             : err_set(e, EINVAL,
+		                       "this nydusd has directories below \"/\": "
+		                       "mount there");
+	if (whole)
+		return err_set(e, EINVAL, "this nydusd has one image at \"/\"");
+	if (!path_is_plain(at) || strchr(at + 1, '/') != NULL)
+		return err_set(e, EINVAL, "not a mountpoint: \"%.100s\" (\"/NAME\")", at);
+	return 0;
+}
+
+static void end_job(struct instance_job *j)
+{
+	front_done_fn *done = j->done;
+	void *arg = j->arg;
+	const int r = j->result;
+	const struct err why = j->err;
+
+	instance_job_free(j);
+	done(arg, r, &why);
+}
+
+static void mount_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct front *front = j->front;
+	struct instance *i = j->instance;
+
+	i->busy = false;
+	if (j->result < 0) {
+		DL_DELETE(front->instances, i);
+		instance_free(&i);
+	} else {
+		i->up = true;
+		json_drop(&i->blob_ids);
+		i->blob_ids = json_incref(j->blob_ids);
+		front_watch_agent(front->watch);
+		log_info(front->log, "mounted", "at=%s dir=%s", LOG_Q(i->at), LOG_Q(i->dir));
+	}
+	end_job(j);
+}
+
+static void submit(struct instance_job *j, void (*work)(struct job *job),
+                   void (*after)(struct job *job))
+{
+	j->instance->busy = true;
+	j->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
+	pool_submit(j->front->pool, &j->job);
+}
+
+void front_mount(struct front *front, const char *at, const char *bootstrap, const char *config,
+                 front_done_fn *done, void *arg)
+{
+	struct instance *i = NULL;
+	struct instance *other;
+	struct err e = { 0 };
+	uint32_t n = 0;
+	int r = check_place(front, at, &e);
+
+	DL_COUNT(front->instances, other, n);
+	if (r == 0 && front->stopping)
+		r = err_set(&e, ESHUTDOWN, "nydusd is stopping");
+	else if (r == 0 && n >= INSTANCES_MAX)
+		r = err_set(&e, ENOSPC, "there are %u mounts already", INSTANCES_MAX);
+	else if (r == 0 && front_find(front, at) != NULL)
+		r = err_set(&e, EEXIST, "something is mounted at %s already", at);
+	if (r == 0)
+		r = instance_new(front, at, bootstrap, config, &i, &e);
+	if (r < 0) {
+		tell(front, &e, done, arg);
+		return;
+	}
+	DL_APPEND(front->instances, i);
+	submit(instance_job_new(front, i, done, arg), instance_mount_work, mount_after);
+}
+
+/* ---- umount ---- */
+
+static void umount_work(struct job *job) /* worker */
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	j->result = link_umount(j->link, j->dir, &j->err);
+	if (j->result == 0 && j->make_dir)
+		(void)rmdir(j->dir);
+}
+
+static void umount_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct front *front = j->front;
+	struct instance *i = j->instance;
+
+	i->busy = false;
+	if (j->result == 0) {
+		log_info(front->log, "unmounted", "at=%s dir=%s", LOG_Q(i->at), LOG_Q(i->dir));
+		DL_DELETE(front->instances, i);
+		instance_free(&i);
+	}
+	end_job(j);
+}
+
+/* One that waits until the agent was asked what it is being asked about a mount. */
+struct patience {
+	struct timer timer;
+	struct front *front;
+	char *at;
+	uint32_t n_looks;
+	front_done_fn *done;
+	void *arg;
+};
+
+static void on_patience(struct timer *t)
+{
+	struct patience *p = container_of(t, struct patience, timer);
+	struct instance *i = front_find(p->front, p->at);
+	struct err e = { 0 };
+
+	if (i != NULL && i->busy && p->n_looks++ < BUSY_LOOKS_MAX) {
+		timer_start(&p->timer, BUSY_LOOK_MS);
+		return;
+	}
+	if (i == NULL)
+		(void)err_set(&e, ENOENT, "nothing is mounted at %.100s", p->at);
+	else if (i->busy)
+		(void)err_set(&e, EBUSY, "%.100s is being mounted or unmounted", p->at);
+	if (e.code != 0)
+		p->done(p->arg, -e.code, &e);
+	else
+		submit(instance_job_new(p->front, i, p->done, p->arg), umount_work, umount_after);
+	timer_fini(&p->timer);
+	free_str(&p->at);
+	free(p);
+}
+
+void front_umount(struct front *front, const char *at, front_done_fn *done, void *arg)
+{
+	struct patience *p = xcalloc(1, sizeof(*p));
+
+	*p = (struct patience){ .front = front, .at = xstrdup(at), .done = done, .arg = arg };
+	timer_init(&p->timer, front->loop, on_patience);
+	timer_start(&p->timer, 0);
+}
+
+/* ---- remount ---- */
+
+struct remount {
+	struct front *front;
+	char *at, *bootstrap, *config;
+	front_done_fn *done;
+	void *arg;
+};
+
+static void on_old_gone(void *arg, int r, const struct err *why)
+{
+	struct remount *m = arg;
+
+	if (r == 0)
+		front_mount(m->front, m->at, m->bootstrap, m->config, m->done, m->arg);
+	else
+		m->done(m->arg, r, why);
+	free_str(&m->at);
+	free_str(&m->bootstrap);
+	explicit_bzero(m->config, strlen(m->config));
+	free_str(&m->config);
+	free(m);
+}
+
+void front_remount(struct front *front, const char *at, const char *bootstrap, const char *config,
+                   front_done_fn *done, void *arg)
+{
+	struct instance *fresh = NULL;
+	struct remount *m;
+	struct err e = { 0 };
+
+	/* What is wrong is found before the old one goes. */
+	if (instance_new(front, at, bootstrap, config, &fresh, &e) < 0) {
+		tell(front, &e, done, arg);
+		return;
+	}
+	instance_free(&fresh);
+	m = xcalloc(1, sizeof(*m));
+	*m = (struct remount){ .front = front,
+		               .at = xstrdup(at),
+		               .bootstrap = xstrdup(bootstrap),
+		               .config = xstrdup(config),
+		               .done = done,
+		               .arg = arg };
+	front_umount(front, at, on_old_gone, m);
+}
+
+/* ---- credentials ---- */
+
+static void give_work(struct job *job) /* worker */
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
+	/* No mount, or one without credentials so far: the wish says that there are some now. */
+	if (j->result == -ENOENT || j->result == -EINVAL)
+		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
+}
+
+static void give_after(struct job *job)
+{
+	end_job(container_of(job, struct instance_job, job));
+}
+
+void front_give(struct front *front, const char *at, const char *auth, front_done_fn *done,
+                void *arg)
+{
+	struct instance *i = front_find(front, at);
+	json_t *credentials = NULL;
+	struct instance_job *j;
+	struct err e = { 0 };
+
+	if (i == NULL)
+		(void)err_set(&e, ENOENT, "nothing is mounted at %.100s", at);
+	if (i == NULL || instance_credentials(auth, &credentials, &e) < 0) {
+		tell(front, &e, done, arg);
+		return;
+	}
+	json_drop(&i->credentials);
+	i->credentials = credentials;
+	(void)json_object_set_new(i->wish, "credentials_given", json_true());
+	j = instance_job_new(front, i, done, arg);
+	j->job = (struct job){ .work = give_work, .after = give_after, .prio = JOB_NORMAL };
+	pool_submit(front->pool, &j->job); /* also while it is busy: it is about the same mount */
+}
+
+/* ---- the root, and the end ---- */
+
+/* A small file system of our own: it holds empty directories, and outlives us. One that an earlier
+ * nydusd left is taken. */
+int front_make_root(const struct front *front, struct err *e)
+{
+	struct statfs fs;
+	struct stat st;
+	struct stat parent;
+	AUTO(free_str) char *above = xasprintf("%s/..", front->root);
+
+	if (stat(front->root, &st) != 0 || stat(above, &parent) != 0)
+		return err_errno(e, errno, "mountpoint %s", front->root);
+	if (st.st_dev != parent.st_dev && statfs(front->root, &fs) == 0 &&
+	    fs.f_type == TMPFS_MAGIC_NUMBER)
+		return 0;
+	if (mount("rafs", front->root, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+	          "mode=0755,size=4m") != 0)
+		return err_errno(e, errno, "mountpoint %s", front->root);
+	return 0;
+}
+
+struct stopping {
+	struct job job;
+	struct timer timer;
+	struct front *front;
+	uint32_t n_looks;
+	uint32_t n_dirs;
+	char **dirs;
+	front_done_fn *done;
+	void *arg;
+};
+
+static void stop_work(struct job *job) /* worker */
+{
+	struct stopping *s = container_of(job, struct stopping, job);
+
+	for (uint32_t i = 0; i < s->n_dirs; i++) {
+		struct err e = { 0 };
+
+		if (link_umount(s->front->link, s->dirs[i], &e) < 0)
+			log_warn(s->front->log, "cannot be unmounted", "dir=%s error=%s",
+			         LOG_Q(s->dirs[i]), LOG_Q(e.msg));
+	}
+	if (s->front->args->mode == NYDUSD_FUSE && !s->front->whole)
+		(void)umount2(s->front->root, MNT_DETACH | UMOUNT_NOFOLLOW);
+	link_leave(s->front->link);
+}
+
+static void stop_after(struct job *job)
+{
+	struct stopping *s = container_of(job, struct stopping, job);
+	const struct err none = { 0 };
+	front_done_fn *done = s->done;
+	void *arg = s->arg;
+
+	for (uint32_t i = 0; i < s->n_dirs; i++)
+		free_str(&s->dirs[i]);
+	free(s->dirs);
+	timer_fini(&s->timer);
+	free(s);
+	done(arg, 0, &none);
+}
+
+static bool is_busy(const struct front *front)
+{
+	const struct instance *i;
+
+	DL_FOREACH(front->instances, i)
+	{
+		if (i->busy)
+			return true;
+	}
+	return false;
+}
+
+static void on_stop_timer(struct timer *t)
+{
+	struct stopping *s = container_of(t, struct stopping, timer);
+	struct instance *i;
+	uint32_t n = 0;
+
+	if (is_busy(s->front) && s->n_looks++ < BUSY_LOOKS_MAX) {
+		timer_start(&s->timer, BUSY_LOOK_MS);
+		return;
+	}
+	DL_COUNT(s->front->instances, i, n);
+	s->dirs = xcalloc(n + (size_t)1, sizeof(*s->dirs));
+	DL_FOREACH(s->front->instances, i)
+	s->dirs[s->n_dirs++] = xstrdup(i->dir);
+	s->job = (struct job){ .work = stop_work, .after = stop_after, .prio = JOB_NORMAL };
+	pool_submit(s->front->pool, &s->job);
+}
+
+void front_stop(struct front *front, front_done_fn *done, void *arg)
+{
+	struct stopping *s = xcalloc(1, sizeof(*s));
+
+	front->state = FRONT_STOPPED;
+	front->stopping = true;
+	*s = (struct stopping){ .front = front, .done = done, .arg = arg };
+	timer_init(&s->timer, front->loop, on_stop_timer);
+	timer_start(&s->timer, 0);
+}

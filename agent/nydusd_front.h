@@ -1,0 +1,127 @@
+/*
+ * nydusd_front: what one nydusd is: its state, its mounts, and what can be done with them.
+ *
+ *   INIT --mounted, or taken over--> READY --start--> RUNNING
+ *
+ * Each mount is the agent's; the front remembers what it wished for and what opens the registry,
+ * and says both again when the agent has been started anew. All of it on the loop thread; what
+ * blocks runs on the pool. done: once, not from inside.
+ */
+#pragma once
+#include "loop.h"
+#include "nydusd_args.h"
+#include "nydusd_config.h"
+#include "nydusd_link.h"
+#include "pool.h"
+
+enum front_state { FRONT_INIT, FRONT_READY, FRONT_RUNNING, FRONT_STOPPED, N_FRONT_STATES };
+
+struct instance {
+	char *at;            /* "/", or "/SNAPSHOT" below the mountpoint */
+	char *dir;           /* where that is */
+	json_t *wish;        /* for the agent, without credentials */
+	json_t *credentials; /* a secret; NULL: none */
+	json_t *shown;       /* nydusd's configuration without secrets */
+	json_t *blob_ids;    /* as last known */
+	char *backend;       /* its type */
+	char *work_dir;      /* NULL: none */
+	int64_t mounted_s;   /* wall clock */
+	bool up;             /* else on its way */
+	bool busy;           /* a worker is at it */
+	struct instance *prev, *next;
+};
+
+struct front {
+	const struct nydusd_args *args; /* borrowed, all of them */
+	struct loop *loop;
+	struct pool *pool;
+	struct log *log;
+	struct link *link;
+	enum front_state state;
+	bool stopping;
+	struct instance *instances;
+	char *root; /* where "/" is: the mountpoint */
+	bool whole; /* "/" is one image; else a directory with an image in each directory */
+	struct front_watch *watch;
+	void (*exit)(struct front *front); /* end the process; mounts stay */
+};
+
+typedef void front_done_fn(void *arg, int r, const struct err *why);
+
+const char *front_state_name(enum front_state state);
+
+/** Mount the bootstrap at "/SNAPSHOT" or "/". config: a document's text. done(-EEXIST, -EINVAL,
+ * -ENOTSUP ...) */
+void front_mount(struct front *front, const char *at, const char *bootstrap, const char *config,
+                 front_done_fn *done, void *arg);
+/** In place of what is there, which goes first. As front_mount(); -ENOENT */
+void front_remount(struct front *front, const char *at, const char *bootstrap, const char *config,
+                   front_done_fn *done, void *arg);
+void front_umount(struct front *front, const char *at, front_done_fn *done, void *arg);
+/** Other credentials, "USER:PASSWORD" in base64, for one mount. */
+void front_give(struct front *front, const char *at, const char *auth, front_done_fn *done,
+                void *arg);
+/** Make the mountpoint a directory of directories, where it is to be one. Blocks a moment. */
+MUST_CHECK int front_make_root(const struct front *front, struct err *e);
+/** Everything down, for SIGTERM. done(0) */
+void front_stop(struct front *front, front_done_fn *done, void *arg);
+void front_free_instances(struct front *front);
+
+/** By the place, or by the metrics' id (the same words); NULL with *ret_many: which one? */
+struct instance *front_find(const struct front *front, const char *at);
+
+/* ---- the agent comes and goes (nydusd_watch.c) ---- */
+
+struct front_watch *front_watch_new(struct front *front);
+void front_watch_free(struct front_watch **watch);
+/** There is an agent now: notice when it goes, and wish again when it is back. */
+void front_watch_agent(struct front_watch *watch);
+/** Wish everything again now: the mounts were taken over. */
+void front_watch_renew(struct front_watch *watch);
+
+/* ---- the state for the next nydusd (nydusd_state.c) ---- */
+
+/** Without secrets. A new object. */
+json_t *front_state_json(const struct front *front);
+/** In place of what is known. @return 0; -EINVAL */
+MUST_CHECK int front_state_take(struct front *front, const json_t *state, struct err *e);
+/** Credentials are not handed over: read those of the one mount from its configuration file. */
+void front_state_credentials(struct front *front);
+/** Send it to the supervisor; take it from there. */
+void front_send(struct front *front, front_done_fn *done, void *arg);
+void front_take_over(struct front *front, front_done_fn *done, void *arg);
+
+/* ---- one instance (nydusd_instance.c) ---- */
+
+/** @return 0; -errno. The instance is not in the list yet. */
+MUST_CHECK int instance_new(const struct front *front, const char *at, const char *bootstrap,
+                            const char *config, struct instance **ret_instance, struct err *e);
+void instance_free(struct instance **instance); /* NULL is fine */
+/** {"username", "password"} of an auth text. @return 0; -EINVAL */
+MUST_CHECK int instance_credentials(const char *auth, json_t **ret_credentials, struct err *e);
+
+struct instance_job;
+/* [worker] then [loop]. What a worker sees: copies. */
+struct instance_job {
+	struct job job;
+	struct front *front;
+	struct instance *instance;
+	struct link *link;
+	json_t *wish;
+	json_t *credentials;
+	json_t *blob_ids; /* the result */
+	char *dir;
+	char *work_dir;
+	bool make_dir; /* below the root */
+	int result;
+	struct err err;
+	front_done_fn *done;
+	void *arg;
+};
+struct instance_job *instance_job_new(struct front *front, struct instance *instance,
+                                      front_done_fn *done, void *arg);
+void instance_job_free(struct instance_job *job);
+/** [worker] Mount it, and learn its blobs. */
+void instance_mount_work(struct job *job);
+/** [worker] As before, but credentials first: it is perhaps on its way up already. */
+void instance_renew_work(struct job *job);

@@ -1,0 +1,196 @@
+/*
+ * nydusd_instance: one mount of a front: from nydusd's configuration to the wish that the agent
+ * understands.
+ */
+#include "mem.h"
+#include "mount_record.h"
+#include "nydusd_front.h"
+#include "unconst.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define RENEW_TRIES   600
+#define RENEW_WAIT_MS 100
+
+int instance_credentials(const char *auth, json_t **ret_credentials, struct err *e)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+	const int r = nydusd_auth_parse(auth, &c.username, &c.password, e);
+
+	if (r == 0)
+		*ret_credentials = json_pack("{s:o, s:o}", "username", json_words(c.username),
+		                             "password", json_words(c.password));
+	return r;
+}
+
+static json_t *credentials_of(const struct nydusd_config *c)
+{
+	if (c->username != NULL)
+		return json_pack("{s:o, s:o}", "username", json_words(c->username), "password",
+		                 json_words(c->password));
+	return c->token != NULL ? json_pack("{s:o}", "token", json_words(c->token)) : NULL;
+}
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+	if (text != NULL)
+		(void)json_object_set_new(object, key, json_words(text));
+}
+
+static json_t *wish_of(const struct nydusd_config *c, const char *bootstrap, const char *dir)
+{
+	json_t *wish = json_pack("{s:b}", "transient", 1);
+
+	set_text(wish, "dir", dir);
+	set_text(wish, "bootstrap", bootstrap);
+	set_text(wish, "blobs", c->blobs);
+	set_text(wish, "scheme", c->scheme);
+	set_text(wish, "ca_file", c->ca_file);
+	set_text(wish, "proxy", c->proxy);
+	set_text(wish, "links_dir", c->work_dir);
+	(void)json_object_set_new(wish, "prefetch", json_boolean(c->prefetch));
+	(void)json_object_set_new(wish, "skip_verify", json_boolean(c->skip_verify));
+	(void)json_object_set_new(wish, "credentials_given",
+	                          json_boolean(c->username != NULL || c->token != NULL));
+	return wish;
+}
+
+/* Absolute, and with no symlinks: the agent stands elsewhere, and refuses "..". */
+static int resolve(const char *what, const char *path, char **ret_path, struct err *e)
+{
+	*ret_path = realpath(path, NULL);
+	return *ret_path != NULL ? 0 : err_errno(e, errno, "%s %s", what, path);
+}
+
+int instance_new(const struct front *front, const char *at, const char *bootstrap,
+                 const char *config, struct instance **ret_instance, struct err *e)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+	AUTO(instance_free) struct instance *i = xcalloc(1, sizeof(*i));
+	AUTO(free_str) char *source = NULL;
+	int r = resolve("bootstrap", bootstrap, &source, e);
+
+	if (r == 0)
+		r = nydusd_config_parse(config, strlen(config), &c, e);
+	if (r < 0)
+		return err_wrap(e, "mount %s", at);
+	i->at = xstrdup(at);
+	i->dir = strcmp(at, "/") == 0 ? xstrdup(front->root) : xasprintf("%s%s", front->root, at);
+	i->wish = wish_of(&c, source, i->dir);
+	i->credentials = credentials_of(&c);
+	i->shown = json_incref(c.shown);
+	i->backend = xstrdup(c.backend);
+	i->work_dir = c.work_dir != NULL ? xstrdup(c.work_dir) : NULL;
+	i->mounted_s = (int64_t)time(NULL);
+	*ret_instance = i;
+	i = NULL;
+	return 0;
+}
+
+void instance_free(struct instance **instance)
+{
+	struct instance *i = *instance;
+
+	if (i == NULL)
+		return;
+	free_str(&i->at);
+	free_str(&i->dir);
+	free_str(&i->backend);
+	free_str(&i->work_dir);
+	json_drop(&i->wish);
+	json_drop(&i->credentials);
+	json_drop(&i->shown);
+	json_drop(&i->blob_ids);
+	free(i);
+	*instance = NULL;
+}
+
+/* ---- what a worker does ---- */
+
+/* jansson counts references with atomics, but a worker's copies are its own all the same. */
+struct instance_job *instance_job_new(struct front *front, struct instance *instance,
+                                      front_done_fn *done, void *arg)
+{
+	struct instance_job *job = xcalloc(1, sizeof(*job));
+
+	job->front = front;
+	job->instance = instance;
+	job->link = front->link;
+	job->wish = json_deep_copy(instance->wish);
+	job->credentials = json_deep_copy(instance->credentials);
+	job->dir = xstrdup(instance->dir);
+	job->work_dir = instance->work_dir != NULL ? xstrdup(instance->work_dir) : NULL;
+	job->make_dir = strcmp(instance->at, "/") != 0;
+	job->done = done;
+	job->arg = arg;
+	return job;
+}
+
+void instance_job_free(struct instance_job *job)
+{
+	json_drop(&job->wish);
+	json_drop(&job->credentials);
+	json_drop(&job->blob_ids);
+	free_str(&job->dir);
+	free_str(&job->work_dir);
+	free(job);
+}
+
+static int prepare(struct instance_job *j)
+{
+	if (j->make_dir && mkdir(j->dir, 0755) != 0 && errno != EEXIST)
+		return err_errno(&j->err, errno, "%s cannot be made", j->dir);
+	return link_ensure(j->link, j->work_dir, &j->err);
+}
+
+static void learn_blobs(struct instance_job *j)
+{
+	AUTO(json_drop) json_t *mount = NULL;
+	struct err ignored = { 0 };
+
+	if (link_look(j->link, j->dir, &mount, &ignored) == 0)
+		j->blob_ids = json_incref(json_object_get(mount, "blob_ids"));
+}
+
+void instance_mount_work(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	j->result = prepare(j);
+	if (j->result == 0)
+		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
+	if (j->result == 0)
+		learn_blobs(j);
+	else if (j->make_dir)
+		(void)rmdir(j->dir);
+}
+
+void instance_renew_work(struct job *job)
+{
+	const struct timespec pause = { .tv_nsec = RENEW_WAIT_MS * 1000000L };
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct err ignored = { 0 };
+	int given = 0;
+
+	j->result = prepare(j);
+	if (j->result == 0 && j->credentials != NULL)
+		given = link_give(j->link, j->dir, j->credentials, &ignored);
+	if (j->result < 0)
+		return;
+	/* It may be on its way up from the agent's list. */
+	for (int i = 0; i < RENEW_TRIES; i++) {
+		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
+		if (j->result != -EIO)
+			break;
+		if (given == -ENOENT && j->credentials != NULL)
+			given = link_give(j->link, j->dir, j->credentials, &ignored);
+		(void)nanosleep(&pause, NULL);
+	}
+	if (j->result == 0)
+		learn_blobs(j);
+}

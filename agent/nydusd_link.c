@@ -1,0 +1,255 @@
+/*
+ * nydusd_link: see nydusd_link.h.
+ *
+ * The mutex guards the socket's path alone: which agent it is. It is not held across a call.
+ */
+#include "nydusd_link.h"
+#include "client.h"
+#include "mem.h"
+#include "nydusd_own.h"
+#include "unconst.h"
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NODE_SOCKET     "/run/shoal/api.sock"
+#define RESTART_WAIT_MS 5000  /* an agent whose socket is there, but dead, may be just starting */
+#define START_WAIT_MS   30000 /* one of our own */
+#define LOOK_AGAIN_MS   20
+
+struct link {
+	struct log *log;
+	char *node_socket;
+	pthread_mutex_t lock;
+	char *socket; /* of the agent that answered last; or NULL */
+	bool is_own;
+};
+
+struct link *link_new(const char *socket, struct log *log)
+{
+	struct link *link = xcalloc(1, sizeof(*link));
+
+	if (socket == NULL)
+		socket = secure_getenv("SHOAL_SOCKET");
+	link->node_socket = xstrdup(socket != NULL && *socket != '\0' ? socket : NODE_SOCKET);
+	link->log = log;
+	(void)pthread_mutex_init(&link->lock, NULL);
+	return link;
+}
+
+void link_free(struct link **link)
+{
+	if (*link == NULL)
+		return;
+	(void)pthread_mutex_destroy(&(*link)->lock);
+	free_str(&(*link)->node_socket);
+	free_str(&(*link)->socket);
+	free(*link);
+	*link = NULL;
+}
+
+/* @return a connected socket; -1 */
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd >= 0 && strlen(path) < sizeof(address.sun_path)) {
+		memcpy(address.sun_path, path, strlen(path) + 1);
+		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+			return fd;
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	return -1;
+}
+
+static bool answers(const char *path)
+{
+	AUTO(close_fd) int fd = path != NULL ? connect_to(path) : -1;
+
+	return fd >= 0;
+}
+
+static bool wait_for(const char *path, uint32_t at_most_ms)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
+
+	for (uint32_t ms = 0; ms < at_most_ms; ms += LOOK_AGAIN_MS) {
+		if (answers(path))
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	return answers(path);
+}
+
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* A copy, malloc'd; NULL: none has answered yet. */
+static char *socket_of(struct link *link)
+{
+	char *copy;
+
+	(void)pthread_mutex_lock(&link->lock);
+	copy = link->socket != NULL ? xstrdup(link->socket) : NULL;
+	(void)pthread_mutex_unlock(&link->lock);
+	return copy;
+}
+
+static void use(struct link *link, const char *socket, bool is_own)
+{
+	(void)pthread_mutex_lock(&link->lock);
+	free_str(&link->socket);
+	link->socket = xstrdup(socket);
+	link->is_own = is_own;
+	(void)pthread_mutex_unlock(&link->lock);
+}
+
+static int use_own(struct link *link, const char *work_dir, struct err *e)
+{
+	AUTO(free_str) char *socket = own_agent_socket(work_dir);
+	int r = 0;
+
+	if (!answers(socket)) {
+		r = own_agent_start(work_dir, link->log, e);
+		if (r == 0 && !wait_for(socket, START_WAIT_MS))
+			r = err_set(e, ECONNREFUSED,
+			            "the agent that was started does not answer at "
+			            "%s (its log: %s/shoal/shoald.log)",
+			            socket, work_dir);
+	}
+	if (r == 0)
+		use(link, socket, true);
+	return r;
+}
+
+int link_ensure(struct link *link, const char *work_dir, struct err *e)
+{
+	AUTO(free_str) char *known = socket_of(link);
+	/* The node has one, perhaps away for a moment: no other one beside it. */
+	const bool is_nodes = known != NULL && strcmp(known, link->node_socket) == 0;
+
+	if (answers(known))
+		return 0;
+	if (answers(link->node_socket) || ((is_nodes || is_socket(link->node_socket)) &&
+	                                   wait_for(link->node_socket, RESTART_WAIT_MS))) {
+		use(link, link->node_socket, false);
+		return 0;
+	}
+	if (work_dir != NULL && !is_nodes)
+		return use_own(link, work_dir, e);
+	return err_set(e, ECONNREFUSED,
+	               "no agent at %s (start shoald, or name its socket in SHOAL_SOCKET)",
+	               link->node_socket);
+}
+
+int link_watch(struct link *link)
+{
+	AUTO(free_str) char *socket = socket_of(link);
+
+	return socket != NULL ? connect_to(socket) : -1;
+}
+
+/* ---- calls ---- */
+
+static int errno_of(int status)
+{
+	switch (status) {
+	case SHOAL_DONE:
+		return 0;
+	case SHOAL_USAGE:
+		return -EINVAL;
+	case SHOAL_NOT_FOUND:
+		return -ENOENT;
+	case SHOAL_REFUSED:
+		return -EACCES;
+	case SHOAL_NO_AGENT:
+		return -ECONNREFUSED;
+	default:
+		return -EIO;
+	}
+}
+
+static int call(struct link *link, const char *method, const char *path, const json_t *body,
+                json_t **ret_document, struct err *e)
+{
+	AUTO(free_str) char *socket = socket_of(link);
+	const struct client_request request = { .socket =
+		                                        socket != NULL ? socket : link->node_socket,
+		                                .method = method,
+		                                .path = path,
+		                                .body = body };
+
+	return errno_of(client_call(&request, ret_document, e));
+}
+
+int link_mount(struct link *link, const json_t *wish, const json_t *credentials, struct err *e)
+{
+	AUTO(json_drop) json_t *body = json_copy(unconst(wish));
+	AUTO(json_drop) json_t *answer = NULL;
+
+	if (credentials != NULL)
+		(void)json_object_set(body, "credentials", unconst(credentials));
+	return call(link, "POST", "/v1/mounts", body, &answer, e);
+}
+
+int link_umount(struct link *link, const char *dir, struct err *e)
+{
+	AUTO(free_str) char *query = client_query("/v1/mounts", "dir", dir);
+	AUTO(free_str) char *path = xasprintf("%s&detach=true", query);
+	AUTO(json_drop) json_t *answer = NULL;
+	const int r = call(link, "DELETE", path, NULL, &answer, e);
+
+	return r == -ENOENT ? 0 : r;
+}
+
+int link_give(struct link *link, const char *dir, const json_t *credentials, struct err *e)
+{
+	AUTO(json_drop)
+	json_t *body = json_pack("{s:s, s:O}", "dir", dir, "credentials", unconst(credentials));
+	AUTO(json_drop) json_t *answer = NULL;
+
+	return call(link, "PUT", "/v1/mounts/credentials", body, &answer, e);
+}
+
+int link_look(struct link *link, const char *dir, json_t **ret_mount, struct err *e)
+{
+	AUTO(free_str) char *path = client_query("/v1/mounts", "dir", dir);
+	AUTO(json_drop) json_t *answer = NULL;
+	const int r = call(link, "GET", path, NULL, &answer, e);
+	json_t *mount = r == 0 ? json_array_get(json_object_get(answer, "mounts"), 0) : NULL;
+
+	if (r == 0 && mount == NULL)
+		return err_set(e, ENOENT, "the agent has no mount at %s", dir);
+	if (r == 0)
+		*ret_mount = json_incref(mount);
+	return r;
+}
+
+void link_leave(struct link *link)
+{
+	AUTO(json_drop) json_t *mounts = NULL;
+	AUTO(json_drop) json_t *status = NULL;
+	struct err ignored = { 0 };
+	pid_t pid;
+
+	if (!link->is_own || call(link, "GET", "/v1/mounts", NULL, &mounts, &ignored) < 0 ||
+	    json_array_size(json_object_get(mounts, "mounts")) > 0 ||
+	    call(link, "GET", "/v1/status", NULL, &status, &ignored) < 0)
+		return;
+	pid = (pid_t)json_u64(status, "pid");
+	if (pid > 1 && kill(pid, SIGTERM) == 0)
+		log_info(link->log, "stopped the agent of its own", "pid=%d", (int)pid);
+}

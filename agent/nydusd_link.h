@@ -1,0 +1,45 @@
+/*
+ * nydusd_link: the way from the front to the node's agent, and an agent of its own where the node
+ * has none.
+ *
+ * Everything marked [worker] blocks. What is found once is kept; where it stops answering it is
+ * looked for again.
+ */
+#pragma once
+#include "auto.h"
+#include "json_util.h"
+#include "log.h"
+
+struct link;
+
+/** @param socket  of the node's agent; NULL: SHOAL_SOCKET, else the default */
+struct link *link_new(const char *socket, struct log *log); /* never NULL */
+void link_free(struct link **link);                         /* NULL is fine */
+
+/**
+ * [worker] Somebody answers when this returns. Where nobody does, an agent is started, which keeps
+ * its state in work_dir/shoal; NULL: there can be none of our own.
+ * @return 0; -ECONNREFUSED with the reason
+ */
+MUST_CHECK int link_ensure(struct link *link, const char *work_dir, struct err *e);
+
+/** [loop] A connection that becomes readable when the agent is gone. @return -1: it is gone */
+int link_watch(struct link *link);
+
+/**
+ * [worker] POST the wish (docs/api.md, "A mount"), with credentials if there are any.
+ * @return 0; -errno as far as the agent's answer tells
+ */
+MUST_CHECK int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
+                          struct err *e);
+/** [worker] Also from whoever uses it. Not mounted is no error. */
+MUST_CHECK int link_umount(struct link *link, const char *dir, struct err *e);
+/** [worker] @return 0; -ENOENT not mounted */
+MUST_CHECK int link_give(struct link *link, const char *dir, const json_t *credentials,
+                         struct err *e);
+/** [worker] What the agent says of one mount. ret_mount: a new reference. @return 0; -ENOENT */
+MUST_CHECK int link_look(struct link *link, const char *dir, json_t **ret_mount, struct err *e);
+
+/** [worker] For the end of the front: if the agent is one of its own and mounts nothing any more,
+ * stop it. */
+void link_leave(struct link *link);

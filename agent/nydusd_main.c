@@ -1,0 +1,331 @@
+/*
+ * nydusd: a front by that name: nydusd's command line and API, the node's shoald behind it.
+ *
+ * It holds no mount and no data: it may be killed, and whoever reads does not notice.
+ * docs/nydusd.md
+ */
+#include "mem.h"
+#include "mount_record.h"
+#include "nydusd_api.h"
+#include "nydusd_log.h"
+#include "nydusd_read.h"
+#include <curl/curl.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define POOL_THREADS   8
+#define SOCKET_LATE_MS 9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
+
+static const char usage[] =
+	"Usage: nydusd [fuse] --mountpoint DIR [--bootstrap FILE --config FILE] [--apisock PATH] "
+	"...\n"
+	"       nydusd singleton [--apisock PATH] ...\n"
+	"\n"
+	"shoal's front for what drives nydusd: the node's shoald does the work. Where there is "
+	"none\n"
+	"(SHOAL_SOCKET, else /run/shoal/api.sock), one is started beside the cache directory.\n"
+	"\n"
+	"  -M, --mountpoint DIR    where the image, or a directory of images, is to be seen\n"
+	"  -B, --bootstrap FILE    the image's metadata; without: images come through the API\n"
+	"  -C, --config FILE       nydusd's configuration: backend, cache directory, credentials\n"
+	"  -D, --localfs-dir DIR   the blobs are files there, instead of --config\n"
+	"  -A, --apisock PATH      the unix socket of the API\n"
+	"      --id ID, --supervisor PATH   for take-over by another nydusd\n"
+	"      --upgrade           do not mount: wait for PUT .../takeover\n"
+	"  -L, --log-file FILE     else standard error;  -l, --log-level LEVEL\n"
+	"  -V, --version\n"
+	"\n"
+	"Other options of nydusd are accepted and have no effect. docs/nydusd.md\n";
+
+struct nydusd {
+	struct front front;
+	struct nydusd_args args;
+	struct nydusd_api *api;
+	struct event *signals[3];
+	struct timer late;
+	struct err why; /* the mount at the start failed */
+	bool failed;
+};
+
+/* ---- the end ---- */
+
+static void on_stopped(void *arg, int r, const struct err *why)
+{
+	struct nydusd *n = arg;
+
+	(void)r;
+	(void)why;
+	loop_stop(n->front.loop);
+}
+
+/* What another one may be serving already is left alone. */
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+	struct nydusd *n = arg;
+
+	(void)what;
+	log_info(n->front.log, "stopping", "signal=%d state=%s", (int)number,
+	         front_state_name(n->front.state));
+	if (n->front.stopping)
+		return;
+	if (n->front.state == FRONT_INIT && n->front.instances == NULL) {
+		n->front.stopping = true;
+		loop_stop(n->front.loop);
+		return;
+	}
+	front_stop(&n->front, on_stopped, n);
+}
+
+static void on_exit_call(struct front *front)
+{
+	front->stopping = true;
+	front->state = FRONT_STOPPED;
+	log_info(front->log, "leaving: mounts stay", "pid=%d", (int)getpid());
+	loop_stop(front->loop);
+}
+
+/* ---- the start ---- */
+
+static int listen_api(struct nydusd *n, struct err *e)
+{
+	if (n->args.apisock == NULL || n->api != NULL)
+		return 0;
+	return nydusd_api_listen(&n->front, n->args.apisock, &n->api, e);
+}
+
+static void give_up(struct nydusd *n, const struct err *why)
+{
+	n->why = *why;
+	n->failed = true;
+	n->front.stopping = true;
+	loop_stop(n->front.loop);
+}
+
+/* Whoever waits for the socket then has 2 s more. */
+static void on_late(struct timer *t)
+{
+	struct nydusd *n = container_of(t, struct nydusd, late);
+	struct err e = { 0 };
+
+	if (listen_api(n, &e) < 0)
+		give_up(n, &e);
+}
+
+static void on_first_mount(void *arg, int r, const struct err *why)
+{
+	struct nydusd *n = arg;
+	struct err e = { 0 };
+
+	timer_stop(&n->late);
+	if (n->front.stopping)
+		return;
+	if (r < 0) {
+		give_up(n, why);
+		return;
+	}
+	n->front.state = FRONT_RUNNING;
+	if (listen_api(n, &e) < 0)
+		give_up(n, &e);
+}
+
+static int read_config(const struct nydusd *n, char **ret_text, struct err *e)
+{
+	AUTO(json_drop) json_t *config = NULL;
+
+	if (n->args.localfs_dir == NULL)
+		return nydusd_read_file(n->args.config, ret_text, e);
+	config = json_pack("{s:{s:{s:s, s:{s:o}}}}", "device", "backend", "type", "localfs",
+	                   "config", "dir", json_words(n->args.localfs_dir));
+	*ret_text = json_dumps(config, JSON_COMPACT);
+	return 0;
+}
+
+static int start_image(struct nydusd *n, struct err *e)
+{
+	char *text = NULL;
+	int r = n->front.whole ? 0 : front_make_root(&n->front, e);
+
+	if (r == 0)
+		r = read_config(n, &text, e);
+	if (r < 0)
+		return r;
+	timer_init(&n->late, n->front.loop, on_late);
+	timer_start(&n->late, SOCKET_LATE_MS);
+	front_mount(&n->front, n->front.whole ? "/" : n->args.virtual_mountpoint, n->args.bootstrap,
+	            text, on_first_mount, n);
+	explicit_bzero(text, strlen(text));
+	free(text);
+	return 0;
+}
+
+/* Did an earlier nydusd die here? Then another way to start is about to be told. */
+static bool has_died(const struct nydusd *n)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	AUTO(free_str) char *above = xasprintf("%s/..", n->front.root);
+	AUTO(close_fd) int fd = -1;
+	struct stat st;
+	struct stat parent;
+
+	if (n->args.apisock == NULL || strlen(n->args.apisock) >= sizeof(address.sun_path) ||
+	    lstat(n->args.apisock, &st) != 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	memcpy(address.sun_path, n->args.apisock, strlen(n->args.apisock) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+		return false;
+	return stat(n->front.root, &st) == 0 && stat(above, &parent) == 0 &&
+	       st.st_dev != parent.st_dev;
+}
+
+static int start(struct nydusd *n, struct err *e)
+{
+	int r;
+
+	if (n->args.mode == NYDUSD_FUSE && (n->args.upgrade || has_died(n))) {
+		log_info(n->front.log, "waiting for take-over", "root=%s", LOG_Q(n->front.root));
+		return listen_api(n, e);
+	}
+	if (n->args.mode == NYDUSD_FUSE && n->args.bootstrap != NULL)
+		return start_image(n, e);
+	r = n->args.mode == NYDUSD_FUSE ? front_make_root(&n->front, e) : 0;
+	n->front.state = FRONT_RUNNING;
+	return r < 0 ? r : listen_api(n, e);
+}
+
+static int find_root(struct nydusd *n, struct err *e)
+{
+	const char *at = n->args.virtual_mountpoint;
+
+	if (n->args.mode == NYDUSD_SINGLETON)
+		return 0;
+	n->front.root = realpath(n->args.mountpoint, NULL);
+	if (n->front.root == NULL)
+		return err_errno(e, errno, "--mountpoint %s", n->args.mountpoint);
+	n->front.whole = n->args.bootstrap != NULL && (at == NULL || strcmp(at, "/") == 0);
+	return 0;
+}
+
+static int watch_signals(struct nydusd *n, struct err *e)
+{
+	static const int numbers[] = { SIGTERM, SIGINT, SIGQUIT };
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGCHLD, SIG_IGN); /* an agent that we start is nobody's to wait for */
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		n->signals[i] = evsignal_new(loop_base(n->front.loop), numbers[i], on_signal, n);
+		if (n->signals[i] == NULL || event_add(n->signals[i], NULL) != 0)
+			return err_set(e, ENOMEM, "signals");
+	}
+	return 0;
+}
+
+static int run(struct nydusd *n, struct err *e)
+{
+	int r = loop_new(&n->front.loop, e);
+
+	if (r == 0)
+		r = pool_new(n->front.loop, POOL_THREADS, "nydusd-work", &n->front.pool, e);
+	if (r == 0)
+		r = find_root(n, e);
+	if (r == 0)
+		r = watch_signals(n, e);
+	if (r < 0)
+		return r;
+	n->front.watch = front_watch_new(&n->front);
+	r = start(n, e);
+	if (r < 0)
+		return r;
+	loop_run(n->front.loop);
+	if (!n->failed)
+		return 0;
+	*e = n->why;
+	return -e->code;
+}
+
+static void nydusd_free(struct nydusd *n)
+{
+	timer_fini(&n->late);
+	nydusd_api_free(&n->api);
+	for (size_t i = 0; i < ARRAY_LEN(n->signals); i++) {
+		if (n->signals[i] != NULL)
+			event_free(n->signals[i]);
+	}
+	pool_free(&n->front.pool);
+	front_watch_free(&n->front.watch);
+	front_free_instances(&n->front);
+	link_free(&n->front.link);
+	loop_free(&n->front.loop);
+	free_str(&n->front.root);
+	log_free(&n->front.log);
+}
+
+static void print_version(void)
+{
+	(void)puts("Version: \tshoal " SHOAL_VERSION "\n"
+	           "Git Commit: \tshoal-" SHOAL_VERSION "\n"
+	           "Build Time: \t-\n"
+	           "Profile: \trelease\n"
+	           "Rustc: \tnone");
+}
+
+static int make_log(struct nydusd *n, struct err *e)
+{
+	enum log_level level = LOG_INFO;
+	int fd = STDERR_FILENO;
+
+	if (n->args.log_level != NULL && !nydusd_log_level(n->args.log_level, &level))
+		return err_set(e, EINVAL, "--log-level %s: trace, debug, info, warn or error",
+		               n->args.log_level);
+	if (n->args.log_file != NULL)
+		fd = open(n->args.log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return err_errno(e, errno, "--log-file %s", n->args.log_file);
+	n->front.log = log_new(fd, level);
+	if (n->args.first_unknown != NULL)
+		log_warn(n->front.log, "an option that is not known was passed over", "option=%s",
+		         LOG_Q(n->args.first_unknown));
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct nydusd n = { .front = { .state = FRONT_INIT } };
+	struct err e = { 0 };
+	int r = nydusd_args_parse(argc, (const char *const *)argv, &n.args, &e);
+
+	if (r < 0) {
+		(void)fprintf(stderr, "nydusd: %s (see nydusd --help)\n", e.msg);
+		return 2;
+	}
+	if (n.args.version || n.args.help) {
+		if (n.args.version)
+			print_version();
+		else
+			(void)fputs(usage, stdout);
+		return EXIT_SUCCESS;
+	}
+	(void)curl_global_init(CURL_GLOBAL_DEFAULT); /* before there are threads */
+	r = make_log(&n, &e);
+	if (r == 0) {
+		n.front.args = &n.args;
+		n.front.exit = on_exit_call;
+		n.front.link = link_new(NULL, n.front.log);
+		r = run(&n, &e);
+	}
+	if (r < 0) {
+		log_error(n.front.log, "cannot go on", "error=%s", LOG_Q(e.msg));
+		(void)fprintf(stderr, "nydusd: %s\n", e.msg);
+	}
+	nydusd_free(&n);
+	curl_global_cleanup();
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,161 @@
+/*
+ * nydusd_watch: notices that the agent is gone, and wishes everything again when there is one.
+ *
+ *   (no agent yet) --front_watch_agent()--> WATCHING --hang-up--> RENEWING (a job an instance)
+ *                                              ^                       |
+ *                                              `------- all back ------'-- not: again in 500 ms
+ *
+ * What it wishes is there already after a restart of the agent, but for the credentials: those are
+ * in nobody's memory but ours.
+ */
+#include "mem.h"
+#include "nydusd_front.h"
+#include <event2/event.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define AGAIN_MS 500
+
+struct front_watch {
+	struct front *front;
+	struct event *gone;
+	int fd;
+	struct timer again;
+	uint32_t n_renewing;
+	bool failed;
+};
+
+static void renew_all(struct front_watch *w);
+
+static void unwatch(struct front_watch *w)
+{
+	if (w->gone != NULL)
+		event_free(w->gone);
+	w->gone = NULL;
+	close_fd(&w->fd);
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+	struct front_watch *w = arg;
+
+	(void)fd;
+	(void)what;
+	unwatch(w);
+	if (w->front->stopping)
+		return;
+	log_warn(w->front->log, "the agent is gone: waiting for the next one", "pid=%d",
+	         (int)getpid());
+	renew_all(w);
+}
+
+void front_watch_agent(struct front_watch *w)
+{
+	if (w->fd >= 0 || w->front->stopping)
+		return;
+	w->fd = link_watch(w->front->link);
+	if (w->fd < 0) {
+		timer_start(&w->again, AGAIN_MS);
+		return;
+	}
+	w->gone = event_new(loop_base(w->front->loop), w->fd, EV_READ, on_gone, w);
+	if (w->gone != NULL)
+		(void)event_add(w->gone, NULL);
+}
+
+static void settled(struct front_watch *w)
+{
+	if (w->front->stopping)
+		return;
+	if (w->failed)
+		timer_start(&w->again, AGAIN_MS);
+	else
+		front_watch_agent(w);
+}
+
+static void on_renewed(void *arg, int r, const struct err *why)
+{
+	struct front_watch *w = arg;
+
+	if (r < 0 && !w->failed)
+		log_warn(w->front->log, "a mount cannot be made again", "error=%s",
+		         LOG_Q(why->msg));
+	w->failed = w->failed || r < 0;
+	if (--w->n_renewing == 0)
+		settled(w);
+}
+
+static void renew_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct instance *i = j->instance;
+	front_done_fn *done = j->done;
+	void *arg = j->arg;
+	const int r = j->result;
+	const struct err why = j->err;
+
+	i->busy = false;
+	if (j->blob_ids != NULL) {
+		json_drop(&i->blob_ids);
+		i->blob_ids = json_incref(j->blob_ids);
+	}
+	instance_job_free(j);
+	done(arg, r, &why);
+}
+
+static void renew_all(struct front_watch *w)
+{
+	struct instance *i;
+
+	if (w->n_renewing > 0 || w->front->stopping)
+		return;
+	w->failed = false;
+	DL_FOREACH(w->front->instances, i)
+	{
+		struct instance_job *j;
+
+		if (i->busy || !i->up)
+			continue;
+		i->busy = true;
+		w->n_renewing++;
+		j = instance_job_new(w->front, i, on_renewed, w);
+		j->job = (struct job){ .work = instance_renew_work,
+			               .after = renew_after,
+			               .prio = JOB_NORMAL };
+		pool_submit(w->front->pool, &j->job);
+	}
+	if (w->n_renewing == 0)
+		settled(w);
+}
+
+static void on_again(struct timer *t)
+{
+	renew_all(container_of(t, struct front_watch, again));
+}
+
+void front_watch_renew(struct front_watch *w)
+{
+	unwatch(w);
+	renew_all(w);
+}
+
+struct front_watch *front_watch_new(struct front *front)
+{
+	struct front_watch *w = xcalloc(1, sizeof(*w));
+
+	w->front = front;
+	w->fd = -1;
+	timer_init(&w->again, front->loop, on_again);
+	return w;
+}
+
+void front_watch_free(struct front_watch **watch)
+{
+	if (*watch == NULL)
+		return;
+	timer_fini(&(*watch)->again);
+	unwatch(*watch);
+	free(*watch);
+	*watch = NULL;
+}

@@ -1,0 +1,243 @@
+/*
+ * nydusd's words: command lines and configurations as nydus-snapshotter 0.16.1 and people write
+ * them.
+ */
+#include "auto.h"
+#include "nydusd_args.h"
+#include "nydusd_config.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define ARGS(...) ((const char *const[]){ "nydusd", __VA_ARGS__ })
+
+static int parse_args(const char *const *argv, int argc, struct nydusd_args *ret_args)
+{
+	struct err e = { 0 };
+	const int r = nydusd_args_parse(argc, argv, ret_args, &e);
+
+	assert_true(r == 0 || e.msg[0] != '\0');
+	return r;
+}
+
+#define PARSE(ret_args, ...)                                                                       \
+	parse_args(ARGS(__VA_ARGS__), (int)ARRAY_LEN(ARGS(__VA_ARGS__)), ret_args)
+
+static void the_snapshotters_command_lines_are_understood(void **state)
+{
+	struct nydusd_args a;
+
+	(void)state;
+	assert_int_equal(PARSE(&a, "fuse", "--upgrade", "--thread-num", "4", "--id", "d1",
+	                       "--config", "/c.json", "--bootstrap", "/boot", "--mountpoint", "/m",
+	                       "--apisock", "/a.sock", "--log-level", "info", "--log-rotation-size",
+	                       "100", "--supervisor", "/s.sock", "--log-file", "/l",
+	                       "--prefetch-files", "/list", "--backend-source", "http://x",
+	                       "--failover-policy", "resend"),
+	                 0);
+	assert_int_equal(a.mode, NYDUSD_FUSE);
+	assert_true(a.upgrade);
+	assert_string_equal(a.id, "d1");
+	assert_string_equal(a.config, "/c.json");
+	assert_string_equal(a.bootstrap, "/boot");
+	assert_string_equal(a.mountpoint, "/m");
+	assert_string_equal(a.apisock, "/a.sock");
+	assert_string_equal(a.supervisor, "/s.sock");
+	assert_string_equal(a.log_file, "/l");
+	assert_string_equal(a.prefetch_files, "/list");
+	assert_null(a.first_unknown);
+}
+
+static void options_stand_anywhere_and_in_every_form(void **state)
+{
+	struct nydusd_args a;
+
+	(void)state;
+	assert_int_equal(PARSE(&a, "--log-level", "warn", "-A/a.sock", "--mountpoint=/m", "-D",
+	                       "/b", "-B", "/boot"),
+	                 0);
+	assert_string_equal(a.apisock, "/a.sock");
+	assert_string_equal(a.mountpoint, "/m");
+	assert_string_equal(a.localfs_dir, "/b");
+	assert_int_equal(PARSE(&a, "singleton", "--apisock", "/a"), 0);
+	assert_int_equal(a.mode, NYDUSD_SINGLETON);
+}
+
+static void what_a_newer_snapshotter_says_is_passed_over(void **state)
+{
+	struct nydusd_args a;
+
+	(void)state;
+	assert_int_equal(PARSE(&a, "fuse", "--shiny", "value", "--flag", "--mountpoint", "/m"), 0);
+	assert_string_equal(a.mountpoint, "/m");
+	assert_string_equal(a.first_unknown, "--shiny");
+}
+
+static void command_lines_that_make_no_sense_are_refused(void **state)
+{
+	struct nydusd_args a;
+
+	(void)state;
+	assert_int_equal(PARSE(&a, "fuse"), -EINVAL);
+	assert_int_equal(PARSE(&a, "virtiofs", "--sock", "/x"), -EINVAL);
+	assert_int_equal(PARSE(&a, "--mountpoint"), -EINVAL);
+	assert_int_equal(PARSE(&a, "--mountpoint", "/m", "--id", "x"), -EINVAL);
+	assert_int_equal(PARSE(&a, "--mountpoint", "/m", "--bootstrap", "/b"), -EINVAL);
+	assert_int_equal(PARSE(&a, "--mountpoint", "/m", "--config", "/c", "-D", "/d"), -EINVAL);
+	assert_int_equal(PARSE(&a, "--mountpoint", "/m", "--shared-dir", "/d"), -EINVAL);
+	assert_int_equal(PARSE(&a, "singleton", "--fscache", "/d"), -EINVAL);
+}
+
+/* ---- configurations ---- */
+
+static int parse(const char *text, struct nydusd_config *ret_config)
+{
+	struct err e = { 0 };
+	const int r = nydusd_config_parse(text, strlen(text), ret_config, &e);
+
+	assert_true(r == 0 || e.msg[0] != '\0');
+	return r;
+}
+
+static void a_registry_with_credentials(void **state)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+	char *shown;
+
+	(void)state;
+	assert_int_equal(
+		parse("{\"device\": {\"id\": \"/7\", \"backend\": {\"type\": \"registry\", "
+	              "\"config\": "
+	              "{\"host\": \"r:5000\", \"repo\": \"a/b\", \"auth\": \"bWU6c2VzYW1lOjE=\", "
+	              "\"scheme\": \"http\", \"skip_verify\": true, \"ca_cert_files\": [\"/ca\"], "
+	              "\"proxy\": {\"url\": \"http://p\", \"fallback\": false}}}, "
+	              "\"cache\": {\"type\": \"blobcache\", \"config\": {\"work_dir\": "
+	              "\"/cache\"}}}, "
+	              "\"fs_prefetch\": {\"enable\": true, \"prefetch_all\": true}, \"new\": 1}",
+	              &c),
+		0);
+	assert_string_equal(c.blobs, "registry:r:5000/a/b");
+	assert_string_equal(c.username, "me");
+	assert_string_equal(c.password, "sesame:1");
+	assert_string_equal(c.scheme, "http");
+	assert_string_equal(c.ca_file, "/ca");
+	assert_string_equal(c.proxy, "http://p");
+	assert_string_equal(c.work_dir, "/cache");
+	assert_string_equal(c.id, "/7");
+	assert_true(c.skip_verify && c.prefetch);
+	shown = json_dumps(c.shown, 0);
+	assert_null(strstr(shown, "bWU6"));
+	assert_non_null(strstr(shown, "a/b"));
+	free(shown);
+}
+
+static void other_backends_and_version_2(void **state)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config dir = { 0 };
+	AUTO(nydusd_config_clear) struct nydusd_config web = { 0 };
+	AUTO(nydusd_config_clear) struct nydusd_config second = { 0 };
+
+	(void)state;
+	assert_int_equal(parse("{\"device\": {\"backend\": {\"type\": \"localfs\", \"config\": "
+	                       "{\"dir\": \"/blobs\"}}}}",
+	                       &dir),
+	                 0);
+	assert_string_equal(dir.blobs, "dir:/blobs");
+	assert_int_equal(parse("{\"device\": {\"backend\": {\"type\": \"http-proxy\", \"config\": "
+	                       "{\"addr\": \"http://h:1\", \"path\": \"x\"}}}}",
+	                       &web),
+	                 0);
+	assert_string_equal(web.blobs, "http://h:1/x/");
+	assert_int_equal(
+		parse("{\"version\": 2, \"backend\": {\"type\": \"registry\", \"registry\": "
+	              "{\"host\": \"h\", \"repo\": \"r\", \"registry_token\": \"t\"}}, "
+	              "\"cache\": {\"filecache\": {\"work_dir\": \"/c\"}}}",
+	              &second),
+		0);
+	assert_string_equal(second.blobs, "registry:h/r");
+	assert_string_equal(second.token, "t");
+	assert_string_equal(second.work_dir, "/c");
+}
+
+static void configurations_that_make_no_sense_are_refused(void **state)
+{
+	static const struct {
+		int r;
+		const char *text;
+	} cases[] = {
+		{ -EINVAL, "" },
+		{ -EINVAL, "[]" },
+		{ -EINVAL, "{}" },
+		{ -EINVAL, "{\"device\": {\"backend\": {\"type\": \"registry\"}}}" },
+		{ -EINVAL, "{\"device\": {\"backend\": {\"type\": \"registry\", \"config\": "
+		           "{\"host\": \"h\", \"repo\": \"r\", \"auth\": \"%%\"}}}}" },
+		{ -EINVAL, "{\"device\": {\"backend\": {\"type\": \"localfs\", \"config\": {}}}}" },
+		{ -ENOTSUP, "{\"device\": {\"backend\": {\"type\": \"oss\", \"config\": {}}}}" },
+		{ -ENOTSUP, "{\"device\": {\"backend\": {\"type\": \"http-proxy\", \"config\": "
+		            "{\"addr\": \"/run/sock\"}}}}" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct nydusd_config c = { 0 };
+
+		assert_int_equal(parse(cases[i].text, &c), cases[i].r);
+	}
+}
+
+static void user_and_password_in_base64(void **state)
+{
+	static const struct {
+		const char *base64, *username, *password;
+	} cases[] = { { "dTpw", "u", "p" },
+		      { "dXM6cHc=", "us", "pw" },
+		      { "dXNlcjpwYXNzd29yZA==", "user", "password" },
+		      { "dXNlcjo=", NULL, NULL }, /* no password */
+		      { "OnBhc3M=", NULL, NULL }, /* no user */
+		      { "dXNlcg==", NULL, NULL }, /* no colon */
+		      { "dTpw=", NULL, NULL },
+		      { "dTp*", NULL, NULL },
+		      { "dT=w", NULL, NULL },
+		      { "====", NULL, NULL },
+		      { "", NULL, NULL },
+		      { "dToAcA==", NULL, NULL } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char *username = NULL;
+		char *password = NULL;
+		struct err e = { 0 };
+		const int r = nydusd_auth_parse(cases[i].base64, &username, &password, &e);
+
+		assert_int_equal(r, cases[i].username != NULL ? 0 : -EINVAL);
+		if (r == 0) {
+			assert_string_equal(username, cases[i].username);
+			assert_string_equal(password, cases[i].password);
+		}
+		free(username);
+		free(password);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_snapshotters_command_lines_are_understood),
+		cmocka_unit_test(options_stand_anywhere_and_in_every_form),
+		cmocka_unit_test(what_a_newer_snapshotter_says_is_passed_over),
+		cmocka_unit_test(command_lines_that_make_no_sense_are_refused),
+		cmocka_unit_test(a_registry_with_credentials),
+		cmocka_unit_test(other_backends_and_version_2),
+		cmocka_unit_test(configurations_that_make_no_sense_are_refused),
+		cmocka_unit_test(user_and_password_in_base64),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,45 @@
+// pull brings an image into containerd as its CRI service does: with the labels by which
+// nydus-snapshotter knows which image a snapshot belongs to. ctr alone does not pass them.
+//
+//	pull SOCKET REFERENCE
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/containerd/containerd"
+	"github.com/containerd/containerd/namespaces"
+	"github.com/containerd/containerd/pkg/snapshotters"
+	"github.com/containerd/containerd/remotes/docker"
+)
+
+func pull(socket, reference string) error {
+	client, err := containerd.New(socket)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx := namespaces.WithNamespace(context.Background(), "default")
+	resolver := docker.NewResolver(docker.ResolverOptions{
+		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
+	})
+	_, err = client.Pull(ctx, reference,
+		containerd.WithResolver(resolver),
+		containerd.WithPullUnpack,
+		containerd.WithPullSnapshotter("nydus"),
+		containerd.WithImageHandlerWrapper(snapshotters.AppendInfoHandlerWrapper(reference)))
+	return err
+}
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: pull SOCKET REFERENCE")
+		os.Exit(2)
+	}
+	if err := pull(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "pull:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,398 @@
+"""nydusd by that name: command lines, API, take-over, and what it leaves behind."""
+import json
+import os
+import socket
+import stat
+import subprocess
+import unittest
+
+import front
+import lab
+import rafs_facts
+
+IMAGE = "edge:v6"
+N_MOUNTS = 200 if os.environ.get("SHOAL_ALL") else 20
+
+
+class NydusdTest(lab.LabTest):
+    def front(self, *args, **kw):
+        f = front.Front(*args, **kw)
+        self.addCleanup(f.take_down)
+        return f
+
+    def supervisor(self):
+        s = front.Supervisor(lab.tempfile.mkdtemp(prefix="supervisor-", dir=lab.TMP))
+        self.addCleanup(s.close)
+        return s
+
+    def quiet_agent(self, **kw):
+        """An agent that knows nothing of the registry: nydusd brings what is needed."""
+        return self.agent(config={"registries": []}, **kw)
+
+
+class OneImage(NydusdTest):
+    def test_an_image_is_mounted_read_and_unmounted(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent, IMAGE)
+        self.assert_tree(f.mountpoint, IMAGE)
+        status, info, headers = f.request("GET", "/api/v1/daemon")
+        self.assertEqual((200, "RUNNING", "Nydus API", "application/json"),
+                         (status, info["state"], headers["Server"], headers["Content-Type"]))
+        self.assertEqual(["/"], list(info["backend_collection"]))
+        f.stop()
+        self.assertIsNone(lab.mount_type(f.mountpoint))
+        self.assertFalse(os.path.exists(f.sock))
+        self.assertEqual([], agent.json("ls")["mounts"])
+
+    def test_credentials_come_along_and_are_stored_nowhere(self):
+        htpasswd = os.path.join(lab.TMP, "nydusd-htpasswd")
+        with open(htpasswd, "w", encoding="ascii") as out:
+            subprocess.run(["htpasswd", "-Bbn", "nydus", "sesame-4711"], check=True, stdout=out)
+        private = lab.Registry(htpasswd=htpasswd)
+        self.addCleanup(private.stop)
+        private.push(IMAGE, creds="nydus:sesame-4711")
+        agent = self.quiet_agent()
+        directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
+        config = front.registry_config("edge", os.path.join(directory, "cache"), host=private.host,
+                                       auth=lab.base64_of("nydus:sesame-4711"))
+        f = self.front(agent, IMAGE, config=config, directory=directory)
+        self.assertTrue(agent.json("ls")["mounts"][0]["credentials_given"])
+        self.assertNotIn("sesame", json.dumps(f.request("GET", "/api/v1/daemon")[1]))
+        self.assertNotIn("sesame", json.dumps(f.request("GET", "/api/v1/config?id=/")[1]))
+        with self.subTest("an agent that is started anew is given them again"):
+            agent.restart()
+            self.assert_tree(f.mountpoint, IMAGE)
+        os.unlink(os.path.join(directory, "config.json"))  # it is the snapshotter's
+        for where in (agent.dir, directory):
+            self.assertEqual([], lab.files_that_hold(where, "sesame"))
+            self.assertEqual([], lab.files_that_hold(where, lab.base64_of("nydus:sesame-4711")))
+
+    def test_credentials_are_renewed(self):
+        htpasswd = os.path.join(lab.TMP, "nydusd-renewed-htpasswd")
+
+        def allow(password):
+            with open(htpasswd, "w", encoding="ascii") as out:
+                subprocess.run(["htpasswd", "-Bbn", "nydus", password], check=True, stdout=out)
+        allow("first")
+        private = lab.Registry(htpasswd=htpasswd)
+        self.addCleanup(private.stop)
+        private.push(IMAGE, creds="nydus:first")
+        f = self.front(self.quiet_agent(), IMAGE, config=front.registry_config(
+            "edge", "", host=private.host, auth=lab.base64_of("nydus:first")))
+        allow("second")
+        put = f.request("PUT", "/api/v1/config?id=/", {"registry_auth": lab.base64_of("nydus:second")})
+        self.assertEqual(204, put[0])
+        self.assert_tree(f.mountpoint, IMAGE)
+
+    def test_blobs_are_seen_in_the_cache_directory_and_may_be_removed(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent, IMAGE)
+        names = [i + ".blob.data" for i in rafs_facts.blob_ids(IMAGE)]
+        _, cache, _ = f.request("GET", "/api/v1/metrics/blobcache?id=/some-snapshot")
+        self.assertEqual(names, cache["underlying_files"])
+        self.assertEqual(sorted(names), sorted(n for n in os.listdir(f.cache) if n.endswith(".blob.data")))
+        lab.read_all(f.mountpoint)
+        own = os.path.join(agent.state_dir, "blobs", names[0])
+        self.assertTrue(os.path.samefile(own, os.path.join(f.cache, names[0])))
+        self.assertGreater(os.stat(own).st_blocks, 0)
+        for name in names:
+            os.unlink(os.path.join(f.cache, name))
+        lab.drop_caches()
+        self.assert_tree(f.mountpoint, IMAGE)
+        _, metrics, _ = f.request("GET", "/api/v1/metrics")
+        self.assertGreater(metrics["data_read"], 0)
+
+    def test_localfs_by_hand_starts_an_agent_of_its_own(self):
+        lab.require_image(IMAGE)
+        directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
+        blobs = os.path.join(directory, "blobs")
+        os.mkdir(blobs)
+        for blob_id in rafs_facts.blob_ids(IMAGE):
+            with open(os.path.join(blobs, blob_id), "wb") as f:
+                f.write(lab.layout_blob(IMAGE, blob_id))
+        config = {"device": {"backend": {"type": "localfs", "config": {"dir": blobs}},
+                             "cache": {"type": "blobcache", "config": {"work_dir": os.path.join(directory, "cache")}}}}
+        f = self.front(None, IMAGE, config=config, directory=directory,
+                       env={"SHOAL_SOCKET": os.path.join(directory, "none.sock")})
+        self.assert_tree(f.mountpoint, IMAGE)
+        own = os.path.join(f.cache, "shoal", "api.sock")
+        self.assertTrue(stat.S_ISSOCK(os.stat(own).st_mode))
+        f.stop()
+        self.assertIsNone(lab.mount_type(f.mountpoint))
+        lab.wait_for(lambda: not lab_answers(own), "the agent of its own to end")
+
+    def test_what_cannot_be_mounted_is_said_and_ends_it(self):
+        agent = self.quiet_agent()
+        f = self.front(agent, IMAGE, config={"device": {"backend": {"type": "oss", "config": {}}}}, wait=False)
+        self.assertEqual(1, f.process.wait(lab.DEADLINE_S))
+        self.assertIn("oss", f.log())
+        self.assertFalse(os.path.exists(f.sock))
+        self.assertEqual([], agent.json("ls")["mounts"])
+
+
+def lab_answers(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(path)
+            return True
+        except OSError:
+            return False
+
+
+class ManyImages(NydusdTest):
+    def test_images_come_and_go_through_the_api(self):
+        for image in (IMAGE, "layers:zran"):
+            lab.registry().push(image)
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        self.assertEqual("tmpfs", lab.mount_type(f.mountpoint))
+        for name, image in (("1", IMAGE), ("2", "layers:zran")):
+            self.assertEqual((204, None), f.mount(name, image))
+            self.assert_tree(os.path.join(f.mountpoint, name), image)
+        self.assertEqual(500, f.mount("1", IMAGE)[0])
+        _, info, _ = f.request("GET", "/api/v1/daemon")
+        self.assertEqual(["/1", "/2"], sorted(info["backend_collection"]))
+        self.assertEqual(404, f.request("GET", "/api/v1/metrics/blobcache")[0])
+        for name, image in (("1", IMAGE), ("2", "layers:zran")):
+            _, cache, _ = f.request("GET", f"/api/v1/metrics/blobcache?id=/{name}")
+            self.assertEqual([i + ".blob.data" for i in rafs_facts.blob_ids(image)], cache["underlying_files"])
+        self.assertEqual((204, None), f.umount("1"))
+        self.assertEqual(["2"], os.listdir(f.mountpoint))
+        self.assertEqual(500, f.umount("1")[0])
+        f.stop()
+        self.assertEqual([], lab.mounts_below(f.dir))
+        self.assertEqual([], agent.json("ls")["mounts"])
+
+    def test_many_mounts_leave_nothing_behind(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent)
+
+        def traces():
+            agent_pid, front_pid = agent.process.pid, f.process.pid
+            return (lab.mounts_below(lab.TMP), os.listdir(f.mountpoint), os.listdir(os.path.join(agent.state_dir, "mounts")),
+                    len(os.listdir(f"/proc/{front_pid}/fd")), len(os.listdir(f"/proc/{agent_pid}/task")))
+        f.mount("first", IMAGE)
+        f.umount("first")
+        before = traces()
+        for i in range(N_MOUNTS):
+            self.assertEqual((204, None), f.mount(f"m{i}", IMAGE))
+            os.stat(os.path.join(f.mountpoint, f"m{i}"))
+            self.assertEqual((204, None), f.umount(f"m{i}"))
+        lab.wait_for(lambda: traces() == before, f"traces to be gone: {before} {traces()}")
+        self.assertEqual([], agent.json("ls")["mounts"])
+
+    def test_what_is_unmounted_from_outside_goes_from_the_list(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        f.mount("1", IMAGE)
+        subprocess.run(["umount", os.path.join(f.mountpoint, "1")], check=True)
+        lab.wait_for(lambda: agent.json("ls")["mounts"] == [], "the mount to be forgotten")
+        f.kill()
+        subprocess.run(["umount", f.mountpoint], check=True)
+        agent.restart()
+        self.assertEqual([], agent.json("ls")["mounts"])
+
+
+class Api(NydusdTest):
+    def test_every_path_answers_as_nydusd_does(self):
+        lab.registry().push(IMAGE)
+        f = self.front(self.quiet_agent())
+        f.mount("1", IMAGE)
+        wish = {"fs_type": "rafs", "source": "/none", "config": "{}"}
+        for status, method, path, body in (
+                (200, "GET", "/api/v1/daemon", None), (200, "GET", "/api/v2/daemon", None),
+                (200, "GET", "/api/v1/daemon/events", None),
+                (204, "PUT", "/api/v1/daemon", {"log_level": "debug"}),
+                (204, "PUT", "/api/v2/daemon", {"log_level": "info"}),
+                (400, "PUT", "/api/v1/daemon", {"log_level": "loud"}), (400, "PUT", "/api/v1/daemon", None),
+                (400, "PUT", "/api/v1/daemon", "{"), (400, "PUT", "/api/v1/daemon", "[1]"),
+                (400, "GET", "/api/v1/daemon", {"a": 1}), (400, "PATCH", "/api/v1/daemon", None),
+                (400, "DELETE", "/api/v1/daemon", None), (404, "GET", "/", None), (404, "GET", "/api/v3/x", None),
+                (200, "GET", "/api/v1/daemon/backend?mountpoint=/1", None),
+                (400, "GET", "/api/v1/daemon/backend", None),
+                (500, "GET", "/api/v1/daemon/backend?mountpoint=/2", None),
+                (400, "PUT", "/api/v1/daemon/start", None), (400, "PUT", "/api/v1/daemon/start", {"a": 1}),
+                (400, "PUT", "/api/v1/daemon/fuse/takeover", None),
+                (500, "PUT", "/api/v1/daemon/fuse/sendfd", None),
+                (400, "POST", "/api/v1/mount", wish), (400, "POST", "/api/v1/mount?mountpoint=/x", None),
+                (400, "POST", "/api/v1/mount?mountpoint=/x", {"fs_type": "rafs"}),
+                (400, "POST", "/api/v1/mount?mountpoint=/x", {**wish, "fs_type": "ext4"}),
+                (501, "POST", "/api/v1/mount?mountpoint=/x", {**wish, "fs_type": "passthrough_fs"}),
+                (500, "POST", "/api/v1/mount?mountpoint=/x", wish), (500, "POST", "/api/v1/mount?mountpoint=/", wish),
+                (500, "POST", "/api/v1/mount?mountpoint=/../x", wish),
+                (500, "POST", "/api/v1/mount?mountpoint=/a/b", wish),
+                (500, "PUT", "/api/v1/mount?mountpoint=/x", wish),
+                (400, "DELETE", "/api/v1/mount", None), (500, "DELETE", "/api/v1/mount?mountpoint=/x", None),
+                (200, "GET", "/api/v1/metrics", None), (200, "GET", "/api/v1/metrics?id=/1", None),
+                (404, "GET", "/api/v1/metrics?id=/2", None), (200, "GET", "/api/v1/metrics/files", None),
+                (200, "GET", "/api/v1/metrics/pattern?id=/1", None),
+                (200, "GET", "/api/v1/metrics/backend?id=/1", None),
+                (200, "GET", "/api/v1/metrics/blobcache?id=/1", None),
+                (404, "GET", "/api/v1/metrics/blobcache?id=/2", None),
+                (204, "GET", "/api/v1/metrics/inflight", None),
+                (200, "GET", "/api/v1/config?id=/1", None), (404, "GET", "/api/v1/config?id=/2", None),
+                (204, "PUT", "/api/v1/config?id=/1", {"registry_auth": lab.base64_of("u:p")}),
+                (500, "PUT", "/api/v1/config?id=/1", {"registry_auth": "?"}),
+                (500, "PUT", "/api/v1/config?id=/2", {"registry_auth": lab.base64_of("u:p")}),
+                (500, "PUT", "/api/v1/config?id=/1", {"other": "x"}),
+                (400, "PUT", "/api/v1/config", {"registry_auth": lab.base64_of("u:p")}),
+                (501, "GET", "/api/v2/blobs?domain_id=a", None), (501, "PUT", "/api/v2/blobs", {"a": 1}),
+                (501, "DELETE", "/api/v2/blobs?blob_id=a", None)):
+            with self.subTest(f"{method} {path} {body}"):
+                got, answer, headers = f.request(method, path, body)
+                self.assertEqual(status, got, answer)
+                self.assertEqual("Nydus API", headers["Server"])
+                if status >= 400:
+                    self.assertEqual(["code", "message"], sorted(answer))
+                    self.assertEqual("UNDEFINED", answer["code"])
+                else:
+                    self.assertEqual(status == 204, answer is None)
+        with self.subTest("the mount that was there is there"):
+            self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
+
+    def test_one_who_waits_and_one_who_idles_hold_up_nobody(self):
+        """A mount whose registry does not answer: the state is told all the same, and hang-ups end nothing."""
+        lab.registry().push("layers:zran")
+        slow = self.faulty_origin(delay_ms=100000)
+        f = self.front(self.quiet_agent())
+        idle = [front.UnixConnection(f.sock) for _ in range(30)]
+        for connection in idle:
+            connection.connect()
+        config = front.registry_config("layers", f.cache, host=slow.host)
+        wish = {"fs_type": "rafs", "config": json.dumps(config),
+                "source": front.bootstrap_file(f.dir, "layers:zran")}
+        waiting = front.UnixConnection(f.sock)
+        waiting.request("POST", "/api/v1/mount?mountpoint=/slow", json.dumps(wish))
+        lab.wait_for(lambda: slow.stats()["requests"] > 0, "the mount to wait for its registry")
+        self.assertEqual("RUNNING", f.state())
+        waiting.close()
+        idle[0].request("GET", "/api/v1/daemon")
+        self.assertEqual(200, idle[0].getresponse().status)
+        for connection in idle:
+            connection.close()
+        self.assertEqual("RUNNING", f.state())
+
+    def test_command_lines(self):
+        version = subprocess.run([front.NYDUSD, "--version"], capture_output=True, text=True, check=True).stdout
+        self.assertRegex(version, r"Git Commit:\s*(.+)")
+        for argv, words in (([], "--mountpoint"), (["fuse", "--mountpoint", "/x", "--bootstrap", "/y"], "--config"),
+                            (["singleton", "--fscache", "/x", "--apisock", "/y"], "fscache"),
+                            (["virtiofs"], "subcommand"), (["--mountpoint"], "value is missing"),
+                            (["--mountpoint", "/x", "--id", "1"], "--supervisor"),
+                            (["--mountpoint", "/none/at/all"], "/none/at/all")):
+            with self.subTest(argv):
+                done = subprocess.run([front.NYDUSD, *argv], capture_output=True, text=True, check=False)
+                self.assertNotEqual(0, done.returncode)
+                self.assertIn(words, done.stderr)
+
+    def test_a_singleton_has_an_api_alone(self):
+        f = self.front(None, env={"SHOAL_SOCKET": "/none"})
+        f.stop()
+        f.argv = [front.NYDUSD, "singleton", "--apisock", f.sock, "--log-file", f.log_path, "--new-option", "x"]
+        f.start()
+        self.assertEqual({}, f.request("GET", "/api/v1/daemon")[1]["backend_collection"])
+        self.assertEqual(501, f.request("DELETE", "/api/v2/blobs?domain_id=x")[0])
+        f.stop()
+
+
+class TakeOver(NydusdTest):
+    def shared(self):
+        """(agent, front with two mounts, supervisor that has its state)"""
+        agent, supervisor = self.quiet_agent(), self.supervisor()
+        f = self.front(agent, supervisor=supervisor.path)
+        for name in ("1", "2"):
+            lab.registry().push(IMAGE)
+            self.assertEqual((204, None), f.mount(name, IMAGE))
+        supervisor.fetch(f)
+        self.assertEqual(1, len(supervisor.fds))
+        return agent, f, supervisor
+
+    def check(self, f):
+        for name in ("1", "2"):
+            self.assert_tree(os.path.join(f.mountpoint, name), IMAGE)
+        self.assertEqual(["/1", "/2"], sorted(f.request("GET", "/api/v1/daemon")[1]["backend_collection"]))
+        self.assertEqual((204, None), f.umount("1"))
+        self.assertEqual((204, None), f.mount("3", IMAGE))
+
+    def test_failover(self):
+        """kill -9: the mounts live on, and the next one takes them over."""
+        _, f, supervisor = self.shared()
+        f.kill()
+        self.assert_tree(os.path.join(f.mountpoint, "2"), IMAGE, "while there is no nydusd")
+        f.start(wait=False)
+        f.wait_for_state("INIT")
+        self.assertEqual(503, f.mount("4", IMAGE)[0])
+        self.assertEqual((204, None), supervisor.serve(f))
+        f.wait_for_state("READY")
+        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        f.wait_for_state("RUNNING")
+        self.check(f)
+
+    def test_failover_of_one_image(self):
+        lab.registry().push(IMAGE)
+        supervisor = self.supervisor()
+        f = self.front(self.quiet_agent(), IMAGE, supervisor=supervisor.path)
+        supervisor.fetch(f)
+        f.kill()
+        f.start(wait=False)
+        f.wait_for_state("INIT")
+        self.assertEqual((204, None), supervisor.serve(f))
+        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        self.assert_tree(f.mountpoint, IMAGE)
+        f.stop()
+        self.assertIsNone(lab.mount_type(f.mountpoint))
+
+    def test_live_upgrade(self):
+        agent, old, supervisor = self.shared()
+        new = self.front(agent, supervisor=supervisor.path, directory=old.dir, sock="api1.sock",
+                         options=["--upgrade"], wait=False)
+        new.wait_for_state("INIT")
+        self.assertEqual((204, None), supervisor.serve(new))
+        new.wait_for_state("READY")
+        self.assertEqual(204, old.request("PUT", "/api/v1/daemon/exit")[0])
+        self.assertEqual(0, old.process.wait(lab.DEADLINE_S))
+        self.assertEqual(204, new.request("PUT", "/api/v1/daemon/start")[0])
+        new.wait_for_state("RUNNING")
+        self.check(new)
+        new.stop()
+        self.assertEqual([], lab.mounts_below(old.dir))
+
+    def test_a_restart_finds_what_is_mounted(self):
+        """Recover policy restart: the snapshotter removes the socket, starts anew and mounts again."""
+        _, f, _ = self.shared()
+        f.kill()
+        os.unlink(f.sock)
+        f.start()
+        for name in ("1", "2"):
+            self.assertEqual((204, None), f.mount(name, IMAGE))
+        self.check(f)
+
+    def test_an_agent_that_is_killed_is_waited_for(self):
+        agent, f, _ = self.shared()
+        agent.kill()
+        self.assertEqual("RUNNING", f.state())
+        _, cache, _ = f.request("GET", "/api/v1/metrics/blobcache?id=/1")
+        self.assertNotEqual([], cache["underlying_files"])
+        agent.start()
+        self.check(f)
+
+    def test_a_state_of_somebody_else_is_refused(self):
+        supervisor = self.supervisor()
+        f = self.front(self.quiet_agent(), supervisor=supervisor.path, options=["--upgrade"], wait=False)
+        f.wait_for_state("INIT")
+        for state in (b"x", b"{}", json.dumps({"shoal_nydusd": 1, "root": "/elsewhere", "mounts": []}).encode(),
+                      json.dumps({"shoal_nydusd": 1, "root": f.mountpoint, "mounts": [{"at": "/../x"}]}).encode()):
+            supervisor.state, supervisor.fds = state, [os.open("/dev/null", os.O_RDONLY)]
+            self.assertEqual(500, supervisor.serve(f)[0])
+            supervisor.close()
+            supervisor.fds = []
+        self.assertEqual("INIT", f.state())
+        f.stop()
+
+
+if __name__ == "__main__":
+    unittest.main()
