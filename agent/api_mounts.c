@@ -26,6 +26,8 @@ static json_t *mounted_json(const struct mounted *m)
 		(void)json_object_set_new(object, "as", json_string(m->erofs ? "erofs" : "tree"));
 	if (m->no_erofs != NULL && m->no_erofs[0] != '\0')
 		(void)json_object_set_new(object, "no_erofs", json_words(m->no_erofs));
+	if (m->hidden)
+		(void)json_object_set_new(object, "hidden", json_true());
 	if (m->auth_file_gone)
 		(void)json_object_set_new(object, "auth_file_gone", json_true());
 	if (m->image != NULL && m->image->unverified != 0)

@@ -551,7 +551,8 @@ void mount_life_free(struct mount_life *life)
 	kept_free(&life->kept);
 	kept_free(&life->chore.kept);
 	credentials_wipe(&life->given);
-	mount_auth_forget(life->mounts->opts.registry, &life->pub.rec);
+	if (!life->pub.hidden) /* else they are those of the mount that took its place */
+		mount_auth_forget(life->mounts->opts.registry, &life->pub.rec);
 	mount_record_clear(&life->chore.rec);
 	mount_record_clear(&life->pub.rec);
 	free(life);

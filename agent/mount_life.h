@@ -64,6 +64,9 @@ struct mount_op {
 	struct mount_life *life; /* NULL: a look whether the same image is there */
 	struct image_load *load;
 	char *dir;
+	struct job look; /* is the same image still to be seen there? */
+	uint64_t device;
+	bool is_seen;
 	mounts_added_fn *done;
 	void *arg;
 	struct mount_op *prev, *next;

@@ -8,6 +8,7 @@
 #include "mount_auth.h"
 #include "mount_life.h"
 #include "mount_list.h"
+#include "unconst.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ static struct mounted *find(const struct mounts *mounts, const char *dir)
 
 	DL_FOREACH(mounts->list, m)
 	{
-		if (strcmp(m->rec.dir, dir) == 0)
+		if (!m->hidden && strcmp(m->rec.dir, dir) == 0)
 			return m;
 	}
 	return NULL;
@@ -85,7 +86,7 @@ const struct mounted *mounts_resolve(const struct mounts *mounts, const char *pa
 	{
 		const size_t n = strlen(m->rec.dir);
 
-		if (n > best_bytes && strncmp(path, m->rec.dir, n) == 0 &&
+		if (!m->hidden && n > best_bytes && strncmp(path, m->rec.dir, n) == 0 &&
 		    (path[n] == '/' || path[n] == '\0')) {
 			best = m;
 			best_bytes = n;
@@ -157,6 +158,69 @@ static struct mount_op *refuse(struct mount_op *op, int code, const char *what)
 	return op;
 }
 
+static struct mount_life *life_new(struct mounts *mounts, const struct mount_record *rec)
+{
+	struct mount_life *life = xcalloc(1, sizeof(*life));
+
+	life->mounts = mounts;
+	life->pub.state = MOUNT_DOWN;
+	mount_record_copy(&life->pub.rec, rec);
+	DL_APPEND(mounts->list, &life->pub);
+	return life;
+}
+
+/* An overlay holds what was unmounted from its directory: it lives until the overlay goes, and the
+ * directory gets a mount of its own. */
+static void hide(struct mount_op *op, struct mounted *m)
+{
+	struct mount_life *old = life_of(m);
+	struct mount_life *life = life_new(op->mounts, &m->rec);
+
+	log_warn(op->mounts->opts.log, "unmounted from outside, but in use: mounted again",
+	         "dir=%s", LOG_Q(op->dir));
+	m->hidden = true;
+	old->listed = false;
+	image_mount_unkeep(old->tree);
+	life->listed = true;
+	op->life = life;
+	life->op = op;
+	mount_life_start(life);
+}
+
+static void look_work(struct job *job) /* worker */
+{
+	struct mount_op *op = container_of(job, struct mount_op, look);
+
+	op->is_seen = image_mount_is_seen(op->dir, op->device);
+}
+
+static void look_after(struct job *job)
+{
+	struct mount_op *op = container_of(job, struct mount_op, look);
+	struct mounted *m = find(op->mounts, op->dir);
+	struct err e = { 0 };
+
+	if (op->done == NULL) {
+		op_free(op);
+		return;
+	}
+	if (m == NULL || m->state != MOUNT_UP || image_mount_device(life_of(m)->tree) != op->device)
+		mount_op_end(op,
+		             err_set(&e, EBUSY, "%s was unmounted meanwhile (try again)", op->dir),
+		             NULL, &e);
+	else if (op->is_seen)
+		mount_op_end(op, 0, m, &e);
+	else
+		hide(op, m);
+}
+
+static void look_at(struct mount_op *op, const struct mounted *m)
+{
+	op->device = image_mount_device(life_of(unconst(m))->tree);
+	op->look = (struct job){ .work = look_work, .after = look_after, .prio = JOB_NORMAL };
+	pool_submit(op->mounts->opts.disk_pool, &op->look);
+}
+
 static void on_same_loaded(void *arg, int r, struct lazy_image *image, const struct err *why)
 {
 	struct mount_op *op = arg;
@@ -174,7 +238,10 @@ static void on_same_loaded(void *arg, int r, struct lazy_image *image, const str
 		r = err_set(&e, EBUSY, "another image is mounted at %s: %s (umount it first)",
 		            op->dir, mount_record_image(&m->rec));
 	lazy_image_release(&image);
-	mount_op_end(op, r, r == 0 ? m : NULL, &e);
+	if (r < 0)
+		mount_op_end(op, r, NULL, &e);
+	else
+		look_at(op, m);
 }
 
 /* Something is mounted there. Is it what is asked for? A tag may have moved, so ask. */
@@ -190,17 +257,6 @@ static struct mount_op *compare(struct mount_op *op, const struct mount_record *
 	if (image_load_start(op->mounts->opts.loader, &opts, &op->load, &e) < 0)
 		return refuse(op, e.code, e.msg);
 	return op;
-}
-
-static struct mount_life *life_new(struct mounts *mounts, const struct mount_record *rec)
-{
-	struct mount_life *life = xcalloc(1, sizeof(*life));
-
-	life->mounts = mounts;
-	life->pub.state = MOUNT_DOWN;
-	mount_record_copy(&life->pub.rec, rec);
-	DL_APPEND(mounts->list, &life->pub);
-	return life;
 }
 
 struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,

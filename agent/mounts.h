@@ -37,7 +37,9 @@ struct mounted {
 	struct lazy_image *image; /* NULL where it is not known */
 	struct err why;           /* MOUNT_DOWN */
 	bool auth_file_gone;
-	bool erofs;           /* MOUNT_UP: it is the kernel that reads the tree */
+	bool hidden; /* MOUNT_UP, but its directory was unmounted, and perhaps mounted again: an
+	                overlay holds it. Not found by its directory; gone when that lets go */
+	bool erofs;  /* MOUNT_UP: it is the kernel that reads the tree */
 	const char *no_erofs; /* ... and why not, where it should; else "". Borrowed */
 	struct mounted *prev, *next;
 };

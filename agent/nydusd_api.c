@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define HEADERS_MAX_BYTES 16384
-#define IDLE_TIMEOUT_S    (20 * 365 * 86400L)
+#define IDLE_TIMEOUT_S    (20L * 365 * 86400)
+#define BODY_MAX_BYTES    (2L * NYDUSD_CONFIG_MAX_BYTES)
 #define BACKLOG           128
 
 enum body_rule { BODY_NONE, BODY_NEEDED };
@@ -193,6 +194,14 @@ static int bind_socket(int fd, const struct sockaddr_un *address)
 	return r;
 }
 
+static int hand_over(int *fd)
+{
+	const int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
+
 static int open_socket(const char *path, int *ret_fd, struct err *e)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -209,8 +218,7 @@ static int open_socket(const char *path, int *ret_fd, struct err *e)
 	r = fd >= 0 ? bind_socket(fd, &address) : -errno;
 	if (r < 0)
 		return err_errno(e, -r, "--apisock %s", path);
-	*ret_fd = fd;
-	fd = -1;
+	*ret_fd = hand_over(&fd);
 	return 0;
 }
 
@@ -247,7 +255,7 @@ int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api *
 	}
 	evhttp_set_allowed_methods(api->http, 0xffff); /* what is not known is a bad request */
 	evhttp_set_max_headers_size(api->http, HEADERS_MAX_BYTES);
-	evhttp_set_max_body_size(api->http, 2 * NYDUSD_CONFIG_MAX_BYTES);
+	evhttp_set_max_body_size(api->http, BODY_MAX_BYTES);
 	evhttp_set_timeout_tv(api->http, &idle);
 	evhttp_set_gencb(api->http, on_request, api);
 	*ret_api = api;

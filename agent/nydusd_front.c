@@ -156,7 +156,7 @@ void front_mount(struct front *front, const char *at, const char *bootstrap, con
 		tell(front, &e, done, arg);
 		return;
 	}
-	DL_APPEND(front->instances, i);
+	instance_add(&front->instances, i);
 	submit(instance_job_new(front, i, done, arg), instance_mount_work, mount_after);
 }
 

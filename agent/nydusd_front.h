@@ -96,7 +96,8 @@ void front_take_over(struct front *front, front_done_fn *done, void *arg);
 /** @return 0; -errno. The instance is not in the list yet. */
 MUST_CHECK int instance_new(const struct front *front, const char *at, const char *bootstrap,
                             const char *config, struct instance **ret_instance, struct err *e);
-void instance_free(struct instance **instance); /* NULL is fine */
+void instance_free(struct instance **instance);                       /* NULL is fine */
+void instance_add(struct instance **list, struct instance *instance); /* at the end */
 /** {"username", "password"} of an auth text. @return 0; -EINVAL */
 MUST_CHECK int instance_credentials(const char *auth, json_t **ret_credentials, struct err *e);
 

@@ -6,6 +6,7 @@
 #include "mount_record.h"
 #include "nydusd_front.h"
 #include "unconst.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,12 @@ void instance_free(struct instance **instance)
 	json_drop(&i->blob_ids);
 	free(i);
 	*instance = NULL;
+}
+
+void instance_add(struct instance **list, struct instance *instance)
+{
+	assert(instance != NULL);
+	DL_APPEND(*list, instance);
 }
 
 /* ---- what a worker does ---- */

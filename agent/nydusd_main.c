@@ -145,7 +145,7 @@ static int read_config(const struct nydusd *n, char **ret_text, struct err *e)
 	config = json_pack("{s:{s:{s:s, s:{s:o}}}}", "device", "backend", "type", "localfs",
 	                   "config", "dir", json_words(n->args.localfs_dir));
 	*ret_text = json_dumps(config, JSON_COMPACT);
-	return 0;
+	return *ret_text != NULL ? 0 : err_set(e, ENOMEM, "out of memory");
 }
 
 static int start_image(struct nydusd *n, struct err *e)
@@ -161,7 +161,8 @@ static int start_image(struct nydusd *n, struct err *e)
 	timer_start(&n->late, SOCKET_LATE_MS);
 	front_mount(&n->front, n->front.whole ? "/" : n->args.virtual_mountpoint, n->args.bootstrap,
 	            text, on_first_mount, n);
-	explicit_bzero(text, strlen(text));
+	if (text != NULL)
+		explicit_bzero(text, strlen(text));
 	free(text);
 	return 0;
 }

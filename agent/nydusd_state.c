@@ -80,7 +80,7 @@ int front_state_take(struct front *front, const json_t *state, struct err *e)
 
 		r = take_mount(front, json_array_get(mounts, n), &i, e);
 		if (r == 0)
-			DL_APPEND(front->instances, i);
+			instance_add(&front->instances, i);
 	}
 	if (r < 0)
 		front_free_instances(front);

@@ -3,6 +3,7 @@
  */
 #include "nydusd_supervisor.h"
 #include "mem.h"
+#include "unconst.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -15,6 +16,14 @@
 
 #define TIMEOUT_S   10
 #define PIECE_BYTES 65536U
+
+static int hand_over(int *fd)
+{
+	const int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}
 
 static int call(const char *path, int *ret_fd, struct err *e)
 {
@@ -29,8 +38,7 @@ static int call(const char *path, int *ret_fd, struct err *e)
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) != 0 ||
 	    connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
 		return err_errno(e, errno, "supervisor %s", path);
-	*ret_fd = fd;
-	fd = -1;
+	*ret_fd = hand_over(&fd);
 	return 0;
 }
 
@@ -41,7 +49,7 @@ static ssize_t send_with_fd(int to, const char *bytes, size_t size_bytes, int fd
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr aligned;
 	} control = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes };
+	struct iovec iov = { .iov_base = unconst(bytes), .iov_len = size_bytes };
 	struct msghdr message = { .msg_iov = &iov,
 		                  .msg_iovlen = 1,
 		                  .msg_control = control.bytes,

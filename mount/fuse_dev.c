@@ -4,6 +4,7 @@
  * Knows directories and device numbers. Knows nothing of sessions or images.
  */
 #include "fuse_dev.h"
+#include "image_mount.h"
 #include "mem.h"
 #include "mount_table.h"
 #include <assert.h>
@@ -134,7 +135,7 @@ int fuse_dev_number(const char *dir, dev_t *ret_dev, struct err *e)
 
 /* Another file system may have been mounted over ours, or ours have been moved away: umount2()
  * would take the wrong one. DONT_SYNC: answered by the kernel alone. */
-static bool is_at(const char *dir, dev_t dev)
+bool fuse_dev_is_at(const char *dir, dev_t dev)
 {
 	struct statx st;
 
@@ -143,9 +144,14 @@ static bool is_at(const char *dir, dev_t dev)
 	return makedev(st.stx_dev_major, st.stx_dev_minor) == dev;
 }
 
+bool image_mount_is_seen(const char *dir, uint64_t device)
+{
+	return fuse_dev_is_at(dir, device);
+}
+
 int fuse_dev_umount(const char *dir, dev_t dev, bool lazy, struct err *e)
 {
-	if (!is_at(dir, dev))
+	if (!fuse_dev_is_at(dir, dev))
 		return err_set(e, EBUSY,
 		               "%s: something else is mounted there, or the image was detached "
 		               "while in use (close its files, or unmount what is on top)",

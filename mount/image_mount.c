@@ -575,6 +575,16 @@ bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why)
 	return mount->erofs;
 }
 
+uint64_t image_mount_device(const struct image_mount *mount)
+{
+	return mount->dev;
+}
+
+void image_mount_unkeep(struct image_mount *mount)
+{
+	mount->kept = (struct kept){ .fd = -1 };
+}
+
 const char *image_mount_dir(const struct image_mount *mount)
 {
 	return mount->dir;

@@ -76,5 +76,14 @@ void image_mount_leave(struct image_mount *mount,
  * clause why; else "". Borrowed. */
 bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why);
 
+/** Its device number: what stat(2) says of its directory. */
+uint64_t image_mount_device(const struct image_mount *mount);
+/** [worker] Is this what is to be seen at dir? It may have been unmounted while an overlay holds it:
+ * then its connection lives on. */
+bool image_mount_is_seen(const char *dir, uint64_t device);
+/** [loop] From here on it ends with this process: another mount on its directory is about to be
+ * kept in its place. */
+void image_mount_unkeep(struct image_mount *mount);
+
 const char *image_mount_dir(const struct image_mount *mount);
 struct lazy_image *image_mount_image(const struct image_mount *mount);

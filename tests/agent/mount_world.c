@@ -158,6 +158,7 @@ int image_mount_start(const struct image_mount_opts *opts,
 	tree->pool = opts->fuse_pool;
 	tree->opts = *opts;
 	tree->kept = opts->keeper_socket != NULL;
+	tree->device = opts->fuse_pool->n_trees + 1;
 	tree->pool->n_adopted += opts->kept != NULL;
 	kept_free(&tree->opts.kept);
 	tree->done = done;
@@ -165,6 +166,22 @@ int image_mount_start(const struct image_mount_opts *opts,
 	tree->pool->starting = tree;
 	tree->pool->n_trees++;
 	return 0;
+}
+
+uint64_t image_mount_device(const struct image_mount *mount)
+{
+	return mount->device;
+}
+
+bool image_mount_is_seen(const char *dir, uint64_t device)
+{
+	(void)dir;
+	return device != 0;
+}
+
+void image_mount_unkeep(struct image_mount *mount)
+{
+	mount->kept = false;
 }
 
 void image_mount_stop(struct image_mount *mount, bool lazy,

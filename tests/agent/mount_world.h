@@ -21,6 +21,7 @@ struct image_mount {
 	struct fuse_pool *pool;
 	struct image_mount_opts opts;
 	bool kept;
+	uint64_t device; /* 0: another is to be seen on its directory */
 	void (*done)(void *arg, int r, struct image_mount *mount, const struct err *why);
 	void *arg;
 	void (*stopped)(void *arg, int r, const struct err *why);

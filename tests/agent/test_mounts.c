@@ -470,6 +470,31 @@ static void a_transient_mount_without_its_directory_is_not_waited_for(void **sta
 	assert_int_equal(w->n_settled, 1);
 }
 
+static void what_was_unmounted_below_an_overlay_is_mounted_again(void **state)
+{
+	struct world *w = *state;
+	struct image_mount *old;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	old = w->fuse_pool.up;
+	old->device = 0;
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_A); /* is it the same? */
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->added, 0);
+	assert_int_equal(w->n_added, 2);
+	assert_int_equal(w->fuse_pool.n_trees, 2);
+	assert_ptr_not_equal(w->fuse_pool.up, old);
+	assert_int_equal(n_listed(w), 1);
+
+	old->opts.ended(old->opts.arg, old); /* the overlay has gone */
+	world_stop_done(w, 0);
+	assert_int_equal(w->fuse_pool.n_trees, 1);
+	assert_int_equal(state_of(w), MOUNT_UP);
+	assert_int_equal(n_listed(w), 1);
+}
+
 static void an_auth_file_must_be_there_at_first_but_not_at_a_restart(void **state)
 {
 	struct world *w = *state;
@@ -557,6 +582,7 @@ int main(void)
 		TEST(prefetch_begins_when_it_is_up_and_ends_with_it),
 		TEST(an_auth_file_counts_while_it_is_mounted),
 		TEST(credentials_that_were_given_live_as_long_as_the_mount),
+		TEST(what_was_unmounted_below_an_overlay_is_mounted_again),
 		TEST(a_transient_mount_that_ended_goes_from_the_list),
 		TEST(a_transient_mount_without_its_directory_is_not_waited_for),
 		TEST(an_auth_file_must_be_there_at_first_but_not_at_a_restart),

@@ -1,0 +1,163 @@
+"""A node with containerd, nydus-snapshotter and shoal, in a directory of its own: no service of the machine is used."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import lab  # noqa: E402
+
+TOOLS = os.path.join(os.environ.get("SHOAL_CONTAINERD_TOOLS", os.path.join(lab.REPO, "build", "containerd")))
+NYDUSD = os.path.join(lab.BUILD, "agent", "nydusd")
+DEADLINE_S = 120
+
+
+def missing():
+    """Why the tests cannot run here; None: they can."""
+    for program in ("containerd", "ctr", "runc"):
+        if not shutil.which(program):
+            return f"{program} is not installed (tools/setup containerd)"
+    done = subprocess.run([os.path.join(HERE, "build"), TOOLS], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return f"nydus-snapshotter cannot be built: {done.stderr.strip().splitlines()[-1:]}"
+    return None
+
+
+class Node:
+    """mode: dedicated or shared. policy: none, restart or failover. how: tree, erofs."""
+
+    def __init__(self, agent, mode="dedicated", policy="failover", prefetch=False, nydusd=NYDUSD):
+        self.agent, self.mode, self.policy, self.prefetch, self.nydusd = agent, mode, policy, prefetch, nydusd
+        self.dir = tempfile.mkdtemp(prefix="n-", dir=lab.TMP)
+        self.address = self.path("containerd.sock")
+        self.containerd = self.snapshotter = None
+        self._write_configs()
+        self.start_snapshotter()
+        self.start_containerd()
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def _write_configs(self):
+        with open(self.path("containerd.toml"), "w", encoding="utf-8") as f:
+            f.write(f"""version = 2
+root = "{self.path('containerd')}"
+state = "{self.path('state')}"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "{self.address}"
+[proxy_plugins.nydus]
+  type = "snapshot"
+  address = "{self.path('grpc.sock')}"
+""")
+        with open(self.path("snapshotter.toml"), "w", encoding="utf-8") as f:
+            f.write(f"""version = 1
+root = "{self.path('nydus')}"
+address = "{self.path('grpc.sock')}"
+daemon_mode = "{self.mode}"
+[system]
+enable = true
+address = "{self.path('system.sock')}"
+[daemon]
+nydusd_config = "{self.path('nydusd.json')}"
+nydusd_path = "{self.nydusd}"
+fs_driver = "fusedev"
+recover_policy = "{self.policy}"
+threads_number = 4
+log_rotation_size = 100
+failover_policy = "resend"
+[cgroup]
+enable = false
+[log]
+log_to_stdout = true
+level = "info"
+[metrics]
+address = ""
+[snapshot]
+sync_remove = false
+[cache_manager]
+disable = false
+""")
+        with open(self.path("nydusd.json"), "w", encoding="utf-8") as f:
+            json.dump({"device": {"backend": {"type": "registry", "config": {
+                "scheme": "http", "timeout": 5, "connect_timeout": 5, "retry_limit": 2}},
+                "cache": {"type": "blobcache"}},
+                "mode": "direct", "digest_validate": False, "enable_xattr": True, "amplify_io": 1048576,
+                "fs_prefetch": {"enable": self.prefetch, "threads_count": 8, "merging_size": 1048576,
+                                "prefetch_all": self.prefetch}}, f)
+
+    def start_snapshotter(self):
+        with open(self.path("snapshotter.log"), "ab") as log:
+            self.snapshotter = lab.start_process(
+                [os.path.join(TOOLS, "containerd-nydus-grpc"), "--config", self.path("snapshotter.toml")],
+                stdout=log, stderr=log, env={**os.environ, "SHOAL_SOCKET": self.agent.socket})
+        lab.wait_for(lambda: self._listens(self.path("grpc.sock"), self.snapshotter, "snapshotter.log"),
+                     "the snapshotter to listen", DEADLINE_S)
+
+    def start_containerd(self):
+        with open(self.path("containerd.log"), "ab") as log:
+            self.containerd = lab.start_process(["containerd", "--config", self.path("containerd.toml")], stdout=log,
+                                                stderr=log)
+        lab.wait_for(lambda: self.ctr("version", check=False).returncode == 0, "containerd to answer", DEADLINE_S)
+
+    def _listens(self, path, process, log):
+        if process.poll() is not None:
+            raise AssertionError(f"it ended:\n{self.log(log)}")
+        with lab.socket.socket(lab.socket.AF_UNIX) as s:
+            try:
+                s.connect(path)
+                return True
+            except OSError:
+                return False
+
+    def log(self, name):
+        with open(self.path(name), encoding="utf-8", errors="replace") as f:
+            return f.read()[-6000:]
+
+    def ctr(self, *args, check=True):
+        done = subprocess.run(["ctr", "--address", self.address, *args], capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=DEADLINE_S)
+        if check and done.returncode != 0:
+            raise AssertionError(f"ctr {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}\n"
+                                 f"{self.log('snapshotter.log')}")
+        return done
+
+    def pull(self, reference):
+        done = subprocess.run([os.path.join(TOOLS, "pull"), self.address, reference], capture_output=True, text=True,
+                              check=False, timeout=DEADLINE_S)
+        if done.returncode != 0:
+            raise AssertionError(f"pull {reference}: {done.stderr}\n{self.log('snapshotter.log')}")
+
+    def run(self, reference, name, *argv, options=(), check=True):
+        """One command in a container of its own; its output."""
+        return self.ctr("run", "--rm", "--snapshotter", "nydus", *options, reference, name, *argv, check=check)
+
+    def nydusds(self):
+        """The processes of our nydusd for this node: {pid: command line}."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    argv = f.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if argv[0] == self.nydusd and any(a.startswith(self.dir) for a in argv):
+                found[int(pid)] = argv
+        return found
+
+    def stop(self):
+        for process in (self.containerd, self.snapshotter):
+            if process and process.poll() is None:
+                lab.stop_process(process)
+
+    def take_down(self):
+        for process in (self.containerd, self.snapshotter):
+            if process and process.poll() is None:
+                lab.stop_process(process, 9)
+        for pid in self.nydusds():
+            os.kill(pid, 9)
+        for path in lab.mounts_below(self.dir):
+            subprocess.run(["umount", "-l", path], stderr=subprocess.DEVNULL, check=False)
