@@ -16,7 +16,7 @@ struct credentials_query {
 	const char *host; /* "HOST[:PORT]" */
 	const char *repository;
 	const struct given *given; /* what mounts were given for it (given.h); or NULL */
-	char *const *auth_files; /* docker configs of mounts */
+	char *const *auth_files;   /* docker configs of mounts */
 	uint32_t n_auth_files;
 	const char *username; /* with password_file; or NULL */
 	const char *password_file;

@@ -13,7 +13,7 @@ struct credentials_job {
 	char *host;
 	char *repository;
 	char **auth_files;
-	struct given given; /* a copy */
+	struct given given;             /* a copy */
 	struct credentials credentials; /* the result */
 	struct err err;
 	int result;

@@ -15,8 +15,8 @@ struct registry_host {
 	char *name;                    /* "HOST[:PORT]" */
 	struct registry_config config; /* its own entry, else that of "*", else the defaults */
 	bool own_entry;
-	char *hinted[3]; /* the texts of a mount's hints, behind config's pointers; or NULL */
-	bool ranges_ignored;    /* said once in the log */
+	char *hinted[3];     /* the texts of a mount's hints, behind config's pointers; or NULL */
+	bool ranges_ignored; /* said once in the log */
 	uint64_t not_before_ns; /* Retry-After */
 	uint64_t bad_until_ns;  /* a mirror that failed: passed over until then */
 	uint64_t slot_ns;       /* requests_per_s: when the next request's turn is */

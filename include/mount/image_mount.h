@@ -78,8 +78,8 @@ bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why)
 
 /** Its device number: what stat(2) says of its directory. */
 uint64_t image_mount_device(const struct image_mount *mount);
-/** [worker] Is this what is to be seen at dir? It may have been unmounted while an overlay holds it:
- * then its connection lives on. */
+/** [worker] Is this what is to be seen at dir? It may have been unmounted while an overlay holds
+ * it: then its connection lives on. */
 bool image_mount_is_seen(const char *dir, uint64_t device);
 /** [loop] From here on it ends with this process: another mount on its directory is about to be
  * kept in its place. */
