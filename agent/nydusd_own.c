@@ -21,18 +21,20 @@ char *own_agent_socket(const char *work_dir)
 	return xasprintf("%s/shoal/api.sock", work_dir);
 }
 
-/* Beside our own program; malloc'd. */
+/* Beside our own program, or in the sbin beside its bin; malloc'd. */
 static char *shoald_path(void)
 {
 	char self[PATH_MAX];
 	const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	AUTO(free_str) char *beside = NULL;
 	char *slash;
 
 	self[n > 0 ? n : 0] = '\0';
 	slash = strrchr(self, '/');
 	if (slash != NULL)
 		*slash = '\0';
-	return xasprintf("%s/shoald", self);
+	beside = xasprintf("%s/shoald", self);
+	return access(beside, X_OK) == 0 ? xstrdup(beside) : xasprintf("%s/../sbin/shoald", self);
 }
 
 static int make_dir(const char *path, struct err *e)
