@@ -95,7 +95,10 @@ static int start_cas(struct agent *a, struct err *e)
 
 static int start_origins(struct agent *a, struct err *e)
 {
-	const struct http_opts http = { .loop = a->loop, .clock = a->clock, .log = a->log };
+	const struct http_opts http = { .loop = a->loop,
+		                        .clock = a->clock,
+		                        .log = a->log,
+		                        .bytes_per_s = a->config->limits_origin_bytes_per_s };
 	struct registry_opts registry = { .loop = a->loop,
 		                          .pool = a->keys,
 		                          .clock = a->clock,
@@ -352,6 +355,14 @@ int agent_start(struct agent *a, const struct config *config, struct log *log, s
 	if (r == 0) /* last: from here on there is something to take down */
 		r = restore_mounts(a, e);
 	return r;
+}
+
+void agent_set_limits(struct agent *a, const struct config *fresh)
+{
+	http_set_budget(a->http, fresh->limits_origin_bytes_per_s);
+	if (a->peer != NULL)
+		peer_set_budgets(a->peer, fresh->limits_upload_bytes_per_s,
+		                 fresh->limits_download_bytes_per_s);
 }
 
 bool agent_is_ready(const struct agent *a)

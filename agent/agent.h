@@ -56,5 +56,8 @@ void agent_stop(struct agent *agent);
 /** [after the loop] Free all parts. Also after a failed agent_start(). */
 void agent_free(struct agent *agent);
 
+/** [loop] The budgets of a configuration that was read again. */
+void agent_set_limits(struct agent *agent, const struct config *fresh);
+
 /** [loop] Is everything that is listed mounted, or known not to be? */
 bool agent_is_ready(const struct agent *agent);

@@ -66,11 +66,13 @@
 	X("peers.insecure", BOOL, peers_insecure, "", 0, 0, "false", NULL, NOW,                    \
 	  "Plain TCP without certificates, for trials.")                                           \
 	X("limits.origin_bytes_per_s", NUMBER, limits_origin_bytes_per_s, "bytes/s", 0,            \
-	  SETTING_BYTES_MAX, "0", NULL, LATER, "Budget for origins; 0: none.")                     \
+	  SETTING_BYTES_MAX, "0", NULL, NOW,                                                       \
+	  "Budget for what origins send; 0: none. All limits "                                     \
+	  "are read again on SIGHUP; blocked readers come first.")                                 \
 	X("limits.upload_bytes_per_s", NUMBER, limits_upload_bytes_per_s, "bytes/s", 0,            \
 	  SETTING_BYTES_MAX, "0", NULL, NOW, "Budget for what peers are sent; 0: none.")           \
 	X("limits.download_bytes_per_s", NUMBER, limits_download_bytes_per_s, "bytes/s", 0,        \
-	  SETTING_BYTES_MAX, "0", NULL, LATER, "Budget for what peers send; 0: none.")
+	  SETTING_BYTES_MAX, "0", NULL, NOW, "Budget for what peers send; 0: none.")
 
 /* The keys of one entry of `registries`. */
 #define REGISTRY_SETTINGS_TABLE(X)                                                                 \

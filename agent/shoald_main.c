@@ -151,7 +151,7 @@ static void on_changed(void *arg, const char *setting)
 {
 	struct daemon *d = arg;
 
-	if (strcmp(setting, "log.level") != 0)
+	if (strcmp(setting, "log.level") != 0 && strncmp(setting, "limits.", 7) != 0)
 		log_warn(d->log, "a changed setting needs a restart", "setting=%s", setting);
 }
 
@@ -171,6 +171,7 @@ static void on_reload(evutil_socket_t signal_number, short what, void *arg)
 	}
 	config_diff(d->config, fresh, on_changed, d);
 	log_set_level(d->log, level_of(fresh));
+	agent_set_limits(&d->agent, fresh);
 	log_info(d->log, "configuration read again", "log_level=%s", fresh->log_level);
 }
 

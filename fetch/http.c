@@ -8,6 +8,7 @@
  * inside head() or body() are kept in a list and settled when libcurl has returned.
  * Knows nothing of what the requests are for.
  */
+#include "http_budget.h"
 #include "http_easy.h"
 #include "mem.h"
 #include <assert.h>
@@ -23,6 +24,8 @@ struct http {
 	struct http_opts opts;
 	CURLM *multi;
 	struct timer timer;
+	struct http_budget budget;
+	struct timer budget_timer;
 	bool inside;            /* libcurl is on the stack */
 	struct http_req *later; /* to be added, or removed when cancelled */
 	uint32_t n_requests;
@@ -59,6 +62,7 @@ static void req_free(struct http_req *req)
 {
 	struct http *http = req->http;
 
+	http_budget_forget(&http->budget, req);
 	if (req->added)
 		(void)curl_multi_remove_handle(http->multi, req->easy);
 	give_handle(http, req->easy);
@@ -133,6 +137,62 @@ static void drive(struct http *http, curl_socket_t fd, int what)
 	http->inside = false;
 	settle(http);
 	end_finished(http);
+}
+
+/* ---- the budget ---- */
+
+static void watch_budget(struct http *http)
+{
+	const uint64_t now_ns = clock_now_ns(http->opts.clock);
+	const uint64_t due_ns = http->budget.due_ns;
+
+	if (due_ns != 0)
+		timer_start(&http->budget_timer,
+		            due_ns > now_ns ? (due_ns - now_ns) / NS_PER_MS + 1 : 0);
+}
+
+bool http_is_budgeted(const struct http_req *req)
+{
+	return req->http->budget.rate.bytes_per_s != 0 && req->urgent != NULL;
+}
+
+bool http_pay(struct http_req *req, size_t size_bytes)
+{
+	struct http *http = req->http;
+	const uint64_t now_ns = clock_now_ns(http->opts.clock);
+
+	if (http_budget_take(&http->budget, req, size_bytes, now_ns))
+		return true;
+	watch_budget(http);
+	return false;
+}
+
+/* libcurl hands out what it kept, and reads on. */
+static void go_on(struct http_req *req)
+{
+	struct http *http = req->http;
+
+	http->inside = true;
+	(void)curl_easy_pause(req->easy, CURLPAUSE_CONT);
+	http->inside = false;
+	settle(http);
+	end_finished(http);
+}
+
+static void on_budget(struct timer *t)
+{
+	struct http *http = container_of(t, struct http, budget_timer);
+	struct http_req *req;
+
+	while ((req = http_budget_next(&http->budget, clock_now_ns(http->opts.clock))) != NULL)
+		go_on(req);
+	watch_budget(http);
+}
+
+void http_set_budget(struct http *http, uint64_t bytes_per_s)
+{
+	http->budget.rate.bytes_per_s = bytes_per_s;
+	timer_start(&http->budget_timer, 0); /* whoever rests has another turn */
 }
 
 static void on_socket(evutil_socket_t fd, short events, void *arg)
@@ -216,6 +276,8 @@ int http_new(const struct http_opts *opts, struct http **ret_http, struct err *e
 	if (http->opts.max_connections_per_host == 0)
 		http->opts.max_connections_per_host = 8;
 	timer_init(&http->timer, opts->loop, on_timer);
+	timer_init(&http->budget_timer, opts->loop, on_budget);
+	http->budget.rate.bytes_per_s = opts->bytes_per_s;
 	http->multi = curl_multi_init();
 	if (http->multi == NULL) {
 		http_free(&http);
@@ -239,6 +301,7 @@ void http_free(struct http **http)
 		(void)curl_multi_cleanup(
 			h->multi); /* closes what is idle: watch_socket() is called */
 	timer_fini(&h->timer);
+	timer_fini(&h->budget_timer);
 	free(h);
 	*http = NULL;
 	curl_global_cleanup();
@@ -256,6 +319,7 @@ int http_start(struct http *http, const struct http_request *request, struct htt
 	req->body = request->body;
 	req->end = request->end;
 	req->arg = request->arg;
+	req->urgent = request->urgent;
 	head_reader_reset(&req->head_reader);
 	http->n_requests++;
 	req->easy = take_handle(http);
@@ -289,6 +353,8 @@ void http_cancel(struct http_req *req)
 	}
 	assert(!req->cancelled);
 	req->cancelled = true;
+	req->urgent = NULL;
+	http_budget_forget(&http->budget, req);
 	if (req->added) /* else it stands in the list already */
 		DL_APPEND(http->later, req);
 }

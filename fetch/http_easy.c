@@ -37,6 +37,8 @@ static size_t on_body_bytes(char *bytes, size_t size, size_t n, void *arg)
 		return 0;
 	if (req->body == NULL || size_bytes == 0)
 		return size_bytes;
+	if (!http_pay(req, size_bytes))
+		return CURL_WRITEFUNC_PAUSE; /* the same bytes come again */
 	req->result = req->body(req->arg, (const uint8_t *)bytes, size_bytes);
 	return req->result == 0 && !req->cancelled ? size_bytes : 0;
 }
@@ -184,7 +186,9 @@ int http_easy_setup(struct http_req *req, const struct http_opts *opts,
 	set_callbacks(&s, req);
 	set_where(&s, request);
 	set_method(&s, request);
-	set_deadline(&s, opts, request->deadline_ns);
+	/* A transfer that rests for a budget is not late; what stalls is seen by its silence. */
+	if (!http_is_budgeted(req))
+		set_deadline(&s, opts, request->deadline_ns);
 	if (set_headers(&s, req, request) < 0)
 		return err_set(e, ENOMEM, "%s: no memory for the headers", req->url_host);
 	if (s.code != CURLE_OK)

@@ -19,12 +19,24 @@ struct http_req {
 	bool added;     /* the multi handle has it */
 	struct http_req *prev;
 	struct http_req *next; /* of http's list of requests to be added or removed */
-	char url_host[128];    /* for messages: no path and no query, which may hold a secret */
+	/* http_budget.h */
+	const bool *urgent; /* borrowed; NULL: it is */
+	bool rests;
+	uint64_t short_bytes; /* that it rests for */
+	uint64_t paid_bytes;  /* taken from the budget, and not come yet */
+	struct http_req *rest_prev, *rest_next;
+	char url_host[128]; /* for messages: no path and no query, which may hold a secret */
 	char curl_says[CURL_ERROR_SIZE];
 };
 
 /** With all defaults filled in. */
 const struct http_opts *http_opts_of(const struct http *http);
+
+/** Some of its body came, and libcurl is on the stack. @return false: it is to rest */
+bool http_pay(struct http_req *req, size_t size_bytes);
+
+/** Is it one of those that come when the budget has room? */
+bool http_is_budgeted(const struct http_req *req);
 
 /** Prepare a fresh or reset handle. callbacks and user data are set, too. */
 MUST_CHECK int http_easy_setup(struct http_req *req, const struct http_opts *opts,

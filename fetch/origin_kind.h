@@ -28,6 +28,7 @@ struct origin_ask {
 	bool retry;            /* until deadline_ns */
 	bool gave_wrong_bytes; /* of these units: ask the server that has the last word */
 	uint64_t deadline_ns;
+	const bool *urgent; /* as http_request.urgent */
 	void (*size)(void *arg, uint64_t size_bytes);
 	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes); /* non-zero: end with it */
 	/* Exactly once, last, not from inside the start: as registry_request.end. */

@@ -124,6 +124,7 @@ static int start(const struct origin_source_opts *opts, const struct origin_ask 
 		.retry = ask->retry,
 		.past_mirrors = ask->gave_wrong_bytes,
 		.deadline_ns = ask->deadline_ns,
+		.urgent = ask->urgent,
 		.head_done = on_head,
 		.body = on_body,
 		.end = on_end,

@@ -199,6 +199,7 @@ int registry_exchange_start(struct registry_req *req, struct err *e)
 		.proxy = config->proxy,
 		.skip_verify = config->skip_verify,
 		.deadline_ns = req->want.deadline_ns,
+		.urgent = req->want.urgent,
 		.head = on_head,
 		.body = on_body,
 		.end = on_end,

@@ -278,6 +278,13 @@ void peer_free(struct peer **peer)
 	free(p);
 }
 
+void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t download_bytes_per_s)
+{
+	p->upload.bytes_per_s = upload_bytes_per_s;
+	p->download.bytes_per_s = download_bytes_per_s;
+	peer_work_soon(p);
+}
+
 struct source *peer_source(struct peer *p)
 {
 	return &p->source;

@@ -10,6 +10,7 @@
  *   peer_ready.c    what became ready or went in the cache, told by any thread
  *   known.c         layouts that this node knows, and the lists in them
  *   source.c        the source: questions                                     (struct source_req)
+ *   source_budget.c ... when it may begin
  *   source_seek.c   ... of one segment: holders, what is left                 (struct seek)
  *   source_ask.c    ... its ASK to the home, and the answers
  *   source_get.c    ... to one holder                                         (struct get)

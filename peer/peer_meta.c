@@ -155,7 +155,7 @@ static void next_piece(struct meta_serve *ms)
 	if (ms->stream == NULL || !ms->pulled || ms->busy)
 		return;
 	ms->piece_bytes = (uint32_t)min_u64(ms->item.size_bytes - ms->offset, META_PIECE_BYTES);
-	ms->due_ns = rate_take(&ms->p->upload, peer_now_ns(ms->p), ms->piece_bytes);
+	ms->due_ns = rate_take(&ms->p->upload, peer_now_ns(ms->p), ms->piece_bytes, true);
 	if (ms->due_ns == 0)
 		submit(ms, piece_work, piece_after);
 }

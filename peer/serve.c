@@ -147,7 +147,8 @@ static void next_piece(struct serve *s)
 		return;
 	}
 	bytes = choose(s);
-	s->due_ns = rate_take(&s->p->upload, peer_now_ns(s->p), bytes);
+	s->due_ns = rate_take(&s->p->upload, peer_now_ns(s->p), bytes,
+	                      (s->flags & WIRE_GET_READER) != 0);
 	if (s->due_ns != 0)
 		return; /* the budget is used up: later */
 	for (uint32_t i = 0; i < s->piece.n_chosen; i++)

@@ -160,6 +160,7 @@ static void req_free(struct source_req *req)
 
 	for (uint32_t i = 0; i < req->n_seeks; i++)
 		seek_stop(&req->seeks[i]);
+	budget_settle(req);
 	DL_FOREACH_SAFE(req->unpacks, u, next)
 	{
 		DL_DELETE(req->unpacks, u);
@@ -220,6 +221,8 @@ static void step(struct source_req *req)
 	req->dirty = false;
 	if (req->seeks == NULL && !begin(req))
 		return; /* its layout is being looked at */
+	if (!budget_admits(req))
+		return;
 	if (peer_now_ns(req->p) >= req->run->deadline_ns) {
 		finish(req, SOURCE_MISS);
 		return;
@@ -237,8 +240,9 @@ static void step(struct source_req *req)
 static bool is_due(const struct source_req *req)
 {
 	const uint64_t calm = peer_calm_ns(req->p);
+	const uint64_t now = peer_now_ns(req->p);
 
-	if (req->dirty || peer_now_ns(req->p) >= req->run->deadline_ns)
+	if (req->dirty || now >= req->run->deadline_ns || now >= budget_due_ns(req))
 		return true;
 	for (uint32_t i = 0; i < req->n_seeks; i++) {
 		if (seek_due_ns(&req->seeks[i]) <= calm)
@@ -268,6 +272,7 @@ uint64_t source_due_ns(struct peer *p)
 	DL_FOREACH(p->reqs, req)
 	{
 		due = min_u64(due, req->run->deadline_ns);
+		due = min_u64(due, budget_due_ns(req));
 		for (uint32_t i = 0; i < req->n_seeks; i++)
 			due = min_u64(due, peer_calm_due_ns(p, seek_due_ns(&req->seeks[i])));
 	}

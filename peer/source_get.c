@@ -159,6 +159,7 @@ static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t
 	const uint32_t giver = source_giver(peer_of(g), &g->node);
 	struct wire_set one = set_none(s->want.n);
 
+	s->req->received_bytes += size_bytes;
 	wire_set_add(&one, pos);
 	g->set = set_minus(g->set, &one);
 	if (!wire_set_has(&s->want, pos) || wire_set_has(&s->unpacking, pos)) {

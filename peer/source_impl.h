@@ -101,6 +101,11 @@ struct source_req {
 	struct unpack *unpacks;
 	bool dirty;
 	uint64_t wait_bytes; /* told by wait() */
+	/* source_budget.c */
+	bool admitted;
+	uint64_t admit_ns;       /* when to ask again; 0: not asked yet */
+	uint64_t taken_bytes;    /* from the budget */
+	uint64_t received_bytes; /* from peers, as on the wire */
 };
 
 static inline const struct segment *seek_segment(const struct seek *s)
@@ -118,6 +123,12 @@ void source_dirty(struct source_req *req);
 /** To the asker. plain is moved. */
 void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver);
 void source_note(struct source_req *req, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* ---- source_budget.c ---- */
+
+bool budget_admits(struct source_req *req); /* may it begin? */
+uint64_t budget_due_ns(const struct source_req *req);
+void budget_settle(struct source_req *req); /* it ends */
 
 /* ---- source_seek.c ---- */
 

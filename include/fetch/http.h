@@ -24,10 +24,13 @@ struct http_opts {
 	uint32_t connect_timeout_ms;       /* 0: 5000 */
 	uint32_t stall_timeout_ms;         /* no byte for so long: it failed; 0: 10000 */
 	uint32_t max_connections_per_host; /* 0: 8 */
+	uint64_t bytes_per_s;              /* of all bodies together; 0: no limit */
 };
 
 MUST_CHECK int http_new(const struct http_opts *opts, struct http **ret_http, struct err *e);
 void http_free(struct http **http); /* all requests must have ended or been cancelled */
+
+void http_set_budget(struct http *http, uint64_t bytes_per_s); /* as http_opts */
 
 /* What came before the body. Strings live during the call. */
 struct http_head {
@@ -54,6 +57,9 @@ struct http_request {
 	const char *proxy;                /* or NULL */
 	bool skip_verify;                 /* TLS without a look at the certificate */
 	uint64_t deadline_ns;             /* of the clock; 0: none but the stall time-out */
+	/* Is somebody blocked on it? Then it comes first where bytes_per_s is short. Looked at
+	 * again and again; borrowed until end(). NULL: yes. */
+	const bool *urgent;
 	/* Once, before the body. @return 0 go on; non-zero: drop the rest, end(r = that value) */
 	int (*head)(void *arg, const struct http_head *head);
 	/* 0..n times. @return as head() */

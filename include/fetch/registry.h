@@ -101,6 +101,7 @@ struct registry_request {
 	 * body() already got are not repeated: the range goes on where it stopped. */
 	bool retry;
 	uint64_t deadline_ns; /* 0: none, and no retry */
+	const bool *urgent;   /* as http_request.urgent */
 	void (*head_done)(void *arg,
 	                  const struct http_head *head); /* NULL is fine; once, on 200/206 */
 	int (*body)(void *arg, const uint8_t *bytes, size_t size_bytes); /* non-zero: end with it */

@@ -54,6 +54,9 @@ void peer_stop(struct peer *p);
  * source any more. NULL is fine. */
 void peer_free(struct peer **p);
 
+/** As in peer_opts, from now on. */
+void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t download_bytes_per_s);
+
 struct source *peer_source(struct peer *p); /* borrowed */
 struct meta_source *peer_meta_source(struct peer *p);
 

@@ -201,12 +201,6 @@ static void forms_that_are_wrong_are_refused(void **state)
 	must_fail("registries: [ { host: a, requests_per_s: 1000001 } ]\n", "out of range");
 }
 
-static void what_does_not_work_yet_is_refused_not_ignored(void **state)
-{
-	(void)state;
-	must_fail("limits: { origin_bytes_per_s: 1 }\n", "this version");
-}
-
 static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
 {
 	(void)state;
@@ -335,7 +329,6 @@ int main(void)
 		cmocka_unit_test(an_error_names_file_and_line),
 		cmocka_unit_test(what_stands_twice_is_refused),
 		cmocka_unit_test(forms_that_are_wrong_are_refused),
-		cmocka_unit_test(what_does_not_work_yet_is_refused_not_ignored),
 		cmocka_unit_test(peers_need_certificates_or_a_word_that_they_have_none),
 		cmocka_unit_test(registries_are_read_with_all_their_keys),
 		cmocka_unit_test(an_own_entry_for_every_other_host_stays),

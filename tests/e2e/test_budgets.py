@@ -1,0 +1,68 @@
+"""Budgets in bytes a second: how long it takes at least. How long at most is nobody's promise on a busy machine."""
+import signal
+import time
+
+import lab
+import rafs_facts
+
+IMAGE = "edge:v6"
+RATE = 4_000_000
+SLACK = 0.9  # of the clock's and the bucket's steps
+
+
+class Budgets(lab.LabTest):
+    def agents(self, **limits):
+        """Two agents that know each other; the second one has these limits."""
+        ports = [lab.free_port() for _ in range(2)]
+        members = [f"127.0.0.1:{p}" for p in ports]
+        agents = []
+        for i in range(2):
+            peers = {"listen": members[i], "advertise": members[i], "members": members, "zone": "a", "insecure": True}
+            agents.append(self.agent(config={"peers": peers, "limits": limits if i else {}}))
+        for agent in agents:
+            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == 1, "the other to be up")
+        return agents
+
+    def timed_prefetch(self, agent, reference):
+        where = agent.mount(reference)
+        began = time.monotonic()
+        agent.shoal("prefetch", where)
+        took = time.monotonic() - began
+        self.assert_tree(where, IMAGE, "within its budget")
+        return took
+
+    def change_limits(self, agent, **limits):
+        agent.config["limits"] = limits
+        agent.write_config()
+        agent.process.send_signal(signal.SIGHUP)
+        lab.wait_for(lambda: "configuration read again" in agent.log(), "the agent to read it")
+        self.assertNotIn("setting=limits", agent.log())  # it needs no restart
+
+    def at_least(self, took, n_bytes):
+        """An eighth of a second's worth comes at once."""
+        least = (n_bytes / RATE - 1 / 8) * SLACK
+        self.assertGreater(least, 0.5)
+        self.assertGreaterEqual(took, least)
+
+    def test_origins(self):
+        agent = self.agent(config={"limits": {"origin_bytes_per_s": RATE}})
+        took = self.timed_prefetch(agent, lab.registry().push(IMAGE))
+        self.assertEqual(agent.origin_bytes(), rafs_facts.packed_bytes(IMAGE))  # nothing came twice
+        self.at_least(took, agent.origin_bytes())
+
+    def test_downloads(self):
+        first, second = self.agents(download_bytes_per_s=RATE)
+        reference = lab.registry().push(IMAGE)
+        first.shoal("prefetch", first.mount(reference))
+        took = self.timed_prefetch(second, reference)
+        self.assertEqual(second.origin_bytes(), 0)  # who waits for its turn does not ask the registry instead
+        # A question begins when the debt of those before it is paid: the last one may come at once.
+        self.at_least(took, second.metric("shoal_peer_received_bytes_total") - (4 << 20))
+
+    def test_uploads_from_the_moment_they_are_set(self):
+        first, second = self.agents()
+        reference = lab.registry().push(IMAGE)
+        first.shoal("prefetch", first.mount(reference))
+        self.change_limits(first, upload_bytes_per_s=RATE)
+        took = self.timed_prefetch(second, reference)
+        self.at_least(took, first.metric("shoal_peer_sent_bytes_total") - (1 << 20))
