@@ -42,15 +42,16 @@ struct h_wait {                     /* an ask that wants a chunk */
 };
 
 struct h_chunk {
-	uint8_t name[PUBLIC_NAME_BYTES];
+	struct wire_id name;
 	struct entry who[HOME_HOLDERS_MAX];
 	struct h_wait *waits;
 	uint32_t next;     /* in its bucket, or in the free list; index + 1 */
 	uint32_t lease[2]; /* index + 1; the second is a reader's */
-	uint16_t n_lists;
-	uint8_t n_who;
-	bool was_leased;
+	uint32_t n_lists : 24; /* how many places name it: one list may in each of its places */
+	uint32_t n_who : 7;
+	bool was_leased : 1;
 };
+_Static_assert(HOME_LISTS_MAX * WIRE_LIST_MAX < 1U << 24, "n_lists counts all places there are");
 
 struct h_list {
 	struct wire_id id;
@@ -132,6 +133,7 @@ struct home {
 	struct h_list *regrant;
 	struct h_chunk *chunks; /* max_chunks */
 	uint32_t *buckets;
+	uint64_t seed;       /* nobody outside knows which names meet in a bucket */
 	uint32_t free_chunk; /* index + 1 */
 	uint32_t n_chunks_ever;
 	struct h_lease *leases; /* HOME_LEASES_MAX */

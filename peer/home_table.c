@@ -8,6 +8,7 @@
 #include "mem.h"
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 void home_table_init(struct home *h)
 {
@@ -15,26 +16,31 @@ void home_table_init(struct home *h)
 	h->chunks = xcalloc(h->max_chunks, sizeof(*h->chunks)); /* touched as it fills */
 	h->buckets = xcalloc(HOME_BUCKETS, sizeof(*h->buckets));
 	h->leases = xcalloc(HOME_LEASES_MAX, sizeof(*h->leases));
+	if (getrandom(&h->seed, sizeof(h->seed), GRND_NONBLOCK) != (ssize_t)sizeof(h->seed))
+		h->seed = (uint64_t)(uintptr_t)h;
 	for (uint32_t i = HOME_LEASES_MAX; i-- > 0;)
 		LL_PREPEND(h->free_leases, &h->leases[i]);
 }
 
-static uint32_t *bucket(struct home *h, const uint8_t *name)
+/* Names are hashes only where their sender is honest. */
+static uint32_t *bucket(struct home *h, const struct wire_id *name)
 {
-	return &h->buckets[(name[0] | (uint32_t)name[1] << 8) % HOME_BUCKETS];
+	const uint64_t mixed = mix64(mix64(id_word(name, 0) ^ h->seed) + id_word(name, 1));
+
+	return &h->buckets[mixed % HOME_BUCKETS];
 }
 
-static struct h_chunk *chunk_find(struct home *h, const uint8_t *name)
+static struct h_chunk *chunk_find(struct home *h, const struct wire_id *name)
 {
 	for (uint32_t at = *bucket(h, name); at != 0; at = h->chunks[at - 1].next) {
-		if (memcmp(h->chunks[at - 1].name, name, PUBLIC_NAME_BYTES) == 0)
+		if (id_equal(&h->chunks[at - 1].name, name))
 			return &h->chunks[at - 1];
 	}
 	return NULL;
 }
 
 /* There is room: home_list_add() has made it. */
-static struct h_chunk *chunk_add(struct home *h, const uint8_t *name)
+static struct h_chunk *chunk_add(struct home *h, const struct wire_id *name)
 {
 	uint32_t *head = bucket(h, name);
 	uint32_t at = h->free_chunk;
@@ -44,8 +50,7 @@ static struct h_chunk *chunk_add(struct home *h, const uint8_t *name)
 	else
 		at = ++h->n_chunks_ever;
 	assert(at <= h->max_chunks);
-	h->chunks[at - 1] = (struct h_chunk){ .next = *head };
-	memcpy(h->chunks[at - 1].name, name, PUBLIC_NAME_BYTES);
+	h->chunks[at - 1] = (struct h_chunk){ .name = *name, .next = *head };
 	*head = at;
 	h->stats.chunks++;
 	return &h->chunks[at - 1];
@@ -54,7 +59,7 @@ static struct h_chunk *chunk_add(struct home *h, const uint8_t *name)
 static void chunk_unref(struct home *h, uint32_t chunk_idx)
 {
 	struct h_chunk *c = &h->chunks[chunk_idx];
-	uint32_t *at = bucket(h, c->name);
+	uint32_t *at = bucket(h, &c->name);
 
 	if (--c->n_lists > 0)
 		return;
@@ -286,10 +291,10 @@ int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
 	l->n = n_names;
 	l->created_ns = clock_now_ns(h->opts.clock);
 	for (uint16_t i = 0; i < n_names; i++) {
-		struct h_chunk *c = chunk_find(h, names[i].b);
+		struct h_chunk *c = chunk_find(h, &names[i]);
 
 		if (c == NULL)
-			c = chunk_add(h, names[i].b);
+			c = chunk_add(h, &names[i]);
 		c->n_lists++;
 		l->chunks[i] = (uint32_t)(c - h->chunks);
 	}

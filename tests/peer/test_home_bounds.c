@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "home_inside.h"
 #include "home_world.h"
 
 static void a_liar_is_dropped_by_two_reports_and_one_alone_drops_nobody(void **state)
@@ -138,6 +139,72 @@ static void a_flood_of_lists_washes_away_itself(void **state)
 	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 1);
 }
 
+static void a_chunk_may_stand_in_each_place_of_many_lists(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id liar = home_node_id(7);
+	struct wire_id names[WIRE_LIST_MAX];
+	struct home_stats stats;
+
+	enum { LISTS = 65536 / (WIRE_LIST_MAX - 1) + 10 };
+
+	for (uint32_t i = 0; i < WIRE_LIST_MAX; i++)
+		names[i] = test_id(6, 0);
+	for (uint32_t i = 1; i <= LISTS; i++) {
+		struct wire_names msg = { names[0], { { 0 } }, WIRE_LIST_MAX, names };
+
+		names[WIRE_LIST_MAX - 1] = test_id(6, i);
+		msg.list = wire_list_id(names, WIRE_LIST_MAX);
+		assert_int_equal(home_names(f->home, &liar, &msg), HOME_OK);
+	}
+	home_stats(f->home, &stats);
+	assert_int_equal(stats.chunks, LISTS + 1);
+	/* Others wash all of them away, one by one. */
+	for (uint32_t i = 0; i < HOME_CHUNKS_MAX / N + 10; i++) {
+		struct wire_id fresh[N];
+
+		for (uint32_t k = 0; k < N; k++)
+			fresh[k] = test_id(6, 1000 + (uint64_t)i * N + k);
+		home_tell_list(f, &liar, fresh);
+	}
+	home_stats(f->home, &stats);
+	assert_int_equal(stats.chunks, stats.lists * N);
+}
+
+static uint32_t longest_chain(const struct home *h)
+{
+	uint32_t longest = 0;
+
+	for (uint32_t i = 0; i < HOME_BUCKETS; i++) {
+		uint32_t n = 0;
+
+		for (uint32_t at = h->buckets[i]; at != 0; at = h->chunks[at - 1].next)
+			n++;
+		longest = n > longest ? n : longest;
+	}
+	return longest;
+}
+
+static void names_that_somebody_chose_do_not_meet_in_one_bucket(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id liar = home_node_id(7);
+	struct wire_id names[N];
+
+	for (uint64_t i = 0; i < 500; i++) {
+		for (uint64_t k = 0; k < N; k++) {
+			const uint64_t n = i * N + k;
+
+			/* The same beginning, the same end, and halves that differ in the same way. */
+			names[k] = (struct wire_id){ { 0 } };
+			memcpy(&names[k].b[2], &n, 5);
+			memcpy(&names[k].b[10], &n, 5);
+		}
+		home_tell_list(f, &liar, names);
+	}
+	assert_in_range(longest_chain(f->home), 1, 16); /* 20,000 in 65,536 buckets */
+}
+
 static void too_many_asks_of_one_peer_are_its_own_problem(void **state)
 {
 	struct fixture *f = *state;
@@ -232,6 +299,8 @@ int main(void)
 		T(what_is_gone_is_told_no_more),
 		T(an_ask_ends_by_its_deadline_and_a_cancelled_one_lets_go),
 		T(a_flood_of_lists_washes_away_itself),
+		T(a_chunk_may_stand_in_each_place_of_many_lists),
+		T(names_that_somebody_chose_do_not_meet_in_one_bucket),
 		T(too_many_asks_of_one_peer_are_its_own_problem),
 		T(another_home_is_named_once_and_settled_where_asked_again),
 		T(a_new_home_gives_holders_time_before_it_leases),
