@@ -232,11 +232,14 @@ static void fill_control(struct sendq *q, struct wire_buf *out, size_t want_byte
 	append(out, q->control.data + q->control_sent_bytes, n);
 	counts->control_out_bytes += n;
 	q->control_sent_bytes += n;
-	if (q->control_sent_bytes < q->control.size_bytes)
+	if (q->control_sent_bytes < q->control.size_bytes / 2)
 		return;
+	q->control.size_bytes -= q->control_sent_bytes; /* who reads slowly never sees it empty */
+	if (q->control.size_bytes > 0)
+		memmove(q->control.data, q->control.data + q->control_sent_bytes,
+		        q->control.size_bytes);
 	q->control_sent_bytes = 0;
-	q->control.size_bytes = 0;
-	if (q->control.room_bytes > WIRE_HEADER_MAX_BYTES)
+	if (q->control.size_bytes == 0 && q->control.room_bytes > WIRE_HEADER_MAX_BYTES)
 		wire_buf_free(&q->control); /* a burst is over */
 }
 
