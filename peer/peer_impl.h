@@ -113,7 +113,7 @@ struct peer {
 	uint32_t next_self_req;
 	uint64_t origin_first_ns; /* of the first byte of late leases: the slow ones */
 	struct wire_id givers[PEER_GIVERS_MAX];
-	uint32_t n_givers;
+	uint32_t n_givers, oldest_giver;
 
 	struct serve *serves;
 	struct meta_source meta_source;

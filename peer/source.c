@@ -43,14 +43,18 @@ void source_note(struct source_req *req, const char *format, ...)
 
 uint32_t source_giver(struct peer *p, const struct wire_id *node)
 {
+	uint32_t at;
+
 	for (uint32_t i = 0; i < p->n_givers; i++) {
 		if (id_equal(&p->givers[i], node))
 			return i + 1;
 	}
-	if (p->n_givers == PEER_GIVERS_MAX)
-		return 0;
-	p->givers[p->n_givers++] = *node;
-	return p->n_givers;
+	if (p->n_givers < PEER_GIVERS_MAX)
+		at = p->n_givers++;
+	else
+		at = p->oldest_giver++ % PEER_GIVERS_MAX; /* a chunk is judged long before that */
+	p->givers[at] = *node;
+	return at + 1;
 }
 
 void source_distrust(struct peer *p, uint32_t giver, char ret_name[PEER_NAME_BYTES])

@@ -99,13 +99,14 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 static void unpack_work(struct job *job) /* worker */
 {
 	struct unpack *u = container_of(job, struct unpack, job);
-	size_t n;
 
 	u->plain = malloc(u->plain_size_bytes);
-	if (u->plain == NULL || u->form != COMPRESSOR_ZSTD)
-		return;
-	n = ZSTD_decompress(u->plain, u->plain_size_bytes, u->packed, u->packed_size_bytes);
-	u->ok = n == u->plain_size_bytes;
+	if (u->plain == NULL)
+		u->r = -ENOMEM;
+	else if (u->form != COMPRESSOR_ZSTD ||
+	         ZSTD_decompress(u->plain, u->plain_size_bytes, u->packed, u->packed_size_bytes) !=
+	                 u->plain_size_bytes)
+		u->r = -EBADMSG;
 }
 
 static void unpack_after(struct job *job)
@@ -119,13 +120,13 @@ static void unpack_after(struct job *job)
 		wire_set_add(&one, u->pos);
 		u->s->unpacking = set_minus(u->s->unpacking, &one);
 		source_dirty(u->req);
-		if (u->ok) {
+		if (u->r == 0) {
 			source_deliver(u->s, u->pos, u->plain, u->giver);
 			u->plain = NULL;
 		} else {
-			seek_avoid(u->s, &u->req->p->givers[u->giver - 1], WIRE_AVOID_FAILED);
-			holders_fault(u->req->p->holders, &u->req->p->givers[u->giver - 1], 0,
-			              HOLDERS_WRONG_BYTES);
+			seek_avoid(u->s, &u->node, WIRE_AVOID_FAILED);
+			if (u->r == -EBADMSG)
+				holders_fault(u->req->p->holders, &u->node, 0, HOLDERS_WRONG_BYTES);
 		}
 	}
 	free(u->plain);
@@ -174,7 +175,8 @@ static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t
 	                            .form = form,
 	                            .packed = bytes,
 	                            .packed_size_bytes = size_bytes,
-	                            .giver = giver });
+	                            .giver = giver,
+	                            .node = g->node });
 }
 
 /* ---- silence ---- */

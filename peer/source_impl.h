@@ -86,7 +86,8 @@ struct unpack {
 	uint8_t *plain;
 	uint32_t plain_size_bytes;
 	uint32_t giver;
-	bool ok;
+	struct wire_id node; /* whose it is */
+	int r;               /* 0; -ENOMEM; -EBADMSG */
 };
 
 struct source_req {
