@@ -56,18 +56,12 @@ static int start_base(struct agent *a, struct err *e)
 /* [any thread] */
 static void on_chunk_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 {
-	const struct agent *a = arg;
-
-	if (a->peer != NULL)
-		peer_on_ready(a->peer, blob, chunk_idx);
+	peer_on_ready(arg, blob, chunk_idx);
 }
 
 static void on_chunk_gone(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 {
-	const struct agent *a = arg;
-
-	if (a->peer != NULL)
-		peer_on_gone(a->peer, blob, chunk_idx);
+	peer_on_gone(arg, blob, chunk_idx);
 }
 
 static int start_cas(struct agent *a, struct err *e)
@@ -83,10 +77,7 @@ static int start_cas(struct agent *a, struct err *e)
 		                               (uint32_t)a->config->cache_high_watermark_percent,
 		                       .low_percent =
 		                               (uint32_t)a->config->cache_low_watermark_percent,
-		                       .dedup = a->config->cache_dedup,
-		                       .on_ready = on_chunk_ready,
-		                       .on_gone = on_chunk_gone,
-		                       .on_arg = a };
+		                       .dedup = a->config->cache_dedup };
 
 	series_set(metrics_series(a->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
 	           (int64_t)a->config->cache_quota_bytes);
@@ -155,11 +146,19 @@ static int start_peers(struct agent *a, struct err *e)
 		                  .upload_bytes_per_s = c->limits_upload_bytes_per_s,
 		                  .download_bytes_per_s = c->limits_download_bytes_per_s };
 
+	struct cas_hooks hooks = { .on_ready = on_chunk_ready, .on_gone = on_chunk_gone };
+	int r;
+
 	if (strcmp(c->peers_listen, "off") == 0)
 		return 0;
 	a->shelf = image_shelf_new(&shelf);
 	opts.shelf = a->shelf;
-	return peer_new(&opts, &a->peer, e);
+	r = peer_new(&opts, &a->peer, e);
+	if (r < 0)
+		return r;
+	hooks.arg = a->peer;
+	cas_hooks_on(a->cas, &hooks);
+	return 0;
 }
 
 static void on_blob_opened(void *arg, struct cas_blob *blob)
@@ -429,6 +428,7 @@ void agent_free(struct agent *a)
 	pool_free(&a->pool);
 	image_loader_free(&a->loader);
 	fetch_free(&a->fetch);
+	cas_hooks_off(a->cas); /* its evictor and its writer still run */
 	peer_free(&a->peer);
 	image_shelf_free(&a->shelf);
 	origin_source_free(&a->origins);

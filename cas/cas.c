@@ -81,6 +81,7 @@ static void free_parts(struct cas *cas)
 	close_fd(&cas->lock_fd);
 	use_clock_fini(&cas->use);
 	room_fini(&cas->room);
+	hooks_fini(&cas->hooks);
 	free(cas->state_dir);
 	free(cas);
 }
@@ -126,9 +127,7 @@ int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e)
 	blob_table_init(&cas->table);
 	cas->map = share_map_new();
 	cas->dedup = opts->dedup;
-	cas->hooks = (struct cas_hooks){ .on_ready = opts->on_ready,
-		                         .on_gone = opts->on_gone,
-		                         .arg = opts->on_arg };
+	hooks_init(&cas->hooks);
 	init_room(cas, opts);
 	series_set(metrics_series(cas->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
 	           (int64_t)opts->quota_bytes);

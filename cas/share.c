@@ -51,13 +51,12 @@ static bool mark(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 
 void share_arrived(struct cas_blob *blob, uint32_t chunk_idx)
 {
-	const struct cas *cas = blob->cas;
+	struct cas *cas = blob->cas;
 
 	/* The bit is set before this looks; who joins looks at bits after it can be found here. */
 	if (cas->dedup)
 		share_map_each_of(cas->map, blob, chunk_idx, mark, blob);
-	if (cas->hooks.on_ready != NULL)
-		cas->hooks.on_ready(cas->hooks.arg, blob, chunk_idx);
+	hooks_ready(&cas->hooks, blob, chunk_idx);
 }
 
 #define TOLD_MAX 64U
@@ -92,16 +91,16 @@ static bool note_referrer(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 
 void share_went(struct cas_blob *blob, uint32_t chunk_idx)
 {
-	const struct cas *cas = blob->cas;
+	struct cas *cas = blob->cas;
 	struct told told = { .owner = blob, .owner_idx = chunk_idx };
 
-	if (cas->hooks.on_gone == NULL)
+	if (!atomic_load(&cas->hooks.is_on))
 		return;
-	cas->hooks.on_gone(cas->hooks.arg, blob, chunk_idx);
+	hooks_gone(&cas->hooks, blob, chunk_idx);
 	share_map_each_of(cas->map, blob, chunk_idx, note_referrer, &told);
 	for (uint32_t i = 0; i < told.n; i++) {
 		if (told.idx[i] != UINT32_MAX)
-			cas->hooks.on_gone(cas->hooks.arg, told.blobs[i], told.idx[i]);
+			hooks_gone(&cas->hooks, told.blobs[i], told.idx[i]);
 		cas_blob_release(&told.blobs[i]);
 	}
 }

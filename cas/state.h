@@ -11,16 +11,11 @@
 #include "disk.h"
 #include "evict.h"
 #include "flush_timer.h"
+#include "hooks.h"
 #include "room.h"
 #include "share_map.h"
 #include "use.h"
 #include <pthread.h>
-
-struct cas_hooks {
-	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
-	void (*on_gone)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
-	void *arg;
-};
 
 struct cas {
 	char *state_dir;
@@ -43,7 +38,7 @@ struct cas {
 	bool can_clone;      /* files here can share extents: reflink.h */
 	struct pool *helper; /* one thread: what sharing does behind everybody's back */
 	atomic_uint n_joins; /* of those: openings whose join goes on */
-	struct cas_hooks hooks;
+	struct hooks hooks;
 	struct use_clock use;
 	struct evictor evictor;
 	struct flush_timer flush_timer;

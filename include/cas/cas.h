@@ -49,11 +49,6 @@ struct cas_opts {
 	uint32_t low_percent;      /* ... and stops below; 0: 85 */
 	uint32_t flush_ms;         /* how late a ready bit may reach the disk; 0: 1000 */
 	bool dedup;                /* chunks are shared between blobs (share.h) */
-	/* [any thread] A chunk became present, or went (evicted, wrong bytes): who tells others.
-	 * Must not block, nor call cas but for what is marked [any]. NULL: nobody. */
-	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
-	void (*on_gone)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
-	void *on_arg;
 	const struct disk *disk; /* NULL: the real one */
 	const char *sqlite_vfs;  /* NULL: SQLite's default */
 };
@@ -70,6 +65,21 @@ MUST_CHECK int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struc
 /** [worker] Flush, close, unlock. All blobs must have been released. NULL is fine. On the thread of
  * the loop while it does not run, or on another one while it does. */
 void cas_close(struct cas **cas);
+
+/* [any thread] A chunk became present, or went (evicted, wrong bytes): who tells others. Must not
+ * block, nor call cas but for what is marked [any]. NULL: nobody. */
+struct cas_hooks {
+	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void (*on_gone)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
+	void *arg;
+};
+
+/** From now on they are called. At most once; hooks is copied. */
+void cas_hooks_on(struct cas *cas, const struct cas_hooks *hooks);
+
+/** [blocks] None of them runs any more when this returns, and none will: what they use may go before
+ * cas does. Not from inside one. NULL, and none set, are fine. */
+void cas_hooks_off(struct cas *cas);
 
 /** [worker] Everything that is ready now is recorded on disk when this returns. */
 MUST_CHECK int cas_flush(struct cas *cas, struct err *e);

@@ -64,7 +64,7 @@ struct meta_source *peer_meta_source(struct peer *p);
  * from now on. The reference is not kept. */
 void peer_blob_opened(struct peer *p, struct cas_blob *blob);
 
-/** [any] cas_opts.on_ready and on_gone. */
+/** [any] For cas_hooks.on_ready and on_gone. */
 void peer_on_ready(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx);
 void peer_on_gone(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx);
 

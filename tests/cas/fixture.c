@@ -86,14 +86,15 @@ int fixture_try_open(struct fixture *f)
 		.quota_bytes = f->quota_bytes,
 		.flush_ms = f->flush_ms,
 		.dedup = f->dedup,
-		.on_ready = f->on_ready,
-		.on_gone = f->on_gone,
-		.on_arg = f->on_arg,
 		.disk = f->disk,
 		.sqlite_vfs = f->vfs,
 	};
 
-	return cas_open(&opts, &f->cas, &f->e);
+	const int r = cas_open(&opts, &f->cas, &f->e);
+
+	if (r == 0 && (f->hooks.on_ready != NULL || f->hooks.on_gone != NULL))
+		cas_hooks_on(f->cas, &f->hooks);
+	return r;
 }
 
 void fixture_open(struct fixture *f)

@@ -29,9 +29,7 @@ struct fixture {
 	uint64_t quota_bytes;
 	uint32_t flush_ms;
 	bool dedup;
-	void (*on_ready)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
-	void (*on_gone)(void *arg, struct cas_blob *blob, uint32_t chunk_idx);
-	void *on_arg;
+	struct cas_hooks hooks;
 };
 
 int fixture_setup(void **state);    /* a directory, nothing open */

@@ -154,8 +154,8 @@ static void what_the_owner_loses_its_referrers_lose(void **state)
 	struct cas_blob *b;
 
 	fixture_close(f);
-	f->on_gone = on_gone;
-	f->on_arg = &heard;
+	f->hooks.on_gone = on_gone;
+	f->hooks.arg = &heard;
 	fixture_open(f);
 	share_all(f, &a, &b);
 	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[2].plain_offset);

@@ -194,9 +194,9 @@ static void what_comes_and_goes_is_told(void **state)
 	struct cas_blob *a;
 
 	fixture_close(f);
-	f->on_ready = on_ready;
-	f->on_gone = on_gone;
-	f->on_arg = &heard;
+	f->hooks.on_ready = on_ready;
+	f->hooks.on_gone = on_gone;
+	f->hooks.arg = &heard;
 	fixture_open(f);
 	a = open_sample(f, SAMPLE_ID, N, 1);
 	assert_int_equal(put_sample(a, 1, 5), 0);
