@@ -98,6 +98,7 @@ static bool connected(struct conn *c)
 	if (getpeername(c->fd, (struct sockaddr *)&ss, &size) != 0)
 		return false; /* still on its way: a timer, not the socket, woke us */
 	c->state = CONN_SHAKING;
+	(void)event_add(c->ev_read, NULL); /* the answers of the handshake */
 	return true;
 }
 
