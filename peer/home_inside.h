@@ -45,13 +45,13 @@ struct h_chunk {
 	struct wire_id name;
 	struct entry who[HOME_HOLDERS_MAX];
 	struct h_wait *waits;
-	uint32_t next;     /* in its bucket, or in the free list; index + 1 */
-	uint32_t lease[2]; /* index + 1; the second is a reader's */
+	uint32_t next;         /* in its bucket, or in the free list; index + 1 */
+	uint32_t lease[2];     /* index + 1; the second is a reader's */
 	uint32_t n_lists : 24; /* how many places name it: one list may in each of its places */
 	uint32_t n_who : 7;
 	bool was_leased : 1;
 };
-_Static_assert(HOME_LISTS_MAX * WIRE_LIST_MAX < 1U << 24, "n_lists counts all places there are");
+_Static_assert(HOME_LISTS_MAX *WIRE_LIST_MAX < 1U << 24, "n_lists counts all places there are");
 
 struct h_list {
 	struct wire_id id;

@@ -61,7 +61,8 @@ static void chunk_unref(struct home *h, uint32_t chunk_idx)
 	struct h_chunk *c = &h->chunks[chunk_idx];
 	uint32_t *at = bucket(h, &c->name);
 
-	if (--c->n_lists > 0)
+	c->n_lists--;
+	if (c->n_lists != 0)
 		return;
 	assert(c->waits == NULL && c->lease[0] == 0 && c->lease[1] == 0);
 	while (*at != chunk_idx + 1)

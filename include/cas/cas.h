@@ -49,8 +49,8 @@ struct cas_opts {
 	uint32_t low_percent;      /* ... and stops below; 0: 85 */
 	uint32_t flush_ms;         /* how late a ready bit may reach the disk; 0: 1000 */
 	bool dedup;                /* chunks are shared between blobs (share.h) */
-	const struct disk *disk; /* NULL: the real one */
-	const char *sqlite_vfs;  /* NULL: SQLite's default */
+	const struct disk *disk;   /* NULL: the real one */
+	const char *sqlite_vfs;    /* NULL: SQLite's default */
 };
 
 /**
@@ -77,8 +77,8 @@ struct cas_hooks {
 /** From now on they are called. At most once; hooks is copied. */
 void cas_hooks_on(struct cas *cas, const struct cas_hooks *hooks);
 
-/** [blocks] None of them runs any more when this returns, and none will: what they use may go before
- * cas does. Not from inside one. NULL, and none set, are fine. */
+/** [blocks] None of them runs any more when this returns, and none will: what they use may go
+ * before cas does. Not from inside one. NULL, and none set, are fine. */
 void cas_hooks_off(struct cas *cas);
 
 /** [worker] Everything that is ready now is recorded on disk when this returns. */

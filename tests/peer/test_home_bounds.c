@@ -195,7 +195,8 @@ static void names_that_somebody_chose_do_not_meet_in_one_bucket(void **state)
 		for (uint64_t k = 0; k < N; k++) {
 			const uint64_t n = i * N + k;
 
-			/* The same beginning, the same end, and halves that differ in the same way. */
+			/* The same beginning, the same end, and halves that differ in the same way.
+			 */
 			names[k] = (struct wire_id){ { 0 } };
 			memcpy(&names[k].b[2], &n, 5);
 			memcpy(&names[k].b[10], &n, 5);
