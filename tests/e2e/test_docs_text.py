@@ -1,0 +1,97 @@
+"""What docs/ tells people to type: the quick start as it stands, commands and configurations that there are."""
+import glob
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+
+import lab
+
+AGENT = os.path.join(lab.BUILD, "agent")
+DOCS = sorted(glob.glob(os.path.join(lab.REPO, "docs", "*.md"))) + [os.path.join(lab.REPO, "README.md"),
+                                                                     os.path.join(lab.REPO, "charts", "shoal", "README.md")]
+
+
+def text_of(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read()
+
+
+def blocks(path, language):
+    """Code blocks of a language, as (number of the line, text)."""
+    text = text_of(path)
+    return [(text[:m.start()].count("\n") + 2, m[1]) for m in re.finditer(rf"^```{language}\n(.*?)^```", text, re.M | re.S)]
+
+
+class QuickStart(lab.LabTest):
+    def test_as_it_stands(self):
+        lab.registry().push("edge:v6")
+        ports = {"9464": lab.free_port(), "9465": lab.free_port(), "9474": lab.free_port(), "9475": lab.free_port()}
+        script = "\n".join(text for _, text in blocks(os.path.join(lab.REPO, "docs", "quick-start.md"), "sh"))
+        self.assertGreater(script.count("shoal "), 10)
+        script = script.replace("127.0.0.1:5000", lab.registry().host)
+        script = script.replace("9485", "@")  # what sed goes through
+        for old, new in ports.items():
+            script = script.replace(old, str(new))
+        directory = tempfile.mkdtemp(prefix="quick-start-", dir=lab.TMP)
+        process = lab.start_process(["bash", "-euo", "pipefail", "-c", script], cwd=directory, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, text=True, env={**os.environ, "PATH": f"{AGENT}:{os.environ['PATH']}"})
+        said, _ = process.communicate(timeout=4 * lab.DEADLINE_S)
+        logs = "".join(text_of(p) for p in glob.glob(os.path.join(directory, "try", "*.log")))
+        self.assertEqual(process.returncode, 0, said[-3000:] + logs[-3000:])
+        self.assertEqual(lab.mounts_below(directory), [])
+        peer = re.search(r'^shoal_chunks_total\{source="peer"\} (\d+)$', said, re.M)
+        self.assertTrue(peer and int(peer[1]) > 0, said[-3000:])
+
+
+class Text(lab.LabTest):
+    def test_commands_are_those_that_there_are(self):
+        table = {}
+        for line in subprocess.run([os.path.join(AGENT, "shoal"), "--print-docs", "words"], capture_output=True, text=True,
+                                   check=True).stdout.splitlines():
+            name, args, options = line.split("\t")
+            table[name] = (args.split(), {o.split("=")[0] for o in options.split()})
+        n, faults = 0, []
+        for path in DOCS:
+            text = text_of(path)
+            lines = [line for _, block in blocks(path, "sh[a-z -]*") for line in block.splitlines()]
+            lines = [part for line in lines for part in re.split(r"&&|\|\||;", line)]
+            lines += re.findall(r"`(shoal [^`]+)`", text)
+            for line in lines:
+                m = re.match(r"^(?:.*(?:-- |until ))?\s*shoal ((?:--?\w|[a-z]).*)$", line.split(" #")[0].strip())
+                if not m or "COMMAND" in line or "--print-docs" in line or "public name" in line or line == "shoal pki":
+                    continue
+                n += 1
+                fault = self.fault(table, shlex.split(re.split(r" (?:[|&;>]|2>)", m[1])[0].rstrip(";")))
+                if fault:
+                    faults.append(f"{os.path.basename(path)}: {line}: {fault}")
+        self.assertEqual(faults, [])
+        self.assertGreater(n, 40)
+
+    def fault(self, table, words):
+        """Why that is no command of shoal; None: it is one."""
+        if words[:1] == ["--socket"]:
+            words = words[2:]
+        words = [w for w in words if w != "--json"]
+        if words[0].startswith("--"):
+            return None if words[0] in ("--help", "--version") else "no such option"
+        name = next((n for n in (" ".join(words[:2]), words[0]) if n in table), None)
+        if name is None:
+            return "no such command"
+        return next((f"no option of it: {w}" for w in words if w.startswith("--") and w.split("=")[0] not in table[name][1]), None)
+
+    def test_configurations_are_accepted(self):
+        n, faults = 0, []
+        for path in DOCS:
+            for line, block in blocks(path, "yaml"):
+                n += 1
+                with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+                    f.write(block)
+                    f.flush()
+                    done = subprocess.run([os.path.join(AGENT, "shoald"), "--check-config", f.name], capture_output=True,
+                                          text=True, check=False)
+                if done.returncode != 0:
+                    faults.append(f"{os.path.basename(path)}:{line}: {done.stderr}")
+        self.assertEqual(faults, [])
+        self.assertGreaterEqual(n, 4)
