@@ -9,6 +9,7 @@
 #include "agent.h"
 #include "api.h"
 #include "erofs.h"
+#include "gc.h"
 #include "http_page.h"
 #include "image_shelf.h"
 #include "keeping.h"
@@ -287,6 +288,13 @@ static void try_erofs(struct agent *a)
 		         LOG_Q(a->no_erofs.msg));
 }
 
+static bool make_room(void *arg)
+{
+	const struct agent *a = arg;
+
+	return cas_make_room(a->cas, 0);
+}
+
 static int start_mounts(struct agent *a, struct err *e)
 {
 	struct mounts_opts opts = { .state_dir = a->config->state_dir,
@@ -299,6 +307,8 @@ static int start_mounts(struct agent *a, struct err *e)
 		                    .clock = a->clock,
 		                    .log = a->log,
 		                    .metrics = a->metrics,
+		                    .make_room = make_room,
+		                    .make_room_arg = a,
 		                    .settled = on_settled,
 		                    .settled_arg = a };
 	const int r = fuse_pool_new(n_cpus(FUSE_THREADS_MAX), a->log, &a->fuse_pool, e);

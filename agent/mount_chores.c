@@ -90,6 +90,9 @@ void mount_chore_save(struct job *job)
 	struct mount_chore *chore = container_of(job, struct mount_chore, job);
 
 	chore->result = mount_list_save(chore->state_dir, &chore->rec, &chore->err);
+	if (chore->result == -ENOSPC && chore->make_room != NULL &&
+	    chore->make_room(chore->make_room_arg))
+		chore->result = mount_list_save(chore->state_dir, &chore->rec, &chore->err);
 	if (chore->result == 0 && chore->rec.links_dir != NULL)
 		blob_links_make(&chore->links, chore->state_dir, chore->rec.links_dir, chore->log);
 	blob_links_free(&chore->links);

@@ -100,6 +100,8 @@ static void chore_submit(struct mount_life *life, void (*work)(struct job *job),
 	chore->log = life->mounts->opts.log;
 	chore->kept = life->kept;
 	chore->keeper_socket = life->mounts->opts.keeper_socket;
+	chore->make_room = life->mounts->opts.make_room;
+	chore->make_room_arg = life->mounts->opts.make_room_arg;
 	life->kept = NULL;
 	chore->err = (struct err){ 0 };
 	chore->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };

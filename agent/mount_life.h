@@ -13,7 +13,9 @@ struct mount_chore {
 	struct log *log;
 	struct kept *kept; /* ours: to be let go, also by the keeper at keeper_socket */
 	const char *keeper_socket;
-	struct blob_links links; /* to be made; freed by the worker */
+	struct blob_links links;      /* to be made; freed by the worker */
+	bool (*make_room)(void *arg); /* mounts_opts */
+	void *make_room_arg;
 	bool auth_file_gone;
 	int result;
 	struct err err;

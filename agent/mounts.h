@@ -59,6 +59,10 @@ struct mounts_opts {
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;
+	/* [worker] A record could not be written, the disk is full: true: there is room now. NULL:
+	 * nobody can make any. */
+	bool (*make_room)(void *arg);
+	void *make_room_arg;
 	/* Once, after mounts_restored(): each restored mount is up, or known not to come up yet. */
 	void (*settled)(void *arg);
 	void *settled_arg;

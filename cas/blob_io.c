@@ -23,6 +23,11 @@ bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx)
 	return bitmap_get(blob->ready, chunk_idx);
 }
 
+bool cas_blob_takes_chunks(const struct cas_blob *blob)
+{
+	return !atomic_load_explicit(&blob->cas->room.full, memory_order_relaxed);
+}
+
 void blob_mark_ready(struct cas_blob *blob, uint32_t chunk_idx)
 {
 	(void)bitmap_set(blob->ready, chunk_idx);

@@ -5,6 +5,7 @@
  * register.c, later and on the writer; only what takes back ready chunks is waited for.
  */
 #include "data_file.h"
+#include "gc.h"
 #include "layout_code.h"
 #include "mem.h"
 #include "ready_rows.h"
@@ -389,6 +390,8 @@ int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob *
 	for (unsigned v = o.domain != TRUST_DIGESTS; v < VARIANTS_MAX && r == KEY_TAKEN; v++) {
 		layout_key(layout, o.domain, v, key);
 		r = open_key(cas, key, GET_ACTIVE, &o, ret_blob, e);
+		if (r == -ENOSPC && cas_make_room(cas, 0))
+			r = open_key(cas, key, GET_ACTIVE, &o, ret_blob, e);
 	}
 	if (r == KEY_TAKEN)
 		return err_set(e, EEXIST, "blob %s: %d other layouts of this id are cached",

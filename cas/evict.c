@@ -18,11 +18,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BATCH_BYTES   (UINT64_C(32) << 20) /* one synced transaction, and the writer's time */
-#define BATCH_CHUNKS  8192U
-#define IDLE_NS       NS_PER_S /* after a round that freed nothing */
-#define CHORES_NS     (60 * NS_PER_S)
-#define BALLAST_BYTES (1 << 20) /* a transaction that clears is far smaller */
+#define BATCH_BYTES     (UINT64_C(32) << 20) /* one synced transaction, and the writer's time */
+#define BATCH_CHUNKS    8192U
+#define IDLE_NS         NS_PER_S /* after a round that freed nothing */
+#define CHORES_NS       (60 * NS_PER_S)
+#define BALLAST_BYTES   (1 << 20)           /* a transaction that clears is far smaller */
+#define ROOM_MORE_BYTES (UINT64_C(2) << 20) /* for directories, the database, what comes next */
 
 struct round {
 	struct cas *cas;
@@ -179,6 +180,13 @@ static void make_ballast(struct cas *cas)
 		(void)fallocate(fd, 0, 0, BALLAST_BYTES);
 }
 
+bool evict_give_ballast(struct cas *cas)
+{
+	const int fd = cas->evictor.ballast_fd;
+
+	return fd >= 0 && measure_fd(fd) > 0 && ftruncate(fd, 0) == 0;
+}
+
 /* ---- by itself ---- */
 
 static void round_work(struct job *job)
@@ -264,6 +272,47 @@ int cas_gc(struct cas *cas, const struct cas_gc_opts *opts, struct cas_gc_result
 	if (r == 0)
 		*ret_result = call.result;
 	return r;
+}
+
+/* ---- for what is no chunk ---- */
+
+struct wanted {
+	uint64_t n_bytes;
+	uint64_t freed_bytes;
+};
+
+static int make_room(struct cas *cas, void *arg, struct err *e)
+{
+	struct wanted *wanted = arg;
+	struct round round = { .cas = cas };
+	uint64_t used = 0;
+	uint64_t pinned_bytes;
+	int r = measure_blobs(cas, &used, e);
+
+	round.target_bytes = room_percent(used, cas->room.opts.low_percent);
+	if (used < wanted->n_bytes)
+		round.target_bytes = 0;
+	else if (used - wanted->n_bytes < round.target_bytes)
+		round.target_bytes = used - wanted->n_bytes;
+	if (r == 0)
+		r = run_round(&round, &pinned_bytes, e);
+	room_made(&cas->room, round.freed_bytes);
+	make_ballast(cas);
+	wanted->freed_bytes = round.freed_bytes;
+	return r;
+}
+
+bool cas_make_room(struct cas *cas, uint64_t n_bytes)
+{
+	struct wanted wanted = { .n_bytes = n_bytes + ROOM_MORE_BYTES };
+	struct err e = { .code = 0 };
+
+	if (pthread_equal(pthread_self(), cas->writer_thread) ||
+	    pthread_equal(pthread_self(), cas->evictor.thread))
+		return false;
+	if (queue_do(cas, cas->evictor.pool, make_room, &wanted, &e) < 0)
+		log_warn(cas->log, "cannot make room in the cache", "why=%s", LOG_Q(e.msg));
+	return wanted.freed_bytes > 0;
 }
 
 static int nothing(struct cas *cas, void *arg, struct err *e)
@@ -356,6 +405,14 @@ void evict_on_time(struct cas *cas)
 	evict_chores_soon(cas);
 }
 
+static int note_thread(struct cas *cas, void *arg, struct err *e)
+{
+	(void)arg;
+	(void)e;
+	cas->evictor.thread = pthread_self();
+	return 0;
+}
+
 int evictor_start(struct cas *cas, struct err *e)
 {
 	AUTO(free_str) char *path = xasprintf("%s/ballast", cas->state_dir);
@@ -371,6 +428,8 @@ int evictor_start(struct cas *cas, struct err *e)
 		         "files=%" PRIu64, n_swept);
 	if (r == 0)
 		r = pool_new(cas->loop, 1, "cas-evict", &ev->pool, e);
+	if (r == 0)
+		r = queue_do(cas, ev->pool, note_thread, NULL, e);
 	if (r < 0)
 		return r;
 	ev->ballast_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -8,6 +8,7 @@
 #include "bitmap.h"
 #include "err.h"
 #include "pool.h"
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,12 +28,16 @@ struct evictor {
 	_Atomic uint64_t next_chore_ns;
 	atomic_bool cannot_punch; /* this file system has no holes */
 	atomic_bool has_garbage;  /* a removed image left blobs that somebody had open */
-	int ballast_fd;           /* space that is given up when the database needs it */
+	pthread_t thread;
+	int ballast_fd; /* space that is given up when the database needs it */
 };
 
 MUST_CHECK int evictor_start(struct cas *cas, struct err *e);
 void evictor_stop(struct cas *cas); /* before the writer ends; fine when it never started */
 
+/** [writer] Give up the ballast: what has to be written to the database now has no other room.
+ * @return true: there was some */
+bool evict_give_ballast(struct cas *cas);
 void evict_kick(void *cas);              /* [any] make room, soon */
 void evict_on_time(struct cas *cas);     /* [loop] every flush_ms */
 void evict_chores_soon(struct cas *cas); /* [any] */

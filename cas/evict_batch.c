@@ -78,7 +78,7 @@ static int clear_rows(struct cas *cas, const struct evict_batch *b, struct err *
 		return r;
 	/* On a full disk nothing can be freed before this is written: that is what ballast is for.
 	 */
-	if (cas->evictor.ballast_fd < 0 || ftruncate(cas->evictor.ballast_fd, 0) != 0)
+	if (!evict_give_ballast(cas))
 		return r;
 	return ready_rows_clear(cas->db, b->blob->row, b->victims, e);
 }

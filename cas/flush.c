@@ -153,7 +153,7 @@ static int flush_refers(struct cas_blob *blob, struct err *e)
 	return r == CAS_MISS ? 0 : r;
 }
 
-int flush_all(struct cas *cas, struct err *e)
+static int flush_blobs(struct cas *cas, struct err *e)
 {
 	struct cas_blob **blobs = NULL;
 	const uint32_t n_blobs = blob_table_all(cas, &blobs);
@@ -178,6 +178,16 @@ int flush_all(struct cas *cas, struct err *e)
 		cas_blob_release(&blobs[i]);
 	free(blobs);
 	return r;
+}
+
+int flush_all(struct cas *cas, struct err *e)
+{
+	int r = flush_blobs(cas, e);
+
+	if (r != -ENOSPC)
+		return r;
+	room_ran_out(&cas->room, ENOSPC); /* chunks go for it, and the ballast is made anew */
+	return evict_give_ballast(cas) ? flush_blobs(cas, e) : r;
 }
 
 void flush_one(struct cas_blob *blob)

@@ -4,6 +4,7 @@
  *
  * Knows files and digests as names; knows nothing of what the files mean.
  */
+#include "gc.h"
 #include "hex.h"
 #include "image_dirs.h"
 #include "image_store.h"
@@ -40,28 +41,6 @@ static int random_name(const char *prefix, char ret_name[NAME_BYTES], struct err
 	return 0;
 }
 
-int image_draft_begin(struct cas *cas, struct image_draft **ret_draft, struct err *e)
-{
-	char name[NAME_BYTES];
-	struct image_draft *draft = NULL;
-	int fd;
-	int r = random_name(IMAGE_DRAFT_PREFIX, name, e);
-
-	if (r < 0)
-		return r;
-	if (mkdirat(cas->images_fd, name, 0700) != 0)
-		return err_errno(e, errno, "cannot make images/%s", name);
-	fd = openat(cas->images_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(e, errno, "cannot open images/%s", name);
-	draft = xcalloc(1, sizeof(*draft));
-	draft->cas = cas;
-	draft->dir_fd = fd;
-	memcpy(draft->name, name, sizeof(name));
-	*ret_draft = draft;
-	return 0;
-}
-
 static int write_all(const struct disk *d, int fd, const uint8_t *data, uint64_t size_bytes)
 {
 	uint64_t done = 0;
@@ -78,15 +57,65 @@ static int write_all(const struct disk *d, int fd, const uint8_t *data, uint64_t
 	return d->sync(d, fd) == 0 ? 0 : -errno;
 }
 
-static int put_file(const struct disk *d, int dir_fd, const char *name, const void *data,
-                    uint64_t size_bytes, struct err *e)
+static int try_put(const struct disk *d, int dir_fd, const char *name, const void *data,
+                   uint64_t size_bytes)
 {
 	AUTO(close_fd) int fd = d->open(d, dir_fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	int r = fd >= 0 ? 0 : -errno;
 
 	if (r == 0)
 		r = write_all(d, fd, data, size_bytes);
+	if (r < 0 && fd >= 0)
+		(void)d->unlink(d, dir_fd, name, 0);
+	return r;
+}
+
+/* Chunks can be fetched again; without this the image cannot be mounted. */
+static bool is_full_and_has_room_now(struct cas *cas, int r, uint64_t size_bytes)
+{
+	return (r == -ENOSPC || r == -EDQUOT) && cas_make_room(cas, size_bytes);
+}
+
+static int put_file(struct cas *cas, int dir_fd, const char *name, const void *data,
+                    uint64_t size_bytes, struct err *e)
+{
+	int r = try_put(cas->disk, dir_fd, name, data, size_bytes);
+
+	if (is_full_and_has_room_now(cas, r, size_bytes))
+		r = try_put(cas->disk, dir_fd, name, data, size_bytes);
 	return r < 0 ? err_errno(e, -r, "cannot write %s of an image", name) : 0;
+}
+
+static int make_dir(struct cas *cas, const char *name)
+{
+	int r = mkdirat(cas->images_fd, name, 0700) == 0 ? 0 : -errno;
+
+	if (is_full_and_has_room_now(cas, r, 0))
+		r = mkdirat(cas->images_fd, name, 0700) == 0 ? 0 : -errno;
+	return r;
+}
+
+int image_draft_begin(struct cas *cas, struct image_draft **ret_draft, struct err *e)
+{
+	char name[NAME_BYTES];
+	struct image_draft *draft = NULL;
+	int fd;
+	int r = random_name(IMAGE_DRAFT_PREFIX, name, e);
+
+	if (r < 0)
+		return r;
+	r = make_dir(cas, name);
+	if (r < 0)
+		return err_errno(e, -r, "cannot make images/%s", name);
+	fd = openat(cas->images_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, errno, "cannot open images/%s", name);
+	draft = xcalloc(1, sizeof(*draft));
+	draft->cas = cas;
+	draft->dir_fd = fd;
+	memcpy(draft->name, name, sizeof(name));
+	*ret_draft = draft;
+	return 0;
 }
 
 int image_draft_put(struct image_draft *draft, const char *name, const void *data,
@@ -94,7 +123,7 @@ int image_draft_put(struct image_draft *draft, const char *name, const void *dat
 {
 	if (!image_file_name_ok(name))
 		return err_set(e, EINVAL, "not a file name of an image: %s", name);
-	return put_file(draft->cas->disk, draft->dir_fd, name, data, size_bytes, e);
+	return put_file(draft->cas, draft->dir_fd, name, data, size_bytes, e);
 }
 
 static void draft_free(struct image_draft **draft)
@@ -201,7 +230,7 @@ int image_store_add(struct cas *cas, const char *digest, const char *name, const
 		r = random_name(IMAGE_DRAFT_PREFIX, tmp, e);
 	if (r < 0)
 		return r;
-	r = put_file(d, dir_fd, tmp, data, size_bytes, e);
+	r = put_file(cas, dir_fd, tmp, data, size_bytes, e);
 	if (r == 0 && d->rename(d, dir_fd, tmp, dir_fd, name) != 0 && errno != EEXIST)
 		r = err_errno(e, errno, "cannot put %s of image %s into place", name, digest);
 	(void)d->unlink(d, dir_fd, tmp, 0); /* still there unless it was renamed */

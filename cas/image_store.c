@@ -76,8 +76,8 @@ static int write_blob_use(struct db *db, const uint8_t digest[DIGEST_BYTES], con
 	return db_run(stmt, e);
 }
 
-int image_store_record(struct cas *cas, const struct image_record *rec,
-                       const char *const *blob_keys, uint32_t n_blobs, struct err *e)
+static int record(struct cas *cas, const struct image_record *rec, const char *const *blob_keys,
+                  uint32_t n_blobs, struct err *e)
 {
 	AUTO(tx_end) struct tx tx = { .db = NULL };
 	uint8_t digest[DIGEST_BYTES];
@@ -93,6 +93,16 @@ int image_store_record(struct cas *cas, const struct image_record *rec,
 		r = write_blob_use(cas->db, digest, blob_keys[i], e);
 	if (r == 0)
 		r = tx_commit(&tx, e);
+	return r;
+}
+
+int image_store_record(struct cas *cas, const struct image_record *rec,
+                       const char *const *blob_keys, uint32_t n_blobs, struct err *e)
+{
+	int r = record(cas, rec, blob_keys, n_blobs, e);
+
+	if (r == -ENOSPC && evict_give_ballast(cas))
+		r = record(cas, rec, blob_keys, n_blobs, e);
 	return r < 0 ? err_wrap(e, "recording image %s", rec->name) : 0;
 }
 

@@ -2,13 +2,15 @@
  * room: see the header. Who makes room stands above this, and is called through opts.crowded.
  */
 #include "room.h"
+#include "bytes.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
 #define ASK_EVERY_BYTES (UINT64_C(4) << 20)  /* so far the reserve may be overdrawn */
-#define OVER_HIGH_BYTES (UINT64_C(64) << 20) /* so far writes go on while room is made */
+#define OVER_HIGH_BYTES (UINT64_C(64) << 20) /* so far writes go on while room is made ... */
+#define OVER_HIGH_PART  16                   /* ... and no more than this part of the room */
 #define FULL_FOR_NS     NS_PER_S
 #define TELL_EVERY_NS   (60 * NS_PER_S)
 #define WAIT_MS         200 /* a reader may be behind it */
@@ -95,23 +97,25 @@ uint64_t room_may_use(struct room *room)
 	return may;
 }
 
-/* How far may writes go? */
-static uint64_t limit(const struct room *room, uint64_t may)
+/* How far may writes go? What is larger than that may be written alone. */
+static uint64_t limit(const struct room *room, uint64_t may, uint64_t n_bytes)
 {
 	const uint64_t high = room_percent(may, room->opts.high_percent);
+	uint64_t over = min_u64(OVER_HIGH_BYTES, may / OVER_HIGH_PART);
 
-	return may - high < OVER_HIGH_BYTES ? may : high + OVER_HIGH_BYTES;
+	over = max_u64(over, n_bytes);
+	return may - high < over ? may : high + over;
 }
 
-/* Is there room for what is being written? */
-static bool fits(struct room *room)
+/* Is there room for what is being written, n_bytes of it by who asks? */
+static bool fits(struct room *room, uint64_t n_bytes)
 {
 	return room_used(room) + atomic_load(&room->writing_bytes) <=
-	       limit(room, atomic_load(&room->may_bytes));
+	       limit(room, atomic_load(&room->may_bytes), n_bytes);
 }
 
 /* Until somebody has made room, or it takes too long for a reader that may be behind this. */
-static bool wait_for_room(struct room *room)
+static bool wait_for_room(struct room *room, uint64_t n_bytes)
 {
 	struct timespec until;
 
@@ -120,11 +124,11 @@ static bool wait_for_room(struct room *room)
 	until.tv_sec += until.tv_nsec / (long)NS_PER_S;
 	until.tv_nsec %= (long)NS_PER_S;
 	(void)pthread_mutex_lock(&room->mutex);
-	while (!fits(room) && !atomic_load(&room->full))
+	while (!fits(room, n_bytes) && !atomic_load(&room->full))
 		if (pthread_cond_timedwait(&room->freed, &room->mutex, &until) != 0)
 			break;
 	(void)pthread_mutex_unlock(&room->mutex);
-	return fits(room);
+	return fits(room, n_bytes);
 }
 
 bool room_for(struct room *room, uint64_t n_bytes)
@@ -142,7 +146,7 @@ bool room_for(struct room *room, uint64_t n_bytes)
 	    room_percent(atomic_load(&room->may_bytes), room->opts.high_percent))
 		room->opts.crowded(room->opts.arg);
 	atomic_fetch_add(&room->writing_bytes, n_bytes);
-	if (!fits(room) && (was_full || !wait_for_room(room))) {
+	if (!fits(room, n_bytes) && (was_full || !wait_for_room(room, n_bytes))) {
 		room_wrote_not(room, n_bytes);
 		set_full(room, true,
 		         atomic_load(&room->may_bytes) == room->opts.quota_bytes
@@ -211,7 +215,7 @@ void room_made(struct room *room, uint64_t freed_bytes)
 	ran_out = atomic_exchange(&room->ran_out, false);
 	(void)room_may_use(room);
 	/* Whoever writes next finds out whether the disk takes it. */
-	if (fits(room) && (freed_bytes > 0 || !ran_out))
+	if (fits(room, 0) && (freed_bytes > 0 || !ran_out))
 		set_full(room, false, NULL);
 	wake_waiting(room);
 }

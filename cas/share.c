@@ -13,7 +13,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PLACES_MAX 8U /* of one chunk, tried one after another */
+#define PLACES_MAX 8U   /* of one chunk, tried one after another */
+#define STALE_MAX  512U /* candidates that are looked at again behind one that was none */
 
 bool cas_blob_is_present(const struct cas_blob *blob, uint32_t chunk_idx)
 {
@@ -243,6 +244,34 @@ static int share_from(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob
 	return CAS_MISS;
 }
 
+/* Does an open blob have it? to_share: one that can be had now; else perhaps in a moment. */
+static bool somebody_has(struct cas_blob *blob, uint32_t chunk_idx, bool to_share)
+{
+	struct look look = { .except = blob, .n_max = 1, .with_refs = to_share };
+
+	share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &look);
+	if (to_share)
+		cas_blob_release(&look.blobs[0]);
+	return look.n > 0;
+}
+
+/* Nobody has it any more. The same may be so for those behind it (an image was removed, or
+ * evicted): planning is to know before it ends a request at each of them. */
+static void forget_stale(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const uint32_t n_chunks = blob_layout(blob)->n_chunks;
+	const uint32_t end = n_chunks - chunk_idx > STALE_MAX ? chunk_idx + STALE_MAX : n_chunks;
+
+	for (uint32_t i = bitmap_next_set(blob->candidate, chunk_idx); i < end;
+	     i = bitmap_next_set(blob->candidate, i + 1)) {
+		if (somebody_has(blob, i, false))
+			continue;
+		(void)bitmap_clear(blob->candidate, i);
+		if (somebody_has(blob, i, false)) /* it came meanwhile */
+			(void)bitmap_set(blob->candidate, i);
+	}
+}
+
 int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
                         struct err *e)
 {
@@ -261,13 +290,10 @@ int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_
 	}
 	/* Only now: as long as it is tried, nobody is to ask for it elsewhere. */
 	(void)bitmap_clear(blob->candidate, chunk_idx);
-	if (r == CAS_MISS) {
-		struct look again = { .except = blob, .n_max = 1, .with_refs = true };
-
-		share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &again);
-		if (again.n > look.n) /* it came meanwhile, and could be had */
+	if (r == CAS_MISS && look.n == 0) {
+		if (somebody_has(blob, chunk_idx, true)) /* it came meanwhile, and could be had */
 			(void)bitmap_set(blob->candidate, chunk_idx);
-		cas_blob_release(&again.blobs[0]);
+		forget_stale(blob, chunk_idx);
 	}
 	return r;
 }

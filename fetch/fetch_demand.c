@@ -80,6 +80,10 @@ static void ask_widened(struct fetch_blob *blob, const struct plan_span *demand)
 	struct readahead_window window;
 	uint64_t added;
 
+	if (!cas_blob_takes_chunks(blob->cas)) { /* what comes unasked would be gone at once */
+		(void)run_new(blob, demand, RUN_READER);
+		return;
+	}
 	collect_evidence(blob);
 	window = readahead_miss(&blob->ra, demand);
 	added = plan_widen_forward(&view, &span, window.forward_bytes);

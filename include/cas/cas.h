@@ -120,6 +120,10 @@ void cas_blob_release(struct cas_blob **blob); /* [any] NULL is fine; the last o
 const struct blob_layout *cas_blob_layout(const struct cas_blob *blob);
 const char *cas_blob_key(const struct cas_blob *blob);
 
+/** [any] Is what is put now kept, as far as is known? false: the cache is full, and bytes go to
+ * their readers alone. */
+bool cas_blob_takes_chunks(const struct cas_blob *blob);
+
 /** [any] A snapshot: it may be evicted, or found missing, the next moment. chunk_idx < n_chunks. */
 bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx);
 uint32_t cas_blob_n_ready(const struct cas_blob *blob);

@@ -38,6 +38,14 @@ MUST_CHECK int cas_gc(struct cas *cas, const struct cas_gc_opts *opts,
                       struct cas_gc_result *ret_result, struct err *e);
 
 /**
+ * [worker] Something that is no chunk could not be written for want of space: chunks go for it,
+ * least recently used first, n_bytes and some more. Fine on any thread; does nothing on those that
+ * it would have to wait for.
+ * @return true: there is more room than before, worth another try
+ */
+bool cas_make_room(struct cas *cas, uint64_t n_bytes);
+
+/**
  * [worker] The blob's file is read by others than cas_blob_read() from here on (the kernel has it):
  * nothing that is ready is evicted until the last cas_blob_unpin(). What an eviction has begun is
  * done when this returns, so look at the ready bits after it.

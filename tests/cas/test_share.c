@@ -111,6 +111,30 @@ static void who_cannot_be_had_makes_no_candidate_again(void **state)
 	cas_blob_release(&b);
 }
 
+/* An image was removed: requests are not to end at each chunk that it had. */
+static void where_nobody_has_one_any_more_its_neighbours_are_looked_at_again(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b;
+
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(put_sample(a, 1, i), 0);
+	b = open_sample(f, OTHER_ID, N, 1);
+	for (uint32_t i = 0; i < N; i++)
+		assert_true(cas_blob_is_candidate(b, i));
+	for (uint32_t i = 0; i < N; i++)
+		if (i != 5)
+			blob_void(a, i, VOID_NO_DATA);
+	assert_int_equal(cas_blob_share(b, 1, &f->e), CAS_MISS);
+	for (uint32_t i = 1; i < N; i++)
+		assert_int_equal(cas_blob_is_candidate(b, i), i == 5);
+	assert_int_equal(cas_blob_share(b, 5, &f->e), 0);
+	assert_true(cas_blob_is_candidate(b, 0)); /* not behind it: until somebody asks */
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
 static void an_open_blob_is_found_by_a_chunks_name(void **state)
 {
 	struct fixture *f = *state;
@@ -239,6 +263,7 @@ int main(void)
 		T(wrong_bytes_are_caught_when_they_are_shared),
 		T(a_bad_place_does_not_hide_a_good_one),
 		T(who_cannot_be_had_makes_no_candidate_again),
+		T(where_nobody_has_one_any_more_its_neighbours_are_looked_at_again),
 		T(an_open_blob_is_found_by_a_chunks_name),
 		T(a_closed_blob_is_found_through_the_database),
 		T(what_comes_and_goes_is_told),

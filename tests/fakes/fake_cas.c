@@ -138,6 +138,11 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 	return bitmap_get(blob->candidate, chunk_idx) && !bitmap_get(blob->ready, chunk_idx);
 }
 
+bool cas_blob_takes_chunks(const struct cas_blob *blob)
+{
+	return blob->put_says != CAS_FULL;
+}
+
 int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
                         struct err *e)
 {

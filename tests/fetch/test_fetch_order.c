@@ -303,6 +303,23 @@ static void a_marked_unit_brings_the_next_window_before_the_reader_needs_it(void
 	assert_in_range(n_pending, 1, 8);
 }
 
+static void on_a_full_disk_nothing_is_read_ahead(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	fake_cas_put_says(w->cas, CAS_FULL);
+	assert_int_equal(world_read_start(w, &r, 7, 2), FETCH_PENDING);
+	world_settle(w);
+	assert_int_equal(w->origin.n_asks, 1);
+	assert_int_equal(w->origin.asks[0].run.first_unit, 7);
+	assert_int_equal(w->origin.asks[0].run.n_units, 2);
+	world_give_all(w, &w->origin, 0);
+	world_settle(w);
+	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
 #define TEST(f)       cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 #define TEST_ROOMY(f) cmocka_unit_test_setup_teardown(f, set_up_roomy, tear_down)
 
@@ -318,6 +335,7 @@ int main(void)
 		TEST_ROOMY(a_reader_overtakes_a_prefetch),
 		TEST_ROOMY(a_reader_overtakes_units_that_wait_for_a_worker),
 		TEST_ROOMY(closing_a_blob_cancels_what_was_asked_for_it),
+		TEST_ROOMY(on_a_full_disk_nothing_is_read_ahead),
 		TEST_ROOMY(a_marked_unit_brings_the_next_window_before_the_reader_needs_it),
 	};
 
