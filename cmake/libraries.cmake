@@ -3,7 +3,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 foreach(spec "event:libevent_core" "event_extra:libevent_extra" "event_pthreads:libevent_pthreads"
              "sqlite:sqlite3" "curl:libcurl" "crypto:libcrypto" "zstd:libzstd" "lz4:liblz4"
-             "zlib:zlib" "ssl:libssl" "msgpack:msgpack" "jansson:jansson" "cyaml:libcyaml" "fuse:fuse3"
+             "zlib:zlib" "ssl:libssl" "msgpack:msgpack" "jansson:jansson" "yaml:yaml-0.1" "fuse:fuse3"
              "ncurses:ncursesw")
   string(REPLACE ":" ";" spec "${spec}")
   list(GET spec 0 name)
