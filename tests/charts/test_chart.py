@@ -37,7 +37,7 @@ CASES = {
                    "imagePullSecrets": [{"name": "x"}], "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
                    "networkPolicy": {"metricsFrom": [{"namespaceSelector": {}}]}},
     "alone": {"peers": {"enabled": False}, "keeper": {"enabled": False}, "node": {"install": "", "containerd": "off"}},
-    "own-certificates": {"certificates": {"mode": "host"}},
+    "own-certificates": {"certificates": {"mode": "host"}, "hostPaths": {"state": "/var/lib/shoal"}},
 }
 # They come with operators, and Kubernetes' own schemas do not know them.
 FOREIGN = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
@@ -150,6 +150,9 @@ class Chart(unittest.TestCase):
         agent = self.pod("default")["containers"][0]
         propagation = {m["mountPath"]: m.get("mountPropagation") for m in agent["volumeMounts"]}
         self.assertEqual(propagation["/var/lib/containerd-nydus"], "Bidirectional")
+        self.assertTrue(config["state_dir"].startswith("/var/lib/containerd-nydus/"))
+        self.assertNotIn(config["state_dir"], propagation)  # no mount of its own: hard links must reach the cache
+        self.assertIn("/var/lib/shoal", [m["mountPath"] for m in self.pod("own-certificates")["containers"][0]["volumeMounts"]])
         keeper = self.render("default")["DaemonSet", "it-keeper"]["spec"]
         self.assertEqual(keeper["updateStrategy"], {"type": "OnDelete"})
         self.assertNotIn("privileged", keeper["template"]["spec"]["containers"][0]["securityContext"])

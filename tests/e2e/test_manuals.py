@@ -28,12 +28,13 @@ def page(name):
 class Manuals(lab.LabTest):
     def test_pages_name_the_options_that_there_are(self):
         self.assertEqual(options_in(page("shoald.8")), options_in(said("shoald", "--help").stdout))
+        self.assertEqual(options_in(page("nydusd.1")), options_in(said("nydusd", "--help").stdout))
         self.assertEqual(options_in(page("shoal-keeper.8")), options_in(said("shoal-keeper").stderr))
         self.assertEqual(options_in(said("shoal", "--print-docs", "man").stdout), options_in(said("shoal", "--help").stdout))
 
     @unittest.skipUnless(shutil.which("groff"), "no groff")
     def test_groff_finds_no_fault(self):
-        texts = [page("shoald.8"), page("shoal-keeper.8"), said("shoal", "--print-docs", "man").stdout,
+        texts = [page("shoald.8"), page("nydusd.1"), page("shoal-keeper.8"), said("shoal", "--print-docs", "man").stdout,
                  said("shoald", "--print-docs", "man").stdout]
         for text in texts:
             done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", "-P-c"], input=text, capture_output=True, text=True, check=False)

@@ -208,3 +208,10 @@ tolerations: {{- toYaml . | nindent 2 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* "yes" where the state directory is below a directory that is mounted anyway. */}}
+{{- define "shoal.stateIsWithin" -}}
+{{- range .Values.hostPaths.mounts -}}
+{{- if hasPrefix (printf "%s/" (trimSuffix "/" .)) $.Values.hostPaths.state -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
