@@ -89,6 +89,7 @@ static void work(struct loop_call *call)
 	p->work_posted = false;
 	links_members_work(p);
 	source_work(p);
+	zone_work(p);
 	home_work(p);
 	serve_work(p);
 	meta_work(p);
@@ -104,6 +105,7 @@ static void work(struct loop_call *call)
 	home_ns = home_due_ns(p);
 	due_ns = earlier(p->members->ops->tick(p->members), home_ns);
 	due_ns = earlier(due_ns, earlier(source_due_ns(p), serve_due_ns(p)));
+	due_ns = earlier(due_ns, zone_due_ns(p));
 	due_ns = earlier(due_ns, earlier(meta_due_ns(p), meta_asks_due_ns(p)));
 	due_ns = earlier(due_ns, earlier(links_due_ns(p), adverts_due_ns(p->adverts)));
 	arm(p, due_ns, p->reqs != NULL || home_ns != UINT64_MAX);

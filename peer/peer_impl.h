@@ -13,6 +13,7 @@
  *   source_budget.c ... when it may begin
  *   source_seek.c   ... of one segment: holders, what is left                 (struct seek)
  *   source_ask.c    ... its ASK to the home, and the answers
+ *   source_zone.c   ... of the cluster, for what the own zone has not
  *   source_get.c    ... to one holder                                         (struct get)
  *   serve.c         GETs of others                                            (struct serve)
  *
@@ -108,6 +109,7 @@ struct peer {
 	struct source_req *reqs;
 	struct lease_held *leases;
 	struct landing *landings;
+	uint64_t zone_ns; /* when leases of zone homes are looked at next */
 	uint64_t next_token;
 	uint32_t next_via;
 	uint32_t next_self_req;
@@ -249,7 +251,13 @@ void landings_free(struct peer *p);
 /** Was it leased to this node, so that others may be waiting? */
 bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos);
 bool source_has_leases(const struct peer *p);
-bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos);
+/** crossing: also those whose chunks are being looked for beyond the zone. */
+bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool crossing);
+
+/* ---- source_zone.c ---- */
+
+void zone_work(struct peer *p); /* leases of zone homes: renewed, and ended with what came */
+uint64_t zone_due_ns(const struct peer *p);
 /** The placement changed: homes that did not give them hear of the leases that are open. */
 void leases_moved(struct peer *p);
 

@@ -81,17 +81,13 @@ static bool distrust(struct source *source, const struct unit_run *run, uint32_t
 
 /* ---- cutting a run into segments ---- */
 
-static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
+static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 {
 	struct seek *s;
 
-	for (uint32_t i = req->n_seeks; i > 0; i--) {
-		if (req->seeks[i - 1].segment_idx == segment_idx)
-			return &req->seeks[i - 1];
-	}
 	req->seeks = xrealloc(req->seeks, req->n_seeks + (size_t)1, sizeof(*s));
 	s = &req->seeks[req->n_seeks++];
-	*s = (struct seek){ .req = req, .segment_idx = segment_idx };
+	*s = (struct seek){ .req = req, .segment_idx = segment_idx, .beyond = beyond };
 	s->want = set_none(seek_segment(s)->n_chunks);
 	s->lost = s->want;
 	s->unpacking = s->want;
@@ -99,7 +95,21 @@ static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
 	s->put_off = s->want;
 	s->missed = s->want;
 	s->paused = s->want;
-	return s;
+}
+
+static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
+{
+	for (uint32_t i = req->n_seeks; i > 0; i--) {
+		struct seek *s = &req->seeks[i - 1];
+
+		if (s->segment_idx == segment_idx && !s->beyond)
+			return s;
+	}
+	/* All of them now: they are not moved while something points to them. */
+	if (placement_has_zones(req->p->placement))
+		add_seek(req, segment_idx, true);
+	add_seek(req, segment_idx, false);
+	return &req->seeks[req->n_seeks - 1];
 }
 
 static void want_chunk(struct source_req *req, uint32_t chunk_idx)
@@ -345,7 +355,7 @@ bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos)
 {
 	const struct source_req *req;
 
-	if (leases_have(p, list, pos) || landing_has(p, list, pos))
+	if (leases_have(p, list, pos, true) || landing_has(p, list, pos))
 		return true;
 	DL_FOREACH(p->reqs, req)
 	{

@@ -79,6 +79,8 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *tod
 		ask.flags |= WIRE_ASK_READER;
 	if (s->settle)
 		ask.flags |= WIRE_ASK_SETTLE;
+	if (s->beyond)
+		ask.flags |= WIRE_ASK_CLUSTER;
 	/* Whoever is slow has it: another holder is welcome, the origin is not. */
 	if (set_empty(&unheld) || cas_blob_origins(s->req->run->blob, origin, 1) == 0)
 		ask.flags |= WIRE_ASK_NO_LEASE;
@@ -151,7 +153,7 @@ static bool pick_home(const struct seek *s, struct wire_id *ret_home)
 {
 	const struct peer *p = s->req->p;
 	const enum place_level level =
-		placement_has_zones(p->placement) ? PLACE_ZONE : PLACE_CLUSTER;
+		placement_has_zones(p->placement) && !s->beyond ? PLACE_ZONE : PLACE_CLUSTER;
 	struct wire_id homes[HOMES_MAX];
 	const uint32_t n = placement_rank(p->placement, level, &p->self.self.id,
 	                                  &seek_segment(s)->name, HOMES_MAX, homes);
@@ -219,8 +221,9 @@ static void note_item(struct seek *s, const struct wire_answer_item *item, const
 	wire_id_text(&s->ask_home, home);
 	if (item->n_nodes > 0)
 		wire_id_text(&item->nodes[0], node);
-	source_note(s->req, "home %.8s: segment %u, %u chunks: %s%s%.8s, %.1f ms", home,
-	            s->segment_idx, set_count(&item->set), what, node[0] != '\0' ? " " : "", node,
+	source_note(s->req, "%shome %.8s: segment %u, %u chunks: %s%s%.8s, %.1f ms",
+	            s->beyond ? "the cluster's " : "", home, s->segment_idx, set_count(&item->set),
+	            what, node[0] != '\0' ? " " : "", node,
 	            (double)(peer_calm_ns(s->req->p) - s->asked_ns) / (double)NS_PER_MS);
 }
 

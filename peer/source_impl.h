@@ -2,7 +2,8 @@
  * source_impl: a question to the peers, in parts. Private to source*.c.
  *
  *   source_req   a run of units               what the engine asked
- *     seek       the part in one segment      whom to ask, and what is left
+ *     seek       the part in one segment      whom to ask, and what is left; where there are
+ *                                             zones, a second one for what the own zone has not
  *       get      a GET to one holder
  *       ask      the ASK to the home, while it is open
  *
@@ -48,6 +49,7 @@ struct avoid {
 struct seek {
 	struct source_req *req;
 	uint32_t segment_idx;
+	bool beyond;               /* the zone: it asks the cluster's home (source_zone.c) */
 	struct wire_set want;      /* not delivered, not leased */
 	struct wire_set lost;      /* of want: no way is left */
 	struct wire_set unpacking; /* of want: with a worker */
@@ -186,7 +188,50 @@ struct wire_set unit_put_off(struct seek *s, const struct wire_set *set);
  * other segments that were put off. */
 void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node);
 
+/* ---- source_zone.c ---- */
+
+/** The seek of the same segment beyond the zone. NULL: there is none, or s is that. */
+struct seek *seek_beyond(const struct seek *s);
+/** A lease of the zone's home: what it covers is asked of the cluster's home. */
+void zone_cross(struct seek *s, const struct wire_answer_item *item);
+
 /* ---- source_lease.c ---- */
+
+/* Chunks of leased units in another segment than their first one. */
+struct lease_more {
+	struct wire_id list;
+	struct wire_set set;
+};
+
+struct lease_held {
+	struct lease_held *prev, *next;
+	bool crossing;       /* the zone home's; what it covers is being looked for beyond */
+	bool beyond;         /* the cluster home's, where there are zones */
+	uint64_t token;      /* this node's */
+	uint64_t home_token; /* the home's */
+	struct wire_id home;
+	struct known *known;
+	uint32_t segment_idx;
+	struct cas_blob *blob;
+	struct wire_set set;
+	struct lease_more *more;
+	uint32_t n_more;
+	uint32_t n_open; /* ranges with the engine */
+	bool failed;
+	uint64_t progress_bytes;
+	uint64_t began_ns;
+	uint64_t told_ns; /* progress, to the home */
+};
+
+/** One that is open once, listed. */
+struct lease_held *lease_new(struct seek *s, const struct wire_answer_item *item);
+/** The next row of units that a set of its positions covers, from *pos on. @return false: none */
+bool lease_next_range(struct seek *s, const struct wire_set *set, uint32_t *pos,
+                      struct source_lease *ret_range);
+void lease_cover_more(struct lease_held *held, const struct wire_id *list,
+                      const struct wire_set *set);
+void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */
+void lease_end(struct peer *p, struct lease_held *held);
 
 void lease_take(struct seek *s, const struct wire_answer_item *item);
 void source_lease_progress(struct source *source, uint64_t token, uint32_t more_bytes);

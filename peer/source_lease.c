@@ -11,30 +11,6 @@
 
 #define PROGRESS_EVERY_NS (200 * NS_PER_MS)
 
-/* Chunks of leased units in another segment than their first one. */
-struct lease_more {
-	struct wire_id list;
-	struct wire_set set;
-};
-
-struct lease_held {
-	struct lease_held *prev, *next;
-	uint64_t token;      /* this node's */
-	uint64_t home_token; /* the home's */
-	struct wire_id home;
-	struct known *known;
-	uint32_t segment_idx;
-	struct cas_blob *blob;
-	struct wire_set set;
-	struct lease_more *more;
-	uint32_t n_more;
-	uint32_t n_open; /* ranges with the engine */
-	bool failed;
-	uint64_t progress_bytes;
-	uint64_t began_ns;
-	uint64_t told_ns; /* progress, to the home */
-};
-
 static struct wire_lease lease_message(const struct lease_held *held)
 {
 	return (struct wire_lease){ .token = held->home_token,
@@ -43,7 +19,7 @@ static struct wire_lease lease_message(const struct lease_held *held)
 		                    .part = known_part(held->known, held->segment_idx) };
 }
 
-static void end_lease(struct peer *p, struct lease_held *held)
+void lease_end(struct peer *p, struct lease_held *held)
 {
 	struct wire_lease msg = lease_message(held);
 
@@ -65,7 +41,7 @@ static void close_one(struct peer *p, struct lease_held *held, bool ok)
 {
 	held->failed = held->failed || !ok;
 	if (--held->n_open == 0)
-		end_lease(p, held);
+		lease_end(p, held);
 }
 
 static struct lease_held *find(struct peer *p, uint64_t token)
@@ -89,6 +65,14 @@ void source_lease_end(struct source *source, uint64_t token, bool ok)
 		close_one(p, held, ok);
 }
 
+void lease_renew(struct peer *p, struct lease_held *held)
+{
+	const struct wire_lease msg = lease_message(held);
+
+	held->told_ns = peer_now_ns(p);
+	home_tell_lease(p, &held->home, WIRE_LEASE_PROGRESS, &msg);
+}
+
 /* Late first bytes count, early ones let it sink. */
 static void learn_first_byte(struct peer *p, uint64_t first_ns)
 {
@@ -100,22 +84,18 @@ void source_lease_progress(struct source *source, uint64_t token, uint32_t more_
 	struct peer *p = container_of(source, struct peer, source);
 	struct lease_held *held = find(p, token);
 	const uint64_t now = peer_now_ns(p);
-	struct wire_lease msg;
 
 	if (held == NULL)
 		return;
 	if (held->progress_bytes == 0)
 		learn_first_byte(p, now - held->began_ns);
 	held->progress_bytes += more_bytes;
-	if (now - held->told_ns < PROGRESS_EVERY_NS)
-		return;
-	held->told_ns = now;
-	msg = lease_message(held);
-	home_tell_lease(p, &held->home, WIRE_LEASE_PROGRESS, &msg);
+	if (now - held->told_ns >= PROGRESS_EVERY_NS)
+		lease_renew(p, held);
 }
 
-static void cover_more(struct lease_held *held, const struct wire_id *list,
-                       const struct wire_set *set)
+void lease_cover_more(struct lease_held *held, const struct wire_id *list,
+                      const struct wire_set *set)
 {
 	for (uint32_t i = 0; i < held->n_more; i++) {
 		if (!id_equal(&held->more[i].list, list))
@@ -150,7 +130,7 @@ static void settle_unit(struct source_req *req, struct lease_held *held, uint32_
 		}
 		seek_settle(s, &set);
 		if (s->segment_idx != held->segment_idx && !set_empty(&set))
-			cover_more(held, &seek_segment(s)->list, &set);
+			lease_cover_more(held, &seek_segment(s)->list, &set);
 	}
 }
 
@@ -160,8 +140,8 @@ static bool is_in_run(const struct unit_run *run, uint32_t unit_idx)
 }
 
 /* The next row of units that the lease covers, from position *pos on. */
-static bool next_range(struct seek *s, const struct wire_set *set, uint32_t *pos,
-                       struct source_lease *ret_range)
+bool lease_next_range(struct seek *s, const struct wire_set *set, uint32_t *pos,
+                      struct source_lease *ret_range)
 {
 	const struct source_req *req = s->req;
 
@@ -183,17 +163,16 @@ static bool next_range(struct seek *s, const struct wire_set *set, uint32_t *pos
 	return ret_range->n_units > 0;
 }
 
-void lease_take(struct seek *s, const struct wire_answer_item *item)
+struct lease_held *lease_new(struct seek *s, const struct wire_answer_item *item)
 {
-	struct source_req *req = s->req;
+	const struct source_req *req = s->req;
 	struct peer *p = req->p;
 	struct lease_held *held = xcalloc(1, sizeof(*held));
-	struct source_lease range;
-	uint32_t pos = 0;
 
 	*held = (struct lease_held){ .token = p->next_token++,
 		                     .home_token = item->token,
 		                     .home = s->ask_home,
+		                     .beyond = s->beyond,
 		                     .known = known_get(p->known, req->run->layout),
 		                     .segment_idx = s->segment_idx,
 		                     .blob = cas_blob_ref(req->run->blob),
@@ -201,14 +180,29 @@ void lease_take(struct seek *s, const struct wire_answer_item *item)
 		                     .n_open = 1,
 		                     .began_ns = peer_now_ns(p) };
 	DL_APPEND(p->leases, held);
-	while (next_range(s, &item->set, &pos, &range)) {
+	return held;
+}
+
+void lease_take(struct seek *s, const struct wire_answer_item *item)
+{
+	struct source_req *req = s->req;
+	struct lease_held *held;
+	struct source_lease range;
+	uint32_t pos = 0;
+
+	if (seek_beyond(s) != NULL) {
+		zone_cross(s, item);
+		return;
+	}
+	held = lease_new(s, item);
+	while (lease_next_range(s, &item->set, &pos, &range)) {
 		range.token = held->token;
 		for (uint32_t i = 0; i < range.n_units; i++)
 			settle_unit(req, held, range.first_unit + i);
 		held->n_open++;
 		req->ev.lease(req->arg, &range);
 	}
-	close_one(p, held, true);
+	close_one(req->p, held, true);
 }
 
 /* The part of a lease that is not here yet. */
@@ -239,12 +233,13 @@ static void tell_coming(struct peer *p, const struct wire_id *home, const struct
 
 void leases_moved(struct peer *p)
 {
-	const enum place_level level =
-		placement_has_zones(p->placement) ? PLACE_ZONE : PLACE_CLUSTER;
+	const bool has_zones = placement_has_zones(p->placement);
 	const struct lease_held *held;
 
 	DL_FOREACH(p->leases, held)
 	{
+		const enum place_level level =
+			has_zones && !held->beyond ? PLACE_ZONE : PLACE_CLUSTER;
 		const struct wire_part part = part_to_come(held);
 		struct wire_id home;
 
@@ -257,7 +252,7 @@ void leases_moved(struct peer *p)
 
 bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos)
 {
-	return leases_have(p, &segments_at(k->segments, segment_idx)->list, pos);
+	return leases_have(p, &segments_at(k->segments, segment_idx)->list, pos, true);
 }
 
 static bool covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos)
@@ -272,13 +267,13 @@ static bool covers(const struct lease_held *held, const struct wire_id *list, ui
 	return false;
 }
 
-bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos)
+bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool crossing)
 {
 	const struct lease_held *held;
 
 	DL_FOREACH(p->leases, held)
 	{
-		if (covers(held, list, pos))
+		if ((crossing || !held->crossing) && covers(held, list, pos))
 			return true;
 	}
 	return false;

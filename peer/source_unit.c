@@ -18,7 +18,7 @@ static struct seek *first_of_unit(const struct seek *s, uint16_t pos, uint16_t *
 	    !segments_find(req->known->segments, layout_member(l, &u, 0), &segment_idx, ret_pos))
 		return NULL;
 	for (uint32_t i = 0; i < req->n_seeks; i++) {
-		if (req->seeks[i].segment_idx == segment_idx)
+		if (req->seeks[i].segment_idx == segment_idx && req->seeks[i].beyond == s->beyond)
 			return &req->seeks[i];
 	}
 	return NULL;
@@ -64,7 +64,7 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 		struct seek *t = &req->seeks[i];
 		struct wire_set found;
 
-		if (t == s || set_empty(&t->put_off))
+		if (t == s || t->beyond != s->beyond || set_empty(&t->put_off))
 			continue;
 		found = followers(t, s, set);
 		if (set_empty(&found))

@@ -1,0 +1,176 @@
+/*
+ * source_zone: from the zone to the cluster. With a lease of the zone's home in hand, what it
+ * covers is asked of the cluster's home, so that of all zones one asks the origin, and each byte
+ * comes into a zone once.
+ *
+ *   seek in the zone --lease--> the seek beyond it --holders, wait--> GET from another zone
+ *                                                  `--lease--> the engine's, for the origin
+ *
+ * Meanwhile the zone's home hears that it goes on (LEASE_PROGRESS), and in the end what came of it
+ * (LEASE_END); those of the zone who want the same wait here.
+ */
+#include "bytes.h"
+#include "share.h"
+#include "source_impl.h"
+#include <utlist.h>
+
+#define LOOK_EVERY_NS  (20 * NS_PER_MS)
+#define RENEW_EVERY_NS (50 * NS_PER_MS) /* less than a blocked reader's patience */
+
+struct seek *seek_beyond(const struct seek *s)
+{
+	struct source_req *req = s->req;
+
+	for (uint32_t i = 0; !s->beyond && i < req->n_seeks; i++) {
+		if (req->seeks[i].beyond && req->seeks[i].segment_idx == s->segment_idx)
+			return &req->seeks[i];
+	}
+	return NULL;
+}
+
+/* ---- across ---- */
+
+/* The unit's chunks in the segment of s: wanted there until now, from here on beyond. */
+static struct wire_set move(struct seek *s, const struct unit_rec *u)
+{
+	const struct source_req *req = s->req;
+	struct wire_set set = set_none(s->want.n);
+	struct seek *beyond = seek_beyond(s);
+
+	for (uint32_t m = 0; m < u->n_members; m++) {
+		uint32_t segment_idx;
+		uint16_t pos;
+
+		if (segments_find(req->known->segments, layout_member(req->run->layout, u, m),
+		                  &segment_idx, &pos) &&
+		    segment_idx == s->segment_idx)
+			wire_set_add(&set, pos);
+	}
+	set = set_minus(set_and(set, &s->want), &s->unpacking);
+	if (beyond == NULL || set_empty(&set))
+		return set_none(set.n);
+	seek_settle(s, &set);
+	beyond->want = set_or(beyond->want, &set);
+	beyond->lost = set_minus(beyond->lost, &set);
+	return set;
+}
+
+static void cross_unit(struct source_req *req, struct lease_held *held, uint32_t unit_idx)
+{
+	struct unit_rec u;
+
+	if (!layout_unit(req->run->layout, unit_idx, &u))
+		return;
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		struct seek *s = &req->seeks[i];
+		struct wire_set moved;
+
+		if (s->beyond)
+			continue;
+		moved = move(s, &u);
+		if (s->segment_idx != held->segment_idx && !set_empty(&moved))
+			lease_cover_more(held, &seek_segment(s)->list, &moved);
+	}
+}
+
+void zone_cross(struct seek *s, const struct wire_answer_item *item)
+{
+	struct source_req *req = s->req;
+	struct lease_held *held = lease_new(s, item);
+	struct source_lease range;
+	uint32_t pos = 0;
+
+	held->crossing = true;
+	while (lease_next_range(s, &item->set, &pos, &range)) {
+		for (uint32_t i = 0; i < range.n_units; i++)
+			cross_unit(req, held, range.first_unit + i);
+	}
+	source_dirty(req);
+}
+
+/* ---- what comes of it ---- */
+
+static bool is_sought(const struct peer *p, const struct wire_id *list, uint32_t pos)
+{
+	const struct source_req *req;
+
+	DL_FOREACH(p->reqs, req)
+	{
+		for (uint32_t i = 0; i < req->n_seeks; i++) {
+			const struct seek *s = &req->seeks[i];
+
+			if (s->beyond && wire_set_has(&s->want, pos) &&
+			    !wire_set_has(&s->lost, pos) && id_equal(&seek_segment(s)->list, list))
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool is_open(struct peer *p, const struct wire_id *list, const struct wire_set *set)
+{
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1)) {
+		if (is_sought(p, list, pos) || landing_has(p, list, (uint16_t)pos) ||
+		    leases_have(p, list, (uint16_t)pos, false))
+			return true;
+	}
+	return false;
+}
+
+static bool goes_on(struct peer *p, const struct lease_held *held)
+{
+	if (is_open(p, &segments_at(held->known->segments, held->segment_idx)->list, &held->set))
+		return true;
+	for (uint32_t i = 0; i < held->n_more; i++) {
+		if (is_open(p, &held->more[i].list, &held->more[i].set))
+			return true;
+	}
+	return false;
+}
+
+static bool all_here(const struct lease_held *held)
+{
+	for (uint32_t pos = set_next(&held->set, 0); pos < held->set.n;
+	     pos = set_next(&held->set, pos + 1)) {
+		if (!cas_blob_is_present(held->blob,
+		                         segments_chunk(held->known->segments, held->segment_idx,
+		                                        (uint16_t)pos)))
+			return false;
+	}
+	return true;
+}
+
+void zone_work(struct peer *p)
+{
+	const uint64_t now = peer_now_ns(p);
+	struct lease_held *held;
+	struct lease_held *next;
+
+	if (now < p->zone_ns)
+		return;
+	p->zone_ns = now + LOOK_EVERY_NS;
+	DL_FOREACH_SAFE(p->leases, held, next)
+	{
+		if (!held->crossing)
+			continue;
+		if (!goes_on(p, held)) {
+			held->failed = !all_here(held);
+			lease_end(p, held);
+		} else if (now - held->told_ns >= RENEW_EVERY_NS) {
+			held->progress_bytes++;
+			lease_renew(p, held);
+		}
+	}
+}
+
+uint64_t zone_due_ns(const struct peer *p)
+{
+	const struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (held->crossing)
+			return p->zone_ns;
+	}
+	return UINT64_MAX;
+}
