@@ -15,6 +15,7 @@
 #include "share_rules.h"
 #include "state.h"
 #include "stored.h"
+#include "unregister.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -234,14 +235,29 @@ static int look_up(struct cas_blob *blob, const struct opening *o, struct stored
 		r = stored_blob_find(reader.db, blob->key, &s, e);
 	if (r != 0)
 		return r;
-	if (s.dying)
-		return CAS_MISS;
 	if (o->layout != NULL &&
 	    (layout_domain(s.layout) != o->domain || !layout_compatible(s.layout, o->layout)))
 		return KEY_TAKEN;
 	*ret_stored = s;
 	s.layout = NULL;
 	return 0;
+}
+
+static int forget_rows(struct cas *cas, void *arg, struct err *e)
+{
+	return unregister_blob(cas, arg, e);
+}
+
+/* Its rows contradict each other: with a layout at hand they are worth less than a new start.
+ * @return CAS_MISS; negative */
+static int forget_rotten(struct cas_blob *blob, struct err *e)
+{
+	int r;
+
+	log_error(blob->cas->log, "a blob's rows are no good: forgotten, it is fetched again",
+	          "blob=%s why=%s", blob->key, LOG_Q(e->msg));
+	r = writer_do(blob->cas, forget_rows, blob->key, e);
+	return r < 0 ? r : CAS_MISS;
 }
 
 /* Not registered yet: an empty file. */
@@ -291,8 +307,10 @@ static int load(struct cas_blob *blob, const struct opening *o, bool *ret_to_reg
                 struct err *e)
 {
 	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
-	const int r = look_up(blob, o, &s, e);
+	int r = look_up(blob, o, &s, e);
 
+	if (r == -EUCLEAN && o->layout != NULL)
+		r = forget_rotten(blob, e);
 	if (r == CAS_MISS)
 		return load_new(blob, o, ret_to_register, e);
 	return r == 0 ? load_stored(blob, o, &s, ret_to_register, e) : r;

@@ -10,6 +10,7 @@
 #include "reflink.h"
 #include "state.h"
 #include "state_dir.h"
+#include "unregister.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -41,6 +42,12 @@ static int note_thread(struct cas *cas, void *arg, struct err *e)
 	return 0;
 }
 
+static int resume_removal(struct cas *cas, void *arg, struct err *e)
+{
+	(void)arg;
+	return unregister_resume(cas, e);
+}
+
 static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *e)
 {
 	struct state_dir dir;
@@ -61,6 +68,8 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 		r = pool_new(opts->loop, 1, "cas-share", &cas->helper, e);
 	if (r == 0)
 		r = writer_do(cas, note_thread, NULL, e);
+	if (r == 0)
+		r = writer_do(cas, resume_removal, NULL, e); /* before files without rows go */
 	if (r == 0)
 		r = evictor_start(cas, e);
 	return r;

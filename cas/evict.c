@@ -75,21 +75,9 @@ static uint32_t choose(struct evict_batch *b, uint8_t tick, uint64_t n_bytes)
 
 static int layout_of_all(struct cas_blob *blob, struct blob_layout **ret_layout, struct err *e)
 {
-	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
-	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
-	int r;
-
-	if (!blob->has_unnamed) {
-		*ret_layout = layout_ref(blob_layout(blob));
-		return 0;
-	}
-	r = db_reader_begin(blob->cas->readers, &reader, e);
-	if (r == 0)
-		r = stored_blob_find(reader.db, blob->key, &s, e);
-	if (r != 0)
-		return r;
-	*ret_layout = s.layout;
-	s.layout = NULL;
+	if (blob->has_unnamed)
+		return stored_layout(blob->cas->readers, blob->key, ret_layout, e);
+	*ret_layout = layout_ref(blob_layout(blob));
 	return 0;
 }
 
@@ -142,14 +130,12 @@ static int evict_pile(struct round *round, struct piles *piles, const struct pil
 	if (blob == NULL) {
 		r = blob_open_registered(round->cas, piles->blobs[pile->blob].key, NULL, NULL,
 		                         &closed, e);
-		if (r == -EUCLEAN)
-			log_warn(round->cas->log, "a blob cannot be evicted", "why=%s",
-			         LOG_Q(e->msg));
+		r = stored_pass_over(round->cas->log, piles->blobs[pile->blob].key, r, e);
 		if (r != 0)
-			return r == CAS_MISS || r == -EUCLEAN ? 0 : r;
+			return r == CAS_MISS ? 0 : r;
 		blob = closed;
 	}
-	r = evict_from(round, blob, pile, e);
+	r = stored_pass_over(round->cas->log, blob->key, evict_from(round, blob, pile, e), e);
 	return r == CAS_MISS ? 0 : r;
 }
 

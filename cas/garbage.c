@@ -2,16 +2,16 @@
  * garbage: see the header.
  *
  * Rows go before files: at every moment the database says no more than is there. Knows the order;
- * rows are register.c's.
+ * rows are unregister.c's.
  */
 #include "garbage.h"
 #include "data_file.h"
 #include "evict.h"
 #include "mem.h"
 #include "refer.h"
-#include "register.h"
 #include "state.h"
 #include "stored.h"
+#include "unregister.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,8 @@
 #include <unistd.h>
 
 #define SQL_NO_IMAGE " NOT EXISTS(SELECT 1 FROM image_blob ib WHERE ib.blob = blob.id)"
-#define SQL_UNUSED   "SELECT key FROM blob WHERE" SQL_NO_IMAGE " AND" REFER_SQL_NO_OWNER("blob.id")
+#define SQL_NO_OWNER REFER_SQL_NO_OWNER("blob.id")
+#define SQL_UNUSED   "SELECT key FROM blob WHERE dying = 0 AND" SQL_NO_IMAGE " AND" SQL_NO_OWNER
 
 /* A name that somebody else gave the file (agent: links_dir) would hold its space. */
 static void cut_linked(const struct cas *cas, const char *name)
@@ -64,7 +65,7 @@ int garbage_remove_blob(struct cas *cas, const char *key, struct err *e)
 		atomic_store(&cas->evictor.has_garbage, true);
 		return 1;
 	}
-	r = unregister_rows(cas, key, e);
+	r = unregister_blob(cas, key, e);
 	if (r >= 0)
 		r = unlink_data(cas, key, e); /* also where there was no row */
 	blob_table_opened(placeholder, GET_PASSIVE, false);

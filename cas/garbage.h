@@ -8,8 +8,9 @@
 
 struct cas;
 
-/** [writer] Forget one blob: rows (the ready map first, synced), then the file. One that somebody
- * has open stays for now, and goes when it is closed. @return 0; 1 it stays; negative */
+/** [writer] Forget one blob: its row is dying (synced), then the file goes; other rows follow. One
+ * that somebody has open stays for now, and goes when it is closed. @return 0; 1 it stays; negative
+ */
 MUST_CHECK int garbage_remove_blob(struct cas *cas, const char *key, struct err *e);
 
 /** [writer] Blobs that no image uses. remove: false, only count. */

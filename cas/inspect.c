@@ -121,7 +121,7 @@ int cas_blobs(struct cas *cas, int (*fn)(void *arg, const struct cas_blob_info *
 	info = xcalloc(1, sizeof(*info));
 	for (const char *key = keys; r >= 0 && key != NULL && *key != '\0';
 	     key += strlen(key) + 1) {
-		r = describe(cas, key, info, e);
+		r = stored_pass_over(cas->log, key, describe(cas, key, info, e), e);
 		if (r == 0 && fn(arg, info) != 0)
 			break;
 	}
@@ -197,8 +197,8 @@ int cas_chunk_find(struct cas *cas, const uint8_t digest[DIGEST_BYTES],
 	if (r == 0)
 		r = stored_keys(reader.db, &keys, e);
 	search.db = reader.db;
-	for (const char *key = keys; r == 0 && key != NULL && *key != '\0' && !search.stop;
+	for (const char *key = keys; r >= 0 && key != NULL && *key != '\0' && !search.stop;
 	     key += strlen(key) + 1)
-		r = search_blob(&search, key, e);
-	return r;
+		r = stored_pass_over(cas->log, key, search_blob(&search, key, e), e);
+	return r < 0 ? r : 0;
 }

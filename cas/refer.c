@@ -6,6 +6,7 @@
 #include "reflink.h"
 #include "register.h"
 #include "state.h"
+#include "stored.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -131,7 +132,7 @@ static int key_of(struct db *db, uint64_t row, char ret_key[CAS_KEY_BYTES], stru
 	return r < 0 ? r : CAS_MISS;
 }
 
-/* An owner by its row, held. @return 0; CAS_MISS it is gone; negative */
+/* An owner by its row, held. @return 0; CAS_MISS it is gone, or rotten; negative */
 static int hold_owner(struct cas *cas, uint64_t row, struct cas_blob **ret_owner, struct err *e)
 {
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
@@ -141,7 +142,10 @@ static int hold_owner(struct cas *cas, uint64_t row, struct cas_blob **ret_owner
 	if (r == 0)
 		r = key_of(reader.db, row, key, e);
 	db_reader_end(&reader); /* opening it may wait for the writer */
-	return r == 0 ? blob_hold_registered(cas, key, ret_owner, e) : r;
+	if (r != 0)
+		return r;
+	r = blob_hold_registered(cas, key, ret_owner, e);
+	return stored_pass_over(cas->log, key, r, e);
 }
 
 /* @param changed  slices of which the database says what is not so any more */

@@ -8,11 +8,10 @@
 #include "chunk_rows.h"
 #include "layout_code.h"
 #include "mem.h"
-#include "ready_rows.h"
-#include "refer.h"
 #include "rows.h"
 #include "state.h"
 #include "stored.h"
+#include "unregister.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -42,7 +41,6 @@ static int write_parts(struct db *db, uint64_t row, const struct blob_layout *l,
 	return r;
 }
 
-/* @param changed  the layout is new: chunk rows are to be made from the start */
 static int write_blob(struct cas_blob *blob, const struct blob_layout *l, uint32_t n_named,
                       uint64_t *ret_row, struct err *e)
 {
@@ -111,11 +109,8 @@ static int write_row(struct cas_blob *blob, struct blob_layout **ret_layout, uin
 	bool more = true;
 	int r = stored_blob_find(db, blob->key, &stored, e);
 
-	if (r == 0 && stored.dying) {
-		stored_blob_fini(&stored);
-		stored = (struct stored_blob){ .row = 0 };
-		r = unregister_rows(blob->cas, blob->key, e);
-	}
+	if (r == -EUCLEAN) /* of no use to anybody; stored is as it was */
+		r = unregister_blob(blob->cas, blob->key, e);
 	if (r >= 0)
 		r = merge(blob, &stored, &l, &more, e);
 	if (r == 0)
@@ -204,84 +199,4 @@ void register_start(struct cas_blob *blob)
 	reg->blob = cas_blob_ref(blob);
 	reg->job = (struct job){ .work = register_work };
 	writer_submit(blob->cas, &reg->job);
-}
-
-static int exec_for_row(struct db *db, const char *sql, uint64_t row, struct err *e)
-{
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	const int r = db_prepare(db, sql, &stmt, e);
-
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, row);
-	return db_run(stmt, e);
-}
-
-static int mark_dying(struct db *db, uint64_t row, struct err *e)
-{
-	AUTO(tx_end) struct tx tx = { .db = NULL };
-	int r = tx_begin(db, TX_SYNCED, &tx, e);
-
-	if (r == 0)
-		r = ready_rows_delete(db, row, e);
-	if (r == 0)
-		r = refer_rows_delete(db, row, e);
-	if (r == 0)
-		r = exec_for_row(db, "UPDATE blob SET dying = 1, n_named = 0 WHERE id = ?", row, e);
-	return r == 0 ? tx_commit(&tx, e) : r;
-}
-
-static int delete_chunk_rows(struct db *db, uint64_t row, struct blob_layout *l, struct err *e)
-{
-	AUTO(chunk_rows_free) struct chunk_rows *rows = chunk_rows_new(row, l, 0);
-	int r = 1;
-
-	if (rows == NULL)
-		return err_set(e, ENOMEM, "forgetting blob %s: out of memory", l->blob_id);
-	while (r == 1)
-		r = chunk_rows_step(rows, db, CHUNK_ROWS_DELETE, e);
-	return r;
-}
-
-/* The rest at once: by now nothing names the row. */
-static int delete_last_rows(struct db *db, uint64_t row, struct err *e)
-{
-	AUTO(tx_end) struct tx tx = { .db = NULL };
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	int r = tx_begin(db, TX_LAZY, &tx, e);
-
-	if (r == 0)
-		r = db_prepare(db, "DELETE FROM layout WHERE id >= ? AND id < ?", &stmt, e);
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, part_id(row, 0));
-	db_bind_u64(stmt, 2, part_id(row + 1, 0));
-	r = db_run(stmt, e);
-	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM image_blob WHERE blob = ?", row, e);
-	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM blob_origin WHERE blob = ?", row, e);
-	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM used WHERE blob = ?", row, e);
-	if (r == 0)
-		r = db_exec(db,
-		            "DELETE FROM origin WHERE NOT EXISTS(SELECT 1 FROM blob_origin"
-		            " WHERE origin = origin.id)",
-		            e);
-	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM blob WHERE id = ?", row, e);
-	return r == 0 ? tx_commit(&tx, e) : r;
-}
-
-int unregister_rows(struct cas *cas, const char *key, struct err *e)
-{
-	AUTO(stored_blob_fini) struct stored_blob stored = { .row = 0 };
-	int r = stored_blob_find(cas->db, key, &stored, e);
-
-	if (r != 0)
-		return r;
-	r = mark_dying(cas->db, stored.row, e);
-	if (r == 0)
-		r = delete_chunk_rows(cas->db, stored.row, stored.layout, e);
-	return r == 0 ? delete_last_rows(cas->db, stored.row, e) : r;
 }

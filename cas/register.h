@@ -11,7 +11,3 @@ void register_start(struct cas_blob *blob);
 
 /** [writer] The blob's row and layout alone; fine when they are there. */
 MUST_CHECK int register_row(struct cas_blob *blob, struct err *e);
-
-/** [writer] Forget a blob's rows, and its ready map first, in a synced transaction. Can be cut off
- * anywhere: the blob is "dying" until the last row is gone. */
-MUST_CHECK int unregister_rows(struct cas *cas, const char *key, struct err *e);

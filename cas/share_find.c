@@ -8,6 +8,7 @@
 #include "rows.h"
 #include "share.h"
 #include "state.h"
+#include "stored.h"
 #include <string.h>
 
 #define FOUND_MAX 16U /* places of one name that are tried */
@@ -63,8 +64,9 @@ int cas_find_ready(struct cas *cas, const uint8_t name[PUBLIC_NAME_BYTES],
 	db_reader_end(&reader); /* opening may wait for the writer */
 	for (int i = 0; i < n; i++) {
 		AUTO(cas_blob_release) struct cas_blob *blob = NULL;
-		const int r = blob_open_registered(cas, places[i].key, NULL, NULL, &blob, e);
+		int r = blob_open_registered(cas, places[i].key, NULL, NULL, &blob, e);
 
+		r = stored_pass_over(cas->log, places[i].key, r, e);
 		if (r < 0)
 			return r;
 		if (r != 0 || places[i].idx >= blob->ready->n_bits ||

@@ -14,6 +14,7 @@
 #include "hooks.h"
 #include "room.h"
 #include "share_map.h"
+#include "unregister.h"
 #include "use.h"
 #include <pthread.h>
 
@@ -30,6 +31,7 @@ struct cas {
 	struct pool *writer;
 	pthread_t writer_thread;
 	struct db *db; /* [writer] */
+	struct removal removal;
 	struct db_readers *readers;
 	struct blob_table table;
 	struct room room;

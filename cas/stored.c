@@ -11,7 +11,7 @@
 
 static const char select_blob[] =
 	"SELECT id, blob_id, digest_alg, trust, n_chunks, plain_size, packed_size, n_named,"
-	" file_id, file_dev, file_fs, file_ino, file_btime_ns, file_size, dying, key,"
+	" file_id, file_dev, file_fs, file_ino, file_btime_ns, file_size, key,"
 	" coalesce((SELECT at_s FROM used WHERE used.blob = blob.id), 0)"
 	" FROM blob WHERE key = ?";
 
@@ -103,10 +103,9 @@ int stored_blob_find(struct db *db, const char *key, struct stored_blob *ret_sto
 		return r < 0 ? r : CAS_MISS;
 	s.row = db_u64(stmt, 0);
 	s.n_named = (uint32_t)db_u64(stmt, 7);
-	s.dying = db_u64(stmt, 14) != 0;
-	s.used_s = db_u64(stmt, 16);
+	s.used_s = db_u64(stmt, 15);
 	read_identity(stmt, &s.identity);
-	if (!db_text(stmt, 15, s.key, sizeof(s.key)))
+	if (!db_text(stmt, 14, s.key, sizeof(s.key)))
 		return err_set(e, EUCLEAN, "CAS database: a blob's key is too long");
 	r = read_layout_head(stmt, &s.layout, e);
 	if (r == 0)
@@ -114,6 +113,31 @@ int stored_blob_find(struct db *db, const char *key, struct stored_blob *ret_sto
 	if (r < 0)
 		return r;
 	*ret_stored = s;
+	s.layout = NULL;
+	return 0;
+}
+
+int stored_pass_over(struct log *log, const char *key, int r, const struct err *e)
+{
+	if (r != -EUCLEAN)
+		return r;
+	log_warn(log, "a blob is left out: its rows are no good", "blob=%s why=%s", key,
+	         LOG_Q(e->msg));
+	return CAS_MISS;
+}
+
+int stored_layout(struct db_readers *readers, const char *key, struct blob_layout **ret_layout,
+                  struct err *e)
+{
+	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
+	int r = db_reader_begin(readers, &reader, e);
+
+	if (r == 0)
+		r = stored_blob_find(reader.db, key, &s, e);
+	if (r != 0)
+		return r;
+	*ret_layout = s.layout;
 	s.layout = NULL;
 	return 0;
 }

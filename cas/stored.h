@@ -12,13 +12,20 @@ struct stored_blob {
 	struct file_identity identity;
 	uint32_t n_named; /* chunks that have their row in the chunk table */
 	uint64_t used_s;  /* when it was used last; 0: not known */
-	bool dying;       /* its rows are being deleted */
 };
 void stored_blob_fini(struct stored_blob *s); /* zeroed is fine; for AUTO() */
 
 /** @return 0; CAS_MISS not registered; -EUCLEAN the rows contradict each other */
 MUST_CHECK int stored_blob_find(struct db *db, const char *key, struct stored_blob *ret_stored,
                                 struct err *e);
+
+/** For a loop over blobs, none of which ends it by being rotten: r is what came of this one.
+ * @return r; CAS_MISS instead of -EUCLEAN, which is said in the log */
+int stored_pass_over(struct log *log, const char *key, int r, const struct err *e);
+
+/** The layout alone, of all that any image described. @return as above */
+MUST_CHECK int stored_layout(struct db_readers *readers, const char *key,
+                             struct blob_layout **ret_layout, struct err *e);
 
 /** The origins of a blob in order of recording; at most CAS_ORIGINS_MAX.
  * @param ret_origins  a new array, NULL for none; the caller's */

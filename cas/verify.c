@@ -102,22 +102,6 @@ static int verify_chunks(struct verification *v, struct cas_blob *blob, const st
 	return r;
 }
 
-static int stored_layout(struct cas *cas, const char *key, struct blob_layout **ret_layout,
-                         struct err *e)
-{
-	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
-	AUTO(stored_blob_fini) struct stored_blob s = { .row = 0 };
-	int r = db_reader_begin(cas->readers, &reader, e);
-
-	if (r == 0)
-		r = stored_blob_find(reader.db, key, &s, e);
-	if (r != 0)
-		return r;
-	*ret_layout = s.layout;
-	s.layout = NULL;
-	return 0;
-}
-
 static int verify_blob(struct verification *v, const char *key, struct err *e)
 {
 	AUTO(cas_blob_release) struct cas_blob *blob = NULL;
@@ -126,7 +110,7 @@ static int verify_blob(struct verification *v, const char *key, struct err *e)
 	int r = blob_open_registered(v->cas, key, on_fault, v, &blob, e);
 
 	if (r == 0)
-		r = stored_layout(v->cas, key, &l, e);
+		r = stored_layout(v->cas->readers, key, &l, e);
 	if (r != 0)
 		return r < 0 ? r : 0; /* removed meanwhile */
 	r = verify_chunks(v, blob, l, e);
@@ -163,9 +147,9 @@ int cas_verify(struct cas *cas, void (*fault)(void *arg, const struct cas_fault 
 		if (r == 0)
 			r = stored_keys(reader.db, &keys, e);
 	}
-	for (const char *key = keys; r == 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
-		r = verify_blob(&v, key, e);
-	if (r == 0)
+	for (const char *key = keys; r >= 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
+		r = stored_pass_over(cas->log, key, verify_blob(&v, key, e), e);
+	if (r >= 0)
 		r = tell(&v, e);
 	free(v.buf);
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,6 +211,12 @@ int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
 	free(bytes);
 	free(got);
 	return r;
+}
+
+void rows_are_removed(struct fixture *f)
+{
+	while (query(f, "SELECT count(*) FROM blob WHERE dying = 1") > 0)
+		(void)sched_yield();
 }
 
 uint64_t query(struct fixture *f, const char *sql)

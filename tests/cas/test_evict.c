@@ -379,6 +379,7 @@ static void a_blob_that_no_image_uses_is_garbage_unless_it_is_open(void **state)
 	do /* until its chunks have their rows, and it is closed */
 		(void)gc(f, UINT64_MAX, false);
 	while (data_exists(f, ID_A));
+	rows_are_removed(f);
 	assert_int_equal(query(f,
 	                       "SELECT (SELECT count(*) FROM blob) + (SELECT count(*) FROM chunk)"
 	                       " + (SELECT count(*) FROM ready) + (SELECT count(*) FROM used)"),

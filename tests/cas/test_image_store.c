@@ -204,6 +204,7 @@ static void a_removed_image_takes_along_what_nobody_else_uses(void **state)
 	assert_int_equal(remove_image(f, TWO), 0);
 	assert_false(data_exists(f, ID_A));
 	assert_int_equal(n_in_images(f), 0);
+	rows_are_removed(f);
 	assert_int_equal(query(f,
 	                       "SELECT (SELECT count(*) FROM blob) + (SELECT count(*) FROM chunk)"
 	                       " + (SELECT count(*) FROM ready) + (SELECT count(*) FROM layout)"

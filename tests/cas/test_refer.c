@@ -360,6 +360,7 @@ static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 	fixture_reopen(f);
 	assert_int_equal(query(f, "SELECT count(*) FROM blob"), 2);
 	remove_image(f, &ib);
+	rows_are_removed(f);
 	assert_int_equal(query(f, "SELECT count(*) FROM blob"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM refer"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 0);
