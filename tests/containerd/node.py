@@ -33,6 +33,7 @@ class Node:
         self.agent, self.mode, self.policy, self.prefetch, self.nydusd = agent, mode, policy, prefetch, nydusd
         self.dir = tempfile.mkdtemp(prefix="n-", dir=lab.TMP)
         self.address = self.path("containerd.sock")
+        self.namespace = "n" + os.urandom(6).hex()  # runc keeps all of a machine's containers in one place
         self.containerd = self.snapshotter = None
         self._write_configs()
         self.start_snapshotter()
@@ -118,7 +119,7 @@ disable = false
             return f.read()[-6000:]
 
     def ctr(self, *args, check=True):
-        done = subprocess.run(["ctr", "--address", self.address, *args], capture_output=True, text=True, check=False,
+        done = subprocess.run(["ctr", "--address", self.address, "--namespace", self.namespace, *args], capture_output=True, text=True, check=False,
                               stdin=subprocess.DEVNULL, timeout=DEADLINE_S)
         if check and done.returncode != 0:
             raise AssertionError(f"ctr {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}\n"
@@ -126,7 +127,7 @@ disable = false
         return done
 
     def pull(self, reference):
-        done = subprocess.run([os.path.join(TOOLS, "pull"), self.address, reference], capture_output=True, text=True,
+        done = subprocess.run([os.path.join(TOOLS, "pull"), self.address, self.namespace, reference], capture_output=True, text=True,
                               check=False, timeout=DEADLINE_S)
         if done.returncode != 0:
             raise AssertionError(f"pull {reference}: {done.stderr}\n{self.log('snapshotter.log')}")
@@ -135,18 +136,29 @@ disable = false
         """One command in a container of its own; its output."""
         return self.ctr("run", "--rm", "--snapshotter", "nydus", *options, reference, name, *argv, check=check)
 
+    def top_snapshot(self):
+        """The only committed snapshot that is nobody's parent."""
+        rows = [line.split() for line in self.ctr("snapshot", "--snapshotter", "nydus", "ls").stdout.splitlines()[1:]]
+        parents = {row[1] for row in rows if len(row) == 3}
+        (top,) = [row[0] for row in rows if row[-1] == "Committed" and row[0] not in parents]
+        return top
+
     def nydusds(self):
         """The processes of our nydusd for this node: {pid: command line}."""
-        found = {}
+        return {pid: argv for pid, argv in self._processes()
+                if argv[0] == self.nydusd and any(a.startswith(self.dir) for a in argv)}
+
+    def _shims(self):
+        return [pid for pid, argv in self._processes() if "containerd-shim" in argv[0] and self.namespace in argv]
+
+    @staticmethod
+    def _processes():
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    argv = f.read().decode(errors="replace").split("\0")
+                    yield int(pid), f.read().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if argv[0] == self.nydusd and any(a.startswith(self.dir) for a in argv):
-                found[int(pid)] = argv
-        return found
 
     def stop(self):
         for process in (self.containerd, self.snapshotter):
@@ -157,7 +169,11 @@ disable = false
         for process in (self.containerd, self.snapshotter):
             if process and process.poll() is None:
                 lab.stop_process(process, 9)
-        for pid in self.nydusds():
+        runc = ["runc", "--root", f"/run/containerd/runc/{self.namespace}"]
+        ids = subprocess.run([*runc, "list", "-q"], capture_output=True, text=True, check=False).stdout.split()
+        for container in ids:
+            subprocess.run([*runc, "delete", "--force", container], stderr=subprocess.DEVNULL, check=False)
+        for pid in [*self.nydusds(), *self._shims()]:
             os.kill(pid, 9)
         for path in lab.mounts_below(self.dir):
             subprocess.run(["umount", "-l", path], stderr=subprocess.DEVNULL, check=False)

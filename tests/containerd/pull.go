@@ -1,7 +1,7 @@
 // pull brings an image into containerd as its CRI service does: with the labels by which
 // nydus-snapshotter knows which image a snapshot belongs to. ctr alone does not pass them.
 //
-//	pull SOCKET REFERENCE
+//	pull SOCKET NAMESPACE REFERENCE
 package main
 
 import (
@@ -15,13 +15,13 @@ import (
 	"github.com/containerd/containerd/remotes/docker"
 )
 
-func pull(socket, reference string) error {
+func pull(socket, namespace, reference string) error {
 	client, err := containerd.New(socket)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	ctx := namespaces.WithNamespace(context.Background(), "default")
+	ctx := namespaces.WithNamespace(context.Background(), namespace)
 	resolver := docker.NewResolver(docker.ResolverOptions{
 		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
 	})
@@ -34,11 +34,11 @@ func pull(socket, reference string) error {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: pull SOCKET REFERENCE")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: pull SOCKET NAMESPACE REFERENCE")
 		os.Exit(2)
 	}
-	if err := pull(os.Args[1], os.Args[2]); err != nil {
+	if err := pull(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "pull:", err)
 		os.Exit(1)
 	}

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -53,12 +52,174 @@ class ContainerTest(lab.LabTest):
 
 
 class Life(ContainerTest):
+    """Pull, run, exec, write, stop, rm, collect."""
+
+    def check(self, n, agent, n_nydusds):
+        reference = self.life(n)
+        self.assertEqual(n_nydusds, len(n.nydusds()))
+        self.end(n, agent, reference)
+
     def test_dedicated(self):
         agent = self.lab_agent()
+        self.check(self.node(agent), agent, 1)
+
+    def test_shared(self):
+        agent = self.lab_agent()
+        n = self.node(agent, mode="shared")
+        self.check(n, agent, 1)
+
+    def test_by_the_kernels_erofs(self):
+        agent = self.lab_agent(mount="auto")
+        if not agent.json("status")["erofs"]["works"]:
+            self.skipTest("this kernel cannot mount images")
         n = self.node(agent)
         reference = self.life(n)
-        self.assertEqual(1, len(n.nydusds()))
+        self.assertEqual(["erofs"], [m["as"] for m in agent.json("ls")["mounts"]])
         self.end(n, agent, reference)
+
+    def test_trees_are_as_their_lists_say(self):
+        """layers:zran and edge:v6, as a container would see them."""
+        agent = self.lab_agent()
+        n = self.node(agent, mode="shared")
+        for image in ("layers:zran", "edge:v6"):
+            reference = lab.registry().push(image)
+            n.pull(reference)
+            where = n.path(image.replace(":", "-"))
+            os.mkdir(where)
+            key = image.replace(":", "-")
+            n.ctr("snapshot", "--snapshotter", "nydus", "prepare", key, n.top_snapshot())
+            words = n.ctr("snapshot", "--snapshotter", "nydus", "mounts", where, key).stdout.split()
+            subprocess.run(words, check=True)
+            self.assert_tree(where, image)
+            subprocess.run(["umount", where], check=True)
+            n.ctr("snapshot", "--snapshotter", "nydus", "rm", key)
+            n.ctr("image", "rm", "--sync", reference)
+        lab.wait_for(lambda: agent.json("ls")["mounts"] == [], "the agent's mounts to end", nodes.DEADLINE_S)
+
+    def test_the_cache_is_accounted_for_and_collected(self):
+        agent = self.lab_agent()
+        n = self.node(agent)
+        reference = lab.registry().push(APP)
+        n.pull(reference)
+        n.run(reference, "one", "python3", "-c", "import flask")
+        cached = [f for f in os.listdir(n.path("nydus", "cache")) if f.endswith(".blob.data")]
+        self.assertEqual(3, len(cached))
+        usage = n.ctr("snapshot", "--snapshotter", "nydus", "usage", "-b").stdout
+        self.assertGreater(max(int(line.split()[1]) for line in usage.splitlines()[1:]), 1 << 20, usage)
+        n.ctr("image", "rm", "--sync", reference)
+        lab.wait_for(lambda: not [f for f in os.listdir(n.path("nydus", "cache")) if f.endswith(".blob.data")],
+                     "the snapshotter to collect its cache", nodes.DEADLINE_S)
+        n.pull(reference)  # what is here is not fetched again
+        before = agent.origin_bytes()
+        n.run(reference, "two", "python3", "-c", "import flask")
+        self.assertEqual(before, agent.origin_bytes())
+
+
+class Deaths(ContainerTest):
+    """kill -9 under load: what a container sees."""
+
+    def loaded(self, policy="failover", mode="dedicated", keeper=True):
+        """(agent, node, a container that reads all the time)"""
+        agent = self.lab_agent() if keeper else self.agent(config={"registries": []})
+        n = self.node(agent, policy=policy, mode=mode)
+        reference = lab.registry().push(APP)
+        n.pull(reference)
+        n.ctr("run", "-d", "--snapshotter", "nydus", reference, "load", "sh", "-c",
+              "n=0; while :; do find /usr -type f | head -n 400 | xargs cat > /dev/null 2>/tmp/error || "
+              "{ echo failed; exit 1; }; n=$((n + 1)); echo $n > /tmp/rounds; done")
+        self.reference = reference
+        self.rounds(n, 0)
+        return agent, n
+
+    @staticmethod
+    def seen(n):
+        done = n.ctr("task", "exec", "--exec-id", f"x{os.urandom(4).hex()}", "load", "cat", "/tmp/rounds", check=False)
+        return int(done.stdout or 0)
+
+    def rounds(self, n, after):
+        """Wait until it has read everything twice more, without an error, and not from the page cache."""
+        def read_on():
+            lab.drop_caches()
+            return self.seen(n) > after + 1
+        lab.wait_for(read_on, f"the container to read on: {n.ctr('task', 'ls').stdout}",
+                     nodes.DEADLINE_S)
+
+    def kill(self, n, *pids):
+        before = self.seen(n)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return before
+
+    def new_container(self, n, name="another"):
+        out = n.run(self.reference, name, "python3", "-c", "import flask; print('fine')").stdout
+        self.assertEqual("fine\n", out)
+
+    def test_nydusd_with_failover(self):
+        for mode in ("dedicated", "shared"):
+            with self.subTest(mode):
+                _, n = self.loaded(mode=mode)
+                old = n.nydusds()
+                before = self.kill(n, *old)
+                lab.wait_for(lambda: n.nydusds() and not set(old) & set(n.nydusds()), "another nydusd",
+                             nodes.DEADLINE_S)
+                self.rounds(n, before)
+                self.new_container(n)
+                n.take_down()
+
+    def test_nydusd_with_restart(self):
+        for mode in ("dedicated", "shared"):
+            with self.subTest(mode):
+                _, n = self.loaded(policy="restart", mode=mode)
+                old = n.nydusds()
+                before = self.kill(n, *old)
+                lab.wait_for(lambda: n.nydusds() and not set(old) & set(n.nydusds()), "another nydusd",
+                             nodes.DEADLINE_S)
+                self.rounds(n, before)
+                self.new_container(n)
+                n.take_down()
+
+    def test_nydusd_with_nothing(self):
+        _, n = self.loaded(policy="none")
+        before = self.kill(n, *n.nydusds())
+        self.rounds(n, before)
+
+    def test_the_agent(self):
+        agent, n = self.loaded()
+        before = self.seen(n)
+        agent.kill()
+        agent.start()
+        self.rounds(n, before)
+        self.new_container(n)
+
+    def test_the_keeper(self):
+        agent, n = self.loaded()
+        keepers = [int(p) for p in filter(str.isdigit, os.listdir("/proc")) if self._is_keeper(p, agent)]
+        self.assertEqual(1, len(keepers))
+        before = self.kill(n, *keepers)
+        self.rounds(n, before)
+        lab.wait_for(lambda: "another keeper holds the mounts" in agent.log(), "another keeper", nodes.DEADLINE_S)
+        agent.kill()
+        agent.start()
+        self.rounds(n, before)
+
+    @staticmethod
+    def _is_keeper(pid, agent):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                return agent.config["keeper"]["socket"].encode() in f.read()
+        except OSError:
+            return False
+
+    def test_snapshotter_and_containerd(self):
+        agent, n = self.loaded()
+        before = self.kill(n, n.snapshotter.pid, n.containerd.pid)
+        n.snapshotter.wait()
+        n.containerd.wait()
+        n.start_snapshotter()
+        n.start_containerd()
+        self.rounds(n, before)
+        self.new_container(n)
+        self.assertEqual(1, len(agent.json("ls")["mounts"]))
 
 
 if __name__ == "__main__":
