@@ -130,6 +130,13 @@ static void hide_secrets(json_t *backend)
 
 /* ---- backends ---- */
 
+/* As containerd does: what is on this machine is spoken to in the clear, unless it is said. */
+static bool is_loopback(const char *host)
+{
+	return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 ||
+	       strcmp(host, "localhost") == 0 || strncmp(host, "localhost:", 10) == 0;
+}
+
 static int take_registry(const json_t *backend, struct nydusd_config *c, struct err *e)
 {
 	const char *host = text_of(backend, "host");
@@ -140,6 +147,8 @@ static int take_registry(const json_t *backend, struct nydusd_config *c, struct 
 	if (host == NULL || repo == NULL)
 		return err_set(e, EINVAL, "the registry backend has no host and repo");
 	c->blobs = xasprintf("registry:%s/%s", host, repo);
+	if (c->scheme == NULL && is_loopback(host))
+		c->scheme = xstrdup("http");
 	if (auth != NULL)
 		return nydusd_auth_parse(auth, &c->username, &c->password, e);
 	if (token != NULL)

@@ -163,7 +163,33 @@ static void other_backends_and_version_2(void **state)
 		0);
 	assert_string_equal(second.blobs, "registry:h/r");
 	assert_string_equal(second.token, "t");
+	assert_null(second.scheme);
 	assert_string_equal(second.work_dir, "/c");
+}
+
+static void only_loopback_is_spoken_to_in_the_clear_unasked(void **state)
+{
+	static const struct {
+		const char *host, *scheme;
+	} cases[] = { { "127.0.0.1:5000", "http" },  { "localhost", "http" },
+		      { "localhost:5000", "http" },  { "[::1]:5000", "http" },
+		      { "localhost.example", NULL }, { "10.0.0.1:5000", NULL } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+		json_t *json = json_pack("{s:{s:{s:s, s:{s:s, s:s}}}}", "device", "backend", "type",
+		                         "registry", "config", "host", cases[i].host, "repo", "r");
+		char *text = json_dumps(json, 0);
+
+		assert_int_equal(parse(text, &c), 0);
+		if (cases[i].scheme != NULL)
+			assert_string_equal(c.scheme, cases[i].scheme);
+		else
+			assert_null(c.scheme);
+		free(text);
+		json_decref(json);
+	}
 }
 
 static void configurations_that_make_no_sense_are_refused(void **state)
@@ -235,6 +261,7 @@ int main(void)
 		cmocka_unit_test(command_lines_that_make_no_sense_are_refused),
 		cmocka_unit_test(a_registry_with_credentials),
 		cmocka_unit_test(other_backends_and_version_2),
+		cmocka_unit_test(only_loopback_is_spoken_to_in_the_clear_unasked),
 		cmocka_unit_test(configurations_that_make_no_sense_are_refused),
 		cmocka_unit_test(user_and_password_in_base64),
 	};
