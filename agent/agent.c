@@ -8,6 +8,8 @@
  */
 #include "agent.h"
 #include "api.h"
+#include "bytes.h"
+#include "elsewhere.h"
 #include "erofs.h"
 #include "gc.h"
 #include "http_page.h"
@@ -21,13 +23,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DESK_THREADS    2
-#define KEYS_THREADS    2
-#define CHORES_THREADS  2 /* one each */
-#define WORKERS_MAX     64
-#define LOAD_TIMEOUT_MS 60000
-#define IDLE_LOOK_MS    2
-#define IDLE_LOOKS_MAX  5000
+#define DESK_THREADS          2
+#define KEYS_THREADS          2
+#define CHORES_THREADS        2 /* one each */
+#define WORKERS_MAX           64
+#define LOAD_TIMEOUT_MS       60000
+#define ORIGIN_CONNECT_MS     5000
+#define ORIGIN_SILENCE_MS     10000
+#define ORIGIN_SILENCE_MIN_MS 1000
+#define IDLE_LOOK_MS          2
+#define IDLE_LOOKS_MAX        5000
 
 static uint32_t n_cpus(uint32_t at_most)
 {
@@ -85,12 +90,37 @@ static int start_cas(struct agent *a, struct err *e)
 	return cas_open(&opts, &a->cas, e);
 }
 
+/* A silent origin leaves a reader time for somebody else who has it. */
+static uint32_t share_of_budget_ms(const struct config *config, uint32_t at_most_ms)
+{
+	const uint64_t share_ms = max_u64(config->read_timeout_ms / 3, ORIGIN_SILENCE_MIN_MS);
+
+	return (uint32_t)min_u64(share_ms, at_most_ms);
+}
+
+static void start_elsewhere(struct agent *a)
+{
+	const struct elsewhere_opts opts = { .loop = a->loop,
+		                             .pool = a->pool,
+		                             .cas = a->cas,
+		                             .clock = a->clock,
+		                             .log = a->log,
+		                             .metrics = a->metrics,
+		                             .origins = a->origins };
+
+	a->elsewhere = elsewhere_source_new(&opts);
+}
+
 static int start_origins(struct agent *a, struct err *e)
 {
-	const struct http_opts http = { .loop = a->loop,
-		                        .clock = a->clock,
-		                        .log = a->log,
-		                        .bytes_per_s = a->config->limits_origin_bytes_per_s };
+	const struct http_opts http = {
+		.loop = a->loop,
+		.clock = a->clock,
+		.log = a->log,
+		.bytes_per_s = a->config->limits_origin_bytes_per_s,
+		.connect_timeout_ms = share_of_budget_ms(a->config, ORIGIN_CONNECT_MS),
+		.stall_timeout_ms = share_of_budget_ms(a->config, ORIGIN_SILENCE_MS),
+	};
 	struct registry_opts registry = { .loop = a->loop,
 		                          .pool = a->keys,
 		                          .clock = a->clock,
@@ -112,6 +142,8 @@ static int start_origins(struct agent *a, struct err *e)
 	origins.registry = a->registry;
 	if (r == 0)
 		r = origin_source_new(&origins, &a->origins, e);
+	if (r == 0)
+		start_elsewhere(a);
 	return r;
 }
 
@@ -187,6 +219,7 @@ static int start_fetch(struct agent *a, struct err *e)
 	if (a->peer != NULL)
 		sources[n_sources++] = peer_source(a->peer);
 	sources[n_sources++] = a->origins;
+	sources[n_sources++] = a->elsewhere;
 	opts.n_sources = n_sources;
 	opts.blob_opened = on_blob_opened;
 	opts.blob_opened_arg = a;
@@ -384,7 +417,9 @@ static void stop_when_idle(struct timer *t)
 {
 	struct agent *a = container_of(t, struct agent, fetch_idle);
 
-	if (fetch_is_idle(a->fetch) || a->n_looks++ == IDLE_LOOKS_MAX)
+	const bool idle = fetch_is_idle(a->fetch) && elsewhere_is_idle(a->elsewhere);
+
+	if (idle || a->n_looks++ == IDLE_LOOKS_MAX)
 		loop_stop(a->loop);
 	else
 		timer_start(&a->fetch_idle, IDLE_LOOK_MS);
@@ -441,6 +476,7 @@ void agent_free(struct agent *a)
 	cas_hooks_off(a->cas); /* its evictor and its writer still run */
 	peer_free(&a->peer);
 	image_shelf_free(&a->shelf);
+	elsewhere_source_free(&a->elsewhere);
 	origin_source_free(&a->origins);
 	registry_free(&a->registry);
 	http_free(&a->http);

@@ -47,6 +47,7 @@ struct cas_blob {
 	_Atomic(struct blob_layout *) joined_layout; /* the layout whose chunks are in the map */
 	_Atomic(struct blob_layout *) sought_layout; /* ... were looked for in other blobs */
 	_Atomic uint64_t generation;                 /* grows with each blob_void() */
+	atomic_uint n_joins; /* that go on behind an opening of it: join.h */
 	struct readers readers;
 	int fd;
 	struct file_identity identity;

@@ -221,3 +221,47 @@ int image_store_blobs(struct cas *cas, const char *digest,
 			break;
 	return r;
 }
+
+#define USERS_MAX 16 /* of one blob */
+
+static int read_users(struct cas *cas, const char *blob_key,
+                      char ret_digests[USERS_MAX][DIGEST_TEXT_BYTES], uint32_t *ret_n,
+                      struct err *e)
+{
+	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	uint32_t n = 0;
+	int r = db_reader_begin(cas->readers, &reader, e);
+
+	if (r == 0)
+		r = db_prepare(reader.db,
+		               "SELECT i.digest FROM blob JOIN image_blob u ON u.blob = blob.id"
+		               " JOIN image i ON i.digest = u.digest WHERE key = ?"
+		               " ORDER BY i.used_s DESC",
+		               &stmt, e);
+	if (r < 0)
+		return r;
+	db_bind_text(stmt, 1, blob_key);
+	while (n < USERS_MAX && (r = db_step(stmt, e)) == 1) {
+		size_t n_bytes;
+		const uint8_t *digest = db_blob(stmt, 0, &n_bytes);
+
+		if (digest != NULL && n_bytes == DIGEST_BYTES)
+			hex_encode(digest, DIGEST_BYTES, ret_digests[n++]);
+	}
+	*ret_n = n;
+	return r < 0 ? r : 0;
+}
+
+int image_store_users(struct cas *cas, const char *blob_key,
+                      int (*fn)(void *arg, const char *digest), void *arg, struct err *e)
+{
+	char digests[USERS_MAX][DIGEST_TEXT_BYTES];
+	uint32_t n = 0;
+	const int r = read_users(cas, blob_key, digests, &n, e);
+
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		if (fn(arg, digests[i]) != 0)
+			break;
+	return r;
+}

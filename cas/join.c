@@ -292,6 +292,7 @@ static void go_on(struct job *job)
 		return;
 	}
 	atomic_fetch_sub(&cas->n_joins, 1);
+	atomic_fetch_sub(&j->blob->n_joins, 1);
 	finish(j, r, &e);
 }
 
@@ -317,6 +318,7 @@ void join_blob(struct cas_blob *blob)
 		         "which chunks other images have is being found out behind the mount",
 		         "blob=%s", blob->key);
 		atomic_fetch_add(&cas->n_joins, 1);
+		atomic_fetch_add(&blob->n_joins, 1);
 		j->job = (struct job){ .work = go_on, .prio = JOB_NORMAL };
 		pool_submit(cas->helper, &j->job);
 		return;

@@ -38,6 +38,11 @@ uint32_t cas_joins_running(const struct cas *cas)
 	return atomic_load(&cas->n_joins);
 }
 
+bool cas_blob_is_joining(const struct cas_blob *blob)
+{
+	return atomic_load(&blob->n_joins) > 0;
+}
+
 /* ---- candidates ---- */
 
 static bool mark(void *arg, struct cas_blob *blob, uint32_t chunk_idx)

@@ -97,8 +97,8 @@ int assembly_open(struct assembly *a, struct err *e)
 	return 0;
 }
 
-static int part_layout(const struct assembly *a, uint32_t i, struct blob_layout **ret_layout,
-                       struct err *e)
+int assembly_layout(const struct assembly *a, uint32_t i, struct blob_layout **ret_layout,
+                    struct err *e)
 {
 	const struct part *part = &a->parts[i];
 	const bool fetched = part->extras.meta != NULL;
@@ -116,7 +116,7 @@ static int open_part(struct assembly *a, uint32_t i, struct err *e)
 	struct part *part = &a->parts[i];
 	int r;
 
-	r = part_layout(a, i, &layout, e);
+	r = assembly_layout(a, i, &layout, e);
 	if (r == 0 && layout->trust == TRUST_NONE && !a->allow_unverified)
 		r = err_set(e, ENOTSUP,
 		            "there is nothing to check its bytes against (build the image with "
@@ -131,7 +131,7 @@ static int open_part(struct assembly *a, uint32_t i, struct err *e)
 		return 0;
 	/* Its digests are not known yet. They go into a layout that nobody else has seen. */
 	cas_blob_release(&part->blob);
-	return part_layout(a, i, &part->whole, e);
+	return assembly_layout(a, i, &part->whole, e);
 }
 
 int assembly_layouts(struct assembly *a, struct err *e)

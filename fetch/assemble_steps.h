@@ -36,6 +36,10 @@ struct assembly {
  * -EUCLEAN, -ENOTSUP, -ENOMEM, -EIO */
 MUST_CHECK int assembly_open(struct assembly *a, struct err *e);
 
+/** The layout of one part, whatever it wants: with what is here. @return as image_layout() */
+MUST_CHECK int assembly_layout(const struct assembly *a, uint32_t i,
+                               struct blob_layout **ret_layout, struct err *e);
+
 /** Of each part, blob or whole. @return 0; -EUCLEAN; -ENODATA; -ENOTSUP a blob without digests
  * that cannot be checked at all; as cas_blob_open() */
 MUST_CHECK int assembly_layouts(struct assembly *a, struct err *e);

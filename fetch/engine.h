@@ -7,6 +7,7 @@
  * readahead) fetch_flight.c   single flight: the table of units on their way              (struct
  * flight) fetch_run.c      one question to the sources, in order, until it is settled  (struct run)
  *   fetch_islands.c  what is missing between chunks that are here
+ *   fetch_lost.c     what becomes of one that no source answers
  *   fetch_queue.c    when its turn comes
  *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers           (struct batch)
  *   fetch_piece.c    single chunks of a unit, as peers give them                 (struct piece)
@@ -137,6 +138,8 @@ void flight_end(struct flight *fl); /* frees it; its waiters must have been take
 bool flight_is_waited_for(struct flight *fl);
 void flight_fail(struct flight *fl, const struct err *why); /* its readers get -EIO */
 void flight_drop(struct flight *fl);                        /* nobody waits for it */
+/** Another blob here has it: those who wait look there. */
+void flight_arrived(struct flight *fl);
 /** @return false: the flight was given up, its unit has to be asked for anew */
 bool flight_join(struct flight *fl, struct waiter *w);
 
@@ -154,6 +157,8 @@ struct run {
 	uint32_t first_unit, n_units;
 	uint32_t source_idx; /* that is asked; n_sources: none is left in this round */
 	uint32_t struck;
+	uint32_t put_off; /* bit a source: it is down, and is asked behind the others */
+	bool last_resort; /* now these are asked */
 	uint32_t n_pauses;
 	struct timer timer;
 	struct unit_run ask;
@@ -181,6 +186,13 @@ void run_settled(struct run *run); /* ended, and no piece is left: go on with wh
 void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit);
 struct flight *run_flight(const struct run *run, uint32_t unit_idx); /* NULL: not this run's */
 void run_start(struct run *run, uint64_t packed_bytes);              /* QUEUED: its turn has come */
+void run_fail(struct run *run);                                      /* its readers get -EIO */
+/** Give up the flights that nobody waits for. @return how many are left */
+uint32_t run_drop_idle(struct run *run);
+/** Go on with what is left, each stretch by itself; with nothing left: done. */
+void run_go_on(struct run *run);
+enum run_state run_lost(struct run *run); /* fetch_lost.c: two of its states */
+enum run_state run_pause(struct run *run);
 void runs_pump(struct fetch *f);                /* ask what the budget allows, readers first */
 bool runs_take_prefetch(const struct fetch *f); /* is there room for one more run of a prefetch? */
 void runs_cancel(struct fetch *f, struct fetch_blob *blob); /* all of this blob's; NULL: all */
@@ -205,8 +217,7 @@ void batch_close(struct run *run);                  /* no more will come */
 void batch_promote(struct flight *fl);              /* a reader waits for it now */
 void batches_pump(struct fetch *f);
 /** A flight's bytes were wrong. @return may the same source be asked for them once more? */
-bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver,
-                      const struct err *why);
+bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver);
 /** All chunks of a flight are here (or, on a full disk, not kept): tell all who wait, free it. */
 void flight_landed(struct flight *fl);
 

@@ -26,7 +26,7 @@ static enum fetch_found found_of(const char *source)
 		if (strcmp(source, fetch_found_names[i]) == 0)
 			return (enum fetch_found)i;
 	}
-	return FOUND_ORIGIN;
+	return FOUND_ORIGIN; /* "elsewhere": another blob's */
 }
 
 static void look_up_series(struct fetch *f)
@@ -34,9 +34,10 @@ static void look_up_series(struct fetch *f)
 	struct metrics *m = f->opts.metrics;
 
 	for (uint32_t i = 0; i < f->opts.n_sources; i++) {
-		const char *label = f->sources[i]->ops->name;
+		const char *label;
 
-		f->found_at[i] = found_of(label);
+		f->found_at[i] = found_of(f->sources[i]->ops->name);
+		label = fetch_found_names[f->found_at[i]];
 		f->chunks[i] = metrics_series(m, METRIC_CHUNKS, &label);
 		f->chunk_bytes[i] = metrics_series(m, METRIC_CHUNK_BYTES, &label);
 		f->verify_failures[i] = metrics_series(m, METRIC_VERIFY_FAILURES, &label);

@@ -311,7 +311,7 @@ void flight_landed(struct flight *fl)
 }
 
 /* May the same source be asked once more, is there another, or is this the end? */
-bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver, const struct err *why)
+bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver)
 {
 	struct fetch *f = fl->blob->f;
 	struct source *s = f->sources[source_idx];
@@ -327,9 +327,6 @@ bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver, co
 		fl->n_wrong = 0;
 		again = false;
 	}
-	if ((fl->struck & (BIT(f->opts.n_sources) - 1)) == BIT(f->opts.n_sources) - 1)
-		log_error(f->opts.log, "no source gives the right bytes", "blob=%s unit=%u why=%s",
-		          cas_blob_key(fl->blob->cas), fl->unit_idx, LOG_Q(why->msg));
 	return again;
 }
 
@@ -341,7 +338,7 @@ static void was_wrong(struct flight *fl)
 	log_warn(f->opts.log, "wrong bytes from a source", "source=%s blob=%s unit=%u why=%s",
 	         f->sources[fl->source_idx]->ops->name, cas_blob_key(fl->blob->cas), fl->unit_idx,
 	         LOG_Q(fl->why->msg));
-	(void)flight_was_wrong(fl, fl->source_idx, fl->giver, fl->why);
+	(void)flight_was_wrong(fl, fl->source_idx, fl->giver);
 	fl->result = 0;
 	fl->is_plain = false;
 	fl->giver = 0;

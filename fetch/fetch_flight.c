@@ -126,6 +126,34 @@ void flight_drop(struct flight *fl)
 	flight_fail(fl, &none);
 }
 
+static void place_list(struct waiter *list)
+{
+	while (list != NULL) {
+		struct waiter *w = list;
+
+		list = w->next;
+		w->found = FOUND_DEDUP;
+		if (waiter_is_live(w))
+			waiter_place(w);
+		else
+			waiter_release(w);
+	}
+}
+
+void flight_arrived(struct flight *fl)
+{
+	const struct err none = { .code = 0 };
+	struct waiter *waiters = fl->waiters;
+	struct waiter *late = fl->late;
+
+	fl->waiters = NULL;
+	fl->late = NULL;
+	prefetches_on_unit(fl->blob, fl->unit_idx, CAS_MISS, &none);
+	flight_end(fl);
+	place_list(waiters);
+	place_list(late);
+}
+
 /* With a worker: join if it has not come to this unit yet. */
 static void join_submitted(struct flight *fl, struct waiter *w)
 {

@@ -31,9 +31,10 @@ static void was_wrong(struct piece *p, struct flight *fl)
 	         f->sources[p->source_idx]->ops->name, cas_blob_key(p->blob->cas), p->chunk_idx);
 	if (fl == NULL)
 		return;
-	again = flight_was_wrong(fl, p->source_idx, p->giver, &p->why);
+	again = flight_was_wrong(fl, p->source_idx, p->giver);
 	if (p->run == NULL)
 		return;
+	p->run->why = p->why;
 	p->run->again = p->run->again || again;
 	if (!again)
 		p->run->struck |= BIT(p->source_idx);

@@ -17,12 +17,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define PAUSE_FIRST_MS 100
-#define PAUSES_DOUBLED 5 /* to 3.2 s */
-
 static enum run_state enter_ask(struct run *run);
-static enum run_state enter_lost(struct run *run);
-static enum run_state enter_paused(struct run *run);
 
 static const struct {
 	const char *name;
@@ -33,8 +28,8 @@ static const struct {
 	[RUN_QUEUED] = { "queued", NULL, BIT(RUN_ASK) | BIT(RUN_DONE) },
 	[RUN_ASK] = { "ask", enter_ask, BIT(RUN_ASKED) | BIT(RUN_LOST) },
 	[RUN_ASKED] = { "asked", NULL, BIT(RUN_ASK) | BIT(RUN_DONE) },
-	[RUN_LOST] = { "lost", enter_lost, BIT(RUN_PAUSED) | BIT(RUN_DONE) },
-	[RUN_PAUSED] = { "paused", enter_paused, BIT(RUN_ASK) | BIT(RUN_DONE) },
+	[RUN_LOST] = { "lost", run_lost, BIT(RUN_PAUSED) | BIT(RUN_DONE) },
+	[RUN_PAUSED] = { "paused", run_pause, BIT(RUN_ASK) | BIT(RUN_DONE) },
 	[RUN_DONE] = { "done", NULL, 0 },
 };
 
@@ -121,8 +116,7 @@ void run_promote(struct run *run)
 	run_queue(run);
 }
 
-/* Give up the flights that nobody waits for. @return how many are left */
-static uint32_t drop_idle(struct run *run)
+uint32_t run_drop_idle(struct run *run)
 {
 	uint32_t n_left = 0;
 
@@ -163,7 +157,7 @@ bool run_dissolve(struct run *run)
 	assert(run->state == RUN_QUEUED);
 	if (!is_idle(run))
 		return false;
-	(void)drop_idle(run);
+	(void)run_drop_idle(run);
 	unqueue(run);
 	run_step(run, RUN_DONE);
 	return true;
@@ -205,6 +199,8 @@ static struct run *run_part(const struct run *of, const struct plan_span *span)
 	run->n_units = span->n_units;
 	run->source_idx = of->source_idx;
 	run->struck = of->struck;
+	run->put_off = of->put_off;
+	run->last_resort = of->last_resort;
 	run->n_pauses = of->n_pauses;
 	run->why = of->why;
 	for (uint32_t i = 0; i < span->n_units; i++)
@@ -224,8 +220,7 @@ static void ask_parts(struct run *parts)
 	}
 }
 
-/* Go on with what is left, each stretch by itself; with nothing left: done. */
-static void go_on(struct run *run)
+void run_go_on(struct run *run)
 {
 	struct run *parts = NULL;
 	struct plan_span first;
@@ -291,7 +286,7 @@ static void note_failure(struct run *run, int r, const struct err *why)
 		run->struck |= BIT(run->source_idx);
 	if (r < 0)
 		run->why = *why;
-	else if (r == SOURCE_GONE)
+	else if (r == SOURCE_GONE && run->why.code == 0)
 		(void)err_set(&run->why, EIO, "%s does not have it", source->ops->name);
 	else if (r == SOURCE_OK)
 		(void)err_set(&run->why, EPROTO, "%s ended before all was there",
@@ -313,7 +308,7 @@ void run_settled(struct run *run)
 	uint32_t at = run->first_unit;
 
 	if (run->disk_full)
-		(void)drop_idle(
+		(void)run_drop_idle(
 			run); /* what was kept of them is kept, the rest would be lost again */
 	if (next_stretch(run, &at, &left)) {
 		note_failure(run, run->end_result, &run->end_why);
@@ -321,7 +316,7 @@ void run_settled(struct run *run)
 	}
 	run->ended = false;
 	run->again = false;
-	go_on(run);
+	run_go_on(run);
 	runs_pump(f);
 	prefetches_pump(f);
 }
@@ -396,6 +391,11 @@ static void aim(struct run *run)
 	run->asked_wall_ms = f->opts.clock->wall_seconds(f->opts.clock) * 1000;
 	run->first_unit_ns = 0;
 	run->progress_bytes = 0;
+}
+
+/* Its flights are that source's now. */
+static void hand_to_source(struct run *run)
+{
 	for (uint32_t i = 0; i < run->n_units; i++) {
 		struct flight *fl = own_flight(run, run->first_unit + i);
 
@@ -406,18 +406,52 @@ static void aim(struct run *run)
 	}
 }
 
+/* Those that are down a moment ago are asked behind the others. */
+static bool is_asked_now(struct run *run)
+{
+	struct source *s = fetch_of(run)->sources[run->source_idx];
+
+	if (run->struck & BIT(run->source_idx))
+		return false;
+	if (run->last_resort)
+		return run->put_off & BIT(run->source_idx);
+	if (s->ops->is_down == NULL || !s->ops->is_down(s, &run->ask))
+		return true;
+	run->put_off |= BIT(run->source_idx);
+	return false;
+}
+
+static bool seek_source(struct run *run)
+{
+	while (run->source_idx < fetch_of(run)->opts.n_sources && !is_asked_now(run))
+		run->source_idx++;
+	return run->source_idx < fetch_of(run)->opts.n_sources;
+}
+
+/* @return false: none is left in this round */
+static bool next_source(struct run *run)
+{
+	if (seek_source(run))
+		return true;
+	if (run->put_off == 0 || run->last_resort)
+		return false;
+	run->last_resort = true;
+	run->source_idx = 0;
+	return seek_source(run);
+}
+
 static enum run_state enter_ask(struct run *run)
 {
 	struct fetch *f = fetch_of(run);
 
-	for (; run->source_idx < f->opts.n_sources; run->source_idx++) {
+	aim(run);
+	for (; next_source(run); run->source_idx++) {
 		struct source *s = f->sources[run->source_idx];
 		struct err why = { .code = 0 };
 		int r;
 
-		if (run->struck & BIT(run->source_idx))
-			continue;
 		aim(run);
+		hand_to_source(run);
 		r = s->ops->get(s, &run->ask, &run_events, run, &run->req, &why);
 		if (r == 0) {
 			if (run->prio == RUN_PREFETCH)
@@ -428,81 +462,6 @@ static enum run_state enter_ask(struct run *run)
 		note_failure(run, r, &why);
 	}
 	return RUN_LOST;
-}
-
-/* ---- when nobody gave it ---- */
-
-static bool all_struck(const struct run *run)
-{
-	const uint32_t all = BIT(fetch_of(run)->opts.n_sources) - 1;
-
-	return (run->struck & all) == all;
-}
-
-static void fail_all(struct run *run)
-{
-	struct err why = run->why;
-
-	if (why.code == 0)
-		(void)err_set(&why, EIO, "no source has it");
-	(void)err_wrap(&why, "blob %s", cas_blob_key(run->blob->cas));
-	for (uint32_t i = 0; i < run->n_units; i++) {
-		struct flight *fl = run_flight(run, run->first_unit + i);
-
-		if (fl != NULL)
-			flight_fail(fl, &why);
-	}
-}
-
-/* Others need not wait for this node any more. */
-static void give_up_leases(struct run *run)
-{
-	for (uint32_t i = 0; i < run->n_units; i++) {
-		struct flight *fl = run_flight(run, run->first_unit + i);
-
-		if (fl != NULL)
-			lease_settle(fl, false);
-	}
-}
-
-static enum run_state enter_lost(struct run *run)
-{
-	if (all_struck(run)) {
-		fail_all(run);
-		return RUN_DONE;
-	}
-	give_up_leases(run);
-	return drop_idle(run) > 0 ? RUN_PAUSED : RUN_DONE;
-}
-
-static uint32_t jitter(struct fetch *f, uint32_t below)
-{
-	/* xorshift64: Marsaglia, "Xorshift RNGs", 2003 */
-	f->random ^= f->random << 13;
-	f->random ^= f->random >> 7;
-	f->random ^= f->random << 17;
-	return (uint32_t)(f->random % below);
-}
-
-static void on_pause_end(struct timer *t)
-{
-	struct run *run = container_of(t, struct run, timer);
-
-	run->source_idx = 0;
-	(void)drop_idle(run);
-	go_on(run);
-}
-
-static enum run_state enter_paused(struct run *run)
-{
-	const uint32_t doubled = run->n_pauses < PAUSES_DOUBLED ? run->n_pauses : PAUSES_DOUBLED;
-	const uint32_t pause_ms = (uint32_t)PAUSE_FIRST_MS << doubled;
-
-	run->n_pauses++;
-	if (run->timer.ev == NULL)
-		timer_init(&run->timer, fetch_of(run)->opts.loop, on_pause_end);
-	timer_start(&run->timer, pause_ms + jitter(fetch_of(run), pause_ms / 4));
-	return RUN_PAUSED;
 }
 
 void run_again(struct flight *fl)
@@ -548,7 +507,7 @@ static void run_cancel(struct fetch *f, struct run *run)
 	(void)err_set(&run->why, ECANCELED, "the blob was closed");
 	batch_close(run);
 	pieces_forget(run);
-	fail_all(run);
+	run_fail(run);
 	run->state = RUN_DONE;
 	run_free(f, run);
 }

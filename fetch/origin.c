@@ -9,53 +9,97 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Is some origin of this blob left that may be asked for the unit? */
-static bool may_be_asked(const struct origin_source *s, const struct unit_run *run,
+/* Is some origin left that may be asked for the unit? */
+static bool may_be_asked(const struct origin_source *s, const struct origin_target *target,
                          uint32_t unit_idx)
 {
-	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
-	const uint32_t n = cas_blob_origins(run->blob, origins, CAS_ORIGINS_MAX);
 	const uint64_t now_ns = clock_now_ns(s->opts.clock);
-	bool may = false;
 
-	for (uint32_t i = 0; i < n && !may; i++)
-		may = origin_marks_strikes(s->marks, origins[i].text, cas_blob_key(run->blob),
-		                           unit_idx, now_ns) < ORIGIN_STRIKES_OUT;
-	free(origins);
-	return may;
+	for (uint32_t i = 0; i < target->n_origins; i++)
+		if (origin_marks_strikes(s->marks, target->origins[i].text, target->key, unit_idx,
+		                         now_ns) < ORIGIN_STRIKES_OUT)
+			return true;
+	return false;
 }
 
-/* Who gave it; where that is forgotten, the origin that is asked first. @return false: no origin */
-static bool find_culprit(const struct origin_source *s, const struct unit_run *run,
-                         uint32_t unit_idx, struct cas_origin *ret_origin)
+/* Who gave it; where that is forgotten, the origin that is asked first. NULL: no origin */
+static const char *find_culprit(const struct origin_source *s, const struct origin_target *target,
+                                uint32_t unit_idx)
 {
-	const char *culprit = origin_marks_deliverer(s->marks, cas_blob_key(run->blob), unit_idx);
-	size_t n;
+	const char *culprit = origin_marks_deliverer(s->marks, target->key, unit_idx);
+
+	if (culprit == NULL && target->n_origins > 0)
+		culprit = target->origins[0].text;
+	return culprit;
+}
+
+bool origin_distrust(struct origin_source *s, const struct origin_target *target, uint32_t unit_idx)
+{
+	const uint64_t now_ns = clock_now_ns(s->opts.clock);
+	const char *culprit = find_culprit(s, target, unit_idx);
+	uint32_t n_strikes;
 
 	if (culprit == NULL)
-		return cas_blob_origins(run->blob, ret_origin, 1) > 0;
-	n = strnlen(culprit, sizeof(ret_origin->text) - 1);
-	memcpy(ret_origin->text, culprit, n);
-	ret_origin->text[n] = '\0';
-	return true;
+		return false;
+	n_strikes = origin_marks_strike(s->marks, culprit, target->key, unit_idx, now_ns);
+	log_warn(s->opts.log, "wrong bytes from an origin", "origin=%s blob=%s unit=%u times=%u%s",
+	         LOG_Q(culprit), target->key, unit_idx, n_strikes,
+	         n_strikes >= ORIGIN_STRIKES_OUT ? " struck=true" : "");
+	/* Where the same bytes can be had elsewhere, not all of them are to be tried here twice. */
+	if (n_strikes >= ORIGIN_STRIKES_OUT)
+		origin_marks_trouble(s->marks, culprit, now_ns);
+	return may_be_asked(s, target, unit_idx);
+}
+
+bool origin_is_down(struct origin_source *s, const struct origin_target *target, bool probe)
+{
+	const uint64_t now_ns = clock_now_ns(s->opts.clock);
+
+	for (uint32_t i = 0; i < target->n_origins; i++)
+		if (!origin_marks_is_gone(s->marks, target->origins[i].text, target->key, now_ns) &&
+		    !origin_marks_is_down(s->marks, target->origins[i].text, probe, now_ns))
+			return false;
+	return target->n_origins > 0;
+}
+
+/* The origins of a blob that is open. */
+static struct cas_origin *target_of(const struct unit_run *run, struct origin_target *ret_target)
+{
+	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
+
+	*ret_target = (struct origin_target){
+		.key = cas_blob_key(run->blob),
+		.origins = origins,
+		.n_origins = cas_blob_origins(run->blob, origins, CAS_ORIGINS_MAX),
+	};
+	return origins;
 }
 
 static bool distrust(struct source *source, const struct unit_run *run, uint32_t unit_idx,
                      uint32_t giver)
 {
-	struct origin_source *s = origin_source_of(source);
-	struct cas_origin culprit;
-	uint32_t n_strikes;
+	struct origin_target target;
+	struct cas_origin *origins = target_of(run, &target);
+	const bool again = origin_distrust(origin_source_of(source), &target, unit_idx);
 
 	(void)giver; /* the marks know who delivered */
-	if (!find_culprit(s, run, unit_idx, &culprit))
+	free(origins);
+	return again;
+}
+
+static bool is_down(struct source *source, const struct unit_run *run)
+{
+	struct origin_source *s = origin_source_of(source);
+	struct origin_target target;
+	struct cas_origin *origins;
+	bool down;
+
+	if (!origin_marks_any(s->marks))
 		return false;
-	n_strikes = origin_marks_strike(s->marks, culprit.text, cas_blob_key(run->blob), unit_idx,
-	                                clock_now_ns(s->opts.clock));
-	log_warn(s->opts.log, "wrong bytes from an origin", "origin=%s blob=%s unit=%u times=%u%s",
-	         LOG_Q(culprit.text), cas_blob_key(run->blob), unit_idx, n_strikes,
-	         n_strikes >= ORIGIN_STRIKES_OUT ? " struck=true" : "");
-	return may_be_asked(s, run, unit_idx);
+	origins = target_of(run, &target);
+	down = origin_is_down(s, &target, !run->reader);
+	free(origins);
+	return down;
 }
 
 static const struct source_ops ops = {
@@ -63,6 +107,7 @@ static const struct source_ops ops = {
 	.get = origin_run_get,
 	.cancel = origin_run_cancel,
 	.distrust = distrust,
+	.is_down = is_down,
 };
 
 int origin_source_new(const struct origin_source_opts *opts, struct source **ret_source,

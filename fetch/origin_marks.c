@@ -4,13 +4,18 @@
 #include "origin_marks.h"
 #include "clock.h"
 #include "mem.h"
+#include "origin.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define N_MARKS      512
 #define N_DELIVERIES 256 /* more than there are runs between the line and verification */
 #define NO_UNIT      UINT32_MAX
-#define TROUBLE_NS   (5 * NS_PER_S)
+#define TROUBLE_NS   (5 * NS_PER_S)   /* doubled each time that it is still there ... */
+#define DOUBLINGS    4                /* ... up to 80 s */
+#define FORGET_NS    (300 * NS_PER_S) /* who was not asked for so long is not known to be down */
+#define PROBE_NS     (10 * NS_PER_S)  /* one question at a time finds out */
 #define GONE_NS      (30 * NS_PER_S)
 #define STRIKE_NS    (60 * NS_PER_S)
 
@@ -94,24 +99,112 @@ static struct mark *find_or_make(struct origin_marks *m, const char *origin, con
 	return mark;
 }
 
+static void hold_until(struct origin_marks *m, struct mark *mark, uint64_t until_ns)
+{
+	mark->until_ns = until_ns;
+	if (until_ns > m->last_until_ns)
+		m->last_until_ns = until_ns;
+}
+
 static uint32_t add(struct origin_marks *m, struct mark *mark, uint64_t now_ns, uint64_t life_ns)
 {
-	if (now_ns + life_ns > m->last_until_ns)
-		m->last_until_ns = now_ns + life_ns;
 	if (now_ns >= mark->until_ns)
 		mark->n = 0;
-	mark->until_ns = now_ns + life_ns;
+	hold_until(m, mark, now_ns + life_ns);
 	return ++mark->n;
+}
+
+bool origin_marks_any(const struct origin_marks *m)
+{
+	return m->next_mark > 0;
+}
+
+/* "registry:HOST/REPOSITORY" -> "registry:HOST/"; a URL likewise. @return false: it has no host */
+static bool host_of(const char *origin, char ret_host[ORIGIN_TEXT_MAX_BYTES])
+{
+	const char *at = strstr(origin, "://");
+	size_t n;
+
+	if (at == NULL && strncmp(origin, "registry:", strlen("registry:")) != 0)
+		return false;
+	at = at != NULL ? at + 3 : origin;
+	n = (size_t)(at - origin) + strcspn(at, "/") + 1;
+	if (n >= ORIGIN_TEXT_MAX_BYTES)
+		return false;
+	(void)snprintf(ret_host, ORIGIN_TEXT_MAX_BYTES, "%.*s", (int)n, origin);
+	return true;
+}
+
+static void more_trouble(struct origin_marks *m, struct mark *mark, uint64_t now_ns)
+{
+	if (now_ns >= mark->until_ns + FORGET_NS)
+		mark->n = 0;
+	/* Many runs end at once when a server goes: that is one trouble. */
+	if (mark->n == 0 || now_ns >= mark->until_ns)
+		mark->n++;
+	hold_until(m, mark,
+	           now_ns + (TROUBLE_NS << (mark->n - 1 < DOUBLINGS ? mark->n - 1 : DOUBLINGS)));
 }
 
 void origin_marks_trouble(struct origin_marks *m, const char *origin, uint64_t now_ns)
 {
-	(void)add(m, find_or_make(m, origin, "", NO_UNIT), now_ns, TROUBLE_NS);
+	char host[ORIGIN_TEXT_MAX_BYTES];
+
+	more_trouble(m, find_or_make(m, origin, "", NO_UNIT), now_ns);
+	if (host_of(origin, host))
+		more_trouble(m, find_or_make(m, host, "", NO_UNIT), now_ns);
 }
 
 bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, uint64_t now_ns)
 {
 	return count(m, origin, "", NO_UNIT, now_ns) > 0;
+}
+
+static struct mark *find(struct origin_marks *m, const char *origin, const char *blob_key)
+{
+	for (uint32_t i = 0; i < N_MARKS; i++)
+		if (is_of(&m->marks[i], origin, blob_key, NO_UNIT))
+			return &m->marks[i];
+	return NULL;
+}
+
+static void forget(struct mark *mark)
+{
+	if (mark == NULL)
+		return;
+	mark->n = 0;
+	mark->until_ns = 0;
+}
+
+void origin_marks_well(struct origin_marks *m, const char *origin, const char *blob_key)
+{
+	char host[ORIGIN_TEXT_MAX_BYTES];
+
+	if (!origin_marks_any(m))
+		return;
+	forget(find(m, origin, ""));
+	forget(find(m, origin, blob_key));
+	if (host_of(origin, host))
+		forget(find(m, host, ""));
+}
+
+static bool mark_is_down(struct origin_marks *m, struct mark *mark, bool probe, uint64_t now_ns)
+{
+	if (mark == NULL || mark->n == 0 || now_ns >= mark->until_ns + FORGET_NS)
+		return false;
+	if (!probe || now_ns < mark->until_ns)
+		return true;
+	hold_until(m, mark, now_ns + PROBE_NS); /* the others wait for what this one finds */
+	return false;
+}
+
+bool origin_marks_is_down(struct origin_marks *m, const char *origin, bool probe, uint64_t now_ns)
+{
+	char host[ORIGIN_TEXT_MAX_BYTES];
+
+	if (mark_is_down(m, find(m, origin, ""), probe, now_ns))
+		return true;
+	return host_of(origin, host) && mark_is_down(m, find(m, host, ""), probe, now_ns);
 }
 
 void origin_marks_gone(struct origin_marks *m, const char *origin, const char *blob_key,

@@ -16,9 +16,20 @@ struct origin_marks;
 struct origin_marks *origin_marks_new(void); /* never NULL */
 void origin_marks_free(struct origin_marks **m);
 
-/** It had trouble (refused, 5xx, time-out): others are asked before it for some seconds. */
+/** Has there ever been a mark? What is remembered of good days costs nothing. */
+bool origin_marks_any(const struct origin_marks *m);
+
+/** It had trouble (refused, 5xx, time-out): others are asked before it for a while, longer each
+ * time. The same goes for other repositories at its host. */
 void origin_marks_trouble(struct origin_marks *m, const char *origin, uint64_t now_ns);
 bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, uint64_t now_ns);
+
+/** It delivered: its trouble is over. */
+void origin_marks_well(struct origin_marks *m, const char *origin, const char *blob_key);
+
+/** Is it in trouble, or was it the last time that it was asked? probe: whoever asks can wait, so
+ * that it is told false once in a while, to find out. */
+bool origin_marks_is_down(struct origin_marks *m, const char *origin, bool probe, uint64_t now_ns);
 
 /** It does not have this blob, or does not give it to us. */
 void origin_marks_gone(struct origin_marks *m, const char *origin, const char *blob_key,

@@ -13,6 +13,7 @@
 #include "unit_cutter.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct candidate {
@@ -25,6 +26,7 @@ struct source_req {
 	const struct unit_run *run; /* borrowed */
 	struct source_events ev;
 	void *arg;
+	char key[BLOB_ID_MAX + 16]; /* of the target */
 	struct unit_cutter cutter;
 	struct candidate candidates[CAS_ORIGINS_MAX];
 	uint32_t n_candidates;
@@ -42,11 +44,6 @@ struct source_req {
 static uint64_t now_ns(const struct origin_source *s)
 {
 	return clock_now_ns(s->opts.clock);
-}
-
-static const char *key_of(const struct source_req *req)
-{
-	return cas_blob_key(req->run->blob);
 }
 
 /* What every origin said, one after the other. */
@@ -76,11 +73,11 @@ static uint32_t rank_of(const struct source_req *req, const char *origin)
 	const uint64_t now = now_ns(req->s);
 	uint32_t rank = 0;
 
-	if (origin_marks_is_gone(marks, origin, key_of(req), now))
+	if (origin_marks_is_gone(marks, origin, req->key, now))
 		rank += 4;
 	if (origin_marks_has_trouble(marks, origin, now))
 		rank += 2;
-	if (origin_marks_strikes(marks, origin, key_of(req), req->run->first_unit, now) > 0)
+	if (origin_marks_strikes(marks, origin, req->key, req->run->first_unit, now) > 0)
 		rank += 1;
 	return rank;
 }
@@ -102,16 +99,12 @@ static void add_candidate(struct source_req *req, const char *origin)
 	req->n_candidates++;
 }
 
-static void find_candidates(struct source_req *req)
+static void find_candidates(struct source_req *req, const struct origin_target *target)
 {
-	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
-	const uint32_t n = cas_blob_origins(req->run->blob, origins, CAS_ORIGINS_MAX);
-
-	for (uint32_t i = 0; i < n; i++)
-		add_candidate(req, origins[i].text);
-	if (n == 0)
-		note_why(req, key_of(req), "no origin of this blob is known");
-	free(origins);
+	for (uint32_t i = 0; i < target->n_origins && i < CAS_ORIGINS_MAX; i++)
+		add_candidate(req, target->origins[i].text);
+	if (target->n_origins == 0)
+		note_why(req, req->key, "no origin of this blob is known");
 }
 
 /* Leave out what this origin has spoilt too often. */
@@ -123,7 +116,7 @@ static void choose_units(struct source_req *req, const char *origin)
 
 	for (uint32_t i = 0; i < req->cutter.n_cuts; i++) {
 		struct cut *cut = &req->cutter.cuts[i];
-		const uint32_t n = origin_marks_strikes(req->s->marks, origin, key_of(req),
+		const uint32_t n = origin_marks_strikes(req->s->marks, origin, req->key,
 		                                        req->run->first_unit + i, now);
 
 		if (cut->state == CUT_DONE)
@@ -137,15 +130,22 @@ static void choose_units(struct source_req *req, const char *origin)
 
 static int ask_from(struct source_req *req, uint32_t idx);
 
+static void note_delivery(struct source_req *req, uint32_t unit_idx)
+{
+	const char *origin = req->candidates[req->candidate_idx].addr.text;
+
+	origin_marks_delivered(req->s->marks, origin, req->key, unit_idx,
+	                       req->run->first_unit + req->run->n_units - 1);
+	origin_marks_well(req->s->marks, origin, req->key);
+}
+
 static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 {
 	struct source_req *req = arg;
 
 	/* Once an origin: what follows in this run comes from it, too. */
 	if (!req->delivers)
-		origin_marks_delivered(req->s->marks, req->candidates[req->candidate_idx].addr.text,
-		                       key_of(req), unit_idx,
-		                       req->run->first_unit + req->run->n_units - 1);
+		note_delivery(req, unit_idx);
 	req->delivers = true;
 	req->in_unit = true;
 	req->ev.unit(req->arg, unit_idx, bytes);
@@ -194,7 +194,7 @@ static void note_failure(struct source_req *req, int r, const struct err *why)
 
 	note_why(req, origin, r == 0 ? "sent less than was asked for" : why->msg);
 	if (r == -ENOENT || r == -EACCES || r == -EINVAL) {
-		origin_marks_gone(req->s->marks, origin, key_of(req), now_ns(req->s));
+		origin_marks_gone(req->s->marks, origin, req->key, now_ns(req->s));
 		return;
 	}
 	origin_marks_trouble(req->s->marks, origin, now_ns(req->s));
@@ -262,21 +262,22 @@ static int ask_from(struct source_req *req, uint32_t idx)
 
 /* ---- the source's calls ---- */
 
-int origin_run_get(struct source *s, const struct unit_run *run, const struct source_events *ev,
-                   void *arg, struct source_req **ret_req, struct err *e)
+int origin_run_start(struct origin_source *s, const struct origin_question *q,
+                     struct source_req **ret_req, struct err *e)
 {
 	struct source_req *req = xcalloc(1, sizeof(*req));
 	int r;
 
-	assert(run->n_units > 0);
-	req->s = origin_source_of(s);
+	assert(q->run->n_units > 0);
+	req->s = s;
 	req->s->n_runs++;
-	req->run = run;
-	req->ev = *ev;
-	req->arg = arg;
-	r = unit_cutter_init(&req->cutter, run, e);
+	req->run = q->run;
+	req->ev = *q->ev;
+	req->arg = q->arg;
+	(void)snprintf(req->key, sizeof(req->key), "%s", q->target.key);
+	r = unit_cutter_init(&req->cutter, q->run, e);
 	if (r == 0) {
-		find_candidates(req);
+		find_candidates(req, &q->target);
 		if (ask_from(req, 0) == 0) {
 			*ret_req = req;
 			return 0;
@@ -285,6 +286,24 @@ int origin_run_get(struct source *s, const struct unit_run *run, const struct so
 		(void)err_set(e, r < 0 ? -r : ENOENT, "%s", req->why.msg);
 	}
 	req_free(req);
+	return r;
+}
+
+int origin_run_get(struct source *s, const struct unit_run *run, const struct source_events *ev,
+                   void *arg, struct source_req **ret_req, struct err *e)
+{
+	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
+	const struct origin_question q = {
+		.target = { .key = cas_blob_key(run->blob),
+		            .origins = origins,
+		            .n_origins = cas_blob_origins(run->blob, origins, CAS_ORIGINS_MAX) },
+		.run = run,
+		.ev = ev,
+		.arg = arg,
+	};
+	const int r = origin_run_start(origin_source_of(s), &q, ret_req, e);
+
+	free(origins);
 	return r;
 }
 

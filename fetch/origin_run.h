@@ -12,6 +12,32 @@ struct origin_source {
 	uint32_t n_runs; /* and reads */
 };
 
+/* Whose bytes: a blob's key, and where it can be had. */
+struct origin_target {
+	const char *key; /* borrowed during the call, as all here */
+	const struct cas_origin *origins;
+	uint32_t n_origins;
+};
+
+/** May any of them be asked for the unit, after the wrong bytes that one of them gave for it?
+ * @return as source_ops.distrust */
+bool origin_distrust(struct origin_source *s, const struct origin_target *target,
+                     uint32_t unit_idx);
+
+/** Has every origin of the target failed lately? Then it is better asked last. probe: nobody is
+ * blocked, so this may be the question that finds out whether one has come back. */
+bool origin_is_down(struct origin_source *s, const struct origin_target *target, bool probe);
+
+struct origin_question {
+	struct origin_target target;
+	const struct unit_run *run; /* as for source_ops.get; its blob is not looked at */
+	const struct source_events *ev;
+	void *arg;
+};
+/** As source_ops.get, of any target's origins. */
+int origin_run_start(struct origin_source *s, const struct origin_question *q,
+                     struct source_req **ret_req, struct err *e);
+
 /* As source_ops.get and .cancel. */
 int origin_run_get(struct source *s, const struct unit_run *run, const struct source_events *ev,
                    void *arg, struct source_req **ret_req, struct err *e);

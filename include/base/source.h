@@ -70,7 +70,9 @@ struct source_events {
 };
 
 struct source_ops {
-	const char *name; /* "dedup", "peer", "origin": label in logs and metrics */
+	/* "dedup", "peer", "origin": label in logs and metrics. "elsewhere" in logs is an "origin"
+	 * in metrics. */
+	const char *name;
 	/* 0: events follow, end() last, none of them from inside get(). Non-zero: not asked, no
 	 * event; outcomes and errors as for end(). run is borrowed until end() or cancel(). */
 	int (*get)(struct source *s, const struct unit_run *run, const struct source_events *ev,
@@ -81,6 +83,9 @@ struct source_ops {
 	 * struck for this unit */
 	bool (*distrust)(struct source *s, const struct unit_run *run, uint32_t unit_idx,
 	                 uint32_t giver);
+	/* Has it failed for this blob a moment ago, so that those behind it are better asked first?
+	 * Most of the time the answer costs a look at memory. May be NULL: never. */
+	bool (*is_down)(struct source *s, const struct unit_run *run);
 	/* A reader is blocked on this unit now; run->reader is true. No event from inside. May be
 	 * NULL. */
 	void (*hurry)(struct source_req *req, uint32_t unit_idx);

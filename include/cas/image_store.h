@@ -72,6 +72,12 @@ MUST_CHECK int image_store_blobs(struct cas *cas, const char *digest,
                                  int (*fn)(void *arg, const char *blob_key), void *arg,
                                  struct err *e);
 
+/** [worker] The images that use a blob, those used last first: one call each with the digest. fn
+ * returns 0 to go on. */
+MUST_CHECK int image_store_users(struct cas *cas, const char *blob_key,
+                                 int (*fn)(void *arg, const char *digest), void *arg,
+                                 struct err *e);
+
 /**
  * [writer] Forget the image: its names, its directory, and the blobs that no other image uses (data
  * files too, after the transaction is synced). The caller has made sure that it is not mounted.

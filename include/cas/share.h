@@ -44,6 +44,9 @@ const char *cas_share_way(const struct cas *cas);
 /** [any] Blobs of whose chunks it is still being found out who has them. */
 uint32_t cas_joins_running(const struct cas *cas);
 
+/** [any] Is this one of them? What nobody is known to have may be found here yet. */
+bool cas_blob_is_joining(const struct cas_blob *blob);
+
 /** [any] An open blob in which a chunk of this name is ready; memory only, no I/O.
  * @param ret_blob  a reference, the caller's. @return 0; CAS_MISS */
 MUST_CHECK int cas_find_open(struct cas *cas, const uint8_t name[PUBLIC_NAME_BYTES],

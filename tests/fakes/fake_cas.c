@@ -16,6 +16,7 @@ struct cas_blob {
 	struct bitmap *ready;
 	struct bitmap *candidate;
 	_Atomic bool no_share;
+	bool joining;
 	uint8_t *data;
 	_Atomic int put_says;
 	_Atomic uint32_t n_puts;
@@ -141,6 +142,16 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 bool cas_blob_takes_chunks(const struct cas_blob *blob)
 {
 	return blob->put_says != CAS_FULL;
+}
+
+bool cas_blob_is_joining(const struct cas_blob *blob)
+{
+	return blob->joining;
+}
+
+void fake_cas_set_joining(struct cas_blob *blob, bool joining)
+{
+	blob->joining = joining;
 }
 
 int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,

@@ -45,6 +45,12 @@ static bool distrust(struct source *s, const struct unit_run *run, uint32_t unit
 	return fake->may_ask_again;
 }
 
+static bool is_down(struct source *s, const struct unit_run *run)
+{
+	(void)run;
+	return container_of(s, struct fake_source, source)->down;
+}
+
 static void hurry(struct source_req *req, uint32_t unit_idx)
 {
 	struct fake_source *fake = (struct fake_source *)(void *)req;
@@ -77,6 +83,7 @@ void fake_source_init(struct fake_source *s, const char *name)
 		                            .get = get,
 		                            .cancel = cancel,
 		                            .distrust = distrust,
+		                            .is_down = is_down,
 		                            .hurry = hurry,
 		                            .lease_progress = lease_progress,
 		                            .lease_end = lease_end },

@@ -40,6 +40,7 @@ struct fake_source {
 		bool ok;
 	} lease_ends[FAKE_LEASES_MAX];
 	bool may_ask_again; /* what distrust() says */
+	bool down;          /* what is_down() says */
 	int refuse;         /* get() returns this at once, when not 0 */
 };
 

@@ -1,0 +1,112 @@
+/*
+ * fetch_lost: a run that no source gave anything for: it fails, or tries all of them again later.
+ */
+#include "bytes.h"
+#include "engine.h"
+#include "share.h"
+#include <errno.h>
+
+#define PAUSE_FIRST_MS 100
+#define PAUSES_DOUBLED 5 /* to 3.2 s */
+
+static bool all_struck(const struct run *run)
+{
+	const uint32_t all = BIT(run->blob->f->opts.n_sources) - 1;
+
+	return (run->struck & all) == all;
+}
+
+void run_fail(struct run *run)
+{
+	struct err why = run->why;
+
+	if (why.code == 0)
+		(void)err_set(&why, EIO, "no source has it");
+	(void)err_wrap(&why, "blob %s", cas_blob_key(run->blob->cas));
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL)
+			flight_fail(fl, &why);
+	}
+}
+
+/* Others need not wait for this node any more. */
+static void give_up_leases(struct run *run)
+{
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL)
+			lease_settle(fl, false);
+	}
+}
+
+/* Who has its chunks is still being found out behind the mount: perhaps another blob here does. */
+static bool may_come_yet(const struct run *run)
+{
+	return cas_blob_is_joining(run->blob->cas);
+}
+
+/* What another blob has by now is asked of no source. */
+static void take_arrived(struct run *run)
+{
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL && unit_is_here(run->blob, fl->unit_idx))
+			flight_arrived(fl);
+	}
+	runs_pump(run->blob->f);
+}
+
+enum run_state run_lost(struct run *run)
+{
+	const bool joining = may_come_yet(run); /* before the look at what it has found */
+
+	take_arrived(run);
+	if (all_struck(run) && !joining) {
+		if (run->why.code == EBADMSG)
+			log_error(run->blob->f->opts.log, "no source gives the right bytes",
+			          "blob=%s unit=%u why=%s", cas_blob_key(run->blob->cas),
+			          run->first_unit, LOG_Q(run->why.msg));
+		run_fail(run);
+		return RUN_DONE;
+	}
+	give_up_leases(run);
+	return run_drop_idle(run) > 0 ? RUN_PAUSED : RUN_DONE;
+}
+
+static uint32_t jitter(struct fetch *f, uint32_t below)
+{
+	/* xorshift64: Marsaglia, "Xorshift RNGs", 2003 */
+	f->random ^= f->random << 13;
+	f->random ^= f->random >> 7;
+	f->random ^= f->random << 17;
+	return (uint32_t)(f->random % below);
+}
+
+static void on_pause_end(struct timer *t)
+{
+	struct run *run = container_of(t, struct run, timer);
+
+	run->source_idx = 0;
+	run->put_off = 0;
+	run->last_resort = false;
+	take_arrived(run);
+	(void)run_drop_idle(run);
+	run_go_on(run);
+}
+
+enum run_state run_pause(struct run *run)
+{
+	const uint32_t doubled = run->n_pauses < PAUSES_DOUBLED ? run->n_pauses : PAUSES_DOUBLED;
+	const uint32_t pause_ms =
+		all_struck(run) ? PAUSE_FIRST_MS : (uint32_t)PAUSE_FIRST_MS << doubled;
+
+	run->n_pauses++;
+	if (run->timer.ev == NULL)
+		timer_init(&run->timer, run->blob->f->opts.loop, on_pause_end);
+	timer_start(&run->timer, pause_ms + jitter(run->blob->f, pause_ms / 4));
+	return RUN_PAUSED;
+}
