@@ -29,7 +29,7 @@ struct agent {
 	struct http *http;
 	struct registry *registry;
 	struct source *origins;
-	struct source *elsewhere;
+	struct source *elsewhere; /* other blobs' origins */
 	struct meta_shelf *shelf; /* image_shelf.h */
 	struct peer *peer;        /* NULL: this node is alone */
 	struct fetch *fetch;
