@@ -205,6 +205,20 @@ bool wire_answers(const struct wire_msg *msg, uint32_t *ret_req)
 	}
 }
 
+bool wire_can_answer(enum wire_type request, enum wire_type answer)
+{
+	switch ((int)answer) {
+	case WIRE_END:
+		return true;
+	case WIRE_ANSWER:
+		return request == WIRE_ASK;
+	case WIRE_META:
+		return request == WIRE_META_GET;
+	default:
+		return request == WIRE_GET;
+	}
+}
+
 bool session_may_send(struct session *s, const struct wire_msg *msg)
 {
 	struct asked *a;
@@ -213,7 +227,9 @@ bool session_may_send(struct session *s, const struct wire_msg *msg)
 	if (!wire_answers(msg, &req))
 		return true;
 	a = asked_find(s, req);
-	if (a != NULL && msg->type == WIRE_END)
+	if (a == NULL || !wire_can_answer(a->type, msg->type))
+		return false;
+	if (msg->type == WIRE_END)
 		asked_drop(s, a);
-	return a != NULL;
+	return true;
 }

@@ -53,7 +53,8 @@ MUST_CHECK int session_request(struct session *s, struct wire_msg *msg,
 /** No callback of it any more. @return was it open, so that a CANCEL must be sent? */
 bool session_cancel(struct session *s, uint32_t req);
 
-/** May this message be sent: does it answer a request that is open (END closes it), or none? */
+/** May this message be sent: does it answer a request that is open (END closes it) in a way that
+ * such a request can be answered, or none? */
 bool session_may_send(struct session *s, const struct wire_msg *msg);
 
 /** Is this request of the peer open? */

@@ -104,21 +104,6 @@ static int on_meta(struct request *r, const struct wire_msg *msg, struct err *e)
 	return 0;
 }
 
-/* Is it an answer that this kind of request can have? */
-static bool fits(const struct request *r, enum wire_type answer)
-{
-	switch ((int)answer) {
-	case WIRE_END:
-		return true;
-	case WIRE_ANSWER:
-		return r->type == WIRE_ASK;
-	case WIRE_META:
-		return r->type == WIRE_META_GET;
-	default:
-		return r->type == WIRE_GET;
-	}
-}
-
 static int on_end(struct session *s, struct request *r, const struct wire_end *end, struct err *e)
 {
 	if (end->status == WIRE_DONE && r->partial.bytes != NULL)
@@ -142,7 +127,7 @@ static int on_answer(struct session *s, const struct wire_msg *msg, uint32_t req
 	struct request *r = request_find(s, req);
 	int ret = 0;
 
-	if (r == NULL || !fits(r, msg->type))
+	if (r == NULL || !wire_can_answer(r->type, msg->type))
 		return err_set(e, EPROTO, "%s: to request %u, which was not asked",
 		               wire_type_name(msg->type), req);
 	switch ((int)msg->type) {

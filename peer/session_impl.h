@@ -61,3 +61,5 @@ void asked_add(struct session *s, uint32_t req, enum wire_type type);
 
 /** The request that a message answers. @return false: it answers none */
 bool wire_answers(const struct wire_msg *msg, uint32_t *ret_req);
+/** Is it an answer that this kind of request can have? */
+bool wire_can_answer(enum wire_type request, enum wire_type answer);

@@ -229,6 +229,28 @@ static void a_cancel_before_any_stream_is_told(void **state)
 	assert_int_equal(p->ends[0].n_closed, 0);
 }
 
+static void an_answer_to_another_kind_of_request_stays_here(void **state)
+{
+	struct pair *p = *state;
+	static struct got got;
+	struct wire_answer_item item = { .kind = WIRE_NOBODY, .set.n = 1 };
+	const struct wire_msg answer = {
+		.type = WIRE_ANSWER, .u.answer = { .req = 1, .n_items = 1, .items = &item }
+	};
+	struct wire_msg end = { .type = WIRE_END, .u.end.status = WIRE_NOT_HERE };
+
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 1, false), 0);
+	assert_int_equal(got.req, 1);
+	pair_until(p, &p->ends[1].n_msgs, 1);
+	conn_send(p->ends[1].conn, &answer);
+	end.u.end.req = 1;
+	conn_send(p->ends[1].conn, &end);
+	pair_until(p, &got.n_ends, 1);
+	assert_int_equal(got.status, WIRE_NOT_HERE);
+	assert_int_equal(p->ends[0].n_closed, 0);
+}
+
 static void too_many_requests_are_held_back_here(void **state)
 {
 	struct pair *p = *state;
@@ -329,6 +351,7 @@ int main(void)
 		BOTH(a_cancelled_request_says_nothing_more),
 		BOTH(a_request_may_be_cancelled_from_its_own_chunk),
 		BOTH(a_cancel_before_any_stream_is_told),
+		BOTH(an_answer_to_another_kind_of_request_stays_here),
 		BOTH(too_many_requests_are_held_back_here),
 		BOTH(a_close_ends_everything_once),
 		BOTH(a_close_from_inside_a_message_is_fine),
