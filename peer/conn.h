@@ -158,7 +158,7 @@ void conn_send(struct conn *c, const struct wire_msg *msg);
 
 struct stream_ops {
 	/* The connection has room: give the next piece, now or later, with stream_put_...(), or
-	 * stream_end(). Not asked again before. */
+	 * stream_end(), or stream_pass(). Not asked again before. */
 	void (*pull)(void *arg, struct conn_stream *s);
 	/* Cancelled, or the connection is gone: the stream is, too. Not after stream_end(). */
 	void (*closed)(void *arg);
@@ -178,6 +178,11 @@ void stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *item
  * @param meta  its offset, of how many, for whom; req is the stream's */
 void stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_t *bytes,
                      uint32_t size_bytes);
+
+/** Instead of a piece: nothing is ready now, others have the room. After stream_wake() pull() comes
+ * again; waking who did not pass does nothing. */
+void stream_pass(struct conn_stream *s);
+void stream_wake(struct conn_stream *s);
 
 /** After what was put, END goes out. *s is gone (set to NULL). */
 void stream_end(struct conn_stream **s, enum wire_status status, uint32_t retry_ms);

@@ -28,6 +28,7 @@ struct conn_stream {
 	struct piece piece; /* being sent */
 	struct piece next;  /* put while the last fragments of piece still wait */
 	bool pulling;       /* pull() was called, no piece put yet */
+	bool passed;        /* nothing is ready: no pull() until it is woken */
 	bool ending;        /* after piece, END */
 	enum wire_status status;
 	uint32_t retry_ms;
@@ -190,6 +191,23 @@ void stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_
 	p->meta = *meta;
 }
 
+void stream_pass(struct conn_stream *s)
+{
+	assert(s->pulling && !s->ending);
+	s->pulling = false;
+	s->passed = true;
+	s->q->n_pieces[s->prio]--;
+	s->q->sink->ready(s->q->arg); /* another's turn */
+}
+
+void stream_wake(struct conn_stream *s)
+{
+	if (!s->passed)
+		return;
+	s->passed = false;
+	s->q->sink->ready(s->q->arg);
+}
+
 void stream_end(struct conn_stream **sp, enum wire_status status, uint32_t retry_ms)
 {
 	struct conn_stream *s = *sp;
@@ -326,7 +344,7 @@ static bool send_one(struct sendq *q, enum conn_prio prio, struct wire_buf *out,
 
 static bool wants_piece(const struct conn_stream *s)
 {
-	return !s->pulling && !s->ending && s->next.bytes == NULL &&
+	return !s->pulling && !s->passed && !s->ending && s->next.bytes == NULL &&
 	       s->piece.size_bytes - s->piece.sent_bytes <= SENDQ_PULL_BELOW_BYTES;
 }
 

@@ -142,8 +142,12 @@ static void next_piece(struct serve *s)
 	if (s->stream == NULL || !s->pulled || s->busy)
 		return;
 	if (set_empty(&s->ready)) {
-		if (set_empty(&s->waiting))
+		if (set_empty(&s->waiting)) {
 			finish(s);
+			return;
+		}
+		s->pulled = false; /* others have the room meanwhile */
+		stream_pass(s->stream);
 		return;
 	}
 	bytes = choose(s);
@@ -369,7 +373,8 @@ void serve_on_ready(struct peer *p, const struct known *k, uint32_t segment_idx,
 			continue;
 		wire_set_remove(&s->waiting, pos);
 		wire_set_add(&s->ready, pos);
-		next_piece(s);
+		if (s->stream != NULL)
+			stream_wake(s->stream);
 	}
 }
 
@@ -382,6 +387,7 @@ static void give_up_waiting(struct serve *s)
 			continue;
 		wire_set_remove(&s->waiting, pos);
 		wire_set_add(&s->ready, pos);
+		stream_wake(s->stream);
 	}
 }
 
