@@ -419,7 +419,8 @@ struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enu
 	if (RAND_bytes(c->own_nonce, sizeof(c->own_nonce)) != 1)
 		abort(); /* without randomness nothing here is safe */
 	c->session = wire_session_new(connected, &session_sink, c);
-	c->sendq = sendq_new(&sendq_sink, c);
+	c->sendq = sendq_new(&sendq_sink, c,
+	                     opts->held_bytes != NULL ? opts->held_bytes : &c->held_bytes);
 	timer_init(&c->tick, opts->loop, on_tick);
 	start_tick(c);
 	conn_io_start(c);

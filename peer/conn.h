@@ -7,8 +7,8 @@
  * callback is made from inside a call of this header.
  *
  * Sending is by priority: control, then answers for blocked readers, then the rest; one chunk can
- * be overtaken between its fragments. What is held in memory for sending is bounded: a request has
- * at most one piece (a chunk, or several small ones) in hand, a connection at most a few.
+ * be overtaken between its fragments. What is held in memory for sending is bounded, in pieces (a
+ * chunk, or several small ones) and in bytes: of a request, of a connection, of all of them.
  * Pings, pongs, the hellos and the byes are the connection's own business.
  */
 #pragma once
@@ -66,6 +66,8 @@ struct conn_opts {
 	uint16_t (*members)(void *arg, struct wire_member *ret_members);
 	const struct conn_ops *ops;
 	void *arg;
+	uint64_t *held_bytes; /* what all connections hold for sending: stream_reserve(). NULL: none
+	                       */
 	uint32_t handshake_timeout_ms; /* until both hellos are there; 0: 5 s */
 	uint32_t ping_interval_ms;     /* 0: 5 s; no byte for three of them: closed */
 	uint32_t stall_timeout_ms; /* a frame begun, or bytes to send, without progress; 0: 10 s */
@@ -184,8 +186,14 @@ void stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_
 void stream_pass(struct conn_stream *s);
 void stream_wake(struct conn_stream *s);
 
+/** After pull(), before a piece of so many bytes is made: may it be held here? Then it counts from
+ * now on, until it is sent. @return false: pull() comes again when there is room */
+MUST_CHECK bool stream_reserve(struct conn_stream *s, uint32_t size_bytes);
+
 /** After what was put, END goes out. *s is gone (set to NULL). */
 void stream_end(struct conn_stream **s, enum wire_status status, uint32_t retry_ms);
+/** The same, but what was put and is not sent is dropped. */
+void stream_break(struct conn_stream **s, enum wire_status status);
 
 /* ---- listening ---- */
 

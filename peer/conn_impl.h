@@ -43,6 +43,7 @@ struct conn {
 	bool kicked;
 	struct session *session;
 	struct sendq *sendq;
+	uint64_t held_bytes; /* where nobody else counts them */
 	struct wire_buf out; /* taken from sendq, in part written */
 	size_t out_sent_bytes;
 	struct err fail; /* why it ends; code 0 with closing set: in order */

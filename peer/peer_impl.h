@@ -118,6 +118,7 @@ struct peer {
 	uint32_t n_givers, oldest_giver;
 
 	struct serve *serves;
+	uint64_t held_bytes; /* for sending, by all connections */
 	struct meta_source meta_source;
 	struct meta_req *meta_reqs;
 	struct meta_serve *meta_serves;

@@ -95,6 +95,7 @@ static struct conn_opts conn_opts_of(struct peer *p)
 		                   .tls = p->tls,
 		                   .self = &p->self,
 		                   .members = tell_members,
+		                   .held_bytes = &p->held_bytes,
 		                   .ops = &link_ops,
 		                   .arg = p };
 }

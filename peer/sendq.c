@@ -25,11 +25,13 @@ struct conn_stream {
 	enum conn_prio prio;
 	const struct stream_ops *ops;
 	void *arg;
-	struct piece piece; /* being sent */
-	struct piece next;  /* put while the last fragments of piece still wait */
-	bool pulling;       /* pull() was called, no piece put yet */
-	bool passed;        /* nothing is ready: no pull() until it is woken */
-	bool ending;        /* after piece, END */
+	struct piece piece;      /* being sent */
+	struct piece next;       /* put while the last fragments of piece still wait */
+	bool pulling;            /* pull() was called, no piece put yet */
+	uint32_t reserved_bytes; /* of held_bytes, for the piece that it is pulled for */
+	uint32_t wants_bytes;    /* no pull() before there is room for so many */
+	bool passed;             /* nothing is ready: no pull() until it is woken */
+	bool ending;             /* after piece, END */
 	enum wire_status status;
 	uint32_t retry_ms;
 	struct conn_stream *ring_next, *ring_prev;
@@ -42,14 +44,17 @@ struct sendq {
 	size_t control_sent_bytes;
 	struct conn_stream *streams[N_CONN_PRIOS]; /* the first has its turn */
 	uint32_t n_pieces[N_CONN_PRIOS];
+	uint64_t held_bytes[N_CONN_PRIOS]; /* of pieces, put or reserved */
+	uint64_t *all_held_bytes;
 };
 
-struct sendq *sendq_new(const struct sendq_sink *sink, void *arg)
+struct sendq *sendq_new(const struct sendq_sink *sink, void *arg, uint64_t *held_bytes)
 {
 	struct sendq *q = xcalloc(1, sizeof(*q));
 
 	q->sink = sink;
 	q->arg = arg;
+	q->all_held_bytes = held_bytes;
 	return q;
 }
 
@@ -63,6 +68,30 @@ static void ring_del(struct conn_stream *s)
 	DL_DELETE2(s->q->streams[s->prio], s, ring_prev, ring_next);
 }
 
+static void hold(struct conn_stream *s, uint32_t n_bytes)
+{
+	s->q->held_bytes[s->prio] += n_bytes;
+	*s->q->all_held_bytes += n_bytes;
+}
+
+static void let_go(struct conn_stream *s, uint32_t n_bytes)
+{
+	assert(s->q->held_bytes[s->prio] >= n_bytes && *s->q->all_held_bytes >= n_bytes);
+	s->q->held_bytes[s->prio] -= n_bytes;
+	*s->q->all_held_bytes -= n_bytes;
+}
+
+/* It is asked for a piece no more. */
+static void unpull(struct conn_stream *s)
+{
+	if (!s->pulling)
+		return;
+	s->pulling = false;
+	s->q->n_pieces[s->prio]--;
+	let_go(s, s->reserved_bytes);
+	s->reserved_bytes = 0;
+}
+
 static void piece_drop(struct conn_stream *s, struct piece *p)
 {
 	if (p->bytes == NULL)
@@ -70,6 +99,7 @@ static void piece_drop(struct conn_stream *s, struct piece *p)
 	free(p->bytes);
 	if (p->items != &p->one)
 		free(p->items);
+	let_go(s, p->size_bytes);
 	*p = (struct piece){ 0 };
 	s->q->n_pieces[s->prio]--;
 }
@@ -79,8 +109,7 @@ static void stream_drop(struct conn_stream *s)
 	ring_del(s);
 	piece_drop(s, &s->piece);
 	piece_drop(s, &s->next);
-	if (s->pulling)
-		s->q->n_pieces[s->prio]--;
+	unpull(s);
 	free(s);
 }
 
@@ -158,7 +187,9 @@ static struct piece *put(struct conn_stream *s, uint8_t *bytes, uint32_t size_by
 	struct piece *p = s->piece.bytes == NULL ? &s->piece : &s->next;
 
 	assert(s->pulling && !s->ending && size_bytes > 0 && p->bytes == NULL);
-	s->pulling = false; /* what was counted for the pull is now the piece's */
+	unpull(s);
+	s->q->n_pieces[s->prio]++;
+	hold(s, size_bytes);
 	p->bytes = bytes;
 	p->size_bytes = size_bytes;
 	s->q->sink->ready(s->q->arg);
@@ -194,9 +225,8 @@ void stream_put_meta(struct conn_stream *s, const struct wire_meta *meta, uint8_
 void stream_pass(struct conn_stream *s)
 {
 	assert(s->pulling && !s->ending);
-	s->pulling = false;
+	unpull(s);
 	s->passed = true;
-	s->q->n_pieces[s->prio]--;
 	s->q->sink->ready(s->q->arg); /* another's turn */
 }
 
@@ -208,19 +238,47 @@ void stream_wake(struct conn_stream *s)
 	s->q->sink->ready(s->q->arg);
 }
 
+static bool has_room(const struct sendq *q, enum conn_prio prio, uint32_t n_bytes)
+{
+	if (q->held_bytes[CONN_READER] + q->held_bytes[CONN_PREFETCH] == 0)
+		return true;
+	return *q->all_held_bytes + n_bytes <= SENDQ_ALL_MAX_BYTES &&
+	       (q->held_bytes[prio] == 0 || q->held_bytes[prio] + n_bytes <= SENDQ_HELD_MAX_BYTES);
+}
+
+bool stream_reserve(struct conn_stream *s, uint32_t size_bytes)
+{
+	assert(s->pulling && !s->ending);
+	let_go(s, s->reserved_bytes); /* for a piece that did not come to be */
+	s->reserved_bytes = 0;
+	if (!has_room(s->q, s->prio, size_bytes)) {
+		unpull(s);
+		s->wants_bytes = size_bytes;
+		return false;
+	}
+	s->reserved_bytes = size_bytes;
+	hold(s, size_bytes);
+	return true;
+}
+
 void stream_end(struct conn_stream **sp, enum wire_status status, uint32_t retry_ms)
 {
 	struct conn_stream *s = *sp;
 
 	assert(!s->ending && status < WIRE_LOST);
-	if (s->pulling)
-		s->q->n_pieces[s->prio]--;
-	s->pulling = false;
+	unpull(s);
 	s->ending = true;
 	s->status = status;
 	s->retry_ms = retry_ms;
 	s->q->sink->ready(s->q->arg);
 	*sp = NULL;
+}
+
+void stream_break(struct conn_stream **sp, enum wire_status status)
+{
+	piece_drop(*sp, &(*sp)->piece);
+	piece_drop(*sp, &(*sp)->next);
+	stream_end(sp, status, 0);
 }
 
 /* ---- what goes out ---- */
@@ -355,8 +413,10 @@ static void pull(struct sendq *q, enum conn_prio prio)
 
 		while (s != NULL && !wants_piece(s))
 			s = s->ring_next;
-		if (s == NULL)
+		/* Nobody smaller goes before who waits for room: it would never have any. */
+		if (s == NULL || !has_room(q, prio, s->wants_bytes))
 			return;
+		s->wants_bytes = 0;
 		s->pulling = true;
 		q->n_pieces[prio]++;
 		s->ops->pull(s->arg, s); /* may put, or end: the ring is looked at anew */

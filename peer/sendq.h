@@ -13,8 +13,12 @@
 
 #define SENDQ_CONTROL_MAX_BYTES (4U << 20) /* above it, the peer does not read: cut it off */
 #define SENDQ_PULL_BELOW_BYTES                                                                     \
-	(128U << 10)              /* left of a stream's piece, when the next is asked for */
-#define SENDQ_PIECES_MAX       16 /* pieces in hand or asked for, a priority: bounds memory */
+	(128U << 10)        /* left of a stream's piece, when the next is asked for */
+#define SENDQ_PIECES_MAX 16 /* pieces in hand or asked for, a priority */
+/* Bytes of pieces in hand: of a priority of a connection (one piece may always be larger), and of
+ * all connections together (who holds nothing may always have one). */
+#define SENDQ_HELD_MAX_BYTES   (8U << 20)
+#define SENDQ_ALL_MAX_BYTES    (128U << 20)
 #define SENDQ_META_PIECE_BYTES (1U << 20)
 
 struct sendq;
@@ -26,7 +30,8 @@ struct sendq_sink {
 	bool (*ending)(void *arg, uint32_t req);
 };
 
-struct sendq *sendq_new(const struct sendq_sink *sink, void *arg); /* never NULL */
+/** held_bytes: what all queues hold together, counted here. Never NULL. */
+struct sendq *sendq_new(const struct sendq_sink *sink, void *arg, uint64_t *held_bytes);
 /** The connection is gone: streams get closed(), and are gone. */
 void sendq_lose(struct sendq *q);
 void sendq_free(struct sendq **q); /* without a callback */

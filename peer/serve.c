@@ -16,8 +16,10 @@
 #include <string.h>
 #include <utlist.h>
 
-#define SERVES_MAX    1024 /* of all connections together */
-#define BUSY_RETRY_MS 50
+#define SERVES_MAX      1024 /* of all connections together */
+#define SERVES_FLOOR    4    /* of a peer, whatever others have */
+#define DEADLINE_MAX_MS 60000U
+#define BUSY_RETRY_MS   50
 
 static void next_piece(struct serve *s);
 
@@ -50,12 +52,19 @@ static void let_go(struct serve *s)
 		serve_free(s);
 }
 
+/* Deadlines of who asks move as chunks arrive there: it has this long for each piece. */
+static void move_end(struct serve *s)
+{
+	s->end_ns = peer_now_ns(s->p) + 2 * s->deadline_ms * NS_PER_MS;
+}
+
 static void on_pull(void *arg, struct conn_stream *stream)
 {
 	struct serve *s = arg;
 
 	(void)stream;
 	s->pulled = true;
+	move_end(s);
 	serve_measure(s);
 	next_piece(s);
 }
@@ -151,6 +160,10 @@ static void next_piece(struct serve *s)
 		return;
 	}
 	bytes = choose(s);
+	if (!stream_reserve(s->stream, bytes)) {
+		s->pulled = false;
+		return;
+	}
 	s->due_ns = rate_take(&s->p->upload, peer_now_ns(s->p), bytes,
 	                      (s->flags & WIRE_GET_READER) != 0);
 	if (s->due_ns != 0)
@@ -222,9 +235,13 @@ static struct serve *serve_new(struct peer *p, struct link *l, const struct wire
 	s->link = l;
 	s->req = get->req;
 	s->flags = get->flags;
+	s->deadline_ms = get->deadline_ms == 0 || get->deadline_ms > DEADLINE_MAX_MS
+	                         ? DEADLINE_MAX_MS
+	                         : get->deadline_ms;
 	s->prio = (get->flags & WIRE_GET_READER) ? JOB_READER : JOB_NORMAL;
 	s->ready = get->part.set;
 	s->waiting = set_none(get->part.set.n);
+	move_end(s);
 	DL_APPEND(p->serves, s);
 	return s;
 }
@@ -307,12 +324,16 @@ void serve_get(struct peer *p, struct link *l, const struct wire_get *get)
 {
 	const struct serve *s;
 	uint32_t n = 0;
+	uint32_t n_own = 0;
 
 	DL_FOREACH(p->serves, s)
-	n++;
+	{
+		n++;
+		n_own += !s->closed && id_equal(&s->link->id, &l->id);
+	}
 	if (p->draining || p->stopping)
 		send_end(l, get->req, WIRE_DRAINING, 0);
-	else if (n >= SERVES_MAX)
+	else if (n >= SERVES_MAX && n_own >= SERVES_FLOOR)
 		send_end(l, get->req, WIRE_IS_BUSY, BUSY_RETRY_MS);
 	else if (get->by_names)
 		get_names(p, l, get);
@@ -391,6 +412,13 @@ static void give_up_waiting(struct serve *s)
 	}
 }
 
+/* Nobody has any use of it now, or somebody takes it too slowly. */
+static void break_off(struct serve *s)
+{
+	stream_break(&s->stream, WIRE_CANCELLED);
+	let_go(s);
+}
+
 void serve_work(struct peer *p)
 {
 	const uint64_t now = peer_now_ns(p);
@@ -403,7 +431,9 @@ void serve_work(struct peer *p)
 			continue;
 		if (!set_empty(&s->waiting))
 			give_up_waiting(s);
-		if (s->due_ns <= now)
+		if (now >= s->end_ns)
+			break_off(s);
+		else if (s->due_ns <= now)
 			next_piece(s);
 	}
 }
@@ -415,6 +445,8 @@ uint64_t serve_due_ns(struct peer *p)
 
 	DL_FOREACH(p->serves, s)
 	{
+		if (s->stream != NULL)
+			due = min_u64(due, s->end_ns);
 		if (s->due_ns != 0 && s->pulled && !s->busy)
 			due = min_u64(due, s->due_ns);
 	}

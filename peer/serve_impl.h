@@ -43,6 +43,8 @@ struct serve {
 	bool closed;                   /* nobody listens */
 	bool any_missed;
 	bool compress;
+	uint32_t deadline_ms;
+	uint64_t end_ns; /* it is broken off then */
 	uint64_t due_ns; /* the upload budget is used up until then */
 	uint64_t put_ns;
 	uint32_t put_bytes;

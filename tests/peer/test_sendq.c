@@ -18,6 +18,7 @@ struct fixture {
 	struct wire_buf out;
 	struct conn_counts counts;
 	uint32_t n_ready;
+	uint64_t held_bytes;
 };
 
 static void on_ready(void *arg)
@@ -39,7 +40,7 @@ static int setup(void **state)
 	static const struct sendq_sink sink = { .ready = on_ready, .ending = on_ending };
 	struct fixture *f = xcalloc(1, sizeof(*f));
 
-	f->q = sendq_new(&sink, f);
+	f->q = sendq_new(&sink, f, &f->held_bytes);
 	*state = f;
 	return 0;
 }
@@ -49,6 +50,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	sendq_free(&f->q);
+	assert_int_equal(f->held_bytes, 0);
 	wire_buf_free(&f->out);
 	free(f);
 	return 0;
@@ -90,14 +92,19 @@ struct a_stream {
 	struct conn_stream *stream;
 	uint32_t n_pulls, n_closed;
 	uint32_t piece_bytes; /* 0: nothing is ready */
-	bool keeps;           /* its piece comes later */
+	bool reserves;
+	uint32_t n_refused, n_put;
 };
 
 static void give(struct a_stream *s)
 {
-	const struct wire_chunk_item item = { .size_bytes = s->piece_bytes };
-
-	stream_put_chunks(s->stream, &item, 1, xcalloc(1, s->piece_bytes));
+	if (s->reserves && !stream_reserve(s->stream, s->piece_bytes)) {
+		s->n_refused++;
+		return;
+	}
+	s->n_put++;
+	stream_put_chunks(s->stream, &(struct wire_chunk_item){ .size_bytes = s->piece_bytes }, 1,
+	                  xcalloc(1, s->piece_bytes));
 }
 
 static void on_pull(void *arg, struct conn_stream *stream)
@@ -108,7 +115,7 @@ static void on_pull(void *arg, struct conn_stream *stream)
 	s->n_pulls++;
 	if (s->piece_bytes == 0)
 		stream_pass(stream);
-	else if (!s->keeps)
+	else
 		give(s);
 }
 
@@ -155,12 +162,71 @@ static void streams_that_wait_do_not_hold_up_others(void **state)
 	fill(f, 64 << 10);
 }
 
+static void what_is_held_is_bounded_in_bytes(void **state)
+{
+	struct fixture *f = *state;
+	struct a_stream s[SENDQ_PIECES_MAX] = { { .n_pulls = 0 } };
+	uint64_t most = 0;
+	uint32_t n_put = 0;
+
+	for (uint32_t i = 0; i < SENDQ_PIECES_MAX; i++) {
+		s[i].piece_bytes = 3U << 20;
+		s[i].reserves = true;
+		begin(f, &s[i], i + 1);
+	}
+	s[5].piece_bytes =
+		CHUNK_PLAIN_MAX_BYTES; /* alone it may always be held, and it has its turn */
+	for (uint32_t turn = 0; turn < 3000; turn++) {
+		fill(f, 64 << 10);
+		most = f->held_bytes > most ? f->held_bytes : most;
+	}
+	assert_true(most <= CHUNK_PLAIN_MAX_BYTES);
+	assert_true(s[5].n_put > 0 && s[5].n_refused > 0);
+	for (uint32_t i = 0; i < SENDQ_PIECES_MAX; i++)
+		n_put += s[i].n_put;
+	assert_true(n_put > 2 * SENDQ_PIECES_MAX);
+	/* Others hold what there may be in all: one piece is still had. */
+	for (uint32_t i = 0; i < SENDQ_PIECES_MAX; i++)
+		stream_break(&s[i].stream, WIRE_CANCELLED);
+	assert_int_equal(f->held_bytes, 0);
+	f->held_bytes = SENDQ_ALL_MAX_BYTES;
+	s[0] = s[1] = (struct a_stream){ .piece_bytes = 1000, .reserves = true };
+	begin(f, &s[0], 100);
+	begin(f, &s[1], 101);
+	fill(f, 1);
+	assert_int_equal(s[0].n_put, 1);
+	assert_int_equal(s[0].n_refused + s[1].n_refused + s[1].n_put, 0);
+	fill(f, 64 << 10);
+	assert_true(s[1].n_put > 0);
+	stream_break(&s[0].stream, WIRE_CANCELLED);
+	stream_break(&s[1].stream, WIRE_CANCELLED);
+	assert_int_equal(f->held_bytes, SENDQ_ALL_MAX_BYTES);
+	f->held_bytes = 0;
+}
+
+static void what_is_broken_off_ends_without_the_rest(void **state)
+{
+	struct fixture *f = *state;
+	struct a_stream s = { .piece_bytes = 1U << 20 };
+
+	begin(f, &s, 1);
+	fill(f, 64 << 10);
+	assert_true(f->held_bytes > 0);
+	stream_break(&s.stream, WIRE_CANCELLED);
+	assert_int_equal(f->held_bytes, 0);
+	fill(f, 64 << 10);
+	assert_in_range(f->out.size_bytes, 1, 100); /* the END */
+	assert_int_equal(s.n_closed, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(who_reads_slowly_does_not_make_the_queue_grow),
 		T(streams_that_wait_do_not_hold_up_others),
+		T(what_is_held_is_bounded_in_bytes),
+		T(what_is_broken_off_ends_without_the_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
