@@ -31,6 +31,7 @@
 #include "peer.h"
 #include "placement.h"
 #include "rate.h"
+#include "send_rate.h"
 #include "set.h"
 #include "wire.h"
 #include <pthread.h>
@@ -58,8 +59,7 @@ struct link {
 	uint64_t retiring_ns;
 	struct conn_counts counted; /* in the metrics so far */
 	uint64_t received_bytes;
-	/* how fast it takes what is sent: for whether to compress */
-	uint64_t sent_ns, sent_bytes;
+	struct send_rate rate; /* for whether to compress */
 };
 
 /* What was received and sent by connections that are gone, by node. */

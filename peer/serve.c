@@ -47,6 +47,8 @@ static void let_go(struct serve *s)
 {
 	s->closed = true;
 	s->stream = NULL;
+	if (s->put_bytes > 0)
+		send_rate_taken(&s->link->rate, peer_now_ns(s->p), 0);
 	peer_work_soon(s->p);
 	if (!s->busy)
 		serve_free(s);
@@ -111,7 +113,7 @@ static void read_after(struct job *job)
 		send_miss(s, &piece->missed);
 	if (piece->n_items > 0) {
 		s->pulled = false;
-		s->put_ns = peer_now_ns(s->p);
+		send_rate_put(&s->link->rate, peer_now_ns(s->p));
 		s->put_bytes = piece->n_bytes;
 		stream_put_chunks(s->stream, piece->items, piece->n_items, piece->bytes);
 	} else {

@@ -46,7 +46,6 @@ struct serve {
 	uint32_t deadline_ms;
 	uint64_t end_ns; /* it is broken off then */
 	uint64_t due_ns; /* the upload budget is used up until then */
-	uint64_t put_ns;
 	uint32_t put_bytes;
 	struct job job;
 	struct piece piece;

@@ -13,7 +13,6 @@
 #define COMPRESS_LEVEL          1
 #define COMPRESS_BELOW_BYTES_US 150U /* slower links than 150 MB/s */
 #define MEASURE_FROM_BYTES      (256U << 10)
-#define MEASURE_HALVE_BYTES     (8U << 20)
 
 /* @return bytes written to out (room for plain_size_bytes); 0: it is not here */
 static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, uint8_t *ret_form)
@@ -118,17 +117,12 @@ void serve_sort(struct serve *s)
 
 void serve_measure(struct serve *s)
 {
-	struct link *l = s->link;
+	struct send_rate *rate = &s->link->rate;
 
 	if (s->put_bytes == 0)
 		return;
-	l->sent_ns += peer_now_ns(s->p) - s->put_ns;
-	l->sent_bytes += s->put_bytes;
+	send_rate_taken(rate, peer_now_ns(s->p), s->put_bytes);
 	s->put_bytes = 0;
-	if (l->sent_bytes > MEASURE_HALVE_BYTES) {
-		l->sent_bytes /= 2;
-		l->sent_ns /= 2;
-	}
-	s->compress = !(s->flags & WIRE_GET_PLAIN) && l->sent_bytes > MEASURE_FROM_BYTES &&
-	              l->sent_bytes < l->sent_ns / 1000 * COMPRESS_BELOW_BYTES_US;
+	s->compress = !(s->flags & WIRE_GET_PLAIN) && rate->bytes > MEASURE_FROM_BYTES &&
+	              rate->bytes < rate->busy_ns / 1000 * COMPRESS_BELOW_BYTES_US;
 }

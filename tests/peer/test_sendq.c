@@ -1,7 +1,9 @@
 /*
  * test_sendq: what a connection holds for who reads slowly, and whose turn it is.
  */
+#include "clock.h"
 #include "mem.h"
+#include "send_rate.h"
 #include "sendq.h"
 #include <malloc.h>
 #include <stdlib.h>
@@ -219,6 +221,34 @@ static void what_is_broken_off_ends_without_the_rest(void **state)
 	assert_int_equal(s.n_closed, 0);
 }
 
+static void a_rate_is_the_connections_however_many_share_it(void **state)
+{
+	struct send_rate one = { .n_pieces = 0 };
+	struct send_rate eight = { .n_pieces = 0 };
+
+	(void)state;
+	for (uint64_t i = 0; i < 8; i++)
+		send_rate_put(&eight, 0);
+	for (uint64_t ms = 1; ms <= 100; ms++) { /* a piece each ms goes through, either way */
+		send_rate_put(&one, (ms - 1) * NS_PER_MS);
+		send_rate_taken(&one, ms * NS_PER_MS, 1000);
+		send_rate_taken(&eight, ms * NS_PER_MS, 1000);
+		send_rate_put(&eight, ms * NS_PER_MS);
+	}
+	assert_int_equal(one.bytes, 100000);
+	assert_int_equal(eight.bytes, 100000);
+	assert_int_equal(one.busy_ns, 100 * NS_PER_MS);
+	assert_int_equal(eight.busy_ns, 100 * NS_PER_MS);
+	send_rate_put(&one, 500 * NS_PER_MS); /* nothing to send meanwhile: no time at all */
+	send_rate_taken(&one, 501 * NS_PER_MS, 1000);
+	assert_int_equal(one.busy_ns, 101 * NS_PER_MS);
+	for (uint32_t i = 0; i < 100; i++) {
+		send_rate_put(&one, 0);
+		send_rate_taken(&one, 0, 1U << 20);
+	}
+	assert_true(one.bytes <= SEND_RATE_HALVE_BYTES); /* the past is forgotten */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +256,7 @@ int main(void)
 		T(who_reads_slowly_does_not_make_the_queue_grow),
 		T(streams_that_wait_do_not_hold_up_others),
 		T(what_is_held_is_bounded_in_bytes),
+		cmocka_unit_test(a_rate_is_the_connections_however_many_share_it),
 		T(what_is_broken_off_ends_without_the_rest),
 	};
 
