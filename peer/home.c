@@ -181,8 +181,25 @@ static void coming(struct home *h, struct h_list *l, uint16_t node, const struct
 	(void)home_lease_adopt(h, l, node, set);
 }
 
+/* Only a home that went leaves leases behind: that this node knows of, or does not know yet. */
+static bool may_be_coming(const struct home *h, const struct wire_id *from,
+                          const struct wire_id *segment)
+{
+	const struct placement *p = h->opts.placement;
+	const uint64_t now_ns = clock_now_ns(h->opts.clock);
+
+	if (h->moved_ns != 0 && now_ns < h->moved_ns + HOME_LEASE_LIFE_MS * NS_PER_MS)
+		return true;
+	return p != NULL && !is_home(h, PLACE_ZONE, from, segment) &&
+	       !is_home(h, PLACE_CLUSTER, from, segment);
+}
+
 int home_coming(struct home *h, const struct wire_id *from, const struct wire_part *part)
 {
+	if (!may_be_coming(h, from, &part->segment)) {
+		h->stats.n_refused++;
+		return HOME_REFUSED;
+	}
 	return news(h, from, part, coming);
 }
 

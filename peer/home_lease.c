@@ -122,14 +122,19 @@ static bool is_refused(const struct home *h, const struct h_list *l, uint16_t no
 	return false;
 }
 
+static bool may_lease(const struct home *h, const struct h_list *l, uint16_t node)
+{
+	const struct h_node *n = &h->nodes[node];
+
+	return !n->lost && !n->draining && now_of(h) >= n->no_lease_until_ns &&
+	       !is_refused(h, l, node);
+}
+
 /* Could this ask ever get a lease of the chunk at pos? */
 bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos)
 {
-	const struct h_node *n = &h->nodes[ask->node];
-
-	return (ask->flags & WIRE_ASK_NO_LEASE) == 0 && !ask->late && !n->lost && !n->draining &&
-	       now_of(h) >= n->no_lease_until_ns && !is_refused(h, ask->list, ask->node) &&
-	       set_last(&ask->units, pos) < ask->list->n;
+	return (ask->flags & WIRE_ASK_NO_LEASE) == 0 && !ask->late &&
+	       may_lease(h, ask->list, ask->node) && set_last(&ask->units, pos) < ask->list->n;
 }
 
 /* Not leased, and held by nobody whom the asker has not tried in vain. second: a first lease does
@@ -318,7 +323,8 @@ bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const str
 {
 	struct wire_set free_ones = set_none(l->n);
 
-	if (h->free_leases == NULL || h->nodes[node].n_leases >= HOME_LEASES_PER_PEER)
+	if (h->free_leases == NULL || h->nodes[node].n_leases >= HOME_LEASES_PER_PEER ||
+	    !may_lease(h, l, node) || has_lease(l, node))
 		return false;
 	for (uint32_t pos = set_next(set, 0); pos < l->n; pos = set_next(set, pos + 1)) {
 		const struct h_chunk *c = home_chunk(h, l, pos);

@@ -290,6 +290,44 @@ static void a_new_home_gives_holders_time_before_it_leases(void **state)
 	assert_non_null(home_told(f, 2, 2, WIRE_LEASE));
 }
 
+/* Somebody says that it brings chunks by a lease of a home that is gone. @return is it believed? */
+static bool is_adopted(struct fixture *f, uint32_t node, uint32_t first)
+{
+	const struct wire_id id = home_node_id(node);
+	const struct wire_part p = home_part(f, first, 2);
+	struct home_stats before;
+	struct home_stats after;
+
+	home_stats(f->home, &before);
+	assert_int_not_equal(home_coming(f->home, &id, &p), HOME_WANT_NAMES);
+	home_drain(f);
+	home_stats(f->home, &after);
+	return after.leases > before.leases;
+}
+
+static void leases_of_a_home_that_is_gone_are_leases_like_others(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id four = home_node_id(4);
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	assert_false(is_adopted(f, 3, 0)); /* no home went */
+	(void)home_asks(f, 2, &a);
+	assert_non_null(home_told(f, 2, 1, WIRE_LEASE));
+	(void)home_after_ms(f, HOME_LEASE_TERM_MS); /* 2 lets it lapse: a strike */
+	(void)home_after_ms(f, HOME_LEASE_TERM_MS);
+	home_moved(f->home);
+	assert_false(is_adopted(f, 2, 0));
+	assert_true(is_adopted(f, 3, 0));
+	assert_false(is_adopted(f, 3, 10)); /* one a list */
+	home_node_drains(f->home, &four);
+	assert_false(is_adopted(f, 4, 20));
+	assert_true(is_adopted(f, 5, 20));
+	(void)home_after_ms(f, HOME_LEASE_LIFE_MS);
+	assert_false(is_adopted(f, 6, 30)); /* none of that home is left */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +342,7 @@ int main(void)
 		T(names_that_somebody_chose_do_not_meet_in_one_bucket),
 		T(too_many_asks_of_one_peer_are_its_own_problem),
 		T(another_home_is_named_once_and_settled_where_asked_again),
+		T(leases_of_a_home_that_is_gone_are_leases_like_others),
 		T(a_new_home_gives_holders_time_before_it_leases),
 	};
 
