@@ -456,7 +456,7 @@ void home_node_lost(struct home *h, const struct wire_id *id)
 
 void home_node_drains(struct home *h, const struct wire_id *id)
 {
-	const uint16_t node = home_node_known(h, id);
+	const uint16_t node = home_node(h, id); /* it may not have said anything yet */
 
 	if (node != NO_NODE)
 		h->nodes[node].draining = true;

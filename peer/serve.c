@@ -57,7 +57,7 @@ static void let_go(struct serve *s)
 /* Deadlines of who asks move as chunks arrive there: it has this long for each piece. */
 static void move_end(struct serve *s)
 {
-	s->end_ns = peer_now_ns(s->p) + 2 * s->deadline_ms * NS_PER_MS;
+	s->end_ns = peer_now_ns(s->p) + 2 * (s->deadline_ms * NS_PER_MS);
 }
 
 static void on_pull(void *arg, struct conn_stream *stream)

@@ -234,9 +234,8 @@ static void an_answer_to_another_kind_of_request_stays_here(void **state)
 	struct pair *p = *state;
 	static struct got got;
 	struct wire_answer_item item = { .kind = WIRE_NOBODY, .set.n = 1 };
-	const struct wire_msg answer = {
-		.type = WIRE_ANSWER, .u.answer = { .req = 1, .n_items = 1, .items = &item }
-	};
+	const struct wire_msg answer = { .type = WIRE_ANSWER,
+		                         .u.answer = { .req = 1, .n_items = 1, .items = &item } };
 	struct wire_msg end = { .type = WIRE_END, .u.end.status = WIRE_NOT_HERE };
 
 	pair_open(p);
