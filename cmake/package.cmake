@@ -53,6 +53,11 @@ downloaded: a chunk is fetched when somebody reads it, checked against its
 digest, and kept. What a node has is never fetched again.")
 set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+find_program(DPKG_SHLIBDEPS dpkg-shlibdeps)
+if(NOT DPKG_SHLIBDEPS) # cpack would leave the dependencies out, and say so in a warning alone
+  message(STATUS "no dpkg-shlibdeps: cpack makes no package (tools/setup package)")
+  set(CPACK_GENERATOR TGZ)
+endif()
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS ca-certificates)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_STRIP_FILES ON)
