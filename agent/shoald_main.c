@@ -232,7 +232,8 @@ static int run(struct daemon *d)
 	d->agent.ready = on_ready;
 	if (agent_start(&d->agent, d->config, d->log, &e) < 0) {
 		log_error(d->log, "cannot start", "error=%s", LOG_Q(e.msg));
-		return EXIT_FAILURE;
+		/* What the configuration names is not what it should be. */
+		return e.code == EINVAL ? EXIT_USAGE : EXIT_FAILURE;
 	}
 	if (watch_signals(d) < 0) {
 		log_error(d->log, "cannot start", "error=%s", "signals");

@@ -215,6 +215,14 @@ static bool is_lasting(CURLcode code)
 	return false;
 }
 
+/* The server does not speak TLS at all, says OpenSSL. */
+static bool speaks_plainly(const struct http_req *req, CURLcode code)
+{
+	return code == CURLE_SSL_CONNECT_ERROR &&
+	       (strstr(req->curl_says, "wrong version number") != NULL ||
+	        strstr(req->curl_says, "packet length too long") != NULL);
+}
+
 int http_easy_result(const struct http_req *req, CURLcode code, struct err *e)
 {
 	const char *detail = req->curl_says[0] != '\0' ? req->curl_says : curl_easy_strerror(code);
@@ -228,6 +236,11 @@ int http_easy_result(const struct http_req *req, CURLcode code, struct err *e)
 		return 0;
 	if (code == CURLE_OK)
 		return err_set(e, EPROTO, "%s: the answer has no head", req->url_host);
+	if (speaks_plainly(req, code))
+		return err_set(e, EPROTO,
+		               "%s answers https in plain text: it speaks http (if that is as it "
+		               "should be, set scheme: http for this host under registries)",
+		               req->url_host);
 	if (is_lasting(code))
 		return err_set(e, EPROTO, "%s: %s", req->url_host, detail);
 	return err_set(e, EAGAIN, "%s: %s", req->url_host, detail);

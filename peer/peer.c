@@ -140,6 +140,7 @@ static int identify(struct peer *p, struct err *e)
 	const struct tls_opts tls = { .ca_file = p->opts.tls_ca,
 		                      .cert_file = p->opts.tls_cert,
 		                      .key_file = p->opts.tls_key };
+	struct err why;
 	int r;
 
 	if (p->opts.insecure) {
@@ -148,6 +149,12 @@ static int identify(struct peer *p, struct err *e)
 		r = tls_new(&tls, &p->tls, e);
 		if (r == 0)
 			p->self.self.id = tls_own_id(p->tls);
+		if (r == 0 && tls_check(p->tls, &why) < 0)
+			log_error(p->opts.log,
+			          "no other agent will take this node's certificate; it reads from "
+			          "registries alone",
+			          "error=%s cert=%s ca=%s", LOG_Q(why.msg), LOG_Q(tls.cert_file),
+			          LOG_Q(tls.ca_file));
 	}
 	if (r < 0)
 		return r;

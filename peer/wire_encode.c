@@ -39,6 +39,13 @@ static void put_uint(msgpack_packer *p, uint64_t v)
 	(void)msgpack_pack_uint64(p, v); /* in as few bytes as it takes */
 }
 
+/* n: fields, the type among them. */
+static void put_begin(msgpack_packer *p, const struct wire_msg *msg, size_t n)
+{
+	put_array(p, n);
+	put_uint(p, msg->type);
+}
+
 static void put_bool(msgpack_packer *p, bool v)
 {
 	(void)(v ? msgpack_pack_true(p) : msgpack_pack_false(p));
@@ -118,8 +125,7 @@ static void put_hello(msgpack_packer *p, const struct wire_msg *msg)
 {
 	const struct wire_hello *h = &msg->u.hello;
 
-	put_array(p, msg->type == WIRE_HELLO ? 10 : 11);
-	put_uint(p, msg->type);
+	put_begin(p, msg, msg->type == WIRE_HELLO ? 10 : 11);
 	put_uint(p, h->min_version);
 	put_uint(p, h->max_version);
 	put_member(p, &h->self);
@@ -134,8 +140,7 @@ static void put_ask(msgpack_packer *p, const struct wire_msg *msg)
 {
 	const struct wire_ask *a = &msg->u.ask;
 
-	put_array(p, 15);
-	put_uint(p, WIRE_ASK);
+	put_begin(p, msg, 15);
 	put_uint(p, a->req);
 	put_uint(p, a->flags);
 	put_part(p, &a->part);
@@ -165,8 +170,7 @@ static void put_answer(msgpack_packer *p, const struct wire_msg *msg)
 	const struct wire_answer *a = &msg->u.answer;
 
 	assert(a->n_items <= WIRE_ITEMS_MAX);
-	put_array(p, 3);
-	put_uint(p, WIRE_ANSWER);
+	put_begin(p, msg, 3);
 	put_uint(p, a->req);
 	put_array(p, a->n_items);
 	for (uint32_t i = 0; i < a->n_items; i++)
@@ -178,8 +182,7 @@ static void put_names(msgpack_packer *p, const struct wire_msg *msg)
 	const struct wire_names *n = &msg->u.names;
 
 	assert(n->n_names <= WIRE_LIST_MAX);
-	put_array(p, msg->type == WIRE_NAMES ? 4 : 3);
-	put_uint(p, msg->type);
+	put_begin(p, msg, msg->type == WIRE_NAMES ? 4 : 3);
 	put_id(p, &n->segment);
 	put_id(p, &n->list);
 	if (msg->type == WIRE_NAMES)
@@ -191,8 +194,7 @@ static void put_adverts(msgpack_packer *p, const struct wire_msg *msg)
 	const struct wire_adverts *a = &msg->u.adverts;
 
 	assert(a->n_parts <= WIRE_ADVERTS_MAX);
-	put_array(p, 2);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 2);
 	put_array(p, a->n_parts);
 	for (uint32_t i = 0; i < a->n_parts; i++) {
 		put_array(p, 4);
@@ -204,8 +206,7 @@ static void put_get(msgpack_packer *p, const struct wire_msg *msg)
 {
 	const struct wire_get *g = &msg->u.get;
 
-	put_array(p, g->by_names ? 6 : 10);
-	put_uint(p, WIRE_GET);
+	put_begin(p, msg, g->by_names ? 6 : 10);
 	put_uint(p, g->req);
 	put_uint(p, g->flags);
 	put_uint(p, g->deadline_ms);
@@ -220,8 +221,7 @@ static void put_chunk(msgpack_packer *p, const struct wire_msg *msg)
 	const struct wire_chunk *c = &msg->u.chunk;
 
 	assert(c->n_items > 0 && c->n_items <= WIRE_LIST_MAX);
-	put_array(p, 4);
-	put_uint(p, WIRE_CHUNK);
+	put_begin(p, msg, 4);
 	put_uint(p, c->req);
 	put_uint(p, c->offset);
 	put_array(p, 3 * (size_t)c->n_items);
@@ -236,8 +236,7 @@ static void put_lease(msgpack_packer *p, const struct wire_msg *msg)
 {
 	const struct wire_lease *l = &msg->u.lease;
 
-	put_array(p, msg->type == WIRE_LEASE_END ? 8 : 3);
-	put_uint(p, msg->type);
+	put_begin(p, msg, msg->type == WIRE_LEASE_END ? 8 : 3);
 	put_uint(p, l->token);
 	put_uint(p, l->progress_bytes);
 	if (msg->type == WIRE_LEASE_END) {
@@ -248,39 +247,34 @@ static void put_lease(msgpack_packer *p, const struct wire_msg *msg)
 
 static void put_ping(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 3);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 3);
 	put_uint(p, msg->u.ping.stamp);
 	put_uint(p, msg->u.ping.members_hash);
 }
 
 static void put_member_list(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 2);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 2);
 	put_members(p, msg->u.members.members, msg->u.members.n_members);
 }
 
 static void put_grant(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 3);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 3);
 	put_uint(p, msg->u.grant.req);
 	put_bin(p, msg->u.grant.mac, WIRE_MAC_BYTES);
 }
 
 static void put_miss(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 4);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 4);
 	put_uint(p, msg->u.miss.req);
 	put_set(p, &msg->u.miss.set);
 }
 
 static void put_redirect(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 5);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 5);
 	put_uint(p, msg->u.redirect.req);
 	put_set(p, &msg->u.redirect.set);
 	put_nodes(p, msg->u.redirect.nodes, msg->u.redirect.n_nodes);
@@ -288,8 +282,7 @@ static void put_redirect(msgpack_packer *p, const struct wire_msg *msg)
 
 static void put_end(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 4);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 4);
 	put_uint(p, msg->u.end.req);
 	put_uint(p, msg->u.end.status);
 	put_uint(p, msg->u.end.retry_ms);
@@ -297,15 +290,13 @@ static void put_end(msgpack_packer *p, const struct wire_msg *msg)
 
 static void put_cancel(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 2);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 2);
 	put_uint(p, msg->u.cancel.req);
 }
 
 static void put_meta_get(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 4);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 4);
 	put_uint(p, msg->u.meta_get.req);
 	put_uint(p, msg->u.meta_get.kind);
 	put_text(p, msg->u.meta_get.key);
@@ -313,8 +304,7 @@ static void put_meta_get(msgpack_packer *p, const struct wire_msg *msg)
 
 static void put_meta(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 5);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 5);
 	put_uint(p, msg->u.meta.req);
 	put_uint(p, msg->u.meta.offset);
 	put_uint(p, msg->u.meta.total_bytes);
@@ -323,14 +313,12 @@ static void put_meta(msgpack_packer *p, const struct wire_msg *msg)
 
 static void put_drain(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 1);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 1);
 }
 
 static void put_bye(msgpack_packer *p, const struct wire_msg *msg)
 {
-	put_array(p, 3);
-	put_uint(p, msg->type);
+	put_begin(p, msg, 3);
 	put_uint(p, msg->u.bye.reason);
 	put_text(p, msg->u.bye.text);
 }

@@ -115,6 +115,18 @@ class PeersTest(cluster.LoopbackTest):
         self.assert_tree(where, IMAGE)
         self.assertEqual(second.origin_bytes(), 0)
 
+    def test_certificates_that_cannot_work_are_said_at_the_start(self):
+        ours, others = cluster.Pki(), cluster.Pki()
+        mine, theirs = ours.node("mine"), others.node("theirs")
+        peers = {"listen": f"127.0.0.1:{lab.free_port()}"}
+        for tls, why in (({**mine, "key": theirs["key"]}, "key"), ({**mine, "ca": "/nowhere/ca.pem"}, "/nowhere/ca.pem")):
+            with self.assertRaisesRegex(AssertionError, rf"(?s)ended with 2:.*cannot start.*peers.*{why}"):
+                self.agent(config={"peers": {**peers, "tls": tls}})
+        # Of another CA: no other agent takes it, but mounts go on from the registry.
+        alone = self.agent(config={"peers": {**peers, "tls": {**mine, "ca": theirs["ca"]}}})
+        self.assertIn("no other agent will take this node's certificate", alone.log())
+        self.assert_tree(alone.mount(lab.registry().push(IMAGE)), IMAGE)
+
     def test_a_configuration_without_tls_must_say_so(self):
         path = os.path.join(lab.TMP, "peers.yaml")
         cases = (({"listen": "127.0.0.1:9465"}, "peers.insecure"),

@@ -134,6 +134,22 @@ static void what_is_not_there_is_said_at_once(void **state)
 	assert_int_equal(net_n_requests(*state), 1);
 }
 
+static void a_server_without_tls_is_named_at_once(void **state)
+{
+	struct net *n = *state;
+	struct registry_request want = ranged(0, 9);
+	struct net_result res = { .net = n };
+
+	n->configs[0].scheme = "https";
+	net_new_registry(n);
+	want.retry = true;
+	want.deadline_ns = net_deadline();
+	assert_int_equal(net_ask(n, &want, &res), -EPROTO);
+	assert_non_null(strstr(res.why.msg, "scheme: http"));
+	assert_non_null(strstr(res.why.msg, n->host));
+	net_result_wipe(&res);
+}
+
 static void nonsense_is_not_sent(void **state)
 {
 	struct registry_request want = { .kind = REGISTRY_MANIFEST, .reference = "../x" };
@@ -412,6 +428,7 @@ int main(void)
 		TEST(a_manifest_comes_whole_and_its_head_is_told),
 		TEST(a_body_beyond_its_limit_is_refused),
 		TEST(what_is_not_there_is_said_at_once),
+		TEST(a_server_without_tls_is_named_at_once),
 		TEST(nonsense_is_not_sent),
 		TEST(a_server_that_ignores_range_is_read_past_the_front_and_cut),
 		TEST(a_wrong_content_range_is_no_answer),
