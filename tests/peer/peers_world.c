@@ -1,0 +1,249 @@
+/*
+ * peers_world: see the header.
+ */
+#include "peers_world.h"
+#include "clock.h"
+#include "mem.h"
+#include "metrics.h"
+#include <assert.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEADLINE_MS 30000
+#define LOOK_MS     1
+
+/* ---- shelves ---- */
+
+static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key,
+                      struct meta_item *ret_item, struct err *e)
+{
+	struct shelf *shelf = container_of(s, struct shelf, shelf);
+	struct peers *world = shelf->world;
+
+	(void)kind;
+	(void)e;
+	(void)snprintf(shelf->key, sizeof(shelf->key), "%s", key);
+	(void)pthread_mutex_lock(&world->lock);
+	while (shelf->blocks && world->blocked)
+		(void)pthread_cond_wait(&world->unblocked, &world->lock);
+	(void)pthread_mutex_unlock(&world->lock);
+	if (shelf->r != META_FOUND)
+		return shelf->r;
+	shelf->n_opened++;
+	*ret_item = (struct meta_item){ .data = shelf->data,
+		                        .size_bytes = shelf->size_bytes,
+		                        .is_public = shelf->is_public };
+	return META_FOUND;
+}
+
+static void shelf_close(struct meta_shelf *s, struct meta_item *item)
+{
+	(void)item;
+	container_of(s, struct shelf, shelf)->n_closed++;
+}
+
+static const struct meta_shelf_ops shelf_ops = { .open = shelf_open, .close = shelf_close };
+
+void peers_unblock(struct peers *world)
+{
+	(void)pthread_mutex_lock(&world->lock);
+	world->blocked = false;
+	(void)pthread_cond_broadcast(&world->unblocked);
+	(void)pthread_mutex_unlock(&world->lock);
+}
+
+/* ---- the loop ---- */
+
+struct watch {
+	struct timer timer;
+	struct peers *world;
+	const uint32_t *n; /* NULL: only the time counts */
+	uint32_t want;
+	uint64_t left_ms;
+};
+
+static void on_look(struct timer *t)
+{
+	struct watch *w = container_of(t, struct watch, timer);
+
+	if ((w->n != NULL && *w->n >= w->want) || w->left_ms-- == 0)
+		loop_stop(w->world->loop);
+	else
+		timer_start(t, LOOK_MS);
+}
+
+static void run(struct watch *w)
+{
+	timer_init(&w->timer, w->world->loop, on_look);
+	timer_start(&w->timer, 0);
+	loop_run(w->world->loop);
+	timer_fini(&w->timer);
+}
+
+void peers_until(struct peers *world, const uint32_t *n, uint32_t want)
+{
+	struct watch w = { .world = world, .n = n, .want = want, .left_ms = DEADLINE_MS };
+
+	run(&w);
+	assert(*n >= want);
+}
+
+void peers_run_ms(struct peers *world, uint64_t ms)
+{
+	struct watch w = { .world = world, .left_ms = ms };
+
+	run(&w);
+}
+
+/* ---- begin and end ---- */
+
+static void start(struct peers *world, uint32_t i)
+{
+	char first[64] = "";
+	const char *const members[] = { first };
+	struct shelf *shelf = &world->shelves[i];
+	AUTO(free_str) char *dir = xasprintf("%s/%u", world->dir, i);
+	struct peer_opts opts = { .loop = world->loop,
+		                  .pool = world->pool,
+		                  .desk = world->desk,
+		                  .clock = clock_real(),
+		                  .state_dir = dir,
+		                  .listen = "127.0.0.1:0",
+		                  .members = members,
+		                  .zone = "a",
+		                  .insecure = true,
+		                  .shelf = &shelf->shelf };
+	struct err e;
+
+	shelf->shelf.ops = &shelf_ops;
+	shelf->r = META_NOWHERE;
+	shelf->world = world;
+	world->metrics[i] = metrics_new();
+	opts.metrics = world->metrics[i];
+	if (i > 0) {
+		(void)snprintf(first, sizeof(first), "127.0.0.1:%u", peer_port(world->peers[0]));
+		opts.n_members = 1;
+	}
+	assert(mkdir(dir, 0700) == 0);
+	assert(peer_new(&opts, &world->peers[i], &e) == 0);
+}
+
+static void count_up(void *arg, const struct peer_info *info)
+{
+	*(uint32_t *)arg += strcmp(info->state, "up") == 0;
+}
+
+static bool all_are_up(struct peers *world)
+{
+	for (uint32_t i = 0; i < world->n; i++) {
+		uint32_t n_up = 0;
+
+		peer_list(world->peers[i], count_up, &n_up);
+		if (n_up + 1 < world->n)
+			return false;
+	}
+	return true;
+}
+
+struct peers *peers_new(uint32_t n)
+{
+	struct peers *world = xcalloc(1, sizeof(*world));
+	struct err e;
+
+	assert(n <= PEERS_MAX);
+	world->n = n;
+	world->blocked = true;
+	(void)pthread_mutex_init(&world->lock, NULL);
+	(void)pthread_cond_init(&world->unblocked, NULL);
+	(void)snprintf(world->dir, sizeof(world->dir), "/tmp/shoal-test-peers-XXXXXX");
+	assert(mkdtemp(world->dir) != NULL);
+	assert(loop_new(&world->loop, &e) == 0);
+	assert(pool_new(world->loop, PEERS_MAX, "work", &world->pool, &e) == 0);
+	assert(pool_new(world->loop, 1, "desk", &world->desk, &e) == 0);
+	for (uint32_t i = 0; i < n; i++)
+		start(world, i);
+	for (uint32_t ms = 0; !all_are_up(world); ms++) {
+		assert(ms < DEADLINE_MS);
+		peers_run_ms(world, LOOK_MS);
+	}
+	return world;
+}
+
+static void remove_dir(const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *entry;
+
+	assert(d != NULL);
+	// NOLINTNEXTLINE(concurrency-mt-unsafe): the directory is this thread's
+	while ((entry = readdir(d)) != NULL) {
+		AUTO(free_str) char *path = xasprintf("%s/%s", dir, entry->d_name);
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (entry->d_type == DT_DIR)
+			remove_dir(path);
+		else
+			(void)unlink(path);
+	}
+	(void)closedir(d);
+	(void)rmdir(dir);
+}
+
+void peers_free(struct peers **world_ptr)
+{
+	struct peers *world = *world_ptr;
+
+	*world_ptr = NULL;
+	peers_unblock(world);
+	for (uint32_t i = 0; i < world->n; i++)
+		peer_stop(world->peers[i]);
+	peers_run_ms(world, 20); /* what workers brought back, and byes */
+	pool_free(&world->desk);
+	pool_free(&world->pool);
+	for (uint32_t i = 0; i < world->n; i++) {
+		peer_free(&world->peers[i]);
+		metrics_free(&world->metrics[i]);
+	}
+	loop_free(&world->loop);
+	(void)pthread_cond_destroy(&world->unblocked);
+	(void)pthread_mutex_destroy(&world->lock);
+	remove_dir(world->dir);
+	free(world);
+}
+
+/* ---- asking ---- */
+
+static void on_answer(void *arg, int r, const struct meta_got *got)
+{
+	struct answer *a = arg;
+
+	a->n_done++;
+	a->r = r;
+	if (r == META_FOUND)
+		a->got = *got;
+}
+
+struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t timeout_ms,
+                           struct answer *a)
+{
+	struct meta_source *source = peer_meta_source(world->peers[0]);
+	const struct meta_want want = { .kind = META_MANIFEST,
+		                        .key = "registry.example/app@sha256:00",
+		                        .max_bytes = max_bytes,
+		                        .deadline_ns = clock_now_ns(clock_real()) +
+		                                       timeout_ms * NS_PER_MS };
+
+	*a = (struct answer){ .r = -1 };
+	return source->ops->get(source, &want, on_answer, a);
+}
+
+void answer_clear(struct answer *a)
+{
+	free(a->got.bytes);
+	a->got.bytes = NULL;
+}

@@ -1,0 +1,59 @@
+/*
+ * peers_world: whole peer objects in one process: real sockets on loopback, one loop, a shelf each.
+ *
+ * They have no cache: for what peers say to each other besides chunks.
+ */
+#pragma once
+#include "loop.h"
+#include "peer.h"
+#include "pool.h"
+#include <pthread.h>
+
+#define PEERS_MAX 4
+
+/* What a peer gives of metadata. */
+struct shelf {
+	struct meta_shelf shelf;
+	int r; /* META_FOUND: ... */
+	const uint8_t *data;
+	uint64_t size_bytes;
+	bool is_public;
+	bool blocks; /* open() waits for peers_unblock() */
+	struct peers *world;
+	_Atomic uint32_t n_opened, n_closed;
+	char key[META_KEY_MAX + 1];
+};
+
+/* What came of a question. */
+struct answer {
+	uint32_t n_done;
+	int r;
+	struct meta_got got; /* bytes: answer_clear() */
+};
+
+struct peers {
+	struct loop *loop;
+	struct pool *pool, *desk;
+	char dir[64];
+	uint32_t n;
+	struct shelf shelves[PEERS_MAX];
+	struct metrics *metrics[PEERS_MAX];
+	struct peer *peers[PEERS_MAX];
+	pthread_mutex_t lock; /* guards blocked */
+	pthread_cond_t unblocked;
+	bool blocked;
+};
+
+/** n agents that know each other. */
+struct peers *peers_new(uint32_t n);
+void peers_free(struct peers **world);
+
+/** Run the loop until *n >= want; fails after 30 s. */
+void peers_until(struct peers *world, const uint32_t *n, uint32_t want);
+void peers_run_ms(struct peers *world, uint64_t ms);
+void peers_unblock(struct peers *world);
+
+/** The first agent asks the others. @return the request */
+struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t timeout_ms,
+                           struct answer *a);
+void answer_clear(struct answer *a);
