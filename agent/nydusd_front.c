@@ -76,7 +76,7 @@ static void tell(struct front *front, const struct err *why, front_done_fn *done
 	loop_post(front->loop, &refusal->call);
 }
 
-/* ---- mount ---- */
+/* ---- places ---- */
 
 /* "/" for an image of its own, else one directory below the root. */
 static int check_place(const struct front *front, const char *at, struct err *e)
@@ -134,9 +134,78 @@ static void submit(struct instance_job *j, void (*work)(struct job *job),
 	pool_submit(j->front->pool, &j->job);
 }
 
+/* ---- credentials ---- */
+
+static void give_work(struct job *job) /* worker */
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
+	/* No mount, or one without credentials so far: the wish says that there are some now. */
+	if (j->result == -ENOENT || j->result == -EINVAL)
+		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
+}
+
+static void give_after(struct job *job)
+{
+	end_job(container_of(job, struct instance_job, job));
+}
+
+/* @param credentials  moved */
+static void give(struct front *front, struct instance *i, json_t *credentials, front_done_fn *done,
+                 void *arg)
+{
+	struct instance_job *j;
+
+	json_drop(&i->credentials);
+	i->credentials = credentials;
+	(void)json_object_set_new(i->wish, "credentials_given", json_true());
+	j = instance_job_new(front, i, done, arg);
+	j->job = (struct job){ .work = give_work, .after = give_after, .prio = JOB_NORMAL };
+	pool_submit(front->pool, &j->job); /* also while it is busy: it is about the same mount */
+}
+
+void front_give(struct front *front, const char *at, const char *auth, front_done_fn *done,
+                void *arg)
+{
+	struct instance *i = front_find(front, at);
+	json_t *credentials = NULL;
+	struct err e = { 0 };
+
+	if (i == NULL)
+		(void)err_set(&e, ENOENT, "nothing is mounted at %.100s", at);
+	if (i == NULL || instance_credentials(auth, &credentials, &e) < 0) {
+		tell(front, &e, done, arg);
+		return;
+	}
+	give(front, i, credentials, done, arg);
+}
+
+/* ---- mount ---- */
+
+/* The snapshotter mounts again what a new nydusd has taken over: the state had no credentials, this
+ * has. */
+static void mount_again(struct front *front, struct instance *i, struct instance *fresh,
+                        front_done_fn *done, void *arg)
+{
+	json_t *credentials = fresh->credentials;
+	struct err e = { 0 };
+
+	fresh->credentials = NULL;
+	if (strcmp(json_str(i->wish, "bootstrap"), json_str(fresh->wish, "bootstrap")) != 0)
+		(void)err_set(&e, EEXIST, "something else is mounted at %s", i->at);
+	if (e.code == 0 && credentials != NULL) {
+		give(front, i, credentials, done, arg);
+		return;
+	}
+	json_drop(&credentials);
+	tell(front, &e, done, arg);
+}
+
 void front_mount(struct front *front, const char *at, const char *bootstrap, const char *config,
                  front_done_fn *done, void *arg)
 {
+	struct instance *there = front_find(front, at);
 	struct instance *i = NULL;
 	struct instance *other;
 	struct err e = { 0 };
@@ -148,12 +217,17 @@ void front_mount(struct front *front, const char *at, const char *bootstrap, con
 		r = err_set(&e, ESHUTDOWN, "nydusd is stopping");
 	else if (r == 0 && n >= INSTANCES_MAX)
 		r = err_set(&e, ENOSPC, "there are %u mounts already", INSTANCES_MAX);
-	else if (r == 0 && front_find(front, at) != NULL)
+	else if (r == 0 && there != NULL && !there->taken_over)
 		r = err_set(&e, EEXIST, "something is mounted at %s already", at);
 	if (r == 0)
 		r = instance_new(front, at, bootstrap, config, &i, &e);
 	if (r < 0) {
 		tell(front, &e, done, arg);
+		return;
+	}
+	if (there != NULL) {
+		mount_again(front, there, i, done, arg);
+		instance_free(&i);
 		return;
 	}
 	instance_add(&front->instances, i);
@@ -273,45 +347,6 @@ void front_remount(struct front *front, const char *at, const char *bootstrap, c
 		               .done = done,
 		               .arg = arg };
 	front_umount(front, at, on_old_gone, m);
-}
-
-/* ---- credentials ---- */
-
-static void give_work(struct job *job) /* worker */
-{
-	struct instance_job *j = container_of(job, struct instance_job, job);
-
-	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
-	/* No mount, or one without credentials so far: the wish says that there are some now. */
-	if (j->result == -ENOENT || j->result == -EINVAL)
-		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
-}
-
-static void give_after(struct job *job)
-{
-	end_job(container_of(job, struct instance_job, job));
-}
-
-void front_give(struct front *front, const char *at, const char *auth, front_done_fn *done,
-                void *arg)
-{
-	struct instance *i = front_find(front, at);
-	json_t *credentials = NULL;
-	struct instance_job *j;
-	struct err e = { 0 };
-
-	if (i == NULL)
-		(void)err_set(&e, ENOENT, "nothing is mounted at %.100s", at);
-	if (i == NULL || instance_credentials(auth, &credentials, &e) < 0) {
-		tell(front, &e, done, arg);
-		return;
-	}
-	json_drop(&i->credentials);
-	i->credentials = credentials;
-	(void)json_object_set_new(i->wish, "credentials_given", json_true());
-	j = instance_job_new(front, i, done, arg);
-	j->job = (struct job){ .work = give_work, .after = give_after, .prio = JOB_NORMAL };
-	pool_submit(front->pool, &j->job); /* also while it is busy: it is about the same mount */
 }
 
 /* ---- the root, and the end ---- */

@@ -28,6 +28,7 @@ struct instance {
 	int64_t mounted_s;   /* wall clock */
 	bool up;             /* else on its way */
 	bool busy;           /* a worker is at it */
+	bool taken_over; /* from another nydusd: it may be mounted again, which changes nothing */
 	struct instance *prev, *next;
 };
 

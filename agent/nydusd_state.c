@@ -60,6 +60,7 @@ static int take_mount(const struct front *front, const json_t *mount,
 		i->work_dir = xstrdup(json_str(mount, "work_dir"));
 	i->mounted_s = (int64_t)json_u64(mount, "mounted_s");
 	i->up = true;
+	i->taken_over = true;
 	*ret_instance = i;
 	return 0;
 }

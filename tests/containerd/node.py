@@ -8,6 +8,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import front  # noqa: E402
 import lab  # noqa: E402
 
 TOOLS = os.path.join(os.environ.get("SHOAL_CONTAINERD_TOOLS", os.path.join(lab.REPO, "build", "containerd")))
@@ -146,7 +147,7 @@ disable = false
     def nydusds(self):
         """The processes of our nydusd for this node: {pid: command line}."""
         return {pid: argv for pid, argv in self._processes()
-                if argv[0] == self.nydusd and any(a.startswith(self.dir) for a in argv)}
+                if os.path.basename(argv[0]) == "nydusd" and any(a.startswith(self.dir) for a in argv)}
 
     def _shims(self):
         return [pid for pid, argv in self._processes() if "containerd-shim" in argv[0] and self.namespace in argv]
@@ -159,6 +160,16 @@ disable = false
                     yield int(pid), f.read().decode(errors="replace").split("\0")
             except OSError:
                 continue
+
+    def upgrade(self, nydusd):
+        """Live upgrade of all nydusds, by the snapshotter's own API."""
+        connection = front.UnixConnection(self.path("system.sock"))
+        connection.request("PUT", "/api/v1/daemons/upgrade",
+                           json.dumps({"nydusd_path": nydusd, "version": "next", "policy": "rolling"}))
+        answer = connection.getresponse()
+        words = answer.read().decode()
+        if answer.status != 200:
+            raise AssertionError(f"upgrade: {answer.status} {words}\n{self.log('snapshotter.log')}")
 
     def stop(self):
         for process in (self.containerd, self.snapshotter):

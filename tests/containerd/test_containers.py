@@ -1,5 +1,6 @@
 """Containers on shoal: containerd and nydus-snapshotter as they are, nydusd ours."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,8 @@ class ContainerTest(lab.LabTest):
                                      "cat /proc/1/comm; echo hello > /usr/bin/hello; rm /usr/bin/sha1sum").stdout)
         self.assertEqual("hello\n", n.ctr("task", "exec", "--exec-id", "e2", "web", "cat", "/usr/bin/hello").stdout)
         self.assertNotEqual(0, n.ctr("task", "exec", "--exec-id", "e3", "web", "ls", "/usr/bin/sha1sum", check=False).returncode)
+        self.assertIn("nobody", n.run(reference, "setuid", "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+                                      "passwd", "-S", options=["--allow-new-privs"]).stdout, "passwd reads /etc/shadow as root")
         self.assertEqual("gone\n", n.run(reference, "other", "sh", "-c", "test -e /usr/bin/sha1sum && test ! -e "
                                          "/usr/bin/hello && echo gone").stdout, "a container's writes are its own")
         return reference
@@ -118,10 +121,10 @@ class Life(ContainerTest):
 class Deaths(ContainerTest):
     """kill -9 under load: what a container sees."""
 
-    def loaded(self, policy="failover", mode="dedicated", keeper=True):
+    def loaded(self, policy="failover", mode="dedicated", **kw):
         """(agent, node, a container that reads all the time)"""
-        agent = self.lab_agent() if keeper else self.agent(config={"registries": []})
-        n = self.node(agent, policy=policy, mode=mode)
+        agent = self.lab_agent()
+        n = self.node(agent, policy=policy, mode=mode, **kw)
         reference = lab.registry().push(APP)
         n.pull(reference)
         n.ctr("run", "-d", "--snapshotter", "nydus", reference, "load", "sh", "-c",
@@ -182,6 +185,22 @@ class Deaths(ContainerTest):
         _, n = self.loaded(policy="none")
         before = self.kill(n, *n.nydusds())
         self.rounds(n, before)
+
+    def test_live_upgrade_of_nydusd(self):
+        for mode in ("dedicated", "shared"):
+            with self.subTest(mode):
+                place = lab.tempfile.mkdtemp(prefix="bin-", dir=lab.TMP)
+                paths = [os.path.join(place, version, "nydusd") for version in ("old", "new")]
+                for path in paths:
+                    os.mkdir(os.path.dirname(path))
+                    shutil.copy(nodes.NYDUSD, path)
+                _, n = self.loaded(mode=mode, nydusd=paths[0])
+                before = self.seen(n)
+                n.upgrade(paths[1])
+                self.assertEqual([paths[1]], [argv[0] for argv in n.nydusds().values()])
+                self.rounds(n, before)
+                self.new_container(n)
+                n.take_down()
 
     def test_the_agent(self):
         agent, n = self.loaded()

@@ -359,6 +359,8 @@ class TakeOver(NydusdTest):
         self.assertEqual(0, old.process.wait(lab.DEADLINE_S))
         self.assertEqual(204, new.request("PUT", "/api/v1/daemon/start")[0])
         new.wait_for_state("RUNNING")
+        self.assertEqual((204, None), new.mount("1", IMAGE), "the snapshotter mounts again what was taken over")
+        self.assertEqual(500, new.mount("1", "layers:zran")[0])
         self.check(new)
         new.stop()
         self.assertEqual([], lab.mounts_below(old.dir))
