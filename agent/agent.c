@@ -15,6 +15,7 @@
 #include "http_page.h"
 #include "image_shelf.h"
 #include "keeping.h"
+#include "linked_images.h"
 #include "mem.h"
 #include "mount_list.h"
 #include "origin.h"
@@ -355,6 +356,13 @@ static int start_mounts(struct agent *a, struct err *e)
 	opts.no_erofs = a->no_erofs;
 	opts.fuse_pool = a->fuse_pool;
 	a->mounts = mounts_new(&opts);
+	a->linked_images =
+		linked_images_new(&(struct linked_images_opts){ .state_dir = a->config->state_dir,
+	                                                        .loop = a->loop,
+	                                                        .desk = a->desk,
+	                                                        .cas = a->cas,
+	                                                        .mounts = a->mounts,
+	                                                        .log = a->log });
 	return 0;
 }
 
@@ -481,6 +489,7 @@ void agent_free(struct agent *a)
 	registry_free(&a->registry);
 	http_free(&a->http);
 	cas_close(&a->cas);
+	linked_images_free(&a->linked_images);
 	http_page_free(&a->page);
 	api_free(&a->api);
 	metrics_free(&a->metrics);

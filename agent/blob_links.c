@@ -5,6 +5,7 @@
 #include "auto.h"
 #include "cas.h"
 #include "lazy_image.h"
+#include "linked_images.h"
 #include "mem.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +60,11 @@ static int make(int dir_fd, const char *name, const char *path)
 	/* An older file of this blob: of an agent that is gone, or evicted since. */
 	if (unlinkat(dir_fd, name, 0) != 0 && errno != ENOENT)
 		return -errno;
-	if (linkat(AT_FDCWD, path, dir_fd, name, 0) == 0 || errno == EEXIST)
+	if (linkat(AT_FDCWD, path, dir_fd, name, 0) == 0) {
+		linked_file_mark(path);
+		return 0;
+	}
+	if (errno == EEXIST)
 		return 0;
 	return mark(dir_fd, name);
 }

@@ -4,6 +4,7 @@
 #include "nydusd_front.h"
 #include "mem.h"
 #include "mount_record.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,9 +189,11 @@ void front_give(struct front *front, const char *at, const char *auth, front_don
 static void mount_again(struct front *front, struct instance *i, struct instance *fresh,
                         front_done_fn *done, void *arg)
 {
-	json_t *credentials = fresh->credentials;
+	json_t *credentials;
 	struct err e = { 0 };
 
+	assert(fresh != NULL);
+	credentials = fresh->credentials;
 	fresh->credentials = NULL;
 	if (strcmp(json_str(i->wish, "bootstrap"), json_str(fresh->wish, "bootstrap")) != 0)
 		(void)err_set(&e, EEXIST, "something else is mounted at %s", i->at);

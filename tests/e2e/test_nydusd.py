@@ -104,6 +104,20 @@ class OneImage(NydusdTest):
         _, metrics, _ = f.request("GET", "/api/v1/metrics")
         self.assertGreater(metrics["data_read"], 0)
 
+    def test_space_is_free_when_the_snapshotter_has_collected(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent, IMAGE)
+        lab.read_all(f.mountpoint)
+        names = os.listdir(f.cache)
+        f.stop()
+        for name in names:
+            os.unlink(os.path.join(f.cache, name))
+        self.assertEqual(1, len(agent.json("image", "ls")["images"]), "its bootstrap is there: it may be mounted again")
+        os.unlink(front.bootstrap_file(f.dir, IMAGE))
+        lab.wait_for(lambda: agent.json("image", "ls")["images"] == [], "the image to be forgotten")
+        self.assertEqual([], os.listdir(os.path.join(agent.state_dir, "blobs")))
+
     def test_localfs_by_hand_starts_an_agent_of_its_own(self):
         lab.require_image(IMAGE)
         directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
