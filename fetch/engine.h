@@ -157,6 +157,7 @@ struct run {
 	uint32_t first_unit, n_units;
 	uint32_t source_idx; /* that is asked; n_sources: none is left in this round */
 	uint32_t struck;
+	uint32_t missed;  /* bit a source: it has nothing of it in this round */
 	uint32_t put_off; /* bit a source: it is down, and is asked behind the others */
 	bool last_resort; /* now these are asked */
 	uint32_t n_pauses;

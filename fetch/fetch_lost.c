@@ -9,11 +9,23 @@
 #define PAUSE_FIRST_MS 100
 #define PAUSES_DOUBLED 5 /* to 3.2 s */
 
+#define MISSES_MAX 3 /* rounds in which who has nothing now may come to have it: 0.7 s */
+
 static bool all_struck(const struct run *run)
 {
 	const uint32_t all = BIT(run->blob->f->opts.n_sources) - 1;
 
 	return (run->struck & all) == all;
+}
+
+/* Some source has said its last word, and the others have had nothing of it for a while: neighbours
+ * are no hope where nobody can get it from an origin. */
+static bool is_hopeless(const struct run *run)
+{
+	const uint32_t all = BIT(run->blob->f->opts.n_sources) - 1;
+
+	return all_struck(run) || (run->struck != 0 && ((run->struck | run->missed) & all) == all &&
+	                           run->n_pauses >= MISSES_MAX);
 }
 
 void run_fail(struct run *run)
@@ -65,7 +77,7 @@ enum run_state run_lost(struct run *run)
 	const bool joining = may_come_yet(run); /* before the look at what it has found */
 
 	take_arrived(run);
-	if (all_struck(run) && !joining) {
+	if (is_hopeless(run) && !joining) {
 		if (run->why.code == EBADMSG)
 			log_error(run->blob->f->opts.log, "no source gives the right bytes",
 			          "blob=%s unit=%u why=%s", cas_blob_key(run->blob->cas),
@@ -91,6 +103,7 @@ static void on_pause_end(struct timer *t)
 	struct run *run = container_of(t, struct run, timer);
 
 	run->source_idx = 0;
+	run->missed = 0;
 	run->put_off = 0;
 	run->last_resort = false;
 	take_arrived(run);

@@ -199,6 +199,7 @@ static struct run *run_part(const struct run *of, const struct plan_span *span)
 	run->n_units = span->n_units;
 	run->source_idx = of->source_idx;
 	run->struck = of->struck;
+	run->missed = of->missed;
 	run->put_off = of->put_off;
 	run->last_resort = of->last_resort;
 	run->n_pauses = of->n_pauses;
@@ -284,6 +285,8 @@ static void note_failure(struct run *run, int r, const struct err *why)
 
 	if (r == SOURCE_GONE)
 		run->struck |= BIT(run->source_idx);
+	if (r == SOURCE_MISS)
+		run->missed |= BIT(run->source_idx);
 	if (r < 0)
 		run->why = *why;
 	else if (r == SOURCE_GONE && run->why.code == 0)

@@ -176,6 +176,24 @@ static void final_answers_of_all_sources_are_an_error_at_once(void **state)
 	world_read_end(w, &r);
 }
 
+static void neighbours_without_it_keep_no_reader_waiting_when_the_origin_lost_it(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	w->peer.refuse = SOURCE_MISS;
+	(void)world_read_start(w, &r, 1, 1);
+	world_settle(w);
+	fake_source_end(&w->origin, 0, SOURCE_GONE, NULL);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0); /* a neighbour may be about to have it */
+	world_wait(w, &r.n_done, 1);
+	assert_int_equal(r.result, -EIO);
+	assert_int_equal(w->origin.n_asks, 1);
+	assert_int_equal(w->peer.n_asks, 4); /* a few looks, not all that the deadline allows */
+	world_read_end(w, &r);
+}
+
 static void a_failure_is_tried_again_after_a_pause(void **state)
 {
 	struct engine_world *w = *state;
@@ -428,6 +446,7 @@ int main(void)
 		TEST(wrong_bytes_never_reach_a_reader_and_are_asked_for_again),
 		TEST(wrong_bytes_twice_from_the_only_source_are_an_error_at_once),
 		TEST(final_answers_of_all_sources_are_an_error_at_once),
+		TEST(neighbours_without_it_keep_no_reader_waiting_when_the_origin_lost_it),
 		TEST(a_failure_is_tried_again_after_a_pause),
 		cmocka_unit_test_setup_teardown(silence_is_an_error_when_the_deadline_has_passed,
 		                                set_up_impatient, tear_down),
