@@ -6,12 +6,11 @@
 #include "mem.h"
 #include "metrics.h"
 #include <assert.h>
-#include <dirent.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define DEADLINE_MS 30000
 #define LOOK_MS     1
@@ -173,25 +172,12 @@ struct peers *peers_new(uint32_t n)
 	return world;
 }
 
-static void remove_dir(const char *dir)
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
 {
-	DIR *d = opendir(dir);
-	const struct dirent *entry;
-
-	assert(d != NULL);
-	// NOLINTNEXTLINE(concurrency-mt-unsafe): the directory is this thread's
-	while ((entry = readdir(d)) != NULL) {
-		AUTO(free_str) char *path = xasprintf("%s/%s", dir, entry->d_name);
-
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (entry->d_type == DT_DIR)
-			remove_dir(path);
-		else
-			(void)unlink(path);
-	}
-	(void)closedir(d);
-	(void)rmdir(dir);
+	(void)st;
+	(void)type;
+	(void)where;
+	return remove(path);
 }
 
 void peers_free(struct peers **world_ptr)
@@ -212,7 +198,7 @@ void peers_free(struct peers **world_ptr)
 	loop_free(&world->loop);
 	(void)pthread_cond_destroy(&world->unblocked);
 	(void)pthread_mutex_destroy(&world->lock);
-	remove_dir(world->dir);
+	(void)nftw(world->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	free(world);
 }
 
