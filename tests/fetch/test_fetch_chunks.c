@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine_world.h"
+#include "fake_pool.h"
 #include "mem.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -154,6 +155,23 @@ static void a_unit_is_settled_when_its_last_chunk_is_here(void **state)
 	world_read_end(w, &r);
 }
 
+static void workers_may_be_done_with_a_unit_before_the_loop_hears_of_its_chunks(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 11, 1);
+	world_settle(w);
+	for (uint32_t i = 8; i < 12; i++)
+		world_chunk(w, &w->peer, 0, i, 0);
+	assert_true(fake_pool_drain(w->pool) >= 4); /* all four are kept, and none is told */
+	assert_int_equal(r.n_done, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
 static void what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest(void **state)
 {
 	struct engine_world *w = *state;
@@ -254,6 +272,7 @@ int main(void)
 		TEST(what_nobody_asked_for_is_thrown_away),
 		BATCHES(a_reader_gets_its_chunk_before_the_rest_of_the_unit),
 		BATCHES(a_unit_is_settled_when_its_last_chunk_is_here),
+		BATCHES(workers_may_be_done_with_a_unit_before_the_loop_hears_of_its_chunks),
 		BATCHES(what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest),
 		BATCHES(a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again),
 		BATCHES(a_full_disk_does_not_keep_chunks_of_units_from_readers),
