@@ -243,6 +243,15 @@ static void tell_again(struct adverts *a, struct item *it, enum target t)
 	enqueue(a, it, false);
 }
 
+/* A home that is new, or back, is told at once: that is no steady traffic. */
+static void tell_new_home(struct adverts *a, struct item *it, enum target t)
+{
+	tell_again(a, it, t);
+	a->bucket_bytes += PART_BYTES + (it->mine.n + 7U) / 8;
+	if (a->bucket_bytes > ADVERTS_CREDIT_MAX_BYTES)
+		a->bucket_bytes = ADVERTS_CREDIT_MAX_BYTES;
+}
+
 void adverts_moved(struct adverts *a)
 {
 	struct item *it;
@@ -254,7 +263,7 @@ void adverts_moved(struct adverts *a)
 
 			if (home_of(a, it, t, &home) &&
 			    !(it->has_home[t] && id_equal(&home, &it->told_home[t])))
-				tell_again(a, it, t);
+				tell_new_home(a, it, t);
 		}
 	}
 }
@@ -267,7 +276,7 @@ void adverts_again(struct adverts *a, const struct wire_id *home)
 	for (it = newest; it != NULL; it = it == a->all ? NULL : it->prev) {
 		for (uint32_t t = 0; t < N_TARGETS; t++) {
 			if (it->has_home[t] && id_equal(home, &it->told_home[t]))
-				tell_again(a, it, t);
+				tell_new_home(a, it, t);
 		}
 	}
 }

@@ -6,7 +6,8 @@
  * gives the next message when time and budget allow. One thread; time from a clock.
  *
  * Budget: a bucket of ADVERTS_BYTES_PER_S (it holds ADVERTS_BURST_BYTES), and in a storm
- * ADVERTS_PER_MILLE of the payload that came. GONE and what is urgent (somebody waits for it) go
+ * ADVERTS_PER_MILLE of the payload that came; a home that is new to a segment, or came back, is
+ * told at once (up to ADVERTS_CREDIT_MAX_BYTES). GONE and what is urgent (somebody waits for it) go
  * first; everything once more every 30 minutes. What cannot be told yet is told later, coalesced:
  * never more than once a chunk.
  */

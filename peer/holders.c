@@ -321,6 +321,16 @@ void holders_fault(struct holders *h, const struct wire_id *node, uint64_t size_
 		NS_PER_MS * growing_ms(HOLDERS_DISTRUST_MS, w->n_distrusts++, DISTRUST_MAX_MS);
 }
 
+void holders_answered(struct holders *h, const struct wire_id *node)
+{
+	struct worth *w = find_worth(h, node);
+
+	if (w == NULL)
+		return;
+	w->n_failures = 0;
+	w->told.broken_until_ns = 0;
+}
+
 void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t size_bytes)
 {
 	struct worth *w = worth_of(h, node);

@@ -65,6 +65,8 @@ void holders_ended(struct holders *h, const struct wire_id *node, uint64_t size_
 /** It ended otherwise (size_bytes as in began(); 0: nothing was asked). */
 void holders_fault(struct holders *h, const struct wire_id *node, uint64_t size_bytes,
                    enum holders_fault fault);
+/** It answered something else (a home its ASK): it lives. */
+void holders_answered(struct holders *h, const struct wire_id *node);
 /** Nobody's fault (cancelled). */
 void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t size_bytes);
 

@@ -164,6 +164,18 @@ static bool pick_home(const struct seek *s, struct wire_id *ret_home)
 	return true;
 }
 
+/* @return 0; -EAGAIN it is to be asked again in a while; else it cannot be asked */
+static int ask_one(struct seek *s, const struct wire_id *home, struct wire_ask *ask)
+{
+	const struct peer *p = s->req->p;
+
+	if (id_equal(home, &p->self.self.id))
+		return ask_self(s, ask);
+	if (!holders_usable(p->holders, home))
+		return -EHOSTDOWN; /* others found it silent just now */
+	return ask_other(s, home, ask);
+}
+
 /* What is waited for elsewhere, too: only who is asked tells when that comes to nothing. */
 static struct wire_set with_waits(const struct seek *s, const struct wire_set *todo)
 {
@@ -194,8 +206,11 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 			return false;
 		if (s->settle)
 			ask.flags |= WIRE_ASK_SETTLE;
-		r = id_equal(&home, &p->self.self.id) ? ask_self(s, &ask)
-		                                      : ask_other(s, &home, &ask);
+		r = ask_one(s, &home, &ask);
+		if (r == -EAGAIN) {
+			seek_pause(s, todo, 0);
+			return true;
+		}
 		if (r != 0)
 			continue;
 		s->ask_open = true;
@@ -294,8 +309,10 @@ static void on_nobody(struct seek *s, const struct wire_answer_item *item)
 
 static void note_answered(struct seek *s)
 {
-	if (s->ask_conn != NULL && !s->ask_answered)
+	if (s->ask_conn != NULL && !s->ask_answered) {
 		conn_answered(s->ask_conn, peer_calm_ns(s->req->p) - s->asked_ns);
+		holders_answered(s->req->p->holders, &s->ask_home);
+	}
 	s->ask_answered = true;
 }
 

@@ -16,6 +16,9 @@ import lab
 
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
+NEIGHBOURS = "/proc/sys/net/ipv4/neigh/default/"
+FEW_NODES = 20
+MANY_NEIGHBOURS = 65536
 NETNS_DIR = "/run/netns"
 _nets = []
 
@@ -116,6 +119,7 @@ class Net:
         self.prefix = f"shoal-{os.getpid()}-{len(_nets)}"
         self.switch = f"{self.prefix}-sw"
         self.nodes = []
+        self.thresholds = {}
         _nets.append(self)
         _run("ip", "netns", "add", self.switch)
         _run("ip", "-n", self.switch, "link", "add", "sw", "type", "bridge")
@@ -123,7 +127,17 @@ class Net:
 
     def node(self):
         self.nodes.append(Node(self, len(self.nodes)))
+        if len(self.nodes) == FEW_NODES:
+            self._make_room_for_neighbours()
         return self.nodes[-1]
+
+    def _make_room_for_neighbours(self):
+        """The kernel has one table of neighbours for all namespaces, of 1024 entries: n nodes want n * n."""
+        for name in ("gc_thresh3", "gc_thresh2", "gc_thresh1"):
+            with open(NEIGHBOURS + name, "r+", encoding="ascii") as f:
+                self.thresholds[name] = f.read()
+                f.seek(0)
+                f.write(str(max(MANY_NEIGHBOURS, int(self.thresholds[name]))))
 
     def close(self):
         if self not in _nets:
@@ -131,6 +145,9 @@ class Net:
         _nets.remove(self)
         for name in [node.name for node in self.nodes] + [self.switch]:
             _run("ip", "netns", "del", name, check=False)
+        for name, value in reversed(self.thresholds.items()):
+            with open(NEIGHBOURS + name, "w", encoding="ascii") as f:
+                f.write(value)
 
 
 def registry_root(*images):

@@ -279,6 +279,41 @@ static void a_home_that_changed_is_told_again_and_the_others_are_not(void **stat
 	assert_int_equal(n_chunks, n_of_lost);
 }
 
+static void a_home_that_came_back_is_told_at_once(void **state)
+{
+	enum { N_SEGMENTS = 3000 };
+	struct fixture *f = *state;
+	const struct wire_id back = node(7);
+	struct place_node nodes[8];
+	uint32_t n_told = 0;
+	uint32_t n_chunks;
+	struct err e;
+
+	for (uint32_t i = 0; i < 8; i++)
+		nodes[i] = (struct place_node){ node(i), "" };
+	assert_int_equal(placement_set(f->placement, nodes, 7, &e), 0);
+	for (uint32_t i = 0; i < N_SEGMENTS; i++) {
+		const struct wire_part p = part(i, 0, 1);
+
+		adverts_ready(f->a, &p, false, false);
+	}
+	while (n_told < N_SEGMENTS) {
+		fake_clock_advance_ms(&f->clock, 100);
+		(void)drain(f, &n_chunks);
+		n_told += n_chunks;
+	}
+	assert_int_equal(placement_set(f->placement, nodes, 8, &e), 0);
+	adverts_moved(f->a);
+	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
+	n_told = 0;
+	while (adverts_next(f->a, f->out)) {
+		assert_true(id_equal(&f->out->to, &back));
+		n_told += f->out->n_parts;
+	}
+	assert_in_range(n_told, N_SEGMENTS / 16, N_SEGMENTS / 4);
+	assert_true(adverts_due_ns(f->a) > clock_now_ns(&f->clock.clock) + NS_PER_S);
+}
+
 /* Chunks come one by one, each in another segment: the dearest way. Ten minutes of it. */
 static void adverts_stay_within_their_budget(void **state)
 {
@@ -317,6 +352,7 @@ int main(void)
 		T(news_wait_for_company_and_go_out_as_one_bitmap),
 		T(what_is_gone_before_it_was_told_is_never_told),
 		T(a_home_that_changed_is_told_again_and_the_others_are_not),
+		T(a_home_that_came_back_is_told_at_once),
 		T(adverts_stay_within_their_budget),
 	};
 
