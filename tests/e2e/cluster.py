@@ -31,9 +31,11 @@ class Pki:
 class Cluster:
     """n agents and a registry, each on a node of its own."""
 
-    def __init__(self, test, images, n, pki=None, zones=None, htpasswd=None, config=None, hostile=None):
-        """hostile: {node index: what it does wrong}, of tests/fakes/hostile_shoald.c."""
+    def __init__(self, test, images, n, pki=None, zones=None, htpasswd=None, config=None, hostile=None, special=None):
+        """hostile: {node index: what it does wrong}, of tests/fakes/hostile_shoald.c. special: {node index:
+        further arguments of lab.Agent}."""
         self.hostile = hostile or {}
+        self.special = special or {}
         self.test = test
         self.net = netlab.Net()
         test.addCleanup(self.net.close)
@@ -61,7 +63,7 @@ class Cluster:
         return config
 
     def _agent(self, i):
-        more = {}
+        more = dict(self.special.get(i, {}))
         if i in self.hostile:
             more = {"program": os.path.join(lab.BUILD, "tests", "fakes", "hostile_shoald"),
                     "env": {"SHOAL_HOSTILE": self.hostile[i]}}
