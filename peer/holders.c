@@ -22,6 +22,8 @@ struct worth { /* of one peer */
 	uint32_t n_samples;  /* ever */
 	uint32_t n_failures; /* in a row */
 	uint32_t n_distrusts;
+	uint32_t n_home_silent;
+	uint64_t home_silent_until_ns;
 	bool probing; /* one request tries whether it lives again */
 	struct holders_peer told;
 	UT_hash_handle hh;
@@ -321,14 +323,38 @@ void holders_fault(struct holders *h, const struct wire_id *node, uint64_t size_
 		NS_PER_MS * growing_ms(HOLDERS_DISTRUST_MS, w->n_distrusts++, DISTRUST_MAX_MS);
 }
 
-void holders_answered(struct holders *h, const struct wire_id *node)
+bool holders_failing(const struct holders *h, const struct wire_id *node)
+{
+	const struct worth *w = find_worth(h, node);
+
+	return w != NULL && w->n_failures > 0;
+}
+
+void holders_home_silent(struct holders *h, const struct wire_id *node)
+{
+	struct worth *w = worth_of(h, node);
+
+	w->told.n_faults[HOLDERS_FAILED]++;
+	w->home_silent_until_ns =
+		clock_now_ns(h->clock) +
+		NS_PER_MS * growing_ms(HOLDERS_BREAK_MS, w->n_home_silent++, BREAK_MAX_MS);
+}
+
+void holders_home_answered(struct holders *h, const struct wire_id *node)
 {
 	struct worth *w = find_worth(h, node);
 
 	if (w == NULL)
 		return;
-	w->n_failures = 0;
-	w->told.broken_until_ns = 0;
+	w->n_home_silent = 0;
+	w->home_silent_until_ns = 0;
+}
+
+bool holders_home_usable(const struct holders *h, const struct wire_id *node)
+{
+	const struct worth *w = find_worth(h, node);
+
+	return w == NULL || clock_now_ns(h->clock) >= w->home_silent_until_ns;
 }
 
 void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t size_bytes)

@@ -65,8 +65,16 @@ void holders_ended(struct holders *h, const struct wire_id *node, uint64_t size_
 /** It ended otherwise (size_bytes as in began(); 0: nothing was asked). */
 void holders_fault(struct holders *h, const struct wire_id *node, uint64_t size_bytes,
                    enum holders_fault fault);
-/** It answered something else (a home its ASK): it lives. */
-void holders_answered(struct holders *h, const struct wire_id *node);
+/** Did it fail the last time? Then it is not waited for as long again. */
+bool holders_failing(const struct holders *h, const struct wire_id *node);
+
+/* As a home it may answer where as a holder it does not, and the other way round. */
+
+/** Its ASK was not answered in time: a fault; it is not asked for a growing while. */
+void holders_home_silent(struct holders *h, const struct wire_id *node);
+void holders_home_answered(struct holders *h, const struct wire_id *node);
+bool holders_home_usable(const struct holders *h, const struct wire_id *node);
+
 /** Nobody's fault (cancelled). */
 void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t size_bytes);
 

@@ -122,6 +122,7 @@ struct h_node {
 	uint16_t n_strikes;
 	bool used, lost, draining;
 	bool wants_probe; /* to be asked for a sign of life */
+	bool proven;      /* it brought something, and let nobody down since */
 	UT_hash_handle hh;
 };
 

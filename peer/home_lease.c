@@ -83,6 +83,7 @@ void home_lease_done(struct home *h, struct h_chunk *c, uint16_t node)
 		l->progress_ns = now_of(h);
 		l->end_ns = max_u64(l->end_ns, l->progress_ns + HOME_LEASE_TERM_MS * NS_PER_MS);
 		h->nodes[node].n_strikes = 0;
+		h->nodes[node].proven = true;
 		if (set_empty(&l->set))
 			lease_free(h, l);
 	}
@@ -400,7 +401,8 @@ static bool second_is_due(struct home *h, const struct h_lease *l, const struct 
 	const uint64_t now_ns = now_of(h);
 	const uint64_t quiet_ns = l->progress_ns + ask->patience_ns;
 	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
-	const uint64_t stuck_ns = l->progress_ns + HOME_LEASE_TERM_MS * NS_PER_MS;
+	const uint64_t stuck_ns = l->progress_ns + (h->nodes[l->node].proven ? 2 : 1) *
+	                                                   (HOME_LEASE_TERM_MS * NS_PER_MS);
 	uint64_t asked_ns = UINT64_MAX;
 	enum home_life life;
 
@@ -412,8 +414,10 @@ static bool second_is_due(struct home *h, const struct h_lease *l, const struct 
 	life = now_ns >= stuck_ns ? HOME_IS_SILENT
 	                          : home_life_of(h, l->node, quiet_ns - 1, &asked_ns);
 	*ret_look_ns = min_u64(min_u64(stuck_ns, asked_ns), override_ns);
-	if (life == HOME_IS_SILENT)
-		h->nodes[l->node].n_strikes++; /* its other leases are not waited for again */
+	if (life == HOME_IS_SILENT) { /* its other leases are not waited for again */
+		h->nodes[l->node].n_strikes++;
+		h->nodes[l->node].proven = false;
+	}
 	return life == HOME_IS_SILENT;
 }
 
@@ -449,7 +453,9 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 /* Its term is over. Who lives, and never let one down, gets a longer one. */
 static bool is_given_time(struct home *h, struct h_lease *l, uint64_t now_ns)
 {
-	const uint64_t last_ns = min_u64(l->progress_ns + HOME_LEASE_STUCK_MS * NS_PER_MS,
+	const uint64_t stuck_ms =
+		h->nodes[l->node].proven ? HOME_LEASE_PROVEN_MS : HOME_LEASE_STUCK_MS;
+	const uint64_t last_ns = min_u64(l->progress_ns + stuck_ms * NS_PER_MS,
 	                                 l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
 	uint64_t look_ns = now_ns + HOME_LEASE_TERM_MS * NS_PER_MS / 2;
 	enum home_life life;
@@ -469,6 +475,7 @@ static void expire(struct home *h, struct h_lease *l)
 	const uint32_t shift = n->n_strikes < 5 ? n->n_strikes : 5;
 
 	n->n_strikes++;
+	n->proven = false;
 	n->no_lease_until_ns = now_of(h) + ((HOME_LEASE_TERM_MS * NS_PER_MS) << shift);
 	h->stats.n_expired++;
 	home_lease_drop(h, l);

@@ -259,6 +259,8 @@ bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool 
 
 void zone_work(struct peer *p); /* leases of zone homes: renewed, and ended with what came */
 uint64_t zone_due_ns(const struct peer *p);
+/** A chunk is here, verified: that is progress, too. */
+void leases_kept(struct peer *p, const struct wire_id *list, uint16_t pos);
 /** The placement changed: homes that did not give them hear of the leases that are open. */
 void leases_moved(struct peer *p);
 

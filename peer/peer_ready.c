@@ -80,6 +80,7 @@ static void take(struct peer *p, struct batch *b, struct known *k, const struct 
 	if (n->gone)
 		return;
 	landing_end(p, &b->part.list, pos);
+	leases_kept(p, &b->part.list, pos);
 	adverts_credit(p->adverts, k->layout->chunks[n->chunk_idx].plain_size_bytes);
 	b->urgent = b->urgent || source_is_leased(p, k, segment_idx, pos);
 	serve_on_ready(p, k, segment_idx, pos);

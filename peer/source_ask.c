@@ -171,7 +171,7 @@ static int ask_one(struct seek *s, const struct wire_id *home, struct wire_ask *
 
 	if (id_equal(home, &p->self.self.id))
 		return ask_self(s, ask);
-	if (!holders_usable(p->holders, home))
+	if (!holders_home_usable(p->holders, home))
 		return -EHOSTDOWN; /* others found it silent just now */
 	return ask_other(s, home, ask);
 }
@@ -311,7 +311,7 @@ static void note_answered(struct seek *s)
 {
 	if (s->ask_conn != NULL && !s->ask_answered) {
 		conn_answered(s->ask_conn, peer_calm_ns(s->req->p) - s->asked_ns);
-		holders_answered(s->req->p->holders, &s->ask_home);
+		holders_home_answered(s->req->p->holders, &s->ask_home);
 	}
 	s->ask_answered = true;
 }
@@ -405,7 +405,7 @@ void ask_watch(struct seek *s)
 		s->ask_probed = true;
 		return;
 	}
-	holders_fault(p->holders, &s->ask_home, 0, HOLDERS_FAILED);
+	holders_home_silent(p->holders, &s->ask_home);
 	ask_close(s);
 	next_home(s);
 }

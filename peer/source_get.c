@@ -14,6 +14,7 @@
 #define DEAD_PREFETCH_NS  (2000 * NS_PER_MS)
 #define STUCK_READER_NS   (2000 * NS_PER_MS) /* alive, and nothing comes */
 #define STUCK_PREFETCH_NS (6000 * NS_PER_MS)
+#define STUCK_AGAIN       4                 /* so much sooner, where it failed before */
 #define WATCH_NS          (500 * NS_PER_MS) /* of who waits itself */
 
 static struct peer *peer_of(const struct get *g)
@@ -205,14 +206,22 @@ static uint64_t times_least_ns(const struct get *g, uint64_t reader_ns, uint64_t
 	return g->s->req->run->reader ? reader_ns : prefetch_ns;
 }
 
+static uint64_t stuck_after_ns(const struct get *g)
+{
+	const uint64_t ns = times_least_ns(g, STUCK_READER_NS, STUCK_PREFETCH_NS);
+
+	if (g->wait)
+		return STUCK_PREFETCH_NS;
+	return holders_failing(peer_of(g)->holders, &g->node) ? ns / STUCK_AGAIN : ns;
+}
+
 /* Something was heard of it, or it was asked just now. */
 static void restart_watch(struct get *g)
 {
 	const uint64_t now = peer_calm_ns(peer_of(g));
 
 	g->hedge_ns = now + (g->wait ? WATCH_NS : g->patience_ns);
-	g->stuck_ns = now + (g->wait ? STUCK_PREFETCH_NS
-	                             : times_least_ns(g, STUCK_READER_NS, STUCK_PREFETCH_NS));
+	g->stuck_ns = now + stuck_after_ns(g);
 	g->probed_ns = 0;
 }
 
@@ -234,6 +243,8 @@ static void probe(struct get *g)
 	g->hedged = g->hedged || !g->wait;
 	g->probed_ns = peer_now_ns(peer_of(g));
 	g->dead_ns = peer_calm_ns(peer_of(g)) + max_u64(least_ns, conn_patience_ns(g->conn));
+	if (!g->wait)
+		g->dead_ns = min_u64(g->dead_ns, max_u64(g->stuck_ns, g->hedge_ns));
 	conn_probe(g->conn);
 }
 

@@ -79,6 +79,15 @@ static void learn_first_byte(struct peer *p, uint64_t first_ns)
 	p->origin_first_ns = max_u64(first_ns, p->origin_first_ns - p->origin_first_ns / 16);
 }
 
+static void advance(struct peer *p, struct lease_held *held, uint32_t more_bytes)
+{
+	const uint64_t now = peer_now_ns(p);
+
+	held->progress_bytes += more_bytes;
+	if (now - held->told_ns >= PROGRESS_EVERY_NS)
+		lease_renew(p, held);
+}
+
 void source_lease_progress(struct source *source, uint64_t token, uint32_t more_bytes)
 {
 	struct peer *p = container_of(source, struct peer, source);
@@ -89,9 +98,30 @@ void source_lease_progress(struct source *source, uint64_t token, uint32_t more_
 		return;
 	if (held->progress_bytes == 0)
 		learn_first_byte(p, now - held->began_ns);
-	held->progress_bytes += more_bytes;
-	if (now - held->told_ns >= PROGRESS_EVERY_NS)
-		lease_renew(p, held);
+	advance(p, held, more_bytes);
+}
+
+static bool covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos)
+{
+	if (wire_set_has(&held->set, pos) &&
+	    id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list))
+		return true;
+	for (uint32_t i = 0; i < held->n_more; i++) {
+		if (wire_set_has(&held->more[i].set, pos) && id_equal(&held->more[i].list, list))
+			return true;
+	}
+	return false;
+}
+
+void leases_kept(struct peer *p, const struct wire_id *list, uint16_t pos)
+{
+	struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (covers(held, list, pos))
+			advance(p, held, 1);
+	}
 }
 
 void lease_cover_more(struct lease_held *held, const struct wire_id *list,
@@ -253,18 +283,6 @@ void leases_moved(struct peer *p)
 bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos)
 {
 	return leases_have(p, &segments_at(k->segments, segment_idx)->list, pos, true);
-}
-
-static bool covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos)
-{
-	if (wire_set_has(&held->set, pos) &&
-	    id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list))
-		return true;
-	for (uint32_t i = 0; i < held->n_more; i++) {
-		if (wire_set_has(&held->more[i].set, pos) && id_equal(&held->more[i].list, list))
-			return true;
-	}
-	return false;
 }
 
 bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool crossing)
