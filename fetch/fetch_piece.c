@@ -90,8 +90,8 @@ static void was_right(struct piece *p, struct flight *fl)
 		return;
 	serve(p, fl);
 	if (unit_is_ready(fl->blob, fl->unit_idx)) {
-		/* Workers are ahead of what the loop has heard: who waits for a piece that it has not
-		 * heard of yet looks again. */
+		/* Workers are ahead of what the loop has heard: who waits for a piece that it has
+		 * not heard of yet looks again. */
 		LL_CONCAT(fl->late, fl->waiters);
 		fl->waiters = NULL;
 		fl->run = NULL;

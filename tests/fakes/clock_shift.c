@@ -1,6 +1,6 @@
 /*
- * clock_shift: a library to be loaded before others: the wall clock, SHOAL_CLOCK_SHIFT_S seconds off.
- * The clocks that only run are left alone.
+ * clock_shift: a library to be loaded before others: the wall clock, SHOAL_CLOCK_SHIFT_S seconds
+ * off. The clocks that only run are left alone.
  */
 #include <stdlib.h>
 #include <sys/syscall.h>
