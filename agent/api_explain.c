@@ -24,6 +24,7 @@ struct explain {
 	uint64_t offset;
 	json_t *document;
 	bool has_chunk;
+	bool referred; /* to another blob's chunk */
 	uint32_t blob_idx;
 	uint32_t unit_idx;
 	int result;
@@ -91,13 +92,30 @@ static void tell_origins(json_t *document, const struct cas_blob *blob)
 	free(origins);
 }
 
+/* In the blob's own file, or in that of another one that it refers to. */
+static void tell_place(struct explain *x, const struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const char *state_dir = x->call->api->agent->config->state_dir;
+	struct cas_chunk_place place = {
+		.plain_offset = cas_blob_layout(blob)->chunks[chunk_idx].plain_offset
+	};
+	AUTO(free_str) char *data_file = NULL;
+
+	x->referred = cas_blob_owner_of(blob, chunk_idx, &place);
+	if (x->referred) {
+		set_text(x->document, "owner", place.key);
+		set_int(x->document, "owner_chunk_idx", place.chunk_idx);
+	}
+	data_file = xasprintf("%s/blobs/%s.blob.data", state_dir,
+	                      x->referred ? place.key : cas_blob_key(blob));
+	set_text(x->document, "data_file", data_file);
+	set_int(x->document, "data_offset", place.plain_offset);
+}
+
 static int tell_chunk(struct explain *x, const struct image_segment *seg, struct err *e)
 {
 	const struct cas_blob *blob = fetch_blob_cas(x->image->blobs[seg->blob_idx]);
 	const struct blob_layout *l = cas_blob_layout(blob);
-	const char *state_dir = x->call->api->agent->config->state_dir;
-	AUTO(free_str)
-	char *data_file = xasprintf("%s/blobs/%s.blob.data", state_dir, cas_blob_key(blob));
 
 	if (!image_segment_fits(seg, l))
 		return err_set(e, EUCLEAN, "the file names a chunk that its blob does not have");
@@ -109,7 +127,7 @@ static int tell_chunk(struct explain *x, const struct image_segment *seg, struct
 	set_int(x->document, "plain_offset", l->chunks[seg->chunk_idx].plain_offset);
 	set_int(x->document, "plain_size_bytes", l->chunks[seg->chunk_idx].plain_size_bytes);
 	tell_unit(x, l, seg->chunk_idx);
-	set_text(x->document, "data_file", data_file);
+	tell_place(x, blob, seg->chunk_idx);
 	(void)json_object_set_new(x->document, "ready",
 	                          json_boolean(cas_blob_is_present(blob, seg->chunk_idx)));
 	tell_origins(x->document, blob);
@@ -184,10 +202,16 @@ static void add_events(struct explain *x)
 	const uint32_t n = fetch_explain(x->call->api->agent->fetch, cas_blob_key(blob),
 	                                 x->unit_idx, events, EVENTS_MAX);
 	json_t *list = json_array();
+	const char *source = NULL; /* the last that gave it, as far as is remembered */
 
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		(void)json_array_append_new(list, event_json(&events[i]));
+		if (!events[i].is_note && events[i].result == SOURCE_OK)
+			source = events[i].source;
+	}
 	(void)json_object_set_new(x->document, "asked", list);
+	if (x->referred || source != NULL)
+		set_text(x->document, "source", x->referred ? "dedup" : source);
 	free(events);
 }
 

@@ -26,8 +26,11 @@ static void render_explain(const json_t *document)
 		{ "packed with", "packed_as", CELL_TEXT, NULL },
 		{ "encrypted", "encrypted", CELL_YES, NULL },
 		{ "is here", "ready", CELL_YES, NULL },
+		{ "came from", "source", CELL_TEXT, NULL },
+		{ "stands in blob", "owner", CELL_TEXT, NULL },
+		{ "as its chunk", "owner_chunk_idx", CELL_COUNT, NULL },
 		{ "in", "data_file", CELL_TEXT, NULL },
-		{ "at", "plain_offset", CELL_COUNT, NULL },
+		{ "at", "data_offset", CELL_COUNT, NULL },
 		{ "origins", "origins", CELL_LIST, NULL },
 	};
 	static const struct column asked[] = {

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PLACES_MAX 8U   /* of one chunk, tried one after another */
 #define STALE_MAX  512U /* candidates that are looked at again behind one that was none */
@@ -24,6 +25,25 @@ bool cas_blob_is_present(const struct cas_blob *blob, uint32_t chunk_idx)
 bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 {
 	return bitmap_get(blob->candidate, chunk_idx) && !cas_blob_is_present(blob, chunk_idx);
+}
+
+bool cas_blob_owner_of(const struct cas_blob *blob, uint32_t chunk_idx,
+                       struct cas_chunk_place *ret_place)
+{
+	struct cas_blob *owner = NULL;
+	const struct chunk_rec *c;
+	uint32_t idx = 0;
+
+	if (bitmap_get(blob->ready, chunk_idx) || !refer_get(blob, chunk_idx, &owner, &idx) ||
+	    !bitmap_get(owner->ready, idx))
+		return false;
+	c = &blob_layout(owner)->chunks[idx];
+	*ret_place = (struct cas_chunk_place){ .chunk_idx = idx,
+		                               .plain_size_bytes = c->plain_size_bytes,
+		                               .plain_offset = c->plain_offset,
+		                               .ready = true };
+	memcpy(ret_place->key, owner->key, sizeof(ret_place->key));
+	return true;
 }
 
 const char *cas_share_way(const struct cas *cas)
@@ -65,50 +85,77 @@ void share_arrived(struct cas_blob *blob, uint32_t chunk_idx)
 	hooks_ready(&cas->hooks, blob, chunk_idx);
 }
 
-#define TOLD_MAX 64U
-
-/* Those who refer to a chunk that went. */
-struct told {
-	const struct cas_blob *owner;
-	uint32_t owner_idx;
-	uint32_t n;
-	struct cas_blob *blobs[TOLD_MAX]; /* with references */
-	uint32_t idx[TOLD_MAX];
+/* One who refers to a chunk that went. */
+struct referrer {
+	struct cas_blob *blob; /* a reference */
+	uint32_t chunk_idx;
 };
+
+struct told {
+	uint32_t n, room;
+	struct referrer *referrers;
+};
+
+/* A place more, always. @return NULL: memory is out */
+static struct referrer *make_room(struct told *told)
+{
+	const uint32_t room = told->room == 0 ? 16 : told->room * 2; /* <= open blobs, doubled */
+	struct referrer *wider;
+
+	if (told->n < told->room)
+		return &told->referrers[told->n];
+	wider = reallocarray(told->referrers, room, sizeof(*wider));
+	if (wider == NULL)
+		return NULL;
+	told->referrers = wider;
+	told->room = room;
+	return &told->referrers[told->n];
+}
 
 static bool note_referrer(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 {
 	struct told *told = arg;
-	struct cas_blob *owner = NULL;
+	struct referrer *next;
+
+	if (bitmap_get(blob->ready, chunk_idx))
+		return true;
+	next = make_room(told);
+	if (next == NULL)
+		return false; /* they find out when they are asked for it */
+	if (blob_table_try_ref(blob)) {
+		*next = (struct referrer){ .blob = blob, .chunk_idx = chunk_idx };
+		told->n++;
+	}
+	return true;
+}
+
+/* The map can be looked at with a reference only: it may be on its way out. */
+static bool refers_to(const struct referrer *r, const struct cas_blob *owner, uint32_t owner_idx)
+{
+	struct cas_blob *its_owner = NULL;
 	uint32_t idx = 0;
 
-	if (bitmap_get(blob->ready, chunk_idx) || !blob_table_try_ref(blob))
-		return true;
-	told->blobs[told->n] = blob;
-	told->idx[told->n] = chunk_idx;
-	/* The map can be looked at with a reference only: it may be on its way out. What is no
-	 * referrer is let go outside of the lock. */
-	if (!refer_get(blob, chunk_idx, &owner, &idx) || owner != told->owner ||
-	    idx != told->owner_idx)
-		told->idx[told->n] = UINT32_MAX;
-	told->n++;
-	return told->n < TOLD_MAX;
+	return refer_get(r->blob, r->chunk_idx, &its_owner, &idx) && its_owner == owner &&
+	       idx == owner_idx;
 }
 
 void share_went(struct cas_blob *blob, uint32_t chunk_idx)
 {
 	struct cas *cas = blob->cas;
-	struct told told = { .owner = blob, .owner_idx = chunk_idx };
+	struct told told = { .n = 0 };
 
 	if (!atomic_load(&cas->hooks.is_on))
 		return;
 	hooks_gone(&cas->hooks, blob, chunk_idx);
 	share_map_each_of(cas->map, blob, chunk_idx, note_referrer, &told);
 	for (uint32_t i = 0; i < told.n; i++) {
-		if (told.idx[i] != UINT32_MAX)
-			hooks_gone(&cas->hooks, told.blobs[i], told.idx[i]);
-		cas_blob_release(&told.blobs[i]);
+		struct referrer *r = &told.referrers[i];
+
+		if (refers_to(r, blob, chunk_idx))
+			hooks_gone(&cas->hooks, r->blob, r->chunk_idx);
+		cas_blob_release(&r->blob);
 	}
+	free(told.referrers);
 }
 
 struct look {

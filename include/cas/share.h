@@ -37,6 +37,10 @@ MUST_CHECK int cas_blob_share(struct cas_blob *blob, uint32_t chunk_idx, struct 
 MUST_CHECK int cas_blob_share_into(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
                                    struct err *e);
 
+/** [any] In whose file a chunk stands that is referred to. @return false: it is not */
+bool cas_blob_owner_of(const struct cas_blob *blob, uint32_t chunk_idx,
+                       struct cas_chunk_place *ret_place);
+
 /** [any] How chunks are shared: "refer"; "reflink": the same at first, and cloned behind that,
  * where the file system can; or "off" (cache.dedup). */
 const char *cas_share_way(const struct cas *cas);

@@ -177,6 +177,35 @@ static void what_the_owner_loses_its_referrers_lose(void **state)
 	cas_blob_release(&b);
 }
 
+#define MANY 100U
+
+static void all_referrers_hear_of_it_however_many(void **state)
+{
+	struct fixture *f = *state;
+	struct heard heard = { .n_ready = 0 };
+	struct cas_blob *a;
+	struct cas_blob *others[MANY];
+
+	fixture_close(f);
+	f->hooks.on_gone = on_gone;
+	f->hooks.arg = &heard;
+	fixture_open(f);
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_int_equal(put_sample(a, 1, 2), 0);
+	for (uint32_t i = 0; i < MANY; i++) {
+		AUTO(free_str) char *id = xasprintf("%064u", i);
+
+		others[i] = open_reversed(f, id, 1);
+		assert_int_equal(cas_blob_share(others[i], N - 1 - 2, &f->e), 0);
+	}
+	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[2].plain_offset);
+	assert_int_equal(cas_blob_check(a, 2, &f->e), CAS_MISMATCH);
+	assert_int_equal(heard.n_gone, MANY + 1);
+	for (uint32_t i = 0; i < MANY; i++)
+		cas_blob_release(&others[i]);
+	cas_blob_release(&a);
+}
+
 static int nothing(struct cas *cas, void *arg, struct err *e)
 {
 	(void)cas;
@@ -428,6 +457,7 @@ int main(void)
 		T(references_are_there_after_a_restart),
 		T(a_flush_while_a_map_is_loaded_loses_none_of_it),
 		T(what_the_owner_loses_its_referrers_lose),
+		T(all_referrers_hear_of_it_however_many),
 		T(two_that_refer_to_each_other_can_be_closed),
 		T(a_blob_that_is_referred_to_outlives_its_image),
 		T(what_closed_blobs_have_is_joined_when_a_blob_is_opened),
