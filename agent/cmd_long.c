@@ -84,6 +84,10 @@ static void tell_result(const struct verification *v, const json_t *document)
 	static const struct column size = { "", "done_bytes", CELL_BYTES, NULL };
 	AUTO(free_str) char *bytes = render_cell(document, &size);
 
+	if (json_u64(document, "n_dead_refs") > 0)
+		(void)printf("%" PRIu64 " references to chunks that are gone from their blobs: "
+		             "fetched when they are read\n",
+		             json_u64(document, "n_dead_refs"));
 	if (json_u64(document, "n_faults") == 0)
 		(void)printf("%" PRIu64 " chunks, %s: all right\n",
 		             json_u64(document, "chunks_done"), bytes);

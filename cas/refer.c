@@ -44,22 +44,26 @@ static uint32_t owner_no(struct cas_blob *blob, struct refer_map *map, struct ca
 	return i < REFER_OWNERS_MAX ? i : UINT32_MAX;
 }
 
-static bool same_chunk(const struct cas_blob *blob, uint32_t idx, const struct cas_blob *owner,
-                       uint32_t owner_idx)
+bool refer_same_chunk(const struct blob_layout *a, uint32_t a_idx, const struct blob_layout *b,
+                      uint32_t b_idx)
 {
-	const struct blob_layout *a = blob_layout(blob);
-	const struct blob_layout *b = blob_layout(owner);
 	const struct chunk_rec *ca;
 	const struct chunk_rec *cb;
 
-	if (blob == owner || idx >= a->n_chunks || owner_idx >= b->n_chunks ||
-	    a->digest_alg != b->digest_alg)
+	if (a_idx >= a->n_chunks || b_idx >= b->n_chunks || a->digest_alg != b->digest_alg)
 		return false;
-	ca = &a->chunks[idx];
-	cb = &b->chunks[owner_idx];
+	ca = &a->chunks[a_idx];
+	cb = &b->chunks[b_idx];
 	return (ca->flags & CHUNK_HAS_DIGEST) && (cb->flags & CHUNK_HAS_DIGEST) &&
 	       ca->plain_size_bytes > 0 && ca->plain_size_bytes == cb->plain_size_bytes &&
 	       memcmp(ca->digest, cb->digest, DIGEST_BYTES) == 0;
+}
+
+static bool same_chunk(const struct cas_blob *blob, uint32_t idx, const struct cas_blob *owner,
+                       uint32_t owner_idx)
+{
+	return blob != owner &&
+	       refer_same_chunk(blob_layout(blob), idx, blob_layout(owner), owner_idx);
 }
 
 static void mark_dirty(struct cas_blob *blob, uint32_t chunk_idx)

@@ -54,6 +54,10 @@ static inline bool refer_is_good(const struct cas_blob *blob, uint32_t chunk_idx
 	return refer_get(blob, chunk_idx, &owner, &idx) && bitmap_get(owner->ready, idx);
 }
 
+/** Is it the same chunk by digest, algorithm and size? Indices may come from outside. */
+bool refer_same_chunk(const struct blob_layout *a, uint32_t a_idx, const struct blob_layout *b,
+                      uint32_t b_idx);
+
 /**
  * [worker] The bytes of chunk_idx, which were hashed, stand there from now on.
  *

@@ -9,6 +9,7 @@
 #include "mem.h"
 #include "state.h"
 #include "stored.h"
+#include "verify_refs.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,16 @@ static int verify_chunks(struct verification *v, struct cas_blob *blob, const st
 	return r;
 }
 
+static int check_refs(struct verification *v, const char *key, struct err *e)
+{
+	struct refs_seen refs = { .n_dead = 0 };
+	const int r = verify_refs(v->cas, key, on_fault, v, &refs, e);
+
+	v->seen.n_dead_refs += refs.n_dead;
+	v->seen.n_needless_refs += refs.n_needless;
+	return r;
+}
+
 static int verify_blob(struct verification *v, const char *key, struct err *e)
 {
 	AUTO(cas_blob_release) struct cas_blob *blob = NULL;
@@ -114,6 +125,8 @@ static int verify_blob(struct verification *v, const char *key, struct err *e)
 	if (r != 0)
 		return r < 0 ? r : 0; /* removed meanwhile */
 	r = verify_chunks(v, blob, l, e);
+	if (r == 0)
+		r = check_refs(v, key, e);
 	if (v->seen.n_faults > n_faults) {
 		struct err why;
 		const int cleared = blob_clear_now(blob, r < 0 ? &why : e);

@@ -208,16 +208,20 @@ MUST_CHECK int cas_chunk_find(struct cas *cas, const uint8_t digest[DIGEST_BYTES
 struct cas_fault {
 	char key[BLOB_ID_MAX + 16];
 	uint32_t chunk_idx;
-	const char *what; /* "wrong bytes", "data missing", "unreadable" */
+	/* "wrong bytes", "data missing", "unreadable"; of its dedup map: "refers to another chunk" */
+	const char *what;
 };
 
 struct cas_verify_progress {
 	uint64_t chunks_done, chunks_total, bytes_done, bytes_total;
 	uint64_t n_faults;
+	uint64_t n_dead_refs;     /* to chunks that their owners do not have now: no fault */
+	uint64_t n_needless_refs; /* of chunks that the blob has itself: likewise */
 };
 
 /**
- * [worker] Hash every ready chunk of every registered blob again, open or not. A wrong one is made
+ * [worker] Hash every ready chunk of every registered blob again, open or not, and hold the dedup
+ * maps in the database against the owners that they name. A wrong one is made
  * absent (cleared durably) and told to fault(). progress() now and then; it returns non-zero to
  * stop (-ECANCELED). Either may be NULL.
  * @return 0, also with faults: see ret_total

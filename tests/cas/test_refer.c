@@ -6,6 +6,7 @@
 #include "share_world.h"
 #include "unconst.h"
 #include <errno.h>
+#include <sqlite3.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,58 @@ static void what_the_owner_loses_its_referrers_lose(void **state)
 	assert_int_equal(put_sample(a, 1, 2), 0);
 	assert_true(holds(b, N - 1 - 2, 1, 2)); /* and has it when the owner has it again */
 	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void on_fault(void *arg, const struct cas_fault *fault)
+{
+	assert_string_equal(fault->what, "refers to another chunk");
+	assert_string_equal(fault->key, OTHER_ID);
+	(*(uint32_t *)arg)++;
+}
+
+static void write_sql(struct fixture *f, const char *sql)
+{
+	char *path = fixture_path(f, "shoal.db");
+	sqlite3 *db = NULL;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	free(path);
+}
+
+static void verify_tells_references_that_contradict_and_counts_dead_ones(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_verify_progress total;
+	struct cas_blob *a;
+	struct cas_blob *b;
+	uint32_t n = 0;
+
+	share_all(f, &a, &b);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(cas_verify(f->cas, on_fault, NULL, &n, &total, &f->e), 0);
+	assert_int_equal(n + total.n_faults + total.n_dead_refs + total.n_needless_refs, 0);
+	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[2].plain_offset);
+	assert_int_equal(cas_blob_check(a, 2, &f->e), CAS_MISMATCH);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(cas_verify(f->cas, on_fault, NULL, &n, &total, &f->e), 0);
+	assert_int_equal(total.n_faults, 0);
+	assert_int_equal(total.n_dead_refs, 1);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	fixture_close(f);
+	/* All of it, in the order of the owner, which is the wrong one. */
+	write_sql(f, "UPDATE refer SET runs = (SELECT x'0008' || CAST(char(owner) AS BLOB) ||"
+	             " x'00' FROM refer_owner)");
+	fixture_open(f);
+	assert_int_equal(cas_verify(f->cas, on_fault, NULL, &n, &total, &f->e), 0);
+	assert_int_equal(n, N);
+	assert_int_equal(total.n_faults, N);
+	b = open_reversed(f, OTHER_ID, 1);
+	for (uint32_t i = 0; i < N; i++)
+		assert_false(cas_blob_is_present(b, i));
 	cas_blob_release(&b);
 }
 
@@ -458,6 +511,7 @@ int main(void)
 		T(a_flush_while_a_map_is_loaded_loses_none_of_it),
 		T(what_the_owner_loses_its_referrers_lose),
 		T(all_referrers_hear_of_it_however_many),
+		T(verify_tells_references_that_contradict_and_counts_dead_ones),
 		T(two_that_refer_to_each_other_can_be_closed),
 		T(a_blob_that_is_referred_to_outlives_its_image),
 		T(what_closed_blobs_have_is_joined_when_a_blob_is_opened),

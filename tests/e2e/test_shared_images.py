@@ -49,6 +49,24 @@ class Sharing(SharingTest):
         self.assertEqual([self.moved(agent, i, mounts[i]) for i in PAIR], [0, 0])
         self.assertEqual(agent.shoal("verify").returncode, 0)
 
+    def test_explain_names_the_blob_in_whose_file_a_chunk_stands(self):
+        first, second = "edge:v6", "edge:v6-encrypted"
+        agent = self.agent()
+        mounts = {i: self.mount(agent, i) for i in (first, second)}
+        path, _, digest = max(histories.TRUTH.files(first), key=lambda f: f[1])
+        said = {}
+        for image in (first, second):
+            self.assertEqual(histories.read_digest(mounts[image] + path), digest)
+            said[image] = agent.json("explain", mounts[image] + path)
+        self.assertEqual(said[first]["source"], "origin")
+        self.assertNotIn("owner", said[first])
+        self.assertTrue(said[second]["ready"])
+        if "owner" in said[second]:  # else its extents are shared by now
+            self.assertEqual(said[second]["source"], "dedup")
+            self.assertEqual(said[second]["owner"], said[first]["blob"])
+            self.assertEqual([said[second][k] for k in ("data_file", "data_offset")],
+                             [said[first][k] for k in ("data_file", "data_offset")])
+
     def test_chunks_in_another_order_in_one_blob_and_packed_otherwise_are_shared(self):
         image = PAIR[0]
         lab.require_image(image)
