@@ -61,11 +61,11 @@ static void on_fault(void *arg, const struct cas_fault *f)
 
 static json_t *totals(const struct cas_verify_progress *p)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "chunks_done", (json_int_t)p->chunks_done,
-	                 "chunks_total", (json_int_t)p->chunks_total, "done_bytes",
-	                 (json_int_t)p->bytes_done, "total_bytes", (json_int_t)p->bytes_total,
-	                 "n_faults", (json_int_t)p->n_faults, "n_dead_refs",
-	                 (json_int_t)p->n_dead_refs, "n_needless_refs",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "chunks_done",
+	                 (json_int_t)p->chunks_done, "chunks_total", (json_int_t)p->chunks_total,
+	                 "done_bytes", (json_int_t)p->bytes_done, "total_bytes",
+	                 (json_int_t)p->bytes_total, "n_faults", (json_int_t)p->n_faults,
+	                 "n_dead_refs", (json_int_t)p->n_dead_refs, "n_needless_refs",
 	                 (json_int_t)p->n_needless_refs);
 }
 

@@ -208,7 +208,8 @@ MUST_CHECK int cas_chunk_find(struct cas *cas, const uint8_t digest[DIGEST_BYTES
 struct cas_fault {
 	char key[BLOB_ID_MAX + 16];
 	uint32_t chunk_idx;
-	/* "wrong bytes", "data missing", "unreadable"; of its dedup map: "refers to another chunk" */
+	/* "wrong bytes", "data missing", "unreadable"; of its dedup map: "refers to another chunk"
+	 */
 	const char *what;
 };
 

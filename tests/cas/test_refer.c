@@ -6,8 +6,8 @@
 #include "share_world.h"
 #include "unconst.h"
 #include <errno.h>
-#include <sqlite3.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
