@@ -105,12 +105,11 @@ static void tell(const struct checking *c, uint32_t chunk_idx)
 static void check_one(const struct checking *c, uint32_t idx, const struct side *owner,
                       uint32_t owner_idx)
 {
-	if (owner->layout == NULL)
-		c->seen->n_dead++;
-	else if (owner->row == c->self.row ||
-	         !refer_same_chunk(c->self.layout, idx, owner->layout, owner_idx))
+	if (owner->layout != NULL &&
+	    (owner->row == c->self.row ||
+	     !refer_same_chunk(c->self.layout, idx, owner->layout, owner_idx)))
 		tell(c, idx);
-	else if (!bitmap_get(owner->ready, owner_idx))
+	else if (owner->layout == NULL || !bitmap_get(owner->ready, owner_idx))
 		c->seen->n_dead++;
 	else if (bitmap_get(c->self.ready, idx))
 		c->seen->n_needless++;
