@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "unconst.h"
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #define HASH_NONFATAL_OOM 0
@@ -136,6 +137,33 @@ static void drop_old(struct known_table *t)
 	}
 }
 
+/* Nobody else has the layout any more: its blob is closed. */
+static bool is_idle(const struct known *k)
+{
+	const uint32_t n_own = k->segments != NULL ? 2 : 1;
+
+	return k->n_users == 0 && atomic_load(&k->layout->refs) == n_own;
+}
+
+void known_sweep(struct known_table *t)
+{
+	struct known *k;
+	struct known *next;
+	uint32_t n_idle = 0;
+
+	DL_FOREACH(t->all, k)
+	n_idle += is_idle(k);
+	DL_FOREACH_SAFE(t->all, k, next)
+	{
+		if (n_idle <= KNOWN_IDLE_MAX)
+			return;
+		if (is_idle(k)) {
+			known_free(t, k);
+			n_idle--;
+		}
+	}
+}
+
 struct known *known_find(struct known_table *t, const struct blob_layout *layout)
 {
 	struct known_impl *impl;
@@ -156,6 +184,7 @@ struct known *known_get(struct known_table *t, const struct blob_layout *layout)
 
 	if (k != NULL)
 		return k;
+	known_sweep(t);
 	drop_old(t);
 	k = xcalloc(1, sizeof(*k));
 	impl = xcalloc(1, sizeof(*impl));

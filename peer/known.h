@@ -10,7 +10,8 @@
 #include "wire.h"
 #include <stdbool.h>
 
-#define KNOWN_MAX 2048 /* layouts; the ones not used for longest go */
+#define KNOWN_MAX      2048 /* layouts; the ones not used for longest go */
+#define KNOWN_IDLE_MAX 8    /* of them, whose blobs are closed: they hold memory, and keys */
 
 struct known_table;
 struct cas_blob;
@@ -45,6 +46,9 @@ struct known *known_find(struct known_table *t, const struct blob_layout *layout
 /** A segment with this list. No use is taken. @return false: none is known */
 bool known_list(struct known_table *t, const struct wire_id *list, struct known **ret_known,
                 uint32_t *ret_segment_idx);
+
+/** Forget layouts of blobs that are closed, but for the latest few. Now and then. */
+void known_sweep(struct known_table *t);
 
 void known_each(struct known_table *t, void (*fn)(void *arg, struct known *k), void *arg);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define SWEEP_NS         (10 * NS_PER_S)
 #define TICK_MAX_MS      1000
 #define TICK_MAX_BUSY_MS 25              /* while others are waited for: lateness is measured */
 #define LATE_MIN_NS      (5 * NS_PER_MS) /* that is no lateness of the loop's */
@@ -79,6 +80,16 @@ static bool is_idle(const struct peer *p)
 	return p->serves == NULL && p->meta_serves == NULL && !source_has_leases(p);
 }
 
+static void sweep(struct peer *p)
+{
+	const uint64_t now = peer_now_ns(p);
+
+	if (now < p->sweep_ns)
+		return;
+	p->sweep_ns = now + SWEEP_NS;
+	known_sweep(p->known);
+}
+
 static void work(struct loop_call *call)
 {
 	struct peer *p = container_of(call, struct peer, work);
@@ -94,6 +105,7 @@ static void work(struct loop_call *call)
 	serve_work(p);
 	meta_work(p);
 	meta_asks_work(p);
+	sweep(p);
 	if (p->draining && p->drained != NULL && is_idle(p)) {
 		void (*drained)(void *arg) = p->drained;
 

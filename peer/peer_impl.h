@@ -93,6 +93,7 @@ struct peer {
 	struct holders *holders;
 	struct adverts *adverts;
 	struct known_table *known;
+	uint64_t sweep_ns; /* when it is looked through next */
 	struct resolve *resolve;
 	bool stopping;
 	bool draining;
