@@ -281,6 +281,17 @@ void adverts_again(struct adverts *a, const struct wire_id *home)
 	}
 }
 
+bool adverts_is_told(const struct adverts *a, const struct wire_id *list,
+                     const struct wire_id *home)
+{
+	const struct item *it = find(a, list);
+	bool told = false;
+
+	for (uint32_t t = 0; it != NULL && t < N_TARGETS; t++)
+		told = told || (it->has_home[t] && id_equal(home, &it->told_home[t]));
+	return told;
+}
+
 void adverts_mine(const struct adverts *a, const struct wire_id *list, struct wire_set *ret_set)
 {
 	const struct item *it = find(a, list);

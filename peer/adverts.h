@@ -56,6 +56,10 @@ void adverts_again(struct adverts *a, const struct wire_id *home);
 /** What of the list is ready here. set.n 0: nothing known. */
 void adverts_mine(const struct adverts *a, const struct wire_id *list, struct wire_set *ret_set);
 
+/** Was this node the last home that was told of the list? */
+bool adverts_is_told(const struct adverts *a, const struct wire_id *list,
+                     const struct wire_id *home);
+
 struct adverts_out {
 	struct wire_id to;
 	enum wire_type type; /* WIRE_HAVE or WIRE_GONE */

@@ -86,8 +86,8 @@ struct members_ops {
 	 * dropped. */
 	void (*heard)(struct members *m, const struct wire_id *from, const struct wire_member *list,
 	              uint16_t n);
-	/** For hello answers and MEMBERS: this node and who is UP; another part each time where
-	 * they are more than max. */
+	/** For hello answers and MEMBERS: this node and who is UP or DRAINING; another part each
+	 * time where they are more than max. */
 	uint16_t (*tell)(struct members *m, struct wire_member *ret_list, uint16_t max);
 	uint64_t (*hash)(struct members *m); /* of ids, generations: equal lists, equal hash */
 	/** All members by id, this node among them. @return how many there are; at most max are
@@ -112,5 +112,5 @@ struct members_opts {
 struct members *members_mesh_new(const struct members_opts *opts); /* never NULL */
 void members_free(struct members **m);                             /* NULL is fine */
 
-/* Is this member in placement? UP and SUSPECT are, and SELF unless it drains. */
+/* Is this member in placement? SELF, UP and SUSPECT are. */
 bool member_is_placed(const struct member *m);

@@ -40,6 +40,12 @@ void mesh_heard(struct members *members, const struct wire_id *from, const struc
 	}
 }
 
+/* Met, and there: whether it drains is its own affair, and not known to all at once. */
+static bool is_there(const struct node *n)
+{
+	return n->m.state == MEMBER_UP || n->m.state == MEMBER_DRAINING;
+}
+
 uint16_t mesh_tell(struct members *members, struct wire_member *ret_list, uint16_t max)
 {
 	struct mesh *m = mesh_of(members);
@@ -55,7 +61,7 @@ uint16_t mesh_tell(struct members *members, struct wire_member *ret_list, uint16
 	for (uint32_t i = 0; i < skip; i++)
 		n = n->hh.next;
 	for (uint32_t i = 0; i < n_nodes && n_told < max; i++, m->told++) {
-		if (n->m.state == MEMBER_UP && n->m.n_addresses > 0) {
+		if (is_there(n) && n->m.n_addresses > 0) {
 			struct wire_member *w = &ret_list[n_told++];
 
 			*w = (struct wire_member){ .id = n->m.id, .generation = n->m.generation };
@@ -79,7 +85,7 @@ uint64_t mesh_hash(struct members *members)
 	const struct node *n;
 
 	for (n = m->nodes; n != NULL; n = n->hh.next) {
-		if (n->m.state == MEMBER_UP)
+		if (is_there(n))
 			h ^= hash_one(&n->m.id, n->m.generation); /* no order */
 	}
 	return h;

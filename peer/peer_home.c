@@ -127,6 +127,20 @@ static void on_adverts(struct peer *p, struct link *l, const struct wire_msg *ms
 	}
 }
 
+/* Only a home has a use for names: one that was told of the list, or is to be. */
+static bool may_want_names(const struct peer *p, const struct wire_id *from,
+                           const struct wire_names *want)
+{
+	struct wire_id home;
+
+	for (enum place_level level = PLACE_ZONE; level <= PLACE_CLUSTER; level++) {
+		if (placement_home(p->placement, level, self_id(p), &want->segment, &home) &&
+		    id_equal(&home, from))
+			return true;
+	}
+	return adverts_is_told(p->adverts, &want->list, from);
+}
+
 void home_message(struct peer *p, struct link *l, const struct wire_msg *msg)
 {
 	switch ((int)msg->type) {
@@ -143,7 +157,8 @@ void home_message(struct peer *p, struct link *l, const struct wire_msg *msg)
 		on_adverts(p, l, msg);
 		break;
 	case WIRE_WANT_NAMES:
-		tell_again(p, &l->id, &msg->u.names.list);
+		if (may_want_names(p, &l->id, &msg->u.names))
+			tell_again(p, &l->id, &msg->u.names.list);
 		break;
 	case WIRE_LEASE_PROGRESS:
 		home_lease_progress(p->home, &l->id, &msg->u.lease);

@@ -59,6 +59,8 @@ struct link {
 	uint64_t retiring_ns;
 	struct conn_counts counted; /* in the metrics so far */
 	uint64_t received_bytes;
+	uint64_t told_ns; /* MEMBERS; 0: not yet. With these hashes: */
+	uint64_t told_hash, heard_hash;
 	struct send_rate rate; /* for whether to compress */
 };
 

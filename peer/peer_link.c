@@ -14,10 +14,12 @@
 #include <string.h>
 #include <utlist.h>
 
-#define TRAFFIC_MAX    MEMBERS_MAX
-#define RETIRE_MIN_MS  500U /* until the other side has seen both connections */
-#define RETIRE_MAX_MS  5000U
-#define RETIRE_LOOK_MS 100U
+#define TRAFFIC_MAX      MEMBERS_MAX
+#define MEMBERS_MIN_NS   (4 * NS_PER_S) /* below the time between two pings */
+#define MEMBERS_AGAIN_NS (60 * NS_PER_S)
+#define RETIRE_MIN_MS    500U /* until the other side has seen both connections */
+#define RETIRE_MAX_MS    5000U
+#define RETIRE_LOOK_MS   100U
 
 static const struct conn_ops link_ops;
 
@@ -249,6 +251,26 @@ static void send_members(struct peer *p, struct link *l)
 	free(list);
 }
 
+/* The lists differ: is there anything new to tell, and is it time? A list that does not fit into
+ * one message is told part by part. */
+static bool is_members_due(struct link *l, uint64_t their_hash)
+{
+	struct members *m = l->p->members;
+	const uint64_t own_hash = m->ops->hash(m);
+	const uint64_t now = peer_now_ns(l->p);
+	const bool is_new = own_hash != l->told_hash || their_hash != l->heard_hash ||
+	                    m->ops->list(m, NULL, 0) > WIRE_MEMBERS_MAX;
+
+	if (their_hash == own_hash)
+		return false;
+	if (l->told_ns != 0 && now < l->told_ns + (is_new ? MEMBERS_MIN_NS : MEMBERS_AGAIN_NS))
+		return false;
+	l->told_ns = now;
+	l->told_hash = own_hash;
+	l->heard_hash = their_hash;
+	return true;
+}
+
 static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
 {
 	struct link *l = arg;
@@ -268,7 +290,7 @@ static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
 		                       msg->u.members.n_members);
 		break;
 	case WIRE_PING:
-		if (msg->u.ping.members_hash != p->members->ops->hash(p->members))
+		if (is_members_due(l, msg->u.ping.members_hash))
 			send_members(p, l);
 		break;
 	case WIRE_PONG:

@@ -307,6 +307,8 @@ static void equal_lists_have_equal_hashes(void **state)
 	assert_int_not_equal(f->m->ops->hash(f->m), other->ops->hash(other));
 	other->ops->opened(other, &self, false, NULL, &conn);
 	assert_int_equal(f->m->ops->hash(f->m), other->ops->hash(other));
+	f->m->ops->draining(f->m, &other_self.id); /* it knows that itself, and stays a member */
+	assert_int_equal(f->m->ops->hash(f->m), other->ops->hash(other));
 	assert_int_equal(f->m->ops->tell(f->m, told, 8), 2);
 	assert_int_equal(f->m->ops->tell(f->m, told, 1), 1);
 	members_free(&other);
