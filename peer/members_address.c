@@ -9,7 +9,8 @@
 #define DIAL_FIRST_MS   250U
 #define DIAL_MAX_MS     30000U
 #define DIAL_TIMEOUT_MS 10000U /* an attempt of which nothing is heard */
-#define DIALS_AT_ONCE   16U
+#define DIALS_MAX       64U    /* at once */
+#define DIALS_HEARD_MAX 16U
 #define FAILURES_MAX    10U /* of an address that is not configured: then it is forgotten */
 
 static uint64_t pause_ms(struct mesh *m, uint32_t n_failures)
@@ -43,9 +44,15 @@ struct address *mesh_address_put(struct mesh *m, const char *text)
 	return a;
 }
 
+static void dial_ended(struct mesh *m, struct address *a)
+{
+	m->n_dialling[a->dialled_heard] -= a->dialling;
+	a->dialling = false;
+}
+
 void mesh_address_drop(struct mesh *m, struct address *a)
 {
-	m->n_dialling -= a->dialling;
+	dial_ended(m, a);
 	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not follow uthash */
 	HASH_DEL(m->addresses, a);
 	free(a);
@@ -101,8 +108,7 @@ void mesh_dial_over(struct mesh *m, const char *text, bool well)
 
 	if (a == NULL)
 		return;
-	m->n_dialling -= a->dialling;
-	a->dialling = false;
+	dial_ended(m, a);
 	a->n_failures = well ? 0 : a->n_failures + 1;
 	a->due_ns = mesh_now_ns(m) + (well ? 0 : pause_ms(m, a->n_failures - 1) * NS_PER_MS);
 }
@@ -132,11 +138,21 @@ bool mesh_dial_left(struct mesh *m, const struct node *n)
 	return false;
 }
 
-/* Is there any use in dialling it (again)? What is not configured and never answers is forgotten.
- */
+/* Others can name any number of addresses at which nobody answers: those have a bound of their own,
+ * and wait for nothing but each other. */
+static bool is_only_heard_of(const struct address *a)
+{
+	return !a->configured && !a->id_known;
+}
+
+/* Is there any use in dialling it (again), and room? What is not configured and never answers is
+ * forgotten. */
 static bool is_worth_dialling(const struct mesh *m, const struct address *a)
 {
-	return !a->is_self && !a->dialling && !is_connected(m, a);
+	const bool heard = is_only_heard_of(a);
+
+	return !a->is_self && !a->dialling && !is_connected(m, a) &&
+	       m->n_dialling[heard] < (heard ? DIALS_HEARD_MAX : DIALS_MAX);
 }
 
 uint64_t mesh_address_tick(struct mesh *m, uint64_t now_ns)
@@ -165,14 +181,13 @@ bool mesh_dial_next(struct mesh *m, struct members_todo *ret_todo)
 	const uint64_t now_ns = mesh_now_ns(m);
 	struct address *a;
 
-	if (m->n_dialling >= DIALS_AT_ONCE)
-		return false;
 	for (a = m->addresses; a != NULL; a = a->hh.next) {
 		if (now_ns < a->due_ns || !is_worth_dialling(m, a))
 			continue;
 		a->dialling = true;
 		a->due_ns = now_ns + DIAL_TIMEOUT_MS * NS_PER_MS;
-		m->n_dialling++;
+		a->dialled_heard = is_only_heard_of(a);
+		m->n_dialling[a->dialled_heard]++;
 		*ret_todo = (struct members_todo){ .kind = MEMBERS_DIAL };
 		mesh_text(ret_todo->address, sizeof(ret_todo->address), a->text);
 		return true;

@@ -18,7 +18,8 @@ struct address {
 	struct wire_id id;   /* of the node that answered there last */
 	struct wire_id from; /* who brought it */
 	bool id_known, heard, configured, dialling, is_self;
-	uint32_t name_hash; /* of the static list or DNS name it came from */
+	bool dialled_heard; /* while dialling: it counted among the heard */
+	uint32_t name_hash; /* of the configured name it came from */
 	uint32_t n_failures;
 	uint64_t due_ns;
 	UT_hash_handle hh;
@@ -45,8 +46,8 @@ struct mesh {
 	struct node *nodes;
 	struct closing *todo;
 	uint64_t seed;
-	uint32_t n_dialling;
-	uint32_t told; /* where tell() goes on */
+	uint32_t n_dialling[2]; /* configured or met before; only heard of */
+	uint32_t told;          /* where tell() goes on */
 	bool changed;
 };
 

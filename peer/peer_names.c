@@ -24,10 +24,9 @@ struct resolve {
 	struct peer *p; /* NULL: stopped; the job frees it */
 	struct job job;
 	bool busy;
-	char **members;
-	uint32_t n_members;
-	char *dns;
-	struct answers fixed, by_dns;
+	char **names;            /* HOST:PORT */
+	struct answers *answers; /* one a name */
+	uint32_t n_names;
 	struct timer timer;
 };
 
@@ -82,20 +81,18 @@ static void resolve_work(struct job *job) /* desk */
 {
 	struct resolve *r = container_of(job, struct resolve, job);
 
-	for (uint32_t i = 0; i < r->n_members; i++)
-		look_up(&r->fixed, r->members[i]);
-	if (r->dns != NULL)
-		look_up(&r->by_dns, r->dns);
+	for (uint32_t i = 0; i < r->n_names; i++)
+		look_up(&r->answers[i], r->names[i]);
 }
 
 static void resolve_free(struct resolve *r)
 {
-	for (uint32_t i = 0; i < r->n_members; i++)
-		free(r->members[i]);
-	free(r->members);
-	free(r->dns);
-	answers_clear(&r->fixed);
-	answers_clear(&r->by_dns);
+	for (uint32_t i = 0; i < r->n_names; i++) {
+		free(r->names[i]);
+		answers_clear(&r->answers[i]);
+	}
+	free(r->names);
+	free(r->answers);
 	timer_fini(&r->timer);
 	free(r);
 }
@@ -118,9 +115,8 @@ static void resolve_after(struct job *job)
 		resolve_free(r);
 		return;
 	}
-	tell(p, "static", &r->fixed);
-	if (r->dns != NULL)
-		tell(p, r->dns, &r->by_dns);
+	for (uint32_t i = 0; i < r->n_names; i++)
+		tell(p, r->names[i], &r->answers[i]);
 	timer_start(&r->timer, p->n_others > 0 ? AGAIN_MS : AGAIN_FIRST_MS);
 	peer_work_soon(p);
 }
@@ -143,13 +139,14 @@ void resolve_start(struct peer *p)
 
 	p->resolve = r;
 	r->p = p;
-	r->members = xcalloc(p->opts.n_members + (size_t)1, sizeof(r->members[0]));
+	r->names = xcalloc(p->opts.n_members + (size_t)1, sizeof(r->names[0]));
+	r->answers = xcalloc(p->opts.n_members + (size_t)1, sizeof(r->answers[0]));
 	for (uint32_t i = 0; i < p->opts.n_members; i++)
-		r->members[i] = xstrdup(p->opts.members[i]);
-	r->n_members = p->opts.n_members;
-	r->dns = p->opts.dns != NULL ? xstrdup(p->opts.dns) : NULL;
+		r->names[r->n_names++] = xstrdup(p->opts.members[i]);
+	if (p->opts.dns != NULL)
+		r->names[r->n_names++] = xstrdup(p->opts.dns);
 	timer_init(&r->timer, p->opts.loop, on_timer);
-	if (r->n_members > 0 || r->dns != NULL)
+	if (r->n_names > 0)
 		begin(r);
 }
 

@@ -293,6 +293,25 @@ static void lists_that_others_tell_are_dialled_but_only_so_many_of_one(void **st
 	assert_int_equal(f->m->ops->list(f->m, NULL, 0), 1); /* no hello: no member */
 }
 
+static void addresses_that_others_tell_do_not_hold_up_ours(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_member list[128];
+	const struct wire_id liar = test_id(1, 200);
+
+	for (uint32_t i = 0; i < 128; i++) {
+		list[i] = member_of(1000 + i, 1);
+		(void)snprintf(list[i].address, sizeof(list[i].address), "10.9.0.%u:1", i);
+	}
+	f->m->ops->heard(f->m, &liar, list, 128);
+	drain(f); /* nobody answers there, and nobody refuses */
+	assert_in_range(count(f, MEMBERS_DIAL), 1, 32);
+	resolved(f, "static", "10.0.0.1:9465", NULL);
+	assert_true(dials(f, "10.0.0.1:9465"));
+	/* And nothing is looked at again and again while there is no room. */
+	assert_true(f->m->ops->tick(f->m) > clock_now_ns(&f->clock.clock));
+}
+
 static void equal_lists_have_equal_hashes(void **state)
 {
 	struct fixture *f = *state;
@@ -341,6 +360,7 @@ int main(void)
 		T(a_lost_connection_is_dialled_at_once_and_then_the_member_is_down),
 		T(a_silent_dial_leaves_the_suspect_for_two_seconds),
 		T(lists_that_others_tell_are_dialled_but_only_so_many_of_one),
+		T(addresses_that_others_tell_do_not_hold_up_ours),
 		T(equal_lists_have_equal_hashes),
 		T(an_address_that_dns_gives_no_more_is_forgotten),
 	};
