@@ -131,8 +131,7 @@ static void on_hello(void *arg, const struct wire_msg *msg)
 		send_hello(c, WIRE_HELLO_ACK);
 	c->state = CONN_OPEN;
 	c->was_open = true;
-	if (c->gate != NULL)
-		c->gate->n_waiting--;
+	conn_gate_passed(c);
 	c->ping_ns = clock_now_ns(c->opts.clock);
 	c->opts.ops->open(c->opts.arg, c, hello);
 }
@@ -303,8 +302,7 @@ static void leave_gate(struct conn *c)
 	if (c->gate == NULL)
 		return;
 	c->gate->n_open--;
-	if (!c->was_open)
-		c->gate->n_waiting--;
+	conn_gate_passed(c);
 	conn_gate_unref(&c->gate);
 }
 

@@ -21,11 +21,14 @@ enum conn_state { CONN_CONNECTING, CONN_SHAKING, CONN_HELLO, CONN_OPEN, CONN_CLO
 /* How many there are: shared by a listener and what it accepted. */
 struct conn_gate {
 	uint32_t refs;
-	uint32_t n_open;    /* connections that were accepted and live */
-	uint32_t n_waiting; /* ... and have not said hello */
-	uint64_t logged_ns; /* failures before the hello are logged once a second */
+	uint32_t n_open;      /* connections that were accepted and live */
+	uint32_t n_waiting;   /* ... and have not said hello */
+	struct conn *waiting; /* those, the oldest first */
+	uint64_t logged_ns;   /* failures before the hello are logged once a second */
 };
 void conn_gate_unref(struct conn_gate **gate);
+/** It said hello, or never will. */
+void conn_gate_passed(struct conn *c);
 
 struct conn {
 	struct conn_opts opts;
@@ -57,6 +60,8 @@ struct conn {
 	uint64_t members_hash;
 	char address[80];
 	struct conn_gate *gate; /* NULL: not accepted */
+	bool waits;             /* in gate->waiting */
+	struct conn *gate_prev, *gate_next;
 	/* deadlines, by opts.clock */
 	uint64_t began_ns, in_ns, out_ns, frame_ns, ping_ns, close_ns;
 	uint64_t n_frames_seen; /* when frame_ns was set */

@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <utlist.h>
 
 #define CONNS_MAX     4096
 #define WAITING_MAX   256 /* without a hello yet */
+#define WAITING_HOST  64  /* of them, from one host */
 #define BACKLOG       1024
 #define OUT_OF_FDS_MS 200
 
@@ -23,6 +25,56 @@ struct listener {
 	struct conn_gate *gate;
 	struct timer again;
 };
+
+void conn_gate_passed(struct conn *c)
+{
+	if (!c->waits)
+		return;
+	c->waits = false;
+	DL_DELETE2(c->gate->waiting, c, gate_prev, gate_next);
+	c->gate->n_waiting--;
+}
+
+static bool is_same_host(const struct conn *a, const struct conn *b)
+{
+	const char *port = strrchr(a->address, ':');
+	const size_t n = port != NULL ? (size_t)(port - a->address) + 1 : 0;
+
+	return strncmp(a->address, b->address, n) == 0;
+}
+
+static void wait_for_hello(struct conn_gate *gate, struct conn *c)
+{
+	c->waits = true;
+	DL_APPEND2(gate->waiting, c, gate_prev, gate_next);
+	gate->n_waiting++;
+}
+
+/* Who says nothing makes room for others: of the host that has too many, else of all, the oldest.
+ */
+static void make_room(struct conn_gate *gate, const struct conn *newest)
+{
+	const struct err why = { .code = ETIMEDOUT, .msg = "no hello, and others wait" };
+	struct conn *oldest_of_host = NULL;
+	struct conn *oldest = gate->waiting;
+	uint32_t n_of_host = 0;
+	struct conn *c;
+
+	DL_FOREACH2(gate->waiting, c, gate_next)
+	{
+		if (!is_same_host(newest, c))
+			continue;
+		n_of_host++;
+		if (oldest_of_host == NULL)
+			oldest_of_host = c;
+	}
+	if (n_of_host > WAITING_HOST)
+		oldest = oldest_of_host;
+	else if (gate->n_waiting <= WAITING_MAX)
+		return;
+	conn_gate_passed(oldest);
+	conn_fail(oldest, &why);
+}
 
 static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *sa, int size,
                       void *arg)
@@ -34,7 +86,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 	(void)ev;
 	(void)sa;
 	(void)size;
-	if (l->gate->n_open >= max || l->gate->n_waiting >= WAITING_MAX) {
+	if (l->gate->n_open >= max) {
 		close_fd(&fd);
 		return;
 	}
@@ -42,8 +94,9 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 	c->gate = l->gate;
 	c->gate->refs++;
 	c->gate->n_open++;
-	c->gate->n_waiting++;
 	c->opts.arg = l->opts.accepted(l->opts.conn.arg, c);
+	wait_for_hello(l->gate, c);
+	make_room(l->gate, c);
 }
 
 /* Mostly out of file descriptors: without a pause the loop would spin. */

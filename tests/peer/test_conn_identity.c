@@ -1,10 +1,15 @@
 /*
  * test_conn_identity: who may talk to whom: certificates, ids, addresses, and who listens.
  */
+#include "bytes.h"
 #include "wire_pair.h"
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -212,6 +217,90 @@ static void no_more_than_so_many_may_connect(void **state)
 	listener_free(&l);
 }
 
+/* ---- who says nothing ---- */
+
+struct crowd {
+	uint32_t n_accepted, n_open, n_closed;
+};
+
+static void crowd_open(void *arg, struct conn *c, const struct wire_hello *peer)
+{
+	struct crowd *crowd = arg;
+
+	(void)c;
+	(void)peer;
+	crowd->n_open++;
+}
+
+static void crowd_message(void *arg, struct conn *c, const struct wire_msg *msg)
+{
+	(void)arg;
+	(void)c;
+	(void)msg;
+}
+
+static void crowd_closed(void *arg, struct conn *c, const struct err *why)
+{
+	struct crowd *crowd = arg;
+
+	(void)c;
+	(void)why;
+	crowd->n_closed++;
+}
+
+static void *crowd_accepted(void *arg, struct conn *c)
+{
+	struct crowd *crowd = arg;
+
+	(void)c;
+	crowd->n_accepted++;
+	return arg;
+}
+
+static void who_says_nothing_makes_room_for_others(void **state)
+{
+	static const struct conn_ops ops = { .open = crowd_open,
+		                             .message = crowd_message,
+		                             .closed = crowd_closed };
+	struct pair *p = *state;
+	struct crowd crowd = { .n_accepted = 0 };
+	struct listener_opts opts = { .conn = p->ends[1].opts,
+		                      .address = "127.0.0.1:0",
+		                      .accepted = crowd_accepted };
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct listener *l = NULL;
+	struct err e = { 0 };
+	char address[64];
+	int fds[300];
+
+	opts.conn.ops = &ops;
+	opts.conn.handshake_timeout_ms = 120000; /* nobody goes by himself */
+	opts.conn.arg = &crowd;
+	assert_int_equal(listener_new(&opts, &l, &e), 0);
+	in.sin_port = htons(listener_port(l));
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	(void)snprintf(address, sizeof(address), "127.0.0.1:%u", listener_port(l));
+	for (uint32_t i = 0; i < ARRAY_LEN(fds); i++) {
+		struct sockaddr_in from = { .sin_family = AF_INET };
+
+		/* Three crowds from three hosts: none fills the room alone. */
+		from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + i % 3);
+		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(bind(fds[i], (struct sockaddr *)&from, sizeof(from)), 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&in, sizeof(in)), 0);
+		pair_until(p, &crowd.n_accepted, i + 1);
+	}
+	pair_until(p, &crowd.n_closed, 300 - 3 * 64); /* what is too many of each host */
+	assert_int_equal(conn_connect(&p->ends[0].opts, address, &p->ends[0].conn, &e), 0);
+	pair_until(p, &p->ends[0].n_open, 1);
+	pair_until(p, &crowd.n_open, 1);
+	for (uint32_t i = 0; i < ARRAY_LEN(fds); i++)
+		(void)close(fds[i]);
+	conn_abort(&p->ends[0].conn);
+	pair_until(p, &crowd.n_closed, ARRAY_LEN(fds) + 1);
+	listener_free(&l);
+}
+
 static void nobody_there_is_said(void **state)
 {
 	struct pair *p = *state;
@@ -240,6 +329,7 @@ int main(void)
 		SECURE(another_node_at_the_address_is_noticed),
 		SECURE(agents_meet_over_tcp),
 		SECURE(no_more_than_so_many_may_connect),
+		SECURE(who_says_nothing_makes_room_for_others),
 		SECURE(nobody_there_is_said),
 	};
 
