@@ -41,7 +41,7 @@ static void layouts_of_closed_blobs_are_forgotten_but_for_a_few(void **state)
 	struct fixture f = { .n_made = 0 };
 	struct wire_id lists[N];
 	struct err e;
-	struct known *used = NULL;
+	struct known *known[N];
 	uint32_t n_known = 0;
 
 	(void)state;
@@ -49,16 +49,12 @@ static void layouts_of_closed_blobs_are_forgotten_but_for_a_few(void **state)
 	f.table = known_table_new(
 		&(struct known_table_opts){ .pool = f.pool, .made = on_made, .arg = &f });
 	for (uint32_t i = 0; i < N; i++) {
-		struct known *k;
-
 		f.layouts[i] = test_layout(CHUNKS, 100000, (uint64_t)i * CHUNKS);
-		k = known_get(f.table, f.layouts[i]);
+		known[i] = known_get(f.table, f.layouts[i]);
 		(void)fake_pool_drain(f.pool);
-		lists[i] = segments_at(k->segments, 0)->list;
-		if (i == 0)
-			used = k;
-		else
-			known_put(k);
+		lists[i] = segments_at(known[i]->segments, 0)->list;
+		if (i > 0)
+			known_put(known[i]);
 	}
 	assert_int_equal(f.n_made, N);
 	known_sweep(f.table);
@@ -74,7 +70,7 @@ static void layouts_of_closed_blobs_are_forgotten_but_for_a_few(void **state)
 	assert_true(is_known(&f, &lists[N - 1])); /* its blob is open */
 	assert_true(is_known(&f, &lists[N - 2])); /* one of the latest */
 	assert_false(is_known(&f, &lists[1]));
-	known_put(used);
+	known_put(known[0]);
 	layout_unref(&f.layouts[N - 1]);
 	known_table_free(&f.table);
 	pool_free(&f.pool);
