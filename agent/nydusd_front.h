@@ -86,7 +86,8 @@ void front_watch_renew(struct front_watch *watch);
 json_t *front_state_json(const struct front *front);
 /** In place of what is known. @return 0; -EINVAL */
 MUST_CHECK int front_state_take(struct front *front, const json_t *state, struct err *e);
-/** Credentials are not handed over: read those of the one mount from its configuration file. */
+/** Credentials are not handed over: read them from the configuration files, --config or the
+ * snapshotter's. Blocks a moment. */
 void front_state_credentials(struct front *front);
 /** Send it to the supervisor; take it from there. */
 void front_send(struct front *front, front_done_fn *done, void *arg);

@@ -167,11 +167,19 @@ static int start_image(struct nydusd *n, struct err *e)
 	return 0;
 }
 
+/* By name: what is mounted there may be dead. */
+static char *parent_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return xasprintf("%.*s/", slash != NULL ? (int)(slash - path) : 0, path);
+}
+
 /* Did an earlier nydusd die here? Then another way to start is about to be told. */
 static bool has_died(const struct nydusd *n)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	AUTO(free_str) char *above = xasprintf("%s/..", n->front.root);
+	AUTO(free_str) char *above = parent_of(n->front.root);
 	AUTO(close_fd) int fd = -1;
 	struct stat st;
 	struct stat parent;
@@ -183,8 +191,9 @@ static bool has_died(const struct nydusd *n)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 		return false;
-	return stat(n->front.root, &st) == 0 && stat(above, &parent) == 0 &&
-	       st.st_dev != parent.st_dev;
+	if (stat(n->front.root, &st) != 0)
+		return errno == ENOTCONN;
+	return stat(above, &parent) == 0 && st.st_dev != parent.st_dev;
 }
 
 static int start(struct nydusd *n, struct err *e)
@@ -209,6 +218,9 @@ static int find_root(struct nydusd *n, struct err *e)
 	if (n->args.mode == NYDUSD_SINGLETON)
 		return 0;
 	n->front.root = realpath(n->args.mountpoint, NULL);
+	/* What is mounted there is dead, until the agent is back. */
+	if (n->front.root == NULL && errno == ENOTCONN && n->args.mountpoint[0] == '/')
+		n->front.root = xstrdup(n->args.mountpoint);
 	if (n->front.root == NULL)
 		return err_errno(e, errno, "--mountpoint %s", n->args.mountpoint);
 	n->front.whole = n->args.bootstrap != NULL && (at == NULL || strcmp(at, "/") == 0);

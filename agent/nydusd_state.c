@@ -7,6 +7,7 @@
 #include "nydusd_front.h"
 #include "nydusd_read.h"
 #include "nydusd_supervisor.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,27 +89,70 @@ int front_state_take(struct front *front, const json_t *state, struct err *e)
 	return r;
 }
 
-void front_state_credentials(struct front *front)
+/* Where the snapshotter keeps what it told of a mount: ROOT/socket/ID/api.sock is our socket,
+ * ROOT/config/ID/SNAPSHOT/config.json the document. malloc'd; NULL: it does not look like that */
+static char *snapshotters_file(const struct front *front, const struct instance *i)
 {
-	struct instance *i = front->whole ? front_find(front, "/") : NULL;
-	struct instance *fresh = NULL;
-	AUTO(free_str) char *text = NULL;
-	struct err e = { 0 };
+	AUTO(free_str) char *place = NULL;
+	AUTO(free_str) char *end = NULL;
+	size_t n;
 
-	if (i == NULL || front->args->config == NULL)
-		return;
-	if (nydusd_read_file(front->args->config, &text, &e) < 0 ||
-	    instance_new(front, "/", front->args->bootstrap, text, &fresh, &e) < 0) {
-		log_warn(front->log, "no credentials for the mount that was taken over", "error=%s",
-		         LOG_Q(e.msg));
-	} else {
-		json_drop(&i->credentials);
-		i->credentials = fresh->credentials;
-		fresh->credentials = NULL;
-	}
-	instance_free(&fresh);
+	if (front->args->apisock == NULL || front->args->id == NULL)
+		return NULL;
+	place = xstrdup(front->args->apisock);
+	end = xasprintf("/socket/%s/", front->args->id);
+	n = (size_t)(strrchr(place, '/') != NULL ? strrchr(place, '/') + 1 - place : 0);
+	if (n < strlen(end) || strncmp(place + n - strlen(end), end, strlen(end)) != 0)
+		return NULL;
+	return xasprintf("%.*s/config/%s%s/config.json", (int)(n - strlen(end)), place,
+	                 front->args->id, i->at);
+}
+
+static char *config_file(const struct front *front, const struct instance *i)
+{
+	if (!front->whole)
+		return snapshotters_file(front, i);
+	return front->args->config != NULL ? xstrdup(front->args->config) : NULL;
+}
+
+/* @return 0; -errno: there is none to be had */
+static int read_credentials(const struct front *front, struct instance *i, struct err *e)
+{
+	AUTO(free_str) char *path = config_file(front, i);
+	AUTO(instance_free) struct instance *fresh = NULL;
+	AUTO(free_str) char *text = NULL;
+	int r;
+
+	if (path == NULL)
+		return err_set(e, ENOENT, "its configuration is in no file that is known");
+	r = nydusd_read_file(path, &text, e);
+	if (r == 0)
+		r = instance_new(front, i->at, json_str(i->wish, "bootstrap"), text, &fresh, e);
 	if (text != NULL)
 		explicit_bzero(text, strlen(text));
+	if (r < 0)
+		return r;
+	assert(fresh != NULL);
+	i->credentials = fresh->credentials;
+	fresh->credentials = NULL;
+	return 0;
+}
+
+void front_state_credentials(struct front *front)
+{
+	struct instance *i;
+
+	DL_FOREACH(front->instances, i)
+	{
+		struct err e = { 0 };
+
+		if (!json_is_true(json_object_get(i->wish, "credentials_given")) ||
+		    i->credentials != NULL)
+			continue;
+		if (read_credentials(front, i, &e) < 0)
+			log_warn(front->log, "taken over without credentials", "at=%s error=%s",
+			         LOG_Q(i->at), LOG_Q(e.msg));
+	}
 }
 
 /* ---- to the supervisor and back ---- */

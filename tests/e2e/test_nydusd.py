@@ -362,6 +362,50 @@ class TakeOver(NydusdTest):
         f.stop()
         self.assertIsNone(lab.mount_type(f.mountpoint))
 
+    def test_failover_after_both_have_died(self):
+        """Without a keeper the mount is dead meanwhile: the next nydusd waits for the agent all the same."""
+        lab.registry().push(IMAGE)
+        agent, supervisor = self.quiet_agent(), self.supervisor()
+        f = self.front(agent, IMAGE, supervisor=supervisor.path)
+        supervisor.fetch(f)
+        agent.kill()
+        f.kill()
+        f.start(wait=False)
+        f.wait_for_state("INIT")
+        agent.start()
+        self.assertEqual((204, None), supervisor.serve(f))
+        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        self.assert_tree(f.mountpoint, IMAGE)
+
+    def test_credentials_survive_failover_and_a_new_agent(self):
+        """They are in no state: the next nydusd finds them where the snapshotter has them."""
+        htpasswd = os.path.join(lab.TMP, "nydusd-failover-htpasswd")
+        with open(htpasswd, "w", encoding="ascii") as out:
+            subprocess.run(["htpasswd", "-Bbn", "nydus", "sesame-815"], check=True, stdout=out)
+        private = lab.Registry(htpasswd=htpasswd)
+        self.addCleanup(private.stop)
+        private.push(IMAGE, creds="nydus:sesame-815")
+        agent, supervisor = self.quiet_agent(), self.supervisor()
+        directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
+        for path in ("socket/daemon-1", "config/daemon-1/7"):
+            os.makedirs(os.path.join(directory, path))
+        config = front.registry_config("edge", os.path.join(directory, "cache"), host=private.host, snapshot="7",
+                                       auth=lab.base64_of("nydus:sesame-815"))
+        with open(os.path.join(directory, "config/daemon-1/7/config.json"), "w", encoding="utf-8") as out:
+            json.dump(config, out)
+        f = self.front(agent, supervisor=supervisor.path, directory=directory, sock="socket/daemon-1/api.sock")
+        self.assertEqual((204, None), f.mount("7", IMAGE, config))
+        supervisor.fetch(f)
+        self.assertNotIn(b"sesame", supervisor.state)
+        self.assertNotIn(lab.base64_of("nydus:sesame-815").encode(), supervisor.state)
+        f.kill()
+        f.start(wait=False)
+        f.wait_for_state("INIT")
+        self.assertEqual((204, None), supervisor.serve(f))
+        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        agent.restart()
+        self.assert_tree(os.path.join(f.mountpoint, "7"), IMAGE)
+
     def test_live_upgrade(self):
         agent, old, supervisor = self.shared()
         new = self.front(agent, supervisor=supervisor.path, directory=old.dir, sock="api1.sock",

@@ -1,0 +1,91 @@
+"""tools/bench containers: how long a container takes to start, with containerd and nydus-snapshotter as they are.
+
+Against the same tree as an ordinary image on ext4 (containerd's overlayfs snapshotter), by turns.
+"""
+import io
+import json
+import os
+import statistics
+import sys
+import tarfile
+import time
+
+import lab
+
+sys.path.insert(0, os.path.join(lab.REPO, "tests", "containerd"))
+import node as nodes  # noqa: E402
+from dedup import Rows  # noqa: E402
+
+COMMAND = ["python3", "-c", "import flask"]
+PLAIN = "docker.io/library/plain:1"
+
+
+def plain_image(tree, path):
+    """The tree as an ordinary image of one layer, in the form of docker save."""
+    layer = os.path.join(lab.TMP, "plain-layer.tar")
+    with tarfile.open(layer, "w") as tar:
+        tar.add(tree, arcname=".")
+    digest = lab.subprocess.run(["sha256sum", layer], check=True, capture_output=True, text=True).stdout.split()[0]
+    config = {"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/usr/bin:/bin:/usr/sbin:/sbin"]},
+              "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest]}}
+    manifest = [{"Config": "config.json", "RepoTags": [PLAIN], "Layers": ["layer.tar"]}]
+    with tarfile.open(path, "w") as tar:
+        for name, document in (("config.json", config), ("manifest.json", manifest)):
+            data = json.dumps(document).encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        tar.add(layer, arcname="layer.tar")
+    os.unlink(layer)
+    return path
+
+
+class Round:
+    """A node from nothing, with the image's names pulled and none of its data."""
+
+    def __init__(self, reference, mode, how):
+        keeper = os.path.join(lab.tempfile.mkdtemp(prefix="k-", dir=lab.TMP), "keeper.sock")
+        self.agent = lab.Agent(config={"registries": [], "keeper": {"socket": keeper}, "mount": how})
+        self.node = nodes.Node(self.agent, mode=mode)
+        self.reference = reference
+        self.n_runs = 0
+        self.node.pull(reference)
+
+    def run(self, snapshotter, reference):
+        self.n_runs += 1
+        start = time.monotonic()
+        self.node.ctr("run", "--rm", "--snapshotter", snapshotter, reference, f"r{self.n_runs}", *COMMAND)
+        return time.monotonic() - start
+
+    def end(self):
+        self.node.ctr("image", "rm", "--sync", self.reference)
+        self.node.take_down()
+        self.agent.stop()
+
+
+def run(args):
+    why = nodes.missing()
+    if why:
+        sys.exit(f"bench: {why}")
+    reference = lab.registry().push(args.image)
+    source = lab.Agent()
+    plain = plain_image(source.mount(reference, "--prefetch"), os.path.join(lab.TMP, "plain.tar"))
+    source.stop()
+    cold, on_disk, hot, plain_on_disk, plain_hot = [], [], [], [], []
+    for _ in range(args.rounds):
+        r = Round(reference, "shared", args.mount)
+        r.node.ctr("image", "import", "--snapshotter", "overlayfs", plain)
+        r.run("overlayfs", PLAIN)
+        cold.append(r.run("nydus", reference))
+        for many, few, snapshotter, image in ((hot, on_disk, "nydus", reference),
+                                              (plain_hot, plain_on_disk, "overlayfs", PLAIN)) * 3:
+            lab.drop_caches()
+            few.append(r.run(snapshotter, image))
+            many.append(r.run(snapshotter, image))
+        r.end()
+    rows = Rows()
+    rows.row(f"start of {' '.join(COMMAND)!r}, s: image cached, page cache full", statistics.median(hot),
+             statistics.median(plain_hot), "<= 1.05")
+    rows.row("the same, page cache empty", statistics.median(on_disk), statistics.median(plain_on_disk), "<= 1.05")
+    rows.row("the same, cold: first start on the node, nydusd and mount with it", statistics.median(cold),
+             statistics.median(plain_hot), "<= 1.6")
