@@ -70,9 +70,31 @@ class Bench:
         shutil.rmtree(agent.dir, ignore_errors=True)
 
 
+def new_ranges():
+    """[(blob, first, last byte)] of the neighbouring units of the second image that the first lacks."""
+    have, ranges = chunk_facts.keys(FIRST), []
+    for u in sorted(chunk_facts.units(SECOND), key=lambda u: (u.blob_id, u.first)):
+        if set(u.members.values()) <= set(have):
+            continue
+        if ranges and ranges[-1][0] == u.blob_id and ranges[-1][2] + 1 == u.first:
+            ranges[-1] = (u.blob_id, ranges[-1][1], u.end - 1)
+        else:
+            ranges.append((u.blob_id, u.first, u.end - 1))
+    return ranges
+
+
+def gets_s(bench, ranges):
+    """Seconds that curl takes for these ranges, one after another on one connection: count x median."""
+    prefix = f"http://{lab.registry().host}/v2/{SECOND.split(':')[0]}/blobs/sha256:"
+    said = subprocess.run([os.path.join(bench.args.build, "tests", "bench", "bench_gets"), prefix], check=True,
+                          capture_output=True, text=True, input="".join(f"{b} {a} {e}\n" for b, a, e in ranges))
+    return len(ranges) * float(said.stdout.split()[1]) / 1000
+
+
 def reading(bench, rows):
     """Bytes from the registry and times, in interleaved rounds."""
-    times = {name: [] for name in ("1 on", "1 off", "2 shared", "2 shared, cold pages", "2 on disk", "2 cold")}
+    times = {name: [] for name in ("1 on", "1 off", "2 shared", "2 shared, cold pages", "2 on disk", "2 cold", "gets")}
+    ranges = new_ranges()
     for _ in range(bench.args.rounds):
         agent = bench.agent(False)
         times["1 off"].append(bench.read(agent, FIRST)[0])
@@ -91,12 +113,14 @@ def reading(bench, rows):
         lab.drop_caches()
         times["2 shared, cold pages"].append(bench.read(agent, SECOND)[0])
         bench.end(agent)
+        times["gets"].append(gets_s(bench, ranges))
     m = {name: statistics.median(values) for name, values in times.items()}
     new = chunk_facts.missing_bytes(SECOND, chunk_facts.keys(FIRST))
     rows.row(f"registry bytes for {SECOND} after {FIRST} / its new chunks", second_bytes, new, "<= 1.1")
     rows.row(f"registry bytes for {FIRST} / its packed chunks", first_bytes, chunk_facts.packed_bytes(FIRST), "<= 1.01")
     rows.row(f"read {FIRST}, s: sharing on / off", m["1 on"], m["1 off"], "<= 1.03")
     rows.row(f"read {SECOND} after {FIRST}, s / it on disk, page cache empty", m["2 shared"], m["2 on disk"], "<= 1.25")
+    rows.note(f"  the {len(ranges)} requests for its new chunks by curl, one after another, s", m["gets"])
     rows.note("  the same with an empty page cache, s", m["2 shared, cold pages"])
     rows.note("  the same without sharing, all of it from the registry, s", m["2 cold"])
 

@@ -35,6 +35,14 @@ LOOP_BYTES = 1 << 30
 LEFTOVER_BYTES = 12 << 20  # what the database and the file system's own tables may keep
 
 
+QUOTA_SHARE = 0.15  # of the histories
+
+
+def quota_for(names):
+    """About half of what one of them takes."""
+    return sum(size for _, size, _ in TRUTH.files(source_of(names[0]))) // 2
+
+
 def source_of(name):
     return TWICE.get(name, name)
 
@@ -146,9 +154,11 @@ class History:
         self.log_at = len(origin.stats()["log"])
         self.state_dir = tempfile.mkdtemp(prefix=f"state-{seed}-", dir=fs.dir)
         self.used_at_start = fs.used_bytes()
-        self.agent = lab.Agent(host=origin.host, state_dir=self.state_dir, config={"cache": {"dedup": dedup}})
         group = self.rng.choice(GROUPS)
         group = self.rng.sample(group, len(group))
+        self.quota = quota_for(group) if self.rng.random() < QUOTA_SHARE else 0
+        self.agent = lab.Agent(host=origin.host, state_dir=self.state_dir,
+                               config={"cache": {"dedup": dedup, "quota_bytes": self.quota}})
         self.names = group + self.rng.sample(sorted(set(PUSHED) | set(TWICE)), self.rng.randrange(2))
         self.counted_bytes = 0  # in this life of the agent
 
@@ -165,6 +175,8 @@ class History:
         log = self.origin.log_from(self.log_at)
         self.log_at += len(log)
         before = self.model.crossed_bytes
+        if self.quota:
+            self.model.evicted()  # at any time
         for what in self.model.watch(log, time.monotonic()):
             self.fault(what)
         self.counted_bytes += self.model.crossed_bytes - before
@@ -243,10 +255,19 @@ class History:
 
     def prefetch(self):
         _, name = self.pick()
-        self.agent.shoal("prefetch", f"{self.origin.host}/{name}")
+        done = self.agent.shoal("prefetch", f"{self.origin.host}/{name}", check=not self.quota)
         self.settle()
+        if done.returncode != 0:  # more than the quota
+            return
         for what in self.model.whole(source_of(name), time.monotonic()):
             self.fault(what)
+
+    def gc(self):
+        to = self.rng.choice((0, self.rng.randrange(64) << 20))
+        done = self.agent.json("gc", "--to", str(to))
+        if done["after_bytes"] > to:
+            self.fault(f"gc to {to} left {done['after_bytes']}")
+        self.model.evicted()
 
     def umount(self):
         where, _ = self.pick()
@@ -332,7 +353,7 @@ class History:
     # ---- a whole history ----
 
     STEPS = [(mount, 5), (read_all, 4), (read_some, 4), (read_ranges, 3), (read_together, 2), (prefetch, 1),
-             (umount, 3), (remove, 3), (restart, 1), (kill, 3)]
+             (umount, 3), (remove, 3), (restart, 1), (kill, 3), (gc, 1)]
 
     def run(self, n_steps):
         """@return faults with what led to them; [] all was right"""

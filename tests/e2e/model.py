@@ -3,7 +3,7 @@
 The rule: a chunk that is here under its key never crosses the line again. With dedup the key is
 (digest algorithm, digest, plain size), whatever blob or image brought it; without, it is the chunk's
 place in its blob. "Here" ends with a kill for what had no time to reach the disk, and with the removal
-of the image for what no other image is known to hold: such chunks may cross again, or not.
+of the image for what no other image is known to hold, and with eviction: such chunks may cross again, or not.
 """
 import re
 
@@ -95,6 +95,10 @@ class Model:
         for holders in self.holders.values():
             for place in holders:
                 holders[place] = float("-inf")
+
+    def evicted(self):
+        """Which chunks went is the agent's choice: any may cross again."""
+        self.holders.clear()
 
     def removed(self, image):
         self.images.pop(image, None)
