@@ -129,6 +129,9 @@ struct cas_blob *blob_table_find(struct cas *cas, const char *key);
  * and knows that it is not freed yet. */
 bool blob_table_try_ref(struct cas_blob *blob);
 
+/** [any] Is it in use, with its dedup map? Of a blob that the caller has a reference of. */
+bool blob_table_is_active(struct cas_blob *blob);
+
 /** References of all open blobs, in a new array. @return how many */
 uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs);
 

@@ -243,6 +243,14 @@ int refer_keep_owner(struct cas_blob *blob, uint64_t owner_row, struct err *e)
 	return r;
 }
 
+void refer_hold(struct cas_blob *blob, struct cas_blob *owner)
+{
+	struct refer_map *map = map_of(blob);
+
+	if (map != NULL)
+		(void)owner_no(blob, map, owner);
+}
+
 static int read_runs(struct cas_blob *blob, struct stored_runs *ret_runs, struct err *e)
 {
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };

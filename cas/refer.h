@@ -72,6 +72,11 @@ MUST_CHECK int refer_set(struct cas_blob *blob, uint32_t chunk_idx, struct cas_b
  * @return 0; CAS_MISS it is gone, or there are too many; negative */
 MUST_CHECK int refer_keep_owner(struct cas_blob *blob, uint64_t owner_row, struct err *e);
 
+/** [worker] The same of one that is open: of both the caller has a reference, or closes it right
+ * now.
+ */
+void refer_hold(struct cas_blob *blob, struct cas_blob *owner);
+
 /** [any] The chunk has its own bytes. */
 void refer_drop(struct cas_blob *blob, uint32_t chunk_idx);
 

@@ -85,6 +85,44 @@ void share_arrived(struct cas_blob *blob, uint32_t chunk_idx)
 	hooks_ready(&cas->hooks, blob, chunk_idx);
 }
 
+struct wanting {
+	const struct cas_blob *from;
+	uint32_t n;
+	struct cas_blob *blobs[PLACES_MAX]; /* with references */
+};
+
+static bool note_wanting(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct wanting *w = arg;
+	uint32_t i = 0;
+
+	if (blob == w->from || !bitmap_get(blob->candidate, chunk_idx) ||
+	    bitmap_get(blob->ready, chunk_idx))
+		return true;
+	while (i < w->n && w->blobs[i] != blob)
+		i++;
+	if (i == w->n && i < PLACES_MAX && blob_table_try_ref(blob))
+		w->blobs[w->n++] = blob;
+	return true;
+}
+
+void share_closing(struct cas_blob *blob)
+{
+	struct wanting w = { .from = blob };
+
+	if (!blob->cas->dedup || atomic_load(&blob->cas->closing))
+		return;
+	for (uint32_t i = bitmap_next_set(blob->ready, 0);
+	     i < blob_layout(blob)->n_chunks && w.n < PLACES_MAX;
+	     i = bitmap_next_set(blob->ready, i + 1))
+		share_map_each_of(blob->cas->map, blob, i, note_wanting, &w);
+	for (uint32_t i = 0; i < w.n; i++) {
+		if (blob_table_is_active(w.blobs[i]))
+			refer_hold(w.blobs[i], blob);
+		cas_blob_release(&w.blobs[i]);
+	}
+}
+
 /* One who refers to a chunk that went. */
 struct referrer {
 	struct cas_blob *blob; /* a reference */

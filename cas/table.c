@@ -7,6 +7,7 @@
 #include "flush.h"
 #include "mem.h"
 #include "refer.h"
+#include "share_rules.h"
 #include "state.h"
 #include "use_rows.h"
 #include <assert.h>
@@ -172,6 +173,17 @@ bool blob_table_try_ref(struct cas_blob *blob)
 	return is_open;
 }
 
+bool blob_table_is_active(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+	bool is_active;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	is_active = blob->state == BLOB_OPEN && !blob->passive;
+	(void)pthread_mutex_unlock(&t->mutex);
+	return is_active;
+}
+
 uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs)
 {
 	struct blob_table *t = &cas->table;
@@ -247,6 +259,7 @@ static void close_work(struct job *job)
 	(void)pthread_mutex_unlock(&cas->table.mutex);
 	flush_one(blob);
 	use_rows_store(blob);
+	share_closing(blob);
 	(void)pthread_mutex_lock(&cas->table.mutex);
 	is_unused = blob->n_refs == 0 && !blob->close_queued && blob->state == BLOB_OPEN;
 	is_held = blob->n_holds > 0;

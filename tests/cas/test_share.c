@@ -111,6 +111,30 @@ static void who_cannot_be_had_makes_no_candidate_again(void **state)
 	cas_blob_release(&b);
 }
 
+/* It is closed otherwise, and what is here would be fetched again. */
+static void who_has_what_another_may_want_stays_open(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	assert_true(cas_blob_is_candidate(b, N - 1 - 3));
+	cas_blob_release(&a);
+	while (query(f, "SELECT count(*) FROM chunk") < (uint64_t)2 * N)
+		assert_int_equal(cas_flush(f->cas, &f->e),
+		                 0); /* until nothing else keeps it open */
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(cas_blob_share(b, N - 1 - 3, &f->e), 0);
+	assert_true(holds(b, N - 1 - 3, 1, 3));
+	cas_blob_release(&b);
+	do { /* nobody wants it any more: it is closed when its rows are made */
+		cas_blob_release(&a);
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+		a = blob_table_find(f->cas, SAMPLE_ID);
+	} while (a != NULL);
+}
+
 /* An image was removed: requests are not to end at each chunk that it had. */
 static void where_nobody_has_one_any_more_its_neighbours_are_looked_at_again(void **state)
 {
@@ -263,6 +287,7 @@ int main(void)
 		T(wrong_bytes_are_caught_when_they_are_shared),
 		T(a_bad_place_does_not_hide_a_good_one),
 		T(who_cannot_be_had_makes_no_candidate_again),
+		T(who_has_what_another_may_want_stays_open),
 		T(where_nobody_has_one_any_more_its_neighbours_are_looked_at_again),
 		T(an_open_blob_is_found_by_a_chunks_name),
 		T(a_closed_blob_is_found_through_the_database),
