@@ -415,6 +415,12 @@ void agent_set_limits(struct agent *a, const struct config *fresh)
 		                 fresh->limits_download_bytes_per_s);
 }
 
+void agent_look_at_certificate(struct agent *a)
+{
+	if (a->peer != NULL)
+		peer_look_at_certificate(a->peer);
+}
+
 bool agent_is_ready(const struct agent *a)
 {
 	return !a->stopping && mounts_are_settled(a->mounts);

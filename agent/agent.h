@@ -61,5 +61,8 @@ void agent_free(struct agent *agent);
 /** [loop] The budgets of a configuration that was read again. */
 void agent_set_limits(struct agent *agent, const struct config *fresh);
 
+/** [loop] Is there a new certificate where the configuration says? */
+void agent_look_at_certificate(struct agent *agent);
+
 /** [loop] Is everything that is listed mounted, or known not to be? */
 bool agent_is_ready(const struct agent *agent);

@@ -172,6 +172,7 @@ static void on_reload(evutil_socket_t signal_number, short what, void *arg)
 	config_diff(d->config, fresh, on_changed, d);
 	log_set_level(d->log, level_of(fresh));
 	agent_set_limits(&d->agent, fresh);
+	agent_look_at_certificate(&d->agent);
 	log_info(d->log, "configuration read again", "log_level=%s", fresh->log_level);
 }
 

@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "metrics.h"
 #include "peer_impl.h"
+#include "renew.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -158,9 +159,13 @@ static int identify(struct peer *p, struct err *e)
 	if (p->opts.insecure) {
 		r = tls_insecure_id(p->opts.state_dir, &p->self.self.id, e);
 	} else {
+		renew_start(p);
 		r = tls_new(&tls, &p->tls, e);
-		if (r == 0)
+		if (r == 0) {
 			p->self.self.id = tls_own_id(p->tls);
+			series_set(metrics_series(p->opts.metrics, METRIC_CERTIFICATE_END, NULL),
+			           tls_end_s(p->tls));
+		}
 		if (r == 0 && tls_check(p->tls, &why) < 0)
 			log_error(p->opts.log,
 			          "no other agent will take this node's certificate; it reads from "
@@ -268,6 +273,7 @@ void peer_stop(struct peer *p)
 		return;
 	p->stopping = true;
 	timer_stop(&p->timer);
+	renew_stop(p);
 	resolve_stop(p);
 	links_stop(p);
 }
@@ -279,6 +285,7 @@ void peer_free(struct peer **peer)
 	*peer = NULL;
 	if (p == NULL)
 		return;
+	renew_stop(p);
 	resolve_stop(p);
 	meta_asks_fini(p); /* while their connections are there */
 	links_abort(p);
@@ -304,6 +311,11 @@ void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t down
 	p->upload.bytes_per_s = upload_bytes_per_s;
 	p->download.bytes_per_s = download_bytes_per_s;
 	peer_work_soon(p);
+}
+
+void peer_look_at_certificate(struct peer *p)
+{
+	renew_look(p);
 }
 
 struct source *peer_source(struct peer *p)

@@ -44,6 +44,7 @@ struct meta_serve;
 struct lease_held;
 struct landing;
 struct ready_note;
+struct renew;
 struct resolve;
 
 /* A connection, from the dial or the accept on. */
@@ -97,6 +98,7 @@ struct peer {
 	struct known_table *known;
 	uint64_t sweep_ns; /* when it is looked through next */
 	struct resolve *resolve;
+	struct renew *renew; /* NULL: no certificate */
 	bool stopping;
 	bool draining;
 	void (*drained)(void *arg);

@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EXPORTER         "EXPORTER-shoal-peer-v1"
 #define READ_AHEAD_BYTES (128U << 10) /* several records a read(2) */
@@ -122,6 +123,27 @@ int tls_check(const struct tls *tls, struct err *e)
 	X509_STORE_CTX_free(check);
 	ERR_clear_error();
 	return r;
+}
+
+int tls_replace(struct tls *tls, struct tls *fresh, struct err *e)
+{
+	SSL_CTX *old = tls->ctx;
+
+	if (memcmp(&tls->own_id, &fresh->own_id, sizeof(tls->own_id)) != 0)
+		return err_set(e, EINVAL,
+		               "it is of another key, and so of another node (a restart uses it)");
+	tls->ctx = fresh->ctx;
+	fresh->ctx = old;
+	return 0;
+}
+
+int64_t tls_end_s(const struct tls *tls)
+{
+	struct tm end = { 0 };
+
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(tls->ctx)), &end) != 1)
+		return 0;
+	return timegm(&end);
 }
 
 void tls_free(struct tls **tls)

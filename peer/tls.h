@@ -25,6 +25,14 @@ void tls_free(struct tls **tls); /* NULL is fine */
  * node can still read without them. @return 0; -EINVAL: expired, of another CA, ... */
 MUST_CHECK int tls_check(const struct tls *tls, struct err *e);
 
+/** From now on, sessions are made with what fresh has read: its CA and certificate. Those that are
+ * there stay. fresh is what is left over, to be freed.
+ * @return 0; -EINVAL: it is of another key, and so another node's; nothing is changed */
+MUST_CHECK int tls_replace(struct tls *tls, struct tls *fresh, struct err *e);
+
+/** When this node's certificate ends, in seconds since 1970. */
+int64_t tls_end_s(const struct tls *tls);
+
 /** This node's id: the first 16 bytes of SHA-256 of its public key (SubjectPublicKeyInfo, DER). */
 struct wire_id tls_own_id(const struct tls *tls);
 

@@ -57,6 +57,10 @@ void peer_free(struct peer **p);
 /** As in peer_opts, from now on. */
 void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t download_bytes_per_s);
 
+/** The files of tls are looked at once a minute; now, too. A new certificate of the same key counts
+ * for connections from then on. */
+void peer_look_at_certificate(struct peer *p);
+
 struct source *peer_source(struct peer *p); /* borrowed */
 struct meta_source *peer_meta_source(struct peer *p);
 

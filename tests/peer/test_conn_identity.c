@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -110,6 +111,35 @@ static void a_fresh_certificate_suits_a_clock_an_hour_behind(void **state)
 
 	/* For a node an hour behind, a certificate made now begins an hour later. */
 	use_certificate(p, PKI_NODE_TIMES.not_before_s + 3600, PKI_NODE_TIMES.not_after_s);
+	pair_open(p);
+}
+
+static void a_replaced_certificate_counts_for_the_next_handshake(void **state)
+{
+	struct pair *p = *state;
+	struct tls *fresh = pair_tls(p, "cluster", "node3", (struct pki_times){ -7200, 7200 });
+	struct tls *stranger = pair_tls(p, "other", "stranger", PKI_NODE_TIMES);
+	char path[3][256];
+	const struct tls_opts opts = { .ca_file = path[0],
+		                       .cert_file = path[1],
+		                       .key_file = path[2] };
+	struct err e = { 0 };
+
+	/* node3 with the CA of another cluster: it lets nobody in. */
+	(void)snprintf(path[0], sizeof(path[0]), "%s/other/ca.pem", p->dir);
+	(void)snprintf(path[1], sizeof(path[1]), "%s/cluster/node3.pem", p->dir);
+	(void)snprintf(path[2], sizeof(path[2]), "%s/cluster/node3.key", p->dir);
+	tls_free(&p->tls[0]);
+	assert_int_equal(tls_new(&opts, &p->tls[0], &e), 0);
+	p->ends[0].opts.tls = p->tls[0];
+	p->ends[0].self.self.id = tls_own_id(p->tls[0]);
+
+	assert_int_equal(tls_replace(p->tls[0], stranger, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "another key"));
+	assert_int_equal(tls_replace(p->tls[0], fresh, &e), 0);
+	tls_free(&fresh);
+	tls_free(&stranger);
+	assert_in_range(tls_end_s(p->tls[0]), time(NULL) + 7200 - 120, time(NULL) + 7200);
 	pair_open(p);
 }
 
@@ -323,6 +353,7 @@ int main(void)
 		SECURE(an_expired_certificate_is_refused),
 		SECURE(a_certificate_of_the_future_is_refused),
 		SECURE(a_fresh_certificate_suits_a_clock_an_hour_behind),
+		SECURE(a_replaced_certificate_counts_for_the_next_handshake),
 		SECURE(the_id_is_the_certificates),
 		SECURE(without_tls_nobody_talks_to_one_with),
 		SECURE(a_node_knows_itself),
