@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 
 static struct peer *peer_of(struct source *s)
@@ -95,6 +96,7 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	s->put_off = s->want;
 	s->missed = s->want;
 	s->paused = s->want;
+	s->hurried = s->want;
 }
 
 static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
@@ -197,11 +199,33 @@ static void finish(struct source_req *req, int r)
 	ev.end(arg, r, &none);
 }
 
+/* Nodes that want the same at once do not walk in step: each begins with other segments. */
+static void order(struct source_req *req)
+{
+	struct wire_id *names = xcalloc(req->n_seeks + (size_t)1, sizeof(*names));
+	uint32_t *by_rank = xcalloc(req->n_seeks + (size_t)1, sizeof(*by_rank));
+	struct seek *seeks = xcalloc(req->n_seeks + (size_t)1, sizeof(*seeks));
+	struct err e;
+
+	for (uint32_t i = 0; i < req->n_seeks; i++)
+		names[i] = seek_segment(&req->seeks[i])->name;
+	if (order_segments(&req->p->self.self.id, names, req->n_seeks, by_rank, &e) == 0) {
+		for (uint32_t i = 0; i < req->n_seeks; i++)
+			seeks[i] = req->seeks[by_rank[i]];
+		memcpy(req->seeks, seeks, req->n_seeks * sizeof(*seeks));
+	}
+	free(seeks);
+	free(by_rank);
+	free(names);
+}
+
 static bool begin(struct source_req *req)
 {
 	if (req->known->segments == NULL)
 		return req->known->failed;
 	cut(req);
+	if (!req->run->reader && req->n_seeks > 1)
+		order(req);
 	return true;
 }
 
@@ -331,6 +355,28 @@ static void cancel(struct source_req *req)
 	req_free(req);
 }
 
+static void hurry(struct source_req *req, uint32_t unit_idx)
+{
+	const struct blob_layout *l = req->run->layout;
+	struct unit_rec u;
+
+	if (req->n_seeks == 0 || !layout_unit(l, unit_idx, &u))
+		return;
+	for (uint32_t m = 0; m < u.n_members; m++) {
+		uint32_t segment_idx;
+		uint16_t pos;
+
+		if (!segments_find(req->known->segments, layout_member(l, &u, m), &segment_idx,
+		                   &pos))
+			continue;
+		for (uint32_t i = 0; i < req->n_seeks; i++) {
+			if (req->seeks[i].segment_idx == segment_idx)
+				wire_set_add(&req->seeks[i].hurried, pos);
+		}
+	}
+	source_dirty(req);
+}
+
 void source_self_answer(struct peer *p, const struct home_out *out)
 {
 	struct source_req *req;
@@ -396,6 +442,7 @@ const struct source_ops peer_source_ops = {
 	.name = "peer",
 	.get = get,
 	.cancel = cancel,
+	.hurry = hurry,
 	.distrust = distrust,
 	.lease_progress = source_lease_progress,
 	.lease_end = source_lease_end,

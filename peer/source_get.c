@@ -412,6 +412,7 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 	g->set = *set;
 	g->missed = set_none(set->n);
 	g->n_asked = set_count(set);
+	g->reader = s->req->run->reader;
 	g->wait = wait;
 	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1))
 		g->size_bytes += chunk_at(g, (uint16_t)pos)->plain_size_bytes;
@@ -428,7 +429,7 @@ static struct wire_get message_of(const struct get *g)
 	struct wire_get msg = { .deadline_ms = ms_left(g->s->req),
 		                .part = seek_part(g->s, &g->set) };
 
-	if (g->s->req->run->reader)
+	if (g->reader)
 		msg.flags |= WIRE_GET_READER;
 	if (g->wait)
 		msg.flags |= WIRE_GET_WAIT;
@@ -481,6 +482,22 @@ enum get_outcome get_start(struct seek *s, const struct wire_id *node, const str
 	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1))
 		plain_sizes[pos] = chunk_at(g, (uint16_t)pos)->plain_size_bytes;
 	return ask(g, &msg, plain_sizes);
+}
+
+void gets_hurry(struct seek *s)
+{
+	struct get *g;
+	struct get *next;
+
+	DL_FOREACH_SAFE(s->gets, g, next)
+	{
+		const struct wire_set set = set_and(g->set, &s->hurried);
+
+		if (!g->reader && !g->wait && !set_empty(&set) &&
+		    get_start(s, &g->node, &set, false) == GET_ASKED)
+			g->set = set_minus(g->set, &set);
+	}
+	s->hurried = set_none(s->want.n);
 }
 
 void get_or_pause(struct seek *s, const struct wire_id *node, const struct wire_set *set, bool wait)

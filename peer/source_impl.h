@@ -33,6 +33,7 @@ struct get {
 	uint64_t stuck_ns;    /* and then in any case */
 	bool wait;            /* it is to come there first: only its life is watched */
 	bool hedged;
+	bool reader; /* it was asked for a reader */
 	bool granted;
 	bool by_names;
 	uint16_t pos_of[WIRE_LIST_MAX]; /* by_names: the seek's positions */
@@ -57,9 +58,10 @@ struct seek {
 	struct get *gets;
 	struct avoid avoid[WIRE_AVOID_MAX];
 	uint32_t n_avoid;
-	struct wire_set missed; /* what those avoided for WIRE_AVOID_MISSED have not */
-	struct wire_set paused; /* of want: whoever is to be asked is busy, or not connected now */
-	uint64_t pause_ns;      /* until then */
+	struct wire_set missed;  /* what those avoided for WIRE_AVOID_MISSED have not */
+	struct wire_set hurried; /* a reader is blocked on it now: of want, perhaps */
+	struct wire_set paused;  /* of want: whoever is to be asked is busy, or not connected now */
+	uint64_t pause_ns;       /* until then */
 	uint32_t n_asks;
 	uint32_t home_rank; /* that is asked: the next one where this one fails */
 	bool settle;
@@ -175,6 +177,9 @@ enum get_outcome get_start(struct seek *s, const struct wire_id *node, const str
 /** As get_start(); what cannot be asked is paused, or its node avoided. */
 void get_or_pause(struct seek *s, const struct wire_id *node, const struct wire_set *set,
                   bool wait);
+/** What is hurried and was asked for as a prefetch is asked for once more, as a reader's: that
+ * overtakes, and whatever comes first counts. */
+void gets_hurry(struct seek *s);
 void get_stop(struct get *g);  /* cancelled; frees it */
 void get_watch(struct get *g); /* look after it, as time passes; may free it */
 /** Why a node has no connection that takes requests now. */

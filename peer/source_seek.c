@@ -227,6 +227,8 @@ void seek_step(struct seek *s)
 	struct wire_set unasked;
 
 	check_silence(s);
+	if (!set_empty(&s->hurried))
+		gets_hurry(s);
 	todo = ask_all_holders(s);
 	drop_idle_gets(s);
 	unasked = s->ask_open ? set_minus(todo, &s->asked) : todo;

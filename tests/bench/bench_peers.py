@@ -17,6 +17,7 @@ import rafs_facts
 from cluster import Cluster, Pki
 
 MBIT = 100
+SLOW_MBIT = 20
 MANY = 64
 SMALL_READS = 300
 
@@ -129,6 +130,32 @@ def read_latency(row, image, size, goals):
             row(f"{size >> 10} KiB chunk from a neighbour, p{int(share * 100)}, ms (of {len(times)})",
                 percentile(times, share), None, f"<= {goal}")
         row("  registry bytes meanwhile", asker.origin_bytes(), None, "<= 0")
+
+
+def overtake(row):
+    """Reads while the same node's prefetch fills its neighbour's link."""
+    image = "app:1-v6"
+    with Stage() as stage:
+        cluster = Cluster(stage, [image], 2)
+        cluster.wait_for_members()
+        holder, asker = cluster.agents
+        holder.shoal("prefetch", holder.mount(cluster.reference(image)))
+        where = asker.mount(cluster.reference(image))
+        files = [os.path.join(p, n) for p, _, ns in os.walk(where) for n in ns]
+        small = [f for f in files if os.path.isfile(f) and not os.path.islink(f) and 2000 < os.path.getsize(f) < 20000]
+        cluster.nodes[0].shape(SLOW_MBIT)
+        prefetch = threading.Thread(target=asker.shoal, args=("prefetch", where))
+        prefetch.start()
+        lab.wait_for(lambda: asker.metric("shoal_peer_received_bytes_total") > 200_000, "the prefetch to begin")
+        times = []
+        for path in small[::max(1, len(small) // 40)]:
+            if not prefetch.is_alive():
+                break
+            with open(path, "rb") as f:
+                times.append(timed(f.read))
+        prefetch.join()
+        row(f"reads beside the own prefetch at {SLOW_MBIT} Mbit/s, longest, s (of {len(times)})", max(times), None,
+            "<= 0.5")
 
 
 # ---- storms ----
@@ -259,6 +286,7 @@ def many(row):
 PARTS = {"stream": lambda row, rounds: one_stream(row, rounds),
          "latency": lambda row, rounds: (read_latency(row, "edge:v6-64k", 64 << 10, [(0.5, 0.5), (0.99, 3)]),
                                          read_latency(row, "edge:v6", 1 << 20, [(0.5, 3), (0.99, 8)])),
+         "overtake": lambda row, rounds: overtake(row),
          "storm": lambda row, rounds: storm(row),
          "demand": lambda row, rounds: on_demand(row),
          "killed": lambda row, rounds: killed(row),
