@@ -165,7 +165,7 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 	DL_DELETE(p->links, l);
 	serve_link_closed(p, l);
 	meta_link_closed(p, l);
-	if (!p->stopping && l->open) {
+	if (l->open) { /* also while stopping: leases are told to whoever has a connection */
 		p->members->ops->closed(p->members, l, why->code == 0 && conn_peer_left(c));
 		if (why->code == EPROTO)
 			holders_fault(p->holders, &l->id, 0, HOLDERS_LIED);

@@ -224,7 +224,7 @@ static bool begin(struct source_req *req)
 	if (req->known->segments == NULL)
 		return req->known->failed;
 	cut(req);
-	if (!req->run->reader && req->n_seeks > 1)
+	if (!req->run->reader && req->seeks != NULL)
 		order(req);
 	return true;
 }
