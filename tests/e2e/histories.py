@@ -402,6 +402,7 @@ class History:
             self.fault(f"files are left: {os.listdir(os.path.join(self.state_dir, 'blobs'))}")
         if os.listdir(os.path.join(self.state_dir, "images")):
             self.fault(f"images are left: {os.listdir(os.path.join(self.state_dir, 'images'))}")
+        lab.wait_for_removals(self.state_dir)
         self.agent.stop()
         rows = leftover_rows(self.state_dir)
         if rows:

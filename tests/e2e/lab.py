@@ -6,6 +6,7 @@ failure reaches.
 """
 import atexit
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -14,6 +15,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -117,6 +119,13 @@ def wait_for(condition, what, deadline_s=None):
         if time.monotonic() > end:
             raise AssertionError(f"waited in vain for: {what}")
         time.sleep(0.005)  # between two looks at the condition
+
+
+def wait_for_removals(state_dir):
+    """Until no rows of removed blobs are left: they go behind everything else."""
+    with contextlib.closing(sqlite3.connect(f"file:{state_dir}/shoal.db?mode=ro", uri=True)) as db:
+        wait_for(lambda: db.execute("SELECT count(*) FROM blob WHERE dying = 1").fetchone()[0] == 0,
+                 "rows of removed blobs to go")
 
 
 def mounts_below(path):

@@ -135,6 +135,7 @@ class Remove(lab.LabTest):
     IMAGES = ("edge:v6", "edge:v5", "edge:v6-64k")
 
     def count_rows(self, agent):
+        lab.wait_for_removals(agent.state_dir)
         agent.stop()
         with contextlib.closing(sqlite3.connect(os.path.join(agent.state_dir, "shoal.db"))) as db:
             tables = [r[0] for r in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
