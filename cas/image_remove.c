@@ -11,6 +11,7 @@
 #include "refer.h"
 #include "state.h"
 #include "stored.h"
+#include "unconst.h"
 #include <errno.h>
 #include <string.h>
 
@@ -106,4 +107,16 @@ int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 		r = image_dirs_retire(cas, digest, e);
 	/* And what outlived its image, because others referred to it, or had it open. */
 	return r == 0 ? garbage_blobs(cas, true, &n_garbage, e) : r;
+}
+
+static int retire(struct cas *cas, void *arg, struct err *e)
+{
+	return image_dirs_retire(cas, arg, e);
+}
+
+int image_store_retire(struct cas *cas, const char *digest, struct err *e)
+{
+	if (!hex_is_sha256(digest))
+		return err_set(e, EINVAL, "not a digest: %s", digest);
+	return writer_do(cas, retire, unconst(digest), e); /* in order with removals */
 }

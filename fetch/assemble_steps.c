@@ -72,20 +72,44 @@ static void look_at_part(const struct assembly *a, uint32_t i)
 		find_digests(a, part);
 }
 
+static int open_bootstrap(struct assembly *a, struct err *e)
+{
+	/* The epoch stands in for times that the image lacks: the same at every mount. */
+	struct image_opts opts = { .data = NULL };
+	int r = image_store_map(a->cas, a->digest, IMAGE_FILE_BOOTSTRAP, IMAGE_BOOTSTRAP_MAX_BYTES,
+	                        &a->bootstrap, e);
+
+	if (r < 0)
+		return r;
+	opts.data = a->bootstrap.data;
+	opts.size_bytes = a->bootstrap.size_bytes;
+	return image_open(&opts, &a->image, e);
+}
+
+/* It could be opened when it was kept: the disk has lost it since. */
+static int retire(const struct assembly *a, int r, struct err *e)
+{
+	struct err why;
+
+	if (r != -ENOENT && r != -EIO && r != -EUCLEAN && r != -ENOTSUP)
+		return r;
+	log_error(a->log, "an image's kept bootstrap is no good: it is fetched again",
+	          "digest=sha256:%s why=%s", a->digest, LOG_Q(e->msg));
+	if (image_store_retire(a->cas, a->digest, &why) < 0) {
+		log_warn(a->log, "files of an image cannot be removed", "why=%s", LOG_Q(why.msg));
+		return r;
+	}
+	e->code = ESTALE;
+	return -ESTALE;
+}
+
 int assembly_open(struct assembly *a, struct err *e)
 {
 	struct image_info info;
-	int r;
+	int r = open_bootstrap(a, e);
 
-	r = image_store_map(a->cas, a->digest, IMAGE_FILE_BOOTSTRAP, IMAGE_BOOTSTRAP_MAX_BYTES,
-	                    &a->bootstrap, e);
-	if (r == 0) {
-		/* The epoch stands in for times that the image lacks: the same at every mount. */
-		const struct image_opts opts = { .data = a->bootstrap.data,
-			                         .size_bytes = a->bootstrap.size_bytes };
-
-		r = image_open(&opts, &a->image, e);
-	}
+	if (r < 0)
+		r = retire(a, r, e);
 	if (r < 0)
 		return err_wrap(e, "its bootstrap in the state directory (images/%s)", a->digest);
 	image_info(a->image, &info);

@@ -32,8 +32,8 @@ struct assembly {
 	uint32_t n_unverified;
 };
 
-/** Map and open the bootstrap; of each part, info, files and what it wants. @return 0; -ENOENT,
- * -EUCLEAN, -ENOTSUP, -ENOMEM, -EIO */
+/** Map and open the bootstrap; of each part, info, files and what it wants.
+ * @return 0; -ESTALE it was no good, and the image's directory is gone: bring it anew; -ENOMEM */
 MUST_CHECK int assembly_open(struct assembly *a, struct err *e);
 
 /** The layout of one part, whatever it wants: with what is here. @return as image_layout() */

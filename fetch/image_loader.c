@@ -7,6 +7,8 @@
  *     |      `---it came to nothing--'
  *     `----> ADOPT, then as after PULL                         a bootstrap file
  *
+ * Where what is kept of the image turns out to be no good, ASSEMBLE leads back, once.
+ *
  * A load waits on a flight; a flight without loads is cancelled. Flights of the same name are one
  * from the start; those of different names are one from where their digest is known.
  * All of it belongs to the loop thread; a worker touches struct step, while the loop leaves it
@@ -58,6 +60,7 @@ struct flight {
 	struct flight *joined;
 	struct step step;
 	bool out, cancelled;
+	bool again;        /* what was kept here was no good */
 	struct pulled got; /* digest "": not known yet */
 	struct lazy_image *image;
 	int result;
@@ -80,7 +83,7 @@ static const struct {
 	[PULL] = { enter_pull, BIT(JOIN) | BIT(ASSEMBLE) | BIT(DONE) },
 	[ADOPT] = { enter_adopt, BIT(JOIN) | BIT(ASSEMBLE) | BIT(DONE) },
 	[JOIN] = { enter_join, BIT(PULL) | BIT(ADOPT) | BIT(DONE) },
-	[ASSEMBLE] = { enter_assemble, BIT(DONE) },
+	[ASSEMBLE] = { enter_assemble, BIT(PULL) | BIT(ADOPT) | BIT(DONE) },
 	[DONE] = { NULL, 0 },
 };
 
@@ -336,7 +339,10 @@ static void on_assembled(void *arg, int r, struct lazy_image *image, const struc
 	enum state next = DONE;
 
 	f->assemble = NULL;
-	if (r < 0) {
+	if (r == -ESTALE && !f->again) {
+		f->again = true;
+		next = f->by_file ? ADOPT : PULL;
+	} else if (r < 0) {
 		next = failed(f, r, why);
 	} else {
 		f->image = image;

@@ -49,6 +49,10 @@ void image_file_unmap(struct image_file *file); /* zeroed is fine */
 MUST_CHECK int image_store_add(struct cas *cas, const char *digest, const char *name,
                                const void *data, uint64_t size_bytes, struct err *e);
 
+/** [worker] Its files are no good: take the directory away, so that it can be brought anew. What
+ * the database knows of the image stays. Nobody reads it now. */
+MUST_CHECK int image_store_retire(struct cas *cas, const char *digest, struct err *e);
+
 /** [writer] Remember an image under a name, with its blobs (keys), replacing what the name meant.
  */
 MUST_CHECK int image_store_record(struct cas *cas, const struct image_record *rec,

@@ -230,6 +230,25 @@ static void a_blob_that_is_open_outlives_its_image(void **state)
 	cas_blob_release(&b);
 }
 
+static void a_retired_image_loses_its_files_and_keeps_its_name(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const keys[] = { ID_A };
+	struct image_record rec;
+
+	fill(f, ID_A, SEED);
+	make_image(f, ONE);
+	record(f, ONE, "host/app:1", keys, 1);
+	assert_int_equal(image_store_retire(f->cas, ONE, &f->e), 0);
+	assert_false(image_store_has(f->cas, ONE));
+	assert_int_equal(n_in_images(f), 0);
+	assert_int_equal(image_store_by_name(f->cas, "host/app:1", &rec, &f->e), 0);
+	assert_int_equal(image_store_retire(f->cas, ONE, &f->e), 0); /* gone is gone */
+	make_image(f, ONE);
+	assert_true(image_store_has(f->cas, ONE));
+	assert_int_equal(image_store_retire(f->cas, "..", &f->e), -EINVAL);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_open, fixture_teardown)
 
 int main(void)
@@ -240,6 +259,7 @@ int main(void)
 		T(names_lead_to_images_and_images_to_blobs),
 		T(a_removed_image_takes_along_what_nobody_else_uses),
 		T(a_blob_that_is_open_outlives_its_image),
+		T(a_retired_image_loses_its_files_and_keeps_its_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

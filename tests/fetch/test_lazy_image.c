@@ -81,6 +81,48 @@ static void by_digest_and_known_here_no_request_is_made(void **state)
 	requests_were(w, 0, 0, 0);
 }
 
+static void zero_file(struct world *w, const char *digest, const char *name)
+{
+	for (size_t i = 0; i < WORLD_FILES_MAX; i++) {
+		struct store_file *f = &w->cas.files[i];
+
+		if (f->used && strcmp(f->digest, digest) == 0 && strcmp(f->name, name) == 0)
+			memset(f->data, 0, f->size_bytes);
+	}
+}
+
+static void what_the_disk_lost_of_an_image_is_brought_again(void **state)
+{
+	struct world *w = *state;
+
+	load_and_let_go(w, HOST "app@sha256:" LAYERS);
+	world_restart(w);
+	world_drop_file(w, LAYERS, "image.boot");
+	load_and_let_go(w, HOST "app@sha256:" LAYERS);
+	requests_were(w, 0, 1, 1);
+	assert_true(world_has_file(w, LAYERS, "image.boot"));
+	world_restart(w);
+	zero_file(w, LAYERS, "image.boot");
+	load_and_let_go(w, HOST "app@sha256:" LAYERS);
+	requests_were(w, 0, 1, 1);
+	world_restart(w);
+	load_and_let_go(w, HOST "app@sha256:" LAYERS);
+	requests_were(w, 0, 0, 0);
+}
+
+static void a_lost_image_that_cannot_be_brought_fails_with_the_registrys_word(void **state)
+{
+	struct world *w = *state;
+
+	load_and_let_go(w, HOST "app@sha256:" LAYERS);
+	world_restart(w);
+	zero_file(w, LAYERS, "image.boot");
+	w->registry.fail = -ECONNREFUSED;
+	load_bad(w, HOST "app@sha256:" LAYERS, ECONNREFUSED, "app");
+	w->registry.fail = 0;
+	load_and_let_go(w, HOST "app@sha256:" LAYERS);
+}
+
 static void by_tag_and_known_here_one_head_is_made(void **state)
 {
 	struct world *w = *state;
@@ -461,6 +503,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_native_image_costs_one_manifest_and_one_bootstrap),
 		TEST(by_digest_and_known_here_no_request_is_made),
+		TEST(what_the_disk_lost_of_an_image_is_brought_again),
+		TEST(a_lost_image_that_cannot_be_brought_fails_with_the_registrys_word),
 		TEST(by_tag_and_known_here_one_head_is_made),
 		TEST(a_registry_that_tells_no_digest_costs_the_manifest_once_more),
 		TEST(a_tag_that_moved_brings_the_new_image),
