@@ -382,7 +382,9 @@ static int open_key(struct cas *cas, const char *key, enum blob_get how, const s
 	}
 	if (to_register)
 		register_start(blob);
-	share_joined(blob, how == GET_ACTIVE);
+	/* For one look at its bytes it need not be found by the names of all its chunks. */
+	if (how != GET_PASSIVE)
+		share_joined(blob, how == GET_ACTIVE);
 	*ret_blob = blob;
 	return 0;
 }

@@ -80,6 +80,7 @@ static void free_parts(struct cas *cas)
 	atomic_store(&cas->closing, true);
 	pool_free(&cas->helper);
 	evictor_stop(cas);
+	kept_fini(&cas->kept);
 	pool_free(&cas->writer); /* closes the blobs that were released */
 	db_readers_free(&cas->readers);
 	db_close(&cas->db);
@@ -135,6 +136,7 @@ int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e)
 	cas->images_fd = -1;
 	blob_table_init(&cas->table);
 	cas->map = share_map_new();
+	kept_init(&cas->kept);
 	cas->dedup = opts->dedup;
 	hooks_init(&cas->hooks);
 	init_room(cas, opts);

@@ -28,6 +28,7 @@ static void on_time(struct timer *timer)
 
 	timer_start(timer, t->period_ms);
 	evict_on_time(cas);
+	kept_let_go(&cas->kept, clock_now_ns(cas->clock));
 	if (!atomic_load(&t->pending) || atomic_exchange(&t->queued, true))
 		return;
 	atomic_store(&t->pending, false);

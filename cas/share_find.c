@@ -72,6 +72,7 @@ int cas_find_ready(struct cas *cas, const uint8_t name[PUBLIC_NAME_BYTES],
 		if (r != 0 || places[i].idx >= blob->ready->n_bits ||
 		    !bitmap_get(blob->ready, places[i].idx))
 			continue;
+		kept_note(&cas->kept, blob, clock_now_ns(cas->clock));
 		*ret_blob = blob;
 		*ret_idx = places[i].idx;
 		blob = NULL;

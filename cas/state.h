@@ -12,6 +12,7 @@
 #include "evict.h"
 #include "flush_timer.h"
 #include "hooks.h"
+#include "kept.h"
 #include "room.h"
 #include "share_map.h"
 #include "unregister.h"
@@ -36,6 +37,7 @@ struct cas {
 	struct blob_table table;
 	struct room room;
 	struct share_map *map;
+	struct kept kept;
 	bool dedup;
 	bool can_clone;      /* files here can share extents: reflink.h */
 	struct pool *helper; /* one thread: what sharing does behind everybody's back */

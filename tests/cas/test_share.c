@@ -211,6 +211,49 @@ static void a_closed_blob_is_found_through_the_database(void **state)
 	free(want);
 }
 
+static bool is_open(struct fixture *f, const char *key)
+{
+	struct cas_blob *b = blob_table_find(f->cas, key);
+	const bool open = b != NULL;
+
+	cas_blob_release(&b);
+	return open;
+}
+
+static void what_was_found_stays_open_for_a_while_and_costs_no_names(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *found = NULL;
+	uint8_t name[PUBLIC_NAME_BYTES];
+	uint32_t idx = 0;
+	uint64_t now_ns;
+
+	name_of(a, 4, name);
+	assert_int_equal(put_sample(a, 1, 4), 0);
+	while (query(f, "SELECT count(*) FROM chunk") < N)
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	cas_blob_release(&a);
+	fixture_reopen(f);
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(cas_find_ready(f->cas, name, &found, &idx, &f->e), 0);
+		assert_null(atomic_load(&found->entries));
+		cas_blob_release(&found);
+	}
+	now_ns = clock_now_ns(clock_real());
+	kept_let_go(&f->cas->kept, now_ns);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0); /* behind whatever would close it */
+	assert_true(is_open(f, SAMPLE_ID));
+	/* An image that has it finds and is found as ever. */
+	a = open_sample(f, SAMPLE_ID, N, 1);
+	assert_int_equal(cas_find_open(f->cas, name, &found, &idx), 0);
+	cas_blob_release(&found);
+	cas_blob_release(&a);
+	kept_let_go(&f->cas->kept, now_ns + KEPT_MS * NS_PER_MS + 1);
+	while (is_open(f, SAMPLE_ID))
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+}
+
 struct heard {
 	uint32_t n_ready;
 	uint32_t n_gone;
@@ -291,6 +334,7 @@ int main(void)
 		T(where_nobody_has_one_any_more_its_neighbours_are_looked_at_again),
 		T(an_open_blob_is_found_by_a_chunks_name),
 		T(a_closed_blob_is_found_through_the_database),
+		T(what_was_found_stays_open_for_a_while_and_costs_no_names),
 		T(what_comes_and_goes_is_told),
 		T(with_dedup_off_nothing_is_a_candidate),
 	};
