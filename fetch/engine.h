@@ -290,7 +290,9 @@ struct fetch {
 	uint64_t in_flight_bytes; /* packed bytes asked for and not done, plain bytes being made */
 	struct run *queue[N_RUN_PRIOS];
 	struct run *runs;
-	uint32_t n_prefetch_runs; /* asked */
+	uint32_t n_prefetch_runs;     /* asked */
+	struct loop_call chunks_call; /* chunks that came in this round go to the workers */
+	bool chunks_posted;
 	struct batch *batches[N_JOB_PRIOS];
 	uint32_t n_jobs; /* batches with the workers */
 	uint32_t n_workers;

@@ -150,6 +150,30 @@ static void piece_start(struct run *run, const struct flight *fl, const struct p
 	pool_submit(f->opts.pool, &p->job);
 }
 
+/* What a peer gave is kept at once, not when its batch is full or its run is over: others may wait
+ * for it here, and this node for what they wait for. */
+static void on_round_over(struct loop_call *call)
+{
+	struct fetch *f = container_of(call, struct fetch, chunks_call);
+	struct run *run;
+
+	f->chunks_posted = false;
+	DL_FOREACH(f->runs, run)
+	{
+		if (run->open != NULL && run->open->flights[0]->is_plain)
+			batch_close(run);
+	}
+}
+
+static void close_after_this_round(struct fetch *f)
+{
+	if (f->chunks_posted)
+		return;
+	f->chunks_posted = true;
+	f->chunks_call.fn = on_round_over;
+	loop_post(f->opts.loop, &f->chunks_call);
+}
+
 void run_on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
 {
 	struct run *run = arg;
@@ -178,6 +202,7 @@ void run_on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
 	fl->giver = giver;
 	fl->run = NULL;
 	batch_add(run, fl);
+	close_after_this_round(run->blob->f);
 }
 
 void pieces_forget(struct run *run)

@@ -52,6 +52,7 @@ static struct wire_set move(struct seek *s, const struct unit_rec *u)
 	seek_settle(s, &set);
 	beyond->want = set_or(beyond->want, &set);
 	beyond->lost = set_minus(beyond->lost, &set);
+	beyond->n_asks = 0; /* it is asked for something new */
 	return set;
 }
 

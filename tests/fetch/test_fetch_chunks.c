@@ -86,6 +86,24 @@ static void a_wrong_chunk_is_held_against_its_giver_and_asked_for_again(void **s
 	world_read_end(w, &r);
 }
 
+static void a_chunk_is_kept_while_its_question_goes_on(void **state)
+{
+	struct engine_world *w = *state;
+	const uint32_t n_puts = fake_cas_n_puts(w->cas);
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 7, 1); /* and more is read ahead */
+	world_settle(w);
+	assert_true(w->peer.asks[0].run.n_units > 1);
+	world_chunk(w, &w->peer, 0, 7, 0);
+	world_chunk(w, &w->peer, 0, 8, 0); /* nobody here waits for it; another node may */
+	world_settle(w);
+	assert_int_equal(fake_cas_n_puts(w->cas), n_puts + 2);
+	fake_source_end(&w->peer, 0, SOURCE_MISS, NULL);
+	world_settle(w);
+	world_read_end(w, &r);
+}
+
 static void what_nobody_asked_for_is_thrown_away(void **state)
 {
 	struct engine_world *w = *state;
@@ -269,6 +287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_chunk_that_is_its_own_unit_takes_the_way_of_units),
 		TEST(a_wrong_chunk_is_held_against_its_giver_and_asked_for_again),
+		TEST(a_chunk_is_kept_while_its_question_goes_on),
 		TEST(what_nobody_asked_for_is_thrown_away),
 		BATCHES(a_reader_gets_its_chunk_before_the_rest_of_the_unit),
 		BATCHES(a_unit_is_settled_when_its_last_chunk_is_here),
