@@ -429,8 +429,11 @@ uint64_t adverts_due_ns(const struct adverts *a)
 	if (a->bucket_bytes <= 0)
 		money_ns = a->filled_ns +
 		           (uint64_t)(1 - a->bucket_bytes) * (NS_PER_S / ADVERTS_BYTES_PER_S);
-	for (it = a->queue; it != NULL; it = it->queue_next)
+	for (it = a->queue; it != NULL; it = it->queue_next) {
 		due_ns = it->due_ns < due_ns ? it->due_ns : due_ns;
+		if (!it->urgent)
+			break; /* those behind it came later */
+	}
 	if (due_ns == UINT64_MAX)
 		return a->all == NULL ? UINT64_MAX : a->all->told_ns + REFRESH_NS;
 	return due_ns > money_ns ? due_ns : money_ns;

@@ -99,9 +99,10 @@ struct h_ask {
 
 struct h_lease {
 	struct h_lease *prev, *next; /* of its list; of the free ones */
-	struct h_list *list;         /* NULL: free */
-	struct h_ask *ask;           /* to be told; NULL: told, or the ask is over */
-	struct wire_set set;         /* what of it is not here yet */
+	struct h_lease *live_prev, *live_next;
+	struct h_list *list; /* NULL: free */
+	struct h_ask *ask;   /* to be told; NULL: told, or the ask is over */
+	struct wire_set set; /* what of it is not here yet */
 	uint64_t token;
 	uint64_t granted_ns, progress_ns, end_ns;
 	uint64_t progress_bytes;
@@ -139,6 +140,7 @@ struct home {
 	uint32_t n_chunks_ever;
 	struct h_lease *leases; /* HOME_LEASES_MAX */
 	struct h_lease *free_leases;
+	struct h_lease *live_leases;
 	struct h_ask *dirty;
 	uint64_t n_tokens;
 	uint64_t moved_ns, grace_until_ns;

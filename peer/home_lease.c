@@ -60,6 +60,7 @@ static void lease_free(struct home *h, struct h_lease *l)
 
 	assert(set_empty(&l->set));
 	DL_DELETE(list->leases, l);
+	DL_DELETE2(h->live_leases, l, live_prev, live_next);
 	h->nodes[l->node].n_leases--;
 	h->stats.leases--;
 	l->list = NULL;
@@ -234,6 +235,7 @@ static struct h_lease *lease_new(struct home *h, struct h_list *list, uint16_t n
 		.second = second,
 	};
 	DL_APPEND(list->leases, l);
+	DL_APPEND2(h->live_leases, l, live_prev, live_next);
 	h->nodes[node].n_leases++;
 	h->stats.leases++;
 	for (uint32_t pos = set_next(set, 0); pos < list->n; pos = set_next(set, pos + 1)) {
@@ -484,14 +486,13 @@ static void expire(struct home *h, struct h_lease *l)
 uint64_t home_lease_tick(struct home *h, uint64_t now_ns)
 {
 	uint64_t due_ns = UINT64_MAX;
+	struct h_lease *l;
+	struct h_lease *next;
 
-	for (uint32_t i = 0; h->stats.leases > 0 && i < HOME_LEASES_MAX; i++) {
-		struct h_lease *l = &h->leases[i];
-		uint64_t end_ns;
-
-		if (l->list == NULL)
-			continue;
-		end_ns = min_u64(l->end_ns, l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
+	DL_FOREACH_SAFE2(h->live_leases, l, next, live_next)
+	{
+		const uint64_t end_ns =
+			min_u64(l->end_ns, l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
 		if (now_ns >= end_ns && !is_given_time(h, l, now_ns))
 			expire(h, l);
 		else

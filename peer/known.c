@@ -132,7 +132,7 @@ static void drop_old(struct known_table *t)
 	{
 		if (t->n < KNOWN_MAX)
 			break;
-		if (k->n_users == 0)
+		if (k->n_users == 0 && k->scan == NULL)
 			known_free(t, k);
 	}
 }

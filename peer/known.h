@@ -23,6 +23,7 @@ struct known {
 	const struct segments *segments; /* NULL: not made yet */
 	bool failed;                     /* memory is out: it has no segments */
 	struct cas_blob *scan;           /* the owner's: to be looked through once they are made */
+	uint32_t scanned;                /* segments of it */
 	uint32_t n_users;
 	struct known_impl *impl;
 };

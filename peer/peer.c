@@ -100,6 +100,7 @@ static void work(struct loop_call *call)
 	measure_lag(p);
 	p->work_posted = false;
 	links_members_work(p);
+	ready_work(p);
 	source_work(p);
 	zone_work(p);
 	home_work(p);

@@ -123,6 +123,8 @@ struct peer {
 	uint32_t n_givers, oldest_giver;
 
 	struct serve *serves;
+	uint64_t look_ns;    /* when it may be looked whether what GETs wait for still comes */
+	bool look_again;     /* something happened since */
 	uint64_t held_bytes; /* for sending, by all connections */
 	struct meta_source meta_source;
 	struct meta_req *meta_reqs;
@@ -133,6 +135,7 @@ struct peer {
 	struct ready_note *ready;
 	uint32_t n_ready, room_ready;
 	bool ready_posted;
+	bool scans_left; /* of the loop */
 	struct loop_call ready_call;
 
 	struct wire_id unheard[16]; /* homes that did not hear all; more than that: any */
@@ -224,6 +227,7 @@ void meta_asks_fini(struct peer *p);
 
 void ready_init(struct peer *p);
 void ready_on_known(struct peer *p, struct known *k);
+void ready_work(struct peer *p); /* goes on looking through blobs that were here before */
 void ready_fini(struct peer *p);
 
 /* ---- source.c ---- */

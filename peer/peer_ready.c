@@ -7,6 +7,8 @@
 #include "share.h"
 #include <stdlib.h>
 
+#define SCAN_SEGMENTS 32U /* looked at in a round */
+
 struct ready_note {
 	struct cas_blob *blob; /* a reference */
 	uint32_t chunk_idx;
@@ -131,15 +133,32 @@ static void scan_segment(struct peer *p, struct known *k, uint32_t segment_idx)
 		adverts_ready(p->adverts, &part, false, true);
 }
 
-static void scan(struct peer *p, struct known *k)
+/* A slice of it: a blob has hundreds of segments, and the loop has others to serve. */
+static void scan(void *arg, struct known *k)
 {
+	struct peer *p = arg;
 	const uint32_t n = k->segments != NULL ? segments_count(k->segments) : 0;
+	const uint32_t end = k->scanned + SCAN_SEGMENTS;
 
-	if (k->scan == NULL)
+	if (k->scan == NULL || (k->segments == NULL && !k->failed))
 		return;
-	for (uint32_t i = 0; i < n; i++)
-		scan_segment(p, k, i);
+	for (; k->scanned < n && k->scanned < end; k->scanned++)
+		scan_segment(p, k, k->scanned);
+	if (k->scanned < n) {
+		p->scans_left = true;
+		peer_work_soon(p);
+		return;
+	}
+	k->scanned = 0;
 	cas_blob_release(&k->scan);
+}
+
+void ready_work(struct peer *p)
+{
+	if (!p->scans_left)
+		return;
+	p->scans_left = false;
+	known_each(p->known, scan, p);
 }
 
 void ready_on_known(struct peer *p, struct known *k)
@@ -153,8 +172,7 @@ void peer_blob_opened(struct peer *p, struct cas_blob *blob)
 
 	if (k->scan == NULL)
 		k->scan = cas_blob_ref(blob);
-	if (k->segments != NULL || k->failed)
-		scan(p, k);
+	scan(p, k);
 	known_put(k);
 	peer_work_soon(p);
 }

@@ -16,8 +16,9 @@
 #include <string.h>
 #include <utlist.h>
 
-#define SERVES_MAX      1024 /* of all connections together */
-#define SERVES_FLOOR    4    /* of a peer, whatever others have */
+#define SERVES_MAX      1024            /* of all connections together */
+#define SERVES_FLOOR    4               /* of a peer, whatever others have */
+#define LOOK_NS         (5 * NS_PER_MS) /* between two looks at what is waited for */
 #define DEADLINE_MAX_MS 60000U
 #define BUSY_RETRY_MS   50
 
@@ -421,9 +422,23 @@ static void break_off(struct serve *s)
 	let_go(s);
 }
 
+/* Each round of the loop may have ended what somebody waits for; to look costs, for each position.
+ */
+static bool may_look(struct peer *p, uint64_t now)
+{
+	if (now >= p->look_ns) {
+		p->look_ns = now + LOOK_NS;
+		p->look_again = false;
+		return true;
+	}
+	p->look_again = true;
+	return false;
+}
+
 void serve_work(struct peer *p)
 {
 	const uint64_t now = peer_now_ns(p);
+	const bool looks = may_look(p, now);
 	struct serve *s;
 	struct serve *next;
 
@@ -431,7 +446,7 @@ void serve_work(struct peer *p)
 	{
 		if (s->closed || s->stream == NULL)
 			continue;
-		if (!set_empty(&s->waiting))
+		if (looks && !set_empty(&s->waiting))
 			give_up_waiting(s);
 		if (now >= s->end_ns)
 			break_off(s);
@@ -449,6 +464,8 @@ uint64_t serve_due_ns(struct peer *p)
 	{
 		if (s->stream != NULL)
 			due = min_u64(due, s->end_ns);
+		if (s->stream != NULL && p->look_again && !set_empty(&s->waiting))
+			due = min_u64(due, p->look_ns);
 		if (s->due_ns != 0 && s->pulled && !s->busy)
 			due = min_u64(due, s->due_ns);
 	}
