@@ -106,9 +106,11 @@ static int on_meta(struct request *r, const struct wire_msg *msg, struct err *e)
 
 static int on_end(struct session *s, struct request *r, const struct wire_end *end, struct err *e)
 {
-	if (end->status == WIRE_DONE && r->partial.bytes != NULL)
+	const bool done = end->status == WIRE_DONE && r->opts.ops != NULL; /* else nobody counted */
+
+	if (done && r->partial.bytes != NULL)
 		return err_set(e, EPROTO, "END: inside a chunk");
-	if (end->status == WIRE_DONE && r->meta_have_bytes != r->meta_total_bytes)
+	if (done && r->meta_have_bytes != r->meta_total_bytes)
 		return err_set(e, EPROTO, "END: inside metadata");
 	request_end(s, r, (enum wire_status)end->status, end->retry_ms);
 	return 0;

@@ -420,6 +420,41 @@ static void metadata_that_is_too_large_or_out_of_order_ends_it(void **state)
 	tell_meta(p, 1000, 400, "too large or out of order");
 }
 
+/* Not hostile at all: its END crossed the CANCEL. */
+static void metadata_that_was_cancelled_may_end_whole(void **state)
+{
+	struct pair *p = *state;
+	struct got got = { .end = &p->ends[1] };
+	const struct request_opts opts = { .ops = &pair_request_ops,
+		                           .arg = &got,
+		                           .meta_max_bytes = 1000 };
+	const struct wire_msg get = { .type = WIRE_META_GET,
+		                      .u.meta_get = { .kind = WIRE_META_MANIFEST, .key = "k" } };
+	struct wire_msg meta = { .type = WIRE_META,
+		                 .payload_size_bytes = 400,
+		                 .u.meta = { .req = 1, .total_bytes = 1000 } };
+	const struct wire_msg end = { .type = WIRE_END,
+		                      .u.end = { .req = 1, .status = WIRE_DONE } };
+	const struct wire_msg ping = { .type = WIRE_PING };
+	const int fd = open_raw(p);
+
+	assert_int_equal(conn_request(p->ends[1].conn, &get, &opts, &got.req), 0);
+	say(fd, &meta);
+	say(fd, &ping);
+	pair_until(p, &p->ends[1].n_msgs, 1);
+	assert_int_equal(got.meta_bytes, 400);
+	conn_cancel(p->ends[1].conn, got.req);
+	meta.u.meta.offset = 400;
+	meta.payload_size_bytes = 600;
+	say(fd, &meta);
+	say(fd, &end);
+	say(fd, &ping);
+	pair_until(p, &p->ends[1].n_msgs, 2);
+	assert_int_equal(p->ends[1].n_closed, 0);
+	assert_int_equal(got.n_ends, 0);
+	close(fd);
+}
+
 static void more_requests_than_allowed_end_it(void **state)
 {
 	struct pair *p = *state;
@@ -468,6 +503,7 @@ int main(void)
 		PLAIN(a_flood_is_slowed_down),
 		PLAIN(lies_in_answers_end_it),
 		PLAIN(metadata_that_is_too_large_or_out_of_order_ends_it),
+		PLAIN(metadata_that_was_cancelled_may_end_whole),
 		PLAIN(more_requests_than_allowed_end_it),
 		PLAIN(a_request_id_is_not_used_twice),
 	};
