@@ -12,7 +12,7 @@
 
 #define PART_BYTES    (2U * (WIRE_ID_BYTES + 2U) + 8U) /* without the bitmap */
 #define MESSAGE_BYTES 16U
-#define REFRESH_NS    (UINT64_C(1800) * NS_PER_S)
+#define REFRESH_NS    (ADVERTS_REFRESH_MS * NS_PER_MS)
 #define SCAN_MAX      512U /* items looked at for one message */
 
 enum target { TO_HOME, TO_CLUSTER, N_TARGETS };

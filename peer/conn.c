@@ -3,6 +3,7 @@
  */
 #include "conn_impl.h"
 #include "mem.h"
+#include "set.h"
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -89,24 +90,19 @@ void conn_shaken(struct conn *c)
 		send_hello(c, WIRE_HELLO);
 }
 
-static bool same_id(const struct wire_id *a, const struct wire_id *b)
-{
-	return memcmp(a, b, sizeof(*a)) == 0;
-}
-
 /* Is the hello one that can be answered? Else the reason is on its way. */
 static bool check_hello(struct conn *c, const struct wire_hello *hello)
 {
 	if (hello->min_version > WIRE_VERSION || hello->max_version < WIRE_VERSION) {
 		send_bye(c, WIRE_BYE_VERSION, "this node speaks version 1 of the protocol");
 		fail_with(c, EPROTO, "no version of the protocol in common");
-	} else if (c->ssl != NULL && !same_id(&hello->self.id, &c->tls_id)) {
+	} else if (c->ssl != NULL && !id_equal(&hello->self.id, &c->tls_id)) {
 		send_bye(c, WIRE_BYE_PROTOCOL, "HELLO: the id is not the certificate's");
 		fail_with(c, EPROTO, "HELLO: the id is not the certificate's");
-	} else if (same_id(&hello->self.id, &c->opts.self->self.id)) {
+	} else if (id_equal(&hello->self.id, &c->opts.self->self.id)) {
 		send_bye(c, WIRE_BYE_SELF, "");
 		fail_with(c, ELOOP, "it is this node itself");
-	} else if (c->expects && !same_id(&hello->self.id, &c->expect_id)) {
+	} else if (c->expects && !id_equal(&hello->self.id, &c->expect_id)) {
 		send_bye(c, WIRE_BYE_LEAVING, "another node was expected here");
 		fail_with(c, ENOENT, "another node answers at this address");
 	}

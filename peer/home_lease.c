@@ -5,6 +5,7 @@
  *        ^                                   |--- HAVE, LEASE_END with it --> held
  *        `--- term over, holder lost, LEASE_END without it ---'
  */
+#include "bytes.h"
 #include "home_inside.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -15,16 +16,6 @@ _Static_assert(HOME_LEASES_MAX <= 1U << TOKEN_INDEX_BITS, "a token holds the lea
 static uint64_t now_of(const struct home *h)
 {
 	return clock_now_ns(h->opts.clock);
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
 }
 
 struct h_lease *home_lease_of(struct home *h, const struct h_chunk *c)

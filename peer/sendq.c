@@ -436,14 +436,3 @@ void sendq_fill(struct sendq *q, struct wire_buf *out, size_t want_bytes,
 	pull(q, CONN_READER);
 	pull(q, CONN_PREFETCH);
 }
-
-bool sendq_is_empty(const struct sendq *q)
-{
-	if (sendq_control_bytes(q) > 0)
-		return false;
-	for (unsigned prio = 0; prio < N_CONN_PRIOS; prio++)
-		for (const struct conn_stream *s = q->streams[prio]; s != NULL; s = s->ring_next)
-			if (s->piece.bytes != NULL || s->ending)
-				return false;
-	return true;
-}

@@ -54,4 +54,3 @@ void sendq_cancel(struct sendq *q, struct conn_stream *s);
  */
 void sendq_fill(struct sendq *q, struct wire_buf *out, size_t want_bytes,
                 struct conn_counts *counts);
-bool sendq_is_empty(const struct sendq *q); /* nothing to send (streams may wait for pieces) */

@@ -20,6 +20,7 @@ const char *wire_type_name(enum wire_type t)
 		[WIRE_NAMES] = "NAMES",
 		[WIRE_HAVE] = "HAVE",
 		[WIRE_GONE] = "GONE",
+		[WIRE_COMING] = "COMING",
 		[WIRE_GET] = "GET",
 		[WIRE_GRANT] = "GRANT",
 		[WIRE_CHUNK] = "CHUNK",
