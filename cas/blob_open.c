@@ -106,8 +106,8 @@ static void was_used(struct cas_blob *blob, uint64_t used_s)
 }
 
 /* Ready chunks without data in the file are taken back, durably, before anybody sees the blob. */
-static int void_missing(struct cas_blob *blob, const struct opening *o, const struct blob_layout *l,
-                        struct err *e)
+static int forget_missing(struct cas_blob *blob, const struct opening *o,
+                          const struct blob_layout *l, struct err *e)
 {
 	AUTO(bitmap_free) struct bitmap *gone = bitmap_new(l->n_chunks);
 	int64_t n;
@@ -188,7 +188,7 @@ static int open_stored_file(struct cas_blob *blob, const struct opening *o,
 
 	*ret_is_new = r == 1;
 	if (r == 0)
-		r = void_missing(blob, o, places, e);
+		r = forget_missing(blob, o, places, e);
 	else if (r == 1)
 		r = forget_all(blob, o, s, e);
 	if (r == 0 && *ret_is_new)

@@ -26,7 +26,7 @@ struct cas_gc_result {
 	uint64_t target_bytes;
 	uint64_t n_chunks;     /* evicted */
 	uint64_t n_garbage;    /* blobs and files that nothing used: removed */
-	uint64_t pinned_bytes; /* of it, what may not go: handed to the kernel */
+	uint64_t pinned_bytes; /* of it, what may not go: cas_blob_pin() */
 };
 
 /**
@@ -46,9 +46,10 @@ MUST_CHECK int cas_gc(struct cas *cas, const struct cas_gc_opts *opts,
 bool cas_make_room(struct cas *cas, uint64_t n_bytes);
 
 /**
- * [worker] The blob's file is read by others than cas_blob_read() from here on (the kernel has it):
- * nothing that is ready is evicted until the last cas_blob_unpin(). What an eviction has begun is
- * done when this returns, so look at the ready bits after it.
+ * [worker] The blob's file is read by others than cas_blob_read() from here on: nothing that is
+ * ready is evicted until the last cas_blob_unpin(). What an eviction has begun is done when this
+ * returns, so look at the ready bits after it. For finished files that the kernel's EROFS reads
+ * itself; nothing hands it any yet: today it reads all blobs through FUSE.
  */
 void cas_blob_pin(struct cas_blob *blob);
 void cas_blob_unpin(struct cas_blob *blob); /* [any] */
