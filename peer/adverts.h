@@ -26,7 +26,7 @@
 #define ADVERTS_CREDIT_MAX_BYTES (256 << 10) /* what a storm may have saved up */
 #define ADVERTS_BATCH_MS         20U         /* that long news wait for company; urgent: 2 ms */
 #define ADVERTS_URGENT_MS        2U
-#define ADVERTS_REFRESH_MS       (30U * 60U * 1000U)
+#define ADVERTS_REFRESH_MS       1800000U
 
 struct adverts;
 struct adverts_opts {
