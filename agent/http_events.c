@@ -44,10 +44,15 @@ static void viewer_remove(struct viewer *v)
 		timer_stop(&events->timer);
 }
 
+/* A connection that breaks lets go of its request: whoever answers it ends it. */
 static void on_close(struct evhttp_connection *connection, void *arg)
 {
+	struct viewer *v = arg;
+
 	(void)connection;
-	viewer_remove(arg);
+	if (evhttp_request_get_connection(v->req) == NULL)
+		evhttp_send_reply_end(v->req);
+	viewer_remove(v);
 }
 
 static struct bufferevent *viewer_socket(const struct viewer *v)

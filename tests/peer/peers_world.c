@@ -225,6 +225,7 @@ struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t tim
 		                                       timeout_ms * NS_PER_MS };
 
 	*a = (struct answer){ .r = -1 };
+	// cppcheck-suppress returnDanglingLifetime ; what is wanted is copied
 	return source->ops->get(source, &want, on_answer, a);
 }
 
