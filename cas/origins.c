@@ -57,7 +57,7 @@ static int write_origin(const struct origin_note *note, struct err *e)
 		r = run_with(db, "INSERT OR IGNORE INTO origin(text) VALUES(?1)", note, e);
 	if (r == 0)
 		r = run_with(db,
-		             "INSERT OR IGNORE INTO blob_origin(blob, origin, seq)"
+		             "INSERT OR REPLACE INTO blob_origin(blob, origin, seq)"
 		             " SELECT ?2, id, (SELECT IFNULL(MAX(seq), 0) + 1 FROM blob_origin"
 		             " WHERE blob = ?2) FROM origin WHERE text = ?1",
 		             note, e);
@@ -92,12 +92,24 @@ static bool holds_user_info(const char *origin)
 }
 
 /* With blob->mutex held. The one that was told last is the one that somebody mounts from now: of
- * too many, the oldest goes. @return is it new? */
+ * too many, the one goes that was not told for longest. @return is there anything to write? */
 static bool remember(struct cas_blob *blob, const char *origin)
 {
-	for (uint32_t i = 0; i < blob->n_origins; i++)
-		if (strcmp(blob->origins[i].text, origin) == 0)
-			return false;
+	uint32_t at = 0;
+
+	while (at < blob->n_origins && strcmp(blob->origins[at].text, origin) != 0)
+		at++;
+	if (at < blob->n_origins && blob->n_origins < CAS_ORIGINS_MAX)
+		return false; /* there is room: their order matters to nobody */
+	if (at < blob->n_origins) {
+		const struct cas_origin told = blob->origins[at];
+		const uint32_t n_behind = blob->n_origins - at - 1;
+
+		memmove(&blob->origins[at], &blob->origins[at + 1],
+		        n_behind * sizeof(*blob->origins));
+		blob->origins[blob->n_origins - 1] = told;
+		return n_behind > 0;
+	}
 	if (blob->n_origins == CAS_ORIGINS_MAX)
 		memmove(blob->origins, blob->origins + 1,
 		        --blob->n_origins * sizeof(*blob->origins));

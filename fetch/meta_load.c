@@ -92,12 +92,20 @@ static const struct {
 	[DONE] = { "done", NULL, 0 },
 };
 
-static void load_free(struct meta_load *op)
+/* What came before is of no use: the next one starts afresh. */
+static void forget_parts(struct meta_load *op)
 {
 	buffer_clear(&op->toc_bytes);
 	buffer_clear(&op->digests_bytes);
 	buffer_clear(&op->ci_bytes);
 	blob_extras_clear(&op->step.unpack.ret_extras);
+	op->digests_entry = NULL;
+	op->giver = 0;
+}
+
+static void load_free(struct meta_load *op)
+{
+	forget_parts(op);
 	explicit_bzero(&op->cipher, sizeof(op->cipher));
 	free(op);
 }
@@ -126,7 +134,7 @@ static void load_run(struct meta_load *op, enum state next)
 static enum state was_wrong(struct meta_load *op)
 {
 	op->env.neighbours->ops->distrust(op->env.neighbours, op->giver);
-	op->giver = 0;
+	forget_parts(op);
 	if (op->n_wrong++ < NEIGHBOURS_WRONG_MAX)
 		return OTHERS;
 	op->others_asked = true;
@@ -272,7 +280,7 @@ static enum state ci_is_here(struct meta_load *op)
 	    toc_find(&op->toc, "blob.meta.header") != NULL)
 		return part_is_here(op, &op->ci_bytes,
 		                    op->blob.ci_packed_size_bytes + CI_HEADER_BYTES, UNPACK);
-	op->giver = 0; /* it may be right; there is no way to tell */
+	forget_parts(op); /* it may be right; there is no way to tell */
 	op->others_asked = true;
 	return SIZE;
 }
@@ -457,7 +465,6 @@ static enum state enter_others(struct meta_load *op)
 	};
 
 	op->object_size_bytes = 0;
-	op->digests_entry = NULL;
 	if (key == NULL) {
 		op->others_asked = true;
 		return SIZE;

@@ -116,7 +116,7 @@ enum state pull_failed(struct pull *op)
 	return DONE;
 }
 
-static enum state found(struct pull *op, const char *digest)
+enum state pull_found(struct pull *op, const char *digest)
 {
 	memcpy(op->got.digest, digest, DIGEST_TEXT_BYTES);
 	return DONE;
@@ -156,7 +156,7 @@ static void look_work(struct job *job)
 static enum state found_here(struct pull *op, const struct look *look)
 {
 	op->got.anonymous = look->ret_anonymous;
-	return op->want[0] != '\0' || op->opts.offline_ok ? found(op, op->known) : HEAD;
+	return op->want[0] != '\0' || op->opts.offline_ok ? pull_found(op, op->known) : HEAD;
 }
 
 static void look_after(struct job *job)
@@ -236,7 +236,7 @@ static enum state head_failed(struct pull *op, int r, const struct err *why)
 	if (r != -EAGAIN)
 		return pull_failed(op);
 	pull_tell_stale(op);
-	return found(op, op->known);
+	return pull_found(op, op->known);
 }
 
 static void on_head_end(void *arg, int r, const struct err *why)
@@ -250,7 +250,7 @@ static void on_head_end(void *arg, int r, const struct err *why)
 	} else if (op->told[0] != '\0') {
 		memcpy(op->got.top_digest, op->told, DIGEST_TEXT_BYTES);
 		memcpy(op->want, op->told, DIGEST_TEXT_BYTES);
-		next = strcmp(op->told, op->known) == 0 ? found(op, op->known) : LOOK;
+		next = strcmp(op->told, op->known) == 0 ? pull_found(op, op->known) : LOOK;
 	}
 	pull_run(op, next);
 }
@@ -303,7 +303,7 @@ static enum state after_manifest(struct pull *op)
 	if (op->got.top_digest[0] == '\0')
 		memcpy(op->got.top_digest, check->ret_digest, DIGEST_TEXT_BYTES);
 	if (check->ret_is_here)
-		return found(op, check->ret_digest);
+		return pull_found(op, check->ret_digest);
 	op->manifest = check->ret_manifest;
 	if (op->manifest.kind == MANIFEST_INDEX) {
 		memcpy(op->want, op->manifest.next_digest, DIGEST_TEXT_BYTES);

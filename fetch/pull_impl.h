@@ -51,6 +51,8 @@ struct pull {
 void pull_run(struct pull *op, enum state next);
 /** op->err is set. @return DONE */
 enum state pull_failed(struct pull *op);
+/** The image of this digest is here. @return DONE */
+enum state pull_found(struct pull *op, const char *digest);
 /** Ask once more what this state asks. */
 enum state pull_again(struct pull *op);
 

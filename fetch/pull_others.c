@@ -33,6 +33,8 @@ static enum state without_registry(struct pull *op, enum meta_kind kind)
 
 	if (is_tag && op->known[0] != '\0') {
 		pull_tell_stale(op);
+		if (op->known_is_here)
+			return pull_found(op, op->known);
 		memcpy(op->want, op->known, DIGEST_TEXT_BYTES);
 	} else if (is_tag) {
 		log_warn(op->env.log,

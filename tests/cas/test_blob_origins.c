@@ -38,10 +38,13 @@ static void of_too_many_origins_the_oldest_is_forgotten(void **state)
 
 		cas_blob_add_origin(b, origin);
 	}
+	cas_blob_add_origin(b, "registry:r.example/app2"); /* mounted again */
+	cas_blob_add_origin(b, "registry:r.example/app18");
 	for (int pass = 0; pass < 2; pass++) {
 		assert_int_equal(cas_blob_origins(b, got, CAS_ORIGINS_MAX), CAS_ORIGINS_MAX);
-		assert_string_equal(got[0].text, "registry:r.example/app2");
-		assert_string_equal(got[CAS_ORIGINS_MAX - 1].text, "registry:r.example/app17");
+		assert_string_equal(got[0].text, "registry:r.example/app4");
+		assert_string_equal(got[CAS_ORIGINS_MAX - 2].text, "registry:r.example/app2");
+		assert_string_equal(got[CAS_ORIGINS_MAX - 1].text, "registry:r.example/app18");
 		cas_blob_release(&b);
 		fixture_reopen(f);
 		b = open_sample(f, SAMPLE_ID, 20, SEED);

@@ -209,6 +209,8 @@ static void answer_read(struct origins *o, struct origin_read *slot)
 	uint64_t size_bytes = o->object_size_bytes;
 	int end = o->fail;
 
+	if (o->n_fails > 0 && --o->n_fails == 0)
+		o->fail = 0;
 	if (o->object_bytes != NULL) {
 		bytes = xcalloc(1, size_bytes + 1);
 		memcpy(bytes, o->object_bytes, size_bytes);

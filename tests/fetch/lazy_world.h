@@ -42,6 +42,7 @@ struct origin_read {
 struct origins {
 	struct source source; /* what the loader gets */
 	int fail;
+	uint32_t n_fails;            /* how often; 0: for ever */
 	const char *spoilt;          /* as above, in every read of this ... */
 	const char *spoilt_kind;     /* ... kind; NULL: of any */
 	const uint8_t *object_bytes; /* not NULL: every object has these */

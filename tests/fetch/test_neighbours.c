@@ -291,6 +291,24 @@ static void a_wrong_tail_is_named_and_another_is_asked(void **state)
 	assert_int_equal(t->far.neighbours.n_distrusts, 1);
 }
 
+static void a_registry_that_is_back_makes_up_for_liars(void **state)
+{
+	struct two *t = *state;
+
+	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	load_and_let_go(&t->far, BY_DIGEST ZRAN);
+	world_drop_file(&t->near, ZRAN, ZRAN_META_0 ".blob.meta");
+	world_drop_file(&t->far, ZRAN, ZRAN_META_0 ".blob.meta");
+	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	t->far.origins.fail = -EAGAIN;
+	t->far.origins.n_fails = 1;
+	t->far.origins.n_reads = 0;
+	liars(t, META_BLOB_TAIL, UINT32_MAX);
+	load_and_let_go(&t->far, BY_DIGEST ZRAN);
+	assert_int_equal(t->far.neighbours.n_distrusts, NEIGHBOURS_WRONG_MAX + 1);
+	assert_true(t->far.origins.n_reads > 0);
+}
+
 /* ---- the shelf ---- */
 
 static void keys_that_are_none_are_nowhere(void **state)
@@ -369,6 +387,7 @@ int main(void)
 		TEST(a_wrong_layer_is_named_and_another_is_asked),
 		TEST(who_lies_for_ever_is_not_asked_for_ever),
 		TEST(a_wrong_tail_is_named_and_another_is_asked),
+		TEST(a_registry_that_is_back_makes_up_for_liars),
 		TEST(keys_that_are_none_are_nowhere),
 		TEST(a_tail_is_read_as_it_was_made),
 	};
