@@ -2,7 +2,8 @@
  * elsewhere_layouts: how blobs that are in no use are packed, for a while.
  *
  * Read from the images in the state directory; a few are kept until nobody has asked for them for
- * half a minute.
+ * half a minute. What another image may tell better is read again, whoever asks: after half a
+ * minute where some chunks are not described, after three seconds where no image tells.
  */
 #pragma once
 #include "cas.h"

@@ -276,8 +276,12 @@ static void on_wait(void *arg, uint64_t progress_bytes)
 	const uint64_t more = progress_bytes - min_u64(span->seen_bytes, progress_bytes);
 
 	span->seen_bytes = progress_bytes;
-	if (more > 0)
-		round->progress(round->arg, more);
+	if (more == 0)
+		return;
+	round->progress(round->arg, more);
+	/* It was moved: the origins that are asked next for what these lack must know. */
+	for (uint32_t i = 0; i < round->next_span; i++)
+		round->spans[i].run.deadline_ns = round->asker->deadline_ns;
 }
 
 /* What it did not give is asked for at the next blob's. */
@@ -319,7 +323,7 @@ static void ask(struct round *round, struct round_span *span)
 	struct err why = { .code = 0 };
 	int r;
 
-	span->run.reader = round->asker->reader;
+	span->run.reader = span->run.reader || round->asker->reader;
 	span->run.deadline_ns = round->asker->deadline_ns;
 	round->open_bytes += span->packed_bytes;
 	r = origin_run_start(round->s->origins, &q, &span->asked, &why);
@@ -365,23 +369,36 @@ static bool unit_for(const struct round *round, uint32_t chunk_idx, uint32_t *re
 	return false;
 }
 
+/* @return its index; n_spans: none has it */
+static uint32_t span_with(const struct round *round, uint32_t unit_idx)
+{
+	uint32_t i = 0;
+
+	while (i < round->n_spans &&
+	       (unit_idx < round->spans[i].run.first_unit ||
+	        unit_idx - round->spans[i].run.first_unit >= round->spans[i].run.n_units))
+		i++;
+	return i;
+}
+
 void round_hurry(struct round *round, uint32_t chunk_idx)
 {
+	struct round_span span;
 	uint32_t unit_idx;
+	uint32_t i;
 
 	if (!unit_for(round, chunk_idx, &unit_idx))
 		return;
-	for (uint32_t i = round->next_span; i < round->n_spans; i++) {
-		const struct round_span span = round->spans[i];
-
-		if (unit_idx < span.run.first_unit ||
-		    unit_idx - span.run.first_unit >= span.run.n_units)
-			continue;
-		memmove(&round->spans[round->next_span + 1], &round->spans[round->next_span],
-		        (i - round->next_span) * sizeof(span));
-		round->spans[round->next_span] = span;
+	i = span_with(round, unit_idx);
+	if (i == round->n_spans)
 		return;
-	}
+	round->spans[i].run.reader = true; /* who has been asked looks at it, too */
+	if (i < round->next_span)
+		return;
+	span = round->spans[i];
+	memmove(&round->spans[round->next_span + 1], &round->spans[round->next_span],
+	        (i - round->next_span) * sizeof(span));
+	round->spans[round->next_span] = span;
 }
 
 void round_cancel(struct round *round)

@@ -19,6 +19,7 @@
 
 #define SPARE_HANDLES_MAX    16
 #define IDLE_CONNECTIONS_MAX 64L
+#define QUEUED_AGAIN_MS      500
 
 struct http {
 	struct http_opts opts;
@@ -63,6 +64,7 @@ static void req_free(struct http_req *req)
 	struct http *http = req->http;
 
 	http_budget_forget(&http->budget, req);
+	timer_fini(&req->late);
 	if (req->added)
 		(void)curl_multi_remove_handle(http->multi, req->easy);
 	give_handle(http, req->easy);
@@ -151,9 +153,49 @@ static void watch_budget(struct http *http)
 		            due_ns > now_ns ? (due_ns - now_ns) / NS_PER_MS + 1 : 0);
 }
 
-bool http_is_budgeted(const struct http_req *req)
+/* ---- deadlines of those that may rest ---- */
+
+static void watch_deadline(struct http_req *req, uint64_t now_ns)
 {
-	return req->http->budget.rate.bytes_per_s != 0 && req->urgent != NULL;
+	if (req->late_ns != 0)
+		timer_start(&req->late,
+		            req->late_ns > now_ns ? (req->late_ns - now_ns) / NS_PER_MS + 1 : 0);
+}
+
+/* Behind others that rest it may wait for a connection: so does it. */
+static bool is_queued_behind_resting(const struct http_req *req)
+{
+	curl_off_t sent_us = 0;
+
+	(void)curl_easy_getinfo(req->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
+	return sent_us == 0 && req->http->budget.resting != NULL;
+}
+
+static void on_late(struct timer *t)
+{
+	struct http_req *req = container_of(t, struct http_req, late);
+
+	if (is_queued_behind_resting(req))
+		timer_start(&req->late, QUEUED_AGAIN_MS);
+	else
+		req_end(req, CURLE_OPERATION_TIMEDOUT);
+}
+
+static void begin_rest(struct http_req *req, uint64_t now_ns)
+{
+	timer_stop(&req->late);
+	if (req->rest_since_ns == 0)
+		req->rest_since_ns = now_ns;
+}
+
+static void end_rest(struct http_req *req)
+{
+	const uint64_t now_ns = clock_now_ns(req->http->opts.clock);
+
+	if (req->late_ns != 0)
+		req->late_ns += now_ns - req->rest_since_ns;
+	req->rest_since_ns = 0;
+	watch_deadline(req, now_ns);
 }
 
 bool http_pay(struct http_req *req, size_t size_bytes)
@@ -163,6 +205,7 @@ bool http_pay(struct http_req *req, size_t size_bytes)
 
 	if (http_budget_take(&http->budget, req, size_bytes, now_ns))
 		return true;
+	begin_rest(req, now_ns);
 	watch_budget(http);
 	return false;
 }
@@ -172,6 +215,7 @@ static void go_on(struct http_req *req)
 {
 	struct http *http = req->http;
 
+	end_rest(req);
 	http->inside = true;
 	(void)curl_easy_pause(req->easy, CURLPAUSE_CONT);
 	http->inside = false;
@@ -320,6 +364,9 @@ int http_start(struct http *http, const struct http_request *request, struct htt
 	req->end = request->end;
 	req->arg = request->arg;
 	req->urgent = request->urgent;
+	timer_init(&req->late, http->opts.loop, on_late);
+	if (request->urgent != NULL)
+		req->late_ns = request->deadline_ns;
 	head_reader_reset(&req->head_reader);
 	http->n_requests++;
 	req->easy = take_handle(http);
@@ -338,6 +385,7 @@ int http_start(struct http *http, const struct http_request *request, struct htt
 	}
 	if (http->inside)
 		DL_APPEND(http->later, req);
+	watch_deadline(req, clock_now_ns(http->opts.clock));
 	*ret_req = req;
 	return 0;
 }

@@ -186,8 +186,8 @@ int http_easy_setup(struct http_req *req, const struct http_opts *opts,
 	set_callbacks(&s, req);
 	set_where(&s, request);
 	set_method(&s, request);
-	/* A transfer that rests for a budget is not late; what stalls is seen by its silence. */
-	if (!http_is_budgeted(req))
+	/* libcurl would count the time for which a transfer rests for a budget: see http_pay(). */
+	if (request->urgent == NULL)
 		set_deadline(&s, opts, request->deadline_ns);
 	if (set_headers(&s, req, request) < 0)
 		return err_set(e, ENOMEM, "%s: no memory for the headers", req->url_host);

@@ -25,7 +25,10 @@ struct http_req {
 	uint64_t short_bytes; /* that it rests for */
 	uint64_t paid_bytes;  /* taken from the budget, and not come yet */
 	struct http_req *rest_prev, *rest_next;
-	char url_host[128]; /* for messages: no path and no query, which may hold a secret */
+	struct timer late;      /* its deadline, which moves by the time for which it rests */
+	uint64_t late_ns;       /* 0: none */
+	uint64_t rest_since_ns; /* 0: it does not rest */
+	char url_host[128];     /* for messages: no path and no query, which may hold a secret */
 	char curl_says[CURL_ERROR_SIZE];
 };
 
@@ -34,9 +37,6 @@ const struct http_opts *http_opts_of(const struct http *http);
 
 /** Some of its body came, and libcurl is on the stack. @return false: it is to rest */
 bool http_pay(struct http_req *req, size_t size_bytes);
-
-/** Is it one of those that come when the budget has room? */
-bool http_is_budgeted(const struct http_req *req);
 
 /** Prepare a fresh or reset handle. callbacks and user data are set, too. */
 MUST_CHECK int http_easy_setup(struct http_req *req, const struct http_opts *opts,

@@ -56,7 +56,9 @@ struct http_request {
 	const char *ca_file;              /* or NULL */
 	const char *proxy;                /* or NULL */
 	bool skip_verify;                 /* TLS without a look at the certificate */
-	uint64_t deadline_ns;             /* of the clock; 0: none but the stall time-out */
+	/* Of the clock; 0: none but the stall time-out. With `urgent`, it moves by the time for
+	 * which the transfer rests for bytes_per_s. */
+	uint64_t deadline_ns;
 	/* Is somebody blocked on it? Then it comes first where bytes_per_s is short. Looked at
 	 * again and again; borrowed until end(). NULL: yes. */
 	const bool *urgent;

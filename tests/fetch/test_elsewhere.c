@@ -43,6 +43,7 @@ struct other {
 	bool known;         /* to the database */
 	uint32_t n_twins;   /* of our chunks, from the first on */
 	bool no_image;      /* that tells how it is packed */
+	bool in_part;       /* it does not tell of their first */
 	uint32_t n_reads;   /* of that */
 	uint32_t spoilt;    /* bit a chunk of ours: wrong bytes */
 	uint32_t cut_bytes; /* that its file lacks */
@@ -190,6 +191,8 @@ int elsewhere_layout_read(struct cas *cas, struct log *log, const char *key,
 		if (o->no_image)
 			return CAS_MISS;
 		*ret_layout = make_layout("object", true);
+		if (o->in_part)
+			(*ret_layout)->chunks[0].plain_size_bytes = 0;
 		return 0;
 	}
 	return CAS_MISS;
@@ -392,6 +395,32 @@ static void a_blob_that_no_image_describes_is_passed_over(void **state)
 	assert_int_equal(w->cas.others[0].n_reads, 1);
 }
 
+static void what_no_image_told_is_read_again_though_it_is_asked_for_all_the_time(void **state)
+{
+	struct world *w = *state;
+
+	w->cas.others[0].no_image = true;
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(get(w), SOURCE_OK);
+		fake_clock_advance_ms(&w->clock, 1000);
+	}
+	assert_int_equal(w->cas.others[0].n_reads, 2);
+	assert_int_equal(w->cas.others[1].n_reads, 1);
+}
+
+static void what_is_known_in_part_is_read_again_though_it_is_used(void **state)
+{
+	struct world *w = *state;
+
+	w->cas.others[0].in_part = true;
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(get(w), SOURCE_OK);
+		fake_clock_advance_ms(&w->clock, 11000);
+	}
+	assert_int_equal(w->cas.others[0].n_reads, 2);
+	assert_int_equal(w->cas.others[1].n_reads, 1);
+}
+
 static void wrong_bytes_are_counted_and_the_next_blob_is_asked(void **state)
 {
 	struct world *w = *state;
@@ -492,6 +521,8 @@ int main(void)
 		TEST(how_it_is_packed_is_read_once),
 		TEST(what_one_blob_lacks_the_next_one_gives),
 		TEST(a_blob_that_no_image_describes_is_passed_over),
+		TEST(what_no_image_told_is_read_again_though_it_is_asked_for_all_the_time),
+		TEST(what_is_known_in_part_is_read_again_though_it_is_used),
 		TEST(wrong_bytes_are_counted_and_the_next_blob_is_asked),
 		TEST(wrong_bytes_everywhere_are_final_for_these_chunks_alone),
 		TEST(an_origin_that_lost_the_blob_is_final),

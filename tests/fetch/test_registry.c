@@ -79,6 +79,22 @@ static int fail_range(struct net *n, bool retry, uint64_t timeout_ms, struct net
 	return r;
 }
 
+/* Where the node has a budget. urgent: a prefetch's, for it is the one that rests. */
+static int ask_with_budget(struct net *n, uint64_t bytes_per_s, uint64_t timeout_ms)
+{
+	static const bool no = false;
+	struct registry_request want = ranged(100, 60099);
+	struct net_result res;
+	int r;
+
+	http_set_budget(n->http, bytes_per_s);
+	want.urgent = &no;
+	want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
+	r = net_ask(n, &want, &res);
+	net_result_wipe(&res);
+	return r;
+}
+
 /* ---- plain ---- */
 
 static void a_range_brings_its_bytes_and_counts_one_request(void **state)
@@ -177,6 +193,17 @@ static void a_server_that_ignores_range_is_read_past_the_front_and_cut(void **st
 	/* What follows the range is not waited for: all of it would take 50 s. */
 	net_faults(*state, "{\"ignore_range\":true,\"bytes_per_s\":2000}");
 	ask_range(*state, false, 0, 99);
+}
+
+static void a_deadline_holds_under_a_budget_and_rest_does_not_count(void **state)
+{
+	/* Never silent for long, and 6 s in all. */
+	net_faults(*state, "{\"bytes_per_s\":10000}");
+	assert_int_equal(ask_with_budget(*state, 0, 300), -EAGAIN);
+	assert_int_equal(ask_with_budget(*state, UINT64_C(1) << 30, 300), -EAGAIN);
+	/* The first piece is 16 KiB: it rests for 1.2 s behind it. */
+	net_faults(*state, "{}");
+	assert_int_equal(ask_with_budget(*state, 12000, 900), 0);
 }
 
 static void a_wrong_content_range_is_no_answer(void **state)
@@ -431,6 +458,7 @@ int main(void)
 		TEST(a_server_without_tls_is_named_at_once),
 		TEST(nonsense_is_not_sent),
 		TEST(a_server_that_ignores_range_is_read_past_the_front_and_cut),
+		TEST(a_deadline_holds_under_a_budget_and_rest_does_not_count),
 		TEST(a_wrong_content_range_is_no_answer),
 		TEST(a_short_body_is_trouble_and_goes_on_where_it_stopped),
 		TEST(a_range_beyond_the_object_is_no_answer),
