@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLACES_MAX 64 /* rows of one name that are looked at */
+#define PLACES_MAX 64U /* blobs with one name that are looked at */
 #define ROWS_MAX   256U
 
 struct row {
@@ -20,6 +20,7 @@ struct row {
 
 struct search {
 	const struct cas_blob *blob;
+	bool is_cut;
 	uint32_t n_rows;
 	struct row rows[ROWS_MAX];
 };
@@ -77,15 +78,17 @@ static void note_twin(struct row *row, uint32_t chunk_idx, uint32_t their_idx)
 static int look_up(struct search *s, db_stmt *stmt, uint32_t chunk_idx,
                    const uint8_t name[PUBLIC_NAME_BYTES], struct err *e)
 {
+	uint32_t n = 0;
 	int r;
 
 	db_bind_blob(stmt, 1, name, PUBLIC_NAME_BYTES);
 	while ((r = db_step(stmt, e)) == 1) {
-		const uint64_t id = db_u64(stmt, 0);
-		struct row *row = id != s->blob->row ? row_of(s, id) : NULL;
+		struct row *row = n++ < PLACES_MAX ? row_of(s, db_u64(stmt, 0)) : NULL;
 
 		if (row != NULL)
 			note_twin(row, chunk_idx, (uint32_t)db_u64(stmt, 1));
+		else
+			s->is_cut = true;
 	}
 	db_reset(stmt);
 	return r;
@@ -97,11 +100,18 @@ static int look_up_all(struct search *s, struct db *db, const uint32_t *chunks, 
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	const struct blob_layout *l = blob_layout(s->blob);
 	struct public_namer *namer;
-	int r = db_prepare(db, "SELECT blob, idx FROM chunk WHERE name = ? LIMIT ?", &stmt, e);
+	/* What is dying, has no origin, or is the blob itself must not use up the limit. */
+	int r = db_prepare(db,
+	                   "SELECT blob, min(idx) FROM chunk WHERE name = ? AND blob <> ?"
+	                   " AND EXISTS(SELECT 1 FROM blob WHERE id = chunk.blob AND dying = 0)"
+	                   " AND EXISTS(SELECT 1 FROM blob_origin WHERE blob = chunk.blob)"
+	                   " GROUP BY blob LIMIT ?",
+	                   &stmt, e);
 
 	if (r < 0)
 		return r;
-	db_bind_u64(stmt, 2, PLACES_MAX);
+	db_bind_u64(stmt, 2, s->blob->row);
+	db_bind_u64(stmt, 3, PLACES_MAX + 1); /* one more tells that there are more */
 	namer = public_namer_new();
 	for (uint32_t i = 0; i < n_chunks && r == 0; i++) {
 		const struct chunk_rec *c = &l->chunks[chunks[i]];
@@ -149,6 +159,7 @@ static int choose(struct search *s, struct db *db, struct cas_twins *twins, stru
 
 	qsort(s->rows, s->n_rows, sizeof(s->rows[0]), by_twins);
 	twins->blobs = xcalloc(CAS_TWIN_BLOBS_MAX, sizeof(*twins->blobs));
+	twins->is_cut = s->is_cut || s->n_rows > CAS_TWIN_BLOBS_MAX;
 	for (uint32_t i = 0; i < s->n_rows && twins->n_blobs < CAS_TWIN_BLOBS_MAX && r == 0; i++) {
 		r = read_row(&s->rows[i], db, e);
 		if (r < 0 || s->rows[i].blob.n_origins == 0)

@@ -273,6 +273,7 @@ static void find_after(struct job *job)
 	if (!came_back(req))
 		return;
 	if (req->result == 0) {
+		req->trouble = req->twins.is_cut;
 		if (req->twins.n_blobs == 0)
 			(void)err_set(&req->why, ENOENT, "no other blob has it");
 		choose(req);
@@ -314,8 +315,10 @@ static bool next_blob(struct source_req *req)
 			if (!may_help(req, i) || is_down(req, i) != down)
 				continue;
 			req->n_tried += req->rounds[i] == 0;
-			if (req->n_tried > BLOBS_TRIED_MAX)
+			if (req->n_tried > BLOBS_TRIED_MAX) {
+				req->trouble = true; /* those that are left may have it */
 				return false;
+			}
 			req->rounds[i]++;
 			req->blob_idx = i;
 			return true;

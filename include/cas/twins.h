@@ -25,6 +25,7 @@ struct cas_twin_blob {
 struct cas_twins {
 	uint32_t n_blobs;
 	struct cas_twin_blob *blobs; /* those with the most twins first */
+	bool is_cut;                 /* there are more than were looked at, or fit in here */
 };
 
 /**

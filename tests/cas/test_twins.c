@@ -78,6 +78,56 @@ static void a_blob_without_origins_is_no_help_and_the_best_is_first(void **state
 	cas_blob_release(&c);
 }
 
+static int exec(struct cas *cas, void *arg, struct err *e)
+{
+	return db_exec(cas->db, arg, e);
+}
+
+/* Rows of the first chunk's name, in blobs that sort before all others. */
+static void add_rows(struct fixture *f, const char *dying, int first_id)
+{
+	AUTO(free_str)
+	char *sql = xasprintf(
+		"WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d + 69)"
+		" INSERT INTO blob SELECT i, 'made up ' || i, blob_id, digest_alg, trust, n_chunks,"
+		" plain_size, packed_size, n_named, file_id, file_dev, file_fs, file_ino,"
+		" file_btime_ns, file_size, %s FROM n, (SELECT * FROM blob LIMIT 1);"
+		"INSERT INTO chunk SELECT c.name, b.id, 0 FROM blob b,"
+		" (SELECT name FROM chunk WHERE idx = 0 LIMIT 1) c WHERE b.id BETWEEN %d AND %d + "
+	        "69;"
+		"INSERT INTO blob_origin SELECT b.id, o.id, 0 FROM blob b, origin o"
+		" WHERE b.id BETWEEN %d AND %d + 69",
+		first_id, first_id, dying, first_id, first_id, first_id, first_id);
+
+	assert_int_equal(writer_do(f->cas, exec, sql, &f->e), 0);
+}
+
+static void rows_that_are_no_help_hide_nobody_and_too_many_are_told(void **state)
+{
+	static const uint32_t chunks[] = { 0 };
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_sample(f, OTHER_ID, N, 1);
+	struct cas_twins twins = { .n_blobs = 0 };
+
+	cas_blob_add_origin(b, "registry:h/b");
+	wait_for_names(f, 2 * (uint64_t)N);
+	wait_for_origins(f, 1);
+	add_rows(f, "1", -100);
+	assert_int_equal(cas_twins_find(f->cas, a, chunks, 1, &twins, &f->e), 0);
+	assert_int_equal(twins.n_blobs, 1);
+	assert_string_equal(twins.blobs[0].key, OTHER_ID);
+	assert_false(twins.is_cut);
+	cas_twins_clear(&twins);
+	add_rows(f, "0", -200);
+	assert_int_equal(cas_twins_find(f->cas, a, chunks, 1, &twins, &f->e), 0);
+	assert_int_equal(twins.n_blobs, CAS_TWIN_BLOBS_MAX);
+	assert_true(twins.is_cut);
+	cas_twins_clear(&twins);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
 struct users {
 	uint32_t n;
 	char digests[4][DIGEST_TEXT_BYTES];
@@ -125,6 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(chunks_are_found_in_blobs_that_are_not_ready_nor_open),
 		TEST(a_blob_without_origins_is_no_help_and_the_best_is_first),
+		TEST(rows_that_are_no_help_hide_nobody_and_too_many_are_told),
 		TEST(the_images_of_a_blob_are_told_those_used_last_first),
 	};
 

@@ -28,7 +28,7 @@
 #define N           6U
 #define CHUNK_BYTES 5000U
 #define BLOB_BYTES  (N * (uint64_t)CHUNK_BYTES)
-#define N_OTHERS    2U
+#define N_OTHERS    9U /* one more than are asked a time */
 #define STEPS_MAX   64
 
 /* ---- in place of cas and of the images ---- */
@@ -52,6 +52,7 @@ struct other {
 struct cas {
 	struct other others[N_OTHERS];
 	bool fails;
+	bool is_cut; /* it knows more than it tells */
 	char dir[64];
 };
 
@@ -160,6 +161,7 @@ int cas_twins_find(struct cas *cas, const struct cas_blob *blob, const uint32_t 
 	if (cas->fails)
 		return err_set(e, EIO, "the fake database fails");
 	ret_twins->blobs = xcalloc(N_OTHERS, sizeof(*ret_twins->blobs));
+	ret_twins->is_cut = cas->is_cut;
 	for (uint32_t i = 0; i < N_OTHERS; i++)
 		if (cas->others[i].known)
 			describe(cas, &cas->others[i], chunks, n_chunks,
@@ -254,7 +256,7 @@ static int set_up(void **state)
 	(void)snprintf(w->cas.dir, sizeof(w->cas.dir), "/tmp/shoal-elsewhere-XXXXXX");
 	assert_non_null(mkdtemp(w->cas.dir));
 	for (uint32_t i = 0; i < N_OTHERS; i++) {
-		w->cas.others[i] = (struct other){ .known = true, .n_twins = N };
+		w->cas.others[i] = (struct other){ .known = i < 2, .n_twins = N };
 		(void)snprintf(w->cas.others[i].key, sizeof(w->cas.others[i].key), "other%u", i);
 		write_object(w, &w->cas.others[i]);
 	}
@@ -479,6 +481,23 @@ static void nobody_having_it_is_final(void **state)
 	assert_int_equal(get(w), SOURCE_GONE);
 }
 
+static void not_all_that_may_have_it_were_asked_is_not_final(void **state)
+{
+	struct world *w = *state;
+
+	for (uint32_t i = 0; i < N_OTHERS; i++) {
+		AUTO(free_str) char *path = object_path(w, &w->cas.others[i]);
+
+		w->cas.others[i].known = true;
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(get(w), -EAGAIN); /* the ninth was not asked */
+	w->cas.others[0].known = false;
+	assert_int_equal(get(w), SOURCE_GONE);
+	w->cas.is_cut = true;
+	assert_int_equal(get(w), -EAGAIN);
+}
+
 /* One thing at a time: a job, or what the loop has. @return false: all is still */
 static bool step(struct world *w)
 {
@@ -528,6 +547,7 @@ int main(void)
 		TEST(an_origin_that_lost_the_blob_is_final),
 		TEST(trouble_is_not_final),
 		TEST(nobody_having_it_is_final),
+		TEST(not_all_that_may_have_it_were_asked_is_not_final),
 		TEST(a_question_can_be_cancelled_at_every_step),
 	};
 
