@@ -16,9 +16,11 @@
 #include <string.h>
 #include <utlist.h>
 
-#define SERVES_MAX      1024            /* of all connections together */
-#define SERVES_FLOOR    4               /* of a peer, whatever others have */
-#define LOOK_NS         (5 * NS_PER_MS) /* between two looks at what is waited for */
+#define SERVES_MAX      1024              /* of all connections together */
+#define SERVES_TOP      2048              /* ... also of peers with less than their floor */
+#define SERVES_FLOOR    4                 /* of a peer, whatever others have */
+#define SERVES_OWN      WIRE_REQUESTS_MAX /* of a peer, with those that a worker still has */
+#define LOOK_NS         (5 * NS_PER_MS)   /* between two looks at what is waited for */
 #define DEADLINE_MAX_MS 60000U
 #define BUSY_RETRY_MS   50
 
@@ -236,6 +238,7 @@ static struct serve *serve_new(struct peer *p, struct link *l, const struct wire
 
 	s->p = p;
 	s->link = l;
+	s->asker = l->id;
 	s->req = get->req;
 	s->flags = get->flags;
 	s->deadline_ms = get->deadline_ms == 0 || get->deadline_ms > DEADLINE_MAX_MS
@@ -323,7 +326,8 @@ static void get_names(struct peer *p, struct link *l, const struct wire_get *get
 	pool_submit(p->opts.pool, &s->job);
 }
 
-void serve_get(struct peer *p, struct link *l, const struct wire_get *get)
+/* What was cancelled and is still with a worker counts: it holds memory, and a place there. */
+static bool has_room(const struct peer *p, const struct wire_id *asker)
 {
 	const struct serve *s;
 	uint32_t n = 0;
@@ -332,11 +336,16 @@ void serve_get(struct peer *p, struct link *l, const struct wire_get *get)
 	DL_FOREACH(p->serves, s)
 	{
 		n++;
-		n_own += !s->closed && id_equal(&s->link->id, &l->id);
+		n_own += id_equal(&s->asker, asker);
 	}
+	return n < SERVES_TOP && n_own < SERVES_OWN && (n < SERVES_MAX || n_own < SERVES_FLOOR);
+}
+
+void serve_get(struct peer *p, struct link *l, const struct wire_get *get)
+{
 	if (p->draining || p->stopping)
 		send_end(l, get->req, WIRE_DRAINING, 0);
-	else if (n >= SERVES_MAX && n_own >= SERVES_FLOOR)
+	else if (!has_room(p, &l->id))
 		send_end(l, get->req, WIRE_IS_BUSY, BUSY_RETRY_MS);
 	else if (get->by_names)
 		get_names(p, l, get);

@@ -28,7 +28,8 @@ struct piece {
 struct serve {
 	struct serve *prev, *next;
 	struct peer *p;
-	struct link *link;
+	struct link *link; /* not to be looked at when closed */
+	struct wire_id asker;
 	uint32_t req;
 	uint32_t flags; /* enum wire_get_flags */
 	enum job_prio prio;

@@ -17,6 +17,14 @@
 
 /* ---- shelves ---- */
 
+static void wait_unblocked(struct peers *world)
+{
+	(void)pthread_mutex_lock(&world->lock);
+	while (world->blocked)
+		(void)pthread_cond_wait(&world->unblocked, &world->lock);
+	(void)pthread_mutex_unlock(&world->lock);
+}
+
 static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key,
                       struct meta_item *ret_item, struct err *e)
 {
@@ -26,10 +34,8 @@ static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key
 	(void)kind;
 	(void)e;
 	(void)snprintf(shelf->key, sizeof(shelf->key), "%s", key);
-	(void)pthread_mutex_lock(&world->lock);
-	while (shelf->blocks && world->blocked)
-		(void)pthread_cond_wait(&world->unblocked, &world->lock);
-	(void)pthread_mutex_unlock(&world->lock);
+	if (shelf->blocks)
+		wait_unblocked(world);
 	if (shelf->r != META_FOUND)
 		return shelf->r;
 	shelf->n_opened++;
@@ -53,6 +59,21 @@ void peers_unblock(struct peers *world)
 	world->blocked = false;
 	(void)pthread_cond_broadcast(&world->unblocked);
 	(void)pthread_mutex_unlock(&world->lock);
+}
+
+static void jam_work(struct job *job)
+{
+	const struct jam *jam = container_of(job, struct jam, job);
+
+	wait_unblocked(jam->world);
+}
+
+void peers_jam(struct peers *world)
+{
+	for (uint32_t i = 0; i < PEERS_MAX; i++) {
+		world->jams[i] = (struct jam){ .job.work = jam_work, .world = world };
+		pool_submit(world->pool, &world->jams[i].job);
+	}
 }
 
 /* ---- the loop ---- */
@@ -100,7 +121,20 @@ void peers_run_ms(struct peers *world, uint64_t ms)
 
 /* ---- begin and end ---- */
 
-static void start(struct peers *world, uint32_t i)
+static struct cas *open_cache(struct peers *world, struct metrics *metrics)
+{
+	AUTO(free_str) char *dir = xasprintf("%s/cache", world->dir);
+	const struct cas_opts opts = {
+		.state_dir = dir, .loop = world->loop, .clock = clock_real(), .metrics = metrics
+	};
+	struct cas *cas;
+	struct err e;
+
+	assert(cas_open(&opts, &cas, &e) == 0);
+	return cas;
+}
+
+static void start(struct peers *world, uint32_t i, bool cached)
 {
 	char first[64] = "";
 	const char *const members[] = { first };
@@ -123,6 +157,9 @@ static void start(struct peers *world, uint32_t i)
 	shelf->world = world;
 	world->metrics[i] = metrics_new();
 	opts.metrics = world->metrics[i];
+	if (i == 0 && cached)
+		world->cas = open_cache(world, opts.metrics);
+	opts.cas = i == 0 ? world->cas : NULL;
 	if (i > 0) {
 		(void)snprintf(first, sizeof(first), "127.0.0.1:%u", peer_port(world->peers[0]));
 		opts.n_members = 1;
@@ -148,7 +185,7 @@ static bool all_are_up(struct peers *world)
 	return true;
 }
 
-struct peers *peers_new(uint32_t n)
+struct peers *peers_new(uint32_t n, bool cached)
 {
 	struct peers *world = xcalloc(1, sizeof(*world));
 	struct err e;
@@ -164,7 +201,7 @@ struct peers *peers_new(uint32_t n)
 	assert(pool_new(world->loop, PEERS_MAX, "work", &world->pool, &e) == 0);
 	assert(pool_new(world->loop, 1, "desk", &world->desk, &e) == 0);
 	for (uint32_t i = 0; i < n; i++)
-		start(world, i);
+		start(world, i, cached);
 	for (uint32_t ms = 0; !all_are_up(world); ms++) {
 		assert(ms < DEADLINE_MS);
 		peers_run_ms(world, LOOK_MS);
@@ -193,8 +230,10 @@ void peers_free(struct peers **world_ptr)
 	pool_free(&world->pool);
 	for (uint32_t i = 0; i < world->n; i++) {
 		peer_free(&world->peers[i]);
-		metrics_free(&world->metrics[i]);
 	}
+	cas_close(&world->cas);
+	for (uint32_t i = 0; i < world->n; i++)
+		metrics_free(&world->metrics[i]);
 	loop_free(&world->loop);
 	(void)pthread_cond_destroy(&world->unblocked);
 	(void)pthread_mutex_destroy(&world->lock);
@@ -233,4 +272,66 @@ void answer_clear(struct answer *a)
 {
 	free(a->got.bytes);
 	a->got.bytes = NULL;
+}
+
+/* ---- strangers ---- */
+
+static void on_open(void *arg, struct conn *c, const struct wire_hello *peer)
+{
+	struct stranger *s = arg;
+
+	(void)c;
+	(void)peer;
+	s->n_open++;
+}
+
+static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
+{
+	(void)arg;
+	(void)c;
+	(void)msg;
+}
+
+static void on_cancelled(void *arg, struct conn *c, uint32_t req)
+{
+	(void)arg;
+	(void)c;
+	(void)req;
+}
+
+static void on_closed(void *arg, struct conn *c, const struct err *why)
+{
+	struct stranger *s = arg;
+
+	(void)c;
+	(void)why;
+	s->n_closed++;
+}
+
+void stranger_call(struct peers *world, struct stranger *s, uint8_t nr)
+{
+	static const struct conn_ops ops = { .open = on_open,
+		                             .message = on_message,
+		                             .cancelled = on_cancelled,
+		                             .closed = on_closed };
+	const struct conn_opts opts = {
+		.loop = world->loop, .clock = clock_real(), .self = &s->self, .ops = &ops, .arg = s
+	};
+	char address[64];
+	struct err e;
+
+	*s = (struct stranger){ .self.self.generation = 1 };
+	memset(s->self.self.id.b, nr, WIRE_ID_BYTES);
+	(void)snprintf(s->self.self.address, sizeof(s->self.self.address), "127.0.0.1:1");
+	(void)snprintf(s->self.self.zone, sizeof(s->self.self.zone), "a");
+	(void)snprintf(s->self.agent, sizeof(s->self.agent), "stranger");
+	(void)snprintf(address, sizeof(address), "127.0.0.1:%u", peer_port(world->peers[0]));
+	assert(conn_connect(&opts, address, &s->conn, &e) == 0);
+	peers_until(world, &s->n_open, 1);
+}
+
+void stranger_leave(struct stranger *s)
+{
+	if (s->n_closed == 0)
+		conn_abort(&s->conn);
 }

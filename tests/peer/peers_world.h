@@ -1,9 +1,12 @@
 /*
  * peers_world: whole peer objects in one process: real sockets on loopback, one loop, a shelf each.
  *
- * They have no cache: for what peers say to each other besides chunks.
+ * They have no cache, or one that is empty: for what peers say to each other besides chunks. A
+ * stranger is a bare connection to the first of them.
  */
 #pragma once
+#include "cas.h"
+#include "conn.h"
 #include "loop.h"
 #include "peer.h"
 #include "pool.h"
@@ -31,6 +34,11 @@ struct answer {
 	struct meta_got got; /* bytes: answer_clear() */
 };
 
+struct jam {
+	struct job job;
+	struct peers *world;
+};
+
 struct peers {
 	struct loop *loop;
 	struct pool *pool, *desk;
@@ -39,21 +47,34 @@ struct peers {
 	struct shelf shelves[PEERS_MAX];
 	struct metrics *metrics[PEERS_MAX];
 	struct peer *peers[PEERS_MAX];
+	struct cas *cas; /* the first one's; NULL: none */
+	struct jam jams[PEERS_MAX];
 	pthread_mutex_t lock; /* guards blocked */
 	pthread_cond_t unblocked;
 	bool blocked;
 };
 
-/** n agents that know each other. */
-struct peers *peers_new(uint32_t n);
+/** n agents that know each other; cached: the first has a cache. */
+struct peers *peers_new(uint32_t n, bool cached);
 void peers_free(struct peers **world);
 
 /** Run the loop until *n >= want; fails after 30 s. */
 void peers_until(struct peers *world, const uint32_t *n, uint32_t want);
 void peers_run_ms(struct peers *world, uint64_t ms);
 void peers_unblock(struct peers *world);
+void peers_jam(struct peers *world); /* until peers_unblock() no worker does anything */
 
 /** The first agent asks the others. @return the request */
 struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t timeout_ms,
                            struct answer *a);
 void answer_clear(struct answer *a);
+
+struct stranger {
+	struct wire_hello self;
+	struct conn *conn;
+	uint32_t n_open, n_closed;
+};
+
+/** Call the first agent, until the connection is open. nr: of its id */
+void stranger_call(struct peers *world, struct stranger *s, uint8_t nr);
+void stranger_leave(struct stranger *s);

@@ -26,7 +26,7 @@ static uint8_t *pattern(uint32_t size_bytes)
 
 static int setup(void **state)
 {
-	*state = peers_new(3);
+	*state = peers_new(3, false);
 	return 0;
 }
 
