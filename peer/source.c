@@ -271,8 +271,10 @@ static void step(struct source_req *req)
 		settled = settled && seek_is_settled(&req->seeks[i]);
 	if (!settled && only_put_off(req))
 		source_dirty(req);
-	if (settled)
+	if (settled) {
+		zone_lost(req);
 		finish(req, all_lost(req) || req->seeks == NULL ? SOURCE_MISS : SOURCE_OK);
+	}
 }
 
 static bool is_due(const struct source_req *req)

@@ -199,6 +199,11 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 struct seek *seek_beyond(const struct seek *s);
 /** A lease of the zone's home: what it covers is asked of the cluster's home. */
 void zone_cross(struct seek *s, const struct wire_answer_item *item);
+/** req ends, and not because somebody ended it: what it could not find beyond has failed. */
+void zone_lost(const struct source_req *req);
+struct lease_held;
+/** A lease of the cluster's home has failed, and so have those of the zone's that it was for. */
+void zone_failed(struct peer *p, const struct lease_held *beyond);
 
 /* ---- source_lease.c ---- */
 
@@ -233,6 +238,8 @@ struct lease_held *lease_new(struct seek *s, const struct wire_answer_item *item
 /** The next row of units that a set of its positions covers, from *pos on. @return false: none */
 bool lease_next_range(struct seek *s, const struct wire_set *set, uint32_t *pos,
                       struct source_lease *ret_range);
+/** Is the chunk at pos of a list one that it brings? */
+bool lease_covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos);
 void lease_cover_more(struct lease_held *held, const struct wire_id *list,
                       const struct wire_set *set);
 void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */

@@ -29,6 +29,8 @@ void lease_end(struct peer *p, struct lease_held *held)
 		                                                   held->segment_idx, pos)))
 			wire_set_add(&msg.part.set, pos);
 	}
+	if (held->beyond && held->failed)
+		zone_failed(p, held);
 	home_tell_lease(p, &held->home, WIRE_LEASE_END, &msg);
 	DL_DELETE(p->leases, held);
 	known_put(held->known);
@@ -101,7 +103,7 @@ void source_lease_progress(struct source *source, uint64_t token, uint32_t more_
 	advance(p, held, more_bytes);
 }
 
-static bool covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos)
+bool lease_covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos)
 {
 	if (wire_set_has(&held->set, pos) &&
 	    id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list))
@@ -119,7 +121,7 @@ void leases_kept(struct peer *p, const struct wire_id *list, uint16_t pos)
 
 	DL_FOREACH(p->leases, held)
 	{
-		if (covers(held, list, pos))
+		if (lease_covers(held, list, pos))
 			advance(p, held, 1);
 	}
 }
@@ -291,7 +293,7 @@ bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool 
 
 	DL_FOREACH(p->leases, held)
 	{
-		if ((crossing || !held->crossing) && covers(held, list, pos))
+		if ((crossing || !held->crossing) && lease_covers(held, list, pos))
 			return true;
 	}
 	return false;

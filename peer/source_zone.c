@@ -129,6 +129,46 @@ static bool goes_on(struct peer *p, const struct lease_held *held)
 	return false;
 }
 
+static bool covers_any(const struct lease_held *held, const struct wire_id *list,
+                       const struct wire_set *set)
+{
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1)) {
+		if (lease_covers(held, list, (uint16_t)pos))
+			return true;
+	}
+	return false;
+}
+
+static bool loses(const struct source_req *req, const struct lease_held *held)
+{
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		const struct seek *s = &req->seeks[i];
+		const struct wire_set lost = set_and(s->want, &s->lost);
+
+		if (s->beyond && covers_any(held, &seek_segment(s)->list, &lost))
+			return true;
+	}
+	return false;
+}
+
+void zone_lost(const struct source_req *req)
+{
+	struct lease_held *held;
+
+	DL_FOREACH(req->p->leases, held)
+	held->failed = held->failed || (held->crossing && loses(req, held));
+}
+
+void zone_failed(struct peer *p, const struct lease_held *beyond)
+{
+	const struct wire_id *list =
+		&segments_at(beyond->known->segments, beyond->segment_idx)->list;
+	struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	held->failed = held->failed || (held->crossing && covers_any(held, list, &beyond->set));
+}
+
 static bool all_here(const struct lease_held *held)
 {
 	for (uint32_t pos = set_next(&held->set, 0); pos < held->set.n;
@@ -139,6 +179,17 @@ static bool all_here(const struct lease_held *held)
 			return false;
 	}
 	return true;
+}
+
+/* Who failed is not given it again for a while; who was only stopped is. */
+static void zone_end(struct peer *p, struct lease_held *held)
+{
+	const struct source_req *req;
+
+	DL_FOREACH(p->reqs, req)
+	held->failed = held->failed || loses(req, held);
+	held->failed = held->failed && !all_here(held);
+	lease_end(p, held);
 }
 
 void zone_work(struct peer *p)
@@ -155,8 +206,7 @@ void zone_work(struct peer *p)
 		if (!held->crossing)
 			continue;
 		if (!goes_on(p, held)) {
-			held->failed = !all_here(held);
-			lease_end(p, held);
+			zone_end(p, held);
 		} else if (now - held->told_ns >= RENEW_EVERY_NS) {
 			held->progress_bytes++;
 			lease_renew(p, held);
