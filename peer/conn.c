@@ -178,6 +178,14 @@ static void on_cancel(void *arg, uint32_t req, void *stream)
 		c->opts.ops->cancelled(c->opts.arg, c, req);
 }
 
+static void on_late(void *arg, const struct wire_part *asked, const struct wire_msg *msg)
+{
+	const struct conn *c = arg;
+
+	if (c->opts.ops->late != NULL)
+		c->opts.ops->late(c->opts.arg, asked, msg);
+}
+
 static void on_bye(void *arg, const struct wire_bye *bye)
 {
 	struct conn *c = arg;
@@ -392,7 +400,11 @@ void conn_run(struct conn *c)
 struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enum conn_state state)
 {
 	static const struct session_sink session_sink = {
-		.hello = on_hello, .message = on_message, .cancel = on_cancel, .bye = on_bye
+		.hello = on_hello,
+		.message = on_message,
+		.cancel = on_cancel,
+		.bye = on_bye,
+		.late = on_late,
 	};
 	static const struct sendq_sink sendq_sink = { .ready = on_queue_ready,
 		                                      .ending = on_ending };

@@ -12,6 +12,7 @@
  * Pings, pongs, the hellos and the byes are the connection's own business.
  */
 #pragma once
+#include "clock.h"
 #include "err.h"
 #include "layout.h"
 #include "log.h"
@@ -48,6 +49,9 @@ struct conn_ops {
 	/* The peer wants no answer to req any more, and END (CANCELLED) was sent. Not for requests
 	 * that are answered by a stream: those get closed(). */
 	void (*cancelled)(void *arg, struct conn *c, uint32_t req);
+	/* An ANSWER that crossed the CANCEL of an ASK for a part: what it gives is to be given
+	 * back. asked and msg live until the return. NULL: nobody wants to know. */
+	void (*late)(void *arg, const struct wire_part *asked, const struct wire_msg *msg);
 	/* Exactly once, last: every request has had its end(), every stream its closed().
 	 * why->code: 0 a bye or a close by the peer in order; EPROTO it broke the protocol
 	 * (distrust it); EACCES certificate refused; ETIMEDOUT, ECONNRESET, ... c is freed after
@@ -106,8 +110,10 @@ void conn_probe(struct conn *c);
 uint64_t conn_heard_ns(const struct conn *c);
 /** An answer took so long: what conn_patience_ns() is made of, beside the pings. */
 void conn_answered(struct conn *c, uint64_t took_ns);
+#define CONN_PATIENCE_MAX_NS NS_PER_S
 /** After so much silence an answer is not just late: smoothed answer times + 4 x their variance, as
- * RFC 6298 section 2 has it, without its lower bound. 0: nothing was answered yet. */
+ * RFC 6298 section 2 has it, without its lower bound; at most CONN_PATIENCE_MAX_NS: it is learned
+ * from the other side. 0: nothing was answered yet. */
 uint64_t conn_patience_ns(const struct conn *c);
 
 /** No request is open, neither way. */
@@ -146,7 +152,8 @@ struct request_opts {
 MUST_CHECK int conn_request(struct conn *c, const struct wire_msg *msg,
                             const struct request_opts *opts, uint32_t *ret_req);
 
-/** No callback of the request will follow. Its id stays taken until the peer's END. */
+/** No callback of the request will follow (but conn_ops.late()). Its id stays taken until the
+ * peer's END. */
 void conn_cancel(struct conn *c, uint32_t req);
 
 /* ---- telling ---- */

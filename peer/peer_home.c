@@ -262,6 +262,19 @@ void home_tell_lease(struct peer *p, const struct wire_id *home, enum wire_type 
 	peer_work_soon(p);
 }
 
+void home_give_back(struct link *l, const struct wire_part *asked, const struct wire_answer *answer)
+{
+	struct wire_msg msg = { .type = WIRE_LEASE_END, .u.lease.part = *asked };
+
+	msg.u.lease.part.set = set_none(asked->set.n);
+	for (uint32_t i = 0; i < answer->n_items; i++) {
+		if (answer->items[i].kind != WIRE_LEASE)
+			continue;
+		msg.u.lease.token = answer->items[i].token;
+		conn_send(l->conn, &msg);
+	}
+}
+
 void home_work(struct peer *p)
 {
 	struct home_out *out = xcalloc(1, sizeof(*out));

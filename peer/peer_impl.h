@@ -201,6 +201,10 @@ uint64_t home_due_ns(struct peer *p);
 /** To the home that gave it. */
 void home_tell_lease(struct peer *p, const struct wire_id *home, enum wire_type type,
                      const struct wire_lease *lease);
+/** An answer to an ASK that was cancelled meanwhile: the leases in it go back at once, or the home
+ * would wait for this node, and give it none, until their terms are over. */
+void home_give_back(struct link *l, const struct wire_part *asked,
+                    const struct wire_answer *answer);
 /** A connection to it is there: what could not be told it earlier is told now. */
 void home_link_opened(struct peer *p, const struct wire_id *id);
 

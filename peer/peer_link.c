@@ -316,8 +316,17 @@ static void on_cancelled(void *arg, struct conn *c, uint32_t req)
 	peer_work_soon(l->p);
 }
 
+static void on_late(void *arg, const struct wire_part *asked, const struct wire_msg *msg)
+{
+	home_give_back(arg, asked, &msg->u.answer);
+}
+
 static const struct conn_ops link_ops = {
-	.open = on_open, .message = on_message, .cancelled = on_cancelled, .closed = on_closed
+	.open = on_open,
+	.message = on_message,
+	.cancelled = on_cancelled,
+	.late = on_late,
+	.closed = on_closed,
 };
 
 /* ---- members ---- */

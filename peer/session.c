@@ -82,6 +82,7 @@ int session_request(struct session *s, struct wire_msg *msg, const struct reques
 		memcpy(r->plain_sizes, opts->plain_sizes, r->left.n * sizeof(*r->plain_sizes));
 		msg->u.get.req = r->req;
 	} else if (msg->type == WIRE_ASK) {
+		r->asked = msg->u.ask.part;
 		msg->u.ask.req = r->req;
 	} else {
 		assert(msg->type == WIRE_META_GET);

@@ -22,6 +22,8 @@ struct session_sink {
 	/* The peer's CANCEL of its request req. stream: what session_attach() gave, else NULL. */
 	void (*cancel)(void *arg, uint32_t req, void *stream);
 	void (*bye)(void *arg, const struct wire_bye *bye);
+	/* An ANSWER that crossed the CANCEL of an own ASK for a part. */
+	void (*late)(void *arg, const struct wire_part *asked, const struct wire_msg *msg);
 };
 
 /** connected: this side called (and has sent HELLO). sink borrowed. Never NULL. */

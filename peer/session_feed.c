@@ -153,6 +153,8 @@ static int on_answer(struct session *s, const struct wire_msg *msg, uint32_t req
 	}
 	if (ret == 0 && r->opts.ops != NULL)
 		r->opts.ops->answer(r->opts.arg, msg);
+	else if (ret == 0 && msg->type == WIRE_ANSWER)
+		s->sink->late(s->arg, &r->asked, msg);
 	return ret;
 }
 

@@ -21,7 +21,8 @@ struct request {
 	enum wire_type type;
 	struct request_opts opts; /* ops NULL: cancelled, waits for its END */
 	bool granted;
-	struct wire_set left; /* GET: what may still come */
+	struct wire_set left;   /* GET: what may still come */
+	struct wire_part asked; /* ASK */
 	uint32_t *plain_sizes;
 	struct partial_chunk partial;
 	uint64_t meta_have_bytes;

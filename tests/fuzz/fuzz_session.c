@@ -169,10 +169,21 @@ static void on_bye(void *arg, const struct wire_bye *bye)
 	w->over = true;
 }
 
+static void on_late(void *arg, const struct wire_part *asked, const struct wire_msg *msg)
+{
+	(void)arg;
+	assert(msg->type == WIRE_ANSWER);
+	assert(asked->set.n > 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 {
 	static const struct session_sink sink = {
-		.hello = on_hello, .message = on_message, .cancel = on_cancel, .bye = on_bye
+		.hello = on_hello,
+		.message = on_message,
+		.cancel = on_cancel,
+		.bye = on_bye,
+		.late = on_late,
 	};
 	struct conn_counts counts = { 0 };
 	struct world w = { 0 };

@@ -1,6 +1,7 @@
 /*
  * test_conn: two agents talk: hellos, many requests at once, priorities, cancel, the ends.
  */
+#include "set.h"
 #include "wire_pair.h"
 #include <errno.h>
 #include <string.h>
@@ -229,6 +230,45 @@ static void a_cancel_before_any_stream_is_told(void **state)
 	assert_int_equal(p->ends[0].n_closed, 0);
 }
 
+static void an_answer_that_crosses_a_cancel_is_told_apart(void **state)
+{
+	struct pair *p = *state;
+	static struct got got;
+	const struct request_opts opts = { .ops = &pair_request_ops, .arg = &got };
+	const struct wire_id list = { .b = { 9 } };
+	struct wire_msg ask = { .type = WIRE_ASK };
+	struct wire_answer_item item = { .kind = WIRE_LEASE, .set = set_all(5), .token = 1 };
+	struct wire_msg answer = { .type = WIRE_ANSWER,
+		                   .u.answer = { .n_items = 1, .items = &item } };
+
+	ask.u.ask.part = (struct wire_part){ .list = list, .set = set_all(5) };
+	ask.u.ask.have = ask.u.ask.units = ask.u.ask.runs = set_none(5);
+	ask.u.ask.missed = set_none(5);
+	pair_open(p);
+	got.end = &p->ends[0];
+	assert_int_equal(conn_request(p->ends[0].conn, &ask, &opts, &got.req), 0);
+	pair_until(p, &p->ends[1].n_msgs, 1);
+	answer.u.answer.req = got.req;
+	conn_send(p->ends[1].conn, &answer);
+	conn_cancel(p->ends[0].conn, got.req);
+	pair_until(p, &p->ends[0].n_late, 1);
+	pair_until(p, &p->ends[1].n_cancelled, 1);
+	assert_memory_equal(&p->ends[0].late_asked.list, &list, sizeof(list));
+	assert_int_equal(p->ends[0].late_asked.set.n, 5);
+	assert_int_equal(got.n_answers + got.n_ends, 0);
+}
+
+static void patience_has_an_end_however_late_answers_come(void **state)
+{
+	struct pair *p = *state;
+
+	pair_open(p);
+	for (uint32_t i = 1; i < 20; i++)
+		conn_answered(p->ends[0].conn, i * NS_PER_S);
+	assert_true(conn_patience_ns(p->ends[0].conn) <= NS_PER_S);
+	assert_true(conn_patience_ns(p->ends[0].conn) > 0);
+}
+
 static void an_answer_to_another_kind_of_request_stays_here(void **state)
 {
 	struct pair *p = *state;
@@ -350,6 +390,8 @@ int main(void)
 		BOTH(a_cancelled_request_says_nothing_more),
 		BOTH(a_request_may_be_cancelled_from_its_own_chunk),
 		BOTH(a_cancel_before_any_stream_is_told),
+		BOTH(an_answer_that_crosses_a_cancel_is_told_apart),
+		BOTH(patience_has_an_end_however_late_answers_come),
 		BOTH(an_answer_to_another_kind_of_request_stays_here),
 		BOTH(too_many_requests_are_held_back_here),
 		BOTH(a_close_ends_everything_once),

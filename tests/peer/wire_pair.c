@@ -202,6 +202,15 @@ static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
 		conn_close(c, WIRE_BYE_LEAVING, "test");
 }
 
+static void on_late(void *arg, const struct wire_part *asked, const struct wire_msg *msg)
+{
+	struct end_point *ep = arg;
+
+	assert(msg->type == WIRE_ANSWER);
+	ep->n_late++;
+	ep->late_asked = *asked;
+}
+
 static void on_cancelled(void *arg, struct conn *c, uint32_t req)
 {
 	struct end_point *ep = arg;
@@ -251,6 +260,7 @@ static void end_init(struct pair *p, int i)
 	static const struct conn_ops ops = { .open = on_open,
 		                             .message = on_message,
 		                             .cancelled = on_cancelled,
+		                             .late = on_late,
 		                             .closed = on_closed };
 	struct end_point *ep = &p->ends[i];
 

@@ -48,6 +48,8 @@ struct end_point {
 	struct conn_opts opts;
 	struct wire_hello self;
 	uint32_t n_open, n_closed, n_cancelled;
+	uint32_t n_late; /* answers to what this end cancelled */
+	struct wire_part late_asked;
 	struct err why;
 	struct wire_hello peer;
 	enum wire_type msgs[PAIR_MSGS_MAX]; /* the kinds that came, in order */
