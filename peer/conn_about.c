@@ -65,7 +65,7 @@ void conn_answered(struct conn *c, uint64_t took_ns)
 
 uint64_t conn_patience_ns(const struct conn *c)
 {
-	return c->answer_ns + 4 * c->answer_var_ns;
+	return min_u64(c->answer_ns + 4 * c->answer_var_ns, CONN_PATIENCE_MAX_NS);
 }
 
 bool conn_is_idle(const struct conn *c)

@@ -16,7 +16,8 @@
 #define HOMES_MAX          3U
 #define SILENT_READER_NS   (500 * NS_PER_MS) /* of a home, at least */
 #define SILENT_PREFETCH_NS (2000 * NS_PER_MS)
-#define SILENT_TIMES       4 /* as long when it lives, and does not answer */
+#define STUCK_READER_NS    (2000 * NS_PER_MS) /* it lives, and does not answer */
+#define STUCK_PREFETCH_NS  (6000 * NS_PER_MS)
 #define PATIENCE_MIN_NS    (50 * NS_PER_MS)
 
 /* ---- the home ---- */
@@ -386,12 +387,14 @@ void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms)
 /* When the home that is asked has been silent too long. */
 uint64_t ask_silent_ns(const struct seek *s)
 {
-	uint64_t least_ns = s->req->run->reader ? SILENT_READER_NS : SILENT_PREFETCH_NS;
+	const bool reader = s->req->run->reader;
+	const uint64_t least_ns = reader ? SILENT_READER_NS : SILENT_PREFETCH_NS;
 
 	if (!s->ask_open || s->ask_answered || s->ask_conn == NULL)
 		return UINT64_MAX;
-	least_ns = max_u64(least_ns, conn_patience_ns(s->ask_conn));
-	return s->asked_ns + (s->ask_probed ? SILENT_TIMES : 1) * least_ns;
+	if (s->ask_probed)
+		return s->asked_ns + (reader ? STUCK_READER_NS : STUCK_PREFETCH_NS);
+	return s->asked_ns + max_u64(least_ns, conn_patience_ns(s->ask_conn));
 }
 
 /* Who lives and has not answered yet is given more time; who does not, not. */
