@@ -4,7 +4,7 @@
  *
  *   candidate: WAITS --asked--> OPEN --not here, withheld, silent--> OUT
  *               ^               `--all came--> the request is done
- *               `--busy; another began to give it first--
+ *               `--busy; another began to give it first; slow: once all others are OUT, once--
  *
  * Callbacks of connections only note what they heard; meta_asks_work() takes the next step. What
  * came is not verified: the asker does that, and tells distrust().
@@ -23,6 +23,9 @@
 
 #define AT_ONCE    4U
 #define SILENT_NS  (2 * NS_PER_S)
+#define BROKEN_NS  (250 * NS_PER_MS) /* the same, of one that was silent just now */
+#define AGAIN_NS   (50 * NS_PER_MS)  /* this node has too much open there */
+#define RATE_BYTES (64U << 10)       /* in SILENT_NS; where less is to come, an eighth of it */
 #define BUSY_MAX   10U
 #define ROOM_BYTES (64U << 10) /* that it begins with */
 
@@ -33,6 +36,8 @@ struct candidate {
 	enum candidate_state state;
 	uint32_t n_busy;
 	uint64_t not_before_ns;
+	bool broken; /* it failed just now: not waited for as long as others */
+	bool slow;   /* it gave too little in its time */
 };
 
 /* A META_GET to one of them. */
@@ -43,6 +48,8 @@ struct ask {
 	struct conn *conn;
 	uint32_t wire_req;
 	uint64_t heard_ns;
+	uint64_t window_ns, window_bytes; /* when, and where its rate was looked at last */
+	uint64_t total_bytes;
 	bool ended, out_of_memory;
 	enum wire_status status;
 	uint32_t retry_ms;
@@ -99,8 +106,11 @@ static void on_meta(void *arg, const struct wire_meta *meta, const uint8_t *byte
 	a->heard_ns = peer_now_ns(a->req->p);
 	if (a->req->giving == NULL)
 		a->req->giving = a;
-	if (a->size_bytes == 0)
+	if (a->size_bytes == 0) {
+		a->window_ns = a->heard_ns;
+		a->total_bytes = meta->total_bytes;
 		peer_work_soon(a->req->p);
+	}
 	a->out_of_memory = a->out_of_memory || !make_room(a, size_bytes);
 	if (a->out_of_memory)
 		return;
@@ -136,7 +146,8 @@ static void ask_close(struct ask *a, enum candidate_state state)
 	*a = (struct ask){ .used = false };
 }
 
-static bool ask_open(struct meta_req *req, uint32_t candidate_idx, struct ask *a)
+/* Asked, and why not, if not. */
+static void ask_open(struct meta_req *req, uint32_t candidate_idx, struct ask *a)
 {
 	const struct request_opts opts = { .ops = &ask_ops,
 		                           .arg = a,
@@ -144,12 +155,16 @@ static bool ask_open(struct meta_req *req, uint32_t candidate_idx, struct ask *a
 	struct candidate *c = &req->candidates[candidate_idx];
 	const struct link *l = link_to(req->p, &c->id);
 	struct wire_msg msg = { .type = WIRE_META_GET };
+	int r = -ENOTCONN;
 
 	msg.u.meta_get.kind = (uint8_t)req->kind;
 	memcpy(msg.u.meta_get.key, req->key, sizeof(req->key));
-	if (l == NULL || conn_request(l->conn, &msg, &opts, &a->wire_req) != 0) {
-		c->state = OUT;
-		return false;
+	if (l != NULL)
+		r = conn_request(l->conn, &msg, &opts, &a->wire_req);
+	if (r != 0) {
+		c->state = r == -EBUSY ? WAITS : OUT;
+		c->not_before_ns = peer_now_ns(req->p) + AGAIN_NS;
+		return;
 	}
 	a->req = req;
 	a->candidate_idx = candidate_idx;
@@ -157,7 +172,6 @@ static bool ask_open(struct meta_req *req, uint32_t candidate_idx, struct ask *a
 	a->conn = l->conn;
 	a->heard_ns = peer_now_ns(req->p);
 	c->state = OPEN;
-	return true;
 }
 
 static enum candidate_state judge(const struct meta_req *req, const struct ask *a)
@@ -211,6 +225,47 @@ static bool finish(struct meta_req *req, int r, struct ask *from)
 	return true;
 }
 
+/* When to look whether it still gives. */
+static uint64_t look_ns(const struct ask *a)
+{
+	const bool broken = a->req->candidates[a->candidate_idx].broken;
+
+	if (a->size_bytes == 0)
+		return a->heard_ns + (broken ? BROKEN_NS : SILENT_NS);
+	return min_u64(a->heard_ns, a->window_ns) + SILENT_NS;
+}
+
+/* One that trickles would have all of the time. */
+static bool is_slow(const struct ask *a)
+{
+	return a->size_bytes - a->window_bytes < min_u64(RATE_BYTES, a->total_bytes / 8);
+}
+
+static void give_up(struct ask *a, bool slow)
+{
+	struct meta_req *req = a->req;
+	struct candidate *c = &req->candidates[a->candidate_idx];
+	const bool once_more = slow && !c->slow;
+
+	c->slow = c->slow || slow;
+	if (!c->broken)
+		holders_fault(req->p->holders, &c->id, 0, HOLDERS_FAILED);
+	ask_close(a, once_more ? WAITS : OUT);
+}
+
+/* Its time is over: another time of the same length, or not? */
+static void look(struct ask *a, uint64_t now)
+{
+	const bool silent = a->size_bytes == 0 || now >= a->heard_ns + SILENT_NS;
+
+	if (silent || is_slow(a)) {
+		give_up(a, !silent);
+		return;
+	}
+	a->window_ns = now;
+	a->window_bytes = a->size_bytes;
+}
+
 /* Close what is over. @return who gave it */
 static struct ask *look_at_asks(struct meta_req *req, uint64_t now)
 {
@@ -224,15 +279,38 @@ static struct ask *look_at_asks(struct meta_req *req, uint64_t now)
 		if (a->ended) {
 			req->withheld = req->withheld || a->status == WIRE_DENIED;
 			ask_close(a, judge(req, a));
-		} else if (a->out_of_memory || now >= a->heard_ns + SILENT_NS) {
-			holders_fault(req->p->holders, &req->candidates[a->candidate_idx].id, 0,
-			              HOLDERS_FAILED);
-			ask_close(a, OUT);
+		} else if (a->out_of_memory) {
+			give_up(a, false);
+		} else if (now >= look_ns(a)) {
+			look(a, now);
 		} else if (req->giving != NULL && req->giving != a) {
 			ask_close(a, WAITS);
 		}
 	}
 	return NULL;
+}
+
+static bool others_are_out(const struct meta_req *req)
+{
+	for (uint32_t i = 0; i < req->n_candidates; i++) {
+		if (!req->candidates[i].slow && req->candidates[i].state != OUT)
+			return false;
+	}
+	return true;
+}
+
+static bool is_in_line(const struct meta_req *req, const struct candidate *c)
+{
+	return c->state == WAITS && (!c->slow || others_are_out(req));
+}
+
+static bool has_free_ask(const struct meta_req *req)
+{
+	for (uint32_t k = 0; k < AT_ONCE; k++) {
+		if (!req->asks[k].used)
+			return true;
+	}
+	return false;
 }
 
 static void ask_more(struct meta_req *req, uint64_t now)
@@ -243,8 +321,8 @@ static void ask_more(struct meta_req *req, uint64_t now)
 		while (!req->asks[k].used && i < req->n_candidates) {
 			const struct candidate *c = &req->candidates[i];
 
-			if (c->state == WAITS && now >= c->not_before_ns)
-				(void)ask_open(req, i, &req->asks[k]);
+			if (is_in_line(req, c) && now >= c->not_before_ns)
+				ask_open(req, i, &req->asks[k]);
 			i++;
 		}
 	}
@@ -295,10 +373,12 @@ uint64_t meta_asks_due_ns(const struct peer *p)
 		due = min_u64(due, req->deadline_ns);
 		for (uint32_t i = 0; i < AT_ONCE; i++) {
 			if (req->asks[i].used)
-				due = min_u64(due, req->asks[i].heard_ns + SILENT_NS);
+				due = min_u64(due, look_ns(&req->asks[i]));
 		}
+		if (req->giving != NULL || !has_free_ask(req))
+			continue;
 		for (uint32_t i = 0; i < req->n_candidates; i++) {
-			if (req->candidates[i].state == WAITS && req->giving == NULL)
+			if (is_in_line(req, &req->candidates[i]))
 				due = min_u64(due, req->candidates[i].not_before_ns);
 		}
 	}
@@ -315,7 +395,8 @@ static bool is_distrusted(const struct peer *p, const struct wire_id *id)
 	return h.distrusted_until_ns > peer_now_ns(p);
 }
 
-static void add_zone(struct meta_req *req, bool same)
+/* broken: those alone that failed just now, or else those that did not. */
+static void add_zone(struct meta_req *req, bool same, bool broken)
 {
 	struct peer *p = req->p;
 	const struct link *l;
@@ -323,9 +404,11 @@ static void add_zone(struct meta_req *req, bool same)
 	DL_FOREACH(p->links, l)
 	{
 		if (!l->open || link_to(p, &l->id) != l || is_distrusted(p, &l->id) ||
-		    placement_same_zone(p->placement, &p->self.self.id, &l->id) != same)
+		    placement_same_zone(p->placement, &p->self.self.id, &l->id) != same ||
+		    holders_usable(p->holders, &l->id) == broken)
 			continue;
-		req->candidates[req->n_candidates++].id = l->id;
+		req->candidates[req->n_candidates++] =
+			(struct candidate){ .id = l->id, .broken = broken };
 	}
 }
 
@@ -344,17 +427,17 @@ static void find_candidates(struct meta_req *req)
 {
 	const struct peer *p = req->p;
 	const struct link *l;
-	uint32_t n_same;
+	uint32_t first = 0;
 	uint32_t n = 1;
 
 	DL_FOREACH(p->links, l)
 	n++;
 	req->candidates = xcalloc(n, sizeof(*req->candidates));
-	add_zone(req, true);
-	n_same = req->n_candidates;
-	add_zone(req, false);
-	rotate(req->candidates, n_same, p->self.self.generation);
-	rotate(req->candidates + n_same, req->n_candidates - n_same, p->self.self.generation);
+	for (uint32_t i = 0; i < 4; i++) {
+		add_zone(req, i % 2 == 0, i / 2 != 0);
+		rotate(req->candidates + first, req->n_candidates - first, p->self.self.generation);
+		first = req->n_candidates;
+	}
 }
 
 static struct meta_req *get(struct meta_source *s, const struct meta_want *want,

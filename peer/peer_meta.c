@@ -16,7 +16,9 @@
 #include <string.h>
 #include <utlist.h>
 
-#define META_SERVES_MAX  32U /* of all connections together */
+#define META_SERVES_MAX  32U             /* of all connections together */
+#define META_SERVES_OWN  8U              /* of a peer, once half of them are taken */
+#define META_TAKE_NS     (30 * NS_PER_S) /* for a piece */
 #define META_PIECE_BYTES (128U << 10)
 #define BUSY_RETRY_MS    100
 
@@ -24,6 +26,7 @@ struct meta_serve {
 	struct meta_serve *prev, *next;
 	struct peer *p;
 	struct link *link; /* not closed */
+	struct wire_id asker;
 	uint32_t req;
 	enum meta_kind kind;
 	char key[WIRE_META_KEY_MAX + 1];
@@ -31,6 +34,7 @@ struct meta_serve {
 	bool closed; /* nobody listens any more */
 	bool pulled;
 	uint64_t due_ns; /* the budget is used up until then; 0: it is not */
+	uint64_t end_ns; /* a piece was put, and is to be taken by then */
 	/* a worker has these while busy */
 	bool busy;
 	struct job job;
@@ -142,6 +146,7 @@ static void piece_after(struct job *job)
 	}
 	ms->pulled = false;
 	ms->offset += ms->piece_bytes;
+	ms->end_ns = peer_now_ns(ms->p) + META_TAKE_NS;
 	stream_put_meta(ms->stream, &meta, ms->piece, ms->piece_bytes);
 	ms->piece = NULL;
 	if (ms->offset < ms->item.size_bytes)
@@ -206,28 +211,42 @@ static void open_after(struct job *job)
 		         LOG_Q(ms->key), LOG_Q(ms->err.msg));
 	if (!ms->closed && !found)
 		send_end(ms->p, ms->link, ms->req, status_of(ms));
+	ms->end_ns = peer_now_ns(ms->p) + META_TAKE_NS;
 	if (ms->closed || !found ||
 	    conn_serve(ms->link->conn, ms->req, CONN_READER, &stream_ops, ms, &ms->stream) != 0)
 		part(ms);
 }
 
+/* What a worker still has counts. */
+static bool has_room(const struct peer *p, const struct wire_id *asker)
+{
+	const struct meta_serve *ms;
+	uint32_t n = 0;
+	uint32_t n_own = 0;
+
+	DL_FOREACH(p->meta_serves, ms)
+	{
+		n++;
+		n_own += id_equal(&ms->asker, asker);
+	}
+	return n < META_SERVES_MAX && (n < META_SERVES_MAX / 2 || n_own < META_SERVES_OWN);
+}
+
 void meta_get(struct peer *p, struct link *l, const struct wire_meta_get *get)
 {
 	struct meta_serve *ms;
-	uint32_t n = 0;
 
-	DL_FOREACH(p->meta_serves, ms)
-	n++;
 	if (p->draining || p->stopping) {
 		send_end(p, l, get->req, WIRE_DRAINING);
 	} else if (p->opts.shelf == NULL) {
 		send_end(p, l, get->req, WIRE_NOT_HERE);
-	} else if (n >= META_SERVES_MAX) {
+	} else if (!has_room(p, &l->id)) {
 		send_end(p, l, get->req, WIRE_IS_BUSY);
 	} else {
 		ms = xcalloc(1, sizeof(*ms));
 		ms->p = p;
 		ms->link = l;
+		ms->asker = l->id;
 		ms->req = get->req;
 		ms->kind = (enum meta_kind)get->kind;
 		memcpy(ms->key, get->key, sizeof(ms->key));
@@ -261,15 +280,26 @@ void meta_link_closed(struct peer *p, const struct link *l)
 	end_some(p, l, NULL);
 }
 
+/* The other side has not taken the last piece. */
+static bool is_waiting(const struct meta_serve *ms)
+{
+	return ms->stream != NULL && !ms->pulled && !ms->busy;
+}
+
 void meta_work(struct peer *p)
 {
 	const uint64_t now = peer_now_ns(p);
 	struct meta_serve *ms;
+	struct meta_serve *next;
 
-	DL_FOREACH(p->meta_serves, ms)
+	DL_FOREACH_SAFE(p->meta_serves, ms, next)
 	{
-		if (ms->due_ns != 0 && ms->due_ns <= now)
+		if (is_waiting(ms) && ms->end_ns <= now) {
+			stream_break(&ms->stream, WIRE_CANCELLED);
+			let_go(ms);
+		} else if (ms->due_ns != 0 && ms->due_ns <= now) {
 			next_piece(ms);
+		}
 	}
 }
 
@@ -282,6 +312,8 @@ uint64_t meta_due_ns(const struct peer *p)
 	{
 		if (ms->due_ns != 0 && ms->pulled && !ms->busy && !ms->closed)
 			due = min_u64(due, ms->due_ns);
+		if (is_waiting(ms))
+			due = min_u64(due, ms->end_ns);
 	}
 	return due;
 }

@@ -287,9 +287,11 @@ static void on_open(void *arg, struct conn *c, const struct wire_hello *peer)
 
 static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
 {
-	(void)arg;
+	struct stranger *s = arg;
+
 	(void)c;
-	(void)msg;
+	if (s->message != NULL)
+		s->message(s, msg);
 }
 
 static void on_cancelled(void *arg, struct conn *c, uint32_t req)

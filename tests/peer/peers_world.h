@@ -73,6 +73,8 @@ struct stranger {
 	struct wire_hello self;
 	struct conn *conn;
 	uint32_t n_open, n_closed;
+	void (*message)(struct stranger *s,
+	                const struct wire_msg *msg); /* NULL: none is answered */
 };
 
 /** Call the first agent, until the connection is open. nr: of its id */
