@@ -53,6 +53,17 @@ static uint32_t next_bit(const struct bitmap *b, uint32_t i, uint64_t flip)
 	return b->n_bits;
 }
 
+bool bitmap_any_but(const struct bitmap *b, const struct bitmap *other)
+{
+	const uint32_t n_words = bitmap_n_words(b);
+	uint32_t i = 0;
+
+	while (i < n_words && (atomic_load_explicit(&b->words[i], memory_order_acquire) &
+	                       ~atomic_load_explicit(&other->words[i], memory_order_acquire)) == 0)
+		i++;
+	return i < n_words;
+}
+
 uint32_t bitmap_next_set(const struct bitmap *b, uint32_t i)
 {
 	return next_bit(b, i, 0);

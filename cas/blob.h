@@ -104,6 +104,9 @@ enum blob_got {
 struct cas_blob *blob_table_get(struct cas *cas, const char *key, enum blob_get how,
                                 enum blob_got *ret_got);
 
+/** [any] Does any other open blob have a candidate that it lacks? */
+bool blob_table_any_wants(const struct cas_blob *except);
+
 /** GOT_PASSIVE: the map is there; others may have it. */
 void blob_table_active(struct cas_blob *blob);
 

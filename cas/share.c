@@ -106,16 +106,33 @@ static bool note_wanting(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 	return true;
 }
 
+static void note_all_wanting(struct wanting *w)
+{
+	const struct cas_blob *blob = w->from;
+	const struct blob_layout *l = blob_layout(blob);
+	struct public_namer *namer = public_namer_new();
+
+	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < l->n_chunks && w->n < PLACES_MAX;
+	     i = bitmap_next_set(blob->ready, i + 1)) {
+		const struct chunk_rec *c = &l->chunks[i];
+		uint8_t name[PUBLIC_NAME_BYTES];
+
+		if (!(c->flags & CHUNK_HAS_DIGEST))
+			continue;
+		public_name(namer, l->digest_alg, c->digest, c->plain_size_bytes, name);
+		share_map_each(blob->cas->map, name, note_wanting, w);
+	}
+	public_namer_free(&namer);
+}
+
 void share_closing(struct cas_blob *blob)
 {
 	struct wanting w = { .from = blob };
 
-	if (!blob->cas->dedup || atomic_load(&blob->cas->closing))
+	if (!blob->cas->dedup || atomic_load(&blob->cas->closing) ||
+	    atomic_load(&blob->entries) == NULL || !blob_table_any_wants(blob))
 		return;
-	for (uint32_t i = bitmap_next_set(blob->ready, 0);
-	     i < blob_layout(blob)->n_chunks && w.n < PLACES_MAX;
-	     i = bitmap_next_set(blob->ready, i + 1))
-		share_map_each_of(blob->cas->map, blob, i, note_wanting, &w);
+	note_all_wanting(&w);
 	for (uint32_t i = 0; i < w.n; i++) {
 		if (blob_table_is_active(w.blobs[i]))
 			refer_hold(w.blobs[i], blob);

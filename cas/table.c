@@ -95,6 +95,25 @@ struct cas_blob *blob_table_get(struct cas *cas, const char *key, enum blob_get 
 	return b;
 }
 
+/* It can be found, so its bits are there; also while it is being opened. */
+static bool may_want(const struct cas_blob *b)
+{
+	return atomic_load(&b->entries) != NULL && !(b->state == BLOB_OPEN && b->passive);
+}
+
+bool blob_table_any_wants(const struct cas_blob *except)
+{
+	struct blob_table *t = &except->cas->table;
+	const struct cas_blob *b;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	for (b = t->first; b != NULL; b = b->next)
+		if (b != except && may_want(b) && bitmap_any_but(b->candidate, b->ready))
+			break;
+	(void)pthread_mutex_unlock(&t->mutex);
+	return b != NULL;
+}
+
 void blob_table_active(struct cas_blob *blob)
 {
 	struct blob_table *t = &blob->cas->table;

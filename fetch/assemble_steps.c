@@ -108,7 +108,7 @@ int assembly_open(struct assembly *a, struct err *e)
 	struct image_info info;
 	int r = open_bootstrap(a, e);
 
-	if (r < 0)
+	if (r < 0 && !a->only_looks)
 		r = retire(a, r, e);
 	if (r < 0)
 		return err_wrap(e, "its bootstrap in the state directory (images/%s)", a->digest);

@@ -25,6 +25,7 @@ struct assembly {
 	struct log *log;
 	const char *digest; /* borrowed: of the image's directory */
 	bool allow_unverified;
+	bool only_looks; /* what is no good stays: nobody brings it anew now */
 	struct image_file bootstrap;
 	struct image *image;
 	uint32_t n_parts;
@@ -33,7 +34,8 @@ struct assembly {
 };
 
 /** Map and open the bootstrap; of each part, info, files and what it wants.
- * @return 0; -ESTALE it was no good, and the image's directory is gone: bring it anew; -ENOMEM */
+ * @return 0; -ESTALE it was no good, and the image's directory is gone: bring it anew; -ENOMEM;
+ * with only_looks as image_open() and image_store_map() */
 MUST_CHECK int assembly_open(struct assembly *a, struct err *e);
 
 /** The layout of one part, whatever it wants: with what is here. @return as image_layout() */

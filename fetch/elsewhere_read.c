@@ -56,7 +56,9 @@ static void read_part(struct reading *rd, const struct assembly *a, uint32_t i)
 static int read_image(void *arg, const char *digest)
 {
 	struct reading *rd = arg;
-	struct assembly a = { .cas = rd->cas, .log = rd->log, .digest = digest };
+	struct assembly a = {
+		.cas = rd->cas, .log = rd->log, .digest = digest, .only_looks = true
+	};
 	struct err e = { .code = 0 };
 
 	if (assembly_open(&a, &e) == 0) {

@@ -47,6 +47,9 @@ static inline bool bitmap_clear(struct bitmap *b, uint32_t i)
 /** How many are set. A snapshot: others may be at work. */
 uint32_t bitmap_count(const struct bitmap *b);
 
+/** Is any bit set that is clear in the other, of the same size? */
+bool bitmap_any_but(const struct bitmap *b, const struct bitmap *other);
+
 /** The first set (or clear) bit at or after i; n_bits if there is none. */
 uint32_t bitmap_next_set(const struct bitmap *b, uint32_t i);
 uint32_t bitmap_next_clear(const struct bitmap *b, uint32_t i);

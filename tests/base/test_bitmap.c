@@ -80,6 +80,23 @@ static void there_is_nothing_behind_the_last_bit(void **state)
 	assert_int_equal(bitmap_next_set(b, UINT32_MAX), 130);
 }
 
+static void bits_that_another_lacks_are_seen(void **state)
+{
+	struct bitmap *a = bitmap_new(130);
+	struct bitmap *b = bitmap_new(130);
+
+	(void)state;
+	assert_false(bitmap_any_but(a, b));
+	(void)bitmap_set(b, 3);
+	assert_false(bitmap_any_but(a, b));
+	(void)bitmap_set(a, 129);
+	assert_true(bitmap_any_but(a, b));
+	(void)bitmap_set(b, 129);
+	assert_false(bitmap_any_but(a, b));
+	bitmap_free(&a);
+	bitmap_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -87,6 +104,7 @@ int main(void)
 		cmocka_unit_test(setting_and_clearing_tell_what_was_before),
 		cmocka_unit_test(a_lone_bit_is_found_from_everywhere),
 		cmocka_unit_test(a_lone_gap_is_found_from_everywhere),
+		cmocka_unit_test(bits_that_another_lacks_are_seen),
 		cmocka_unit_test(there_is_nothing_behind_the_last_bit),
 	};
 

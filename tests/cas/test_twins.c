@@ -93,8 +93,8 @@ static void add_rows(struct fixture *f, const char *dying, int first_id)
 		" plain_size, packed_size, n_named, file_id, file_dev, file_fs, file_ino,"
 		" file_btime_ns, file_size, %s FROM n, (SELECT * FROM blob LIMIT 1);"
 		"INSERT INTO chunk SELECT c.name, b.id, 0 FROM blob b,"
-		" (SELECT name FROM chunk WHERE idx = 0 LIMIT 1) c WHERE b.id BETWEEN %d AND %d + "
-	        "69;"
+		" (SELECT name FROM chunk WHERE idx = 0 LIMIT 1) c"
+		" WHERE b.id BETWEEN %d AND %d + 69;"
 		"INSERT INTO blob_origin SELECT b.id, o.id, 0 FROM blob b, origin o"
 		" WHERE b.id BETWEEN %d AND %d + 69",
 		first_id, first_id, dying, first_id, first_id, first_id, first_id);
