@@ -364,6 +364,7 @@ static void chore_work(struct job *job)
 	if (r == 0)
 		r = measure_blobs(cas, &n, &e);
 	make_ballast(cas);
+	unregister_retry(cas);
 	if (r < 0)
 		log_warn(cas->log, "keeping order in the cache", "why=%s", LOG_Q(e.msg));
 }

@@ -194,7 +194,7 @@ static bool clone_bytes(struct cas_blob *blob, const struct run *run)
 	if (d->clone(d, run->owner->fd, (off_t)from, (off_t)run->size_bytes, blob->fd, (off_t)to) ==
 	    0)
 		return true;
-	if (errno != ENOSPC && errno != EDQUOT && errno != EIO)
+	if (errno == EOPNOTSUPP || errno == EXDEV || errno == EINVAL) /* it never will */
 		atomic_store(&blob->cannot_clone, true);
 	log_debug(blob->cas->log, "chunks stay referred to", "blob=%s why=%s", blob->key,
 	          LOG_Q(strerrordesc_np(errno)));
@@ -232,7 +232,8 @@ static bool clone_held(struct cas_blob *blob, struct run *run)
 	return true;
 }
 
-uint32_t reflink_step(struct cas_blob *blob, uint32_t *at)
+/* @param ret_run  of n 0: there are no more */
+static uint32_t step(struct cas_blob *blob, uint32_t *at, struct run *ret_run)
 {
 	const uint32_t n_chunks = blob_layout(blob)->n_chunks;
 	struct run run = { .n = 0 };
@@ -242,6 +243,7 @@ uint32_t reflink_step(struct cas_blob *blob, uint32_t *at)
 
 	while (*at < n_chunks && !run_at(blob, *at, &run))
 		*at += 1;
+	*ret_run = run;
 	if (*at >= n_chunks || run.owner == NULL)
 		return 0;
 	*at += run.n;
@@ -253,6 +255,13 @@ uint32_t reflink_step(struct cas_blob *blob, uint32_t *at)
 	return cloned ? run.n : 0;
 }
 
+uint32_t reflink_step(struct cas_blob *blob, uint32_t *at)
+{
+	struct run run;
+
+	return step(blob, at, &run);
+}
+
 /* ---- behind everybody's back ---- */
 
 static void submit(struct cas_blob *blob);
@@ -262,17 +271,17 @@ static void clone_work(struct job *job)
 {
 	struct cas_blob *blob = container_of(job, struct cas_blob, clone_job);
 	const struct cas *cas = blob->cas;
-	const struct blob_layout *l = blob_layout(blob);
-	uint64_t bytes = 0;
+	const uint32_t n_chunks = blob_layout(blob)->n_chunks;
+	uint64_t bytes = 0; /* looked at, cloned or not: it is reading that takes the time */
 
 	if (atomic_exchange(&blob->clone_wanted, false))
 		blob->clone_at = 0;
-	while (blob->clone_at < l->n_chunks && bytes < TURN_BYTES && !atomic_load(&cas->closing) &&
+	while (blob->clone_at < n_chunks && bytes < TURN_BYTES && !atomic_load(&cas->closing) &&
 	       !atomic_load(&blob->cannot_clone)) {
-		const uint32_t n = reflink_step(blob, &blob->clone_at);
+		struct run run;
 
-		for (uint32_t i = 1; i <= n; i++)
-			bytes += l->chunks[blob->clone_at - i].plain_size_bytes;
+		(void)step(blob, &blob->clone_at, &run);
+		bytes += run.size_bytes;
 	}
 	if (bytes >= TURN_BYTES) {
 		submit(blob);

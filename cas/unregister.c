@@ -183,9 +183,11 @@ static void go_on(struct job *job)
 		pool_submit(cas->writer, &rm->job);
 		return;
 	}
-	if (r < 0)
+	if (r < 0) {
 		log_warn(cas->log, "rows of removed blobs stay in the database for now", "why=%s",
 		         LOG_Q(e.msg));
+		atomic_store(&rm->stopped, true);
+	}
 	chunk_rows_free(&rm->rows);
 	rm->row = 0;
 	rm->queued = false;
@@ -200,6 +202,22 @@ static void go_on_soon(struct cas *cas)
 	rm->queued = true;
 	rm->job = (struct job){ .work = go_on, .prio = JOB_PREFETCH };
 	pool_submit(cas->writer, &rm->job);
+}
+
+static int retry(struct cas *cas, void *arg, struct err *e)
+{
+	(void)arg;
+	(void)e;
+	go_on_soon(cas);
+	return 0;
+}
+
+void unregister_retry(struct cas *cas)
+{
+	struct err e;
+
+	if (atomic_exchange(&cas->removal.stopped, false) && writer_do(cas, retry, NULL, &e) < 0)
+		atomic_store(&cas->removal.stopped, true);
 }
 
 int unregister_blob(struct cas *cas, const char *key, struct err *e)

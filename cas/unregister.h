@@ -5,6 +5,7 @@
 #pragma once
 #include "err.h"
 #include "pool.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@ struct chunk_rows;
 struct removal {
 	struct job job;
 	bool queued;
+	atomic_bool stopped;     /* [any] an error did it: unregister_retry() */
 	uint64_t row;            /* 0: none is at hand */
 	struct chunk_rows *rows; /* NULL: its layout cannot be read */
 	unsigned next_byte;      /* then: names that begin so are looked through next */
@@ -28,6 +30,9 @@ struct removal {
  * @return 0; CAS_MISS not registered; negative: all is as before
  */
 MUST_CHECK int unregister_blob(struct cas *cas, const char *key, struct err *e);
+
+/** [worker, not the writer] Now and then: go on with what an error has stopped. */
+void unregister_retry(struct cas *cas);
 
 /** [writer] At the start: go on where the last agent was cut off. */
 MUST_CHECK int unregister_resume(struct cas *cas, struct err *e);

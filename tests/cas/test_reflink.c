@@ -333,6 +333,26 @@ static void a_file_system_that_refuses_is_asked_once(void **state)
 	cas_blob_release(&b);
 }
 
+static void trouble_of_another_kind_is_not_for_ever(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = owner_of_all(f);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+
+	clones_of(f)->fails_with = ENOMEM;
+	refer_to_all(f, b);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	wait_for_helper(f);
+	assert_int_equal(clones_of(f)->n, N);
+	clones_of(f)->fails_with = 0;
+	reflink_soon(b);
+	wait_for_helper(f);
+	for (uint32_t i = 0; i < N; i++)
+		assert_true(cas_blob_is_ready(b, i));
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
 static void it_happens_behind_what_is_written_down_and_is_there_after_a_restart(void **state)
 {
 	struct fixture *f = *state;
@@ -387,6 +407,7 @@ int main(void)
 		T(what_the_owner_loses_meanwhile_is_not_ready),
 		T(what_is_barred_waits),
 		T(a_file_system_that_refuses_is_asked_once),
+		T(trouble_of_another_kind_is_not_for_ever),
 		T(it_happens_behind_what_is_written_down_and_is_there_after_a_restart),
 		T(references_of_an_earlier_life_are_cloned_when_the_blob_is_opened),
 	};

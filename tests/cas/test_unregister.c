@@ -5,6 +5,7 @@
 #include "gc.h"
 #include "mem.h"
 #include "share_world.h"
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +102,35 @@ static void a_removal_that_was_cut_off_goes_on_at_the_next_start(void **state)
 	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), N_MANY);
 	assert_int_equal(query(f, "SELECT count(*) FROM blob WHERE dying = 1"), 1);
 	fixture_open(f);
+	rows_are_removed(f);
+	assert_int_equal(n_rows(f), 0);
+}
+
+static int exec(struct cas *cas, void *arg, struct err *e)
+{
+	return db_exec(cas->db, arg, e);
+}
+
+static int remove_without_more(struct cas *cas, void *arg, struct err *e)
+{
+	const int r = unregister_blob(cas, SAMPLE_ID, e);
+
+	return r == 0 ? exec(cas, arg, e) : r;
+}
+
+static void a_removal_that_failed_goes_on_when_it_can(void **state)
+{
+	static char on[] = "PRAGMA query_only=1";
+	static char off[] = "PRAGMA query_only=0";
+	struct fixture *f = *state;
+
+	register_many(f, SAMPLE_ID);
+	assert_int_equal(writer_do(f->cas, remove_without_more, on, &f->e), 0);
+	while (!atomic_load(&f->cas->removal.stopped))
+		(void)sched_yield();
+	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), N_MANY);
+	assert_int_equal(writer_do(f->cas, exec, off, &f->e), 0);
+	evict_chores_soon(f->cas);
 	rows_are_removed(f);
 	assert_int_equal(n_rows(f), 0);
 }
@@ -265,6 +295,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(chunk_rows_go_behind_everything_else),
 		T(a_removal_that_was_cut_off_goes_on_at_the_next_start),
+		T(a_removal_that_failed_goes_on_when_it_can),
 		T(a_key_is_free_while_its_old_rows_go),
 		R(what_goes_over_all_blobs_leaves_a_rotten_one_out),
 		R(a_rotten_blob_can_be_opened_again_and_starts_cold),
