@@ -177,8 +177,7 @@ static int ask_one(struct seek *s, const struct wire_id *home, struct wire_ask *
 	return ask_other(s, home, ask);
 }
 
-/* What is waited for elsewhere, too: only who is asked tells when that comes to nothing. */
-static struct wire_set with_waits(const struct seek *s, const struct wire_set *todo)
+struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo)
 {
 	struct wire_set set = *todo;
 	const struct get *g;
@@ -191,12 +190,20 @@ static struct wire_set with_waits(const struct seek *s, const struct wire_set *t
 	return set;
 }
 
+bool ask_is_hurried(const struct seek *s)
+{
+	const struct wire_set hurried = set_and(s->hurried, &s->asked);
+	const struct wire_set set = set_and(hurried, &s->want);
+
+	return s->ask_open && !s->ask_reader && s->req->run->reader && !set_empty(&set);
+}
+
 /* Ask the home, or who stands in for it. One that is busy, or connects, is asked later.
  * @return false: nobody is left to be asked */
 bool ask_home(struct seek *s, const struct wire_set *todo)
 {
 	const struct peer *p = s->req->p;
-	const struct wire_set wanted = with_waits(s, todo);
+	const struct wire_set wanted = ask_wanted(s, todo);
 	struct wire_ask ask = make_ask(s, &wanted);
 
 	for (; s->home_rank < HOMES_MAX; s->home_rank++, s->settle = true) {
@@ -217,6 +224,7 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 		s->ask_open = true;
 		s->ask_answered = false;
 		s->ask_probed = false;
+		s->ask_reader = s->req->run->reader;
 		s->ask_sent_ns = peer_now_ns(p);
 		s->ask_home = home;
 		s->asked = wanted;

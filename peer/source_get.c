@@ -493,8 +493,8 @@ void gets_hurry(struct seek *s)
 	{
 		const struct wire_set set = set_and(g->set, &s->hurried);
 
-		if (!g->reader && !g->wait && !set_empty(&set) &&
-		    get_start(s, &g->node, &set, false) == GET_ASKED)
+		if (!g->reader && !set_empty(&set) &&
+		    get_start(s, &g->node, &set, g->wait) == GET_ASKED)
 			g->set = set_minus(g->set, &set);
 	}
 	s->hurried = set_none(s->want.n);

@@ -75,6 +75,7 @@ struct seek {
 	uint64_t ask_sent_ns; /* the same by the real clock */
 	bool ask_answered;
 	bool ask_probed; /* it lives, and does not answer */
+	bool ask_reader; /* it said that a reader is blocked on it */
 };
 
 /* A chunk that came packed, with a worker. */
@@ -161,6 +162,10 @@ void seek_settle(struct seek *s, const struct wire_set *set);
 /** Ask the home for todo, or who stands in for it. One that is busy, or connects, is asked later.
  * @return false: nobody is left to be asked */
 bool ask_home(struct seek *s, const struct wire_set *todo);
+/** What is waited for elsewhere, too: only who is asked tells when that comes to nothing. */
+struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo);
+/** Is it open as a prefetch's, and a reader is blocked on some of it now? */
+bool ask_is_hurried(const struct seek *s);
 void ask_close(struct seek *s);               /* cancelled, if it is open */
 void ask_watch(struct seek *s);               /* is the home silent? */
 uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient clock */

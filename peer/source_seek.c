@@ -221,22 +221,32 @@ static struct wire_set ask_all_holders(struct seek *s)
 	return set_empty(&rest) ? slow : rest;
 }
 
+/* hurried: what the home was asked for as a prefetch it is asked for anew, as a reader's: for that
+ * one it looks whether a lease makes progress. */
+static void ask_step(struct seek *s, const struct wire_set *todo, bool hurried)
+{
+	struct wire_set unasked = s->ask_open ? set_minus(*todo, &s->asked) : *todo;
+
+	if (hurried && s->ask_open && s->n_asks < ASKS_MAX)
+		unasked = ask_wanted(s, todo);
+	if (set_empty(&unasked))
+		return;
+	ask_close(s);
+	if (s->n_asks >= ASKS_MAX || !ask_home(s, todo))
+		s->lost = set_or(s->lost, todo);
+}
+
 void seek_step(struct seek *s)
 {
+	const bool hurried = ask_is_hurried(s);
 	struct wire_set todo;
-	struct wire_set unasked;
 
 	check_silence(s);
 	if (!set_empty(&s->hurried))
 		gets_hurry(s);
 	todo = ask_all_holders(s);
 	drop_idle_gets(s);
-	unasked = s->ask_open ? set_minus(todo, &s->asked) : todo;
-	if (!set_empty(&unasked)) {
-		ask_close(s);
-		if (s->n_asks >= ASKS_MAX || !ask_home(s, &todo))
-			s->lost = set_or(s->lost, &todo);
-	}
+	ask_step(s, &todo, hurried);
 	if (seek_is_settled(s))
 		ask_close(s);
 }
