@@ -2,7 +2,9 @@
  * test_lazy_image: what a load costs, what it shares, and what it makes of wrong bytes; on the real
  * images of tests/data/layout.
  */
+#include "elsewhere_layouts.h"
 #include "hex.h"
+#include "image_store.h"
 #include "lazy_load.h"
 #include "manifest.h"
 #include <errno.h>
@@ -108,6 +110,38 @@ static void what_the_disk_lost_of_an_image_is_brought_again(void **state)
 	world_restart(w);
 	load_and_let_go(w, HOST "app@sha256:" LAYERS);
 	requests_were(w, 0, 0, 0);
+}
+
+/* In place of the database: the image uses every blob. */
+int image_store_users(struct cas *cas, const char *blob_key,
+                      int (*fn)(void *arg, const char *digest), void *arg, struct err *e)
+{
+	(void)cas;
+	(void)blob_key;
+	(void)e;
+	(void)fn(arg, LAYERS);
+	return 0;
+}
+
+static void who_only_wants_to_know_how_a_blob_is_packed_destroys_nothing(void **state)
+{
+	struct world *w = *state;
+	struct blob_layout *layout = NULL;
+	char key[BLOB_ID_MAX + 16];
+	struct lazy_image *image;
+	struct err e;
+
+	set_tag(w, LAYERS);
+	image = load_good(w, HOST "app:1");
+	(void)snprintf(key, sizeof(key), "%s", fetch_blob_cas(image->blobs[0])->layout->blob_id);
+	lazy_image_release(&image);
+	assert_int_equal(elsewhere_layout_read(&w->cas, NULL, key, &layout, &e), 0);
+	assert_string_equal(layout->blob_id, key);
+	layout_unref(&layout);
+	zero_file(w, LAYERS, "image.boot");
+	assert_int_equal(elsewhere_layout_read(&w->cas, NULL, key, &layout, &e), CAS_MISS);
+	assert_true(world_has_file(w, LAYERS, "image.boot"));
+	assert_true(world_has_file(w, LAYERS, "source.json"));
 }
 
 static void a_lost_image_that_cannot_be_brought_fails_with_the_registrys_word(void **state)
@@ -518,6 +552,7 @@ int main(void)
 		TEST(a_zran_image_opens_with_the_indexes_beside_its_bootstrap),
 		TEST(a_blob_without_digests_is_fetched_whole_checked_and_kept),
 		TEST(a_blob_without_digests_and_with_a_flipped_bit_is_refused),
+		TEST(who_only_wants_to_know_how_a_blob_is_packed_destroys_nothing),
 		TEST(wrong_bytes_of_manifest_and_bootstrap_are_refused),
 		TEST(an_ordinary_image_is_refused_by_name),
 		TEST(what_the_registry_says_is_handed_on_with_image_and_step),
