@@ -248,7 +248,7 @@ int peer_new(const struct peer_opts *opts, struct peer **ret_peer, struct err *e
 	p->next_token = 1;
 	p->next_self_req = 1;
 	p->upload.bytes_per_s = opts->upload_bytes_per_s;
-	p->download.bytes_per_s = opts->download_bytes_per_s;
+	split_rate_set(&p->download, opts->download_bytes_per_s);
 	(void)pthread_mutex_init(&p->ready_lock, NULL);
 	p->placement = placement_new();
 	timer_init(&p->timer, opts->loop, on_timer);
@@ -310,7 +310,7 @@ void peer_free(struct peer **peer)
 void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t download_bytes_per_s)
 {
 	p->upload.bytes_per_s = upload_bytes_per_s;
-	p->download.bytes_per_s = download_bytes_per_s;
+	split_rate_set(&p->download, download_bytes_per_s);
 	peer_work_soon(p);
 }
 

@@ -129,7 +129,8 @@ struct peer {
 	struct meta_source meta_source;
 	struct meta_req *meta_reqs;
 	struct meta_serve *meta_serves;
-	struct rate upload, download;
+	struct rate upload;
+	struct split_rate download;
 
 	pthread_mutex_t ready_lock; /* guards the block below; pointers only */
 	struct ready_note *ready;

@@ -28,10 +28,11 @@ bool budget_admits(struct source_req *req)
 	if (req->admitted)
 		return true;
 	bytes = wanted_bytes(req);
-	req->admit_ns = rate_take(&p->download, peer_now_ns(p), bytes, req->run->reader);
+	req->admit_ns = split_rate_take(&p->download, peer_now_ns(p), bytes, req->run->reader);
 	req->admitted = req->admit_ns == 0;
+	req->taken_urgent = req->run->reader;
 	if (req->admitted)
-		req->taken_bytes = p->download.bytes_per_s != 0 ? bytes : 0;
+		req->taken_bytes = p->download.all.bytes_per_s != 0 ? bytes : 0;
 	else /* it is not stuck: its turn comes */
 		req->ev.wait(req->arg, ++req->wait_bytes);
 	return req->admitted;
@@ -45,6 +46,7 @@ uint64_t budget_due_ns(const struct source_req *req)
 void budget_settle(struct source_req *req)
 {
 	if (req->taken_bytes > req->received_bytes)
-		rate_give_back(&req->p->download, req->taken_bytes - req->received_bytes);
+		split_rate_give_back(&req->p->download, req->taken_bytes - req->received_bytes,
+		                     req->taken_urgent);
 	req->taken_bytes = 0;
 }

@@ -111,6 +111,7 @@ struct source_req {
 	bool admitted;
 	uint64_t admit_ns;       /* when to ask again; 0: not asked yet */
 	uint64_t taken_bytes;    /* from the budget */
+	bool taken_urgent;       /* ... by a reader */
 	uint64_t received_bytes; /* from peers, as on the wire */
 };
 

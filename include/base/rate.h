@@ -61,3 +61,43 @@ static inline void rate_give_back(struct rate *r, uint64_t bytes)
 	if (r->bytes_per_s != 0)
 		r->left_bytes += (int64_t)bytes;
 }
+
+/*
+ * One budget for large pieces of those who can wait: who is urgent has a bucket of its own, so that
+ * it never makes up for the piece of another. The others wait until all is made up for.
+ */
+struct split_rate {
+	struct rate all, urgent;
+};
+
+static inline void split_rate_set(struct split_rate *r, uint64_t bytes_per_s)
+{
+	r->all.bytes_per_s = bytes_per_s;
+	r->urgent.bytes_per_s = bytes_per_s;
+}
+
+/** As rate_take(). */
+static inline uint64_t split_rate_take(struct split_rate *r, uint64_t now_ns, uint64_t bytes,
+                                       bool urgent)
+{
+	uint64_t due_ns;
+
+	if (r->all.bytes_per_s == 0)
+		return 0;
+	if (!urgent)
+		return rate_take(&r->all, now_ns, bytes, false);
+	due_ns = rate_take(&r->urgent, now_ns, bytes, true);
+	if (due_ns != 0)
+		return due_ns;
+	rate_fill(&r->all, now_ns);
+	r->all.left_bytes -= (int64_t)bytes;
+	return 0;
+}
+
+/** What was taken, and not used. */
+static inline void split_rate_give_back(struct split_rate *r, uint64_t bytes, bool urgent)
+{
+	rate_give_back(&r->all, bytes);
+	if (urgent)
+		rate_give_back(&r->urgent, bytes);
+}

@@ -106,6 +106,35 @@ static void the_urgent_come_first(void **state)
 	assert_in_range(take_for(&r, &now_ns, 10 * NS_PER_S, 1000, false), 9 * MB, 11 * MB);
 }
 
+static void the_urgent_do_not_make_up_for_the_large_pieces_of_others(void **state)
+{
+	struct split_rate r = { .all.bytes_per_s = 0 };
+	uint64_t now_ns = 1000 * NS_PER_S;
+	uint64_t urgent = 0;
+	uint64_t others = 0;
+	uint64_t due_ns;
+
+	(void)state;
+	split_rate_set(&r, 1 * MB);
+	assert_int_equal(split_rate_take(&r, now_ns, 4 * MB, false), 0);
+	assert_int_equal(split_rate_take(&r, now_ns, 100000, true), 0);
+	due_ns = split_rate_take(&r, now_ns, 4 * MB, false);
+	assert_in_range(due_ns, now_ns + 4 * NS_PER_S, now_ns + 5 * NS_PER_S);
+	split_rate_give_back(&r, 4 * MB, false); /* it came from elsewhere */
+	split_rate_give_back(&r, 100000, true);
+	assert_int_equal(split_rate_take(&r, now_ns, 1, false), 0);
+	for (int ms = 0; ms < 20000; ms++, now_ns += NS_PER_MS) {
+		if (ms >= 10000 && split_rate_take(&r, now_ns, 4 * MB, false) == 0)
+			others += 4 * MB;
+		while (ms < 15000 && split_rate_take(&r, now_ns, 1000, true) == 0)
+			urgent += 1000;
+	}
+	assert_in_range(urgent, 14 * MB, 16 * MB); /* all that there is, as long as they want it */
+	assert_in_range(others, 4 * MB, 8 * MB);   /* the rest; a piece at a time */
+	split_rate_set(&r, 0);
+	assert_int_equal(split_rate_take(&r, now_ns, 100 * MB, false), 0);
+}
+
 static void it_may_be_changed_and_taken_away(void **state)
 {
 	struct rate r = { .bytes_per_s = 1 * MB };
@@ -127,6 +156,7 @@ int main(void)
 		cmocka_unit_test(what_was_not_used_is_no_credit_for_later),
 		cmocka_unit_test(a_large_piece_is_made_up_for),
 		cmocka_unit_test(the_urgent_come_first),
+		cmocka_unit_test(the_urgent_do_not_make_up_for_the_large_pieces_of_others),
 		cmocka_unit_test(it_may_be_changed_and_taken_away),
 	};
 
