@@ -271,11 +271,19 @@ static uint32_t all_kept(void *arg, struct kept **ret_kept)
 	return mounts_kept(a->mounts, ret_kept);
 }
 
-static bool is_kept(void *arg, const char *key)
+static bool set_kept(void *arg, const char *key)
 {
 	const struct agent *a = arg;
 
-	return mounts_has_kept(a->mounts, key);
+	return mounts_set_kept(a->mounts, key);
+}
+
+static void on_unkept(void *arg)
+{
+	const struct agent *a = arg;
+
+	if (a->keeping != NULL)
+		keeping_renew(a->keeping);
 }
 
 /* Beside our own program. */
@@ -290,7 +298,7 @@ static char *program_path(const char *name)
 	return xasprintf("%.*s/%s", slash != NULL ? (int)(slash - self) : 0, self, name);
 }
 
-/* Without a keeper there are mounts, too: they end with us. */
+/* Without a keeper there are mounts, too: they end with us, unless one comes. */
 static void start_keeping(struct agent *a)
 {
 	struct keeping_opts opts = { .socket = a->config->keeper_socket,
@@ -298,18 +306,16 @@ static void start_keeping(struct agent *a)
 		                     .pool = a->desk,
 		                     .log = a->log,
 		                     .all = all_kept,
-		                     .has = is_kept,
+		                     .given = set_kept,
+		                     .metrics = a->metrics,
 		                     .arg = a };
-	struct err e = { 0 };
 
 	if (opts.socket == NULL)
 		return;
 	a->keeper_program = program_path("shoal-keeper");
 	if (a->config->keeper_start)
 		opts.program = a->keeper_program;
-	if (keeping_new(&opts, &a->keeping, &e) < 0)
-		log_error(a->log, "there is no keeper: mounts will not outlive the agent",
-		          "error=%s", LOG_Q(e.msg));
+	a->keeping = keeping_new(&opts);
 }
 
 /* Before the loop runs: it may block. */
@@ -341,6 +347,9 @@ static int start_mounts(struct agent *a, struct err *e)
 		                    .clock = a->clock,
 		                    .log = a->log,
 		                    .metrics = a->metrics,
+		                    .keeper_socket = a->config->keeper_socket,
+		                    .unkept = on_unkept,
+		                    .unkept_arg = a,
 		                    .make_room = make_room,
 		                    .make_room_arg = a,
 		                    .settled = on_settled,
@@ -351,7 +360,6 @@ static int start_mounts(struct agent *a, struct err *e)
 		return r;
 	start_keeping(a);
 	try_erofs(a);
-	opts.keeper_socket = a->keeping != NULL ? a->config->keeper_socket : NULL;
 	(void)mount_how_parse(a->config->mount, &opts.how); /* the setting is one of them */
 	opts.no_erofs = a->no_erofs;
 	opts.fuse_pool = a->fuse_pool;

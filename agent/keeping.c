@@ -3,6 +3,8 @@
  *
  *   WATCHING --the keeper hangs up--> RENEWING (a job: call again, or start one; give it all)
  *      ^------------- there is one ------'   `-- there is none --> WAITING --5 s--> RENEWING
+ *   A start without a keeper is WAITING. While it is renewing, nothing is watched: the connection
+ *   that the job made says afterwards whether the keeper has gone since.
  */
 #include "keeping.h"
 #include "mem.h"
@@ -34,6 +36,10 @@ struct keeping {
 	int watch_fd;
 	int pid; /* of the keeper, when it is our child; else 0 */
 	struct timer again;
+	bool waiting; /* for the timer */
+	bool busy;    /* the renewal is a worker's */
+	bool wanted;  /* another one is, after that */
+	bool missed;  /* that there is none was told */
 	struct renewal renewal;
 };
 
@@ -80,12 +86,89 @@ static void renewal_clear(struct renewal *n)
 	n->n_kept = 0;
 }
 
-static void dropped_after(struct job *job)
+/* ---- watching ---- */
+
+static void renew(struct keeping *k);
+
+static void show(const struct keeping *k, bool there)
 {
-	renewal_clear(container_of(job, struct renewal, job));
+	series_set(metrics_series(k->opts.metrics, METRIC_KEEPER, NULL), there);
 }
 
-static void watch(struct keeping *k);
+static void unwatch(struct keeping *k)
+{
+	if (k->gone != NULL)
+		event_free(k->gone);
+	k->gone = NULL;
+	close_fd(&k->watch_fd);
+}
+
+/* It may hang up a moment before it can be waited for: asked again when there is another one. */
+static void reap(struct keeping *k)
+{
+	if (k->pid > 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
+		k->pid = 0;
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+	struct keeping *k = arg;
+
+	(void)fd;
+	(void)what;
+	unwatch(k);
+	show(k, false);
+	reap(k);
+	log_warn(k->opts.log, "the keeper is gone", "socket=%s", LOG_Q(k->opts.socket));
+	renew(k);
+}
+
+/* @param fd  moved */
+static void watch(struct keeping *k, int *fd)
+{
+	k->watch_fd = *fd;
+	*fd = -1;
+	k->missed = false;
+	show(k, true);
+	k->gone = event_new(loop_base(k->opts.loop), k->watch_fd, EV_READ, on_gone, k);
+	if (k->gone == NULL || event_add(k->gone, NULL) != 0)
+		log_error(k->opts.log, "the keeper cannot be watched", "socket=%s",
+		          LOG_Q(k->opts.socket));
+}
+
+static void wait_for_one(struct keeping *k)
+{
+	k->waiting = true;
+	timer_start(&k->again, RENEW_AGAIN_MS);
+}
+
+static void miss(struct keeping *k, const struct err *why)
+{
+	show(k, false);
+	if (!k->missed)
+		log_warn(k->opts.log, "there is no keeper: mounts do not outlive the agent",
+		         "error=%s again_ms=%d", LOG_Q(why->msg), RENEW_AGAIN_MS);
+	k->missed = true;
+	wait_for_one(k);
+}
+
+/* ---- the renewal's end ---- */
+
+static void settle(struct keeping *k)
+{
+	struct renewal *n = &k->renewal;
+
+	renewal_clear(n);
+	k->busy = false;
+	watch(k, &n->watch_fd);
+	if (k->wanted)
+		wait_for_one(k);
+}
+
+static void dropped_after(struct job *job)
+{
+	settle(container_of(container_of(job, struct renewal, job), struct keeping, renewal));
+}
 
 static void keep_only_ended(struct keeping *k)
 {
@@ -94,7 +177,7 @@ static void keep_only_ended(struct keeping *k)
 
 	for (uint32_t i = 0; i < n->n_kept; i++) {
 		kept_close(&n->kept[i]);
-		if (!k->opts.has(k->opts.arg, n->kept[i].key))
+		if (!k->opts.given(k->opts.arg, n->kept[i].key))
 			n->kept[n_ended++] = n->kept[i];
 	}
 	n->n_kept = n_ended;
@@ -105,21 +188,22 @@ static void renew_after(struct job *job)
 	struct renewal *n = container_of(job, struct renewal, job);
 	struct keeping *k = container_of(n, struct keeping, renewal);
 
+	reap(k);
 	if (n->pid > 0)
 		k->pid = n->pid;
 	if (n->result < 0) {
-		log_warn(k->opts.log, "there is no keeper: mounts will not outlive the agent",
-		         "error=%s", LOG_Q(n->err.msg));
 		close_fd(&n->watch_fd);
 		renewal_clear(n);
-		timer_start(&k->again, RENEW_AGAIN_MS);
+		k->busy = false;
+		miss(k, &n->err);
 		return;
 	}
-	log_info(k->opts.log, "another keeper holds the mounts", "mounts=%u", n->n_kept);
-	k->watch_fd = n->watch_fd;
-	n->watch_fd = -1;
-	watch(k);
+	log_info(k->opts.log, "a keeper holds the mounts", "mounts=%u", n->n_kept);
 	keep_only_ended(k);
+	if (n->n_kept == 0) {
+		settle(k);
+		return;
+	}
 	n->job = (struct job){ .work = drop_work, .after = dropped_after, .prio = JOB_NORMAL };
 	pool_submit(k->opts.pool, &n->job);
 }
@@ -128,6 +212,12 @@ static void renew(struct keeping *k)
 {
 	struct renewal *n = &k->renewal;
 
+	assert(!k->busy);
+	unwatch(k);
+	timer_stop(&k->again);
+	k->waiting = false;
+	k->wanted = false;
+	k->busy = true;
 	*n = (struct renewal){ .opts = &k->opts, .watch_fd = -1 };
 	n->n_kept = k->opts.all(k->opts.arg, &n->kept);
 	n->job = (struct job){ .work = renew_work, .after = renew_after, .prio = JOB_NORMAL };
@@ -139,35 +229,12 @@ static void on_again(struct timer *t)
 	renew(container_of(t, struct keeping, again));
 }
 
-/* ---- watching ---- */
-
-static void unwatch(struct keeping *k)
+void keeping_renew(struct keeping *keeping)
 {
-	if (k->gone != NULL)
-		event_free(k->gone);
-	k->gone = NULL;
-	close_fd(&k->watch_fd);
-}
-
-static void on_gone(evutil_socket_t fd, short what, void *arg)
-{
-	struct keeping *k = arg;
-
-	(void)fd;
-	(void)what;
-	unwatch(k);
-	if (k->pid > 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
-		k->pid = 0;
-	log_warn(k->opts.log, "the keeper is gone", "socket=%s", LOG_Q(k->opts.socket));
-	renew(k);
-}
-
-static void watch(struct keeping *k)
-{
-	k->gone = event_new(loop_base(k->opts.loop), k->watch_fd, EV_READ, on_gone, k);
-	if (k->gone == NULL || event_add(k->gone, NULL) != 0)
-		log_error(k->opts.log, "the keeper cannot be watched", "socket=%s",
-		          LOG_Q(k->opts.socket));
+	if (keeping->busy)
+		keeping->wanted = true;
+	else if (!keeping->waiting)
+		wait_for_one(keeping);
 }
 
 /* ---- start and end ---- */
@@ -199,24 +266,27 @@ static int fetch_left(struct keeping *k, struct err *e)
 	return 0;
 }
 
-int keeping_new(const struct keeping_opts *opts, struct keeping **ret_keeping, struct err *e)
+struct keeping *keeping_new(const struct keeping_opts *opts)
 {
-	AUTO(keeping_free) struct keeping *k = xcalloc(1, sizeof(*k));
+	struct keeping *k = xcalloc(1, sizeof(*k));
+	int fd = -1;
+	struct err e = { 0 };
 	int r;
 
 	k->opts = *opts;
 	k->watch_fd = -1;
 	k->renewal.watch_fd = -1;
 	timer_init(&k->again, opts->loop, on_again);
-	r = find_or_start(opts, &k->watch_fd, &k->pid, e);
+	r = find_or_start(opts, &fd, &k->pid, &e);
 	if (r == 0)
-		r = fetch_left(k, e);
-	if (r < 0)
-		return r;
-	watch(k);
-	*ret_keeping = k;
-	k = NULL;
-	return 0;
+		r = fetch_left(k, &e);
+	if (r == 0) {
+		watch(k, &fd);
+	} else {
+		close_fd(&fd);
+		miss(k, &e);
+	}
+	return k;
 }
 
 void keeping_free(struct keeping **keeping)

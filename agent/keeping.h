@@ -8,6 +8,7 @@
 #include "keeper.h"
 #include "log.h"
 #include "loop.h"
+#include "metrics.h"
 #include "pool.h"
 #include <stdbool.h>
 
@@ -18,22 +19,25 @@ struct keeping_opts {
 	struct loop *loop;
 	struct pool *pool; /* what blocks */
 	struct log *log;
-	/* [loop] A keeper came that may know nothing: the mounts that are kept, to be freed;
+	struct metrics *metrics;
+	/* [loop] A keeper came that may know nothing: the mounts that can be kept, to be freed;
 	 * *ret_kept malloc'd. @return how many */
 	uint32_t (*all)(void *arg, struct kept **ret_kept);
-	/* [loop] Is this one still kept? */
-	bool (*has)(void *arg, const char *key);
+	/* [loop] It holds this one now. @return false: it is to let go again, the mount has ended */
+	bool (*given)(void *arg, const char *key);
 	void *arg;
 };
 
-/** [before the loop] Find or start a keeper, and fetch what it has. @return 0; -errno there is none
- */
-MUST_CHECK int keeping_new(const struct keeping_opts *opts, struct keeping **ret_keeping,
-                           struct err *e);
+/** [before the loop] Find or start a keeper, and fetch what it has. Where there is none, it is
+ * looked for again and again. Never NULL */
+struct keeping *keeping_new(const struct keeping_opts *opts);
 void keeping_free(struct keeping **keeping); /* [after the loop] NULL is fine; the keeper stays */
 
 /** What an earlier agent left of the mount on dir: moved, malloc'd, or NULL. */
 struct kept *keeping_take(struct keeping *keeping, const char *dir);
+
+/** [loop] A mount came up without a keeper: give all of them again, in a moment. */
+void keeping_renew(struct keeping *keeping);
 
 /** [before the loop] What nobody took is let go: its readers get an error. */
 void keeping_drop_rest(struct keeping *keeping);

@@ -263,12 +263,21 @@ static void on_ended(void *arg, struct image_mount *tree)
 	life_run(life, MOUNT_UNDO);
 }
 
+static void tell_if_unkept(const struct mount_life *life)
+{
+	const struct mounts_opts *o = &life->mounts->opts;
+
+	if (o->unkept != NULL && image_mount_waits_for_keeper(life->tree))
+		o->unkept(o->unkept_arg);
+}
+
 static void on_attached(void *arg, int r, struct image_mount *tree, const struct err *why)
 {
 	struct mount_life *life = arg;
 
 	if (r == 0) {
 		life->tree = tree;
+		tell_if_unkept(life);
 		life->pub.erofs = image_mount_is_erofs(tree, &life->pub.no_erofs);
 	}
 	life_step(life, r, why, MOUNT_SAVE);

@@ -376,16 +376,18 @@ uint32_t mounts_kept(const struct mounts *mounts, struct kept **ret_kept)
 	return n;
 }
 
-bool mounts_has_kept(const struct mounts *mounts, const char *key)
+bool mounts_set_kept(struct mounts *mounts, const char *key)
 {
-	const struct mounted *m;
+	struct mounted *m;
 
 	DL_FOREACH(mounts->list, m)
 	{
 		char own[KEEPER_KEY_BYTES];
 
 		kept_key(m->rec.dir, own);
-		if (strcmp(own, key) == 0)
+		if (strcmp(own, key) != 0)
+			continue;
+		if (life_of(m)->tree == NULL || image_mount_set_kept(life_of(m)->tree))
 			return true;
 	}
 	return false;

@@ -63,6 +63,9 @@ struct mounts_opts {
 	 * nobody can make any. */
 	bool (*make_room)(void *arg);
 	void *make_room_arg;
+	/* [loop] A mount came up that a keeper could hold, but none took it. NULL: nobody cares */
+	void (*unkept)(void *arg);
+	void *unkept_arg;
 	/* Once, after mounts_restored(): each restored mount is up, or known not to come up yet. */
 	void (*settled)(void *arg);
 	void *settled_arg;
@@ -105,9 +108,10 @@ bool mounts_are_settled(const struct mounts *mounts);
  * not from inside. */
 void mounts_stop(struct mounts *mounts, void (*done)(void *arg), void *arg);
 
-/** What a keeper holds of all mounts, to be closed; *ret_kept malloc'd. @return how many */
+/** What a keeper needs to hold all mounts, to be closed; *ret_kept malloc'd. @return how many */
 uint32_t mounts_kept(const struct mounts *mounts, struct kept **ret_kept);
-bool mounts_has_kept(const struct mounts *mounts, const char *key);
+/** A keeper was given this one. @return false: it is to let go, the mount has ended meanwhile */
+bool mounts_set_kept(struct mounts *mounts, const char *key);
 
 const struct mounted *mounts_first(const struct mounts *mounts); /* on with ->next; NULL: none */
 const struct mounted *mounts_find(const struct mounts *mounts, const char *dir);

@@ -51,7 +51,8 @@ struct image_mount {
 	char *bootstrap;     /* path */
 	bool erofs;          /* it is the kernel that reads the tree */
 	struct err no_erofs; /* why not */
-	struct kept kept;    /* what the keeper has; its fd is the session's, -1: it has nothing */
+	struct kept kept; /* what a keeper needs; its fd is the session's, -1: it cannot be kept */
+	bool kept_there;  /* a keeper has it. [loop], and the job */
 	bool handing_over;
 	dev_t dev;
 
@@ -259,24 +260,27 @@ static void give_to_keeper(struct image_mount *m)
 	               m->opts.image->digest);
 	kept_key(m->dir, m->kept.key);
 	r = session_describe(m->session, &m->kept, &e);
-	if (r == 0)
+	if (r < 0)
+		m->kept = (struct kept){ .fd = -1 };
+	else
 		r = keeper_keep(m->opts.keeper_socket, &m->kept, &e);
+	m->kept_there = r == 0;
 	if (r == 0)
 		return;
-	m->kept = (struct kept){ .fd = -1 };
-	log_warn(m->opts.log, "this mount will not outlive the agent", "dir=%s why=%s",
-	         LOG_Q(m->dir), LOG_Q(e.msg));
+	log_warn(m->opts.log, "this mount does not outlive the agent", "dir=%s until=%s why=%s",
+	         LOG_Q(m->dir), m->kept.fd >= 0 ? "another_keeper" : "never", LOG_Q(e.msg));
 }
 
 static void take_from_keeper(struct image_mount *m)
 {
 	struct err e = { 0 };
 
-	if (!m->handing_over && m->kept.key[0] != '\0' &&
+	if (!m->handing_over && m->kept_there &&
 	    keeper_drop(m->opts.keeper_socket, m->kept.key, &e) < 0)
 		log_warn(m->opts.log, "the keeper still holds a mount that is gone",
 		         "dir=%s why=%s", LOG_Q(m->dir), LOG_Q(e.msg));
 	m->kept.fd = -1;
+	m->kept_there = false;
 }
 
 /* ---- the job ---- */
@@ -287,6 +291,7 @@ static void take_on_work(struct job *job)
 	struct image_mount *m = container_of(job, struct image_mount, job);
 
 	m->kept = *m->opts.kept;
+	m->kept_there = true;
 	m->result = take_on(m, m->opts.kept, &m->why);
 	kept_free(&m->opts.kept);
 	if (m->result == 0) {
@@ -557,12 +562,25 @@ void image_mount_leave(struct image_mount *mount,
 
 bool image_mount_is_kept(const struct image_mount *mount)
 {
-	return mount->kept.fd >= 0;
+	return mount->kept.fd >= 0 && mount->kept_there;
+}
+
+bool image_mount_waits_for_keeper(const struct image_mount *mount)
+{
+	return mount->kept.fd >= 0 && !mount->kept_there;
+}
+
+bool image_mount_set_kept(struct image_mount *mount)
+{
+	/* From CLOSE on a worker tells the keeper, or has told it, to let go. */
+	if (mount->kept.fd >= 0 && mount->state < CLOSE)
+		mount->kept_there = true;
+	return mount->kept_there;
 }
 
 bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept)
 {
-	if (!image_mount_is_kept(mount))
+	if (mount->kept.fd < 0 || mount->state >= CLOSE)
 		return false;
 	*ret_kept = mount->kept;
 	ret_kept->fd = fcntl(mount->kept.fd, F_DUPFD_CLOEXEC, 0);
@@ -583,6 +601,7 @@ uint64_t image_mount_device(const struct image_mount *mount)
 void image_mount_unkeep(struct image_mount *mount)
 {
 	mount->kept = (struct kept){ .fd = -1 };
+	mount->kept_there = false;
 }
 
 const char *image_mount_dir(const struct image_mount *mount)

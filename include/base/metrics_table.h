@@ -43,6 +43,8 @@
 	X(PEERS, GAUGE, "shoal_peers", "state", "Other agents by state.")                          \
 	X(CERTIFICATE_END, GAUGE, "shoal_certificate_end_seconds", "",                             \
 	  "When this node's certificate ends, in seconds since 1970; 0: it has none.")             \
+	X(KEEPER, GAUGE, "shoal_keeper", "",                                                       \
+	  "1 where a keeper holds the mounts, so that they outlive the agent; else 0.")            \
 	X(INSECURE, GAUGE, "shoal_insecure", "", "1 where peers talk without TLS.")                \
 	X(FETCHES_IN_FLIGHT, GAUGE, "shoal_fetches_in_flight", "", "Fetch units being fetched.")   \
 	X(READERS_WAITING, GAUGE, "shoal_readers_waiting", "", "Reads that wait for chunks.")      \

@@ -60,9 +60,15 @@ void image_mount_stop(struct image_mount *mount, bool lazy,
 /** [loop] Does a keeper hold it? */
 bool image_mount_is_kept(const struct image_mount *mount);
 
-/** [loop] If so: the same for another keeper. @return false: it is not kept. ret_kept: to be closed
- */
+/** [loop] It could be kept, but there was no keeper that took it. */
+bool image_mount_waits_for_keeper(const struct image_mount *mount);
+
+/** [loop] What another keeper needs to hold it, also if none does. @return false: it cannot be
+ * kept. ret_kept: to be closed */
 bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept);
+
+/** [loop] A keeper was given that copy. @return false: it must let go, the mount is at its end */
+bool image_mount_set_kept(struct image_mount *mount);
 
 /**
  * [loop] As image_mount_stop(), but nothing is unmounted and nobody gets an error: readers wait for

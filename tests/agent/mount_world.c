@@ -199,6 +199,16 @@ bool image_mount_is_kept(const struct image_mount *mount)
 	return mount->kept;
 }
 
+bool image_mount_waits_for_keeper(const struct image_mount *mount)
+{
+	return mount->opts.keeper_socket != NULL && !mount->kept;
+}
+
+bool image_mount_set_kept(struct image_mount *mount)
+{
+	return mount->kept;
+}
+
 bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept)
 {
 	*ret_kept = (struct kept){ .fd = -1 };

@@ -67,10 +67,10 @@ def leads_to(link):
 class TakeOver(lab.LabTest):
     alone = True  # what it asserts is about time
 
-    def kept_agent(self, **kw):
+    def kept_agent(self, start=True, **kw):
         directory = tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP)
         self.socket = os.path.join(directory, "keeper.sock")
-        config = {**kw.pop("config", {}), "keeper": {"socket": self.socket}}
+        config = {**kw.pop("config", {}), "keeper": {"socket": self.socket, "start": start}}
         self.addCleanup(self.end_keeper)  # after the agent, which would start another one
         return self.agent(config=config, **kw)
 
@@ -243,6 +243,27 @@ class TakeOver(lab.LabTest):
         self.keeps(0)
         agent.stop()
         lab.stop_process(heir)
+
+    def test_a_keeper_that_comes_late_gets_what_is_mounted(self):
+        agent = self.kept_agent(start=False)
+        where = agent.mount(lab.registry().push(IMAGE))
+        self.assertEqual(agent.metric("shoal_keeper"), 0)
+        late = lab.start_process([os.path.join(agent.build, "agent", "shoal-keeper"), "--socket", self.socket])
+        lab.wait_for(lambda: agent.metric("shoal_keeper") == 1, "the agent to find the keeper")
+        self.keeps(1)
+        second = agent.mount(lab.registry().push(IMAGE))
+        self.keeps(2)
+        devices = [os.stat(path).st_dev for path in (where, second)]
+        agent.kill()
+        agent.start()
+        self.assert_tree(where, IMAGE, "taken on")
+        self.assertEqual([os.stat(path).st_dev for path in (where, second)], devices)
+        agent.umount(where)
+        self.keeps(1)
+        agent.umount(second)
+        self.keeps(0)
+        agent.stop()
+        lab.stop_process(late)
 
     def _answers(self):
         try:
