@@ -64,7 +64,7 @@ static int take_credentials(const json_t *object, struct credentials *ret_given,
 		return err_set(e, EINVAL, "\"credentials\" must be an object");
 	r = json_check_keys(object, keys, ARRAY_LEN(keys), e);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
-		r = json_get_text(object, keys[i], &texts[i], e);
+		r = json_get_secret(object, keys[i], &texts[i], e);
 	if (r < 0)
 		return r;
 	if ((texts[0] == NULL) != (texts[1] == NULL) || (texts[0] == NULL) == (texts[2] == NULL))

@@ -45,8 +45,12 @@ static int http_status(int r)
 
 json_t *api_error_json(int r, const char *message)
 {
-	return json_pack("{s:{s:o,s:i}}", "error", "message", json_words(message), "exit",
-	                 api_exit_status(r));
+	json_t *error =
+		json_pack("{s:o,s:i}", "message", json_words(message), "exit", api_exit_status(r));
+
+	if (r == -EAGAIN)
+		(void)json_object_set_new(error, "again", json_true());
+	return json_pack("{s:o}", "error", error);
 }
 
 static struct evbuffer *json_line(json_t *document)

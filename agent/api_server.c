@@ -6,6 +6,7 @@
  * waits for is cancelled.
  */
 #include "api.h"
+#include "json_util.h"
 #include "mem.h"
 #include <assert.h>
 #include <errno.h>
@@ -25,9 +26,12 @@
 #include <utlist.h>
 
 #define API_HEADERS_MAX_BYTES 16384
-#define API_BODY_MAX_BYTES    65536
-#define API_IDLE_TIMEOUT_S    3600 /* a mount or prefetch may take long; the socket is root's */
-#define API_BACKLOG           64
+#define API_BODY_MAX_BYTES    (4L * JSON_SECRET_MAX_BYTES)
+/* None, as good as: a mount or prefetch may take long, and the fronts (nydusd) tell by an idle
+ * connection whether we live. The socket is root's, and who goes is noticed. 0 would be libevent's
+ * 50 s. */
+#define API_IDLE_TIMEOUT_S 315360000
+#define API_BACKLOG        64
 
 struct route {
 	enum evhttp_cmd_type method;

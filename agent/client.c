@@ -102,7 +102,8 @@ static int read_result(struct answer *a, json_t **ret_document, struct err *e)
 	if (error != NULL) {
 		const uint64_t status = json_u64(error, "exit");
 
-		(void)err_set(e, EIO, "%s", json_str(error, "message"));
+		(void)err_set(e, json_is_true(json_object_get(error, "again")) ? EAGAIN : EIO, "%s",
+		              json_str(error, "message"));
 		return status >= 1 && status <= SHOAL_REFUSED ? (int)status : SHOAL_FAILED;
 	}
 	if (a->last == NULL || (a->req->stream && json_object_get(a->last, "done") == NULL)) {
@@ -129,6 +130,8 @@ static CURLcode perform(struct answer *a, const char *url, const char *body)
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_bytes);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, a);
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)a->req->timeout_ms);
 	if (body != NULL)
 		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
 	(void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, a->req->method);

@@ -19,9 +19,10 @@ enum shoal_exit {
 struct client_request {
 	const char *socket;
 	const char *method;
-	const char *path;   /* with its query */
-	const json_t *body; /* or NULL */
-	bool stream;        /* lines come, the last one has "done" or "error" */
+	const char *path;    /* with its query */
+	const json_t *body;  /* or NULL */
+	uint32_t timeout_ms; /* for all of it; 0: as long as it takes */
+	bool stream;         /* lines come, the last one has "done" or "error" */
 	/* Each line as it comes, the last one too. NULL is fine. */
 	void (*line)(void *arg, const json_t *line);
 	void *arg;
@@ -29,7 +30,8 @@ struct client_request {
 
 /**
  * @param ret_document  the (last) document, the caller's; set when SHOAL_DONE is returned
- * @return enum shoal_exit; other than SHOAL_DONE: *e says why
+ * @return enum shoal_exit; other than SHOAL_DONE: *e says why, its code EAGAIN: what it
+ * was asked for may be asked again in a moment
  */
 MUST_CHECK int client_call(const struct client_request *req, json_t **ret_document, struct err *e);
 

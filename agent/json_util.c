@@ -96,7 +96,8 @@ int json_check_keys(const json_t *object, const char *const *keys, size_t n_keys
 	return 0;
 }
 
-int json_get_text(const json_t *object, const char *key, const char **ret_text, struct err *e)
+static int get_text(const json_t *object, const char *key, size_t max_bytes, const char **ret_text,
+                    struct err *e)
 {
 	const json_t *value = json_object_get(object, key);
 	const char *text = json_string_value(value);
@@ -107,13 +108,22 @@ int json_get_text(const json_t *object, const char *key, const char **ret_text, 
 	}
 	if (text == NULL)
 		return err_set(e, EINVAL, "\"%s\" must be a string", key);
-	if (text[0] == '\0' || json_string_length(value) >= JSON_TEXT_MAX_BYTES)
-		return err_set(e, EINVAL, "\"%s\" must have 1 to %d bytes", key,
-		               JSON_TEXT_MAX_BYTES - 1);
+	if (text[0] == '\0' || json_string_length(value) > max_bytes)
+		return err_set(e, EINVAL, "\"%s\" must have 1 to %zu bytes", key, max_bytes);
 	if (strlen(text) != json_string_length(value) || strpbrk(text, "\n\r\t\x1b") != NULL)
 		return err_set(e, EINVAL, "\"%s\" holds control characters", key);
 	*ret_text = text;
 	return 0;
+}
+
+int json_get_text(const json_t *object, const char *key, const char **ret_text, struct err *e)
+{
+	return get_text(object, key, JSON_TEXT_MAX_BYTES - 1, ret_text, e);
+}
+
+int json_get_secret(const json_t *object, const char *key, const char **ret_text, struct err *e)
+{
+	return get_text(object, key, JSON_SECRET_MAX_BYTES, ret_text, e);
 }
 
 int json_get_bool(const json_t *object, const char *key, bool *ret_on, struct err *e)

@@ -206,7 +206,7 @@ static void look_after(struct job *job)
 	}
 	if (m == NULL || m->state != MOUNT_UP || image_mount_device(life_of(m)->tree) != op->device)
 		mount_op_end(op,
-		             err_set(&e, EBUSY, "%s was unmounted meanwhile (try again)", op->dir),
+		             err_set(&e, EAGAIN, "%s was unmounted meanwhile (try again)", op->dir),
 		             NULL, &e);
 	else if (op->is_seen)
 		mount_op_end(op, 0, m, &e);
@@ -233,7 +233,7 @@ static void on_same_loaded(void *arg, int r, struct lazy_image *image, const str
 		return;
 	}
 	if (m == NULL || m->state != MOUNT_UP)
-		r = err_set(&e, EBUSY, "%s was unmounted meanwhile (try again)", op->dir);
+		r = err_set(&e, EAGAIN, "%s was unmounted meanwhile (try again)", op->dir);
 	else if (strcmp(m->rec.digest, image->digest) != 0)
 		r = err_set(&e, EBUSY, "another image is mounted at %s: %s (umount it first)",
 		            op->dir, mount_record_image(&m->rec));
@@ -275,7 +275,7 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 	if (m != NULL && m->state == MOUNT_UP)
 		return compare(op, rec);
 	if (m != NULL && m->state != MOUNT_DOWN)
-		return refuse(op, EBUSY, "is being mounted or unmounted (wait and try again)");
+		return refuse(op, EAGAIN, "is being mounted or unmounted (wait and try again)");
 	if (m != NULL) {
 		mount_auth_forget(mounts->opts.registry, &m->rec);
 		mount_record_clear(&m->rec);
@@ -313,8 +313,7 @@ int mounts_give(struct mounts *mounts, const char *dir, const struct credentials
 
 	if (m == NULL)
 		return err_set(e, ENOENT, "nothing is mounted at %s (see shoal ls)", dir);
-	if (!m->rec.given)
-		return err_set(e, EINVAL, "%s was mounted without credentials of its own", dir);
+	m->rec.given = true; /* also where it had none so far */
 	mount_life_give(life_of(m), given);
 	return 0;
 }
@@ -329,7 +328,7 @@ void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
 	if (m == NULL)
 		r = err_set(&e, ENOENT, "nothing is mounted at %s (see shoal ls)", dir);
 	else if (m->state != MOUNT_UP && m->state != MOUNT_DOWN)
-		r = err_set(&e, EBUSY, "%s is being mounted or unmounted (wait and try again)",
+		r = err_set(&e, EAGAIN, "%s is being mounted or unmounted (wait and try again)",
 		            dir);
 	if (r < 0) {
 		done(arg, r, &e);

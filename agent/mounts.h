@@ -74,7 +74,8 @@ struct mounts_opts {
 struct mounts *mounts_new(const struct mounts_opts *opts); /* never NULL */
 void mounts_free(struct mounts **mounts);                  /* after mounts_stop(); NULL is fine */
 
-/* r: 0 and the mount; -EBUSY another image is there; -ENOENT, -EACCES ... with *why. */
+/* r: 0 and the mount; -EBUSY another image is there; -EAGAIN not now; -ENOENT, -EACCES ... with
+ * *why. */
 typedef void mounts_added_fn(void *arg, int r, const struct mounted *m, const struct err *why);
 
 /**
@@ -87,11 +88,12 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 /** The asker lost interest: done will not follow, and the mount is taken back. */
 void mounts_cancel(struct mount_op *op);
 
-/** Other credentials for what is mounted, or on its way up. @return 0; -ENOENT; -EINVAL */
+/** Other credentials for what is mounted, or on its way up. @return 0; -ENOENT */
 MUST_CHECK int mounts_give(struct mounts *mounts, const char *dir, const struct credentials *given,
                            struct err *e);
 
-/** Unmount and take off the list. done: once, perhaps from inside: 0; -ENOENT; -EBUSY it is in use.
+/** Unmount and take off the list. done: once, perhaps from inside: 0; -ENOENT; -EBUSY it is in use;
+ * -EAGAIN not now.
  * @param detach  even then: who uses it gets errors */
 void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
                    void (*done)(void *arg, int r, const struct err *why), void *arg);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUTH_MAX_BYTES 65536
-
 static void free_secret(char **text)
 {
 	if (*text != NULL)
@@ -52,7 +50,7 @@ static char *base64_text(const char *base64)
 	char *text;
 	size_t at = 0;
 
-	if (n == 0 || n > AUTH_MAX_BYTES || (n + n_pad) % 4 != 0 || n_pad > 2 ||
+	if (n == 0 || n > JSON_SECRET_MAX_BYTES || (n + n_pad) % 4 != 0 || n_pad > 2 ||
 	    strspn(base64 + n, "=") != n_pad)
 		return NULL;
 	text = xcalloc(1, n + 1);
@@ -109,7 +107,7 @@ static const char *secret_of(const json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));
 
-	return text != NULL && *text != '\0' && strlen(text) <= AUTH_MAX_BYTES ? text : NULL;
+	return text != NULL && *text != '\0' && strlen(text) <= JSON_SECRET_MAX_BYTES ? text : NULL;
 }
 
 static bool is_on(const json_t *object, const char *key)

@@ -142,8 +142,7 @@ static void give_work(struct job *job) /* worker */
 	struct instance_job *j = container_of(job, struct instance_job, job);
 
 	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
-	/* No mount, or one without credentials so far: the wish says that there are some now. */
-	if (j->result == -ENOENT || j->result == -EINVAL)
+	if (j->result == -ENOENT)
 		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
 }
 
@@ -243,7 +242,9 @@ static void umount_work(struct job *job) /* worker */
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
 
-	j->result = link_umount(j->link, j->dir, &j->err);
+	j->result = link_ensure(j->link, NULL, &j->err); /* it may be away for a moment */
+	if (j->result == 0)
+		j->result = link_umount(j->link, j->dir, &j->err);
 	if (j->result == 0 && j->make_dir)
 		(void)rmdir(j->dir);
 }
@@ -385,17 +386,28 @@ struct stopping {
 	void *arg;
 };
 
+/* Nobody comes back for it: where the agent is away, the kernel is told. The agent forgets it when
+ * it is back, because whoever drives us removes the directory. */
+static void take_down(const struct front *front, const char *dir, bool is_there)
+{
+	struct err e = { 0 };
+	const int r = is_there ? link_umount(front->link, dir, &e)
+	                       : err_set(&e, ECONNREFUSED, "the agent does not answer");
+
+	if (r < 0)
+		log_warn(front->log, "unmounted without the agent", "dir=%s works=%s error=%s",
+		         LOG_Q(dir), umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ? "yes" : "no",
+		         LOG_Q(e.msg));
+}
+
 static void stop_work(struct job *job) /* worker */
 {
 	struct stopping *s = container_of(job, struct stopping, job);
+	struct err why = { 0 };
+	const bool is_there = s->n_dirs > 0 && link_ensure(s->front->link, NULL, &why) == 0;
 
-	for (uint32_t i = 0; i < s->n_dirs; i++) {
-		struct err e = { 0 };
-
-		if (link_umount(s->front->link, s->dirs[i], &e) < 0)
-			log_warn(s->front->log, "cannot be unmounted", "dir=%s error=%s",
-			         LOG_Q(s->dirs[i]), LOG_Q(e.msg));
-	}
+	for (uint32_t i = 0; i < s->n_dirs; i++)
+		take_down(s->front, s->dirs[i], is_there);
 	if (s->front->args->mode == NYDUSD_FUSE && !s->front->whole)
 		(void)umount2(s->front->root, MNT_DETACH | UMOUNT_NOFOLLOW);
 	link_leave(s->front->link);

@@ -167,6 +167,10 @@ static bool take_wish(struct nydusd_call *call, struct mount_wish *ret_wish)
 {
 	const char *type = json_str(call->body, "fs_type");
 
+	if (call->front->root == NULL) {
+		nydusd_fail(call, HTTP_NOTIMPLEMENTED, "a singleton has no mountpoint");
+		return false;
+	}
 	ret_wish->at = mountpoint_of(call);
 	if (ret_wish->at == NULL)
 		return false;

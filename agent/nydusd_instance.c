@@ -164,35 +164,16 @@ static void learn_blobs(struct instance_job *j)
 		j->blob_ids = json_incref(json_object_get(mount, "blob_ids"));
 }
 
-void instance_mount_work(struct job *job)
-{
-	struct instance_job *j = container_of(job, struct instance_job, job);
-
-	j->result = prepare(j);
-	if (j->result == 0)
-		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
-	if (j->result == 0)
-		learn_blobs(j);
-	else if (j->make_dir)
-		(void)rmdir(j->dir);
-}
-
-void instance_renew_work(struct job *job)
+/* It may be on its way up from the agent's list, or down: then the credentials go first.
+ * @param given  what giving them has come to so far */
+static void mount_patiently(struct instance_job *j, int given)
 {
 	const struct timespec pause = { .tv_nsec = RENEW_WAIT_MS * 1000000L };
-	struct instance_job *j = container_of(job, struct instance_job, job);
 	struct err ignored = { 0 };
-	int given = 0;
 
-	j->result = prepare(j);
-	if (j->result == 0 && j->credentials != NULL)
-		given = link_give(j->link, j->dir, j->credentials, &ignored);
-	if (j->result < 0)
-		return;
-	/* It may be on its way up from the agent's list. */
 	for (int i = 0; i < RENEW_TRIES; i++) {
 		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
-		if (j->result != -EIO)
+		if (j->result != -EAGAIN)
 			break;
 		if (given == -ENOENT && j->credentials != NULL)
 			given = link_give(j->link, j->dir, j->credentials, &ignored);
@@ -200,4 +181,34 @@ void instance_renew_work(struct job *job)
 	}
 	if (j->result == 0)
 		learn_blobs(j);
+}
+
+void instance_mount_work(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct err e = { 0 };
+
+	j->result = prepare(j);
+	if (j->result == 0)
+		mount_patiently(j, -ENOENT);
+	if (j->result < 0 && j->make_dir)
+		(void)rmdir(j->dir);
+	/* What was there already has not taken those of the wish. */
+	if (j->result == 0 && j->credentials != NULL &&
+	    link_give(j->link, j->dir, j->credentials, &e) < 0)
+		log_warn(j->front->log, "the agent does not take credentials", "dir=%s error=%s",
+		         LOG_Q(j->dir), LOG_Q(e.msg));
+}
+
+void instance_renew_work(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct err ignored = { 0 };
+	int given = 0;
+
+	j->result = prepare(j);
+	if (j->result == 0 && j->credentials != NULL)
+		given = link_give(j->link, j->dir, j->credentials, &ignored);
+	if (j->result == 0)
+		mount_patiently(j, given);
 }

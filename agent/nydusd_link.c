@@ -23,6 +23,7 @@
 #define RESTART_WAIT_MS 5000  /* an agent whose socket is there, but dead, may be just starting */
 #define START_WAIT_MS   30000 /* one of our own */
 #define LOOK_AGAIN_MS   20
+#define CALL_TIMEOUT_MS 30000 /* what is not a mount */
 
 struct link {
 	struct log *log;
@@ -164,7 +165,7 @@ int link_watch(struct link *link)
 
 /* ---- calls ---- */
 
-static int errno_of(int status)
+static int errno_of(int status, const struct err *why)
 {
 	switch (status) {
 	case SHOAL_DONE:
@@ -178,7 +179,7 @@ static int errno_of(int status)
 	case SHOAL_NO_AGENT:
 		return -ECONNREFUSED;
 	default:
-		return -EIO;
+		return why->code == EAGAIN ? -EAGAIN : -EIO;
 	}
 }
 
@@ -186,13 +187,15 @@ static int call(struct link *link, const char *method, const char *path, const j
                 json_t **ret_document, struct err *e)
 {
 	AUTO(free_str) char *socket = socket_of(link);
-	const struct client_request request = { .socket =
-		                                        socket != NULL ? socket : link->node_socket,
-		                                .method = method,
-		                                .path = path,
-		                                .body = body };
+	const struct client_request request = {
+		.socket = socket != NULL ? socket : link->node_socket,
+		.method = method,
+		.path = path,
+		.body = body,
+		.timeout_ms = strcmp(method, "POST") != 0 ? CALL_TIMEOUT_MS : 0
+	};
 
-	return errno_of(client_call(&request, ret_document, e));
+	return errno_of(client_call(&request, ret_document, e), e);
 }
 
 int link_mount(struct link *link, const json_t *wish, const json_t *credentials, struct err *e)

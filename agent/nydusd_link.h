@@ -28,7 +28,7 @@ int link_watch(struct link *link);
 
 /**
  * [worker] POST the wish (docs/api.md, "A mount"), with credentials if there are any.
- * @return 0; -errno as far as the agent's answer tells
+ * @return 0; -EAGAIN it is on its way up or down; else -errno as far as the agent's answer tells
  */
 MUST_CHECK int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
                           struct err *e);

@@ -3,11 +3,13 @@
  *
  *   (no agent yet) --front_watch_agent()--> WATCHING --hang-up--> RENEWING (a job an instance)
  *                                              ^                       |
- *                                              `------- all back ------'-- not: again in 500 ms
+ *                                              `------- all back ------'-- not: again in 0.5, 1 ...
+ * 8 s
  *
  * What it wishes is there already after a restart of the agent, but for the credentials: those are
  * in nobody's memory but ours.
  */
+#include "bytes.h"
 #include "mem.h"
 #include "nydusd_front.h"
 #include <event2/event.h>
@@ -15,13 +17,15 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define AGAIN_MS 500
+#define AGAIN_FIRST_MS 500
+#define AGAIN_MAX_MS   8000
 
 struct front_watch {
 	struct front *front;
 	struct event *gone;
 	int fd;
 	struct timer again;
+	uint64_t again_ms;
 	uint32_t n_renewing;
 	bool failed;
 };
@@ -56,7 +60,7 @@ void front_watch_agent(struct front_watch *w)
 		return;
 	w->fd = link_watch(w->front->link);
 	if (w->fd < 0) {
-		timer_start(&w->again, AGAIN_MS);
+		timer_start(&w->again, AGAIN_FIRST_MS);
 		return;
 	}
 	w->gone = event_new(loop_base(w->front->loop), w->fd, EV_READ, on_gone, w);
@@ -68,10 +72,13 @@ static void settled(struct front_watch *w)
 {
 	if (w->front->stopping)
 		return;
-	if (w->failed)
-		timer_start(&w->again, AGAIN_MS);
-	else
+	if (!w->failed) {
+		w->again_ms = 0;
 		front_watch_agent(w);
+		return;
+	}
+	w->again_ms = w->again_ms == 0 ? AGAIN_FIRST_MS : min_u64(2 * w->again_ms, AGAIN_MAX_MS);
+	timer_start(&w->again, w->again_ms);
 }
 
 static void on_renewed(void *arg, int r, const struct err *why)

@@ -71,7 +71,7 @@ static int parse_http(const char *text, struct origin_addr *ret_addr, struct err
 		return err_set(e, EINVAL,
 		               "\"%.100s\" is no prefix of a URL: it ends with /, and has no user "
 		               "name, query or fragment",
-		               text);
+		               strchr(text, '@') == NULL ? text : "(not shown)");
 	ret_addr->host = xstrdup(authority);
 	ret_addr->place = xstrdup(text);
 	return 0;

@@ -572,8 +572,7 @@ bool image_mount_waits_for_keeper(const struct image_mount *mount)
 
 bool image_mount_set_kept(struct image_mount *mount)
 {
-	/* From CLOSE on a worker tells the keeper, or has told it, to let go. */
-	if (mount->kept.fd >= 0 && mount->state < CLOSE)
+	if (mount->kept.fd >= 0 && mount->state < CLOSE) /* then a worker has it let go */
 		mount->kept_there = true;
 	return mount->kept_there;
 }

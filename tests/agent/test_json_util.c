@@ -2,6 +2,7 @@
  * JSON from outside: what is taken and what is refused.
  */
 #include "json_util.h"
+#include "mem.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,23 @@ static void a_text_member_is_checked(void **state)
 	assert_null(text);
 }
 
+static void a_secret_may_be_longer_than_a_text(void **state)
+{
+	AUTO(free_str) char *longest = xcalloc(1, JSON_SECRET_MAX_BYTES + 1);
+	AUTO(json_drop) json_t *object = json_object();
+	const char *text = NULL;
+	struct err e = { 0 };
+
+	(void)state;
+	memset(longest, 'x', JSON_SECRET_MAX_BYTES);
+	(void)json_object_set_new(object, "k", json_string(longest));
+	assert_int_equal(json_get_secret(object, "k", &text, &e), 0);
+	assert_string_equal(text, longest);
+	assert_int_equal(json_get_text(object, "k", &text, &e), -EINVAL);
+	(void)json_object_set_new(object, "k", json_sprintf("%s+", longest));
+	assert_int_equal(json_get_secret(object, "k", &text, &e), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -96,6 +114,7 @@ int main(void)
 		cmocka_unit_test(deep_nesting_is_refused_not_followed),
 		cmocka_unit_test(bytes_that_are_not_utf8_become_a_mark),
 		cmocka_unit_test(a_text_member_is_checked),
+		cmocka_unit_test(a_secret_may_be_longer_than_a_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

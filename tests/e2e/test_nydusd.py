@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import subprocess
+import threading
 import unittest
 
 import front
@@ -67,6 +68,17 @@ class OneImage(NydusdTest):
         for where in (agent.dir, directory):
             self.assertEqual([], lab.files_that_hold(where, "sesame"))
             self.assertEqual([], lab.files_that_hold(where, lab.base64_of("nydus:sesame-4711")))
+
+    def test_an_end_without_the_agent_leaves_no_mount(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent, IMAGE)
+        agent.kill()
+        f.stop()
+        self.assertIsNone(lab.mount_type(f.mountpoint))
+        os.rmdir(f.mountpoint)  # as the snapshotter does
+        agent.start()
+        self.assertEqual([], agent.json("ls")["mounts"])
 
     def test_credentials_are_renewed(self):
         htpasswd = os.path.join(lab.TMP, "nydusd-renewed-htpasswd")
@@ -312,6 +324,7 @@ class Api(NydusdTest):
         f.start()
         self.assertEqual({}, f.request("GET", "/api/v1/daemon")[1]["backend_collection"])
         self.assertEqual(501, f.request("DELETE", "/api/v2/blobs?domain_id=x")[0])
+        self.assertEqual(501, f.mount("1", IMAGE)[0])
         f.stop()
 
 
@@ -432,6 +445,22 @@ class TakeOver(NydusdTest):
         for name in ("1", "2"):
             self.assertEqual((204, None), f.mount(name, IMAGE))
         self.check(f)
+
+    def test_a_restart_while_the_agent_restores_waits_for_it(self):
+        agent, f, _ = self.shared()
+        token = "t" * 40000
+        config = front.registry_config("edge", f.cache, snapshot="1", registry_token=token)
+        f.kill()
+        os.unlink(f.sock)
+        agent.kill()
+        f.start()
+        coming = threading.Thread(target=agent.start)
+        coming.start()
+        self.addCleanup(coming.join)
+        self.assertEqual((204, None), f.mount("1", IMAGE, config=config))
+        self.assertEqual((204, None), f.mount("2", IMAGE))
+        coming.join()
+        self.assertTrue(next(m for m in agent.json("ls")["mounts"] if m["dir"].endswith("/1"))["credentials_given"])
 
     def test_an_agent_that_is_killed_is_waited_for(self):
         agent, f, _ = self.shared()
