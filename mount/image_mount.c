@@ -253,12 +253,9 @@ static void give_to_keeper(struct image_mount *m)
 	struct err e = { 0 };
 	int r;
 
-	m->kept.note.version = KEPT_VERSION;
+	kept_fill(&m->kept, m->dir, m->opts.image->digest);
 	m->kept.note.erofs = m->erofs;
 	m->kept.note.dev = m->dev;
-	(void)snprintf(m->kept.note.digest, sizeof(m->kept.note.digest), "%s",
-	               m->opts.image->digest);
-	kept_key(m->dir, m->kept.key);
 	r = session_describe(m->session, &m->kept, &e);
 	if (r < 0)
 		m->kept = (struct kept){ .fd = -1 };
@@ -280,7 +277,6 @@ static void take_from_keeper(struct image_mount *m)
 		log_warn(m->opts.log, "the keeper still holds a mount that is gone",
 		         "dir=%s why=%s", LOG_Q(m->dir), LOG_Q(e.msg));
 	m->kept.fd = -1;
-	m->kept_there = false;
 }
 
 /* ---- the job ---- */
@@ -574,7 +570,7 @@ bool image_mount_set_kept(struct image_mount *mount)
 {
 	if (mount->kept.fd >= 0 && mount->state < CLOSE) /* then a worker has it let go */
 		mount->kept_there = true;
-	return mount->kept_there;
+	return mount->kept.fd >= 0 && mount->kept_there;
 }
 
 bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept)
@@ -601,14 +597,4 @@ void image_mount_unkeep(struct image_mount *mount)
 {
 	mount->kept = (struct kept){ .fd = -1 };
 	mount->kept_there = false;
-}
-
-const char *image_mount_dir(const struct image_mount *mount)
-{
-	return mount->dir;
-}
-
-struct lazy_image *image_mount_image(const struct image_mount *mount)
-{
-	return mount->opts.image;
 }

@@ -32,6 +32,13 @@ void kept_key(const char *dir, char ret_key[KEEPER_KEY_BYTES])
 	hex_encode(digest, KEY_DIGEST_BYTES, ret_key);
 }
 
+void kept_fill(struct kept *kept, const char *dir, const char *digest)
+{
+	kept->note.version = KEPT_VERSION;
+	(void)snprintf(kept->note.digest, sizeof(kept->note.digest), "%s", digest);
+	kept_key(dir, kept->key);
+}
+
 void kept_close(struct kept *kept)
 {
 	close_fd(&kept->fd);

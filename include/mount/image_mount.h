@@ -90,6 +90,3 @@ bool image_mount_is_seen(const char *dir, uint64_t device);
 /** [loop] From here on it ends with this process: another mount on its directory is about to be
  * kept in its place. */
 void image_mount_unkeep(struct image_mount *mount);
-
-const char *image_mount_dir(const struct image_mount *mount);
-struct lazy_image *image_mount_image(const struct image_mount *mount);

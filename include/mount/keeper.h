@@ -35,6 +35,9 @@ struct kept {
 /** The key of a mount on this directory. */
 void kept_key(const char *dir, char ret_key[KEEPER_KEY_BYTES]);
 
+/** That key, this version, and the image's digest. */
+void kept_fill(struct kept *kept, const char *dir, const char *digest);
+
 void kept_close(struct kept *kept); /* the descriptor */
 void kept_free(struct kept **kept); /* malloc'd; closes it, too. NULL is fine */
 

@@ -98,9 +98,13 @@ static void a_directory_that_is_not_there_is_found_before_the_registry_is_asked(
 static void the_same_image_again_is_done_and_another_is_busy(void **state)
 {
 	struct world *w = *state;
+	const struct credentials given = { .username = unconst("u"), .password = unconst("p") };
+	struct err e = { 0 };
 
 	(void)world_add(w, "h:1/r:t", w->dir);
 	world_bring_up(w, DIGEST_A);
+	assert_int_equal(mounts_give(w->mounts, w->dir, &given, &e), 0); /* its first ones */
+	assert_true(mounts_first(w->mounts)->rec.given);
 	(void)world_add(w, "h:1/r:t", w->dir);
 	world_load_done(w, 0, DIGEST_A);
 	assert_int_equal(w->n_added, 2);
@@ -390,21 +394,6 @@ static void an_auth_file_counts_while_it_is_mounted(void **state)
 	assert_int_equal(w->registry.n_auth_files, 0);
 }
 
-static void a_mount_that_had_no_credentials_takes_some(void **state)
-{
-	struct world *w = *state;
-	AUTO(free_str) char *expected = xasprintf("h:1 a/b %s first", w->dir);
-	const struct credentials given = { .username = unconst("first"), .password = unconst("p") };
-	struct err e = { 0 };
-
-	(void)world_add(w, "h:1/a/b:t", w->dir);
-	world_bring_up(w, DIGEST_A);
-	assert_int_equal(mounts_give(w->mounts, w->dir, &given, &e), 0);
-	assert_string_equal(w->registry.given, expected);
-	world_remove(w, w->dir);
-	world_stop_done(w, 0);
-}
-
 static void credentials_that_were_given_live_as_long_as_the_mount(void **state)
 {
 	struct world *w = *state;
@@ -596,7 +585,6 @@ int main(void)
 		TEST(the_end_waits_for_a_mount_half_way_up),
 		TEST(prefetch_begins_when_it_is_up_and_ends_with_it),
 		TEST(an_auth_file_counts_while_it_is_mounted),
-		TEST(a_mount_that_had_no_credentials_takes_some),
 		TEST(credentials_that_were_given_live_as_long_as_the_mount),
 		TEST(what_was_unmounted_below_an_overlay_is_mounted_again),
 		TEST(a_transient_mount_that_ended_goes_from_the_list),
