@@ -33,7 +33,9 @@ static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key
 
 	(void)kind;
 	(void)e;
+	(void)pthread_mutex_lock(&world->lock); /* several open at once */
 	(void)snprintf(shelf->key, sizeof(shelf->key), "%s", key);
+	(void)pthread_mutex_unlock(&world->lock);
 	if (shelf->blocks)
 		wait_unblocked(world);
 	if (shelf->r != META_FOUND)
