@@ -212,6 +212,28 @@ static void a_failed_lease_passes_on_and_is_not_given_to_the_same_again(void **s
 	assert_null(home_told(f, 1, 2, WIRE_LEASE));
 }
 
+/* Its answer crossed the cancel of its question. */
+static void a_lease_that_came_back_unread_goes_to_the_next_question_of_the_same(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask first = home_ask_of(f, 1, 0, RUN);
+	struct wire_ask second = home_ask_of(f, 2, 0, RUN + 1);
+	const struct wire_id id = home_node_id(1);
+	struct home_stats stats;
+	uint64_t token;
+
+	home_tell_names(f, 1);
+	assert_int_equal(home_asks(f, 1, &first), HOME_OK);
+	token = home_must(f, 1, 1, WIRE_LEASE)->token;
+	home_cancel(f->home, &id, 0, 1);
+	assert_int_equal(home_asks(f, 1, &second), HOME_OK);
+	assert_null(home_told(f, 1, 2, WIRE_LEASE)); /* one at a time */
+	home_end_lease(f, 1, token, 0, 0, false);
+	assert_true(wire_set_has(&home_must(f, 1, 2, WIRE_LEASE)->set, 0));
+	home_stats(f->home, &stats);
+	assert_int_equal(stats.n_expired + stats.n_failed, 0);
+}
+
 static void chunks_that_are_leased_again_are_counted_apart(void **state)
 {
 	struct fixture *f = *state;
@@ -412,6 +434,7 @@ int main(void)
 		T(holders_are_told_of_chunks_under_another_list),
 		T(a_lease_ends_with_its_term_and_passes_on),
 		T(a_failed_lease_passes_on_and_is_not_given_to_the_same_again),
+		T(a_lease_that_came_back_unread_goes_to_the_next_question_of_the_same),
 		T(chunks_that_are_leased_again_are_counted_apart),
 		T(the_death_of_the_holder_passes_its_lease_on_at_once),
 		T(a_reader_without_progress_gets_a_second_lease),
