@@ -48,7 +48,7 @@ json_t *api_error_json(int r, const char *message)
 	json_t *error =
 		json_pack("{s:o,s:i}", "message", json_words(message), "exit", api_exit_status(r));
 
-	if (r == -EAGAIN)
+	if (r == -EAGAIN || r == -ESHUTDOWN)
 		(void)json_object_set_new(error, "again", json_true());
 	return json_pack("{s:o}", "error", error);
 }

@@ -132,7 +132,7 @@ static void submit(struct instance_job *j, void (*work)(struct job *job),
 {
 	j->instance->busy = true;
 	j->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
-	pool_submit(j->front->pool, &j->job);
+	pool_submit(work == instance_mount_work ? j->front->mount_pool : j->front->pool, &j->job);
 }
 
 /* ---- credentials ---- */

@@ -35,7 +35,8 @@ struct instance {
 struct front {
 	const struct nydusd_args *args; /* borrowed, all of them */
 	struct loop *loop;
-	struct pool *pool;
+	struct pool *pool;       /* what takes a moment */
+	struct pool *mount_pool; /* what waits for registries */
 	struct log *log;
 	struct link *link;
 	enum front_state state;

@@ -68,6 +68,25 @@ static int resolve(const char *what, const char *path, char **ret_path, struct e
 	return *ret_path != NULL ? 0 : err_errno(e, errno, "%s %s", what, path);
 }
 
+/* The same for what the agent can do without, or says itself what is wrong with it. */
+static void resolve_if_there(char **path)
+{
+	char *real = *path != NULL ? realpath(*path, NULL) : NULL;
+
+	if (real == NULL)
+		return;
+	free_str(path);
+	*path = real;
+}
+
+/* Where an agent of our own would have its state; NULL: nowhere. */
+static char *own_dir(const struct front *front, const struct nydusd_config *c)
+{
+	if (c->work_dir != NULL)
+		return xstrdup(c->work_dir);
+	return front->args->localfs_dir != NULL ? realpath(front->args->localfs_dir, NULL) : NULL;
+}
+
 int instance_new(const struct front *front, const char *at, const char *bootstrap,
                  const char *config, struct instance **ret_instance, struct err *e)
 {
@@ -80,13 +99,15 @@ int instance_new(const struct front *front, const char *at, const char *bootstra
 		r = nydusd_config_parse(config, strlen(config), &c, e);
 	if (r < 0)
 		return err_wrap(e, "mount %s", at);
+	resolve_if_there(&c.work_dir);
+	resolve_if_there(&c.ca_file);
 	i->at = xstrdup(at);
 	i->dir = strcmp(at, "/") == 0 ? xstrdup(front->root) : xasprintf("%s%s", front->root, at);
 	i->wish = wish_of(&c, source, i->dir);
 	i->credentials = credentials_of(&c);
 	i->shown = json_incref(c.shown);
 	i->backend = xstrdup(c.backend);
-	i->work_dir = c.work_dir != NULL ? xstrdup(c.work_dir) : NULL;
+	i->work_dir = own_dir(front, &c);
 	i->mounted_s = (int64_t)time(NULL);
 	*ret_instance = i;
 	i = NULL;
@@ -170,9 +191,16 @@ static void mount_patiently(struct instance_job *j, int given)
 {
 	const struct timespec pause = { .tv_nsec = RENEW_WAIT_MS * 1000000L };
 	struct err ignored = { 0 };
+	bool is_next = false;
 
 	for (int i = 0; i < RENEW_TRIES; i++) {
 		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
+		/* It was just ending: the next one, once. */
+		if (j->result == -ECONNREFUSED && !is_next &&
+		    link_ensure(j->link, j->work_dir, &j->err) == 0) {
+			is_next = true;
+			continue;
+		}
 		if (j->result != -EAGAIN)
 			break;
 		if (given == -ENOENT && j->credentials != NULL)

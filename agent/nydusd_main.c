@@ -21,7 +21,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define POOL_THREADS   8
+#define POOL_THREADS   4
+#define MOUNT_THREADS  8
 #define SOCKET_LATE_MS 9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
 
 static const char usage[] =
@@ -139,11 +140,15 @@ static void on_first_mount(void *arg, int r, const struct err *why)
 static int read_config(const struct nydusd *n, char **ret_text, struct err *e)
 {
 	AUTO(json_drop) json_t *config = NULL;
+	AUTO(free_str) char *dir = NULL;
 
 	if (n->args.localfs_dir == NULL)
 		return nydusd_read_file(n->args.config, ret_text, e);
+	dir = realpath(n->args.localfs_dir, NULL);
+	if (dir == NULL)
+		return err_errno(e, errno, "--localfs-dir %s", n->args.localfs_dir);
 	config = json_pack("{s:{s:{s:s, s:{s:o}}}}", "device", "backend", "type", "localfs",
-	                   "config", "dir", json_words(n->args.localfs_dir));
+	                   "config", "dir", json_words(dir));
 	*ret_text = json_dumps(config, JSON_COMPACT);
 	return *ret_text != NULL ? 0 : err_set(e, ENOMEM, "out of memory");
 }
@@ -248,6 +253,8 @@ static int run(struct nydusd *n, struct err *e)
 	if (r == 0)
 		r = pool_new(n->front.loop, POOL_THREADS, "nydusd-work", &n->front.pool, e);
 	if (r == 0)
+		r = pool_new(n->front.loop, MOUNT_THREADS, "nydusd-mount", &n->front.mount_pool, e);
+	if (r == 0)
 		r = find_root(n, e);
 	if (r == 0)
 		r = watch_signals(n, e);
@@ -273,6 +280,7 @@ static void nydusd_free(struct nydusd *n)
 			event_free(n->signals[i]);
 	}
 	pool_free(&n->front.pool);
+	pool_free(&n->front.mount_pool);
 	front_watch_free(&n->front.watch);
 	front_free_instances(&n->front);
 	link_free(&n->front.link);

@@ -130,7 +130,7 @@ static void renew_all(struct front_watch *w)
 		j->job = (struct job){ .work = instance_renew_work,
 			               .after = renew_after,
 			               .prio = JOB_NORMAL };
-		pool_submit(w->front->pool, &j->job);
+		pool_submit(w->front->mount_pool, &j->job);
 	}
 	if (w->n_renewing == 0)
 		settled(w);

@@ -149,6 +149,24 @@ class OneImage(NydusdTest):
         self.assertIsNone(lab.mount_type(f.mountpoint))
         lab.wait_for(lambda: not lab_answers(own), "the agent of its own to end")
 
+    def test_the_shortest_command_line_does_without_an_agent(self):
+        lab.require_image(IMAGE)
+        f = self.front(None, env={"SHOAL_SOCKET": "/none"})
+        f.stop()
+        blobs = os.path.join(f.dir, "blobs")
+        os.mkdir(blobs)
+        for blob_id in rafs_facts.blob_ids(IMAGE):
+            with open(os.path.join(blobs, blob_id), "wb") as file:
+                file.write(lab.layout_blob(IMAGE, blob_id))
+        f.argv = [front.NYDUSD, "--localfs-dir", os.path.relpath(blobs) + "/", "--bootstrap",
+                  front.bootstrap_file(f.dir, IMAGE), "--mountpoint", f.mountpoint]
+        f.start(wait=False)
+        lab.wait_for(lambda: lab.mount_type(f.mountpoint) is not None, "the mount")
+        self.assert_tree(f.mountpoint, IMAGE)
+        own = os.path.join(blobs, "shoal", "api.sock")
+        f.stop()
+        lab.wait_for(lambda: not lab_answers(own), "the agent of its own to end")
+
     def test_what_cannot_be_mounted_is_said_and_ends_it(self):
         agent = self.quiet_agent()
         f = self.front(agent, IMAGE, config={"device": {"backend": {"type": "oss", "config": {}}}}, wait=False)
