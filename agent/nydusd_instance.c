@@ -199,6 +199,7 @@ static void mount_patiently(struct instance_job *j, int given)
 		if (j->result == -ECONNREFUSED && !is_next &&
 		    link_ensure(j->link, j->work_dir, &j->err) == 0) {
 			is_next = true;
+			given = -ENOENT;
 			continue;
 		}
 		if (j->result != -EAGAIN)
@@ -239,4 +240,7 @@ void instance_renew_work(struct job *job)
 		given = link_give(j->link, j->dir, j->credentials, &ignored);
 	if (j->result == 0)
 		mount_patiently(j, given);
+	/* The one that took them before may have been another one, at its end. */
+	if (j->result == 0 && j->credentials != NULL)
+		j->result = link_give(j->link, j->dir, j->credentials, &j->err);
 }
