@@ -328,9 +328,9 @@ int share_read(struct fetch_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain, 
 /** [any that may block] The bytes of a piece whose chunk another blob has, where its reader is: no
  * way over the loop. @return 0; CAS_MISS it has to go that way */
 int share_piece(const struct fetch_piece *p, struct err *e);
-/** [loop] For prefetches: share units from this one on, as many as are worth a job. Told by
- * prefetches_on_unit(). @return how many */
-uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit);
+/** [loop] For prefetches: share units from this one on and before end_unit, as many as are worth a
+ * job. Told by prefetches_on_unit(). @return how many */
+uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit, uint32_t end_unit);
 void blob_hold(struct fetch_blob *blob); /* inner references */
 void blob_drop(struct fetch_blob *blob);
 void fetch_maybe_finish(struct fetch *f);

@@ -123,7 +123,7 @@ static void share_after(struct job *job)
 	fetch_maybe_finish(f);
 }
 
-uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit)
+uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit, uint32_t end_unit)
 {
 	struct fetch *f = blob->f;
 	struct share *s = xcalloc(1, sizeof(*s));
@@ -132,8 +132,7 @@ uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit)
 	s->blob = blob;
 	s->first_unit = first_unit;
 	for (uint32_t i = first_unit;
-	     i < blob->layout->n_units && s->n_units < PREFETCH_UNITS && bytes < PREFETCH_BYTES;
-	     i++) {
+	     i < end_unit && s->n_units < PREFETCH_UNITS && bytes < PREFETCH_BYTES; i++) {
 		struct unit_rec u;
 
 		if (i > first_unit &&

@@ -1,9 +1,13 @@
 /*
  * prefetch: all of some blobs, in the background, behind every reader.
  *
- * Passes over the blobs in order: each asks for what is missing and nobody brings, in large runs,
- * as many as leave room. What is on its way is waited for; what failed is asked for in the next
- * pass. Passes without any progress end it after a while. Knows no sources.
+ * Passes over the blobs: each asks for what is missing and nobody brings, in large runs, as many as
+ * leave room. What is on its way is waited for; what failed is asked for in the next pass. Passes
+ * without any progress end it after a while. Knows no sources.
+ *
+ * A pass goes from stretch to stretch. A node alone has one a blob. Among neighbours there are
+ * many, in an order of this node's own: nodes that begin together would walk in step else, the
+ * first one would fetch nearly all of it, and all would wait for that one's line.
  */
 #include "bytes.h"
 #include "engine.h"
@@ -12,16 +16,25 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define LOOKS_MAX     4096             /* units a turn of the loop */
-#define PASS_PAUSE_MS 500              /* between passes, when something failed */
-#define GIVE_UP_MS    UINT64_C(120000) /* without a unit coming */
+#define LOOKS_MAX     4096                /* units a turn of the loop */
+#define PASS_PAUSE_MS 500                 /* between passes, when something failed */
+#define GIVE_UP_MS    UINT64_C(120000)    /* without a unit coming */
+#define STRETCH_BYTES (UINT64_C(4) << 20) /* plain */
+#define STRETCHES_MAX 256U                /* each unit that comes is looked up among them */
+
+/* Units of one blob. */
+struct stretch {
+	uint32_t blob_idx, first_unit, end_unit;
+};
 
 struct fetch_prefetch {
 	struct fetch_prefetch *prev, *next;
 	struct fetch *f;
 	struct fetch_prefetch_opts opts;
 	struct fetch_blob **blobs;
-	uint32_t blob_idx; /* the cursor */
+	struct stretch *stretches; /* in the order of the passes */
+	uint32_t n_stretches;
+	uint32_t stretch_idx; /* the cursor */
 	uint32_t unit_idx;
 	bool first_pass;
 	bool found_missing; /* in this pass */
@@ -54,6 +67,7 @@ static void finish(struct fetch_prefetch *p, int result, const struct err *why)
 	for (uint32_t i = 0; i < opts.n_blobs; i++)
 		fetch_blob_release(&p->blobs[i]);
 	free(p->blobs);
+	free(p->stretches);
 	free(p);
 	opts.done(opts.arg, result, why);
 }
@@ -73,12 +87,21 @@ static uint64_t chunk_bytes(const struct blob_layout *l, uint32_t unit_idx)
 
 /* ---- passes ---- */
 
+static uint32_t end_unit(const struct fetch_prefetch *p)
+{
+	const struct stretch *s = &p->stretches[p->stretch_idx];
+	const uint32_t n_units = p->blobs[s->blob_idx]->layout->n_units;
+
+	return s->end_unit < n_units ? s->end_unit : n_units;
+}
+
 /* Go over units from the cursor on to the next that is wanted, or to the end of a turn. */
 static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max_looks)
 {
 	const struct blob_layout *l = blob->layout;
+	const uint32_t end = end_unit(p);
 
-	for (uint32_t n = 0; n < max_looks && p->unit_idx < l->n_units; n++, p->unit_idx++) {
+	for (uint32_t n = 0; n < max_looks && p->unit_idx < end; n++, p->unit_idx++) {
 		struct unit_rec u;
 
 		if (!layout_unit(l, p->unit_idx, &u))
@@ -98,17 +121,29 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 /* What another blob has need not cross any line. */
 static void share(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	const uint32_t n = share_start(blob, p->unit_idx);
+	const uint32_t n = share_start(blob, p->unit_idx, end_unit(p));
 
 	p->unit_idx += n;
 	p->n_missing += n;
 }
 
+struct wish {
+	struct fetch_blob *blob;
+	uint32_t end_unit;
+};
+
+/* What lies behind the stretch has its own turn. */
+static bool is_wanted(void *arg, uint32_t unit_idx)
+{
+	const struct wish *wish = arg;
+
+	return unit_idx < wish->end_unit && flight_wanted(wish->blob, unit_idx);
+}
+
 static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	const struct plan_view view = { .layout = blob->layout,
-		                        .wanted = flight_wanted,
-		                        .arg = blob };
+	struct wish wish = { .blob = blob, .end_unit = end_unit(p) };
+	const struct plan_view view = { .layout = blob->layout, .wanted = is_wanted, .arg = &wish };
 	struct plan_span span = plan_unit(blob->layout, p->unit_idx);
 
 	if (span.packed_bytes < RUN_MAX_BYTES)
@@ -117,6 +152,12 @@ static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 	p->n_missing += span.n_units;
 	(void)run_new(blob, &span, RUN_PREFETCH);
 	runs_pump(p->f);
+}
+
+static void go_to(struct fetch_prefetch *p, uint32_t stretch_idx)
+{
+	p->stretch_idx = stretch_idx;
+	p->unit_idx = stretch_idx < p->n_stretches ? p->stretches[stretch_idx].first_unit : 0;
 }
 
 static void next_turn(struct fetch_prefetch *p, uint64_t pause_ms)
@@ -151,32 +192,30 @@ static void end_pass(struct fetch_prefetch *p)
 	}
 	p->first_pass = false;
 	p->found_missing = false;
-	p->blob_idx = 0;
-	p->unit_idx = 0;
+	go_to(p, 0);
 	p->why.code = 0;
 	next_turn(p, failed ? PASS_PAUSE_MS : 0);
 }
 
 static void advance(struct fetch_prefetch *p)
 {
-	while (p->blob_idx < p->opts.n_blobs && !p->full && runs_take_prefetch(p->f) &&
+	while (p->stretch_idx < p->n_stretches && !p->full && runs_take_prefetch(p->f) &&
 	       p->f->n_shares < SHARES_MAX) {
-		struct fetch_blob *blob = p->blobs[p->blob_idx];
+		struct fetch_blob *blob = p->blobs[p->stretches[p->stretch_idx].blob_idx];
 
 		if (seek(p, blob, LOOKS_MAX)) {
 			if (unit_is_here(blob, p->unit_idx))
 				share(p, blob);
 			else
 				ask(p, blob);
-		} else if (p->unit_idx >= blob->layout->n_units) {
-			p->blob_idx++;
-			p->unit_idx = 0;
+		} else if (p->unit_idx >= end_unit(p)) {
+			go_to(p, p->stretch_idx + 1);
 		} else {
 			next_turn(p, 0); /* others want the loop, too */
 			return;
 		}
 	}
-	if ((p->blob_idx == p->opts.n_blobs || p->full) && p->n_missing == 0)
+	if ((p->stretch_idx == p->n_stretches || p->full) && p->n_missing == 0)
 		end_pass(p);
 	else
 		tell(p);
@@ -207,9 +246,12 @@ void prefetches_pump(struct fetch *f)
 static bool was_passed(const struct fetch_prefetch *p, const struct fetch_blob *blob,
                        uint32_t unit_idx)
 {
-	for (uint32_t i = 0; i < p->opts.n_blobs && i <= p->blob_idx; i++) {
-		if (p->blobs[i] == blob)
-			return i < p->blob_idx || unit_idx < p->unit_idx;
+	for (uint32_t i = 0; i < p->n_stretches && i <= p->stretch_idx; i++) {
+		const struct stretch *s = &p->stretches[i];
+
+		if (p->blobs[s->blob_idx] == blob && unit_idx >= s->first_unit &&
+		    unit_idx < s->end_unit)
+			return i < p->stretch_idx || unit_idx < p->unit_idx;
 	}
 	return false;
 }
@@ -243,6 +285,52 @@ void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
 
 /* ---- begin and end ---- */
 
+static void add_stretches(struct fetch_prefetch *p, uint32_t blob_idx, uint64_t stretch_bytes)
+{
+	const struct blob_layout *l = p->blobs[blob_idx]->layout;
+	const uint64_t bytes = total_plain_bytes(l);
+	const uint64_t n = stretch_bytes > 0 ? bytes / stretch_bytes + 1 : 1;
+
+	for (uint64_t i = 0; i < n; i++) {
+		const struct stretch s = {
+			.blob_idx = blob_idx,
+			.first_unit = (uint32_t)(l->n_units * i / n),
+			.end_unit = i + 1 < n ? (uint32_t)(l->n_units * (i + 1) / n) : UINT32_MAX,
+		};
+
+		p->stretches[p->n_stretches++] = s;
+	}
+}
+
+/* Fisher and Yates; xorshift64: Marsaglia, "Xorshift RNGs", 2003 */
+static void shuffle(struct fetch_prefetch *p, uint64_t random)
+{
+	for (uint32_t i = p->n_stretches; i > 1; i--) {
+		struct stretch *a = &p->stretches[i - 1];
+		struct stretch *b;
+		struct stretch kept = *a;
+
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		b = &p->stretches[random % i];
+		*a = *b;
+		*b = kept;
+	}
+}
+
+static void make_stretches(struct fetch_prefetch *p)
+{
+	const uint64_t order = p->f->opts.prefetch_order;
+	const uint64_t bytes = max_u64(STRETCH_BYTES, p->total_bytes / STRETCHES_MAX + 1);
+
+	p->stretches = xcalloc(p->opts.n_blobs + (size_t)STRETCHES_MAX + 1, sizeof(*p->stretches));
+	for (uint32_t i = 0; i < p->opts.n_blobs; i++)
+		add_stretches(p, i, order != 0 ? bytes : 0);
+	if (order != 0)
+		shuffle(p, order);
+}
+
 struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_prefetch_opts *opts)
 {
 	struct fetch_prefetch *p = xcalloc(1, sizeof(*p));
@@ -255,6 +343,8 @@ struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_
 		p->blobs[i]->n_users++;
 		p->total_bytes += total_plain_bytes(p->blobs[i]->layout);
 	}
+	make_stretches(p);
+	go_to(p, 0);
 	p->first_pass = true;
 	p->progress_ns = clock_now_ns(f->opts.clock);
 	DL_APPEND(f->prefetches, p);

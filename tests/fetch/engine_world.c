@@ -39,6 +39,7 @@ void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
 	opts.sources = sources;
 	opts.n_sources = 2;
 	opts.read_timeout_ms = w->read_timeout_ms > 0 ? w->read_timeout_ms : 30000;
+	opts.prefetch_order = w->prefetch_order;
 	assert_int_equal(fetch_new(&opts, &w->fetch, &e), 0);
 	w->cas = fake_cas_blob(n_chunks, chunk_bytes);
 	if (w->chunks_per_unit > 0)

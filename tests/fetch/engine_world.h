@@ -14,6 +14,7 @@
 
 struct engine_world {
 	uint64_t read_timeout_ms;
+	uint64_t prefetch_order;
 	uint32_t chunks_per_unit; /* 0: each its own */
 	struct fake_clock clock;
 	struct loop *loop;
@@ -26,8 +27,8 @@ struct engine_world {
 	struct fetch_blob *blob;
 };
 
-/** @param in_flight_max_bytes  0: the default. w->read_timeout_ms and
- * w->chunks_per_unit are set before; 0: 30 s */
+/** @param in_flight_max_bytes  0: the default. w->read_timeout_ms (0: 30 s),
+ * w->prefetch_order and w->chunks_per_unit are set before */
 void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
                 uint64_t in_flight_max_bytes);
 void world_close(struct engine_world *w);

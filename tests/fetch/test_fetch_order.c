@@ -141,9 +141,9 @@ static void units_above_the_budget_go_alone(void **state)
 	free(w);
 }
 
-static void a_prefetch_brings_everything_once(void **state)
+/* @return the unit that is asked for first */
+static uint32_t bring_everything_once(struct engine_world *w)
 {
-	struct engine_world *w = *state;
 	struct watch watch = { 0 };
 	uint32_t n_units = 0;
 
@@ -167,6 +167,31 @@ static void a_prefetch_brings_everything_once(void **state)
 	assert_true(watch.n_progress > 1);
 	assert_int_equal(watch.done_bytes, (uint64_t)WORLD_CHUNKS * BIG_BYTES);
 	assert_int_equal(watch.total_bytes, watch.done_bytes);
+	return w->origin.asks[0].run.first_unit;
+}
+
+static void a_prefetch_brings_everything_once(void **state)
+{
+	assert_int_equal(bring_everything_once(*state), 0);
+}
+
+static void neighbours_begin_a_prefetch_at_different_places(void **state)
+{
+	uint32_t begins[8];
+	uint32_t n_others = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_LEN(begins); i++) {
+		struct engine_world *w = xcalloc(1, sizeof(*w));
+
+		w->prefetch_order = UINT64_C(0x9e3779b97f4a7c15) * (i + 1) | 1;
+		world_open(w, WORLD_CHUNKS, BIG_BYTES, 0);
+		begins[i] = bring_everything_once(w);
+		n_others += i > 0 && begins[i] != begins[0];
+		world_close(w);
+		free(w);
+	}
+	assert_true(n_others >= ARRAY_LEN(begins) / 2);
 }
 
 static void a_prefetch_asks_again_for_what_failed(void **state)
@@ -329,6 +354,7 @@ int main(void)
 		TEST(readers_together_stay_within_the_budget),
 		cmocka_unit_test(units_above_the_budget_go_alone),
 		TEST_ROOMY(a_prefetch_brings_everything_once),
+		cmocka_unit_test(neighbours_begin_a_prefetch_at_different_places),
 		TEST_ROOMY(a_prefetch_asks_again_for_what_failed),
 		TEST_ROOMY(a_prefetch_ends_when_the_disk_is_full),
 		TEST_ROOMY(a_prefetch_that_is_cancelled_says_so_at_once),
