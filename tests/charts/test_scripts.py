@@ -162,7 +162,12 @@ class NodeSetup(ScriptTest):
         for line in loaded.splitlines():
             if "=> /" in line and "ld-linux" not in line:
                 self.assertIn(f"=> {lib}/", line)
-        self.script("node-setup.sh", env={"INSTALL": target, "CONTAINERD": "off"})  # again, over what is there
+        # Again, over what is there; and it looks for the agent where that is on this node.
+        self.script("node-setup.sh", env={"INSTALL": target, "CONTAINERD": "off", "RUN_DIR": "/elsewhere"})
+        for env, path in (({}, "/elsewhere/api.sock"), ({"SHOAL_SOCKET": "/named"}, "/named")):
+            said = subprocess.run([os.path.join(target, "bin", "shoal"), "status"], capture_output=True, text=True, check=False,
+                                  env={"PATH": "/nowhere", **env})
+            self.assertIn(f"no agent at {path}", said.stderr)
 
 
 class Keep(ScriptTest):

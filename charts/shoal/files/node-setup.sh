@@ -4,6 +4,7 @@
 #   INSTALL            directory of the node for the programs and their libraries; "": none
 #   CONTAINERD         off, check (say what is missing), write (write it, and restart containerd)
 #   CONTAINERD_CONFIG, SNAPSHOTTER, SNAPSHOTTER_SOCKET
+#   RUN_DIR            where the node has api.sock: what is installed looks for the agent there
 # Where the config names the proxy plugin already, nothing is written and nothing restarted.
 set -eu
 HOST=${HOST-} INSTALL=${INSTALL-} CONTAINERD=${CONTAINERD:-check}
@@ -28,6 +29,7 @@ install_program() { # NAME
   mv "$root/lib/.new" "$root/lib/$1.bin"
   {
     echo '#!/bin/sh'
+    echo "export SHOAL_SOCKET=\"\${SHOAL_SOCKET:-${RUN_DIR:-/run/shoal}/api.sock}\""
     echo "exec $INSTALL/lib/$loader --library-path $INSTALL/lib --argv0 \"\$0\" $INSTALL/lib/$1.bin \"\$@\""
   } >"$root/bin/.new"
   chmod 755 "$root/bin/.new"
