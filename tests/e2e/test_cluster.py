@@ -96,9 +96,10 @@ class Zones(lab.LabTest):
         same = cluster.total("shoal_peer_received_bytes_total", zone="same")
         # Without a lease of the cluster's home each zone would ask the registry: 2.0. The rest is for busy cores.
         self.assertLessEqual(cluster.origin_bytes(), 1.1 * rafs_facts.packed_bytes(image))
-        # One node asked the registry for each byte, three got it from peers: one of these from the other zone.
+        # One node asked the registry for each byte, three got it from peers: one of these from the other zone,
+        # a third; without zones it would be two of three. Between them is room for busy cores.
         self.assertGreater(other, 0)
-        self.assertLessEqual(other, 0.42 * (same + other))
+        self.assertLessEqual(other, 0.5 * (same + other))
 
     def test_a_neighbour_in_the_same_zone_comes_first(self):
         image = "edge:v6"
