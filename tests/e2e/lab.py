@@ -170,6 +170,19 @@ def stop_process(p, sig=signal.SIGTERM):
             _processes.remove(p)
 
 
+def _processes_of(path):
+    """Those whose command line names something below path: keepers and agents that agents started, too."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if f"{path}/".encode() in f.read():
+                    found.append(int(pid))
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
 @atexit.register
 def cleanup():
     for d in mounts_below(TMP):
@@ -178,6 +191,11 @@ def cleanup():
         if p.poll() is None:
             p.kill()
             p.wait()
+    for pid in _processes_of(TMP):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     if not os.environ.get("SHOAL_KEEP"):
         shutil.rmtree(TMP, ignore_errors=True)
 
