@@ -16,6 +16,7 @@ SMALL = "layers:v6"
 MANY = 64
 DISK_BYTES = 1 << 20
 ETH_P_IP = 0x0800
+SO_RCVBUFFORCE = 33  # socket(7); Python has no name for it
 
 
 class OddNodes(lab.LabTest):
@@ -72,15 +73,17 @@ class Wire(threading.Thread):
         super().__init__(daemon=True)
         self.port, self.streams, self.over = port, {}, threading.Event()
         self.socket = node.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(ETH_P_IP)))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)  # nothing is to be dropped
         self.socket.bind(("eth0", 0))
         self.socket.settimeout(0.1)
 
     def run(self):
-        while not self.over.is_set():
+        while True:
             try:
                 frame = self.socket.recv(1 << 17)
             except socket.timeout:
+                if self.over.is_set():
+                    return  # and nothing is left to be heard
                 continue
             ip = frame[14:]
             tcp = ip[(ip[0] & 15) * 4:int.from_bytes(ip[2:4], "big") or None]

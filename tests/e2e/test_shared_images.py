@@ -153,6 +153,7 @@ class Sharing(SharingTest):
         agent.umount(other)
         agent.shoal("image", "rm", lab.registry().push(second))
         lab.wait_for(lambda: not os.listdir(os.path.join(agent.state_dir, "blobs")), "all files to go")
+        lab.wait_for_removals(agent.state_dir)
         agent.stop()
         self.assertEqual(histories.leftover_rows(agent.state_dir), {})
 
