@@ -101,7 +101,9 @@ static bool note_wanting(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 		return true;
 	while (i < w->n && w->blobs[i] != blob)
 		i++;
-	if (i == w->n && i < PLACES_MAX && blob_table_try_ref(blob))
+	/* One that closes itself wants nothing; two that close would call each other back for ever.
+	 */
+	if (i == w->n && i < PLACES_MAX && blob_table_try_ref_used(blob))
 		w->blobs[w->n++] = blob;
 	return true;
 }

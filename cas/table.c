@@ -192,6 +192,18 @@ bool blob_table_try_ref(struct cas_blob *blob)
 	return is_open;
 }
 
+bool blob_table_try_ref_used(struct cas_blob *blob)
+{
+	struct blob_table *t = &blob->cas->table;
+	bool is_used = false;
+
+	(void)pthread_mutex_lock(&t->mutex);
+	is_used = blob->state == BLOB_OPEN && blob->n_refs > 0;
+	blob->n_refs += is_used;
+	(void)pthread_mutex_unlock(&t->mutex);
+	return is_used;
+}
+
 bool blob_table_is_active(struct cas_blob *blob)
 {
 	struct blob_table *t = &blob->cas->table;
