@@ -3,6 +3,7 @@
  */
 #include "mem.h"
 #include "share_world.h"
+#include "state.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -135,6 +136,62 @@ static void who_has_what_another_may_want_stays_open(void **state)
 	} while (a != NULL);
 }
 
+static bool is_open(struct fixture *f, const char *key)
+{
+	struct cas_blob *b = blob_table_find(f->cas, key);
+	const bool open = b != NULL;
+
+	cas_blob_release(&b);
+	return open;
+}
+
+#define LOOKS_MAX 1000
+
+struct pair {
+	struct cas_blob *a, *b;
+};
+
+/* [writer] Is either of them still to be closed? */
+static int are_queued(struct cas *cas, void *arg, struct err *e)
+{
+	const struct pair *pair = arg;
+	int queued;
+
+	(void)e;
+	(void)pthread_mutex_lock(&cas->table.mutex);
+	queued = pair->a->close_queued || pair->b->close_queued;
+	(void)pthread_mutex_unlock(&cas->table.mutex);
+	return queued;
+}
+
+/* A third one has what both have to be open for. */
+static void two_that_nobody_uses_do_not_call_each_other_back(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+	struct cas_blob *c = open_sample(f, THIRD_ID, N, 1);
+	struct pair pair = { .a = a, .b = b };
+	uint8_t *last = sample_bytes(1, N - 1); /* b's first */
+	uint32_t n_looks = 0;
+
+	assert_int_equal(put_sample(a, 1, 3), 0);
+	assert_int_equal(cas_blob_put(b, 0, last, &f->e), 0);
+	free(last);
+	assert_true(cas_blob_is_candidate(b, N - 1 - 3));
+	assert_true(cas_blob_is_candidate(a, N - 1));
+	while (query(f, "SELECT count(*) FROM chunk") < (uint64_t)3 * N)
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	while (writer_do(f->cas, are_queued, &pair, &f->e) != 0 && ++n_looks < LOOKS_MAX)
+		continue;
+	assert_in_range(n_looks, 0, LOOKS_MAX - 1);
+	assert_int_equal(cas_blob_share(c, 3, &f->e), 0); /* they are open, and of use */
+	assert_int_equal(cas_blob_share(c, N - 1, &f->e), 0);
+	cas_blob_release(&c);
+}
+
 /* An image was removed: requests are not to end at each chunk that it had. */
 static void where_nobody_has_one_any_more_its_neighbours_are_looked_at_again(void **state)
 {
@@ -209,15 +266,6 @@ static void a_closed_blob_is_found_through_the_database(void **state)
 	cas_blob_release(&found);
 	free(plain);
 	free(want);
-}
-
-static bool is_open(struct fixture *f, const char *key)
-{
-	struct cas_blob *b = blob_table_find(f->cas, key);
-	const bool open = b != NULL;
-
-	cas_blob_release(&b);
-	return open;
 }
 
 static void what_was_found_stays_open_for_a_while_and_costs_no_names(void **state)
@@ -331,6 +379,7 @@ int main(void)
 		T(a_bad_place_does_not_hide_a_good_one),
 		T(who_cannot_be_had_makes_no_candidate_again),
 		T(who_has_what_another_may_want_stays_open),
+		T(two_that_nobody_uses_do_not_call_each_other_back),
 		T(where_nobody_has_one_any_more_its_neighbours_are_looked_at_again),
 		T(an_open_blob_is_found_by_a_chunks_name),
 		T(a_closed_blob_is_found_through_the_database),
