@@ -286,8 +286,8 @@ void peer_free(struct peer **peer)
 	*peer = NULL;
 	if (p == NULL)
 		return;
-	renew_stop(p);
-	resolve_stop(p);
+	renew_free(p);
+	resolve_free(p);
 	meta_asks_fini(p); /* while their connections are there */
 	links_abort(p);
 	serves_free(p);

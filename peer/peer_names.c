@@ -21,9 +21,8 @@ struct answers {
 };
 
 struct resolve {
-	struct peer *p; /* NULL: stopped; the job frees it */
+	struct peer *p;
 	struct job job;
-	bool busy;
 	char **names;            /* HOST:PORT */
 	struct answers *answers; /* one a name */
 	uint32_t n_names;
@@ -85,18 +84,6 @@ static void resolve_work(struct job *job) /* desk */
 		look_up(&r->answers[i], r->names[i]);
 }
 
-static void resolve_free(struct resolve *r)
-{
-	for (uint32_t i = 0; i < r->n_names; i++) {
-		free(r->names[i]);
-		answers_clear(&r->answers[i]);
-	}
-	free(r->names);
-	free(r->answers);
-	timer_fini(&r->timer);
-	free(r);
-}
-
 static void tell(struct peer *p, const char *name, struct answers *a)
 {
 	if (a->n > 0 || !a->failed)
@@ -110,11 +97,8 @@ static void resolve_after(struct job *job)
 	struct resolve *r = container_of(job, struct resolve, job);
 	struct peer *p = r->p;
 
-	r->busy = false;
-	if (p == NULL) {
-		resolve_free(r);
+	if (p->stopping)
 		return;
-	}
 	for (uint32_t i = 0; i < r->n_names; i++)
 		tell(p, r->names[i], &r->answers[i]);
 	timer_start(&r->timer, p->n_others > 0 ? AGAIN_MS : AGAIN_FIRST_MS);
@@ -123,7 +107,6 @@ static void resolve_after(struct job *job)
 
 static void begin(struct resolve *r)
 {
-	r->busy = true;
 	r->job = (struct job){ .work = resolve_work, .after = resolve_after, .prio = JOB_NORMAL };
 	pool_submit(r->p->opts.desk, &r->job);
 }
@@ -152,13 +135,23 @@ void resolve_start(struct peer *p)
 
 void resolve_stop(struct peer *p)
 {
+	if (p->resolve != NULL)
+		timer_stop(&p->resolve->timer);
+}
+
+void resolve_free(struct peer *p)
+{
 	struct resolve *r = p->resolve;
 
 	p->resolve = NULL;
 	if (r == NULL)
 		return;
-	r->p = NULL;
-	timer_stop(&r->timer);
-	if (!r->busy)
-		resolve_free(r);
+	for (uint32_t i = 0; i < r->n_names; i++) {
+		free(r->names[i]);
+		answers_clear(&r->answers[i]);
+	}
+	free(r->names);
+	free(r->answers);
+	timer_fini(&r->timer);
+	free(r);
 }

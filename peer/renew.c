@@ -20,7 +20,7 @@ struct trace {
 struct renew {
 	struct job job;
 	struct timer timer;
-	struct peer *p; /* NULL: it is stopped, and the job's end frees this */
+	struct peer *p;
 	struct tls_opts files;
 	struct trace seen[N_FILES];
 	bool busy;
@@ -78,13 +78,6 @@ static void look_work(struct job *job)
 		n->result = tls_check(n->fresh, &n->err);
 }
 
-static void renew_free(struct renew *n)
-{
-	timer_fini(&n->timer);
-	tls_free(&n->fresh);
-	free(n);
-}
-
 static void take(struct renew *n)
 {
 	struct peer *p = n->p;
@@ -110,10 +103,8 @@ static void look_after(struct job *job)
 	struct renew *n = container_of(job, struct renew, job);
 
 	n->busy = false;
-	if (n->p == NULL) {
-		renew_free(n);
+	if (n->p->stopping)
 		return;
-	}
 	take(n);
 	if (n->again)
 		begin(n);
@@ -152,7 +143,7 @@ void renew_look(struct peer *p)
 {
 	struct renew *n = p->renew;
 
-	if (n == NULL)
+	if (n == NULL || p->stopping)
 		return;
 	timer_stop(&n->timer);
 	if (n->busy)
@@ -163,13 +154,18 @@ void renew_look(struct peer *p)
 
 void renew_stop(struct peer *p)
 {
+	if (p->renew != NULL)
+		timer_stop(&p->renew->timer);
+}
+
+void renew_free(struct peer *p)
+{
 	struct renew *n = p->renew;
 
 	p->renew = NULL;
 	if (n == NULL)
 		return;
-	n->p = NULL;
-	timer_stop(&n->timer);
-	if (!n->busy)
-		renew_free(n);
+	timer_fini(&n->timer);
+	tls_free(&n->fresh);
+	free(n);
 }

@@ -10,4 +10,6 @@
 
 void renew_start(struct peer *p); /* before the files are read for the first time */
 void renew_look(struct peer *p);  /* now */
-void renew_stop(struct peer *p);  /* also twice, and when it was never started */
+void renew_stop(struct peer *p);  /* no more looks; also when it was never started */
+/** After the desk, which may have had a look that nobody heard the end of. Likewise. */
+void renew_free(struct peer *p);
