@@ -93,17 +93,31 @@ class Walker(threading.Thread):
 
 
 def open_fds(agent):
-    return len(os.listdir(f"/proc/{agent.process.pid}/fd"))
+    """What the agent's descriptors are, as far as they stay open while this looks."""
+    directory = f"/proc/{agent.process.pid}/fd"
+    found = []
+    for fd in os.listdir(directory):
+        try:
+            found.append(os.readlink(os.path.join(directory, fd)))
+        except FileNotFoundError:
+            continue
+    return sorted(found)
 
 
 @unittest.skipUnless(SECONDS, "for SHOAL_SOAK_S seconds: tools/soak")
 class Soak(lab.LabTest):
+    def assert_lets_go(self, agent, most):
+        try:
+            lab.wait_for(lambda: len(open_fds(agent)) <= most, f"{most} descriptors or fewer to be open")
+        except AssertionError as e:
+            raise AssertionError(f"{e}: " + "\n".join(open_fds(agent)) + "\n" + agent.log()[-3000:]) from None
+
     def test_no_wrong_byte_no_leak_no_descriptor_left_open(self):
         seed = int(os.environ.get("SHOAL_SEED", random.randrange(1 << 32)))
         print(f"      seed {seed}", flush=True)
         cluster = Cluster(self, IMAGES, N_NODES, pki=Pki())
         cluster.wait_for_members()
-        fds = max(open_fds(agent) for agent in cluster.agents)
+        most = max(len(open_fds(agent)) for agent in cluster.agents) + FDS_SPARE
         end = time.monotonic() + SECONDS
         walkers = [Walker(cluster, agent, seed + i, end) for i, agent in enumerate(cluster.agents)]
         for walker in walkers:
@@ -119,7 +133,6 @@ class Soak(lab.LabTest):
             walker.rest()
         cluster.wait_for_members()
         for agent in cluster.agents:
-            lab.wait_for(lambda a=agent: open_fds(a) <= fds + FDS_SPARE,
-                         f"{fds + FDS_SPARE} descriptors or fewer to be open")
+            self.assert_lets_go(agent, most)
         for agent in cluster.agents:
             agent.stop()  # a leak makes it end with another status than 0
