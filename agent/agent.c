@@ -19,6 +19,7 @@
 #include "mem.h"
 #include "mount_list.h"
 #include "origin.h"
+#include "share.h"
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,6 +274,7 @@ static void on_settled(void *arg)
 {
 	struct agent *a = arg;
 
+	cas_join_behind(a->cas, false);
 	if (a->ready != NULL && !a->stopping)
 		a->ready(a);
 }
@@ -372,6 +374,8 @@ static int start_mounts(struct agent *a, struct err *e)
 	if (r < 0)
 		return r;
 	start_keeping(a);
+	/* Readers wait for what the keeper has: what others here share comes behind them. */
+	cas_join_behind(a->cas, a->keeping != NULL && keeping_has_left(a->keeping));
 	try_erofs(a);
 	(void)mount_how_parse(a->config->mount, &opts.how); /* the setting is one of them */
 	opts.no_erofs = a->no_erofs;

@@ -305,6 +305,11 @@ void keeping_free(struct keeping **keeping)
 	free(k);
 }
 
+bool keeping_has_left(const struct keeping *keeping)
+{
+	return keeping->n_left > 0;
+}
+
 struct kept *keeping_take(struct keeping *keeping, const char *dir)
 {
 	char key[KEEPER_KEY_BYTES];

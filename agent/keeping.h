@@ -37,6 +37,9 @@ void keeping_free(struct keeping **keeping); /* [after the loop] NULL is fine; t
 /** What an earlier agent left of the mount on dir: moved, malloc'd, or NULL. */
 struct kept *keeping_take(struct keeping *keeping, const char *dir);
 
+/** [before the loop] Did an earlier agent leave anything: are there readers who wait? */
+bool keeping_has_left(const struct keeping *keeping);
+
 /** [loop] A mount came up without a keeper: give all of them again, in a moment. */
 void keeping_renew(struct keeping *keeping);
 

@@ -64,45 +64,6 @@ static int write_all(const char *path, const char *text, struct err *e)
 	return 0;
 }
 
-int mount_list_save(const char *state_dir, const struct mount_record *rec, struct err *e)
-{
-	AUTO(json_drop) json_t *json = mount_record_json(rec);
-	AUTO(free_str) char *text = json_dumps(json, JSON_INDENT(1));
-	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
-	AUTO(free_str) char *dir = record_dir(state_dir, rec->dir);
-	AUTO(free_str) char *path = xasprintf("%s/mount.json", dir);
-	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", dir);
-	int r;
-
-	if (text == NULL)
-		return err_set(e, ENOMEM, "%s: out of memory", path);
-	r = make_dir(mounts, e);
-	if (r == 0)
-		r = make_dir(dir, e);
-	if (r == 0)
-		r = write_all(temporary, text, e);
-	if (r == 0 && rename(temporary, path) != 0)
-		r = err_errno(e, errno, "%s cannot be renamed", temporary);
-	if (r == 0)
-		r = sync_dir(dir, e);
-	return r == 0 ? sync_dir(mounts, e) : r;
-}
-
-int mount_list_remove(const char *state_dir, const char *dir, struct err *e)
-{
-	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
-	AUTO(free_str) char *own = record_dir(state_dir, dir);
-	AUTO(free_str) char *path = xasprintf("%s/mount.json", own);
-	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", own);
-
-	if (unlink(path) != 0 && errno != ENOENT)
-		return err_errno(e, errno, "%s cannot be removed", path);
-	(void)unlink(temporary);
-	if (rmdir(own) != 0)
-		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be removed", own);
-	return sync_dir(mounts, e);
-}
-
 static int read_all(const char *path, char *ret_text, size_t *ret_size_bytes, struct err *e)
 {
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -119,6 +80,57 @@ static int read_all(const char *path, char *ret_text, size_t *ret_size_bytes, st
 	}
 	*ret_size_bytes = size_bytes;
 	return 0;
+}
+
+/* Most are written anew at a start, with nothing new in them, while readers wait for the disk. */
+static bool stands_there(const char *path, const char *text)
+{
+	AUTO(free_str) char *there = xcalloc(1, RECORD_MAX_BYTES);
+	struct err ignored = { 0 };
+	size_t size_bytes;
+
+	return read_all(path, there, &size_bytes, &ignored) == 0 && size_bytes == strlen(text) &&
+	       memcmp(there, text, size_bytes) == 0;
+}
+
+int mount_list_save(const char *state_dir, const struct mount_record *rec, struct err *e)
+{
+	AUTO(json_drop) json_t *json = mount_record_json(rec);
+	AUTO(free_str) char *text = json_dumps(json, JSON_INDENT(1));
+	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
+	AUTO(free_str) char *dir = record_dir(state_dir, rec->dir);
+	AUTO(free_str) char *path = xasprintf("%s/mount.json", dir);
+	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", dir);
+	int r;
+
+	if (text == NULL)
+		return err_set(e, ENOMEM, "%s: out of memory", path);
+	r = make_dir(mounts, e);
+	if (r == 0)
+		r = make_dir(dir, e);
+	if (r == 0 && !stands_there(path, text)) {
+		r = write_all(temporary, text, e);
+		if (r == 0 && rename(temporary, path) != 0)
+			r = err_errno(e, errno, "%s cannot be renamed", temporary);
+	}
+	if (r == 0)
+		r = sync_dir(dir, e); /* costs nothing where it is clean */
+	return r == 0 ? sync_dir(mounts, e) : r;
+}
+
+int mount_list_remove(const char *state_dir, const char *dir, struct err *e)
+{
+	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
+	AUTO(free_str) char *own = record_dir(state_dir, dir);
+	AUTO(free_str) char *path = xasprintf("%s/mount.json", own);
+	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", own);
+
+	if (unlink(path) != 0 && errno != ENOENT)
+		return err_errno(e, errno, "%s cannot be removed", path);
+	(void)unlink(temporary);
+	if (rmdir(own) != 0)
+		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be removed", own);
+	return sync_dir(mounts, e);
 }
 
 static int load_record(const char *path, struct mount_record *ret_rec, struct err *e)

@@ -130,6 +130,15 @@ int tx_begin(struct db *db, enum tx_sync sync, struct tx *ret_tx, struct err *e)
 	return r;
 }
 
+int tx_begin_read(struct db *db, struct tx *ret_tx, struct err *e)
+{
+	const int r = db_exec(db, "BEGIN", e);
+
+	if (r == 0)
+		ret_tx->db = db;
+	return r;
+}
+
 int tx_commit(struct tx *tx, struct err *e)
 {
 	const int r = db_exec(tx->db, "COMMIT", e);

@@ -72,6 +72,9 @@ struct tx {
 	struct db *db; /* NULL: none is open */
 };
 MUST_CHECK int tx_begin(struct db *db, enum tx_sync sync, struct tx *ret_tx, struct err *e);
+/** Of one that only reads: many look-ups in one, each of which would lock the database by itself.
+ */
+MUST_CHECK int tx_begin_read(struct db *db, struct tx *ret_tx, struct err *e);
 MUST_CHECK int tx_commit(struct tx *tx, struct err *e);
 void tx_end(struct tx *tx); /* rolls back what was not committed; for AUTO() */
 

@@ -189,12 +189,15 @@ static int look_up(struct join *j, struct db *db, db_stmt *stmt, const struct wa
 static int look_step(struct join *j, struct err *e)
 {
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
+	AUTO(tx_end) struct tx tx = { .db = NULL };
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	const uint32_t left = j->n_group - j->n_looked;
 	const uint32_t end = j->n_looked + (left < STEP_CHUNKS ? left : STEP_CHUNKS);
 	int r = db_reader_begin(j->blob->cas->readers, &reader, e);
 
 	assert(j->group != NULL); /* n_group > 0 */
+	if (r == 0)
+		r = tx_begin_read(reader.db, &tx, e);
 	if (r == 0)
 		r = db_prepare(reader.db, "SELECT blob, idx FROM chunk WHERE name = ? LIMIT ?",
 		               &stmt, e);
@@ -203,8 +206,8 @@ static int look_step(struct join *j, struct err *e)
 	db_bind_u64(stmt, 2, PLACES_MAX);
 	for (; j->n_looked < end && r == 0; j->n_looked++)
 		r = look_up(j, reader.db, stmt, &j->group[j->n_looked], e);
-	db_stmt_close(&stmt); /* before the connection is given back */
-	return r;
+	return r; /* first the statement ends, then the transaction, then the connection goes back
+	           */
 }
 
 /* ---- choosing ---- */
@@ -299,7 +302,8 @@ static void go_on(struct job *job)
 void join_blob(struct cas_blob *blob)
 {
 	struct cas *cas = blob->cas;
-	const uint64_t until_ns = clock_now_ns(cas->clock) + JOIN_WAIT_MS * NS_PER_MS;
+	const uint64_t wait_ms = atomic_load(&cas->joins_behind) ? 0 : JOIN_WAIT_MS;
+	const uint64_t until_ns = clock_now_ns(cas->clock) + wait_ms * NS_PER_MS;
 	struct join *j = xcalloc(1, sizeof(*j));
 	struct err e = { .code = 0 };
 	int r = 1;

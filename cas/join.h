@@ -3,7 +3,8 @@
  * blob is opened, in order of name, so that the read path never asks it. Private to cas/.
  *
  * Blobs that have some are held open from then on; in memory their chunks are found like anybody's
- * (share.h). A pass that takes longer than JOIN_WAIT_MS goes on behind the opening.
+ * (share.h). A pass that takes longer than JOIN_WAIT_MS goes on behind the opening; with
+ * cas_join_behind() all of it does.
  */
 #pragma once
 #include "blob.h"

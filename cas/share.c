@@ -53,6 +53,11 @@ const char *cas_share_way(const struct cas *cas)
 	return cas->can_clone ? "reflink" : "refer";
 }
 
+void cas_join_behind(struct cas *cas, bool on)
+{
+	atomic_store(&cas->joins_behind, on);
+}
+
 uint32_t cas_joins_running(const struct cas *cas)
 {
 	return atomic_load(&cas->n_joins);

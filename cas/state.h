@@ -46,7 +46,8 @@ struct cas {
 	struct use_clock use;
 	struct evictor evictor;
 	struct flush_timer flush_timer;
-	atomic_bool closing; /* work that can go on after the next start stops */
+	atomic_bool joins_behind; /* cas_join_behind() */
+	atomic_bool closing;      /* work that can go on after the next start stops */
 };
 
 /** [worker] Run fn on the writer and wait; at once where this is the writer. @return what fn does

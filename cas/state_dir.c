@@ -5,6 +5,7 @@
 #include "mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int make_dir(int at_fd, const char *path, const char *shown, int *ret_fd, struct err *e)
+/* made: set where it was not there yet */
+static int make_dir(int at_fd, const char *path, const char *shown, int *ret_fd, bool *made,
+                    struct err *e)
 {
-	if (mkdirat(at_fd, path, 0700) != 0 && errno != EEXIST)
+	if (mkdirat(at_fd, path, 0700) == 0)
+		*made = true;
+	else if (errno != EEXIST)
 		return err_errno(e, errno, "cannot make the directory %s", shown);
 	*ret_fd = openat(at_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return *ret_fd >= 0 ? 0 : err_errno(e, errno, "cannot open the directory %s", shown);
@@ -56,6 +61,7 @@ int state_dir_open(const char *path, struct state_dir *ret_dir, struct err *e)
 	AUTO(close_fd) int blobs_fd = -1;
 	AUTO(close_fd) int images_fd = -1;
 	AUTO(free_str) char *parents = xstrdup(path);
+	bool made = false;
 	int r;
 
 	for (char *slash = strchr(parents + 1, '/'); slash != NULL;
@@ -64,14 +70,17 @@ int state_dir_open(const char *path, struct state_dir *ret_dir, struct err *e)
 		(void)mkdir(parents, 0755);
 		*slash = '/';
 	}
-	r = make_dir(AT_FDCWD, path, path, &dir_fd, e);
+	r = make_dir(AT_FDCWD, path, path, &dir_fd, &made, e);
 	if (r == 0)
 		r = lock(dir_fd, path, &lock_fd, e);
 	if (r == 0)
-		r = make_dir(dir_fd, "blobs", "blobs in the state directory", &blobs_fd, e);
+		r = make_dir(dir_fd, "blobs", "blobs in the state directory", &blobs_fd, &made, e);
 	if (r == 0)
-		r = make_dir(dir_fd, "images", "images in the state directory", &images_fd, e);
-	if (r == 0 && fsync(dir_fd) != 0)
+		r = make_dir(dir_fd, "images", "images in the state directory", &images_fd, &made,
+		             e);
+	/* Readers may wait for this start: a sync can mean that the disk writes all that is dirty.
+	 */
+	if (r == 0 && made && fsync(dir_fd) != 0)
 		r = err_errno(e, errno, "cannot sync %s", path);
 	if (r < 0)
 		return r;

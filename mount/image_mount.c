@@ -345,7 +345,7 @@ static void mount_run(struct image_mount *m, enum state next)
 static void run_job(struct image_mount *m, void (*work)(struct job *), void (*after)(struct job *))
 {
 	m->why = (struct err){ 0 };
-	m->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
+	m->job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
 	pool_submit(m->opts.pool, &m->job);
 }
 

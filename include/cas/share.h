@@ -48,6 +48,10 @@ const char *cas_share_way(const struct cas *cas);
 /** [any] Blobs of whose chunks it is still being found out who has them. */
 uint32_t cas_joins_running(const struct cas *cas);
 
+/** [any] While on, nobody waits for that when he opens a blob: there are readers who wait for what
+ * is here already. Until it is known, what only others here have may be fetched. At first off. */
+void cas_join_behind(struct cas *cas, bool on);
+
 /** [any] Is this one of them? What nobody is known to have may be found here yet. */
 bool cas_blob_is_joining(const struct cas_blob *blob);
 

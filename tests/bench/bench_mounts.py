@@ -1,12 +1,13 @@
 """tools/bench mount --erofs, and tools/bench takeover: the kernel's path beside the tree and an ext4 copy, and how
 long readers wait while the agent is killed. Ratios in one run."""
-import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import lab
@@ -14,7 +15,9 @@ import lab
 HOWS = ("tree", "erofs")
 N_MOUNTS = 8
 N_READERS = 32
-KILLS = 5
+KILLS = 10  # of an agent that has everything
+COLD_ROUNDS = (1, 4, 12, 30)  # files that each reader has read when an agent that has nothing is killed
+CALM_S = 0.1
 
 
 def end_keeper(path):
@@ -63,44 +66,119 @@ def run_erofs(tools, reference, listed, copy, rounds):
     row("erofs, mount, s / the tree's", m("mount erofs"), m("mount tree"), "<= 1.5")
 
 
-def read_under(image, wheres, strike):
-    """KILLS strikes, 20 files of each reader apart. @return the longest reads in seconds, number of errors"""
-    argv = [sys.executable, os.path.join(lab.HERE, "takeover_readers.py"), image, str(N_READERS), *wheres]
-    readers = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    lab.adopt_process(readers)
-    for _ in range(KILLS):
-        for _ in range(20 * N_READERS):
-            readers.stdout.readline()
+class Readers:
+    """bench_pause on some mounts, and what it tells in the end."""
+
+    def __init__(self, listed, wheres):
+        argv = [os.path.join(lab.BUILD, "tests", "bench", "bench_pause"), listed, str(N_READERS), *wheres]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        lab.adopt_process(self.process)
+
+    def go_on(self, n_rounds):
+        """Until all have read so many more files."""
+        for _ in range(n_rounds):
+            self.process.stdout.readline()
+
+    def stop(self):
+        """[(reader, begin, end)] of the calls that took a while, in seconds of time.monotonic(); number of errors"""
+        self.process.stdin.close()
+        calls = []
+        for line in self.process.stdout:
+            words = line.split()
+            if words[0] == "errors":
+                return calls, int(words[1])
+            if len(words) == 3:
+                calls.append((int(words[0]), int(words[1]) / 1e9, int(words[2]) / 1e9))
+        sys.exit("bench: the readers ended early")
+
+
+def longest_calls(calls, begin, end):
+    """Of each reader the longest call that was under way between begin and end, in seconds."""
+    longest = [0.0] * N_READERS
+    for reader, since, until in calls:
+        if since < end and until > begin:
+            longest[reader] = max(longest[reader], until - since)
+    return longest
+
+
+def strike_at(readers, at_rounds, strike):
+    """Strike after so many files of each reader, each time. @return longest calls of all strikes, seconds, errors"""
+    struck = []
+    for n in at_rounds:
+        readers.go_on(n)
+        begin = time.monotonic()
         strike()
-    readers.stdin.close()
-    said = json.loads(readers.stdout.read().splitlines()[-1])
-    return said["read_s"], len(said["errors"])
+        struck.append((begin, time.monotonic()))
+    readers.go_on(4)
+    calls, errors = readers.stop()
+    return [s for begin, end in struck for s in longest_calls(calls, begin, end)], [e - b for b, e in struck], errors
 
 
-def run_takeover(row, image):
+class Pauses:
+    """One part of the take-over bench: with kills, and the same without."""
+
+    def __init__(self):
+        self.calls = {"killed": [], "calm": []}
+        self.took = {"killed": [], "calm": []}
+        self.errors = 0
+
+    def add(self, kind, said):
+        self.calls[kind] += said[0]
+        self.took[kind] += said[1]
+        self.errors += said[2]
+
+    def p99(self, kind):
+        ordered = sorted(self.calls[kind])
+        return 1000 * ordered[len(ordered) - 1 - len(ordered) // 100]
+
+    def print(self, row, name, against_calm):
+        print(f"{name}: from kill to ready, ms: {' '.join(f'{1000 * t:.0f}' for t in self.took['killed'])}")
+        row(f"{name}: p99 of the calls that were met, ms", self.p99("killed"), None, "<= 300")
+        row(f"{name}: longest call, ms", 1000 * max(self.calls["killed"]), None, "<= 300")
+        if against_calm:
+            row(f"{name}: p99 / the same, nobody killed", self.p99("killed"), self.p99("calm"), "<= 3")
+        row(f"{name}: errors that readers saw", self.errors, None, "<= 0")
+
+
+class KeptAgent:
+    """An agent with a keeper and 8 mounts, by turns as a tree and by the kernel's EROFS."""
+
+    def __init__(self, reference, prefetch):
+        self.keeper = os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP), "keeper.sock")
+        self.agent = lab.Agent(config={"keeper": {"socket": self.keeper}})
+        hows = HOWS if self.agent.json("status")["erofs"]["works"] else ("tree",)
+        self.wheres = [self.agent.mount(reference, "--how", hows[i % len(hows)]) for i in range(N_MOUNTS)]
+        if prefetch:
+            self.agent.shoal("prefetch", self.wheres[0])
+            self.agent.restart()  # what is ready reaches the database up to a second later
+
+    def kill(self):
+        self.agent.kill()
+        self.agent.start()
+
+    def end(self):
+        for where in self.wheres:
+            self.agent.umount(where)
+        self.agent.stop()
+        end_keeper(self.keeper)
+        shutil.rmtree(self.agent.dir, ignore_errors=True)
+
+
+def run_takeover(row, reference, listed, rounds):
     """kill -9 of the agent under 32 readers of 8 mounts, again and again; the time until it serves again is in it."""
-    reference = lab.registry().push(image)
-    path = os.path.join(lab.TMP, "keeper.sock")
-    agent = lab.Agent(config={"keeper": {"socket": path}})
-    hows = HOWS if agent.json("status")["erofs"]["works"] else ("tree",)
-    wheres = [agent.mount(reference, "--how", hows[i % len(hows)]) for i in range(N_MOUNTS)]
-    calm, _ = read_under(image, wheres, lambda: None)
-    pauses = []
+    def calm():
+        time.sleep(CALM_S)  # what is measured is what happens meanwhile
 
-    def kill():
-        start = time.perf_counter()
-        agent.kill()
-        agent.start()
-        pauses.append(time.perf_counter() - start)
-
-    longest, errors = read_under(image, wheres, kill)
-    agent.stop()
-    end_keeper(path)
-    # Of the reads that a kill can have met: one of each reader, each time.
-    p99 = KILLS * N_READERS // 100
-    print(f"from kill to ready, ms: {' '.join(f'{1000 * p:.0f}' for p in pauses)}; compared: the same readers, nobody killed")
+    warm, cold = Pauses(), Pauses()
+    kept = KeptAgent(reference, prefetch=True)
+    warm.add("killed", strike_at(Readers(listed, kept.wheres), [20] * KILLS, kept.kill))
+    kept.end()
+    for i in range(rounds):
+        for kind in ("calm", "killed"):
+            kept = KeptAgent(reference, prefetch=False)
+            at = [COLD_ROUNDS[i % len(COLD_ROUNDS)]]
+            cold.add(kind, strike_at(Readers(listed, kept.wheres), at, calm if kind == "calm" else kept.kill))
+            kept.end()
     print(f"{'':44} {'shoal':>9} {'compared':>9}  {'ratio':>7}  {'goal':>8}")
-    row("killed: longest read, ms", 1000 * longest[0], None, "<= 300")
-    row("killed: p99 of the reads that were met, ms", 1000 * longest[p99], None, "<= 300")
-    row("killed: that p99 / calm", 1000 * longest[p99], 1000 * calm[p99], "<= 2")
-    row("killed: errors that readers saw", errors, None, "<= 0")
+    warm.print(row, "warm", against_calm=False)  # calm readers wait for nobody
+    cold.print(row, "cold", against_calm=True)
