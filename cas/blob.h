@@ -131,11 +131,8 @@ struct cas_blob *blob_table_find(struct cas *cas, const char *key);
 /** [any] One more reference, if the blob is open: for who found it by other ways than the table,
  * and knows that it is not freed yet. */
 bool blob_table_try_ref(struct cas_blob *blob);
-/** [any] The same, where somebody uses it: not one that waits to be closed. */
+/** [any] The same, where somebody uses it, with its dedup map: not one that waits to be closed. */
 bool blob_table_try_ref_used(struct cas_blob *blob);
-
-/** [any] Is it in use, with its dedup map? Of a blob that the caller has a reference of. */
-bool blob_table_is_active(struct cas_blob *blob);
 
 /** References of all open blobs, in a new array. @return how many */
 uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs);

@@ -141,8 +141,7 @@ void share_closing(struct cas_blob *blob)
 		return;
 	note_all_wanting(&w);
 	for (uint32_t i = 0; i < w.n; i++) {
-		if (blob_table_is_active(w.blobs[i]))
-			refer_hold(w.blobs[i], blob);
+		refer_hold(w.blobs[i], blob);
 		cas_blob_release(&w.blobs[i]);
 	}
 }
@@ -201,25 +200,6 @@ static bool refers_to(const struct referrer *r, const struct cas_blob *owner, ui
 	       idx == owner_idx;
 }
 
-void share_went(struct cas_blob *blob, uint32_t chunk_idx)
-{
-	struct cas *cas = blob->cas;
-	struct told told = { .n = 0 };
-
-	if (!atomic_load(&cas->hooks.is_on))
-		return;
-	hooks_gone(&cas->hooks, blob, chunk_idx);
-	share_map_each_of(cas->map, blob, chunk_idx, note_referrer, &told);
-	for (uint32_t i = 0; i < told.n; i++) {
-		struct referrer *r = &told.referrers[i];
-
-		if (refers_to(r, blob, chunk_idx))
-			hooks_gone(&cas->hooks, r->blob, r->chunk_idx);
-		cas_blob_release(&r->blob);
-	}
-	free(told.referrers);
-}
-
 struct look {
 	const struct cas_blob *except;
 	uint32_t n_max;
@@ -244,6 +224,37 @@ static bool note_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 	return look->n < look->n_max;
 }
 
+/* Another blob has it still: a candidate again for this one and for all who referred to it here. */
+static void mark_again(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct look look = { .except = blob, .n_max = 1 };
+
+	share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &look);
+	if (look.n > 0)
+		share_map_each_of(blob->cas->map, blob, chunk_idx, mark, look.blobs[0]);
+}
+
+void share_went(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	struct cas *cas = blob->cas;
+	struct told told = { .n = 0 };
+
+	if (cas->dedup)
+		mark_again(blob, chunk_idx);
+	if (!atomic_load(&cas->hooks.is_on))
+		return;
+	hooks_gone(&cas->hooks, blob, chunk_idx);
+	share_map_each_of(cas->map, blob, chunk_idx, note_referrer, &told);
+	for (uint32_t i = 0; i < told.n; i++) {
+		struct referrer *r = &told.referrers[i];
+
+		if (refers_to(r, blob, chunk_idx))
+			hooks_gone(&cas->hooks, r->blob, r->chunk_idx);
+		cas_blob_release(&r->blob);
+	}
+	free(told.referrers);
+}
+
 /* What of the blob do others have ready? */
 static void mark_candidates(struct cas_blob *blob)
 {
@@ -266,6 +277,17 @@ static void mark_candidates(struct cas_blob *blob)
 	public_namer_free(&namer);
 }
 
+/* As long as nobody used it, it kept nobody open: who had these may be closed, and the join is to
+ * look for them. */
+static void forget_candidates(struct cas_blob *blob)
+{
+	const struct bitmap *candidate = blob->candidate;
+
+	for (uint32_t i = bitmap_next_set(candidate, 0); i < candidate->n_bits;
+	     i = bitmap_next_set(candidate, i + 1))
+		(void)bitmap_clear(blob->candidate, i);
+}
+
 static void be_found(struct cas_blob *blob, struct blob_layout *known)
 {
 	struct err e;
@@ -281,10 +303,16 @@ static void be_found(struct cas_blob *blob, struct blob_layout *known)
 void share_joined(struct cas_blob *blob, bool active)
 {
 	struct blob_layout *known = blob_layout(blob);
+	struct blob_layout *sought;
 
 	be_found(blob, known);
-	if (!active || !blob->cas->dedup || atomic_exchange(&blob->sought_layout, known) == known)
+	if (!active || !blob->cas->dedup)
 		return;
+	sought = atomic_exchange(&blob->sought_layout, known);
+	if (sought == known)
+		return;
+	if (sought == NULL)
+		forget_candidates(blob);
 	mark_candidates(blob);
 	join_blob(blob);
 }

@@ -13,8 +13,8 @@ void share_joined(struct cas_blob *blob, bool active);
 /** [any] A chunk became present here: other open blobs can have it, too. */
 void share_arrived(struct cas_blob *blob, uint32_t chunk_idx);
 
-/** [writer] Nobody uses the blob: open ones that may want chunks of it hold it from here on, or
- * what is here would be fetched again. */
+/** [writer] Nobody uses or holds the blob: used ones that may want chunks of it hold it from here
+ * on, or what is here would be fetched again. */
 void share_closing(struct cas_blob *blob);
 
 /** [any] A chunk is ready no longer. */

@@ -198,21 +198,10 @@ bool blob_table_try_ref_used(struct cas_blob *blob)
 	bool is_used = false;
 
 	(void)pthread_mutex_lock(&t->mutex);
-	is_used = blob->state == BLOB_OPEN && blob->n_refs > 0;
+	is_used = blob->state == BLOB_OPEN && !blob->passive && blob->n_refs > 0;
 	blob->n_refs += is_used;
 	(void)pthread_mutex_unlock(&t->mutex);
 	return is_used;
-}
-
-bool blob_table_is_active(struct cas_blob *blob)
-{
-	struct blob_table *t = &blob->cas->table;
-	bool is_active;
-
-	(void)pthread_mutex_lock(&t->mutex);
-	is_active = blob->state == BLOB_OPEN && !blob->passive;
-	(void)pthread_mutex_unlock(&t->mutex);
-	return is_active;
 }
 
 uint32_t blob_table_all(struct cas *cas, struct cas_blob ***ret_blobs)
@@ -287,10 +276,13 @@ static void close_work(struct job *job)
 
 	(void)pthread_mutex_lock(&cas->table.mutex);
 	blob->close_queued = false; /* whoever comes and goes from here on queues another */
+	is_unused = blob->n_refs == 0;
+	is_held = blob->n_holds > 0;
 	(void)pthread_mutex_unlock(&cas->table.mutex);
 	flush_one(blob);
 	use_rows_store(blob);
-	share_closing(blob);
+	if (is_unused && !is_held) /* else it stays open: the last hold that goes queues another */
+		share_closing(blob);
 	(void)pthread_mutex_lock(&cas->table.mutex);
 	is_unused = blob->n_refs == 0 && !blob->close_queued && blob->state == BLOB_OPEN;
 	is_held = blob->n_holds > 0;
