@@ -102,14 +102,9 @@ static int write_some(struct chunk_rows *rows, struct db *db, const char *sql, s
 
 static int note_progress(struct chunk_rows *rows, struct db *db, struct err *e)
 {
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	const int r = db_prepare(db, "UPDATE blob SET n_named = ? WHERE id = ?", &stmt, e);
+	const uint64_t values[] = { rows->group_end, rows->blob_row };
 
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, rows->group_end);
-	db_bind_u64(stmt, 2, rows->blob_row);
-	return db_run(stmt, e);
+	return db_run_with(db, "UPDATE blob SET n_named = ? WHERE id = ?", values, 2, e);
 }
 
 int chunk_rows_step(struct chunk_rows *rows, struct db *db, enum chunk_rows_do what, struct err *e)

@@ -77,6 +77,18 @@ int db_run(db_stmt *stmt, struct err *e)
 	return r;
 }
 
+int db_run_with(struct db *db, const char *sql, const uint64_t *values, int n_values, struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const int r = db_prepare(db, sql, &stmt, e);
+
+	if (r < 0)
+		return r;
+	for (int i = 0; i < n_values; i++)
+		db_bind_u64(stmt, i + 1, values[i]);
+	return db_run(stmt, e);
+}
+
 void db_reset(db_stmt *stmt)
 {
 	(void)sqlite3_reset(stmt); /* repeats the error of the step */

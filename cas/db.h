@@ -47,6 +47,10 @@ MUST_CHECK int db_step(db_stmt *stmt, struct err *e);
 /** Step to the end and make ready for the next values. @return 0 or negative */
 MUST_CHECK int db_run(db_stmt *stmt, struct err *e);
 
+/** Prepare, bind these numbers from 1 on, run once. @return 0 or negative */
+MUST_CHECK int db_run_with(struct db *db, const char *sql, const uint64_t *values, int n_values,
+                           struct err *e);
+
 /** Ready for the next values, wherever it is. */
 void db_reset(db_stmt *stmt);
 

@@ -31,18 +31,13 @@ static int run_with(struct db *db, const char *sql, const struct origin_note *no
 /* As remember() does it: of too many, the oldest go. */
 static int trim(struct db *db, uint64_t row, struct err *e)
 {
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	const int r = db_prepare(db,
-	                         "DELETE FROM blob_origin WHERE blob = ?1 AND origin NOT IN"
-	                         " (SELECT origin FROM blob_origin WHERE blob = ?1"
-	                         " ORDER BY seq DESC LIMIT ?2)",
-	                         &stmt, e);
+	const uint64_t values[] = { row, CAS_ORIGINS_MAX };
 
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, row);
-	db_bind_u64(stmt, 2, CAS_ORIGINS_MAX);
-	return db_run(stmt, e);
+	return db_run_with(db,
+	                   "DELETE FROM blob_origin WHERE blob = ?1 AND origin NOT IN"
+	                   " (SELECT origin FROM blob_origin WHERE blob = ?1"
+	                   " ORDER BY seq DESC LIMIT ?2)",
+	                   values, 2, e);
 }
 
 static int write_origin(const struct origin_note *note, struct err *e)

@@ -108,12 +108,7 @@ int ready_rows_clear(struct db *db, uint64_t row, const struct bitmap *gone, str
 
 int ready_rows_delete(struct db *db, uint64_t row, struct err *e)
 {
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	const int r = db_prepare(db, "DELETE FROM ready WHERE id >= ? AND id < ?", &stmt, e);
+	const uint64_t range[] = { part_id(row, 0), part_id(row + 1, 0) };
 
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, part_id(row, 0));
-	db_bind_u64(stmt, 2, part_id(row + 1, 0));
-	return db_run(stmt, e);
+	return db_run_with(db, "DELETE FROM ready WHERE id >= ? AND id < ?", range, 2, e);
 }

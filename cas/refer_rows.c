@@ -110,28 +110,18 @@ int refer_rows_each(struct db *db, uint64_t row,
 
 /* ---- writing ---- */
 
-static int delete_slice(struct db *db, uint64_t id, struct err *e)
-{
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	const int r = db_prepare(db, "DELETE FROM refer WHERE id = ?", &stmt, e);
-
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, id);
-	return db_run(stmt, e);
-}
-
 int refer_rows_store(struct db *db, uint64_t row, uint32_t slice, const struct refer_run *runs,
                      uint32_t n_runs, struct err *e)
 {
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const uint64_t id = part_id(row, slice);
 	uint32_t from = slice << REFER_SLICE_BITS;
 	size_t n_bytes = 0;
 	uint8_t *bytes;
 	int r;
 
 	if (n_runs == 0)
-		return delete_slice(db, part_id(row, slice), e);
+		return db_run_with(db, "DELETE FROM refer WHERE id = ?", &id, 1, e);
 	bytes = malloc(n_runs * RUN_MAX_BYTES); /* n_runs <= REFER_SLICE_CHUNKS */
 	if (bytes == NULL)
 		return err_set(e, ENOMEM, "dedup map: out of memory");
@@ -144,7 +134,7 @@ int refer_rows_store(struct db *db, uint64_t row, uint32_t slice, const struct r
 	}
 	r = db_prepare(db, "INSERT OR REPLACE INTO refer(id, runs) VALUES(?, ?)", &stmt, e);
 	if (r == 0) {
-		db_bind_u64(stmt, 1, part_id(row, slice));
+		db_bind_u64(stmt, 1, id);
 		db_bind_blob(stmt, 2, bytes, n_bytes);
 		r = db_run(stmt, e);
 	}
@@ -152,33 +142,24 @@ int refer_rows_store(struct db *db, uint64_t row, uint32_t slice, const struct r
 	return r;
 }
 
-static int run_for(struct db *db, const char *sql, uint64_t a, uint64_t b, struct err *e)
-{
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	const int r = db_prepare(db, sql, &stmt, e);
-
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, a);
-	db_bind_u64(stmt, 2, b);
-	return db_run(stmt, e);
-}
-
 int refer_rows_owners(struct db *db, uint64_t row, const uint64_t *owner_rows, uint32_t n_owners,
                       struct err *e)
 {
-	int r = run_for(db, "DELETE FROM refer_owner WHERE blob = ? AND owner >= ?", row, 0, e);
+	int r = db_run_with(db, "DELETE FROM refer_owner WHERE blob = ?", &row, 1, e);
 
-	for (uint32_t i = 0; i < n_owners && r == 0; i++)
-		r = run_for(db, "INSERT OR IGNORE INTO refer_owner(owner, blob) VALUES(?, ?)",
-		            owner_rows[i], row, e);
+	for (uint32_t i = 0; i < n_owners && r == 0; i++) {
+		const uint64_t values[] = { owner_rows[i], row };
+
+		r = db_run_with(db, "INSERT OR IGNORE INTO refer_owner(owner, blob) VALUES(?, ?)",
+		                values, 2, e);
+	}
 	return r;
 }
 
 int refer_rows_forget(struct db *db, uint64_t row, struct err *e)
 {
-	const int r = run_for(db, "DELETE FROM refer WHERE id >= ? AND id < ?", part_id(row, 0),
-	                      part_id(row + 1, 0), e);
+	const uint64_t range[] = { part_id(row, 0), part_id(row + 1, 0) };
+	const int r = db_run_with(db, "DELETE FROM refer WHERE id >= ? AND id < ?", range, 2, e);
 
 	return r == 0 ? refer_rows_owners(db, row, NULL, 0, e) : r;
 }
@@ -187,9 +168,7 @@ int refer_rows_delete(struct db *db, uint64_t row, struct err *e)
 {
 	const int r = refer_rows_forget(db, row, e);
 
-	return r == 0 ? run_for(db, "DELETE FROM refer_owner WHERE owner = ? AND blob >= ?", row, 0,
-	                        e)
-	              : r;
+	return r == 0 ? db_run_with(db, "DELETE FROM refer_owner WHERE owner = ?", &row, 1, e) : r;
 }
 
 /* ---- questions ---- */

@@ -34,17 +34,6 @@ static int row_of(struct db *db, const char *key, uint64_t *ret_row, struct err 
 	return r == 1 ? 0 : r < 0 ? r : CAS_MISS;
 }
 
-static int exec_for_row(struct db *db, const char *sql, uint64_t row, struct err *e)
-{
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	const int r = db_prepare(db, sql, &stmt, e);
-
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, row);
-	return db_run(stmt, e);
-}
-
 static int mark_dying(struct db *db, uint64_t row, struct err *e)
 {
 	AUTO(tx_end) struct tx tx = { .db = NULL };
@@ -55,12 +44,12 @@ static int mark_dying(struct db *db, uint64_t row, struct err *e)
 	if (r == 0)
 		r = refer_rows_delete(db, row, e);
 	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM image_blob WHERE blob = ?", row, e);
+		r = db_run_with(db, "DELETE FROM image_blob WHERE blob = ?", &row, 1, e);
 	if (r == 0)
-		r = exec_for_row(db,
-		                 "UPDATE blob SET dying = 1, n_named = 0, key = " SQL_DYING_KEY
-		                 " WHERE id = ?",
-		                 row, e);
+		r = db_run_with(db,
+		                "UPDATE blob SET dying = 1, n_named = 0, key = " SQL_DYING_KEY
+		                " WHERE id = ?",
+		                &row, 1, e);
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 
@@ -124,27 +113,22 @@ static int delete_by_byte(struct db *db, struct removal *rm, struct err *e)
 static int delete_last_rows(struct db *db, uint64_t row, struct err *e)
 {
 	AUTO(tx_end) struct tx tx = { .db = NULL };
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	const uint64_t parts[] = { part_id(row, 0), part_id(row + 1, 0) };
 	int r = tx_begin(db, TX_LAZY, &tx, e);
 
 	if (r == 0)
-		r = db_prepare(db, "DELETE FROM layout WHERE id >= ? AND id < ?", &stmt, e);
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, part_id(row, 0));
-	db_bind_u64(stmt, 2, part_id(row + 1, 0));
-	r = db_run(stmt, e);
+		r = db_run_with(db, "DELETE FROM layout WHERE id >= ? AND id < ?", parts, 2, e);
 	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM blob_origin WHERE blob = ?", row, e);
+		r = db_run_with(db, "DELETE FROM blob_origin WHERE blob = ?", &row, 1, e);
 	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM used WHERE blob = ?", row, e);
+		r = db_run_with(db, "DELETE FROM used WHERE blob = ?", &row, 1, e);
 	if (r == 0)
 		r = db_exec(db,
 		            "DELETE FROM origin WHERE NOT EXISTS(SELECT 1 FROM blob_origin"
 		            " WHERE origin = origin.id)",
 		            e);
 	if (r == 0)
-		r = exec_for_row(db, "DELETE FROM blob WHERE id = ?", row, e);
+		r = db_run_with(db, "DELETE FROM blob WHERE id = ?", &row, 1, e);
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 

@@ -22,19 +22,14 @@ static uint64_t last_use_s(const struct cas_blob *blob)
 
 static int store(struct cas_blob *blob, struct err *e)
 {
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	const uint64_t at_s = last_use_s(blob);
+	const uint64_t values[] = { blob->row, at_s };
 	int r;
 
 	if (blob->row == 0 || at_s == 0)
 		return 0;
-	r = db_prepare(blob->cas->db, "INSERT OR REPLACE INTO used(blob, at_s) VALUES(?, ?)", &stmt,
-	               e);
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, blob->row);
-	db_bind_u64(stmt, 2, at_s);
-	r = db_run(stmt, e);
+	r = db_run_with(blob->cas->db, "INSERT OR REPLACE INTO used(blob, at_s) VALUES(?, ?)",
+	                values, 2, e);
 	if (r == 0)
 		blob->used_s = at_s;
 	return r;
