@@ -3,6 +3,7 @@
  */
 #include "layout_code.h"
 #include "bytes.h"
+#include "varint.h"
 #include <errno.h>
 #include <string.h>
 
@@ -14,16 +15,6 @@ bool layout_has_digests(const struct blob_layout *l)
 		if (l->chunks[i].plain_size_bytes > 0 && !(l->chunks[i].flags & CHUNK_HAS_DIGEST))
 			return false;
 	return true;
-}
-
-static size_t put_varint(uint8_t *to, uint64_t value)
-{
-	size_t n = 0;
-
-	for (; value >= 0x80; value >>= 7)
-		to[n++] = (uint8_t)(value | 0x80);
-	to[n++] = (uint8_t)value;
-	return n;
 }
 
 /* The end of the last chunk before this part. */
@@ -64,15 +55,15 @@ void layout_part_encode(const struct blob_layout *l, uint32_t part, bool with_di
 	uint8_t *p = ret_part->places;
 
 	*p++ = (uint8_t)align_log2;
-	p += put_varint(p, end);
+	p += varint_put(p, end);
 	for (uint32_t i = first; i < first + n; i++) {
 		const struct chunk_rec *c = &l->chunks[i];
 		const bool odd = c->plain_size_bytes > 0 &&
 		                 c->plain_offset != align_up(end, UINT64_C(1) << align_log2);
 
-		p += put_varint(p, (uint64_t)c->plain_size_bytes << 1 | odd);
+		p += varint_put(p, (uint64_t)c->plain_size_bytes << 1 | odd);
 		if (odd)
-			p += put_varint(p, c->plain_offset - end);
+			p += varint_put(p, c->plain_offset - end);
 		if (c->plain_size_bytes > 0)
 			end = c->plain_offset + c->plain_size_bytes;
 		if (with_digests)
@@ -89,31 +80,25 @@ struct reader {
 	bool failed;
 };
 
-static uint64_t get_varint(struct reader *in)
+static uint64_t get_number(struct reader *in)
 {
 	uint64_t value = 0;
 
-	for (unsigned shift = 0; shift < 63; shift += 7) {
-		if (in->p == in->end)
-			break;
-		value |= (uint64_t)(*in->p & 0x7f) << shift;
-		if (*in->p++ < 0x80)
-			return value;
-	}
-	in->failed = true;
-	return 0;
+	if (!varint_get(&in->p, in->end, &value))
+		in->failed = true;
+	return value;
 }
 
 /* One chunk. @return false: it is not sound */
 static bool get_chunk(struct reader *in, const struct blob_layout *l, unsigned align_log2,
                       uint64_t *end, struct chunk_rec *ret_chunk)
 {
-	const uint64_t size_and_odd = get_varint(in);
+	const uint64_t size_and_odd = get_number(in);
 	const uint64_t size = size_and_odd >> 1;
 	uint64_t offset = align_up(*end, UINT64_C(1) << align_log2);
 
 	if (size_and_odd & 1) {
-		const uint64_t gap = get_varint(in);
+		const uint64_t gap = get_number(in);
 
 		if (gap > l->plain_size_bytes)
 			return false;
@@ -145,7 +130,7 @@ int layout_part_decode(struct blob_layout *l, uint32_t part, const struct layout
 	     bytes->digests_size_bytes != (size_t)n * DIGEST_BYTES))
 		return err_set(e, EUCLEAN, "CAS database: layout of %s, part %u: bad head",
 		               l->blob_id, part);
-	end = get_varint(&in);
+	end = get_number(&in);
 	if (end > l->plain_size_bytes)
 		in.failed = true;
 	for (uint32_t i = 0; i < n; i++) {

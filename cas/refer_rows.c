@@ -6,43 +6,14 @@
 #include "ready_rows.h"
 #include "refer.h"
 #include "rows.h"
+#include "varint.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define VARINT_MAX_BYTES 10
-#define RUN_MAX_BYTES    ((size_t)4 * VARINT_MAX_BYTES)
+#define RUN_MAX_BYTES ((size_t)4 * VARINT_MAX_BYTES)
 
 /* ---- the form of a row ---- */
-
-static uint32_t put_varint(uint8_t *to, uint64_t value)
-{
-	uint32_t n = 0;
-
-	while (value >= 0x80) {
-		to[n++] = (uint8_t)(value | 0x80);
-		value >>= 7;
-	}
-	to[n++] = (uint8_t)value;
-	return n;
-}
-
-/* @return false: it ends too early, or is longer than any number */
-static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value)
-{
-	uint64_t value = 0;
-
-	for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
-		const uint8_t byte = *(*at)++;
-
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (byte < 0x80) {
-			*ret_value = value;
-			return true;
-		}
-	}
-	return false;
-}
 
 static bool decode_run(const uint8_t **at, const uint8_t *end, uint32_t from, uint32_t slice_end,
                        struct refer_run *ret_run)
@@ -52,8 +23,8 @@ static bool decode_run(const uint8_t **at, const uint8_t *end, uint32_t from, ui
 	uint64_t row;
 	uint64_t idx;
 
-	if (!get_varint(at, end, &gap) || !get_varint(at, end, &n) || !get_varint(at, end, &row) ||
-	    !get_varint(at, end, &idx))
+	if (!varint_get(at, end, &gap) || !varint_get(at, end, &n) || !varint_get(at, end, &row) ||
+	    !varint_get(at, end, &idx))
 		return false;
 	if (gap > slice_end - from || n == 0 || n > slice_end - from - gap || row == 0 ||
 	    idx > BLOB_CHUNKS_MAX - n)
@@ -126,10 +97,10 @@ int refer_rows_store(struct db *db, uint64_t row, uint32_t slice, const struct r
 	if (bytes == NULL)
 		return err_set(e, ENOMEM, "dedup map: out of memory");
 	for (uint32_t i = 0; i < n_runs; i++) {
-		n_bytes += put_varint(bytes + n_bytes, runs[i].chunk_idx - from);
-		n_bytes += put_varint(bytes + n_bytes, runs[i].n_chunks);
-		n_bytes += put_varint(bytes + n_bytes, runs[i].owner_row);
-		n_bytes += put_varint(bytes + n_bytes, runs[i].owner_idx);
+		n_bytes += varint_put(bytes + n_bytes, runs[i].chunk_idx - from);
+		n_bytes += varint_put(bytes + n_bytes, runs[i].n_chunks);
+		n_bytes += varint_put(bytes + n_bytes, runs[i].owner_row);
+		n_bytes += varint_put(bytes + n_bytes, runs[i].owner_idx);
 		from = runs[i].chunk_idx + runs[i].n_chunks;
 	}
 	r = db_prepare(db, "INSERT OR REPLACE INTO refer(id, runs) VALUES(?, ?)", &stmt, e);
