@@ -8,6 +8,7 @@
  * one (keep() in blob_io.c). Knows bits and files; rows are flush.c's.
  */
 #include "reflink.h"
+#include "bytes.h"
 #include "data_file.h"
 #include "refer.h"
 #include "state.h"
@@ -27,11 +28,6 @@ struct run {
 	uint64_t size_bytes; /* whole blocks */
 	uint64_t generation; /* of the owner, before anything was looked at */
 };
-
-static uint64_t round_up(uint64_t offset)
-{
-	return (offset + BLOCK_BYTES - 1) & ~(BLOCK_BYTES - 1);
-}
 
 static uint64_t end_of(const struct chunk_rec *c)
 {
@@ -65,8 +61,8 @@ static bool ends_in_padding(const struct blob_layout *l, uint32_t idx)
 	if (end % BLOCK_BYTES == 0)
 		return true;
 	if (next == NULL)
-		return round_up(end) <= l->plain_size_bytes;
-	return next->plain_size_bytes > 0 && next->plain_offset >= round_up(end);
+		return align_up(end, BLOCK_BYTES) <= l->plain_size_bytes;
+	return next->plain_size_bytes > 0 && next->plain_offset >= align_up(end, BLOCK_BYTES);
 }
 
 /* A reference to a chunk that begins with a block on both sides. */
@@ -90,16 +86,16 @@ static bool goes_on(const struct cas_blob *blob, const struct run *run)
 
 	return idx < l->n_chunks && is_fit(blob, idx, &owner, &owner_idx) && owner == run->owner &&
 	       owner_idx == run->owner_first + run->n &&
-	       l->chunks[idx].plain_offset == round_up(end_of(&l->chunks[idx - 1])) &&
+	       l->chunks[idx].plain_offset == align_up(end_of(&l->chunks[idx - 1]), BLOCK_BYTES) &&
 	       theirs->chunks[owner_idx].plain_offset ==
-	               round_up(end_of(&theirs->chunks[owner_idx - 1]));
+	               align_up(end_of(&theirs->chunks[owner_idx - 1]), BLOCK_BYTES);
 }
 
 static void measure_run(const struct cas_blob *blob, struct run *run)
 {
 	const struct chunk_rec *chunks = blob_layout(blob)->chunks;
 
-	run->size_bytes = round_up(end_of(&chunks[run->first + run->n - 1])) -
+	run->size_bytes = align_up(end_of(&chunks[run->first + run->n - 1]), BLOCK_BYTES) -
 	                  chunks[run->first].plain_offset;
 }
 
@@ -165,7 +161,8 @@ static bool are_right(const struct cas_blob *blob, const struct run *run, const 
 			was_wrong(blob, run, i);
 			return false;
 		}
-		if (!is_zero(at + c->plain_size_bytes, round_up(end_of(c)) - end_of(c)))
+		if (!is_zero(at + c->plain_size_bytes,
+		             align_up(end_of(c), BLOCK_BYTES) - end_of(c)))
 			return false;
 	}
 	return true;
