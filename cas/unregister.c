@@ -155,6 +155,14 @@ static int step(struct cas *cas, struct err *e)
 	return r < 0 ? r : 1;
 }
 
+static void go_on(struct job *job);
+
+static void submit(struct cas *cas)
+{
+	cas->removal.job = (struct job){ .work = go_on, .prio = JOB_PREFETCH };
+	pool_submit(cas->writer, &cas->removal.job);
+}
+
 static void go_on(struct job *job)
 {
 	struct cas *cas = container_of(job, struct cas, removal.job);
@@ -163,8 +171,7 @@ static void go_on(struct job *job)
 	const int r = atomic_load(&cas->closing) ? 0 : step(cas, &e);
 
 	if (r == 1) {
-		rm->job = (struct job){ .work = go_on, .prio = JOB_PREFETCH };
-		pool_submit(cas->writer, &rm->job);
+		submit(cas);
 		return;
 	}
 	if (r < 0) {
@@ -179,13 +186,10 @@ static void go_on(struct job *job)
 
 static void go_on_soon(struct cas *cas)
 {
-	struct removal *rm = &cas->removal;
-
-	if (rm->queued)
+	if (cas->removal.queued)
 		return;
-	rm->queued = true;
-	rm->job = (struct job){ .work = go_on, .prio = JOB_PREFETCH };
-	pool_submit(cas->writer, &rm->job);
+	cas->removal.queued = true;
+	submit(cas);
 }
 
 static int retry(struct cas *cas, void *arg, struct err *e)
