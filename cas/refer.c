@@ -121,21 +121,6 @@ static int keep_run(void *arg, const struct refer_run *run, struct err *e)
 	return 0;
 }
 
-/* @return 0; CAS_MISS no such row; negative */
-static int key_of(struct db *db, uint64_t row, char ret_key[CAS_KEY_BYTES], struct err *e)
-{
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	int r = db_prepare(db, "SELECT key FROM blob WHERE id = ? AND dying = 0", &stmt, e);
-
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, row);
-	r = db_step(stmt, e);
-	if (r == 1)
-		return db_text(stmt, 0, ret_key, CAS_KEY_BYTES) ? 0 : CAS_MISS;
-	return r < 0 ? r : CAS_MISS;
-}
-
 /* An owner by its row, held. @return 0; CAS_MISS it is gone, or rotten; negative */
 static int hold_owner(struct cas *cas, uint64_t row, struct cas_blob **ret_owner, struct err *e)
 {
@@ -144,7 +129,7 @@ static int hold_owner(struct cas *cas, uint64_t row, struct cas_blob **ret_owner
 	int r = db_reader_begin(cas->readers, &reader, e);
 
 	if (r == 0)
-		r = key_of(reader.db, row, key, e);
+		r = stored_key(reader.db, row, key, e);
 	db_reader_end(&reader); /* opening it may wait for the writer */
 	if (r != 0)
 		return r;

@@ -117,6 +117,20 @@ int stored_blob_find(struct db *db, const char *key, struct stored_blob *ret_sto
 	return 0;
 }
 
+int stored_key(struct db *db, uint64_t row, char ret_key[CAS_KEY_BYTES], struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	int r = db_prepare(db, "SELECT key FROM blob WHERE id = ? AND dying = 0", &stmt, e);
+
+	if (r < 0)
+		return r;
+	db_bind_u64(stmt, 1, row);
+	r = db_step(stmt, e);
+	if (r < 0)
+		return r;
+	return r == 1 && db_text(stmt, 0, ret_key, CAS_KEY_BYTES) ? 0 : CAS_MISS;
+}
+
 int stored_pass_over(struct log *log, const char *key, int r, const struct err *e)
 {
 	if (r != -EUCLEAN)

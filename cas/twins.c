@@ -129,17 +129,12 @@ static int look_up_all(struct search *s, struct db *db, const uint32_t *chunks, 
 /* @return 0, also where it is no more: then it has no origins */
 static int read_row(struct row *row, struct db *db, struct err *e)
 {
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	struct cas_twin_blob *b = &row->blob;
-	int r = db_prepare(db, "SELECT key FROM blob WHERE id = ? AND dying = 0", &stmt, e);
+	int r = stored_key(db, row->id, b->key, e);
 
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, row->id);
-	r = db_step(stmt, e);
-	if (r != 1 || !db_text(stmt, 0, b->key, sizeof(b->key)))
-		return r < 0 ? r : 0;
-	return stored_origins(db, row->id, &b->origins, &b->n_origins, e);
+	if (r == 0)
+		r = stored_origins(db, row->id, &b->origins, &b->n_origins, e);
+	return r < 0 ? r : 0;
 }
 
 static int by_twins(const void *a, const void *b)

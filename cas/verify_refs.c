@@ -63,15 +63,10 @@ static int load_side(struct db *db, const char *key, struct side *ret_side, stru
 
 static int load_owner(struct db *db, uint64_t row, struct side *ret_owner, struct err *e)
 {
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	char key[CAS_KEY_BYTES];
-	int r = db_prepare(db, "SELECT key FROM blob WHERE id = ?", &stmt, e);
+	int r = stored_key(db, row, key, e);
 
-	if (r < 0)
-		return r;
-	db_bind_u64(stmt, 1, row);
-	r = db_step(stmt, e);
-	if (r == 1 && db_text(stmt, 0, key, sizeof(key)))
+	if (r == 0)
 		r = load_side(db, key, ret_owner, e);
 	ret_owner->row = row;
 	return r < 0 ? r : 0;
