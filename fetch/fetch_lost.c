@@ -3,6 +3,7 @@
  */
 #include "bytes.h"
 #include "engine.h"
+#include "random.h"
 #include "share.h"
 #include <errno.h>
 
@@ -89,15 +90,6 @@ enum run_state run_lost(struct run *run)
 	return run_drop_idle(run) > 0 ? RUN_PAUSED : RUN_DONE;
 }
 
-static uint32_t jitter(struct fetch *f, uint32_t below)
-{
-	/* xorshift64: Marsaglia, "Xorshift RNGs", 2003 */
-	f->random ^= f->random << 13;
-	f->random ^= f->random >> 7;
-	f->random ^= f->random << 17;
-	return (uint32_t)(f->random % below);
-}
-
 static void on_pause_end(struct timer *t)
 {
 	struct run *run = container_of(t, struct run, timer);
@@ -120,6 +112,6 @@ enum run_state run_pause(struct run *run)
 	run->n_pauses++;
 	if (run->timer.ev == NULL)
 		timer_init(&run->timer, run->blob->f->opts.loop, on_pause_end);
-	timer_start(&run->timer, pause_ms + jitter(run->blob->f, pause_ms / 4));
+	timer_start(&run->timer, pause_ms + random_next(&run->blob->f->random) % (pause_ms / 4));
 	return RUN_PAUSED;
 }

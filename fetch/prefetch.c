@@ -12,6 +12,7 @@
 #include "bytes.h"
 #include "engine.h"
 #include "mem.h"
+#include "random.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -302,18 +303,14 @@ static void add_stretches(struct fetch_prefetch *p, uint32_t blob_idx, uint64_t 
 	}
 }
 
-/* Fisher and Yates; xorshift64: Marsaglia, "Xorshift RNGs", 2003 */
+/* Fisher and Yates */
 static void shuffle(struct fetch_prefetch *p, uint64_t random)
 {
 	for (uint32_t i = p->n_stretches; i > 1; i--) {
 		struct stretch *a = &p->stretches[i - 1];
-		struct stretch *b;
-		struct stretch kept = *a;
+		struct stretch *b = &p->stretches[random_next(&random) % i];
+		const struct stretch kept = *a;
 
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		b = &p->stretches[random % i];
 		*a = *b;
 		*b = kept;
 	}

@@ -11,6 +11,7 @@
  * Every state but DONE ends by the request's deadline. Knows no HTTP: registry_exchange.c does.
  */
 #include "mem.h"
+#include "random.h"
 #include "registry_impl.h"
 #include "secret.h"
 #include "url.h"
@@ -158,13 +159,10 @@ static bool wait_ns(struct registry_req *req, uint64_t ns)
 	return true;
 }
 
-/* xorshift64: spreads those that failed together. */
+/* Spreads those that failed together. */
 static uint64_t jittered(struct registry *r, uint64_t ns)
 {
-	r->random ^= r->random << 13;
-	r->random ^= r->random >> 7;
-	r->random ^= r->random << 17;
-	return ns / 2 + r->random % (ns / 2);
+	return ns / 2 + random_next(&r->random) % (ns / 2);
 }
 
 static uint64_t rest_ns(struct registry_req *req)

@@ -1,6 +1,7 @@
 /*
  * recorder_replay: what the disk may hold after a power cut.
  */
+#include "random.h"
 #include "recorder_parts.h"
 #include "unconst.h"
 #include <assert.h>
@@ -9,14 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static uint64_t next_random(uint64_t *random)
-{
-	*random ^= *random << 13;
-	*random ^= *random >> 7;
-	*random ^= *random << 17;
-	return *random;
-}
 
 static bool is_sync(const struct event *ev)
 {
@@ -50,7 +43,7 @@ static void apply_write(int fd, const struct event *ev, bool torn, uint64_t *ran
 		const uint64_t n =
 			ev->size_bytes - at < to_sector_end ? ev->size_bytes - at : to_sector_end;
 
-		if (!torn || next_random(random) % 2 == 0)
+		if (!torn || random_next(random) % 2 == 0)
 			assert(pwrite(fd, ev->bytes + at, n, (off_t)(ev->offset + at)) ==
 			       (ssize_t)n);
 		at += n;
@@ -98,7 +91,7 @@ void recorder_replay(const struct recorder *r, uint32_t cut, uint64_t *random, c
 	struct node *nodes = mine->replayed_nodes;
 	/* Half of the time the kernel has written back by itself all but the latest changes. */
 	const uint32_t in_doubt =
-		next_random(random) % 2 == 0 ? cut : (uint32_t)(next_random(random) % DOUBT_EVENTS);
+		random_next(random) % 2 == 0 ? cut : (uint32_t)(random_next(random) % DOUBT_EVENTS);
 	int fds[NODES_MAX] = { 0 };
 
 	memset(nodes, 0, sizeof(mine->replayed_nodes));
@@ -112,7 +105,7 @@ void recorder_replay(const struct recorder *r, uint32_t cut, uint64_t *random, c
 	}
 	for (uint32_t i = 0; i < cut; i++) {
 		const bool certain = i + in_doubt < cut || is_durable(r, i, cut);
-		const uint64_t fate = certain ? 1 : next_random(random) % 3;
+		const uint64_t fate = certain ? 1 : random_next(random) % 3;
 
 		if (fate != 0)
 			apply(nodes, fds, &r->events[i], dir, !certain && fate == 2, random);

@@ -4,6 +4,7 @@
  */
 #include "data.h"
 #include "exercise.h"
+#include "random.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,26 +14,18 @@
 
 #include <cmocka.h>
 
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
 static void mutate(uint8_t *bytes, size_t size_bytes, uint64_t *seed)
 {
 	static const uint8_t edges[] = { 0, 1, 0x7f, 0x80, 0xff, '/', 4, 8 };
-	const uint64_t n = 1 + next_random(seed) % 6;
+	const uint64_t n = 1 + random_next(seed) % 6;
 
 	for (unsigned i = 0; i < n; i++) {
-		const size_t at = next_random(seed) % size_bytes;
+		const size_t at = random_next(seed) % size_bytes;
 
-		if (next_random(seed) & 1)
-			bytes[at] = edges[next_random(seed) % ARRAY_LEN(edges)];
+		if (random_next(seed) & 1)
+			bytes[at] = edges[random_next(seed) % ARRAY_LEN(edges)];
 		else
-			bytes[at] ^= (uint8_t)(1U << next_random(seed) % 8);
+			bytes[at] ^= (uint8_t)(1U << random_next(seed) % 8);
 	}
 }
 
