@@ -75,6 +75,17 @@ static struct cas_origin *target_of(const struct unit_run *run, struct origin_ta
 	return origins;
 }
 
+static int get(struct source *source, const struct unit_run *run, const struct source_events *ev,
+               void *arg, struct source_req **ret_req, struct err *e)
+{
+	struct origin_question q = { .run = run, .ev = ev, .arg = arg };
+	struct cas_origin *origins = target_of(run, &q.target);
+	const int r = origin_run_start(origin_source_of(source), &q, ret_req, e);
+
+	free(origins);
+	return r;
+}
+
 static bool distrust(struct source *source, const struct unit_run *run, uint32_t unit_idx,
                      uint32_t giver)
 {
@@ -104,7 +115,7 @@ static bool is_down(struct source *source, const struct unit_run *run)
 
 static const struct source_ops ops = {
 	.name = "origin",
-	.get = origin_run_get,
+	.get = get,
 	.cancel = origin_run_cancel,
 	.distrust = distrust,
 	.is_down = is_down,

@@ -289,24 +289,6 @@ int origin_run_start(struct origin_source *s, const struct origin_question *q,
 	return r;
 }
 
-int origin_run_get(struct source *s, const struct unit_run *run, const struct source_events *ev,
-                   void *arg, struct source_req **ret_req, struct err *e)
-{
-	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
-	const struct origin_question q = {
-		.target = { .key = cas_blob_key(run->blob),
-		            .origins = origins,
-		            .n_origins = cas_blob_origins(run->blob, origins, CAS_ORIGINS_MAX) },
-		.run = run,
-		.ev = ev,
-		.arg = arg,
-	};
-	const int r = origin_run_start(origin_source_of(s), &q, ret_req, e);
-
-	free(origins);
-	return r;
-}
-
 void origin_run_cancel(struct source_req *req)
 {
 	if (req->asked != NULL)

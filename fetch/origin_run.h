@@ -38,9 +38,7 @@ struct origin_question {
 int origin_run_start(struct origin_source *s, const struct origin_question *q,
                      struct source_req **ret_req, struct err *e);
 
-/* As source_ops.get and .cancel. */
-int origin_run_get(struct source *s, const struct unit_run *run, const struct source_events *ev,
-                   void *arg, struct source_req **ret_req, struct err *e);
+/* As source_ops.cancel. */
 void origin_run_cancel(struct source_req *req);
 
 static inline struct origin_source *origin_source_of(struct source *s)
