@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "mem.h"
 #include "origin.h"
+#include "unconst.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,24 +71,32 @@ static bool is_of(const struct mark *mark, const char *origin, const char *blob_
 	       strcmp(mark->origin, origin) == 0 && strcmp(mark->blob_key, blob_key) == 0;
 }
 
+static struct mark *find(struct origin_marks *m, const char *origin, const char *blob_key,
+                         uint32_t unit_idx)
+{
+	for (uint32_t i = 0; i < N_MARKS; i++)
+		if (is_of(&m->marks[i], origin, blob_key, unit_idx))
+			return &m->marks[i];
+	return NULL;
+}
+
 /* Asked for each unit of each run. @return the number of this mark that still holds; 0: none */
 static uint32_t count(const struct origin_marks *m, const char *origin, const char *blob_key,
                       uint32_t unit_idx, uint64_t now_ns)
 {
-	for (uint32_t i = 0; i < N_MARKS && now_ns < m->last_until_ns; i++)
-		if (is_of(&m->marks[i], origin, blob_key, unit_idx))
-			return now_ns < m->marks[i].until_ns ? m->marks[i].n : 0;
-	return 0;
+	const struct mark *mark =
+		now_ns < m->last_until_ns ? find(unconst(m), origin, blob_key, unit_idx) : NULL;
+
+	return mark != NULL && now_ns < mark->until_ns ? mark->n : 0;
 }
 
 static struct mark *find_or_make(struct origin_marks *m, const char *origin, const char *blob_key,
                                  uint32_t unit_idx)
 {
-	struct mark *mark;
+	struct mark *mark = find(m, origin, blob_key, unit_idx);
 
-	for (uint32_t i = 0; i < N_MARKS; i++)
-		if (is_of(&m->marks[i], origin, blob_key, unit_idx))
-			return &m->marks[i];
+	if (mark != NULL)
+		return mark;
 	mark = &m->marks[m->next_mark++ % N_MARKS];
 	free_str(&mark->origin);
 	free_str(&mark->blob_key);
@@ -160,14 +169,6 @@ bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, 
 	return count(m, origin, "", NO_UNIT, now_ns) > 0;
 }
 
-static struct mark *find(struct origin_marks *m, const char *origin, const char *blob_key)
-{
-	for (uint32_t i = 0; i < N_MARKS; i++)
-		if (is_of(&m->marks[i], origin, blob_key, NO_UNIT))
-			return &m->marks[i];
-	return NULL;
-}
-
 static void forget(struct mark *mark)
 {
 	if (mark == NULL)
@@ -182,10 +183,10 @@ void origin_marks_well(struct origin_marks *m, const char *origin, const char *b
 
 	if (!origin_marks_any(m))
 		return;
-	forget(find(m, origin, ""));
-	forget(find(m, origin, blob_key));
+	forget(find(m, origin, "", NO_UNIT));
+	forget(find(m, origin, blob_key, NO_UNIT));
 	if (host_of(origin, host))
-		forget(find(m, host, ""));
+		forget(find(m, host, "", NO_UNIT));
 }
 
 static bool mark_is_down(struct origin_marks *m, struct mark *mark, bool probe, uint64_t now_ns)
@@ -202,9 +203,9 @@ bool origin_marks_is_down(struct origin_marks *m, const char *origin, bool probe
 {
 	char host[ORIGIN_TEXT_MAX_BYTES];
 
-	if (mark_is_down(m, find(m, origin, ""), probe, now_ns))
+	if (mark_is_down(m, find(m, origin, "", NO_UNIT), probe, now_ns))
 		return true;
-	return host_of(origin, host) && mark_is_down(m, find(m, host, ""), probe, now_ns);
+	return host_of(origin, host) && mark_is_down(m, find(m, host, "", NO_UNIT), probe, now_ns);
 }
 
 void origin_marks_gone(struct origin_marks *m, const char *origin, const char *blob_key,
