@@ -12,6 +12,7 @@
 #include "elsewhere_impl.h"
 #include "mem.h"
 #include "share.h"
+#include "unconst.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -53,12 +54,9 @@ static void choose(struct source_req *req);
 
 static struct elsewhere *elsewhere_of(const struct source *source)
 {
-	union {
-		const struct source *borrowed;
-		struct source *ours;
-	} s = { .borrowed = source };
+	struct source *ours = unconst(source);
 
-	return container_of(s.ours, struct elsewhere, source);
+	return container_of(ours, struct elsewhere, source);
 }
 
 static void req_free(struct source_req *req)
