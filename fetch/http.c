@@ -141,26 +141,21 @@ static void drive(struct http *http, curl_socket_t fd, int what)
 	end_finished(http);
 }
 
+/* Not before due_ns; 0: not at all. */
+static void start_at(struct timer *t, uint64_t due_ns, uint64_t now_ns)
+{
+	if (due_ns != 0)
+		timer_start(t, due_ns > now_ns ? (due_ns - now_ns) / NS_PER_MS + 1 : 0);
+}
+
 /* ---- the budget ---- */
 
 static void watch_budget(struct http *http)
 {
-	const uint64_t now_ns = clock_now_ns(http->opts.clock);
-	const uint64_t due_ns = http->budget.due_ns;
-
-	if (due_ns != 0)
-		timer_start(&http->budget_timer,
-		            due_ns > now_ns ? (due_ns - now_ns) / NS_PER_MS + 1 : 0);
+	start_at(&http->budget_timer, http->budget.due_ns, clock_now_ns(http->opts.clock));
 }
 
 /* ---- deadlines of those that may rest ---- */
-
-static void watch_deadline(struct http_req *req, uint64_t now_ns)
-{
-	if (req->late_ns != 0)
-		timer_start(&req->late,
-		            req->late_ns > now_ns ? (req->late_ns - now_ns) / NS_PER_MS + 1 : 0);
-}
 
 /* Behind others that rest it may wait for a connection: so does it. */
 static bool is_queued_behind_resting(const struct http_req *req)
@@ -195,7 +190,7 @@ static void end_rest(struct http_req *req)
 	if (req->late_ns != 0)
 		req->late_ns += now_ns - req->rest_since_ns;
 	req->rest_since_ns = 0;
-	watch_deadline(req, now_ns);
+	start_at(&req->late, req->late_ns, now_ns);
 }
 
 bool http_pay(struct http_req *req, size_t size_bytes)
@@ -385,7 +380,7 @@ int http_start(struct http *http, const struct http_request *request, struct htt
 	}
 	if (http->inside)
 		DL_APPEND(http->later, req);
-	watch_deadline(req, clock_now_ns(http->opts.clock));
+	start_at(&req->late, req->late_ns, clock_now_ns(http->opts.clock));
 	*ret_req = req;
 	return 0;
 }
