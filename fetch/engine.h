@@ -2,16 +2,16 @@
  * engine: what the files of the fetch engine share. Private to fetch/.
  *
  *   fetch.c          the object, blobs, the warm path
- *   fetch_read.c     a read that missed: waiters, answers, deadlines, cancel     (struct
- * read_state) fetch_demand.c   which units to ask for: demand, readahead                   (plan,
- * readahead) fetch_flight.c   single flight: the table of units on their way              (struct
- * flight) fetch_run.c      one question to the sources, in order, until it is settled  (struct run)
+ *   fetch_read.c     a read that missed: waiters, answers, deadlines, cancel  (fetch_read_state)
+ *   fetch_demand.c   which units to ask for: demand, readahead                (plan, readahead)
+ *   fetch_flight.c   single flight: the table of units on their way           (struct flight)
+ *   fetch_run.c      one question to the sources, in order, until settled     (struct run)
  *   fetch_islands.c  what is missing between chunks that are here
  *   fetch_lost.c     what becomes of one that no source answers
  *   fetch_queue.c    when its turn comes
- *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers           (struct batch)
- *   fetch_piece.c    single chunks of a unit, as peers give them                 (struct piece)
- *   fetch_lease.c    units that are asked for in the name of others too          (struct lease)
+ *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers        (struct batch)
+ *   fetch_piece.c    single chunks of a unit, as peers give them              (struct piece)
+ *   fetch_lease.c    units that are asked for in the name of others too       (struct lease)
  *   fetch_explain.c  the ring of remembered questions
  *   prefetch.c       whole blobs in the background
  *
@@ -311,6 +311,9 @@ struct fetch {
 	struct fetch_event events[EXPLAIN_EVENTS];
 	uint64_t n_events; /* ever */
 };
+
+/** Bytes of the read are where they belong. Under its lock, or while nobody else knows the read. */
+void read_account(struct fetch_read *r, uint32_t size_bytes, enum fetch_found found);
 
 bool unit_is_ready(const struct fetch_blob *blob, uint32_t unit_idx);
 /* Present, or worth a try to share it with another blob: not asked for before that has failed. */

@@ -314,7 +314,7 @@ static uint32_t group_ready(const struct fetch_read *r, uint32_t i, uint32_t *re
 	return n;
 }
 
-static void account(struct fetch_read *r, uint32_t size_bytes, enum fetch_found found)
+void read_account(struct fetch_read *r, uint32_t size_bytes, enum fetch_found found)
 {
 	r->found_bytes[found] += size_bytes;
 	if (found > r->found)
@@ -327,7 +327,7 @@ static int fill_shared(struct fetch_read *r, const struct fetch_piece *p, struct
 	const int ret = share_piece(p, e);
 
 	if (ret == 0)
-		account(r, p->size_bytes, FOUND_DEDUP);
+		read_account(r, p->size_bytes, FOUND_DEDUP);
 	return ret;
 }
 
@@ -345,7 +345,7 @@ static int fill_group(struct fetch *f, struct fetch_read *r, uint32_t *i, struct
 	if (p->blob == NULL) {
 		if (p->dst != NULL)
 			memset(p->dst, 0, p->size_bytes);
-		account(r, p->size_bytes, FOUND_CACHE);
+		read_account(r, p->size_bytes, FOUND_CACHE);
 		*i += 1;
 		return 0;
 	}
@@ -363,7 +363,7 @@ static int fill_group(struct fetch *f, struct fetch_read *r, uint32_t *i, struct
 	if (ret == 0 && p->blob->layout->trust == TRUST_NONE)
 		series_add(f->unverified_bytes, size_bytes);
 	if (ret == 0)
-		account(r, size_bytes, FOUND_CACHE);
+		read_account(r, size_bytes, FOUND_CACHE);
 	*i += n;
 	return ret;
 }

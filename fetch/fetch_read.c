@@ -137,11 +137,7 @@ bool waiter_is_here(struct waiter *w)
 
 static void account(struct waiter *w, uint32_t size_bytes, enum fetch_found found)
 {
-	struct fetch_read *r = w->st->r;
-
-	r->found_bytes[found] += size_bytes;
-	if (found > r->found)
-		r->found = found;
+	read_account(w->st->r, size_bytes, found);
 	if (w->blob->layout->trust == TRUST_NONE && w->blocked)
 		series_add(w->blob->f->unverified_bytes, size_bytes);
 }
