@@ -219,6 +219,17 @@ void rows_are_removed(struct fixture *f)
 		(void)sched_yield();
 }
 
+void exec_sql(struct fixture *f, const char *sql)
+{
+	char *path = fixture_path(f, "shoal.db");
+	sqlite3 *db = NULL;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	free(path);
+}
+
 uint64_t query(struct fixture *f, const char *sql)
 {
 	char *path = fixture_path(f, "shoal.db");

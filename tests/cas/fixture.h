@@ -62,3 +62,5 @@ void rows_are_removed(struct fixture *f);
 
 /** The number that a query gives, on a connection of its own. */
 uint64_t query(struct fixture *f, const char *sql);
+/** Behind the back of a cas that may be open. */
+void exec_sql(struct fixture *f, const char *sql);

@@ -185,17 +185,6 @@ static void on_fault(void *arg, const struct cas_fault *fault)
 	(*(uint32_t *)arg)++;
 }
 
-static void write_sql(struct fixture *f, const char *sql)
-{
-	char *path = fixture_path(f, "shoal.db");
-	sqlite3 *db = NULL;
-
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_close(db), SQLITE_OK);
-	free(path);
-}
-
 static void verify_tells_references_that_contradict_and_counts_dead_ones(void **state)
 {
 	struct fixture *f = *state;
@@ -218,8 +207,8 @@ static void verify_tells_references_that_contradict_and_counts_dead_ones(void **
 	cas_blob_release(&b);
 	fixture_close(f);
 	/* All of it, in the order of the owner, which is the wrong one. */
-	write_sql(f, "UPDATE refer SET runs = (SELECT x'0008' || CAST(char(owner) AS BLOB) ||"
-	             " x'00' FROM refer_owner)");
+	exec_sql(f, "UPDATE refer SET runs = (SELECT x'0008' || CAST(char(owner) AS BLOB) ||"
+	            " x'00' FROM refer_owner)");
 	fixture_open(f);
 	assert_int_equal(cas_verify(f->cas, on_fault, NULL, &n, &total, &f->e), 0);
 	assert_int_equal(n, N);

@@ -86,22 +86,11 @@ static void a_database_with_broken_pages_is_moved_aside(void **state)
 	free(path);
 }
 
-static void exec_raw(struct fixture *f, const char *sql)
-{
-	char *path = fixture_path(f, "shoal.db");
-	sqlite3 *db = NULL;
-
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_close(db), SQLITE_OK);
-	free(path);
-}
-
 static void a_foreign_database_is_moved_aside(void **state)
 {
 	struct fixture *f = *state;
 
-	exec_raw(f, "CREATE TABLE somebody_elses(x); PRAGMA application_id=42");
+	exec_sql(f, "CREATE TABLE somebody_elses(x); PRAGMA application_id=42");
 	expect_cold(f);
 	assert_true(n_moved_aside(f->dir) > 0);
 }
@@ -111,7 +100,7 @@ static void a_database_without_one_of_its_tables_is_moved_aside(void **state)
 	struct fixture *f = *state;
 
 	leave_a_chunk(f);
-	exec_raw(f, "DROP TABLE chunk");
+	exec_sql(f, "DROP TABLE chunk");
 	expect_cold(f);
 	assert_true(n_moved_aside(f->dir) > 0);
 }
@@ -121,11 +110,11 @@ static void a_newer_database_is_refused_and_left_alone(void **state)
 	struct fixture *f = *state;
 
 	leave_a_chunk(f);
-	exec_raw(f, "PRAGMA user_version=3");
+	exec_sql(f, "PRAGMA user_version=3");
 	assert_int_equal(fixture_try_open(f), -ENOTSUP);
 	assert_non_null(strstr(f->e.msg, "newer shoal"));
 	assert_int_equal(n_moved_aside(f->dir), 0);
-	exec_raw(f, "PRAGMA user_version=2");
+	exec_sql(f, "PRAGMA user_version=2");
 	fixture_open(f);
 	struct cas_blob *b = open_sample(f, SAMPLE_ID, 10, SEED);
 
@@ -140,7 +129,7 @@ static void a_layout_that_rotted_in_the_database_costs_its_chunks_and_is_no_cras
 	struct cas_blob *b = NULL;
 
 	leave_a_chunk(f);
-	exec_raw(f, "UPDATE layout SET places = x'0cffffffffffffffffff'");
+	exec_sql(f, "UPDATE layout SET places = x'0cffffffffffffffffff'");
 	fixture_open(f);
 	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
 	assert_int_equal(cas_blob_n_ready(b), 0);
