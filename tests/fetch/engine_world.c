@@ -16,11 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
-                uint64_t in_flight_max_bytes)
+void world_open(struct engine_world *w, const struct world_wish *wish)
 {
 	struct source *sources[2];
-	struct fetch_opts opts = { .in_flight_max_bytes = in_flight_max_bytes };
+	struct fetch_opts opts = { .in_flight_max_bytes = wish->in_flight_max_bytes };
 	struct err e;
 
 	fake_clock_init(&w->clock);
@@ -29,7 +28,7 @@ void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
 	w->metrics = metrics_new();
 	fake_source_init(&w->peer, "peer");
 	fake_source_init(&w->origin, "origin");
-	w->peer.refuse = SOURCE_MISS;
+	w->peer.refuse = wish->peer_answers ? 0 : SOURCE_MISS;
 	sources[0] = &w->peer.source;
 	sources[1] = &w->origin.source;
 	opts.loop = w->loop;
@@ -38,12 +37,13 @@ void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
 	opts.metrics = w->metrics;
 	opts.sources = sources;
 	opts.n_sources = 2;
-	opts.read_timeout_ms = w->read_timeout_ms > 0 ? w->read_timeout_ms : 30000;
-	opts.prefetch_order = w->prefetch_order;
+	opts.read_timeout_ms = wish->read_timeout_ms > 0 ? wish->read_timeout_ms : 30000;
+	opts.prefetch_order = wish->prefetch_order;
 	assert_int_equal(fetch_new(&opts, &w->fetch, &e), 0);
-	w->cas = fake_cas_blob(n_chunks, chunk_bytes);
-	if (w->chunks_per_unit > 0)
-		fake_cas_pack(w->cas, w->chunks_per_unit);
+	w->cas = fake_cas_blob(wish->n_chunks > 0 ? wish->n_chunks : WORLD_CHUNKS,
+	                       wish->chunk_bytes > 0 ? wish->chunk_bytes : WORLD_CHUNK_BYTES);
+	if (wish->chunks_per_unit > 0)
+		fake_cas_pack(w->cas, wish->chunks_per_unit);
 	w->blob = fetch_blob_open(w->fetch, w->cas);
 	assert_non_null(w->blob);
 }
@@ -59,6 +59,22 @@ void world_close(struct engine_world *w)
 	pool_free(&w->pool);
 	metrics_free(&w->metrics);
 	loop_free(&w->loop);
+}
+
+int world_set_up(void **state, const struct world_wish *wish)
+{
+	struct engine_world *w = xcalloc(1, sizeof(*w));
+
+	world_open(w, wish);
+	*state = w;
+	return 0;
+}
+
+int world_tear_down(void **state)
+{
+	world_close(*state);
+	free(*state);
+	return 0;
 }
 
 void world_settle(struct engine_world *w)

@@ -12,10 +12,18 @@
 #define WORLD_CHUNKS      512
 #define WORLD_CHUNK_BYTES 4096
 
-struct engine_world {
-	uint64_t read_timeout_ms;
+/* What a test wants to be otherwise; zeroed is fine. */
+struct world_wish {
+	uint32_t n_chunks;    /* 0: WORLD_CHUNKS */
+	uint32_t chunk_bytes; /* 0: WORLD_CHUNK_BYTES */
+	uint64_t in_flight_max_bytes;
+	uint64_t read_timeout_ms; /* 0: 30 s */
 	uint64_t prefetch_order;
 	uint32_t chunks_per_unit; /* 0: each its own */
+	bool peer_answers;        /* else it has nothing */
+};
+
+struct engine_world {
 	struct fake_clock clock;
 	struct loop *loop;
 	struct pool *pool;
@@ -27,11 +35,12 @@ struct engine_world {
 	struct fetch_blob *blob;
 };
 
-/** @param in_flight_max_bytes  0: the default. w->read_timeout_ms (0: 30 s),
- * w->prefetch_order and w->chunks_per_unit are set before */
-void world_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes,
-                uint64_t in_flight_max_bytes);
+void world_open(struct engine_world *w, const struct world_wish *wish);
 void world_close(struct engine_world *w);
+
+/** For cmocka: *state is a new world, and is freed. @return 0 */
+int world_set_up(void **state, const struct world_wish *wish);
+int world_tear_down(void **state);
 
 /** Everything that can move without sources or time moves. */
 void world_settle(struct engine_world *w);

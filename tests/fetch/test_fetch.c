@@ -12,33 +12,20 @@
 #include "engine_world.h"
 #include "mem.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int set_up(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { 0 };
 
-	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
-	*state = w;
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 static int set_up_impatient(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { .read_timeout_ms = 20 };
 
-	w->read_timeout_ms = 20;
-	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 static void what_is_ready_is_read_at_once(void **state)
@@ -434,7 +421,7 @@ static void a_question_is_remembered(void **state)
 	world_read_end(w, &r);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, world_tear_down)
 
 int main(void)
 {
@@ -449,7 +436,7 @@ int main(void)
 		TEST(neighbours_without_it_keep_no_reader_waiting_when_the_origin_lost_it),
 		TEST(a_failure_is_tried_again_after_a_pause),
 		cmocka_unit_test_setup_teardown(silence_is_an_error_when_the_deadline_has_passed,
-		                                set_up_impatient, tear_down),
+		                                set_up_impatient, world_tear_down),
 		TEST(a_short_answer_goes_on_with_what_is_missing),
 		TEST(a_cancelled_read_is_answered_at_once_and_what_comes_is_kept),
 		TEST(a_read_cancelled_before_the_loop_saw_it_asks_nobody),

@@ -11,36 +11,20 @@
 
 #include "engine_world.h"
 #include "fake_pool.h"
-#include "mem.h"
 #include <errno.h>
-#include <stdlib.h>
 
 static int set_up(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { .peer_answers = true };
 
-	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
-	w->peer.refuse = 0;
-	*state = w;
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 static int set_up_batches(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { .chunks_per_unit = 4, .peer_answers = true };
 
-	w->chunks_per_unit = 4;
-	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
-	w->peer.refuse = 0;
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 static void a_chunk_that_is_its_own_unit_takes_the_way_of_units(void **state)
@@ -279,8 +263,8 @@ static void a_blob_may_be_closed_while_a_worker_has_chunks_of_it(void **state)
 	world_read_end(w, &r);
 }
 
-#define TEST(f)    cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-#define BATCHES(f) cmocka_unit_test_setup_teardown(f, set_up_batches, tear_down)
+#define TEST(f)    cmocka_unit_test_setup_teardown(f, set_up, world_tear_down)
+#define BATCHES(f) cmocka_unit_test_setup_teardown(f, set_up_batches, world_tear_down)
 
 int main(void)
 {

@@ -11,26 +11,14 @@
 #include <cmocka.h>
 
 #include "engine_world.h"
-#include "mem.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int set_up(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { .peer_answers = true };
 
-	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
-	w->peer.refuse = 0;
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 static void leased_units_go_to_the_next_source_at_once(void **state)
@@ -226,7 +214,7 @@ static void what_a_source_says_of_whom_it_asked_is_remembered(void **state)
 	world_read_end(w, &r);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, world_tear_down)
 
 int main(void)
 {

@@ -9,25 +9,13 @@
 #include <cmocka.h>
 
 #include "engine_world.h"
-#include "mem.h"
 #include <errno.h>
-#include <stdlib.h>
 
 static int set_up(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { .read_timeout_ms = 2000 };
 
-	w->read_timeout_ms = 2000;
-	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 static void a_source_that_is_down_is_asked_behind_the_others(void **state)
@@ -159,7 +147,7 @@ static void what_another_blob_got_meanwhile_is_not_asked_for_again(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, world_tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(a_source_that_is_down_is_asked_behind_the_others),
 		TEST(it_is_asked_all_the_same_when_nobody_else_has_it),

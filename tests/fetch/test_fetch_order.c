@@ -19,27 +19,17 @@
 
 static int set_up(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { .chunk_bytes = BIG_BYTES,
+		                         .in_flight_max_bytes = 4 * BIG_BYTES };
 
-	world_open(w, WORLD_CHUNKS, BIG_BYTES, 4 * BIG_BYTES);
-	*state = w;
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 static int set_up_roomy(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { .chunk_bytes = BIG_BYTES };
 
-	world_open(w, WORLD_CHUNKS, BIG_BYTES, 0);
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 struct watch {
@@ -124,11 +114,14 @@ static void readers_together_stay_within_the_budget(void **state)
 
 static void units_above_the_budget_go_alone(void **state)
 {
+	const struct world_wish wish = { .n_chunks = 64,
+		                         .chunk_bytes = BIG_BYTES,
+		                         .in_flight_max_bytes = BIG_BYTES / 2 };
 	struct engine_world *w = xcalloc(1, sizeof(*w));
 	struct world_read r[3] = { 0 };
 
 	(void)state;
-	world_open(w, 64, BIG_BYTES, BIG_BYTES / 2);
+	world_open(w, &wish);
 	for (uint32_t i = 0; i < 3; i++)
 		(void)world_read_start(w, &r[i], i * 10, 1);
 	world_settle(w);
@@ -182,10 +175,13 @@ static void neighbours_begin_a_prefetch_at_different_places(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < ARRAY_LEN(begins); i++) {
+		const struct world_wish wish = {
+			.chunk_bytes = BIG_BYTES,
+			.prefetch_order = UINT64_C(0x9e3779b97f4a7c15) * (i + 1) | 1,
+		};
 		struct engine_world *w = xcalloc(1, sizeof(*w));
 
-		w->prefetch_order = UINT64_C(0x9e3779b97f4a7c15) * (i + 1) | 1;
-		world_open(w, WORLD_CHUNKS, BIG_BYTES, 0);
+		world_open(w, &wish);
 		begins[i] = bring_everything_once(w);
 		n_others += i > 0 && begins[i] != begins[0];
 		world_close(w);
@@ -345,8 +341,8 @@ static void on_a_full_disk_nothing_is_read_ahead(void **state)
 	world_read_end(w, &r);
 }
 
-#define TEST(f)       cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-#define TEST_ROOMY(f) cmocka_unit_test_setup_teardown(f, set_up_roomy, tear_down)
+#define TEST(f)       cmocka_unit_test_setup_teardown(f, set_up, world_tear_down)
+#define TEST_ROOMY(f) cmocka_unit_test_setup_teardown(f, set_up_roomy, world_tear_down)
 
 int main(void)
 {

@@ -9,25 +9,14 @@
 #include <cmocka.h>
 
 #include "engine_world.h"
-#include "mem.h"
 #include <errno.h>
 #include <event2/event.h>
-#include <stdlib.h>
 
 static int set_up(void **state)
 {
-	struct engine_world *w = xcalloc(1, sizeof(*w));
+	const struct world_wish wish = { 0 };
 
-	world_open(w, WORLD_CHUNKS, WORLD_CHUNK_BYTES, 0);
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
+	return world_set_up(state, &wish);
 }
 
 struct watch {
@@ -269,7 +258,7 @@ static void a_prefetch_fetches_what_could_not_be_shared(void **state)
 	assert_int_equal(n_units, WORLD_CHUNKS);
 }
 
-#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, world_tear_down)
 
 int main(void)
 {
