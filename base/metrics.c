@@ -173,13 +173,7 @@ void metrics_add(struct metrics *m, enum metric_id id, const char *const *label_
 
 int64_t metrics_sum(const struct metrics *m, enum metric_id id)
 {
-	int64_t sum = 0;
-
-	(void)pthread_mutex_lock(m->mutex);
-	for (const struct series_node *n = m->families[id].nodes; n != NULL; n = n->hh.next)
-		sum += series_get(&n->series);
-	(void)pthread_mutex_unlock(m->mutex);
-	return sum;
+	return metrics_sum_where(m, id, NULL);
 }
 
 int64_t metrics_sum_where(const struct metrics *m, enum metric_id id, const char *first_value)
@@ -188,7 +182,8 @@ int64_t metrics_sum_where(const struct metrics *m, enum metric_id id, const char
 
 	(void)pthread_mutex_lock(m->mutex);
 	for (const struct series_node *n = m->families[id].nodes; n != NULL; n = n->hh.next)
-		if (strcmp(n->key, first_value) == 0) /* a key is its values, each with its NUL */
+		/* a key is its values, each with its NUL */
+		if (first_value == NULL || strcmp(n->key, first_value) == 0)
 			sum += series_get(&n->series);
 	(void)pthread_mutex_unlock(m->mutex);
 	return sum;

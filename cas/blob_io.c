@@ -45,15 +45,6 @@ static bool all_ready(const struct cas_blob *blob, const struct blob_layout *l, 
 	return true;
 }
 
-static bool is_zero(const uint8_t *bytes, uint32_t n)
-{
-	uint32_t i = 0;
-
-	while (i < n && bytes[i] == 0)
-		i++;
-	return i == n;
-}
-
 /* Is some block of the file, or the piece of it that was read, nothing but zeros? Costs a byte a
  * block where there is data. */
 static bool has_zero_block(const uint8_t *bytes, uint64_t offset, uint32_t n)
@@ -63,7 +54,7 @@ static bool has_zero_block(const uint8_t *bytes, uint64_t offset, uint32_t n)
 		const uint32_t piece =
 			n - at < BLOCK_BYTES - in_block ? n - at : BLOCK_BYTES - in_block;
 
-		if (is_zero(bytes + at, piece))
+		if (all_zero(bytes + at, piece))
 			return true;
 		at += piece;
 	}

@@ -34,14 +34,6 @@ static int open_database(struct cas *cas, const char *vfs, struct err *e)
 	return r < 0 ? err_wrap(e, "%s", path) : 0;
 }
 
-static int note_thread(struct cas *cas, void *arg, struct err *e)
-{
-	(void)arg;
-	(void)e;
-	cas->writer_thread = pthread_self();
-	return 0;
-}
-
 static int resume_removal(struct cas *cas, void *arg, struct err *e)
 {
 	(void)arg;
@@ -67,7 +59,7 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 	if (r == 0)
 		r = pool_new(opts->loop, 1, "cas-share", &cas->helper, e);
 	if (r == 0)
-		r = writer_do(cas, note_thread, NULL, e);
+		r = queue_thread(cas, cas->writer, &cas->writer_thread, e);
 	if (r == 0)
 		r = writer_do(cas, resume_removal, NULL, e); /* before files without rows go */
 	if (r == 0)

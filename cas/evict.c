@@ -392,14 +392,6 @@ void evict_on_time(struct cas *cas)
 	evict_chores_soon(cas);
 }
 
-static int note_thread(struct cas *cas, void *arg, struct err *e)
-{
-	(void)arg;
-	(void)e;
-	cas->evictor.thread = pthread_self();
-	return 0;
-}
-
 int evictor_start(struct cas *cas, struct err *e)
 {
 	AUTO(free_str) char *path = xasprintf("%s/ballast", cas->state_dir);
@@ -416,7 +408,7 @@ int evictor_start(struct cas *cas, struct err *e)
 	if (r == 0)
 		r = pool_new(cas->loop, 1, "cas-evict", &ev->pool, e);
 	if (r == 0)
-		r = queue_do(cas, ev->pool, note_thread, NULL, e);
+		r = queue_thread(cas, ev->pool, &ev->thread, e);
 	if (r < 0)
 		return r;
 	ev->ballast_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -125,11 +125,6 @@ static bool run_at(const struct cas_blob *blob, uint32_t idx, struct run *ret_ru
 
 /* ---- the bytes ---- */
 
-static bool is_zero(const uint8_t *bytes, uint64_t n)
-{
-	return n == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0);
-}
-
 /* What was taken back there meanwhile may be half replaced. */
 static bool has_them_still(const struct run *run)
 {
@@ -161,8 +156,8 @@ static bool are_right(const struct cas_blob *blob, const struct run *run, const 
 			was_wrong(blob, run, i);
 			return false;
 		}
-		if (!is_zero(at + c->plain_size_bytes,
-		             align_up(end_of(c), BLOCK_BYTES) - end_of(c)))
+		if (!all_zero(at + c->plain_size_bytes,
+		              align_up(end_of(c), BLOCK_BYTES) - end_of(c)))
 			return false;
 	}
 	return true;

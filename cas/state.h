@@ -60,5 +60,9 @@ MUST_CHECK int queue_do(struct cas *cas, struct pool *queue,
                         int (*fn)(struct cas *cas, void *arg, struct err *e), void *arg,
                         struct err *e);
 
+/** [worker] Which thread it is. */
+MUST_CHECK int queue_thread(struct cas *cas, struct pool *queue, pthread_t *ret_thread,
+                            struct err *e);
+
 /** [any] Queue a job for the writer, in order with everything that cas itself queues. */
 void writer_submit(struct cas *cas, struct job *job);

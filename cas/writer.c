@@ -53,6 +53,19 @@ int queue_do(struct cas *cas, struct pool *queue,
 	return w.result;
 }
 
+static int note_thread(struct cas *cas, void *arg, struct err *e)
+{
+	(void)cas;
+	(void)e;
+	*(pthread_t *)arg = pthread_self();
+	return 0;
+}
+
+int queue_thread(struct cas *cas, struct pool *queue, pthread_t *ret_thread, struct err *e)
+{
+	return queue_do(cas, queue, note_thread, ret_thread, e);
+}
+
 int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err *e), void *arg,
               struct err *e)
 {

@@ -12,21 +12,25 @@
 
 #define MISSES_MAX 3 /* rounds in which who has nothing now may come to have it: 0.7 s */
 
-static bool all_struck(const struct run *run)
+static bool is_every_source(const struct run *run, uint32_t mask)
 {
 	const uint32_t all = BIT(run->blob->f->opts.n_sources) - 1;
 
-	return (run->struck & all) == all;
+	return (mask & all) == all;
+}
+
+static bool all_struck(const struct run *run)
+{
+	return is_every_source(run, run->struck);
 }
 
 /* Some source has said its last word, and the others have had nothing of it for a while: neighbours
  * are no hope where nobody can get it from an origin. */
 static bool is_hopeless(const struct run *run)
 {
-	const uint32_t all = BIT(run->blob->f->opts.n_sources) - 1;
-
-	return all_struck(run) || (run->struck != 0 && ((run->struck | run->missed) & all) == all &&
-	                           run->n_pauses >= MISSES_MAX);
+	return all_struck(run) ||
+	       (run->struck != 0 && is_every_source(run, run->struck | run->missed) &&
+	        run->n_pauses >= MISSES_MAX);
 }
 
 void run_fail(struct run *run)

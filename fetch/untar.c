@@ -116,11 +116,6 @@ static bool sum_is_right(const uint8_t *h)
 	return octal(h + SUM_AT, SUM_BYTES, &want) && want == sum;
 }
 
-static bool is_zero_block(const uint8_t *h)
-{
-	return h[0] == 0 && memcmp(h, h + 1, UNTAR_BLOCK_BYTES - 1) == 0;
-}
-
 static void header_name(const uint8_t *h, char ret_name[UNTAR_NAME_MAX_BYTES + 1])
 {
 	const bool has_prefix = memcmp(h + MAGIC_AT, "ustar", 6) == 0 && h[PREFIX_AT] != 0;
@@ -183,7 +178,7 @@ static int on_header(struct untar *tar, struct err *e)
 	uint64_t size_bytes = 0;
 	int r = 0;
 
-	if (is_zero_block(h)) {
+	if (all_zero(h, UNTAR_BLOCK_BYTES)) {
 		tar->state = END;
 		return 0;
 	}

@@ -1,5 +1,5 @@
 /*
- * bytes: little-endian integers from unaligned bytes, and a range check that cannot wrap.
+ * bytes: little-endian integers from unaligned bytes, a range check that cannot wrap, and the like.
  */
 #pragma once
 #include <stdbool.h>
@@ -25,6 +25,12 @@ static inline uint64_t le64(const uint8_t *p)
 static inline bool range_fits(uint64_t offset, uint64_t size, uint64_t total)
 {
 	return offset <= total && size <= total - offset;
+}
+
+/* Nothing but zeros? Where there is data, that is mostly seen at the first byte. */
+static inline bool all_zero(const uint8_t *p, uint64_t size)
+{
+	return size == 0 || (p[0] == 0 && memcmp(p, p + 1, size - 1) == 0);
 }
 
 static inline uint64_t align_up(uint64_t n, uint64_t power_of_two)

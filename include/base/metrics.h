@@ -66,7 +66,7 @@ void metrics_add(struct metrics *m, enum metric_id id, const char *const *label_
 /** Sum of a counter or gauge over all its series. */
 int64_t metrics_sum(const struct metrics *m, enum metric_id id);
 
-/** ... over those whose first label has this value. The metric has labels. */
+/** ... over those whose first label has this value; NULL: any. Else the metric has labels. */
 int64_t metrics_sum_where(const struct metrics *m, enum metric_id id, const char *first_value);
 
 /** The whole page. malloc'd text, owned by the caller. */
