@@ -29,7 +29,7 @@ struct item { /* a list, and what is to be told of it */
 	struct item *queue_prev, *queue_next; /* with something to tell */
 	uint64_t due_ns;
 	uint64_t told_ns; /* for the refresh */
-	bool queued, urgent, dropped;
+	bool queued, urgent;
 	UT_hash_handle hh;
 };
 
@@ -159,7 +159,6 @@ void adverts_ready(struct adverts *a, const struct wire_part *part, bool urgent,
 	if (it == NULL)
 		return;
 	fresh = set_minus(part->set, &it->mine);
-	it->dropped = false;
 	it->mine = set_or(it->mine, &fresh);
 	for (uint32_t t = 0; t < N_TARGETS; t++) {
 		if (t == TO_CLUSTER && !crossing)
@@ -200,20 +199,6 @@ void adverts_gone(struct adverts *a, const struct wire_part *part)
 
 	if (it != NULL && it->mine.n == part->set.n)
 		lose(a, it, &part->set);
-}
-
-void adverts_drop(struct adverts *a, const struct wire_id *list)
-{
-	struct item *it = find(a, list);
-	struct wire_set all;
-
-	if (it == NULL)
-		return;
-	all = it->mine;
-	lose(a, it, &all);
-	it->dropped = true;
-	if (!it->queued)
-		item_free(a, it);
 }
 
 void adverts_credit(struct adverts *a, uint64_t payload_bytes)
@@ -391,11 +376,8 @@ static void take(struct adverts *a, struct item *it, struct adverts_out *out)
 		if (fits(a, it, t, out, &gone, &home))
 			put(a, it, t, out, gone, &home);
 	}
-	if (has_news(it))
-		return;
-	unqueue(a, it);
-	if (it->dropped)
-		item_free(a, it);
+	if (!has_news(it))
+		unqueue(a, it);
 }
 
 bool adverts_next(struct adverts *a, struct adverts_out *ret_out)

@@ -42,9 +42,6 @@ void adverts_free(struct adverts **a);                        /* NULL is fine */
 void adverts_ready(struct adverts *a, const struct wire_part *part, bool urgent, bool crossing);
 /** Chunks are not here any more. */
 void adverts_gone(struct adverts *a, const struct wire_part *part);
-/** A list that is not used any more here (its blob was removed): GONE for the rest, then forgotten.
- */
-void adverts_drop(struct adverts *a, const struct wire_id *list);
 
 /** Payload came: in a storm adverts may take a share of it. */
 void adverts_credit(struct adverts *a, uint64_t payload_bytes);

@@ -179,11 +179,6 @@ void home_table_fini(struct home *h);
 
 /* ---- home_lease.c ---- */
 bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos);
-/* Has it shown that it lives since it was last asked? Ask it, if it was not. */
-enum home_life { HOME_LIVES, HOME_IS_ASKED, HOME_IS_SILENT };
-/* ret_look_ns: written unless it lives: when it counts as silent. */
-enum home_life home_life_of(struct home *h, uint16_t node, uint64_t since_ns,
-                            uint64_t *ret_look_ns);
 struct h_lease *home_lease_of(struct home *h, const struct h_chunk *c); /* the first; NULL */
 struct h_lease *home_lease_find(struct home *h, uint16_t node, uint64_t token);
 void home_lease_drop(struct home *h, struct h_lease *l);

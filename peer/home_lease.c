@@ -337,7 +337,11 @@ bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const str
 
 /* ---- second leases ---- */
 
-enum home_life home_life_of(struct home *h, uint16_t node, uint64_t since_ns, uint64_t *ret_look_ns)
+enum life { LIVES, IS_ASKED, IS_SILENT };
+
+/* Has it shown that it lives since then? Ask it, if it was not asked. ret_look_ns: written unless
+ * it lives: when it counts as silent. */
+static enum life life_of(struct home *h, uint16_t node, uint64_t since_ns, uint64_t *ret_look_ns)
 {
 	struct h_node *n = &h->nodes[node];
 	const uint64_t now_ns = now_of(h);
@@ -345,14 +349,14 @@ enum home_life home_life_of(struct home *h, uint16_t node, uint64_t since_ns, ui
 		max_u64(n->probe_limit_ns, (uint64_t)HOME_PROBE_MIN_MS * NS_PER_MS);
 
 	if (n->heard_ns > since_ns)
-		return HOME_LIVES;
+		return LIVES;
 	if (n->probe_ns <= since_ns) {
 		n->probe_ns = now_ns;
 		h->n_probes += !n->wants_probe;
 		n->wants_probe = true;
 	}
 	*ret_look_ns = n->probe_ns + limit_ns;
-	return now_ns < *ret_look_ns ? HOME_IS_ASKED : HOME_IS_SILENT;
+	return now_ns < *ret_look_ns ? IS_ASKED : IS_SILENT;
 }
 
 bool home_next_probe(struct home *h, struct wire_id *ret_id)
@@ -397,21 +401,20 @@ static bool second_is_due(struct home *h, const struct h_lease *l, const struct 
 	const uint64_t stuck_ns = l->progress_ns + (h->nodes[l->node].proven ? 2 : 1) *
 	                                                   (HOME_LEASE_TERM_MS * NS_PER_MS);
 	uint64_t asked_ns = UINT64_MAX;
-	enum home_life life;
+	enum life life;
 
 	*ret_look_ns = min_u64(quiet_ns, override_ns);
 	if (now_ns < *ret_look_ns)
 		return false;
 	if (now_ns >= override_ns || h->nodes[l->node].n_strikes > 0)
 		return true;
-	life = now_ns >= stuck_ns ? HOME_IS_SILENT
-	                          : home_life_of(h, l->node, quiet_ns - 1, &asked_ns);
+	life = now_ns >= stuck_ns ? IS_SILENT : life_of(h, l->node, quiet_ns - 1, &asked_ns);
 	*ret_look_ns = min_u64(min_u64(stuck_ns, asked_ns), override_ns);
-	if (life == HOME_IS_SILENT) { /* its other leases are not waited for again */
+	if (life == IS_SILENT) { /* its other leases are not waited for again */
 		h->nodes[l->node].n_strikes++;
 		h->nodes[l->node].proven = false;
 	}
-	return life == HOME_IS_SILENT;
+	return life == IS_SILENT;
 }
 
 void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
@@ -451,12 +454,12 @@ static bool is_given_time(struct home *h, struct h_lease *l, uint64_t now_ns)
 	const uint64_t last_ns = min_u64(l->progress_ns + stuck_ms * NS_PER_MS,
 	                                 l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
 	uint64_t look_ns = now_ns + HOME_LEASE_TERM_MS * NS_PER_MS / 2;
-	enum home_life life;
+	enum life life;
 
 	if (now_ns >= last_ns || h->nodes[l->node].n_strikes > 0)
 		return false;
-	life = home_life_of(h, l->node, now_ns - HOME_LEASE_TERM_MS * NS_PER_MS / 2, &look_ns);
-	if (life == HOME_IS_SILENT)
+	life = life_of(h, l->node, now_ns - HOME_LEASE_TERM_MS * NS_PER_MS / 2, &look_ns);
+	if (life == IS_SILENT)
 		return false;
 	l->end_ns = min_u64(look_ns, last_ns);
 	return true;

@@ -48,7 +48,7 @@ struct member {
 };
 
 enum members_todo_kind {
-	MEMBERS_DIAL = 1,  /* connect to address; expect_id when id_known */
+	MEMBERS_DIAL = 1,  /* connect to address */
 	MEMBERS_CLOSE,     /* conn is one too many, or to this node itself: close it for reason */
 	MEMBERS_CHANGED,   /* placement: read list() again */
 	MEMBERS_RESTARTED, /* id is there with another generation: what it held is void */
@@ -56,7 +56,6 @@ enum members_todo_kind {
 struct members_todo {
 	enum members_todo_kind kind;
 	char address[WIRE_ADDRESS_MAX + 1];
-	bool id_known;
 	struct wire_id id;
 	void *conn;
 	enum wire_bye_reason reason;

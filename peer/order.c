@@ -44,11 +44,6 @@ int order_segments(const struct wire_id *node, const struct wire_id *names, uint
 	return 0;
 }
 
-uint32_t order_first_run(const struct wire_id *node, const struct wire_id *segment, uint32_t n_runs)
-{
-	return n_runs == 0 ? 0 : (uint32_t)(mix64(order_score(node, segment)) % n_runs);
-}
-
 /* Is this chunk the first of its unit that agents can speak of? */
 static bool begins_unit(const struct segments *s, const struct unit_rec *unit, uint32_t chunk_idx)
 {

@@ -18,10 +18,6 @@
 MUST_CHECK int order_segments(const struct wire_id *node, const struct wire_id *names, uint32_t n,
                               uint32_t *ret_order, struct err *e);
 
-/** Which of n_runs runs of a segment node takes first (it goes on from there, around). */
-uint32_t order_first_run(const struct wire_id *node, const struct wire_id *segment,
-                         uint32_t n_runs);
-
 /**
  * Where a segment's units and runs begin. A run is a row of whole units of at most 256 KiB packed
  * (or one larger unit); of units that overlap (slices of a gzip stream), of at most 4 MiB: what two

@@ -123,7 +123,6 @@ static void dial(struct peer *p, const struct members_todo *todo)
 
 	(void)snprintf(l->dialled, sizeof(l->dialled), "%s", todo->address);
 	opts.arg = l;
-	opts.expect_id = todo->id_known ? &todo->id : NULL;
 	if (conn_connect(&opts, todo->address, &l->conn, &why) == 0)
 		return;
 	log_debug(p->opts.log, "cannot dial", "address=%s why=%s", todo->address, LOG_Q(why.msg));

@@ -94,11 +94,6 @@ int placement_set(struct placement *p, const struct place_node *nodes, uint32_t 
 	return 0;
 }
 
-uint32_t placement_count(const struct placement *p)
-{
-	return p->n_nodes;
-}
-
 uint64_t placement_version(const struct placement *p)
 {
 	return p->version;

@@ -39,7 +39,6 @@ void placement_free(struct placement **p);
 MUST_CHECK int placement_set(struct placement *p, const struct place_node *nodes, uint32_t n_nodes,
                              struct err *e);
 
-uint32_t placement_count(const struct placement *p);
 uint64_t placement_version(const struct placement *p); /* changes with each list that differs */
 bool placement_has_zones(const struct placement *p);   /* more than one: ask on two levels */
 bool placement_has(const struct placement *p, const struct wire_id *id);

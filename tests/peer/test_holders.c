@@ -241,7 +241,7 @@ static void what_is_gone_before_it_was_told_is_never_told(void **state)
 	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
 	assert_int_equal(drain(f, &n_chunks), 1);
 	assert_int_equal(n_chunks, 6);
-	adverts_drop(f->a, &p.list);
+	adverts_gone(f->a, &p);
 	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
 	assert_int_equal(drain(f, &n_chunks), 1);
 	assert_int_equal(n_chunks, 6);
