@@ -3,26 +3,10 @@
  */
 #include "frame.h"
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 static uint32_t be32(const uint8_t *p)
 {
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static void buf_reserve(struct wire_buf *b, size_t n_bytes)
-{
-	size_t room = b->room_bytes > 0 ? b->room_bytes : 256;
-
-	while (room < n_bytes)
-		room *= 2;
-	if (room == b->room_bytes)
-		return;
-	b->data = realloc(b->data, room);
-	if (b->data == NULL)
-		abort(); /* at most twice WIRE_HEADER_MAX_BYTES */
-	b->room_bytes = room;
 }
 
 /* Collect in p->partial until it holds want_bytes. @return is it all there? */
@@ -33,9 +17,7 @@ static bool collect(struct frame_parser *p, size_t want_bytes, const uint8_t **b
 	const size_t n = missing < *n_bytes ? missing : *n_bytes;
 
 	if (n > 0) {
-		buf_reserve(&p->partial, p->partial.size_bytes + n);
-		memcpy(p->partial.data + p->partial.size_bytes, *bytes, n);
-		p->partial.size_bytes += n;
+		wire_buf_append(&p->partial, *bytes, n);
 		*bytes += n;
 		*n_bytes -= n;
 	}

@@ -283,20 +283,6 @@ void stream_break(struct conn_stream **sp, enum wire_status status)
 
 /* ---- what goes out ---- */
 
-static void append(struct wire_buf *out, const uint8_t *bytes, size_t n_bytes)
-{
-	size_t room = out->room_bytes > 0 ? out->room_bytes : 4096;
-
-	while (room - out->size_bytes < n_bytes)
-		room *= 2;
-	if (room != out->room_bytes) {
-		out->data = xrealloc(out->data, room, 1);
-		out->room_bytes = room;
-	}
-	memcpy(out->data + out->size_bytes, bytes, n_bytes);
-	out->size_bytes += n_bytes;
-}
-
 static void fill_control(struct sendq *q, struct wire_buf *out, size_t want_bytes,
                          struct conn_counts *counts)
 {
@@ -305,7 +291,7 @@ static void fill_control(struct sendq *q, struct wire_buf *out, size_t want_byte
 
 	if (n == 0)
 		return;
-	append(out, q->control.data + q->control_sent_bytes, n);
+	wire_buf_append(out, q->control.data + q->control_sent_bytes, n);
 	counts->control_out_bytes += n;
 	q->control_sent_bytes += n;
 	if (q->control_sent_bytes < q->control.size_bytes / 2)
@@ -354,7 +340,7 @@ static void send_fragment(struct conn_stream *s, struct wire_buf *out, struct co
 		counts->control_out_bytes += n;
 	}
 	encode(out, &msg, counts);
-	append(out, p->bytes + p->sent_bytes, n);
+	wire_buf_append(out, p->bytes + p->sent_bytes, n);
 	p->sent_bytes += n;
 	if (p->sent_bytes < p->size_bytes)
 		return;

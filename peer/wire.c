@@ -3,8 +3,10 @@
  * back.
  */
 #include "wire.h"
+#include "mem.h"
 #include <blake3.h>
 #include <stdlib.h>
+#include <string.h>
 
 const char *wire_type_name(enum wire_type t)
 {
@@ -56,20 +58,6 @@ const char *wire_status_name(enum wire_status s)
 	return (unsigned)s < N_WIRE_STATUSES ? names[s] : "?";
 }
 
-uint32_t wire_set_count(const struct wire_set *s)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(s->words); i++)
-		n += (uint32_t)__builtin_popcountll(s->words[i]);
-	return n;
-}
-
-bool wire_set_is_empty(const struct wire_set *s)
-{
-	return wire_set_count(s) == 0;
-}
-
 bool wire_set_holds(const struct wire_set *s, const struct wire_set *part)
 {
 	if (s->n != part->n)
@@ -89,6 +77,22 @@ struct wire_id wire_list_id(const struct wire_id *names, uint32_t n_names)
 	blake3_hasher_update(&hasher, names, (size_t)n_names * sizeof(*names));
 	blake3_hasher_finalize(&hasher, id.b, sizeof(id.b));
 	return id;
+}
+
+void wire_buf_append(struct wire_buf *b, const void *bytes, size_t n_bytes)
+{
+	size_t room = b->room_bytes > 0 ? b->room_bytes : 256;
+
+	if (n_bytes == 0)
+		return; /* bytes may be NULL then */
+	while (room - b->size_bytes < n_bytes)
+		room *= 2;
+	if (room != b->room_bytes) {
+		b->data = xrealloc(b->data, room, 1);
+		b->room_bytes = room;
+	}
+	memcpy(b->data + b->size_bytes, bytes, n_bytes);
+	b->size_bytes += n_bytes;
 }
 
 void wire_buf_free(struct wire_buf *b)

@@ -106,8 +106,6 @@ static inline void wire_set_remove(struct wire_set *s, uint32_t i) /* i < s->n *
 {
 	s->words[i / 64] &= ~((uint64_t)1 << (i % 64));
 }
-uint32_t wire_set_count(const struct wire_set *s);
-bool wire_set_is_empty(const struct wire_set *s);
 bool wire_set_holds(const struct wire_set *s, const struct wire_set *part); /* same n */
 
 /** The id of a list: the first 16 bytes of BLAKE3 ("shoal list v1" as context) of its names. */
@@ -363,6 +361,8 @@ struct wire_buf {
 	size_t size_bytes;
 	size_t room_bytes;
 };
+/** What is appended has a bound of its own: that there is no memory for it is fatal. */
+void wire_buf_append(struct wire_buf *b, const void *bytes, size_t n_bytes);
 void wire_buf_free(struct wire_buf *b);
 
 /** Append the frame of msg: prefix and header; msg->payload_size_bytes of payload are to follow.

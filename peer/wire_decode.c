@@ -8,6 +8,7 @@
 #include "bytes.h"
 #include "frame.h"
 #include "mem.h"
+#include "set.h"
 #include <errno.h>
 #include <msgpack.h>
 #include <stdlib.h>
@@ -146,7 +147,7 @@ static void take_set(struct cursor *c, bool may_be_empty, struct wire_set *ret_s
 	const uint32_t n = (uint32_t)take_uint(c, WIRE_LIST_MAX);
 
 	take_bits(c, n, ret_set);
-	check(c, n > 0 && (may_be_empty || !wire_set_is_empty(ret_set)));
+	check(c, n > 0 && (may_be_empty || !set_empty(ret_set)));
 }
 
 static void take_part(struct cursor *c, bool may_be_empty, struct wire_part *ret_part)

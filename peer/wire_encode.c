@@ -5,26 +5,11 @@
 #include "wire.h"
 #include <assert.h>
 #include <msgpack.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int append(void *arg, const char *data, size_t size_bytes)
 {
-	struct wire_buf *b = arg;
-	size_t room = b->room_bytes > 0 ? b->room_bytes : 256;
-
-	if (size_bytes == 0)
-		return 0; /* data may be NULL then */
-	while (room - b->size_bytes < size_bytes)
-		room *= 2;
-	if (room != b->room_bytes) {
-		b->data = realloc(b->data, room);
-		if (b->data == NULL)
-			abort(); /* our own messages, each of a few KiB */
-		b->room_bytes = room;
-	}
-	memcpy(b->data + b->size_bytes, data, size_bytes);
-	b->size_bytes += size_bytes;
+	wire_buf_append(arg, data, size_bytes);
 	return 0;
 }
 
@@ -371,7 +356,7 @@ void wire_encode(const struct wire_msg *msg, struct wire_buf *buf)
 	size_t header_size_bytes;
 
 	assert(msg->payload_size_bytes <= WIRE_PAYLOAD_MAX_BYTES);
-	(void)append(buf, prefix, sizeof(prefix));
+	wire_buf_append(buf, prefix, sizeof(prefix));
 	msgpack_packer_init(&packer, buf, append);
 	put_msg(&packer, msg);
 	header_size_bytes = buf->size_bytes - start - sizeof(prefix);

@@ -140,16 +140,6 @@ int __wrap_origin_source_new(const struct origin_source_opts *opts, struct sourc
 
 /* ---- frames ---- */
 
-static void append(struct wire_buf *buf, const uint8_t *bytes, size_t n_bytes)
-{
-	if (buf->size_bytes + n_bytes > buf->room_bytes) {
-		buf->room_bytes = 2 * (buf->size_bytes + n_bytes);
-		buf->data = xrealloc(buf->data, buf->room_bytes, 1);
-	}
-	memcpy(buf->data + buf->size_bytes, bytes, n_bytes);
-	buf->size_bytes += n_bytes;
-}
-
 void __real_wire_encode(const struct wire_msg *msg, struct wire_buf *buf);
 void __wrap_wire_encode(const struct wire_msg *msg, struct wire_buf *buf);
 
@@ -166,7 +156,7 @@ void __wrap_wire_encode(const struct wire_msg *msg, struct wire_buf *buf)
 
 	__real_wire_encode(msg, buf);
 	if (may && is_hostile("oversize"))
-		append(buf, too_much, sizeof(too_much));
+		wire_buf_append(buf, too_much, sizeof(too_much));
 	if (may && is_hostile("unasked"))
 		__real_wire_encode(&unasked, buf);
 }

@@ -3,6 +3,7 @@
  */
 #include "wire_pair.h"
 #include "mem.h"
+#include "set.h"
 #include <assert.h>
 #include <event2/event.h>
 #include <ftw.h>
@@ -114,7 +115,7 @@ static void give(struct serve *sv)
 	uint8_t *bytes;
 
 	sv->waiting = false;
-	if (wire_set_is_empty(&sv->left)) {
+	if (set_empty(&sv->left)) {
 		sv->open = false;
 		stream_end(&sv->stream, WIRE_DONE, 0);
 		return;
