@@ -193,6 +193,8 @@ enum get_outcome source_unreached(struct peer *p, const struct wire_id *node);
 
 /* ---- source_unit.c ---- */
 
+/** Positions of a unit's chunks in the segment of s. */
+struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u);
 /** Those of set whose unit begins in another segment that is still being looked for. */
 struct wire_set unit_put_off(struct seek *s, const struct wire_set *set);
 /** Units that begin with one of set are had from node, as they come there: so are their chunks in

@@ -142,24 +142,14 @@ void lease_cover_more(struct lease_held *held, const struct wire_id *list,
 /* Members of a leased unit are the lease's business now, also those in a neighbouring segment. */
 static void settle_unit(struct source_req *req, struct lease_held *held, uint32_t unit_idx)
 {
-	const struct blob_layout *l = req->run->layout;
 	struct unit_rec u;
 
-	if (!layout_unit(l, unit_idx, &u))
+	if (!layout_unit(req->run->layout, unit_idx, &u))
 		return;
 	for (uint32_t i = 0; i < req->n_seeks; i++) {
 		struct seek *s = &req->seeks[i];
-		struct wire_set set = set_none(s->want.n);
+		const struct wire_set set = unit_in_segment(s, &u);
 
-		for (uint32_t m = 0; m < u.n_members; m++) {
-			uint32_t segment_idx;
-			uint16_t pos;
-
-			if (segments_find(req->known->segments, layout_member(l, &u, m),
-			                  &segment_idx, &pos) &&
-			    segment_idx == s->segment_idx)
-				wire_set_add(&set, pos);
-		}
 		seek_settle(s, &set);
 		if (s->segment_idx != held->segment_idx && !set_empty(&set))
 			lease_cover_more(held, &seek_segment(s)->list, &set);

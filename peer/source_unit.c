@@ -5,6 +5,23 @@
  */
 #include "source_impl.h"
 
+struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u)
+{
+	const struct source_req *req = s->req;
+	struct wire_set set = set_none(s->want.n);
+
+	for (uint32_t m = 0; m < u->n_members; m++) {
+		uint32_t segment_idx;
+		uint16_t pos;
+
+		if (segments_find(req->known->segments, layout_member(req->run->layout, u, m),
+		                  &segment_idx, &pos) &&
+		    segment_idx == s->segment_idx)
+			wire_set_add(&set, pos);
+	}
+	return set;
+}
+
 /* The seek and position of the first chunk of a chunk's unit. */
 static struct seek *first_of_unit(const struct seek *s, uint16_t pos, uint16_t *ret_pos)
 {

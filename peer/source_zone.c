@@ -33,20 +33,10 @@ struct seek *seek_beyond(const struct seek *s)
 /* The unit's chunks in the segment of s: wanted there until now, from here on beyond. */
 static struct wire_set move(struct seek *s, const struct unit_rec *u)
 {
-	const struct source_req *req = s->req;
-	struct wire_set set = set_none(s->want.n);
+	const struct wire_set wanted = set_and(unit_in_segment(s, u), &s->want);
+	const struct wire_set set = set_minus(wanted, &s->unpacking);
 	struct seek *beyond = seek_beyond(s);
 
-	for (uint32_t m = 0; m < u->n_members; m++) {
-		uint32_t segment_idx;
-		uint16_t pos;
-
-		if (segments_find(req->known->segments, layout_member(req->run->layout, u, m),
-		                  &segment_idx, &pos) &&
-		    segment_idx == s->segment_idx)
-			wire_set_add(&set, pos);
-	}
-	set = set_minus(set_and(set, &s->want), &s->unpacking);
 	if (beyond == NULL || set_empty(&set))
 		return set_none(set.n);
 	seek_settle(s, &set);
