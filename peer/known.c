@@ -4,6 +4,7 @@
 #include "known.h"
 #include "err.h"
 #include "mem.h"
+#include "share.h"
 #include "unconst.h"
 #include <assert.h>
 #include <stdatomic.h>
@@ -236,4 +237,16 @@ struct wire_part known_part(const struct known *k, uint32_t segment_idx)
 	return (struct wire_part){ .segment = s->name,
 		                   .list = s->list,
 		                   .set = { .n = s->n_chunks } };
+}
+
+struct wire_part known_present(const struct known *k, uint32_t segment_idx,
+                               const struct cas_blob *blob)
+{
+	struct wire_part part = known_part(k, segment_idx);
+
+	for (uint16_t pos = 0; pos < part.set.n; pos++) {
+		if (cas_blob_is_present(blob, segments_chunk(k->segments, segment_idx, pos)))
+			wire_set_add(&part.set, pos);
+	}
+	return part;
 }

@@ -53,5 +53,8 @@ void known_sweep(struct known_table *t);
 
 void known_each(struct known_table *t, void (*fn)(void *arg, struct known *k), void *arg);
 
-/** The part of a segment that one chunk is. */
+/** A part of a segment, without chunks yet. */
 struct wire_part known_part(const struct known *k, uint32_t segment_idx);
+/** The part of a segment that is present in blob, which is k's. */
+struct wire_part known_present(const struct known *k, uint32_t segment_idx,
+                               const struct cas_blob *blob);

@@ -123,12 +123,8 @@ static void on_notes(struct loop_call *call)
 
 static void scan_segment(struct peer *p, struct known *k, uint32_t segment_idx)
 {
-	struct wire_part part = known_part(k, segment_idx);
+	const struct wire_part part = known_present(k, segment_idx, k->scan);
 
-	for (uint16_t pos = 0; pos < part.set.n; pos++) {
-		if (cas_blob_is_present(k->scan, segments_chunk(k->segments, segment_idx, pos)))
-			wire_set_add(&part.set, pos);
-	}
 	if (!set_empty(&part.set))
 		adverts_ready(p->adverts, &part, false, true);
 }

@@ -22,17 +22,6 @@
 
 /* ---- the home ---- */
 
-static struct wire_set present_here(const struct seek *s)
-{
-	struct wire_set have = set_none(s->want.n);
-
-	for (uint16_t pos = 0; pos < have.n; pos++) {
-		if (cas_blob_is_present(s->req->run->blob, seek_chunk(s, pos)))
-			wire_set_add(&have, pos);
-	}
-	return have;
-}
-
 static uint32_t ms_left(const struct source_req *req)
 {
 	const uint64_t now = peer_now_ns(req->p);
@@ -68,8 +57,10 @@ static void tell_avoided(const struct seek *s, struct wire_ask *ask)
 static struct wire_ask make_ask(const struct seek *s, const struct wire_set *todo)
 {
 	const struct peer *p = s->req->p;
+	const struct wire_part here =
+		known_present(s->req->known, s->segment_idx, s->req->run->blob);
 	struct wire_ask ask = { .part = seek_part(s, todo),
-		                .have = present_here(s),
+		                .have = here.set,
 		                .deadline_ms = ms_left(s->req) };
 	struct cas_origin *origin = xcalloc(1, sizeof(*origin));
 	const struct wire_set held = seek_in_gets(s, true, NULL);

@@ -250,6 +250,7 @@ bool lease_next_range(struct seek *s, const struct wire_set *set, uint32_t *pos,
 bool lease_covers(const struct lease_held *held, const struct wire_id *list, uint16_t pos);
 void lease_cover_more(struct lease_held *held, const struct wire_id *list,
                       const struct wire_set *set);
+struct wire_set lease_left(const struct lease_held *held); /* of its set: not here yet */
 void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */
 void lease_end(struct peer *p, struct lease_held *held);
 

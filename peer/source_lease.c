@@ -19,16 +19,19 @@ static struct wire_lease lease_message(const struct lease_held *held)
 		                    .part = known_part(held->known, held->segment_idx) };
 }
 
+struct wire_set lease_left(const struct lease_held *held)
+{
+	const struct wire_part here = known_present(held->known, held->segment_idx, held->blob);
+
+	return set_minus(held->set, &here.set);
+}
+
 void lease_end(struct peer *p, struct lease_held *held)
 {
+	const struct wire_set left = lease_left(held);
 	struct wire_lease msg = lease_message(held);
 
-	for (uint16_t pos = 0; pos < held->set.n; pos++) {
-		if (wire_set_has(&held->set, pos) &&
-		    cas_blob_is_present(held->blob, segments_chunk(held->known->segments,
-		                                                   held->segment_idx, pos)))
-			wire_set_add(&msg.part.set, pos);
-	}
+	msg.part.set = set_minus(held->set, &left);
 	if (held->beyond && held->failed)
 		zone_failed(p, held);
 	home_tell_lease(p, &held->home, WIRE_LEASE_END, &msg);
@@ -227,20 +230,6 @@ void lease_take(struct seek *s, const struct wire_answer_item *item)
 	close_one(req->p, held, true);
 }
 
-/* The part of a lease that is not here yet. */
-static struct wire_part part_to_come(const struct lease_held *held)
-{
-	struct wire_part part = known_part(held->known, held->segment_idx);
-
-	for (uint16_t pos = 0; pos < held->set.n; pos++) {
-		if (wire_set_has(&held->set, pos) &&
-		    !cas_blob_is_present(held->blob, segments_chunk(held->known->segments,
-		                                                    held->segment_idx, pos)))
-			wire_set_add(&part.set, pos);
-	}
-	return part;
-}
-
 static void tell_coming(struct peer *p, const struct wire_id *home, const struct wire_part *part)
 {
 	const struct wire_msg msg = { .type = WIRE_COMING,
@@ -262,9 +251,10 @@ void leases_moved(struct peer *p)
 	{
 		const enum place_level level =
 			has_zones && !held->beyond ? PLACE_ZONE : PLACE_CLUSTER;
-		const struct wire_part part = part_to_come(held);
+		struct wire_part part = known_part(held->known, held->segment_idx);
 		struct wire_id home;
 
+		part.set = lease_left(held);
 		if (!set_empty(&part.set) &&
 		    placement_home(p->placement, level, &p->self.self.id, &part.segment, &home) &&
 		    !id_equal(&home, &held->home))

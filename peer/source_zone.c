@@ -10,7 +10,6 @@
  * (LEASE_END); those of the zone who want the same wait here.
  */
 #include "bytes.h"
-#include "share.h"
 #include "source_impl.h"
 #include <utlist.h>
 
@@ -159,26 +158,15 @@ void zone_failed(struct peer *p, const struct lease_held *beyond)
 	held->failed = held->failed || (held->crossing && covers_any(held, list, &beyond->set));
 }
 
-static bool all_here(const struct lease_held *held)
-{
-	for (uint32_t pos = set_next(&held->set, 0); pos < held->set.n;
-	     pos = set_next(&held->set, pos + 1)) {
-		if (!cas_blob_is_present(held->blob,
-		                         segments_chunk(held->known->segments, held->segment_idx,
-		                                        (uint16_t)pos)))
-			return false;
-	}
-	return true;
-}
-
 /* Who failed is not given it again for a while; who was only stopped is. */
 static void zone_end(struct peer *p, struct lease_held *held)
 {
+	const struct wire_set left = lease_left(held);
 	const struct source_req *req;
 
 	DL_FOREACH(p->reqs, req)
 	held->failed = held->failed || loses(req, held);
-	held->failed = held->failed && !all_here(held);
+	held->failed = held->failed && !set_empty(&left);
 	lease_end(p, held);
 }
 
