@@ -80,6 +80,17 @@ static bool distrust(struct source *source, const struct unit_run *run, uint32_t
 	return true; /* of others */
 }
 
+_Static_assert(HOME_ASK_MAX_MS == WIRE_TERM_MAX_MS, "homes and holders look equally far ahead");
+
+uint32_t source_ms_left(const struct source_req *req)
+{
+	const uint64_t now = peer_now_ns(req->p);
+
+	if (req->run->deadline_ns <= now)
+		return 1;
+	return (uint32_t)min_u64((req->run->deadline_ns - now) / NS_PER_MS + 1, WIRE_TERM_MAX_MS);
+}
+
 /* ---- cutting a run into segments ---- */
 
 static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)

@@ -13,24 +13,10 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define HOMES_MAX          3U
-#define SILENT_READER_NS   (500 * NS_PER_MS) /* of a home, at least */
-#define SILENT_PREFETCH_NS (2000 * NS_PER_MS)
-#define STUCK_READER_NS    (2000 * NS_PER_MS) /* it lives, and does not answer */
-#define STUCK_PREFETCH_NS  (6000 * NS_PER_MS)
-#define PATIENCE_MIN_NS    (50 * NS_PER_MS)
+#define HOMES_MAX       3U
+#define PATIENCE_MIN_NS (50 * NS_PER_MS)
 
 /* ---- the home ---- */
-
-static uint32_t ms_left(const struct source_req *req)
-{
-	const uint64_t now = peer_now_ns(req->p);
-	uint64_t left_ms = 1;
-
-	if (req->run->deadline_ns > now)
-		left_ms = (req->run->deadline_ns - now) / NS_PER_MS + 1;
-	return (uint32_t)min_u64(left_ms, HOME_ASK_MAX_MS);
-}
 
 static void tell_avoid(struct wire_ask *ask, const struct wire_id *node, enum wire_avoid_why why)
 {
@@ -61,7 +47,7 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *tod
 		known_present(s->req->known, s->segment_idx, s->req->run->blob);
 	struct wire_ask ask = { .part = seek_part(s, todo),
 		                .have = here.set,
-		                .deadline_ms = ms_left(s->req) };
+		                .deadline_ms = source_ms_left(s->req) };
 	struct cas_origin *origin = xcalloc(1, sizeof(*origin));
 	const struct wire_set held = seek_in_gets(s, true, NULL);
 	const struct wire_set unheld = set_minus(*todo, &held);
@@ -144,11 +130,10 @@ void ask_close(struct seek *s)
 static bool pick_home(const struct seek *s, struct wire_id *ret_home)
 {
 	const struct peer *p = s->req->p;
-	const enum place_level level =
-		placement_has_zones(p->placement) && !s->beyond ? PLACE_ZONE : PLACE_CLUSTER;
 	struct wire_id homes[HOMES_MAX];
-	const uint32_t n = placement_rank(p->placement, level, &p->self.self.id,
-	                                  &seek_segment(s)->name, HOMES_MAX, homes);
+	const uint32_t n =
+		placement_rank(p->placement, source_level(p, s->beyond), &p->self.self.id,
+	                       &seek_segment(s)->name, HOMES_MAX, homes);
 
 	if (s->home_rank >= n)
 		return false;
@@ -387,13 +372,12 @@ void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms)
 uint64_t ask_silent_ns(const struct seek *s)
 {
 	const bool reader = s->req->run->reader;
-	const uint64_t least_ns = reader ? SILENT_READER_NS : SILENT_PREFETCH_NS;
 
 	if (!s->ask_open || s->ask_answered || s->ask_conn == NULL)
 		return UINT64_MAX;
 	if (s->ask_probed)
-		return s->asked_ns + (reader ? STUCK_READER_NS : STUCK_PREFETCH_NS);
-	return s->asked_ns + max_u64(least_ns, conn_patience_ns(s->ask_conn));
+		return s->asked_ns + source_stuck_ns(reader);
+	return s->asked_ns + max_u64(source_silent_ns(reader), conn_patience_ns(s->ask_conn));
 }
 
 /* Who lives and has not answered yet is given more time; who does not, not. */

@@ -10,12 +10,8 @@
 #include <utlist.h>
 #include <zstd.h>
 
-#define DEAD_READER_NS    (500 * NS_PER_MS) /* without a sign of life, at least */
-#define DEAD_PREFETCH_NS  (2000 * NS_PER_MS)
-#define STUCK_READER_NS   (2000 * NS_PER_MS) /* alive, and nothing comes */
-#define STUCK_PREFETCH_NS (6000 * NS_PER_MS)
-#define STUCK_AGAIN       4                 /* so much sooner, where it failed before */
-#define WATCH_NS          (500 * NS_PER_MS) /* of who waits itself */
+#define STUCK_AGAIN 4                 /* so much sooner, where it failed before */
+#define WATCH_NS    (500 * NS_PER_MS) /* of who waits itself */
 
 static struct peer *peer_of(const struct get *g)
 {
@@ -201,17 +197,12 @@ static void want_again(struct seek *s, const struct wire_set *set)
 	s->lost = set_minus(s->lost, set);
 }
 
-static uint64_t times_least_ns(const struct get *g, uint64_t reader_ns, uint64_t prefetch_ns)
-{
-	return g->s->req->run->reader ? reader_ns : prefetch_ns;
-}
-
 static uint64_t stuck_after_ns(const struct get *g)
 {
-	const uint64_t ns = times_least_ns(g, STUCK_READER_NS, STUCK_PREFETCH_NS);
+	const uint64_t ns = source_stuck_ns(g->s->req->run->reader);
 
 	if (g->wait)
-		return STUCK_PREFETCH_NS;
+		return source_stuck_ns(false);
 	return holders_failing(peer_of(g)->holders, &g->node) ? ns / STUCK_AGAIN : ns;
 }
 
@@ -238,7 +229,7 @@ static void on_progress(void *arg, uint32_t n_bytes)
 /* It is slow: ask for a sign of life. */
 static void probe(struct get *g)
 {
-	const uint64_t least_ns = times_least_ns(g, DEAD_READER_NS, DEAD_PREFETCH_NS);
+	const uint64_t least_ns = source_silent_ns(g->s->req->run->reader);
 
 	g->hedged = g->hedged || !g->wait;
 	g->probed_ns = peer_now_ns(peer_of(g));
@@ -392,15 +383,6 @@ static void make_key(struct get *g)
 	proof_key_end(&k, g->key);
 }
 
-static uint32_t ms_left(const struct source_req *req)
-{
-	const uint64_t now = peer_now_ns(req->p);
-
-	if (req->run->deadline_ns <= now)
-		return 1;
-	return (uint32_t)min_u64((req->run->deadline_ns - now) / NS_PER_MS + 1, WIRE_TERM_MAX_MS);
-}
-
 static struct get *get_new(struct seek *s, const struct wire_id *node, const struct wire_set *set,
                            bool wait)
 {
@@ -426,7 +408,7 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 
 static struct wire_get message_of(const struct get *g)
 {
-	struct wire_get msg = { .deadline_ms = ms_left(g->s->req),
+	struct wire_get msg = { .deadline_ms = source_ms_left(g->s->req),
 		                .part = seek_part(g->s, &g->set) };
 
 	if (g->reader)

@@ -115,6 +115,24 @@ struct source_req {
 	uint64_t received_bytes; /* from peers, as on the wire */
 };
 
+/* How long a home or a holder is waited for without a sign of life, at least. */
+static inline uint64_t source_silent_ns(bool reader)
+{
+	return (reader ? 500U : 2000U) * NS_PER_MS;
+}
+
+/* ... and while it lives, but neither answers nor brings anything. */
+static inline uint64_t source_stuck_ns(bool reader)
+{
+	return (reader ? 2000U : 6000U) * NS_PER_MS;
+}
+
+/* The home of a question: the zone's, and the cluster's for what goes beyond it. */
+static inline enum place_level source_level(const struct peer *p, bool beyond)
+{
+	return placement_has_zones(p->placement) && !beyond ? PLACE_ZONE : PLACE_CLUSTER;
+}
+
 static inline const struct segment *seek_segment(const struct seek *s)
 {
 	return segments_at(s->req->known->segments, s->segment_idx);
@@ -130,6 +148,9 @@ void source_dirty(struct source_req *req);
 /** To the asker. plain is moved. */
 void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver);
 void source_note(struct source_req *req, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/** Until its deadline, as homes and holders are told it: at least 1, at most a minute. */
+uint32_t source_ms_left(const struct source_req *req);
 
 /* ---- source_budget.c ---- */
 

@@ -244,13 +244,11 @@ static void tell_coming(struct peer *p, const struct wire_id *home, const struct
 
 void leases_moved(struct peer *p)
 {
-	const bool has_zones = placement_has_zones(p->placement);
 	const struct lease_held *held;
 
 	DL_FOREACH(p->leases, held)
 	{
-		const enum place_level level =
-			has_zones && !held->beyond ? PLACE_ZONE : PLACE_CLUSTER;
+		const enum place_level level = source_level(p, held->beyond);
 		struct wire_part part = known_part(held->known, held->segment_idx);
 		struct wire_id home;
 
