@@ -31,16 +31,6 @@ struct explain {
 	struct err err;
 };
 
-static void set_int(json_t *object, const char *key, uint64_t n)
-{
-	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
-}
-
-static void set_text(json_t *object, const char *key, const char *text)
-{
-	(void)json_object_set_new(object, key, json_words(text));
-}
-
 /* ---- the desk ---- */
 
 static const char *unit_kind_name(uint8_t kind)
@@ -58,12 +48,12 @@ static void tell_unit(struct explain *x, const struct blob_layout *l, uint32_t c
 	if (!layout_unit(l, x->unit_idx, &unit))
 		return;
 	x->has_chunk = true;
-	set_int(x->document, "unit_idx", x->unit_idx);
-	set_text(x->document, "unit_kind", unit_kind_name(unit.kind));
-	set_int(x->document, "packed_offset", unit.packed_offset);
-	set_int(x->document, "packed_size_bytes", unit.packed_size_bytes);
-	set_text(x->document, "packed_as",
-	         unit.compressed ? compressor_name(l->compressor) : "none");
+	json_set_u64(x->document, "unit_idx", x->unit_idx);
+	json_set_text(x->document, "unit_kind", unit_kind_name(unit.kind));
+	json_set_u64(x->document, "packed_offset", unit.packed_offset);
+	json_set_u64(x->document, "packed_size_bytes", unit.packed_size_bytes);
+	json_set_text(x->document, "packed_as",
+	              unit.compressed ? compressor_name(l->compressor) : "none");
 	(void)json_object_set_new(x->document, "encrypted", json_boolean(unit.encrypted));
 }
 
@@ -77,7 +67,7 @@ static void tell_digest(json_t *document, const struct blob_layout *l,
 		return;
 	hex_encode(chunk->digest, DIGEST_BYTES, hex);
 	text = xasprintf("%s:%s", digest_alg_name(l->digest_alg), hex);
-	set_text(document, "digest", text);
+	json_set_text(document, "digest", text);
 }
 
 static void tell_origins(json_t *document, const struct cas_blob *blob)
@@ -103,13 +93,13 @@ static void tell_place(struct explain *x, const struct cas_blob *blob, uint32_t 
 
 	x->referred = cas_blob_owner_of(blob, chunk_idx, &place);
 	if (x->referred) {
-		set_text(x->document, "owner", place.key);
-		set_int(x->document, "owner_chunk_idx", place.chunk_idx);
+		json_set_text(x->document, "owner", place.key);
+		json_set_u64(x->document, "owner_chunk_idx", place.chunk_idx);
 	}
 	data_file = xasprintf("%s/blobs/%s.blob.data", state_dir,
 	                      x->referred ? place.key : cas_blob_key(blob));
-	set_text(x->document, "data_file", data_file);
-	set_int(x->document, "data_offset", place.plain_offset);
+	json_set_text(x->document, "data_file", data_file);
+	json_set_u64(x->document, "data_offset", place.plain_offset);
 }
 
 static int tell_chunk(struct explain *x, const struct image_segment *seg, struct err *e)
@@ -120,12 +110,12 @@ static int tell_chunk(struct explain *x, const struct image_segment *seg, struct
 	if (!image_segment_fits(seg, l))
 		return err_set(e, EUCLEAN, "the file names a chunk that its blob does not have");
 	x->blob_idx = seg->blob_idx;
-	set_text(x->document, "blob", cas_blob_key(blob));
-	set_int(x->document, "chunk_idx", seg->chunk_idx);
-	set_int(x->document, "chunk_offset", seg->chunk_offset);
+	json_set_text(x->document, "blob", cas_blob_key(blob));
+	json_set_u64(x->document, "chunk_idx", seg->chunk_idx);
+	json_set_u64(x->document, "chunk_offset", seg->chunk_offset);
 	tell_digest(x->document, l, &l->chunks[seg->chunk_idx]);
-	set_int(x->document, "plain_offset", l->chunks[seg->chunk_idx].plain_offset);
-	set_int(x->document, "plain_size_bytes", l->chunks[seg->chunk_idx].plain_size_bytes);
+	json_set_u64(x->document, "plain_offset", l->chunks[seg->chunk_idx].plain_offset);
+	json_set_u64(x->document, "plain_size_bytes", l->chunks[seg->chunk_idx].plain_size_bytes);
 	tell_unit(x, l, seg->chunk_idx);
 	tell_place(x, blob, seg->chunk_idx);
 	(void)json_object_set_new(x->document, "ready",
@@ -145,7 +135,7 @@ static int tell(struct explain *x, struct err *e)
 		r = image_getattr(x->image->image, node, &st, e);
 	if (r < 0)
 		return r;
-	set_int(x->document, "file_size_bytes", (uint64_t)st.st_size);
+	json_set_u64(x->document, "file_size_bytes", (uint64_t)st.st_size);
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ENOTSUP, "it is no regular file: it has no chunks");
 	if (x->offset >= (uint64_t)st.st_size)
@@ -211,7 +201,7 @@ static void add_events(struct explain *x)
 	}
 	(void)json_object_set_new(x->document, "asked", list);
 	if (x->referred || source != NULL)
-		set_text(x->document, "source", x->referred ? "dedup" : source);
+		json_set_text(x->document, "source", x->referred ? "dedup" : source);
 	free(events);
 }
 
@@ -240,11 +230,11 @@ static void start(struct api_call *call, const struct mounted *m, const char *pa
 	x->rest = rest;
 	x->offset = offset;
 	x->document = json_object();
-	set_text(x->document, "path", path);
-	set_text(x->document, "dir", m->rec.dir);
-	set_text(x->document, "name", mount_record_image(&m->rec));
-	set_text(x->document, "image_digest", m->rec.digest);
-	set_int(x->document, "offset", offset);
+	json_set_text(x->document, "path", path);
+	json_set_text(x->document, "dir", m->rec.dir);
+	json_set_text(x->document, "name", mount_record_image(&m->rec));
+	json_set_text(x->document, "image_digest", m->rec.digest);
+	json_set_u64(x->document, "offset", offset);
 	x->job = (struct job){ .work = explain_work, .after = explain_after };
 	pool_submit(call->api->agent->desk, &x->job);
 }

@@ -74,7 +74,7 @@ static json_t *result_json(const struct gc *gc)
 	const uint64_t freed =
 		r->before_bytes > r->after_bytes ? r->before_bytes - r->after_bytes : 0;
 
-	(void)json_object_set_new(document, "freed_bytes", json_integer((json_int_t)freed));
+	json_set_u64(document, "freed_bytes", freed);
 	(void)json_object_set_new(document, "pinned_bytes",
 	                          json_integer((json_int_t)r->pinned_bytes));
 	return document;

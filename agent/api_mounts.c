@@ -18,14 +18,14 @@ static json_t *mounted_json(const struct mounted *m)
 {
 	json_t *object = mount_record_json(&m->rec);
 
-	(void)json_object_set_new(object, "name", json_words(mount_record_image(&m->rec)));
+	json_set_text(object, "name", mount_record_image(&m->rec));
 	(void)json_object_set_new(object, "state", json_string(mount_state_name(m->state)));
 	if (m->state == MOUNT_DOWN && m->why.code != 0)
-		(void)json_object_set_new(object, "error", json_words(m->why.msg));
+		json_set_text(object, "error", m->why.msg);
 	if (m->state == MOUNT_UP)
 		(void)json_object_set_new(object, "as", json_string(m->erofs ? "erofs" : "tree"));
 	if (m->no_erofs != NULL && m->no_erofs[0] != '\0')
-		(void)json_object_set_new(object, "no_erofs", json_words(m->no_erofs));
+		json_set_text(object, "no_erofs", m->no_erofs);
 	if (m->hidden)
 		(void)json_object_set_new(object, "hidden", json_true());
 	if (m->auth_file_gone)

@@ -4,34 +4,24 @@
 #include "api.h"
 #include <errno.h>
 
-static void set_int(json_t *object, const char *key, uint64_t n)
-{
-	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
-}
-
-static void set_text(json_t *object, const char *key, const char *text)
-{
-	(void)json_object_set_new(object, key, json_words(text));
-}
-
 static void add_peer(void *arg, const struct peer_info *info)
 {
 	json_t *peer = json_object();
 
-	set_text(peer, "id", info->name);
-	set_text(peer, "state", info->state);
-	set_text(peer, "zone", info->zone);
-	set_text(peer, "address", info->address);
-	set_int(peer, "rtt_us", info->rtt_us);
-	set_int(peer, "first_byte_us", info->first_byte_us);
-	set_int(peer, "rate_bytes_per_s", info->rate_bytes_per_s);
-	set_int(peer, "received_bytes", info->received_bytes);
-	set_int(peer, "sent_bytes", info->sent_bytes);
-	set_int(peer, "failed", info->n_failed);
-	set_int(peer, "missed", info->n_missed);
-	set_int(peer, "lied", info->n_lied);
-	set_int(peer, "wrong_bytes", info->n_wrong_bytes);
-	set_int(peer, "paused_ms", info->paused_ms);
+	json_set_text(peer, "id", info->name);
+	json_set_text(peer, "state", info->state);
+	json_set_text(peer, "zone", info->zone);
+	json_set_text(peer, "address", info->address);
+	json_set_u64(peer, "rtt_us", info->rtt_us);
+	json_set_u64(peer, "first_byte_us", info->first_byte_us);
+	json_set_u64(peer, "rate_bytes_per_s", info->rate_bytes_per_s);
+	json_set_u64(peer, "received_bytes", info->received_bytes);
+	json_set_u64(peer, "sent_bytes", info->sent_bytes);
+	json_set_u64(peer, "failed", info->n_failed);
+	json_set_u64(peer, "missed", info->n_missed);
+	json_set_u64(peer, "lied", info->n_lied);
+	json_set_u64(peer, "wrong_bytes", info->n_wrong_bytes);
+	json_set_u64(peer, "paused_ms", info->paused_ms);
 	(void)json_array_append_new(arg, peer);
 }
 
@@ -63,7 +53,7 @@ json_t *api_peers_summary(struct agent *agent)
 	json_t *summary = json_object();
 	static const char *const states[] = { "up", "draining", "suspect", "down" };
 
-	set_text(summary, "listen", agent->config->peers_listen);
+	json_set_text(summary, "listen", agent->config->peers_listen);
 	(void)json_object_set_new(
 		summary, "insecure",
 		json_boolean(agent->peer != NULL && agent->config->peers_insecure));
@@ -73,13 +63,13 @@ json_t *api_peers_summary(struct agent *agent)
 	if (agent->peer != NULL)
 		peer_count(agent->peer);
 	for (size_t i = 0; agent->peer != NULL && i < ARRAY_LEN(states); i++)
-		set_int(summary, states[i],
-		        (uint64_t)series_get(
-				metrics_series(agent->metrics, METRIC_PEERS, &states[i])));
-	set_int(summary, "received_bytes",
-	        (uint64_t)metrics_sum(agent->metrics, METRIC_PEER_RECEIVED_BYTES));
-	set_int(summary, "sent_bytes",
-	        (uint64_t)metrics_sum(agent->metrics, METRIC_PEER_SENT_BYTES));
+		json_set_u64(summary, states[i],
+		             (uint64_t)series_get(
+				     metrics_series(agent->metrics, METRIC_PEERS, &states[i])));
+	json_set_u64(summary, "received_bytes",
+	             (uint64_t)metrics_sum(agent->metrics, METRIC_PEER_RECEIVED_BYTES));
+	json_set_u64(summary, "sent_bytes",
+	             (uint64_t)metrics_sum(agent->metrics, METRIC_PEER_SENT_BYTES));
 	return summary;
 }
 

@@ -16,11 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void set_int(json_t *object, const char *key, uint64_t n)
-{
-	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
-}
-
 /* ---- images ---- */
 
 static int add_image(void *arg, const struct image_record *rec)
@@ -115,7 +110,7 @@ static int inspect(struct agent *agent, const json_t *params, json_t **ret_docum
 	if (r == 0)
 		r = inspect_image(file.data, file.size_bytes, ret_document, e);
 	if (r == 0) {
-		(void)json_object_set_new(*ret_document, "name", json_words(rec.name));
+		json_set_text(*ret_document, "name", rec.name);
 		(void)json_object_set_new(*ret_document, "digest", json_string(rec.digest));
 	}
 	return r;
@@ -153,7 +148,7 @@ void api_images_remove(struct api_call *call)
 
 	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL; m = m->next) {
 		if (m->rec.digest[0] != '\0')
-			(void)json_object_set_new(in_use, m->rec.digest, json_words(m->rec.dir));
+			json_set_text(in_use, m->rec.digest, m->rec.dir);
 	}
 	api_work(call, cas_writer(agent->cas), remove_image,
 	         json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
@@ -250,7 +245,7 @@ static int add_disk(struct agent *agent, const json_t *params, json_t **ret_docu
 	if (r < 0)
 		return r;
 	*ret_document = json_deep_copy(params);
-	set_int(json_object_get(*ret_document, "cache"), "disk_bytes", disk_bytes);
+	json_set_u64(json_object_get(*ret_document, "cache"), "disk_bytes", disk_bytes);
 	return 0;
 }
 
@@ -265,7 +260,7 @@ static json_t *sources_json(struct metrics *m)
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < ARRAY_LEN(sources); i++)
-		set_int(object, sources[i], made_ready_by(m, sources[i]));
+		json_set_u64(object, sources[i], made_ready_by(m, sources[i]));
 	return object;
 }
 
@@ -276,7 +271,7 @@ static json_t *mounts_json(const struct mounts *mounts)
 	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next) {
 		const char *state = mount_state_name(m->state);
 
-		set_int(states, state, json_u64(states, state) + 1);
+		json_set_u64(states, state, json_u64(states, state) + 1);
 	}
 	return states;
 }
@@ -285,12 +280,12 @@ static json_t *cache_json(const struct agent *agent)
 {
 	json_t *cache = json_object();
 
-	set_int(cache, "quota_bytes", agent->config->cache_quota_bytes);
-	set_int(cache, "reserve_bytes", agent->config->cache_reserve_bytes);
+	json_set_u64(cache, "quota_bytes", agent->config->cache_quota_bytes);
+	json_set_u64(cache, "reserve_bytes", agent->config->cache_reserve_bytes);
 	(void)json_object_set_new(cache, "full",
 	                          json_boolean(metrics_sum(agent->metrics, METRIC_CACHE_FULL) > 0));
-	(void)json_object_set_new(cache, "sharing", json_words(cas_share_way(agent->cas)));
-	set_int(cache, "joins_running", cas_joins_running(agent->cas));
+	json_set_text(cache, "sharing", cas_share_way(agent->cas));
+	json_set_u64(cache, "joins_running", cas_joins_running(agent->cas));
 	return cache;
 }
 
@@ -310,22 +305,24 @@ void api_status(struct api_call *call)
 
 	(void)json_object_set_new(status, "version", json_string(SHOAL_VERSION));
 	(void)json_object_set_new(status, "ready", json_boolean(agent_is_ready(agent)));
-	(void)json_object_set_new(status, "state_dir", json_words(agent->config->state_dir));
+	json_set_text(status, "state_dir", agent->config->state_dir);
 	(void)json_object_set_new(status, "erofs", erofs_json(agent));
 	(void)json_object_set_new(status, "mounts", mounts_json(agent->mounts));
 	(void)json_object_set_new(status, "cache", cache_json(agent));
 	(void)json_object_set_new(status, "made_ready_bytes", sources_json(m));
 	(void)json_object_set_new(status, "peers", api_peers_summary(call->api->agent));
-	set_int(status, "pid", (uint64_t)getpid());
-	set_int(status, "uptime_s", (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_S);
-	set_int(status, "read_bytes", (uint64_t)metrics_sum(m, METRIC_READ_BYTES));
-	set_int(status, "origin_received_bytes",
-	        (uint64_t)metrics_sum(m, METRIC_ORIGIN_RECEIVED_BYTES));
-	set_int(status, "origin_requests", (uint64_t)metrics_sum(m, METRIC_ORIGIN_REQUESTS));
-	set_int(status, "verify_failures", (uint64_t)metrics_sum(m, METRIC_VERIFY_FAILURES));
-	set_int(status, "unverified_bytes", (uint64_t)metrics_sum(m, METRIC_UNVERIFIED_BYTES));
-	set_int(status, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
-	set_int(status, "fetches_in_flight", (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
+	json_set_u64(status, "pid", (uint64_t)getpid());
+	json_set_u64(status, "uptime_s",
+	             (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_S);
+	json_set_u64(status, "read_bytes", (uint64_t)metrics_sum(m, METRIC_READ_BYTES));
+	json_set_u64(status, "origin_received_bytes",
+	             (uint64_t)metrics_sum(m, METRIC_ORIGIN_RECEIVED_BYTES));
+	json_set_u64(status, "origin_requests", (uint64_t)metrics_sum(m, METRIC_ORIGIN_REQUESTS));
+	json_set_u64(status, "verify_failures", (uint64_t)metrics_sum(m, METRIC_VERIFY_FAILURES));
+	json_set_u64(status, "unverified_bytes", (uint64_t)metrics_sum(m, METRIC_UNVERIFIED_BYTES));
+	json_set_u64(status, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
+	json_set_u64(status, "fetches_in_flight",
+	             (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
 	api_work(call, agent->desk, add_disk, status);
 }
 

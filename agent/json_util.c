@@ -149,3 +149,14 @@ const char *json_str(const json_t *object, const char *key)
 
 	return text != NULL ? text : "";
 }
+
+void json_set_u64(json_t *object, const char *key, uint64_t n)
+{
+	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
+}
+
+void json_set_text(json_t *object, const char *key, const char *text)
+{
+	if (text != NULL)
+		(void)json_object_set_new(object, key, json_words(text));
+}

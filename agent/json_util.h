@@ -42,3 +42,8 @@ MUST_CHECK int json_get_bool(const json_t *object, const char *key, bool *ret_on
 /** Members for those who read our own documents: 0, "" or NULL where there is none. */
 uint64_t json_u64(const json_t *object, const char *key);
 const char *json_str(const json_t *object, const char *key);
+
+/** Members of documents that we make. A text as json_words() makes it; NULL: the member is left
+ * out. */
+void json_set_u64(json_t *object, const char *key, uint64_t n);
+void json_set_text(json_t *object, const char *key, const char *text);

@@ -17,16 +17,6 @@
 #define MOUNTS_MAX    64U
 #define QUESTIONS_MAX 64U
 
-static void set_int(json_t *object, const char *key, uint64_t n)
-{
-	(void)json_object_set_new(object, key, json_integer((json_int_t)n));
-}
-
-static void set_text(json_t *object, const char *key, const char *text)
-{
-	(void)json_object_set_new(object, key, json_words(text));
-}
-
 /* ---- sums ---- */
 
 static json_t *sums(const struct metrics *m, enum metric_id id, const char *const *values,
@@ -35,33 +25,35 @@ static json_t *sums(const struct metrics *m, enum metric_id id, const char *cons
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < n_values; i++)
-		set_int(object, values[i], (uint64_t)metrics_sum_where(m, id, values[i]));
+		json_set_u64(object, values[i], (uint64_t)metrics_sum_where(m, id, values[i]));
 	return object;
 }
 
 static void add_sums(json_t *document, const struct metrics *m)
 {
-	static const char *const found[] = { "cache", "dedup", "peer", "origin" };
 	static const char *const zones[] = { "same", "other" };
-	const size_t n = ARRAY_LEN(found);
 
-	(void)json_object_set_new(document, "read_bytes", sums(m, METRIC_READ_BYTES, found, n));
-	/* The cache makes nothing ready. */
+	(void)json_object_set_new(document, "read_bytes",
+	                          sums(m, METRIC_READ_BYTES, fetch_found_names, N_FOUND));
+	/* The cache, the first of them, makes nothing ready. */
 	(void)json_object_set_new(document, "chunk_bytes",
-	                          sums(m, METRIC_CHUNK_BYTES, found + 1, n - 1));
+	                          sums(m, METRIC_CHUNK_BYTES, fetch_found_names + 1, N_FOUND - 1));
 	(void)json_object_set_new(document, "verify_failures",
-	                          sums(m, METRIC_VERIFY_FAILURES, found, n));
+	                          sums(m, METRIC_VERIFY_FAILURES, fetch_found_names, N_FOUND));
 	(void)json_object_set_new(document, "peer_received_bytes",
 	                          sums(m, METRIC_PEER_RECEIVED_BYTES, zones, ARRAY_LEN(zones)));
 	(void)json_object_set_new(document, "peer_sent_bytes",
 	                          sums(m, METRIC_PEER_SENT_BYTES, zones, ARRAY_LEN(zones)));
-	set_int(document, "origin_received_bytes",
-	        (uint64_t)metrics_sum(m, METRIC_ORIGIN_RECEIVED_BYTES));
-	set_int(document, "origin_requests", (uint64_t)metrics_sum(m, METRIC_ORIGIN_REQUESTS));
-	set_int(document, "dedup_saved_bytes", (uint64_t)metrics_sum(m, METRIC_DEDUP_SAVED_BYTES));
-	set_int(document, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
-	set_int(document, "fetches_in_flight", (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
-	set_int(document, "cache_quota_bytes", (uint64_t)metrics_sum(m, METRIC_CACHE_QUOTA_BYTES));
+	json_set_u64(document, "origin_received_bytes",
+	             (uint64_t)metrics_sum(m, METRIC_ORIGIN_RECEIVED_BYTES));
+	json_set_u64(document, "origin_requests", (uint64_t)metrics_sum(m, METRIC_ORIGIN_REQUESTS));
+	json_set_u64(document, "dedup_saved_bytes",
+	             (uint64_t)metrics_sum(m, METRIC_DEDUP_SAVED_BYTES));
+	json_set_u64(document, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
+	json_set_u64(document, "fetches_in_flight",
+	             (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
+	json_set_u64(document, "cache_quota_bytes",
+	             (uint64_t)metrics_sum(m, METRIC_CACHE_QUOTA_BYTES));
 	(void)json_object_set_new(document, "cache_full",
 	                          json_boolean(metrics_sum(m, METRIC_CACHE_FULL) > 0));
 }
@@ -157,9 +149,9 @@ static void add_strip(json_t *mount, const struct lazy_image *image,
 	for (uint64_t i = 0; i < n_cells; i++)
 		draw_cell(&s, questions, i * s.n_chunks / n_cells, (i + 1) * s.n_chunks / n_cells,
 		          &cells[2 * i]);
-	set_int(mount, "chunks", s.n_chunks);
-	set_int(mount, "chunks_ready", s.n_ready);
-	set_text(mount, "strip", cells);
+	json_set_u64(mount, "chunks", s.n_chunks);
+	json_set_u64(mount, "chunks_ready", s.n_ready);
+	json_set_text(mount, "strip", cells);
 }
 
 static json_t *mounts_live(const struct agent *agent, const struct questions *questions)
@@ -171,15 +163,15 @@ static json_t *mounts_live(const struct agent *agent, const struct questions *qu
 	     m = m->next, n++) {
 		json_t *mount = json_object();
 
-		set_text(mount, "dir", m->rec.dir);
-		set_text(mount, "state", mount_state_name(m->state));
+		json_set_text(mount, "dir", m->rec.dir);
+		json_set_text(mount, "state", mount_state_name(m->state));
 		if (m->state == MOUNT_UP)
-			set_text(mount, "as", m->erofs ? "erofs" : "tree");
+			json_set_text(mount, "as", m->erofs ? "erofs" : "tree");
 		if (m->state == MOUNT_DOWN)
-			set_text(mount, "error", m->why.msg);
+			json_set_text(mount, "error", m->why.msg);
 		if (m->image != NULL) {
-			set_text(mount, "name", m->image->name);
-			set_text(mount, "digest", m->image->digest);
+			json_set_text(mount, "name", m->image->name);
+			json_set_text(mount, "digest", m->image->digest);
 			add_strip(mount, m->image, questions);
 		}
 		(void)json_array_append_new(list, mount);
@@ -197,13 +189,13 @@ static json_t *questions_live(const struct questions *questions)
 		const struct fetch_question *q = &questions->list[i];
 		json_t *question = json_object();
 
-		set_text(question, "blob", q->blob_key);
-		set_int(question, "first_unit", q->first_unit);
-		set_int(question, "n_units", q->n_units);
-		set_text(question, "source", q->source);
+		json_set_text(question, "blob", q->blob_key);
+		json_set_u64(question, "first_unit", q->first_unit);
+		json_set_u64(question, "n_units", q->n_units);
+		json_set_text(question, "source", q->source);
 		(void)json_object_set_new(question, "reader", json_boolean(q->reader));
-		set_int(question, "since_us", q->since_us);
-		set_text(question, "detail", q->detail);
+		json_set_u64(question, "since_us", q->since_us);
+		json_set_text(question, "detail", q->detail);
 		(void)json_array_append_new(list, question);
 	}
 	return list;
@@ -215,11 +207,11 @@ json_t *live_document(struct agent *agent)
 	json_t *document = json_object();
 
 	questions->n = fetch_questions(agent->fetch, questions->list, QUESTIONS_MAX);
-	set_text(document, "version", SHOAL_VERSION);
-	set_text(document, "node", agent->peer != NULL ? peer_self_name(agent->peer) : "");
+	json_set_text(document, "version", SHOAL_VERSION);
+	json_set_text(document, "node", agent->peer != NULL ? peer_self_name(agent->peer) : "");
 	(void)json_object_set_new(document, "ready", json_boolean(agent_is_ready(agent)));
-	set_int(document, "uptime_ms",
-	        (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS);
+	json_set_u64(document, "uptime_ms",
+	             (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS);
 	add_sums(document, agent->metrics);
 	(void)json_object_set_new(document, "mounts", mounts_live(agent, questions));
 	(void)json_object_set_new(document, "questions", questions_live(questions));

@@ -99,19 +99,13 @@ bool mount_record_same_image(const struct mount_record *a, const struct mount_re
 	       same_text(a->blobs, b->blobs);
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-	if (text != NULL)
-		(void)json_object_set_new(object, key, json_words(text));
-}
-
 json_t *mount_record_json(const struct mount_record *rec)
 {
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		set_text(object, texts[i].key, text_in(rec, i));
-	set_text(object, "digest", rec->digest[0] != '\0' ? rec->digest : NULL);
+		json_set_text(object, texts[i].key, text_in(rec, i));
+	json_set_text(object, "digest", rec->digest[0] != '\0' ? rec->digest : NULL);
 	for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
 		if (switches[i].is_shown || switch_in(rec, i))
 			(void)json_object_set_new(object, switches[i].key,

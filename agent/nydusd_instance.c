@@ -37,23 +37,17 @@ static json_t *credentials_of(const struct nydusd_config *c)
 	return c->token != NULL ? json_pack("{s:o}", "token", json_words(c->token)) : NULL;
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-	if (text != NULL)
-		(void)json_object_set_new(object, key, json_words(text));
-}
-
 static json_t *wish_of(const struct nydusd_config *c, const char *bootstrap, const char *dir)
 {
 	json_t *wish = json_pack("{s:b}", "transient", 1);
 
-	set_text(wish, "dir", dir);
-	set_text(wish, "bootstrap", bootstrap);
-	set_text(wish, "blobs", c->blobs);
-	set_text(wish, "scheme", c->scheme);
-	set_text(wish, "ca_file", c->ca_file);
-	set_text(wish, "proxy", c->proxy);
-	set_text(wish, "links_dir", c->work_dir);
+	json_set_text(wish, "dir", dir);
+	json_set_text(wish, "bootstrap", bootstrap);
+	json_set_text(wish, "blobs", c->blobs);
+	json_set_text(wish, "scheme", c->scheme);
+	json_set_text(wish, "ca_file", c->ca_file);
+	json_set_text(wish, "proxy", c->proxy);
+	json_set_text(wish, "links_dir", c->work_dir);
 	(void)json_object_set_new(wish, "prefetch", json_boolean(c->prefetch));
 	(void)json_object_set_new(wish, "skip_verify", json_boolean(c->skip_verify));
 	(void)json_object_set_new(wish, "credentials_given",
