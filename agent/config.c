@@ -22,7 +22,7 @@
 LIST_ROW(struct config, peers_members);
 LIST_ROW(struct registry_config, mirrors);
 
-#define ROW(object, id, kind, field, unit_text, lowest, highest, standard, words, since, help)     \
+#define ROW(object, id, kind, field, unit_text, lowest, highest, standard, words, help)            \
 	{ .name = (id),                                                                            \
 	  .type = SETTING_##kind,                                                                  \
 	  .offset = offsetof(object, field),                                                       \
@@ -32,7 +32,6 @@ LIST_ROW(struct registry_config, mirrors);
 	  .max = (highest),                                                                        \
 	  .fallback = (standard),                                                                  \
 	  .choices = (words),                                                                      \
-	  .when = SETTING_##since,                                                                 \
 	  .text = (help) },
 
 const struct setting config_settings[] = {

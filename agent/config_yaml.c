@@ -105,10 +105,6 @@ static int read_value(const struct reader *rd, const struct setting *s, yaml_nod
 	}
 	if (r == 0 && strcmp(s->name, "peers.listen") == 0)
 		rd->config->peers_line = (uint32_t)value->start_mark.line + 1;
-	if (r == 0 && s->when == SETTING_LATER && setting_is_changed(s, rd->object))
-		return at(rd, value, s->name,
-		          "this version cannot do that yet (leave it out, so that nobody relies on "
-		          "it)");
 	return r;
 }
 

@@ -82,8 +82,6 @@ static void man_settings(FILE *out, const struct setting *settings, uint32_t n_s
 		}
 		(void)fputs(")\n", out);
 		man_line(out, s->text);
-		if (s->when == SETTING_LATER)
-			man_line(out, "Not yet: any other value is refused.");
 	}
 }
 

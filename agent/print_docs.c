@@ -48,9 +48,8 @@ static void print_settings(FILE *out, const struct setting *settings, uint32_t n
 
 		(void)fprintf(out, "| `%s` | ", s->name);
 		print_values(out, s);
-		(void)fprintf(
-			out, " | %s | %s%s |\n", fallback[0] != '\0' ? fallback : "\"\"", s->text,
-			s->when == SETTING_LATER ? " *Not yet: any other value is refused.*" : "");
+		(void)fprintf(out, " | %s | %s |\n", fallback[0] != '\0' ? fallback : "\"\"",
+		              s->text);
 	}
 }
 

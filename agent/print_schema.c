@@ -97,8 +97,6 @@ static json_t *settings_schema(const struct setting *settings, uint32_t n_settin
 		const char *name = settings[i].name;
 		json_t *at = root;
 
-		if (settings[i].when == SETTING_LATER)
-			continue;
 		for (const char *dot = strchr(name, '.'); dot != NULL; dot = strchr(name, '.')) {
 			at = child_of(at, name, (size_t)(dot - name));
 			name = dot + 1;

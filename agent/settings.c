@@ -234,10 +234,3 @@ char *setting_get(const struct setting *s, const void *object)
 		return xstrdup(text != NULL ? text : "");
 	}
 }
-
-bool setting_is_changed(const struct setting *s, const void *object)
-{
-	AUTO(free_str) char *value = setting_get(s, object);
-
-	return strcmp(value, s->fallback != NULL ? s->fallback : "") != 0;
-}

@@ -19,7 +19,6 @@ enum setting_type {
 	SETTING_CHOICE,
 	SETTING_LIST,
 };
-enum setting_when { SETTING_NOW, SETTING_LATER };
 
 struct setting {
 	const char *name; /* "cache.quota_bytes" */
@@ -30,7 +29,6 @@ struct setting {
 	uint64_t min, max;
 	const char *fallback; /* NULL: none */
 	const char *choices;
-	enum setting_when when;
 	const char *text;
 };
 
@@ -63,6 +61,3 @@ void setting_set_list(const struct setting *s, const char *const *texts, uint32_
 
 /** The value as text, malloc'd; "" where there is none. */
 char *setting_get(const struct setting *s, const void *object);
-
-/** Is the value other than the default? */
-bool setting_is_changed(const struct setting *s, const void *object);
