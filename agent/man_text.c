@@ -3,7 +3,7 @@
  */
 #include "man_text.h"
 #include "config.h"
-#include <inttypes.h>
+#include "mem.h"
 #include <string.h>
 
 static void escaped(FILE *out, const char *text)
@@ -47,35 +47,16 @@ void man_italic(FILE *out, const char *before, const char *text)
 	in_font(out, 'I', before, text);
 }
 
-static void man_values(FILE *out, const struct setting *s)
-{
-	static const char *const names[] = {
-		[SETTING_TEXT] = "text",
-		[SETTING_PATH] = "absolute path",
-		[SETTING_ADDRESS] = "IP:PORT, or off",
-		[SETTING_NUMBER] = "",
-		[SETTING_BOOL] = "true or false",
-		[SETTING_CHOICE] = "",
-		[SETTING_LIST] = "list of texts",
-	};
-
-	if (s->type == SETTING_NUMBER)
-		(void)fprintf(out, "%" PRIu64 " to %" PRIu64 " %s", s->min, s->max, s->unit);
-	else if (s->type == SETTING_CHOICE)
-		escaped(out, s->choices);
-	else
-		(void)fputs(names[s->type], out);
-}
-
 static void man_settings(FILE *out, const struct setting *settings, uint32_t n_settings)
 {
 	for (uint32_t i = 0; i < n_settings; i++) {
 		const struct setting *s = &settings[i];
+		AUTO(free_str) char *values = setting_values(s);
 
 		(void)fputs(".TP\n", out);
 		man_bold(out, "", s->name);
 		(void)fputs(" (", out);
-		man_values(out, s);
+		escaped(out, values);
 		if (s->fallback != NULL && s->fallback[0] != '\0') {
 			(void)fputs("; default ", out);
 			escaped(out, s->fallback);

@@ -5,39 +5,8 @@
  */
 #include "print_docs.h"
 #include "config.h"
+#include "mem.h"
 #include "metrics.h"
-#include <inttypes.h>
-#include <string.h>
-
-static const char *type_name(enum setting_type type)
-{
-	static const char *const names[] = {
-		[SETTING_TEXT] = "text",          [SETTING_PATH] = "absolute path",
-		[SETTING_ADDRESS] = "IP:PORT",    [SETTING_NUMBER] = "number",
-		[SETTING_BOOL] = "true, false",   [SETTING_CHOICE] = "word",
-		[SETTING_LIST] = "list of texts",
-	};
-
-	return names[type];
-}
-
-static void print_values(FILE *out, const struct setting *s)
-{
-	if (s->type == SETTING_NUMBER) {
-		(void)fprintf(out, "%" PRIu64 " to %" PRIu64 " %s", s->min, s->max, s->unit);
-	} else if (s->type == SETTING_CHOICE) {
-		for (const char *c = s->choices; *c != '\0'; c++) {
-			if (*c == '|')
-				(void)fputs(", ", out);
-			else
-				(void)fputc(*c, out);
-		}
-	} else {
-		(void)fputs(type_name(s->type), out);
-		if (s->type == SETTING_ADDRESS)
-			(void)fputs(", off", out);
-	}
-}
 
 static void print_settings(FILE *out, const struct setting *settings, uint32_t n_settings)
 {
@@ -45,11 +14,10 @@ static void print_settings(FILE *out, const struct setting *settings, uint32_t n
 	for (uint32_t i = 0; i < n_settings; i++) {
 		const struct setting *s = &settings[i];
 		const char *fallback = s->fallback != NULL ? s->fallback : "none";
+		AUTO(free_str) char *values = setting_values(s);
 
-		(void)fprintf(out, "| `%s` | ", s->name);
-		print_values(out, s);
-		(void)fprintf(out, " | %s | %s |\n", fallback[0] != '\0' ? fallback : "\"\"",
-		              s->text);
+		(void)fprintf(out, "| `%s` | %s | %s | %s |\n", s->name, values,
+		              fallback[0] != '\0' ? fallback : "\"\"", s->text);
 	}
 }
 

@@ -234,3 +234,38 @@ char *setting_get(const struct setting *s, const void *object)
 		return xstrdup(text != NULL ? text : "");
 	}
 }
+
+/* "a|b" as "a, b". */
+static char *listed(const char *choices)
+{
+	char *text = xcalloc(2 * strlen(choices) + 1, 1);
+	size_t n = 0;
+
+	for (; *choices != '\0'; choices++) {
+		text[n++] = *choices == '|' ? ',' : *choices;
+		if (*choices == '|')
+			text[n++] = ' ';
+	}
+	return text;
+}
+
+char *setting_values(const struct setting *s)
+{
+	switch (s->type) {
+	case SETTING_NUMBER:
+		return xasprintf("%" PRIu64 " to %" PRIu64 " %s", s->min, s->max, s->unit);
+	case SETTING_CHOICE:
+		return listed(s->choices);
+	case SETTING_PATH:
+		return xstrdup("absolute path");
+	case SETTING_ADDRESS:
+		return xstrdup("IP:PORT, off");
+	case SETTING_BOOL:
+		return xstrdup("true, false");
+	case SETTING_LIST:
+		return xstrdup("list of texts");
+	case SETTING_TEXT:
+	default:
+		return xstrdup("text");
+	}
+}

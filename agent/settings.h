@@ -61,3 +61,6 @@ void setting_set_list(const struct setting *s, const char *const *texts, uint32_
 
 /** The value as text, malloc'd; "" where there is none. */
 char *setting_get(const struct setting *s, const void *object);
+
+/** What it can be set to, for people: "0 to 100 percent"; malloc'd. */
+char *setting_values(const struct setting *s);
