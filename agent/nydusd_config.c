@@ -3,16 +3,10 @@
  */
 #include "nydusd_config.h"
 #include "mem.h"
+#include "secret.h"
 #include <errno.h>
-#include <stdlib.h>
+#include <openssl/evp.h>
 #include <string.h>
-
-static void free_secret(char **text)
-{
-	if (*text != NULL)
-		explicit_bzero(*text, strlen(*text));
-	free_str(text);
-}
 
 void nydusd_config_clear(struct nydusd_config *config)
 {
@@ -32,43 +26,29 @@ void nydusd_config_clear(struct nydusd_config *config)
 
 /* ---- USER:PASSWORD ---- */
 
-static int sextet(char c)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c != '\0' ? strchr(digits, c) : NULL;
-
-	return at != NULL ? (int)(at - digits) : -1;
-}
-
 /* @return malloc'd text, a secret; NULL: no base64, or a NUL in it */
 static char *base64_text(const char *base64)
 {
-	const size_t n = strcspn(base64, "=");
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const size_t n = strspn(base64, digits); /* libcrypto takes more than these */
 	const size_t n_pad = strlen(base64 + n);
-	unsigned bits = 0;
 	char *text;
-	size_t at = 0;
+	int n_text;
 
 	if (n == 0 || n > JSON_SECRET_MAX_BYTES || (n + n_pad) % 4 != 0 || n_pad > 2 ||
 	    strspn(base64 + n, "=") != n_pad)
 		return NULL;
-	text = xcalloc(1, n + 1);
-	for (size_t i = 0; i < n; i++) {
-		const int six = sextet(base64[i]);
-
-		if (six < 0) {
-			free_secret(&text);
-			return NULL;
-		}
-		bits = (bits << 6 | (unsigned)six) & 0xffff;
-		if (i % 4 != 0)
-			text[at++] = (char)(bits >> (6 - 2 * (i % 4)) & 0xff);
+	text = xcalloc(1, n + n_pad);
+	n_text = EVP_DecodeBlock((unsigned char *)text, (const unsigned char *)base64,
+	                         (int)(n + n_pad));
+	if (n_text > 0) {
+		text[(size_t)n_text - n_pad] = '\0';
+		if (strlen(text) == (size_t)n_text - n_pad)
+			return text;
 	}
-	if (strlen(text) == at)
-		return text;
-	explicit_bzero(text, at);
-	free(text);
+	explicit_bzero(text, n + n_pad);
+	free_str(&text);
 	return NULL;
 }
 

@@ -4,6 +4,7 @@
 #include "nydusd_front.h"
 #include "mem.h"
 #include "mount_record.h"
+#include "secret.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -325,8 +326,7 @@ static void on_old_gone(void *arg, int r, const struct err *why)
 		m->done(m->arg, r, why);
 	free_str(&m->at);
 	free_str(&m->bootstrap);
-	explicit_bzero(m->config, strlen(m->config));
-	free_str(&m->config);
+	free_secret(&m->config);
 	free(m);
 }
 

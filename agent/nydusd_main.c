@@ -9,6 +9,7 @@
 #include "nydusd_api.h"
 #include "nydusd_log.h"
 #include "nydusd_read.h"
+#include "secret.h"
 #include <curl/curl.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -155,7 +156,7 @@ static int read_config(const struct nydusd *n, char **ret_text, struct err *e)
 
 static int start_image(struct nydusd *n, struct err *e)
 {
-	char *text = NULL;
+	AUTO(free_secret) char *text = NULL;
 	int r = n->front.whole ? 0 : front_make_root(&n->front, e);
 
 	if (r == 0)
@@ -166,9 +167,6 @@ static int start_image(struct nydusd *n, struct err *e)
 	timer_start(&n->late, SOCKET_LATE_MS);
 	front_mount(&n->front, n->front.whole ? "/" : n->args.virtual_mountpoint, n->args.bootstrap,
 	            text, on_first_mount, n);
-	if (text != NULL)
-		explicit_bzero(text, strlen(text));
-	free(text);
 	return 0;
 }
 

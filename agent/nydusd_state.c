@@ -7,6 +7,7 @@
 #include "nydusd_front.h"
 #include "nydusd_read.h"
 #include "nydusd_supervisor.h"
+#include "secret.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -39,8 +40,7 @@ json_t *front_state_json(const struct front *front)
 }
 
 /* The wish is held against the rules again by the agent; here only what we use ourselves. */
-static int take_mount(const struct front *front, const json_t *mount,
-                      struct instance **ret_instance, struct err *e)
+static int take_mount(const json_t *mount, struct instance **ret_instance, struct err *e)
 {
 	const char *at = json_str(mount, "at");
 	const json_t *wish = json_object_get(mount, "wish");
@@ -49,7 +49,6 @@ static int take_mount(const struct front *front, const json_t *mount,
 	if (at[0] != '/' || (at[1] != '\0' && !path_is_plain(at)) || !json_is_object(wish) ||
 	    json_str(wish, "dir")[0] != '/' || !json_is_object(json_object_get(mount, "shown")))
 		return err_set(e, EINVAL, "the state has a mount that makes no sense");
-	(void)front;
 	i = xcalloc(1, sizeof(*i));
 	i->at = xstrdup(at);
 	i->dir = xstrdup(json_str(wish, "dir"));
@@ -80,7 +79,7 @@ int front_state_take(struct front *front, const json_t *state, struct err *e)
 	for (size_t n = 0; r == 0 && n < json_array_size(mounts); n++) {
 		struct instance *i = NULL;
 
-		r = take_mount(front, json_array_get(mounts, n), &i, e);
+		r = take_mount(json_array_get(mounts, n), &i, e);
 		if (r == 0)
 			instance_add(&front->instances, i);
 	}
@@ -120,7 +119,7 @@ static int read_credentials(const struct front *front, struct instance *i, struc
 {
 	AUTO(free_str) char *path = config_file(front, i);
 	AUTO(instance_free) struct instance *fresh = NULL;
-	AUTO(free_str) char *text = NULL;
+	AUTO(free_secret) char *text = NULL;
 	int r;
 
 	if (path == NULL)
@@ -128,8 +127,6 @@ static int read_credentials(const struct front *front, struct instance *i, struc
 	r = nydusd_read_file(path, &text, e);
 	if (r == 0)
 		r = instance_new(front, i->at, json_str(i->wish, "bootstrap"), text, &fresh, e);
-	if (text != NULL)
-		explicit_bzero(text, strlen(text));
 	if (r < 0)
 		return r;
 	assert(fresh != NULL);
