@@ -8,6 +8,7 @@
 #include "api.h"
 #include "json_util.h"
 #include "mem.h"
+#include "unix_socket.h"
 #include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
@@ -15,13 +16,10 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -209,59 +207,22 @@ static int make_parent(const char *path, struct err *e)
 }
 
 /* Is somebody listening there? A socket file outlives its agent. */
-static bool is_alive(const struct sockaddr_un *address)
+static bool is_alive(const char *path)
 {
-	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	AUTO(close_fd) int fd = unix_connect(path);
 
-	return fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
-	                   errno == EAGAIN);
-}
-
-static int bind_private(int fd, const struct sockaddr_un *address)
-{
-	const mode_t before = umask(0177); /* from its first moment on it is 0600 */
-	const int r = bind(fd, (const struct sockaddr *)address, sizeof(*address));
-	const int code = errno;
-
-	(void)umask(before);
-	return r == 0 ? 0 : -code;
-}
-
-static int hand_over(int *fd)
-{
-	const int taken = *fd;
-
-	*fd = -1;
-	return taken;
+	return fd >= 0 || fd == -EAGAIN;
 }
 
 static int open_socket(const char *path, int *ret_fd, struct err *e)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-	int r;
+	const int r = make_parent(path, e);
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return err_set(e, ENAMETOOLONG,
-		               "api.socket %s: the path of a unix socket has at "
-		               "most %zu bytes",
-		               path, sizeof(address.sun_path) - 1);
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	if (fd < 0)
-		return err_errno(e, errno, "no socket for the API");
-	r = make_parent(path, e);
 	if (r < 0)
 		return r;
-	if (is_alive(&address))
+	if (is_alive(path))
 		return err_set(e, EADDRINUSE, "api.socket %s: another agent listens there", path);
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		(void)unlink(path);
-	r = bind_private(fd, &address);
-	if (r < 0 || listen(fd, API_BACKLOG) != 0)
-		return err_errno(e, r < 0 ? -r : errno, "api.socket %s", path);
-	*ret_fd = hand_over(&fd);
-	return 0;
+	return unix_listen("api.socket", path, API_BACKLOG, ret_fd, e);
 }
 
 int api_listen(struct agent *agent, const char *socket_path, struct api **ret_api, struct err *e)

@@ -162,14 +162,6 @@ static void on_other(struct evhttp_request *req, void *arg)
 	reply_text(req, HTTP_NOTFOUND, PLAIN, "not found\n");
 }
 
-static int hand_over(int *fd)
-{
-	const int taken = *fd;
-
-	*fd = -1;
-	return taken;
-}
-
 static int listen_tcp(const char *text, int *ret_fd, struct err *e)
 {
 	struct sockaddr_storage address = { 0 };
@@ -184,7 +176,7 @@ static int listen_tcp(const char *text, int *ret_fd, struct err *e)
 	    bind(fd, (const struct sockaddr *)&address, (socklen_t)address_bytes) != 0 ||
 	    listen(fd, PAGE_BACKLOG) != 0)
 		return err_errno(e, errno, "http.listen %s (choose another, or \"off\")", text);
-	*ret_fd = hand_over(&fd);
+	*ret_fd = take_fd(&fd);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "nydusd_api.h"
 #include "mem.h"
+#include "unix_socket.h"
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
@@ -11,9 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define HEADERS_MAX_BYTES 16384
@@ -183,45 +182,6 @@ static void on_request(struct evhttp_request *req, void *arg)
 
 /* ---- the socket ---- */
 
-static int bind_socket(int fd, const struct sockaddr_un *address)
-{
-	const mode_t before = umask(0177); /* from its first moment on it is 0600 */
-	int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ? 0 : -errno;
-
-	(void)umask(before);
-	if (r == 0 && listen(fd, BACKLOG) != 0)
-		r = -errno;
-	return r;
-}
-
-static int hand_over(int *fd)
-{
-	const int taken = *fd;
-
-	*fd = -1;
-	return taken;
-}
-
-static int open_socket(const char *path, int *ret_fd, struct err *e)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-	int r;
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return err_set(e, ENAMETOOLONG, "--apisock %s: at most %zu bytes", path,
-		               sizeof(address.sun_path) - 1);
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		(void)unlink(path);
-	r = fd >= 0 ? bind_socket(fd, &address) : -errno;
-	if (r < 0)
-		return err_errno(e, -r, "--apisock %s", path);
-	*ret_fd = hand_over(&fd);
-	return 0;
-}
-
 static void note_file(struct nydusd_api *api)
 {
 	struct stat st;
@@ -245,7 +205,7 @@ int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api *
 	api->http = evhttp_new(loop_base(front->loop));
 	if (api->http == NULL)
 		return err_set(e, ENOMEM, "the API cannot be served");
-	r = open_socket(path, &fd, e);
+	r = unix_listen("--apisock", path, BACKLOG, &fd, e);
 	if (r < 0)
 		return r;
 	note_file(api);

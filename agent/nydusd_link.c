@@ -8,16 +8,14 @@
 #include "mem.h"
 #include "nydusd_own.h"
 #include "unconst.h"
+#include "unix_socket.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
-#include <unistd.h>
 
 #define NODE_SOCKET     "/run/shoal/api.sock"
 #define RESTART_WAIT_MS 5000  /* an agent whose socket is there, but dead, may be just starting */
@@ -56,25 +54,9 @@ void link_free(struct link **link)
 	*link = NULL;
 }
 
-/* @return a connected socket; -1 */
-static int connect_to(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd >= 0 && strlen(path) < sizeof(address.sun_path)) {
-		memcpy(address.sun_path, path, strlen(path) + 1);
-		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
-			return fd;
-	}
-	if (fd >= 0)
-		(void)close(fd);
-	return -1;
-}
-
 static bool answers(const char *path)
 {
-	AUTO(close_fd) int fd = path != NULL ? connect_to(path) : -1;
+	AUTO(close_fd) int fd = path != NULL ? unix_connect(path) : -1;
 
 	return fd >= 0;
 }
@@ -160,7 +142,7 @@ int link_watch(struct link *link)
 {
 	AUTO(free_str) char *socket = socket_of(link);
 
-	return socket != NULL ? connect_to(socket) : -1;
+	return socket != NULL ? unix_connect(socket) : -ENOENT;
 }
 
 /* ---- calls ---- */

@@ -23,7 +23,7 @@ void link_free(struct link **link);                         /* NULL is fine */
  */
 MUST_CHECK int link_ensure(struct link *link, const char *work_dir, struct err *e);
 
-/** [loop] A connection that becomes readable when the agent is gone. @return -1: it is gone */
+/** [loop] A connection that becomes readable when the agent is gone. @return -errno: it is gone */
 int link_watch(struct link *link);
 
 /**

@@ -10,6 +10,7 @@
 #include "nydusd_log.h"
 #include "nydusd_read.h"
 #include "secret.h"
+#include "unix_socket.h"
 #include <curl/curl.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -17,9 +18,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define POOL_THREADS   4
@@ -181,18 +180,15 @@ static char *parent_of(const char *path)
 /* Did an earlier nydusd die here? Then another way to start is about to be told. */
 static bool has_died(const struct nydusd *n)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	AUTO(free_str) char *above = parent_of(n->front.root);
 	AUTO(close_fd) int fd = -1;
 	struct stat st;
 	struct stat parent;
 
-	if (n->args.apisock == NULL || strlen(n->args.apisock) >= sizeof(address.sun_path) ||
-	    lstat(n->args.apisock, &st) != 0 || !S_ISSOCK(st.st_mode))
+	if (n->args.apisock == NULL || lstat(n->args.apisock, &st) != 0 || !S_ISSOCK(st.st_mode))
 		return false;
-	memcpy(address.sun_path, n->args.apisock, strlen(n->args.apisock) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+	fd = unix_connect(n->args.apisock);
+	if (fd != -ECONNREFUSED)
 		return false;
 	if (stat(n->front.root, &st) != 0)
 		return errno == ENOTCONN;

@@ -4,6 +4,7 @@
 #include "nydusd_supervisor.h"
 #include "mem.h"
 #include "unconst.h"
+#include "unix_socket.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -11,34 +12,24 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define TIMEOUT_S   10
 #define PIECE_BYTES 65536U
 
-static int hand_over(int *fd)
-{
-	const int taken = *fd;
-
-	*fd = -1;
-	return taken;
-}
-
 static int call(const char *path, int *ret_fd, struct err *e)
 {
 	const struct timeval timeout = { .tv_sec = TIMEOUT_S };
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address;
 	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (strlen(path) >= sizeof(address.sun_path))
+	if (unix_address(path, &address) < 0)
 		return err_set(e, ENAMETOOLONG, "supervisor %s: the path is too long", path);
-	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) != 0 ||
 	    connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
 		return err_errno(e, errno, "supervisor %s", path);
-	*ret_fd = hand_over(&fd);
+	*ret_fd = take_fd(&fd);
 	return 0;
 }
 

@@ -66,3 +66,11 @@ void close_fd(int *fd)
 		(void)close(*fd);
 	*fd = -1;
 }
+
+int take_fd(int *fd)
+{
+	const int taken = *fd;
+
+	*fd = -1;
+	return taken;
+}

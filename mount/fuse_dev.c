@@ -91,14 +91,6 @@ static int configure(int fs_fd, int fd, uint32_t max_read_bytes, struct err *e)
 	return r;
 }
 
-static int take_fd(int *fd)
-{
-	const int taken = *fd;
-
-	*fd = -1;
-	return taken;
-}
-
 int fuse_dev_mount_nowhere(uint32_t max_read_bytes, int *ret_fd, int *ret_mount_fd, struct err *e)
 {
 	AUTO(close_fd) int fd = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);

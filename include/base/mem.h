@@ -15,3 +15,6 @@ char *xasprintf(const char *format, ...) PRINTF_LIKE(1, 2) __attribute__((return
 void free_str(char **s);
 void free_bytes(unsigned char **p);
 void close_fd(int *fd);
+
+/** For what AUTO(close_fd) would close: now it is the caller's. */
+int take_fd(int *fd);
