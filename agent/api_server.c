@@ -6,6 +6,7 @@
  * waits for is cancelled.
  */
 #include "api.h"
+#include "http_json.h"
 #include "json_util.h"
 #include "mem.h"
 #include "unix_socket.h"
@@ -15,10 +16,8 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
-#include <event2/keyvalq_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -103,36 +102,6 @@ static const struct route *find_route(enum evhttp_cmd_type method, const char *p
 	return NULL;
 }
 
-static int read_body(struct api_call *call, struct err *e)
-{
-	struct evbuffer *in = evhttp_request_get_input_buffer(call->req);
-	const size_t size_bytes = evbuffer_get_length(in);
-	const unsigned char *bytes;
-
-	if (size_bytes == 0) {
-		call->body = json_object();
-		return 0;
-	}
-	bytes = evbuffer_pullup(in, -1);
-	if (bytes == NULL)
-		return err_set(e, ENOMEM, "out of memory");
-	return json_parse_object((const char *)bytes, size_bytes, &call->body, e);
-}
-
-static void read_query(struct api_call *call)
-{
-	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(call->req));
-	struct evkeyvalq pairs = { 0 };
-	const struct evkeyval *pair;
-
-	call->query = json_object();
-	if (text == NULL || evhttp_parse_query_str(text, &pairs) != 0)
-		return;
-	TAILQ_FOREACH(pair, &pairs, next)
-	(void)json_object_set_new(call->query, pair->key, json_words(pair->value));
-	evhttp_clear_headers(&pairs);
-}
-
 static void refuse(struct evhttp_request *req, int status, const char *message)
 {
 	struct evbuffer *body = evbuffer_new();
@@ -159,7 +128,7 @@ static struct api_call *call_new(struct api *api, struct evhttp_request *req,
 	evhttp_connection_set_closecb(connection, on_close, call);
 	/* evhttp stops reading while a request is at work; without it a hang-up goes unnoticed. */
 	(void)bufferevent_enable(evhttp_connection_get_bufferevent(connection), EV_READ);
-	read_query(call);
+	call->query = http_query(req);
 	return call;
 }
 
@@ -184,7 +153,9 @@ static void on_request(struct evhttp_request *req, void *arg)
 		return;
 	}
 	call = call_new(api, req, route, path);
-	r = read_body(call, &e);
+	r = http_body(req, &call->body, &e);
+	if (r == 0 && call->body == NULL)
+		call->body = json_object();
 	if (r < 0)
 		api_fail(call, r, &e);
 	else

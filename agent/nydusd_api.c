@@ -3,15 +3,14 @@
  * path, also a wrong method; 404 for an unknown path; 500 for what failed.
  */
 #include "nydusd_api.h"
+#include "http_json.h"
 #include "mem.h"
 #include "unix_socket.h"
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
-#include <event2/keyvalq_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -112,36 +111,15 @@ void nydusd_done(void *arg, int r, const struct err *why)
 
 /* ---- requests ---- */
 
-static json_t *query_of(struct evhttp_request *req)
-{
-	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
-	struct evkeyvalq pairs = { 0 };
-	const struct evkeyval *pair;
-	json_t *query = json_object();
-
-	if (text == NULL || evhttp_parse_query_str(text, &pairs) != 0)
-		return query;
-	TAILQ_FOREACH(pair, &pairs, next)
-	(void)json_object_set_new(query, pair->key, json_words(pair->value));
-	evhttp_clear_headers(&pairs);
-	return query;
-}
-
 /* @return 0; -EINVAL */
 static int read_body(struct nydusd_call *call, enum body_rule rule, struct err *e)
 {
-	struct evbuffer *in = evhttp_request_get_input_buffer(call->req);
-	const size_t size_bytes = evbuffer_get_length(in);
-	const unsigned char *bytes;
+	const bool is_there = evbuffer_get_length(evhttp_request_get_input_buffer(call->req)) > 0;
 
-	if (rule == BODY_NONE)
-		return size_bytes == 0 ? 0 : err_set(e, EINVAL, "there must be no body");
-	if (size_bytes == 0)
-		return err_set(e, EINVAL, "the body is missing");
-	bytes = evbuffer_pullup(in, -1);
-	if (bytes == NULL)
-		return err_set(e, EINVAL, "the body is too long");
-	return json_parse_object((const char *)bytes, size_bytes, &call->body, e);
+	if (is_there != (rule == BODY_NEEDED))
+		return err_set(e, EINVAL,
+		               is_there ? "there must be no body" : "the body is missing");
+	return http_body(call->req, &call->body, e);
 }
 
 static const struct route *find_route(enum evhttp_cmd_type method, const char *path,
@@ -170,7 +148,7 @@ static void on_request(struct evhttp_request *req, void *arg)
 
 	call->front = api->front;
 	call->req = req;
-	call->query = query_of(req);
+	call->query = http_query(req);
 	if (route == NULL)
 		nydusd_fail(call, other_method ? HTTP_BADREQUEST : HTTP_NOTFOUND,
 		            other_method ? "not with this method" : "there is no such path");
