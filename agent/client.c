@@ -13,6 +13,13 @@
 #define ANSWER_LINE_MAX_BYTES (256U << 20)
 #define CONNECT_TIMEOUT_MS    5000L
 
+const char *client_default_socket(void)
+{
+	const char *socket = secure_getenv("SHOAL_SOCKET");
+
+	return socket != NULL && *socket != '\0' ? socket : SHOAL_DEFAULT_SOCKET;
+}
+
 struct answer {
 	const struct client_request *req;
 	char *bytes; /* of the line that is coming */

@@ -16,6 +16,10 @@ enum shoal_exit {
 	SHOAL_REFUSED = 5,
 };
 
+#define SHOAL_DEFAULT_SOCKET "/run/shoal/api.sock"
+/** Of the node's agent: SHOAL_SOCKET, if it is not empty, else the default. Borrowed. */
+const char *client_default_socket(void);
+
 struct client_request {
 	const char *socket;
 	const char *method;

@@ -6,8 +6,6 @@
 #include "commands.h"
 #include <stddef.h>
 
-#define SHOAL_DEFAULT_SOCKET "/run/shoal/api.sock"
-
 struct command {
 	const char *name; /* one word or two */
 	const char *args; /* "" for none */

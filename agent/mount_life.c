@@ -503,11 +503,6 @@ static enum mount_state enter_down(struct mount_life *life)
 
 /* ---- for mounts.c ---- */
 
-static char *dup_or_null(const char *text)
-{
-	return text != NULL ? xstrdup(text) : NULL;
-}
-
 void mount_life_give(struct mount_life *life, const struct credentials *given)
 {
 	if (life->auth_added) {
@@ -515,9 +510,9 @@ void mount_life_give(struct mount_life *life, const struct credentials *given)
 		return;
 	}
 	credentials_wipe(&life->given);
-	life->given = (struct credentials){ .username = dup_or_null(given->username),
-		                            .password = dup_or_null(given->password),
-		                            .bearer = dup_or_null(given->bearer) };
+	life->given = (struct credentials){ .username = xstrdup_or_null(given->username),
+		                            .password = xstrdup_or_null(given->password),
+		                            .bearer = xstrdup_or_null(given->bearer) };
 	life->was_given = true;
 }
 

@@ -71,16 +71,11 @@ void mount_record_clear(struct mount_record *rec)
 	*rec = (struct mount_record){ 0 };
 }
 
-static char *dup_or_null(const char *text)
-{
-	return text != NULL ? xstrdup(text) : NULL;
-}
-
 void mount_record_copy(struct mount_record *ret_copy, const struct mount_record *rec)
 {
 	*ret_copy = *rec;
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		*text_of(ret_copy, i) = dup_or_null(text_in(rec, i));
+		*text_of(ret_copy, i) = xstrdup_or_null(text_in(rec, i));
 }
 
 const char *mount_record_image(const struct mount_record *rec)
@@ -197,7 +192,7 @@ static int take_text(const json_t *object, const char *key, char **ret_copy, str
 	const int r = json_get_text(object, key, &text, e);
 
 	if (r == 0)
-		*ret_copy = dup_or_null(text);
+		*ret_copy = xstrdup_or_null(text);
 	return r;
 }
 

@@ -77,9 +77,7 @@ static const char *text_of(const json_t *object, const char *key)
 
 static char *dup_of(const json_t *object, const char *key)
 {
-	const char *text = text_of(object, key);
-
-	return text != NULL ? xstrdup(text) : NULL;
+	return xstrdup_or_null(text_of(object, key));
 }
 
 /* A secret may be longer than other texts. */
@@ -190,7 +188,7 @@ static void take_transport(const json_t *backend, struct nydusd_config *c)
 	c->scheme = dup_of(backend, "scheme");
 	c->proxy = dup_of(json_object_get(backend, "proxy"), "url");
 	c->skip_verify = is_on(backend, "skip_verify");
-	c->ca_file = ca_file != NULL ? xstrdup(ca_file) : NULL;
+	c->ca_file = xstrdup_or_null(ca_file);
 }
 
 /* ---- the document ---- */

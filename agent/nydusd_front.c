@@ -97,17 +97,6 @@ static int check_place(const struct front *front, const char *at, struct err *e)
 	return 0;
 }
 
-static void end_job(struct instance_job *j)
-{
-	front_done_fn *done = j->done;
-	void *arg = j->arg;
-	const int r = j->result;
-	const struct err why = j->err;
-
-	instance_job_free(j);
-	done(arg, r, &why);
-}
-
 static void mount_after(struct job *job)
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
@@ -125,7 +114,7 @@ static void mount_after(struct job *job)
 		front_watch_agent(front->watch);
 		log_info(front->log, "mounted", "at=%s dir=%s", LOG_Q(i->at), LOG_Q(i->dir));
 	}
-	end_job(j);
+	instance_job_end(j);
 }
 
 static void submit(struct instance_job *j, void (*work)(struct job *job),
@@ -149,7 +138,7 @@ static void give_work(struct job *job) /* worker */
 
 static void give_after(struct job *job)
 {
-	end_job(container_of(job, struct instance_job, job));
+	instance_job_end(container_of(job, struct instance_job, job));
 }
 
 /* @param credentials  moved */
@@ -262,7 +251,7 @@ static void umount_after(struct job *job)
 		DL_DELETE(front->instances, i);
 		instance_free(&i);
 	}
-	end_job(j);
+	instance_job_end(j);
 }
 
 /* One that waits until the agent was asked what it is being asked about a mount. */

@@ -69,7 +69,7 @@ MUST_CHECK int front_make_root(const struct front *front, struct err *e);
 void front_stop(struct front *front, front_done_fn *done, void *arg);
 void front_free_instances(struct front *front);
 
-/** By the place, or by the metrics' id (the same words); NULL with *ret_many: which one? */
+/** By the place, or by the metrics' id (the same words); NULL: there is none. */
 struct instance *front_find(const struct front *front, const char *at);
 
 /* ---- the agent comes and goes (nydusd_watch.c) ---- */
@@ -124,7 +124,8 @@ struct instance_job {
 };
 struct instance_job *instance_job_new(struct front *front, struct instance *instance,
                                       front_done_fn *done, void *arg);
-void instance_job_free(struct instance_job *job);
+/** [loop] Free it, then tell who waits. */
+void instance_job_end(struct instance_job *job);
 /** [worker] Mount it, and learn its blobs. */
 void instance_mount_work(struct job *job);
 /** [worker] As before, but credentials first: it is perhaps on its way up already. */

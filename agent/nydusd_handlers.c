@@ -12,11 +12,6 @@
 
 /* ---- the daemon ---- */
 
-static json_t *text_or_null(const char *text)
-{
-	return text != NULL ? json_words(text) : json_null();
-}
-
 static json_t *backend_json(const struct instance *i)
 {
 	char when[32] = "";
@@ -34,8 +29,8 @@ static json_t *daemon_json(const struct front *front)
 	return json_pack("{s:{s:s, s:s, s:s, s:s, s:s}, s:o, s:o, s:s}", "version", "package_ver",
 	                 "shoal " SHOAL_VERSION, "git_commit", "shoal-" SHOAL_VERSION, "build_time",
 	                 "", "profile", "release", "rustc", "none", "id",
-	                 text_or_null(front->args->id), "supervisor",
-	                 text_or_null(front->args->supervisor), "state",
+	                 json_words(front->args->id), "supervisor",
+	                 json_words(front->args->supervisor), "state",
 	                 front_state_name(front->state));
 }
 

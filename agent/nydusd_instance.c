@@ -18,23 +18,22 @@
 #define RENEW_TRIES   600
 #define RENEW_WAIT_MS 100
 
-int instance_credentials(const char *auth, json_t **ret_credentials, struct err *e)
-{
-	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
-	const int r = nydusd_auth_parse(auth, &c.username, &c.password, e);
-
-	if (r == 0)
-		*ret_credentials = json_pack("{s:o, s:o}", "username", json_words(c.username),
-		                             "password", json_words(c.password));
-	return r;
-}
-
 static json_t *credentials_of(const struct nydusd_config *c)
 {
 	if (c->username != NULL)
 		return json_pack("{s:o, s:o}", "username", json_words(c->username), "password",
 		                 json_words(c->password));
 	return c->token != NULL ? json_pack("{s:o}", "token", json_words(c->token)) : NULL;
+}
+
+int instance_credentials(const char *auth, json_t **ret_credentials, struct err *e)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+	const int r = nydusd_auth_parse(auth, &c.username, &c.password, e);
+
+	if (r == 0)
+		*ret_credentials = credentials_of(&c);
+	return r;
 }
 
 static json_t *wish_of(const struct nydusd_config *c, const char *bootstrap, const char *dir)
@@ -146,21 +145,27 @@ struct instance_job *instance_job_new(struct front *front, struct instance *inst
 	job->wish = json_deep_copy(instance->wish);
 	job->credentials = json_deep_copy(instance->credentials);
 	job->dir = xstrdup(instance->dir);
-	job->work_dir = instance->work_dir != NULL ? xstrdup(instance->work_dir) : NULL;
+	job->work_dir = xstrdup_or_null(instance->work_dir);
 	job->make_dir = strcmp(instance->at, "/") != 0;
 	job->done = done;
 	job->arg = arg;
 	return job;
 }
 
-void instance_job_free(struct instance_job *job)
+void instance_job_end(struct instance_job *job)
 {
+	front_done_fn *done = job->done;
+	void *arg = job->arg;
+	const int r = job->result;
+	const struct err why = job->err;
+
 	json_drop(&job->wish);
 	json_drop(&job->credentials);
 	json_drop(&job->blob_ids);
 	free_str(&job->dir);
 	free_str(&job->work_dir);
 	free(job);
+	done(arg, r, &why);
 }
 
 static int prepare(struct instance_job *j)

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define NODE_SOCKET     "/run/shoal/api.sock"
 #define RESTART_WAIT_MS 5000  /* an agent whose socket is there, but dead, may be just starting */
 #define START_WAIT_MS   30000 /* one of our own */
 #define LOOK_AGAIN_MS   20
@@ -31,13 +30,11 @@ struct link {
 	bool is_own;
 };
 
-struct link *link_new(const char *socket, struct log *log)
+struct link *link_new(struct log *log)
 {
 	struct link *link = xcalloc(1, sizeof(*link));
 
-	if (socket == NULL)
-		socket = secure_getenv("SHOAL_SOCKET");
-	link->node_socket = xstrdup(socket != NULL && *socket != '\0' ? socket : NODE_SOCKET);
+	link->node_socket = xstrdup(client_default_socket());
 	link->log = log;
 	(void)pthread_mutex_init(&link->lock, NULL);
 	return link;
@@ -86,7 +83,7 @@ static char *socket_of(struct link *link)
 	char *copy;
 
 	(void)pthread_mutex_lock(&link->lock);
-	copy = link->socket != NULL ? xstrdup(link->socket) : NULL;
+	copy = xstrdup_or_null(link->socket);
 	(void)pthread_mutex_unlock(&link->lock);
 	return copy;
 }

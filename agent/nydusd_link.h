@@ -12,9 +12,9 @@
 
 struct link;
 
-/** @param socket  of the node's agent; NULL: SHOAL_SOCKET, else the default */
-struct link *link_new(const char *socket, struct log *log); /* never NULL */
-void link_free(struct link **link);                         /* NULL is fine */
+/** To the node's agent at client_default_socket(). */
+struct link *link_new(struct log *log); /* never NULL */
+void link_free(struct link **link);     /* NULL is fine */
 
 /**
  * [worker] Somebody answers when this returns. Where nobody does, an agent is started, which keeps

@@ -333,7 +333,7 @@ int main(int argc, char **argv)
 	if (r == 0) {
 		n.front.args = &n.args;
 		n.front.exit = on_exit_call;
-		n.front.link = link_new(NULL, n.front.log);
+		n.front.link = link_new(n.front.log);
 		r = run(&n, &e);
 	}
 	if (r < 0) {

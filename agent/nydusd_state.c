@@ -111,7 +111,7 @@ static char *config_file(const struct front *front, const struct instance *i)
 {
 	if (!front->whole)
 		return snapshotters_file(front, i);
-	return front->args->config != NULL ? xstrdup(front->args->config) : NULL;
+	return xstrdup_or_null(front->args->config);
 }
 
 /* @return 0; -errno: there is none to be had */
@@ -191,10 +191,7 @@ static void send_work(struct job *job) /* worker */
 {
 	struct exchange *x = container_of(job, struct exchange, job);
 
-	x->result = x->front->args->supervisor == NULL
-	                    ? err_set(&x->err, EINVAL, "there is no --supervisor")
-	                    : supervisor_send(x->front->args->supervisor, x->text, x->size_bytes,
-	                                      &x->err);
+	x->result = supervisor_send(x->front->args->supervisor, x->text, x->size_bytes, &x->err);
 }
 
 static void send_after(struct job *job)
@@ -217,10 +214,8 @@ static void take_work(struct job *job) /* worker */
 {
 	struct exchange *x = container_of(job, struct exchange, job);
 
-	x->result = x->front->args->supervisor == NULL
-	                    ? err_set(&x->err, EINVAL, "there is no --supervisor")
-	                    : supervisor_receive(x->front->args->supervisor, &x->text,
-	                                         &x->size_bytes, &x->err);
+	x->result =
+		supervisor_receive(x->front->args->supervisor, &x->text, &x->size_bytes, &x->err);
 }
 
 static void take_after(struct job *job)

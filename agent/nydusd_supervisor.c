@@ -23,6 +23,8 @@ static int call(const char *path, int *ret_fd, struct err *e)
 	struct sockaddr_un address;
 	AUTO(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	if (path == NULL)
+		return err_set(e, EINVAL, "there is no --supervisor");
 	if (unix_address(path, &address) < 0)
 		return err_set(e, ENAMETOOLONG, "supervisor %s: the path is too long", path);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0 ||

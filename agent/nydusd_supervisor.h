@@ -1,7 +1,7 @@
 /*
  * nydusd_supervisor: the socket over which nydus-snapshotter keeps a state and a descriptor.
  *
- * It listens, we connect; whoever sends closes when all is said.
+ * It listens, we connect; whoever sends closes when all is said. path: --supervisor; NULL: -EINVAL.
  */
 #pragma once
 #include "auto.h"

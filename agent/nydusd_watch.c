@@ -97,18 +97,13 @@ static void renew_after(struct job *job)
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
 	struct instance *i = j->instance;
-	front_done_fn *done = j->done;
-	void *arg = j->arg;
-	const int r = j->result;
-	const struct err why = j->err;
 
 	i->busy = false;
 	if (j->blob_ids != NULL) {
 		json_drop(&i->blob_ids);
 		i->blob_ids = json_incref(j->blob_ids);
 	}
-	instance_job_free(j);
-	done(arg, r, &why);
+	instance_job_end(j);
 }
 
 static void renew_all(struct front_watch *w)

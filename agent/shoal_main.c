@@ -160,9 +160,7 @@ static int print_docs(struct shoal *sh)
 
 int main(int argc, char **argv)
 {
-	const char *from_environment = secure_getenv("SHOAL_SOCKET");
-	struct shoal sh = { .socket = from_environment != NULL ? from_environment
-		                                               : SHOAL_DEFAULT_SOCKET };
+	struct shoal sh = { .socket = client_default_socket() };
 	unsigned given = 0;
 	int status = parse_options(&sh, argc, argv, &given);
 

@@ -36,6 +36,11 @@ char *xstrdup(const char *s)
 	return never_null(strdup(s));
 }
 
+char *xstrdup_or_null(const char *s)
+{
+	return s != NULL ? xstrdup(s) : NULL;
+}
+
 char *xasprintf(const char *format, ...)
 {
 	va_list args;

@@ -15,17 +15,12 @@ struct given_entry {
 	struct given_entry *next;
 };
 
-static char *dup_or_null(const char *text)
-{
-	return text != NULL ? xstrdup(text) : NULL;
-}
-
 static void copy(struct credentials *ret_copy, const struct credentials *c)
 {
-	ret_copy->username = dup_or_null(c->username);
-	ret_copy->password = dup_or_null(c->password);
-	ret_copy->identity_token = dup_or_null(c->identity_token);
-	ret_copy->bearer = dup_or_null(c->bearer);
+	ret_copy->username = xstrdup_or_null(c->username);
+	ret_copy->password = xstrdup_or_null(c->password);
+	ret_copy->identity_token = xstrdup_or_null(c->identity_token);
+	ret_copy->bearer = xstrdup_or_null(c->bearer);
 }
 
 static void entry_free(struct given_entry *entry)

@@ -9,6 +9,7 @@
 void *xcalloc(size_t n, size_t size_bytes) __attribute__((returns_nonnull, malloc));
 void *xrealloc(void *p, size_t n, size_t size_bytes) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((returns_nonnull, malloc));
+char *xstrdup_or_null(const char *s); /* NULL: of NULL alone */
 char *xasprintf(const char *format, ...) PRINTF_LIKE(1, 2) __attribute__((returns_nonnull));
 
 /* Destructors for AUTO(). NULL is fine, and they leave NULL (or -1). */
