@@ -115,8 +115,7 @@ def read_latency(row, image, size, goals):
         holder.shoal("prefetch", holder.mount(cluster.reference(image)))
         where = asker.mount(cluster.reference(image))
         times = []
-        files = sorted((os.path.getsize(os.path.join(p, n)), os.path.join(p, n)) for p, _, ns in os.walk(where)
-                       for n in ns if os.path.isfile(os.path.join(p, n)) and not os.path.islink(os.path.join(p, n)))
+        files = sorted((os.path.getsize(path), path) for path in lab.regular_files(where))
         for n_bytes, path in reversed(files):
             with open(path, "rb", buffering=0) as f:
                 # every second chunk, backwards: nothing was read ahead
@@ -141,8 +140,7 @@ def overtake(row):
         holder, asker = cluster.agents
         holder.shoal("prefetch", holder.mount(cluster.reference(image)))
         where = asker.mount(cluster.reference(image))
-        files = [os.path.join(p, n) for p, _, ns in os.walk(where) for n in ns]
-        small = [f for f in files if os.path.isfile(f) and not os.path.islink(f) and 2000 < os.path.getsize(f) < 20000]
+        small = [f for f in lab.regular_files(where) if 2000 < os.path.getsize(f) < 20000]
         cluster.nodes[0].shape(SLOW_MBIT)
         prefetch = threading.Thread(target=asker.shoal, args=("prefetch", where))
         prefetch.start()
@@ -239,11 +237,9 @@ def stopped(row):
         longest = [0.0]
 
         def read():
-            for path, _, names in os.walk(where):
-                for name in names:
-                    full = os.path.join(path, name)
-                    if os.path.isfile(full) and not os.path.islink(full):
-                        longest[0] = max(longest[0], timed(lambda: open(full, "rb").read()))
+            for path in lab.regular_files(where):
+                with open(path, "rb") as f:
+                    longest[0] = max(longest[0], timed(f.read))
 
         thread = threading.Thread(target=read)
         thread.start()

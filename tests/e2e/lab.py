@@ -466,16 +466,23 @@ def base64_of(text):
     return base64.b64encode(text.encode()).decode()
 
 
+def regular_files(where):
+    """The paths of all regular files, in the order of the tree."""
+    for path, dirs, names in os.walk(where):
+        dirs.sort()
+        for name in sorted(names):
+            full = os.path.join(path, name)
+            if stat.S_ISREG(os.lstat(full).st_mode):
+                yield full
+
+
 def files_that_hold(directory, text):
     """Those below directory whose bytes hold text."""
     found = []
-    for path, _, names in os.walk(directory):
-        for name in names:
-            full = os.path.join(path, name)
-            if stat.S_ISREG(os.lstat(full).st_mode):
-                with open(full, "rb") as f:
-                    if text.encode() in f.read():
-                        found.append(full)
+    for path in regular_files(directory):
+        with open(path, "rb") as f:
+            if text.encode() in f.read():
+                found.append(path)
     return found
 
 
@@ -488,14 +495,10 @@ def drop_caches():
 
 def read_all(where):
     """Read every regular file, in the order of the tree."""
-    for path, dirs, names in os.walk(where):
-        dirs.sort()
-        for name in sorted(names):
-            full = os.path.join(path, name)
-            if os.path.isfile(full) and not os.path.islink(full):
-                with open(full, "rb", buffering=0) as f:
-                    while f.read(1 << 20):
-                        pass
+    for path in regular_files(where):
+        with open(path, "rb", buffering=0) as f:
+            while f.read(1 << 20):
+                pass
 
 
 class LabTest(unittest.TestCase):

@@ -34,13 +34,7 @@ class Kill(lab.LabTest):
 
     def read_all(self, where):
         try:
-            for path, _, names in os.walk(where):
-                for name in names:
-                    full = os.path.join(path, name)
-                    if os.path.isfile(full):
-                        with open(full, "rb", buffering=0) as f:
-                            while f.read(1 << 20):
-                                pass
+            lab.read_all(where)
         except OSError:
             pass  # the agent was killed below us
 

@@ -111,7 +111,7 @@ class Listener(lab.LabTest):
         asker.shoal("prefetch", where)
         self.assertEqual(asker.origin_bytes(), 0)
         received = asker.metric("shoal_peer_received_bytes_total")
-        with open(os.path.join(where, max(rafs_files(where))[1]), "rb") as f:
+        with open(max(lab.regular_files(where), key=os.path.getsize), "rb") as f:
             plain = f.read()
         streams = wire.heard()
         self.assertGreaterEqual(sum(map(len, streams)), received)  # it did hear
@@ -132,14 +132,3 @@ class Listener(lab.LabTest):
         for stream in streams:
             for at in range(0, len(plain) - 64, len(plain) // 20):
                 self.assertNotIn(plain[at:at + 64], stream)
-
-
-def rafs_files(where):
-    """[(size, path below where)] of the regular files."""
-    found = []
-    for path, _, names in os.walk(where):
-        for name in names:
-            full = os.path.join(path, name)
-            if os.path.isfile(full) and not os.path.islink(full):
-                found.append((os.path.getsize(full), os.path.relpath(full, where)))
-    return found

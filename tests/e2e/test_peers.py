@@ -41,8 +41,7 @@ class PeersTest(cluster.LoopbackTest):
         peers = second.json("peers")["peers"]
         self.assertEqual(sorted(p["state"] for p in peers), ["self", "up"])
         self.assertGreater(next(p for p in peers if p["state"] == "up")["received_bytes"], 0)
-        name = next(os.path.join(d, f) for d, _, files in os.walk(where) for f in files
-                    if os.path.getsize(os.path.join(d, f)) > 4096 and not os.path.islink(os.path.join(d, f)))
+        name = next(path for path in lab.regular_files(where) if os.path.getsize(path) > 4096)
         asked = second.json("explain", name)["asked"]
         self.assertTrue(any(e["source"] == "peer" and "chunks" in e["detail"] for e in asked), asked)
         self.assertIn("INSECURE", second.shoal("peers").stdout)
