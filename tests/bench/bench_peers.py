@@ -30,7 +30,7 @@ class Stage(contextlib.ExitStack):
 
     def agent(self, *args, **kw):
         agent = lab.Agent(*args, **kw)
-        self.callback(lab.LabTest._take_down, agent)  # pylint: disable=protected-access
+        self.callback(agent.take_down)
         return agent
 
 

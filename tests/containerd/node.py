@@ -12,7 +12,6 @@ import front  # noqa: E402
 import lab  # noqa: E402
 
 TOOLS = os.path.join(os.environ.get("SHOAL_CONTAINERD_TOOLS", os.path.join(lab.REPO, "build", "containerd")))
-NYDUSD = os.path.join(lab.BUILD, "agent", "nydusd")
 DEADLINE_S = 120
 
 
@@ -28,9 +27,9 @@ def missing():
 
 
 class Node:
-    """mode: dedicated or shared. policy: none, restart or failover. how: tree, erofs."""
+    """mode: dedicated or shared. policy: none, restart or failover."""
 
-    def __init__(self, agent, mode="dedicated", policy="failover", prefetch=False, nydusd=NYDUSD):
+    def __init__(self, agent, mode="dedicated", policy="failover", prefetch=False, nydusd=front.NYDUSD):
         self.agent, self.mode, self.policy, self.prefetch, self.nydusd = agent, mode, policy, prefetch, nydusd
         self.dir = tempfile.mkdtemp(prefix="n-", dir=lab.TMP)
         self.address = self.path("containerd.sock")
@@ -108,12 +107,7 @@ disable = false
     def _listens(self, path, process, log):
         if process.poll() is not None:
             raise AssertionError(f"it ended:\n{self.log(log)}")
-        with lab.socket.socket(lab.socket.AF_UNIX) as s:
-            try:
-                s.connect(path)
-                return True
-            except OSError:
-                return False
+        return lab.listens(path)
 
     def log(self, name):
         with open(self.path(name), encoding="utf-8", errors="replace") as f:
@@ -146,20 +140,11 @@ disable = false
 
     def nydusds(self):
         """The processes of our nydusd for this node: {pid: command line}."""
-        return {pid: argv for pid, argv in self._processes()
-                if os.path.basename(argv[0]) == "nydusd" and any(a.startswith(self.dir) for a in argv)}
+        return {pid: argv for pid, argv in lab.processes_that_name(self.dir).items()
+                if os.path.basename(argv[0]) == "nydusd"}
 
     def _shims(self):
-        return [pid for pid, argv in self._processes() if "containerd-shim" in argv[0] and self.namespace in argv]
-
-    @staticmethod
-    def _processes():
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    yield int(pid), f.read().decode(errors="replace").split("\0")
-            except OSError:
-                continue
+        return [pid for pid, argv in lab.processes_that_name(self.namespace).items() if "containerd-shim" in argv[0]]
 
     def upgrade(self, nydusd):
         """Live upgrade of all nydusds, by the snapshotter's own API."""
@@ -186,5 +171,4 @@ disable = false
             subprocess.run([*runc, "delete", "--force", container], stderr=subprocess.DEVNULL, check=False)
         for pid in [*self.nydusds(), *self._shims()]:
             os.kill(pid, 9)
-        for path in lab.mounts_below(self.dir):
-            subprocess.run(["umount", "-l", path], stderr=subprocess.DEVNULL, check=False)
+        lab.unmount_below(self.dir)

@@ -8,6 +8,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import node as nodes  # noqa: E402
+import front  # noqa: E402
 import lab  # noqa: E402
 
 APP = "app:1-v6"
@@ -155,10 +156,10 @@ class Deaths(ContainerTest):
         out = n.run(self.reference, name, "python3", "-c", "import flask; print('fine')").stdout
         self.assertEqual("fine\n", out)
 
-    def test_nydusd_with_failover(self):
+    def nydusd_dies(self, policy):
         for mode in ("dedicated", "shared"):
             with self.subTest(mode):
-                _, n = self.loaded(mode=mode)
+                _, n = self.loaded(policy=policy, mode=mode)
                 old = n.nydusds()
                 before = self.kill(n, *old)
                 lab.wait_for(lambda: n.nydusds() and not set(old) & set(n.nydusds()), "another nydusd",
@@ -167,17 +168,11 @@ class Deaths(ContainerTest):
                 self.new_container(n)
                 n.take_down()
 
+    def test_nydusd_with_failover(self):
+        self.nydusd_dies("failover")
+
     def test_nydusd_with_restart(self):
-        for mode in ("dedicated", "shared"):
-            with self.subTest(mode):
-                _, n = self.loaded(policy="restart", mode=mode)
-                old = n.nydusds()
-                before = self.kill(n, *old)
-                lab.wait_for(lambda: n.nydusds() and not set(old) & set(n.nydusds()), "another nydusd",
-                             nodes.DEADLINE_S)
-                self.rounds(n, before)
-                self.new_container(n)
-                n.take_down()
+        self.nydusd_dies("restart")
 
     def test_nydusd_with_nothing(self):
         _, n = self.loaded(policy="none")
@@ -191,7 +186,7 @@ class Deaths(ContainerTest):
                 paths = [os.path.join(place, version, "nydusd") for version in ("old", "new")]
                 for path in paths:
                     os.mkdir(os.path.dirname(path))
-                    shutil.copy(nodes.NYDUSD, path)
+                    shutil.copy(front.NYDUSD, path)
                 _, n = self.loaded(mode=mode, nydusd=paths[0])
                 before = self.seen(n)
                 n.upgrade(paths[1])
@@ -210,7 +205,7 @@ class Deaths(ContainerTest):
 
     def test_the_keeper(self):
         agent, n = self.loaded()
-        keepers = [int(p) for p in filter(str.isdigit, os.listdir("/proc")) if self._is_keeper(p, agent)]
+        keepers = lab.processes_that_name(agent.config["keeper"]["socket"])
         self.assertEqual(1, len(keepers))
         before = self.kill(n, *keepers)
         self.rounds(n, before)
@@ -218,14 +213,6 @@ class Deaths(ContainerTest):
         agent.kill()
         agent.start()
         self.rounds(n, before)
-
-    @staticmethod
-    def _is_keeper(pid, agent):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                return agent.config["keeper"]["socket"].encode() in f.read()
-        except OSError:
-            return False
 
     def test_snapshotter_and_containerd(self):
         agent, n = self.loaded()

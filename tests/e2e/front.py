@@ -3,7 +3,6 @@ import http.client
 import json
 import os
 import socket
-import subprocess
 import tempfile
 import threading
 
@@ -136,8 +135,7 @@ class Front:
     def take_down(self):
         if self.process.poll() is None:
             self.kill()
-        for path in lab.mounts_below(self.dir):
-            subprocess.run(["umount", "-l", path], stderr=subprocess.DEVNULL, check=False)
+        lab.unmount_below(self.dir)
 
 
 class Supervisor:

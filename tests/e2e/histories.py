@@ -412,14 +412,10 @@ class History:
             self.fault(f"{grown} bytes of the file system are not given back")
 
     def take_down(self):
-        for d in lab.mounts_below(self.agent.dir):
-            subprocess.run(["umount", "-l", d], stderr=subprocess.DEVNULL, check=False)
-        if self.agent.process.poll() is None:
-            self.agent.kill()
         if self.faults:
             self.faults[0] += "\n" + self.agent.log()[-3000:]
+        self.agent.take_down()
         if not os.environ.get("SHOAL_KEEP"):
-            shutil.rmtree(self.agent.dir, ignore_errors=True)
             shutil.rmtree(self.state_dir, ignore_errors=True)
 
 

@@ -134,6 +134,11 @@ def mounts_below(path):
     return [d for d in reversed(dirs) if d.startswith(path)]
 
 
+def unmount_below(path):
+    for d in mounts_below(path):
+        subprocess.run(["umount", "-l", d], stderr=subprocess.DEVNULL, check=False)
+
+
 def mount_type(where):
     """The type of the topmost mount on a directory; None: there is none."""
     found = None
@@ -170,28 +175,28 @@ def stop_process(p, sig=signal.SIGTERM):
             _processes.remove(p)
 
 
-def _processes_of(path):
-    """Those whose command line names something below path: keepers and agents that agents started, too."""
-    found = []
+def processes_that_name(text):
+    """{pid: arguments} of all whose command line holds text: also of what the processes started here have started."""
+    found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as f:
-                if f"{path}/".encode() in f.read():
-                    found.append(int(pid))
+                line = f.read().decode(errors="replace")
         except OSError:
             continue  # it has ended meanwhile
+        if text in line:
+            found[int(pid)] = line.split("\0")
     return found
 
 
 @atexit.register
 def cleanup():
-    for d in mounts_below(TMP):
-        subprocess.run(["umount", "-l", d], stderr=subprocess.DEVNULL, check=False)
+    unmount_below(TMP)
     for p in list(_processes):
         if p.poll() is None:
             p.kill()
             p.wait()
-    for pid in _processes_of(TMP):
+    for pid in processes_that_name(TMP + "/"):  # keepers and agents that agents started
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -206,6 +211,16 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 def on_node(node, argv):
     """argv, run on a node of a netlab.Net; here where node is None."""
     return node.command(argv) if node else argv
+
+
+def listens(path):
+    """Does somebody take connections on this Unix socket?"""
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(path)
+            return True
+        except OSError:
+            return False
 
 
 def call_on_node(node, fn):
@@ -415,6 +430,14 @@ class Agent:
         self.stop()
         return self.start()
 
+    def take_down(self):
+        """Whatever state it is in: nothing of it is left but with SHOAL_KEEP."""
+        unmount_below(self.dir)
+        if self.process.poll() is None:
+            self.kill()
+        if not os.environ.get("SHOAL_KEEP"):
+            shutil.rmtree(self.dir, ignore_errors=True)
+
     def shoal(self, *args, check=True, timeout=None):
         argv = [os.path.join(self.build, "agent", "shoal"), "--socket", self.socket, *args]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
@@ -506,17 +529,8 @@ class LabTest(unittest.TestCase):
 
     def agent(self, *args, **kw):
         agent = Agent(*args, **kw)
-        self.addCleanup(self._take_down, agent)
+        self.addCleanup(agent.take_down)
         return agent
-
-    @staticmethod
-    def _take_down(agent):
-        for d in mounts_below(agent.dir):
-            subprocess.run(["umount", "-l", d], stderr=subprocess.DEVNULL, check=False)
-        if agent.process.poll() is None:
-            stop_process(agent.process, signal.SIGKILL)
-        if not os.environ.get("SHOAL_KEEP"):
-            shutil.rmtree(agent.dir, ignore_errors=True)
 
     def faulty_origin(self, upstream=None, **faults):
         origin = FaultyOrigin(upstream or registry().host, **faults)

@@ -11,7 +11,6 @@ import threading
 import time
 
 import lab
-import rafs_facts
 
 IMAGE = "edge:v6"
 N_FLIPS = 1000

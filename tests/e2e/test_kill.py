@@ -8,7 +8,6 @@ one moment). Bytes of a chunk that had not come whole are young by nature.
 """
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -80,10 +79,7 @@ class Kill(lab.LabTest):
             agent.umount(where)
             agent.stop()
         finally:
-            for d in lab.mounts_below(agent.dir):
-                subprocess.run(["umount", "-l", d], check=False)
-            if agent.process.poll() is None:
-                lab.stop_process(agent.process, signal.SIGKILL)
+            agent.take_down()
             slow.stop()
 
     def test_every_kill_leaves_right_bytes_and_what_was_ready_2_s_before(self):

@@ -1,7 +1,6 @@
 """nydusd by that name: command lines, API, take-over, and what it leaves behind."""
 import json
 import os
-import socket
 import stat
 import subprocess
 import threading
@@ -147,7 +146,7 @@ class OneImage(NydusdTest):
         self.assertTrue(stat.S_ISSOCK(os.stat(own).st_mode))
         f.stop()
         self.assertIsNone(lab.mount_type(f.mountpoint))
-        lab.wait_for(lambda: not lab_answers(own), "the agent of its own to end")
+        lab.wait_for(lambda: not lab.listens(own), "the agent of its own to end")
 
     def test_the_shortest_command_line_does_without_an_agent(self):
         lab.require_image(IMAGE)
@@ -165,7 +164,7 @@ class OneImage(NydusdTest):
         self.assert_tree(f.mountpoint, IMAGE)
         own = os.path.join(blobs, "shoal", "api.sock")
         f.stop()
-        lab.wait_for(lambda: not lab_answers(own), "the agent of its own to end")
+        lab.wait_for(lambda: not lab.listens(own), "the agent of its own to end")
 
     def test_what_cannot_be_mounted_is_said_and_ends_it(self):
         agent = self.quiet_agent()
@@ -174,15 +173,6 @@ class OneImage(NydusdTest):
         self.assertIn("oss", f.log())
         self.assertFalse(os.path.exists(f.sock))
         self.assertEqual([], agent.json("ls")["mounts"])
-
-
-def lab_answers(path):
-    with socket.socket(socket.AF_UNIX) as s:
-        try:
-            s.connect(path)
-            return True
-        except OSError:
-            return False
 
 
 class ManyImages(NydusdTest):
