@@ -14,7 +14,7 @@ import time
 
 import lab
 import rafs_facts
-from cluster import Cluster, Pki
+from cluster import Cluster, Pki, at_once
 
 MBIT = 100
 SLOW_MBIT = 20
@@ -46,8 +46,7 @@ def timed(fn, *args):
 
 def prefetch_all(cluster, wheres):
     """All at once; the seconds of each."""
-    return cluster.on_all(
-        lambda agent: timed(agent.shoal, "prefetch", wheres[cluster.agents.index(agent)]))
+    return at_once(lambda agent, where: timed(agent.shoal, "prefetch", where), cluster.agents, wheres)
 
 
 def curl_blobs(cluster, node, image):
@@ -189,11 +188,12 @@ def on_demand(row):
         single.stop()  # alone: its neighbours must not help
         del single.config["peers"]
         single.start()
-        alone = timed(lab.read_all, lab.mounts_below(single.dir)[0] if lab.mounts_below(single.dir) else single_where)
+        single.wait_for_mounts(single_where)
+        alone = timed(lab.read_all, single_where)
         cluster.wait_for_members()
         before = cluster.origin_bytes()
         wheres = cluster.mount_all(image)
-        seconds = cluster.on_all(lambda agent: timed(lab.read_all, wheres[cluster.agents.index(agent)]))
+        seconds = at_once(lambda where: timed(lab.read_all, where), wheres)
         row(f"8 nodes, {MBIT} Mbit/s, all read: slowest, s / one node", max(seconds), alone, "<= 1.5")
         row("  registry bytes / packed chunks", cluster.origin_bytes() - before, rafs_facts.packed_bytes(image),
             "<= 1.0")

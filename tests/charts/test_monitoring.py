@@ -7,6 +7,7 @@ import subprocess
 import unittest
 import urllib.request
 
+import cluster
 import lab
 
 FILES = os.path.join(lab.REPO, "charts", "shoal", "files")
@@ -67,7 +68,7 @@ class Names(unittest.TestCase):
 
 
 @unittest.skipUnless(shutil.which("promtool"), "no promtool (Debian package prometheus)")
-class Prometheus(lab.LabTest):
+class Prometheus(cluster.LoopbackTest):
     def test_alerts_fire_when_they_should(self):
         done = promtool("test", "rules", os.path.join(HERE, "alerts_test.yaml"))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
@@ -86,12 +87,7 @@ class Prometheus(lab.LabTest):
 
     def test_the_page_of_a_real_agent_is_clean(self):
         reference = lab.registry().push(IMAGE)
-        ports = [lab.free_port(), lab.free_port()]
-        agents = [self.agent(config={"peers": {
-            "listen": f"127.0.0.1:{mine}", "advertise": f"127.0.0.1:{mine}", "members": [f"127.0.0.1:{other}"],
-            "insecure": True}}) for mine, other in (ports, ports[::-1])]
-        for agent in agents:
-            lab.wait_for(lambda: agent.metric("shoal_peers", state="up") == 1, "the two to meet")
+        agents = self.cluster(2)
         for agent in agents:
             lab.read_all(agent.mount(reference))
         agent = agents[0]

@@ -10,6 +10,31 @@ import netlab
 PEER_PORT = 9465
 
 
+def at_once(fn, *lists):
+    """fn, with an element of each list, on all of them at once; the results in their order."""
+    with ThreadPoolExecutor(len(lists[0])) as pool:
+        return list(pool.map(fn, *lists))
+
+
+def peers_settings(members, zones=None, tls=None):
+    """The `peers` setting of each of these: addresses, where they listen."""
+    n = len(members)
+    return [{"listen": member, "advertise": member, "members": members, "zone": zone,
+             **({"tls": its_tls} if its_tls else {"insecure": True})}
+            for member, zone, its_tls in zip(members, zones or ["a"] * n, tls or [None] * n)]
+
+
+def loopback_peers(n, zones=None, tls=None):
+    """The `peers` settings of n agents that are neighbours on this machine's loopback."""
+    return peers_settings([f"127.0.0.1:{lab.free_port()}" for _ in range(n)], zones, tls)
+
+
+def wait_for_members(agents):
+    """Until each of them sees all the others."""
+    for agent in agents:
+        lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == len(agents) - 1, "all peers to be up")
+
+
 class Pki:
     """A cluster's CA, by `shoal pki`."""
 
@@ -44,8 +69,8 @@ class Cluster:
         self.registry = lab.Registry(htpasswd=htpasswd, root=root, node=self.registry_node)
         test.addCleanup(self._stop_registry)
         self.nodes = [self.net.node() for _ in range(n)]
-        self.pki = pki
-        self.zones = zones or ["a"] * n
+        self.peers = peers_settings([f"{node.address}:{PEER_PORT}" for node in self.nodes], zones,
+                                    [pki.node(f"node{i}") for i in range(n)] if pki else None)
         self.extra = config or {}
         self.agents = [self._agent(i) for i in range(n)]
 
@@ -53,40 +78,30 @@ class Cluster:
         if self.registry.process.poll() is None:
             self.registry.stop()
 
-    def peers_config(self, i):
-        config = {"listen": f"{self.nodes[i].address}:{PEER_PORT}", "advertise": f"{self.nodes[i].address}:{PEER_PORT}",
-                  "members": [f"{node.address}:{PEER_PORT}" for node in self.nodes], "zone": self.zones[i]}
-        if self.pki:
-            config["tls"] = self.pki.node(f"node{i}")
-        else:
-            config["insecure"] = True
-        return config
-
     def _agent(self, i):
         more = dict(self.special.get(i, {}))
         if i in self.hostile:
             more = {"program": os.path.join(lab.BUILD, "tests", "fakes", "hostile_shoald"),
                     "env": {"SHOAL_HOSTILE": self.hostile[i]}}
         return self.test.agent(host=self.registry.host, node=self.nodes[i], **more,
-                               config={"peers": self.peers_config(i), **self.extra})
+                               config={"peers": self.peers[i], **self.extra})
 
     def reference(self, image):
         return f"{self.registry.host}/{self.names[image]}"
 
-    def wait_for_members(self, agents=None):
-        """Until each of them sees all the others."""
-        agents = agents or self.agents
-        for agent in agents:
-            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") >= len(agents) - 1, "all peers to be up")
+    def by_digest(self, image):
+        return f"{self.reference(image).rsplit(':', 1)[0]}@{lab.layout_manifest(image)[0]}"
 
-    def on_all(self, fn, agents=None):
-        """fn(agent) on all at once; the results in their order."""
-        agents = agents or self.agents
-        with ThreadPoolExecutor(len(agents)) as pool:
-            return list(pool.map(fn, agents))
+    def wait_for_members(self):
+        wait_for_members(self.agents)
 
-    def mount_all(self, image, agents=None):
-        return self.on_all(lambda agent: agent.mount(self.reference(image)), agents)
+    def mount_all(self, image):
+        """On all at once; the directories."""
+        return at_once(lambda agent: agent.mount(self.reference(image)), self.agents)
+
+    def prefetch_all(self, wheres):
+        """What each has mounted, at once."""
+        at_once(lambda agent, where: agent.shoal("prefetch", where), self.agents, wheres)
 
     def total(self, name, agents=None, **labels):
         return int(sum(agent.metric(name, **labels) for agent in agents or self.agents))
@@ -106,18 +121,6 @@ class LoopbackTest(lab.LabTest):
 
     def cluster(self, n, tls=None, zones=None, **config):
         """n agents that know each other's addresses; waits until all are up."""
-        ports = [lab.free_port() for _ in range(n)]
-        members = [f"127.0.0.1:{p}" for p in ports]
-        agents = []
-        for i in range(n):
-            peers = {"listen": members[i], "advertise": members[i], "members": members,
-                     "zone": zones[i] if zones else "a"}
-            peers.update({"tls": tls[i]} if tls else {"insecure": True})
-            agents.append(self.agent(config={"peers": peers, **config}))
-        for agent in agents:
-            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == n - 1, "all peers to be up")
+        agents = [self.agent(config={"peers": peers, **config}) for peers in loopback_peers(n, zones, tls)]
+        wait_for_members(agents)
         return agents
-
-    def both(self, fn, items):
-        with ThreadPoolExecutor(len(items)) as pool:
-            return list(pool.map(fn, items))

@@ -333,8 +333,7 @@ class History:
     def begin_life(self):
         self.counted_bytes = 0
         self.agent.start()
-        for where in self.mounts:
-            lab.wait_for(lambda d=where: d in lab.mounts_below(self.agent.dir), "a mount to come back")
+        self.agent.wait_for_mounts(*self.mounts)
 
     def end_life(self):
         """The agent's own count and the origin's must be the same."""

@@ -33,6 +33,8 @@ BUILD = os.environ.get("SHOAL_BUILD", os.path.join(REPO, "build", "release"))
 SHARED_IMAGES = os.path.join(os.environ.get("SHOAL_SHARED", os.path.join(REPO, "..", "shared")), "images")
 DATA = os.path.join(REPO, "tests", "data")
 DEADLINE_S = float(os.environ.get("SHOAL_TEST_DEADLINE_S", "60"))
+LONG = bool(os.environ.get("SHOAL_ALL"))
+in_the_long_run = unittest.skipUnless(LONG, "in the long run (SHOAL_ALL=1)")
 
 # image -> the list that its tree must equal
 EXPECTED = {
@@ -460,6 +462,10 @@ class Agent:
 
     def umount(self, where):
         self.shoal("umount", where)
+
+    def wait_for_mounts(self, *wheres):
+        """Until these are there again: a new agent mounts what was mounted."""
+        wait_for(lambda: set(wheres) <= set(mounts_below(self.dir)), "the mounts to come back")
 
     def _metrics_page(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=DEADLINE_S) as answer:

@@ -2,6 +2,7 @@
 import signal
 import time
 
+import cluster
 import lab
 import rafs_facts
 
@@ -13,14 +14,9 @@ SLACK = 0.9  # of the clock's and the bucket's steps
 class Budgets(lab.LabTest):
     def agents(self, **limits):
         """Two agents that know each other; the second one has these limits."""
-        ports = [lab.free_port() for _ in range(2)]
-        members = [f"127.0.0.1:{p}" for p in ports]
-        agents = []
-        for i in range(2):
-            peers = {"listen": members[i], "advertise": members[i], "members": members, "zone": "a", "insecure": True}
-            agents.append(self.agent(config={"peers": peers, "limits": limits if i else {}}))
-        for agent in agents:
-            lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == 1, "the other to be up")
+        agents = [self.agent(config={"peers": peers, "limits": of_it})
+                  for peers, of_it in zip(cluster.loopback_peers(2), ({}, limits))]
+        cluster.wait_for_members(agents)
         return agents
 
     def timed_prefetch(self, agent, reference):

@@ -4,16 +4,12 @@ import re
 import signal
 import subprocess
 import threading
-import unittest
 
 import lab
 import rafs_facts
-from cluster import Cluster, Pki
+from cluster import PEER_PORT, Cluster, Pki, at_once
 
 N_NODES = 4
-
-
-in_the_long_run = unittest.skipUnless(os.environ.get("SHOAL_ALL"), "in the long run (SHOAL_ALL=1)")
 
 
 class Counts(lab.LabTest):
@@ -34,7 +30,7 @@ class Counts(lab.LabTest):
         cluster = Cluster(self, [image], n, pki=pki)
         cluster.wait_for_members()
         wheres = cluster.mount_all(image)
-        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
+        cluster.prefetch_all(wheres)
         for where in (wheres[0], wheres[-1]):
             self.assert_tree(where, image, "after the storm")
         alone = self.origin_alone(image)
@@ -49,23 +45,23 @@ class Counts(lab.LabTest):
         # An image this small is mostly names: the bound for real ones is checked below.
         self.assertLessEqual(cluster.control_bytes(), cluster.payload_bytes() * 3 // 100)
 
-    @in_the_long_run
+    @lab.in_the_long_run
     def test_a_storm_on_a_real_image_and_its_next_version(self):
         for image in ("app:1-v6", "app:2-v6"):
             lab.require_image(image)
         cluster = Cluster(self, ["app:1-v6", "app:2-v6"], N_NODES)
         cluster.wait_for_members()
         wheres = cluster.mount_all("app:1-v6")
-        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
+        cluster.prefetch_all(wheres)
         first = cluster.origin_bytes()
         self.assertLessEqual(first, rafs_facts.packed_bytes("app:1-v6"))
         self.assertLessEqual(cluster.control_bytes(), cluster.payload_bytes() // 100)
         wheres = cluster.mount_all("app:2-v6")
-        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
+        cluster.prefetch_all(wheres)
         self.assertLessEqual(cluster.origin_bytes() - first, 1_055_756)
         self.assert_tree(wheres[3], "app:2-v6")
 
-    @in_the_long_run
+    @lab.in_the_long_run
     def test_units_that_hold_many_chunks(self):
         for image in ("layers:v6-batch", "pyweb:zran", "layers:zran"):
             with self.subTest(image=image):
@@ -77,7 +73,7 @@ class Counts(lab.LabTest):
         cluster = Cluster(self, [image], N_NODES)
         cluster.wait_for_members()
         wheres = cluster.mount_all(image)
-        cluster.on_all(lambda agent: lab.read_all(wheres[cluster.agents.index(agent)]))
+        at_once(lab.read_all, wheres)
         lab.wait_for(lambda: cluster.total("shoal_fetches_in_flight") == 0, "readahead to end")
         self.assertEqual(cluster.origin_bytes(), self.origin_alone(image))
         self.assert_tree(wheres[2], image)
@@ -89,7 +85,7 @@ class Zones(lab.LabTest):
         cluster = Cluster(self, [image], 4, zones=["a", "a", "b", "b"])
         cluster.wait_for_members()
         wheres = cluster.mount_all(image)
-        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]))
+        cluster.prefetch_all(wheres)
         for where in (wheres[0], wheres[-1]):
             self.assert_tree(where, image, "after the storm")
         other = cluster.total("shoal_peer_received_bytes_total", zone="other")
@@ -177,9 +173,10 @@ class Faults(lab.LabTest):
         for thread in threads:
             thread.join()
         rest = [agent for agent in cluster.agents if agent is not victim]
-        for agent in rest:
-            agent.shoal("prefetch", wheres[cluster.agents.index(agent)])
-            self.assert_tree(wheres[cluster.agents.index(agent)], self.image, "after the storm")
+        for agent, where in zip(cluster.agents, wheres):
+            if agent is not victim:
+                agent.shoal("prefetch", where)
+                self.assert_tree(where, self.image, "after the storm")
         total = rafs_facts.packed_bytes(self.image)
         # Far from all of it by each of them. How near to once it comes is what tools/bench peers measures.
         self.assertLessEqual(cluster.origin_bytes(rest), 2 * total)
@@ -248,8 +245,8 @@ class Trust(lab.LabTest):
         stranger_node = cluster.net.node()
         tls = Pki().node("stranger")
         stranger = self.agent(host=cluster.registry.host, node=stranger_node, config={"peers": {
-            "listen": f"{stranger_node.address}:9465", "advertise": f"{stranger_node.address}:9465",
-            "members": [f"{node.address}:9465" for node in cluster.nodes], "tls": tls}})
+            "listen": f"{stranger_node.address}:{PEER_PORT}", "advertise": f"{stranger_node.address}:{PEER_PORT}",
+            "members": [f"{node.address}:{PEER_PORT}" for node in cluster.nodes], "tls": tls}})
         holder = cluster.agents[0]
         holder.shoal("prefetch", holder.mount(cluster.reference(self.image)))
         self.assert_tree(stranger.mount(cluster.reference(self.image)), self.image)
@@ -269,9 +266,7 @@ class Trust(lab.LabTest):
             f.write('{"auths":{"%s":{"auth":"dXNlcjpzZWNyZXQ="}}}' % cluster.registry.host)
         knows, stranger = cluster.agents
         knows.shoal("prefetch", knows.mount(cluster.reference(self.image), "--auth-file", auth))
-        digest, _ = lab.layout_manifest(self.image)
-        by_digest = f"{cluster.reference(self.image).rsplit(':', 1)[0]}@{digest}"
-        for reference in (cluster.reference(self.image), by_digest):
+        for reference in (cluster.reference(self.image), cluster.by_digest(self.image)):
             done = stranger.shoal("mount", reference, stranger.new_dir(), check=False)
             self.assertEqual(done.returncode, 5, done.stderr)
         self.assertEqual(stranger.metric("shoal_peer_received_bytes_total"), 0)

@@ -8,7 +8,7 @@ import threading
 import histories
 import lab
 
-DEDUP = [True, False] if os.environ.get("SHOAL_ALL") else [True]
+DEDUP = [True, False] if lab.LONG else [True]
 ALL_SEEDS = range(1, 71)      # on each file system: 210 histories
 SAMPLE_SEEDS = range(1, 5)
 AT_ONCE = 2
@@ -18,7 +18,7 @@ N_STEPS = (4, 14)
 def seeds():
     if os.environ.get("SHOAL_SEEDS"):
         return [int(s) for s in os.environ["SHOAL_SEEDS"].split()]
-    return ALL_SEEDS if os.environ.get("SHOAL_ALL") else SAMPLE_SEEDS
+    return ALL_SEEDS if lab.LONG else SAMPLE_SEEDS
 
 
 class Histories(lab.LabTest):

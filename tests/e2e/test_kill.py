@@ -21,9 +21,8 @@ import check_state  # noqa: E402
 
 IMAGE = "edge:v6"
 CHECKER = os.path.join(lab.REPO, "tests", "checker", "check_state.py")
-LONG = bool(os.environ.get("SHOAL_ALL"))
-N_KILLS = 50 if LONG else 8
-SLOWED_TO_S = 20.0 if LONG else 6.0
+N_KILLS = 50 if lab.LONG else 8
+SLOWED_TO_S = 20.0 if lab.LONG else 6.0
 AT_ONCE = 4
 FLUSH_S = 2.0
 
@@ -71,7 +70,7 @@ class Kill(lab.LabTest):
             checker = subprocess.run([sys.executable, CHECKER, agent.state_dir], capture_output=True, text=True,
                                      check=False)
             again = agent.origin_bytes()
-            lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+            agent.wait_for_mounts(where)
             self.assert_tree(where, IMAGE, f"after a kill at {moment_s:.2f} s")
             results.append({"moment_s": moment_s, "verify": verify.returncode, "checker": checker.returncode,
                             "checker_said": checker.stdout[-500:] + checker.stderr[-500:], "verify_moved": again,

@@ -11,7 +11,7 @@ import lab
 import rafs_facts
 
 IMAGE = "edge:v6"
-N_MOUNTS = 200 if os.environ.get("SHOAL_ALL") else 20
+N_MOUNTS = 200 if lab.LONG else 20
 
 
 class NydusdTest(lab.LabTest):

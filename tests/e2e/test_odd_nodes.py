@@ -4,12 +4,11 @@ import socket
 import subprocess
 import tempfile
 import threading
-import unittest
 
 import chunk_facts
 import lab
 import rafs_facts
-from cluster import Cluster, Pki
+from cluster import PEER_PORT, Cluster, Pki, at_once
 
 IMAGE = "edge:v6"
 SMALL = "layers:v6"
@@ -20,17 +19,13 @@ SO_RCVBUFFORCE = 33  # socket(7); Python has no name for it
 
 
 class OddNodes(lab.LabTest):
-    def prefetch_all(self, cluster, check=True):
-        wheres = cluster.mount_all(IMAGE)
-        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)], check=check))
-        return wheres
-
     def test_clocks_that_are_an_hour_off_hinder_nobody(self):
         library = os.path.join(lab.BUILD, "tests", "fakes", "libclock_shift.so")
         off = {i: {"env": {"LD_PRELOAD": library, "SHOAL_CLOCK_SHIFT_S": str(s)}} for i, s in ((0, 3600), (1, -3600))}
         cluster = Cluster(self, [IMAGE], 3, pki=Pki(), special=off)
         cluster.wait_for_members()
-        wheres = self.prefetch_all(cluster)
+        wheres = cluster.mount_all(IMAGE)
+        cluster.prefetch_all(wheres)
         for where in wheres:
             self.assert_tree(where, IMAGE, "with clocks that are off")
         self.assertEqual(cluster.origin_bytes(), rafs_facts.packed_bytes(IMAGE))
@@ -47,7 +42,7 @@ class OddNodes(lab.LabTest):
         wheres = cluster.mount_all(SMALL)
         reading = threading.Thread(target=lab.read_all, args=(wheres[0],))
         reading.start()  # it gets leases, and can keep few of the chunks
-        cluster.on_all(lambda agent: agent.shoal("prefetch", wheres[cluster.agents.index(agent)]), cluster.agents[1:])
+        at_once(lambda agent, where: agent.shoal("prefetch", where), cluster.agents[1:], wheres[1:])
         reading.join()
         for where in wheres:
             self.assert_tree(where, SMALL, "with one disk full")
@@ -56,11 +51,12 @@ class OddNodes(lab.LabTest):
         # What the one could not keep came to others, once more at most.
         self.assertLessEqual(cluster.origin_bytes(cluster.agents[1:]), rafs_facts.packed_bytes(SMALL))
 
-    @unittest.skipUnless(os.environ.get("SHOAL_ALL"), "in the long run (SHOAL_ALL=1)")
+    @lab.in_the_long_run
     def test_sixty_four_agents_ask_the_registry_once(self):
         cluster = Cluster(self, [IMAGE], MANY)
         cluster.wait_for_members()
-        wheres = self.prefetch_all(cluster)
+        wheres = cluster.mount_all(IMAGE)
+        cluster.prefetch_all(wheres)
         for where in wheres[::16]:
             self.assert_tree(where, IMAGE, "among very many")
         self.assertEqual(cluster.origin_bytes(), rafs_facts.packed_bytes(IMAGE))
@@ -102,7 +98,7 @@ class Listener(lab.LabTest):
 
     def heard(self, pki):
         cluster = Cluster(self, [IMAGE], 2, pki=pki)
-        wire = Wire(cluster.nodes[1], 9465)
+        wire = Wire(cluster.nodes[1], PEER_PORT)
         wire.start()
         cluster.wait_for_members()
         holder, asker = cluster.agents

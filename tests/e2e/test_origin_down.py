@@ -20,9 +20,6 @@ class OriginDown(lab.LabTest):
     def warm(self, agent, reference, *options):
         agent.shoal("prefetch", agent.mount(reference, *options))
 
-    def by_digest(self, cluster):
-        return f"{cluster.reference(IMAGE).rsplit(':', 1)[0]}@{lab.layout_manifest(IMAGE)[0]}"
-
     def mount_later(self, agent, reference):
         """A mount that is under way: (process, directory)"""
         where = agent.new_dir()
@@ -53,12 +50,12 @@ class OriginDown(lab.LabTest):
         first, second, third = cluster.agents
         self.warm(first, cluster.reference(IMAGE))
         cluster.registry.stop()
-        self.assert_tree(second.mount(self.by_digest(cluster)), IMAGE, "from its neighbour alone")
+        self.assert_tree(second.mount(cluster.by_digest(IMAGE)), IMAGE, "from its neighbour alone")
         self.assertEqual(second.origin_bytes(), 0)
         self.assertIn("bootstrap_from=neighbours", second.log())
         self.assertEqual(second.metric("shoal_stale_tags_total"), 0)
         first.kill()  # who was given a public image gives it on
-        self.assert_tree(third.mount(self.by_digest(cluster)), IMAGE, "from one who had it from another")
+        self.assert_tree(third.mount(cluster.by_digest(IMAGE)), IMAGE, "from one who had it from another")
 
     def test_a_tag_means_what_the_registry_told_this_node_or_nothing(self):
         cluster = self.cluster(2)
@@ -89,7 +86,7 @@ class OriginDown(lab.LabTest):
         knows, stranger = cluster.agents
         self.warm(knows, cluster.reference(IMAGE), "--auth-file", auth)
         cluster.registry.stop()
-        self.waits_for_the_registry(stranger, self.by_digest(cluster), "a neighbour has it, and may not give it")
+        self.waits_for_the_registry(stranger, cluster.by_digest(IMAGE), "a neighbour has it, and may not give it")
         self.nothing_came(stranger)
         self.assertEqual(knows.metric("shoal_peer_sent_bytes_total"), 0)
 
@@ -99,10 +96,10 @@ class OriginDown(lab.LabTest):
         knows, other = cluster.agents
         self.warm(knows, cluster.reference(IMAGE), "--auth-file", auth)
         # While the registry is there it decides: no credentials, no image.
-        done = other.shoal("mount", self.by_digest(cluster), other.new_dir(), check=False)
+        done = other.shoal("mount", cluster.by_digest(IMAGE), other.new_dir(), check=False)
         self.assertEqual(done.returncode, 5, done.stderr)
         cluster.registry.stop()
-        self.assert_tree(other.mount(self.by_digest(cluster)), IMAGE, "of a registry that is the cluster's")
+        self.assert_tree(other.mount(cluster.by_digest(IMAGE)), IMAGE, "of a registry that is the cluster's")
         self.assertFalse(lab.files_that_hold(other.state_dir, "dXNlcjpzZWNyZXQ="))
 
     def test_wrong_metadata_is_caught_and_its_giver_named(self):
@@ -110,7 +107,7 @@ class OriginDown(lab.LabTest):
         liar, reader = cluster.agents
         liar.mount(cluster.reference(IMAGE))
         cluster.registry.stop()
-        process, where = self.mount_later(reader, self.by_digest(cluster))
+        process, where = self.mount_later(reader, cluster.by_digest(IMAGE))
         lab.wait_for(lambda: "wrong metadata from a peer" in reader.log(), "the liar to be named")
         self.assertEqual(os.listdir(os.path.join(reader.state_dir, "images")), [])
         cluster.registry.start()  # now there is a better source

@@ -51,8 +51,8 @@ class PeersTest(cluster.LoopbackTest):
         agents = self.cluster(3, tls=[pki.node(f"node{i}") for i in range(3)])
         reference = lab.registry().push(IMAGE)
         once = compressed_bytes(IMAGE)
-        dirs = self.both(lambda a: a.mount(reference), agents)
-        self.both(lambda pair: pair[0].shoal("prefetch", pair[1]), list(zip(agents, dirs)))
+        dirs = cluster.at_once(lambda a: a.mount(reference), agents)
+        cluster.at_once(lambda a, where: a.shoal("prefetch", where), agents, dirs)
         self.assertEqual(sum(a.origin_bytes() for a in agents), once)
         for agent, where in zip(agents, dirs):
             self.assert_tree(where, IMAGE)
@@ -65,18 +65,15 @@ class PeersTest(cluster.LoopbackTest):
             reference = lab.registry().push(image)
             dirs = [a.mount(reference) for a in agents]
             before = sum(a.origin_bytes() for a in agents)
-            self.both(lambda pair: pair[0].shoal("prefetch", pair[1]), list(zip(agents, dirs)))
+            cluster.at_once(lambda a, where: a.shoal("prefetch", where), agents, dirs)
             self.assertEqual(sum(a.origin_bytes() for a in agents) - before, once, image)
             for where in dirs:
                 self.assert_tree(where, image)
 
     def test_a_certificate_of_another_ca_is_no_member(self):
         ours, theirs = cluster.Pki(), cluster.Pki()
-        ports = [lab.free_port() for _ in range(2)]
-        members = [f"127.0.0.1:{p}" for p in ports]
-        agents = [self.agent(config={"peers": {"listen": members[i], "advertise": members[i], "members": members,
-                                               "tls": pki.node("node")}})
-                  for i, pki in enumerate((ours, theirs))]
+        agents = [self.agent(config={"peers": peers})
+                  for peers in cluster.loopback_peers(2, tls=[pki.node("node") for pki in (ours, theirs)])]
         reference = lab.registry().push(IMAGE)
         for agent in agents:
             self.assert_tree(agent.mount(reference), IMAGE)

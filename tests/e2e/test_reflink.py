@@ -52,7 +52,7 @@ class Reflink(lab.LabTest):
 
     def assert_owner_does_not_matter(self, agent, mounts, second):
         agent.restart()  # what it holds open is let go
-        lab.wait_for(lambda: set(mounts.values()) <= set(lab.mounts_below(agent.dir)), "the mounts to come back")
+        agent.wait_for_mounts(*mounts.values())
         agent.umount(mounts[FIRST])
         agent.shoal("image", "rm", lab.registry().push(FIRST))
         agent.shoal("gc")

@@ -81,7 +81,7 @@ class Quota(lab.LabTest):
         self.assertAlmostEqual(agent.metric("shoal_cache_bytes"), disk_bytes(agent), delta=quota // 10)
         self.assertEqual(agent.shoal("verify").returncode, 0)
         agent.restart()
-        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        agent.wait_for_mounts(where)
         lab.drop_caches()
         self.assert_tree(where, IMAGE, "after a restart")
 
@@ -119,7 +119,7 @@ class Gc(lab.LabTest):
         for name in os.listdir(blobs):
             os.unlink(os.path.join(blobs, name))
         agent.start()
-        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        agent.wait_for_mounts(where)
         lab.drop_caches()
         self.assert_tree(where, IMAGE, "after its files were deleted")
         self.assertGreater(agent.origin_bytes(), rafs_facts.packed_bytes(IMAGE) // 2)
@@ -192,7 +192,7 @@ class FullDisk(lab.LabTest):
         mounts = {IMAGE: agent.mount(first)}
         agent.shoal("prefetch", mounts[IMAGE])
         agent.restart()  # everything is written down
-        lab.wait_for(lambda: mounts[IMAGE] in lab.mounts_below(agent.dir), "the mount to come back")
+        agent.wait_for_mounts(mounts[IMAGE])
         self.fill(disk)
         here = disk_bytes(agent)
         mounts["edge:v5"] = agent.mount(second)
@@ -202,7 +202,7 @@ class FullDisk(lab.LabTest):
         self.assertEqual(agent.shoal("verify").returncode, 0)
         agent.umount(mounts[IMAGE])
         agent.restart()
-        lab.wait_for(lambda: mounts["edge:v5"] in lab.mounts_below(agent.dir), "the mount to come back")
+        agent.wait_for_mounts(mounts["edge:v5"])
         agent.shoal("image", "rm", first)
         self.assert_tree(mounts["edge:v5"], "edge:v5", "after a restart on a full disk")
 
@@ -212,7 +212,7 @@ class FullDisk(lab.LabTest):
         agent = self.agent(state_dir=os.path.join(disk, "state"))
         where = agent.mount(ref)
         ballast = self.fill(disk)
-        if os.environ.get("SHOAL_ALL"):
+        if lab.LONG:
             self.assert_tree(where, IMAGE, "on a full disk")
         for path, _, digest in histories.TRUTH.files(IMAGE)[::20]:  # each a request to the registry
             self.assertEqual(histories.read_digest(where + path), digest, path)
@@ -232,7 +232,7 @@ class FullDisk(lab.LabTest):
         agent.kill()
         subprocess.run(["umount", "-l", where], check=False, stderr=subprocess.DEVNULL)
         agent.start()
-        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        agent.wait_for_mounts(where)
         self.assertEqual(agent.shoal("verify").returncode, 0)
         lab.drop_caches()
         self.assert_tree(where, IMAGE, "after a kill")

@@ -22,7 +22,7 @@ class StateDir(lab.LabTest):
 
     def starts_cold(self, agent, where):
         agent.start()
-        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        agent.wait_for_mounts(where)
         lab.drop_caches()
         self.assert_tree(where, IMAGE, "after the database was moved aside")
         self.assertGreater(agent.origin_bytes(), 0)
@@ -60,7 +60,7 @@ class StateDir(lab.LabTest):
         with contextlib.closing(sqlite3.connect(path)) as db:
             db.execute(f"PRAGMA user_version={version}")
         agent.start()
-        lab.wait_for(lambda: where in lab.mounts_below(agent.dir), "the mount to come back")
+        agent.wait_for_mounts(where)
         lab.drop_caches()
         self.assert_tree(where, IMAGE, "by the version that it belongs to")
         self.assertEqual(agent.origin_bytes(), 0)
