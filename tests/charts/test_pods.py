@@ -43,8 +43,7 @@ class Pods(lab.LabTest):
         return keeper
 
     def n_kept(self):
-        fds = f"/proc/{self.keeper.pid}/fd"
-        return sum(test_takeover.leads_to(os.path.join(fds, fd)) == "/dev/fuse" for fd in os.listdir(fds))
+        return lab.open_files(self.keeper.pid).count("/dev/fuse")
 
     def namespaces(self, agent):
         return {os.readlink(f"/proc/{pid}/ns/mnt") for pid in (agent.process.pid, self.keeper.pid, "self")}

@@ -148,13 +148,10 @@ disable = false
 
     def upgrade(self, nydusd):
         """Live upgrade of all nydusds, by the snapshotter's own API."""
-        connection = front.UnixConnection(self.path("system.sock"))
-        connection.request("PUT", "/api/v1/daemons/upgrade",
-                           json.dumps({"nydusd_path": nydusd, "version": "next", "policy": "rolling"}))
-        answer = connection.getresponse()
-        words = answer.read().decode()
-        if answer.status != 200:
-            raise AssertionError(f"upgrade: {answer.status} {words}\n{self.log('snapshotter.log')}")
+        status, words, _ = front.ask(self.path("system.sock"), "PUT", "/api/v1/daemons/upgrade",
+                                     {"nydusd_path": nydusd, "version": "next", "policy": "rolling"})
+        if status != 200:
+            raise AssertionError(f"upgrade: {status} {words}\n{self.log('snapshotter.log')}")
 
     def stop(self):
         for process in (self.containerd, self.snapshotter):

@@ -143,8 +143,7 @@ class Deaths(ContainerTest):
         def read_on():
             lab.drop_caches()
             return self.seen(n) > after + 1
-        lab.wait_for(read_on, f"the container to read on: {n.ctr('task', 'ls').stdout}",
-                     nodes.DEADLINE_S)
+        lab.wait_for(read_on, lambda: f"the container to read on: {n.ctr('task', 'ls').stdout}", nodes.DEADLINE_S)
 
     def kill(self, n, *pids):
         before = self.seen(n)

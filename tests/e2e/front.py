@@ -1,4 +1,5 @@
 """A nydusd of ours with its API, its configuration and its supervisor, as nydus-snapshotter has them."""
+import contextlib
 import http.client
 import json
 import os
@@ -21,6 +22,14 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(lab.DEADLINE_S)
         self.sock.connect(self.path)
+
+
+def ask(sock, method, path, body=None):
+    """(status, body, headers) of one request on a connection of its own. body: text, or what becomes JSON."""
+    with contextlib.closing(UnixConnection(sock)) as connection:
+        connection.request(method, path, json.dumps(body) if isinstance(body, (dict, list)) else body)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
 
 
 def bootstrap_file(directory, image):
@@ -51,7 +60,7 @@ class Front:
     """One nydusd process. With a bootstrap: of one image; without: images come through the API."""
 
     def __init__(self, agent, image=None, config=None, supervisor=None, options=(), env=None, directory=None,
-                 sock="api.sock", wait=True):
+                 sock="api.sock", wait=True, start=True):
         self.dir = directory or tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
         self.mountpoint = os.path.join(self.dir, "mnt")
         self.cache = os.path.join(self.dir, "cache")
@@ -72,7 +81,8 @@ class Front:
         self.argv += ["--log-file", self.log_path, "--failover-policy", "resend", *options]
         self.env = {**os.environ, **({"SHOAL_SOCKET": agent.socket} if agent else {}), **(env or {})}
         self.process = None
-        self.start(wait)
+        if start:
+            self.start(wait)
 
     def write_config(self, config, name="config.json"):
         path = os.path.join(self.dir, name)
@@ -92,16 +102,8 @@ class Front:
 
     def request(self, method, path, body=None):
         """(status, parsed body or None, headers)"""
-        connection = UnixConnection(self.sock)
-        try:
-            if isinstance(body, (dict, list)):
-                body = json.dumps(body)
-            connection.request(method, path, body)
-            answer = connection.getresponse()
-            data = answer.read()
-            return answer.status, json.loads(data) if data else None, dict(answer.getheaders())
-        finally:
-            connection.close()
+        status, data, headers = ask(self.sock, method, path, body)
+        return status, json.loads(data) if data else None, headers
 
     def state(self):
         try:
@@ -133,7 +135,7 @@ class Front:
         lab.stop_process(self.process, 9)
 
     def take_down(self):
-        if self.process.poll() is None:
+        if self.process and self.process.poll() is None:
             self.kill()
         lab.unmount_below(self.dir)
 
@@ -177,8 +179,7 @@ class Supervisor:
             thread.join()
         if failed:
             raise AssertionError(f"sendfd: {failed}")
-        for fd in self.fds:
-            os.close(fd)
+        self.close()
         self.state, self.fds = data, fds
 
     def serve(self, front):
@@ -196,5 +197,5 @@ class Supervisor:
         return answers[0]
 
     def close(self):
-        for fd in self.fds:
-            os.close(fd)
+        while self.fds:
+            os.close(self.fds.pop())

@@ -112,14 +112,15 @@ def free_port():
 
 
 def wait_for(condition, what, deadline_s=None):
-    """Poll condition() until it is true; its value. AssertionError at the deadline."""
+    """Poll condition() until it is true; its value. AssertionError at the deadline. what: words, or what makes
+    them then, where they tell how things stand."""
     end = time.monotonic() + (deadline_s or DEADLINE_S)
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited in vain for: {what}")
+            raise AssertionError(f"waited in vain for: {what() if callable(what) else what}")
         time.sleep(0.005)  # between two looks at the condition
 
 
@@ -215,6 +216,18 @@ def on_node(node, argv):
     return node.command(argv) if node else argv
 
 
+def open_files(pid):
+    """Where a process's descriptors lead; "" for one that is closed meanwhile."""
+    fds = f"/proc/{pid}/fd"
+    found = []
+    for fd in os.listdir(fds):
+        try:
+            found.append(os.readlink(os.path.join(fds, fd)))
+        except FileNotFoundError:
+            found.append("")
+    return found
+
+
 def listens(path):
     """Does somebody take connections on this Unix socket?"""
     with socket.socket(socket.AF_UNIX) as s:
@@ -227,6 +240,22 @@ def listens(path):
 
 def call_on_node(node, fn):
     return node.call(fn) if node else fn()
+
+
+def htpasswd_file(name, user, password):
+    """A file that lets nobody but this user in at a Registry; its path. The same name again: it is written anew."""
+    path = os.path.join(TMP, name)
+    with open(path, "w", encoding="ascii") as f:
+        subprocess.run(["htpasswd", "-Bbn", user, password], check=True, stdout=f)
+    return path
+
+
+def auth_file(name, host, user, password):
+    """What `shoal mount --auth-file` takes, with the credentials for one host; its path."""
+    path = os.path.join(TMP, name)
+    with open(path, "w", encoding="ascii") as f:
+        json.dump({"auths": {host: {"auth": base64_of(f"{user}:{password}")}}}, f)
+    return path
 
 
 class Registry:

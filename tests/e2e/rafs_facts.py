@@ -1,6 +1,7 @@
 """A few facts straight from a RAFS v6 bootstrap, read independently of shoal's own parser."""
 import io
 import json
+import os
 import struct
 import tarfile
 
@@ -48,6 +49,15 @@ def blob_ids(image):
     boot = bootstrap(image)
     offset, size = struct.unpack_from("<QI", boot, 1152 + 8)
     return [boot[at:at + 64].rstrip(b"\0").decode() for at in range(offset, offset + size, 256)]
+
+
+def write_blobs(image, directory):
+    """The image's blobs as files, named by their ids, in a directory that is made. @return it"""
+    os.makedirs(directory)
+    for blob_id in blob_ids(image):
+        with open(os.path.join(directory, blob_id), "wb") as f:
+            f.write(lab.layout_blob(image, blob_id))
+    return directory
 
 
 def blob_metas(image):

@@ -1,5 +1,4 @@
 """A cluster of real agents: what crosses the registry's line, and what readers get when things fail."""
-import os
 import re
 import signal
 import subprocess
@@ -255,15 +254,10 @@ class Trust(lab.LabTest):
         self.assertEqual(holder.metric("shoal_peer_sent_bytes_total"), 0)
 
     def test_a_private_image_stays_with_those_who_may_read_it(self):
-        htpasswd = os.path.join(lab.TMP, "cluster-htpasswd")
-        with open(htpasswd, "w", encoding="ascii") as f:
-            f.write(subprocess.run(["htpasswd", "-nbB", "user", "secret"], check=True, capture_output=True,
-                                   text=True).stdout)
+        htpasswd = lab.htpasswd_file("cluster-htpasswd", "user", "secret")
         cluster = Cluster(self, [self.image], 2, pki=Pki(), htpasswd=htpasswd)
         cluster.wait_for_members()
-        auth = os.path.join(lab.TMP, "cluster-auth.json")
-        with open(auth, "w", encoding="ascii") as f:
-            f.write('{"auths":{"%s":{"auth":"dXNlcjpzZWNyZXQ="}}}' % cluster.registry.host)
+        auth = lab.auth_file("cluster-auth.json", cluster.registry.host, "user", "secret")
         knows, stranger = cluster.agents
         knows.shoal("prefetch", knows.mount(cluster.reference(self.image), "--auth-file", auth))
         for reference in (cluster.reference(self.image), cluster.by_digest(self.image)):

@@ -316,9 +316,7 @@ class Credentials(FaultTest):
         self.replaced(registry, write, ("--auth-file", path), auth="bearer")
 
     def test_a_real_registry_with_a_password(self):
-        htpasswd = self.file_in("htpasswd")
-        lab.subprocess.run(["htpasswd", "-Bbc", htpasswd, "user", "secret"], check=True, stderr=lab.subprocess.DEVNULL)
-        registry = lab.Registry(htpasswd=htpasswd)
+        registry = lab.Registry(htpasswd=lab.htpasswd_file("faults-htpasswd", "user", "secret"))
         self.addCleanup(registry.stop)
         reference = registry.push(IMAGE, creds="user:secret")
         path = self.file_in("password")

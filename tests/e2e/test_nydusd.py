@@ -25,6 +25,18 @@ class NydusdTest(lab.LabTest):
         self.addCleanup(s.close)
         return s
 
+    @staticmethod
+    def allow(password):
+        """From now on the private registry takes this password of the user nydus. @return its htpasswd file"""
+        return lab.htpasswd_file("nydusd-htpasswd", "nydus", password)
+
+    def private_registry(self, password):
+        """One that has the image, for the user nydus alone."""
+        private = lab.Registry(htpasswd=self.allow(password))
+        self.addCleanup(private.stop)
+        private.push(IMAGE, creds=f"nydus:{password}")
+        return private
+
     def quiet_agent(self, **kw):
         """An agent that knows nothing of the registry: nydusd brings what is needed."""
         return self.agent(config={"registries": []}, **kw)
@@ -46,12 +58,7 @@ class OneImage(NydusdTest):
         self.assertEqual([], agent.json("ls")["mounts"])
 
     def test_credentials_come_along_and_are_stored_nowhere(self):
-        htpasswd = os.path.join(lab.TMP, "nydusd-htpasswd")
-        with open(htpasswd, "w", encoding="ascii") as out:
-            subprocess.run(["htpasswd", "-Bbn", "nydus", "sesame-4711"], check=True, stdout=out)
-        private = lab.Registry(htpasswd=htpasswd)
-        self.addCleanup(private.stop)
-        private.push(IMAGE, creds="nydus:sesame-4711")
+        private = self.private_registry("sesame-4711")
         agent = self.quiet_agent()
         directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
         config = front.registry_config("edge", os.path.join(directory, "cache"), host=private.host,
@@ -80,18 +87,10 @@ class OneImage(NydusdTest):
         self.assertEqual([], agent.json("ls")["mounts"])
 
     def test_credentials_are_renewed(self):
-        htpasswd = os.path.join(lab.TMP, "nydusd-renewed-htpasswd")
-
-        def allow(password):
-            with open(htpasswd, "w", encoding="ascii") as out:
-                subprocess.run(["htpasswd", "-Bbn", "nydus", password], check=True, stdout=out)
-        allow("first")
-        private = lab.Registry(htpasswd=htpasswd)
-        self.addCleanup(private.stop)
-        private.push(IMAGE, creds="nydus:first")
+        private = self.private_registry("first")
         f = self.front(self.quiet_agent(), IMAGE, config=front.registry_config(
             "edge", "", host=private.host, auth=lab.base64_of("nydus:first")))
-        allow("second")
+        self.allow("second")
         put = f.request("PUT", "/api/v1/config?id=/", {"registry_auth": lab.base64_of("nydus:second")})
         self.assertEqual(204, put[0])
         self.assert_tree(f.mountpoint, IMAGE)
@@ -132,11 +131,7 @@ class OneImage(NydusdTest):
     def test_localfs_by_hand_starts_an_agent_of_its_own(self):
         lab.require_image(IMAGE)
         directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
-        blobs = os.path.join(directory, "blobs")
-        os.mkdir(blobs)
-        for blob_id in rafs_facts.blob_ids(IMAGE):
-            with open(os.path.join(blobs, blob_id), "wb") as f:
-                f.write(lab.layout_blob(IMAGE, blob_id))
+        blobs = rafs_facts.write_blobs(IMAGE, os.path.join(directory, "blobs"))
         config = {"device": {"backend": {"type": "localfs", "config": {"dir": blobs}},
                              "cache": {"type": "blobcache", "config": {"work_dir": os.path.join(directory, "cache")}}}}
         f = self.front(None, IMAGE, config=config, directory=directory,
@@ -150,13 +145,8 @@ class OneImage(NydusdTest):
 
     def test_the_shortest_command_line_does_without_an_agent(self):
         lab.require_image(IMAGE)
-        f = self.front(None, env={"SHOAL_SOCKET": "/none"})
-        f.stop()
-        blobs = os.path.join(f.dir, "blobs")
-        os.mkdir(blobs)
-        for blob_id in rafs_facts.blob_ids(IMAGE):
-            with open(os.path.join(blobs, blob_id), "wb") as file:
-                file.write(lab.layout_blob(IMAGE, blob_id))
+        f = self.front(None, env={"SHOAL_SOCKET": "/none"}, start=False)
+        blobs = rafs_facts.write_blobs(IMAGE, os.path.join(f.dir, "blobs"))
         f.argv = [front.NYDUSD, "--localfs-dir", os.path.relpath(blobs) + "/", "--bootstrap",
                   front.bootstrap_file(f.dir, IMAGE), "--mountpoint", f.mountpoint]
         f.start(wait=False)
@@ -203,21 +193,21 @@ class ManyImages(NydusdTest):
         lab.registry().push(IMAGE)
         agent = self.quiet_agent()
         f = self.front(agent)
-        front_fds = agent_fds = 0
 
         def traces():
-            agent_pid, front_pid = agent.process.pid, f.process.pid
-            return ((lab.mounts_below(lab.TMP), os.listdir(f.mountpoint), os.listdir(os.path.join(agent.state_dir, "mounts"))),
-                    max(0, len(os.listdir(f"/proc/{front_pid}/fd")) - front_fds),
-                    max(0, len(os.listdir(f"/proc/{agent_pid}/fd")) - agent_fds))
+            return (lab.mounts_below(lab.TMP), os.listdir(f.mountpoint), os.listdir(os.path.join(agent.state_dir, "mounts")))
+
+        def n_fds():
+            return [len(lab.open_files(p.pid)) for p in (f.process, agent.process)]
         f.mount("first", IMAGE)
         f.umount("first")
-        before, front_fds, agent_fds = traces()
+        before, fds = traces(), n_fds()
         for i in range(N_MOUNTS):
             self.assertEqual((204, None), f.mount(f"m{i}", IMAGE))
             os.stat(os.path.join(f.mountpoint, f"m{i}"))
             self.assertEqual((204, None), f.umount(f"m{i}"))
-        lab.wait_for(lambda: traces() == (before, 0, 0), f"traces to be gone: {before} {traces()}")
+        lab.wait_for(lambda: traces() == before and all(now <= then for now, then in zip(n_fds(), fds)),
+                     lambda: f"traces to be gone: {before} {fds}, {traces()} {n_fds()}")
         self.assertEqual([], agent.json("ls")["mounts"])
 
     def test_what_is_unmounted_from_outside_goes_from_the_list(self):
@@ -326,8 +316,7 @@ class Api(NydusdTest):
                 self.assertIn(words, done.stderr)
 
     def test_a_singleton_has_an_api_alone(self):
-        f = self.front(None, env={"SHOAL_SOCKET": "/none"})
-        f.stop()
+        f = self.front(None, env={"SHOAL_SOCKET": "/none"}, start=False)
         f.argv = [front.NYDUSD, "singleton", "--apisock", f.sock, "--log-file", f.log_path, "--new-option", "x"]
         f.start()
         self.assertEqual({}, f.request("GET", "/api/v1/daemon")[1]["backend_collection"])
@@ -348,6 +337,17 @@ class TakeOver(NydusdTest):
         self.assertEqual(1, len(supervisor.fds))
         return agent, f, supervisor
 
+    @staticmethod
+    def start_the_next(f):
+        """What the snapshotter starts when a nydusd has died: it knows nothing yet."""
+        f.start(wait=False)
+        f.wait_for_state("INIT")
+
+    def hand_over(self, f, supervisor):
+        self.assertEqual((204, None), supervisor.serve(f))
+        f.wait_for_state("READY")
+        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+
     def check(self, f):
         for name in ("1", "2"):
             self.assert_tree(os.path.join(f.mountpoint, name), IMAGE)
@@ -360,12 +360,9 @@ class TakeOver(NydusdTest):
         _, f, supervisor = self.shared()
         f.kill()
         self.assert_tree(os.path.join(f.mountpoint, "2"), IMAGE, "while there is no nydusd")
-        f.start(wait=False)
-        f.wait_for_state("INIT")
+        self.start_the_next(f)
         self.assertEqual(503, f.mount("4", IMAGE)[0])
-        self.assertEqual((204, None), supervisor.serve(f))
-        f.wait_for_state("READY")
-        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        self.hand_over(f, supervisor)
         f.wait_for_state("RUNNING")
         self.check(f)
 
@@ -375,10 +372,8 @@ class TakeOver(NydusdTest):
         f = self.front(self.quiet_agent(), IMAGE, supervisor=supervisor.path)
         supervisor.fetch(f)
         f.kill()
-        f.start(wait=False)
-        f.wait_for_state("INIT")
-        self.assertEqual((204, None), supervisor.serve(f))
-        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        self.start_the_next(f)
+        self.hand_over(f, supervisor)
         self.assert_tree(f.mountpoint, IMAGE)
         f.stop()
         self.assertIsNone(lab.mount_type(f.mountpoint))
@@ -391,21 +386,14 @@ class TakeOver(NydusdTest):
         supervisor.fetch(f)
         agent.kill()
         f.kill()
-        f.start(wait=False)
-        f.wait_for_state("INIT")
+        self.start_the_next(f)
         agent.start()
-        self.assertEqual((204, None), supervisor.serve(f))
-        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        self.hand_over(f, supervisor)
         self.assert_tree(f.mountpoint, IMAGE)
 
     def test_credentials_survive_failover_and_a_new_agent(self):
         """They are in no state: the next nydusd finds them where the snapshotter has them."""
-        htpasswd = os.path.join(lab.TMP, "nydusd-failover-htpasswd")
-        with open(htpasswd, "w", encoding="ascii") as out:
-            subprocess.run(["htpasswd", "-Bbn", "nydus", "sesame-815"], check=True, stdout=out)
-        private = lab.Registry(htpasswd=htpasswd)
-        self.addCleanup(private.stop)
-        private.push(IMAGE, creds="nydus:sesame-815")
+        private = self.private_registry("sesame-815")
         agent, supervisor = self.quiet_agent(), self.supervisor()
         directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
         for path in ("socket/daemon-1", "config/daemon-1/7"):
@@ -420,10 +408,8 @@ class TakeOver(NydusdTest):
         self.assertNotIn(b"sesame", supervisor.state)
         self.assertNotIn(lab.base64_of("nydus:sesame-815").encode(), supervisor.state)
         f.kill()
-        f.start(wait=False)
-        f.wait_for_state("INIT")
-        self.assertEqual((204, None), supervisor.serve(f))
-        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        self.start_the_next(f)
+        self.hand_over(f, supervisor)
         agent.restart()
         self.assert_tree(os.path.join(f.mountpoint, "7"), IMAGE)
 
@@ -488,7 +474,6 @@ class TakeOver(NydusdTest):
             supervisor.state, supervisor.fds = state, [os.open("/dev/null", os.O_RDONLY)]
             self.assertEqual(500, supervisor.serve(f)[0])
             supervisor.close()
-            supervisor.fds = []
         self.assertEqual("INIT", f.state())
         f.stop()
 

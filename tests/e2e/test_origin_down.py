@@ -71,15 +71,8 @@ class OriginDown(lab.LabTest):
 
     def private_cluster(self, **kw):
         """(cluster whose registry asks for credentials, the --auth-file that has them)"""
-        htpasswd = os.path.join(lab.TMP, "down-htpasswd")
-        with open(htpasswd, "w", encoding="ascii") as f:
-            f.write(subprocess.run(["htpasswd", "-nbB", "user", "secret"], check=True, capture_output=True,
-                                   text=True).stdout)
-        cluster = self.cluster(2, htpasswd=htpasswd, **kw)
-        auth = os.path.join(lab.TMP, "down-auth.json")
-        with open(auth, "w", encoding="ascii") as f:
-            f.write('{"auths":{"%s":{"auth":"dXNlcjpzZWNyZXQ="}}}' % cluster.registry.host)
-        return cluster, auth
+        cluster = self.cluster(2, htpasswd=lab.htpasswd_file("down-htpasswd", "user", "secret"), **kw)
+        return cluster, lab.auth_file("down-auth.json", cluster.registry.host, "user", "secret")
 
     def test_a_private_image_is_withheld_from_who_has_no_credentials(self):
         cluster, auth = self.private_cluster()

@@ -94,14 +94,7 @@ class Walker(threading.Thread):
 
 def open_fds(agent):
     """What the agent's descriptors are, as far as they stay open while this looks."""
-    directory = f"/proc/{agent.process.pid}/fd"
-    found = []
-    for fd in os.listdir(directory):
-        try:
-            found.append(os.readlink(os.path.join(directory, fd)))
-        except FileNotFoundError:
-            continue
-    return sorted(found)
+    return sorted(found for found in lab.open_files(agent.process.pid) if found)
 
 
 @unittest.skipUnless(SECONDS, "for SHOAL_SOAK_S seconds: tools/soak")

@@ -56,14 +56,6 @@ def touch(where):
         pass
 
 
-def leads_to(link):
-    """Where a link leads; "" where it is gone meanwhile, as the descriptor of a connection may be."""
-    try:
-        return os.readlink(link)
-    except FileNotFoundError:
-        return ""
-
-
 class TakeOver(lab.LabTest):
     alone = True  # what it asserts is about time
 
@@ -87,12 +79,11 @@ class TakeOver(lab.LabTest):
 
     def n_kept(self):
         """Descriptors of /dev/fuse that the keeper holds."""
-        fds = f"/proc/{self.keeper_pid()}/fd"
-        return sum(leads_to(os.path.join(fds, fd)) == "/dev/fuse" for fd in os.listdir(fds))
+        return lab.open_files(self.keeper_pid()).count("/dev/fuse")
 
     def keeps(self, n):
         """The keeper comes to hold so many: it takes them up by itself, a moment after a mount is told."""
-        lab.wait_for(lambda: self.n_kept() == n, f"the keeper to hold {n} descriptors, not {self.n_kept()}")
+        lab.wait_for(lambda: self.n_kept() == n, lambda: f"the keeper to hold {n} descriptors, not {self.n_kept()}")
 
     def hows(self, agent):
         return ("tree", "erofs") if agent.json("status")["erofs"]["works"] else ("tree",)
