@@ -35,7 +35,7 @@ class Bench:
             where = agent.mount(self.reference)
             before = agent.metric("shoal_origin_requests_total")
             read(where, random.Random(seed))
-            lab.wait_for(lambda: agent.metric("shoal_fetches_in_flight") == 0, "readahead to end")
+            agent.settle()
             shares.append(100 * agent.origin_bytes() / self.total)
             gets.append(agent.metric("shoal_origin_requests_total") - before)
             agent.umount(where)

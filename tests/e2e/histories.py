@@ -52,14 +52,14 @@ def source_of(name):
 class LoopFs:
     """A file system of its own, in a file; the place of state directories."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, size_bytes=LOOP_BYTES, *mkfs_options):
         self.kind = kind
         self.image = os.path.join(lab.TMP, f"{kind}-{os.urandom(4).hex()}.img")
         self.dir = self.image + ".mnt"
         os.mkdir(self.dir)
         with open(self.image, "wb") as f:
-            f.truncate(LOOP_BYTES)
-        for argv in ([f"mkfs.{kind}", "-q", self.image], ["mount", "-o", "loop", self.image, self.dir]):
+            f.truncate(size_bytes)
+        for argv in ([f"mkfs.{kind}", "-q", *mkfs_options, self.image], ["mount", "-o", "loop", self.image, self.dir]):
             try:
                 done = subprocess.run(argv, capture_output=True, text=True, check=False)
             except FileNotFoundError:
@@ -146,6 +146,11 @@ def read_digest(path):
     return digest.hexdigest()
 
 
+def wrong_files(where, image):
+    """@return paths whose content is wrong"""
+    return [path for path, _, digest in TRUTH.files(image) if read_digest(where + path) != digest]
+
+
 class History:
     def __init__(self, seed, fs, origin, dedup):
         self.seed, self.fs, self.origin = seed, fs, origin
@@ -170,7 +175,7 @@ class History:
     # ---- what the origin saw ----
 
     def settle(self):
-        lab.wait_for(lambda: self.agent.metric("shoal_fetches_in_flight") == 0, "fetches to end")
+        self.agent.settle()
         self.observe()
 
     def observe(self):
@@ -420,10 +425,4 @@ class History:
 
 def leftover_rows(state_dir):
     """{table: rows} of what belongs to images and blobs, after all of them were removed."""
-    import sqlite3  # pylint: disable=import-outside-toplevel
-    db = sqlite3.connect(f"file:{state_dir}/shoal.db?mode=ro", uri=True)
-    tables = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    counts = {t: db.execute(f'SELECT count(*) FROM "{t}"').fetchone()[0] for t in tables
-              if not t.startswith("sqlite_") and t != "origin"}
-    db.close()
-    return {t: n for t, n in counts.items() if n}
+    return {t: n for t, n in lab.table_rows(state_dir).items() if n and not t.startswith("sqlite_") and t != "origin"}

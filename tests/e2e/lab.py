@@ -20,6 +20,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -124,9 +125,21 @@ def wait_for(condition, what, deadline_s=None):
         time.sleep(0.005)  # between two looks at the condition
 
 
+def database(state_dir):
+    """An agent's database, to look into; to be used with `with`."""
+    return contextlib.closing(sqlite3.connect(f"file:{state_dir}/shoal.db?mode=ro", uri=True))
+
+
+def table_rows(state_dir):
+    """{table of an agent's database: how many rows it has}"""
+    with database(state_dir) as db:
+        tables = [r[0] for r in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        return {t: db.execute(f'SELECT count(*) FROM "{t}"').fetchone()[0] for t in tables}
+
+
 def wait_for_removals(state_dir):
     """Until no rows of removed blobs are left: they go behind everything else."""
-    with contextlib.closing(sqlite3.connect(f"file:{state_dir}/shoal.db?mode=ro", uri=True)) as db:
+    with database(state_dir) as db:
         wait_for(lambda: db.execute("SELECT count(*) FROM blob WHERE dying = 1").fetchone()[0] == 0,
                  "rows of removed blobs to go")
 
@@ -492,6 +505,10 @@ class Agent:
     def umount(self, where):
         self.shoal("umount", where)
 
+    def settle(self):
+        """Until nothing is being fetched any more: not for readahead either."""
+        wait_for(lambda: self.metric("shoal_fetches_in_flight") == 0, "fetches to end")
+
     def wait_for_mounts(self, *wheres):
         """Until these are there again: a new agent mounts what was mounted."""
         wait_for(lambda: set(wheres) <= set(mounts_below(self.dir)), "the mounts to come back")
@@ -571,6 +588,30 @@ class LabTest(unittest.TestCase):
         origin = FaultyOrigin(upstream or registry().host, **faults)
         self.addCleanup(origin.stop)
         return origin
+
+    def start_waiting_readers(self, agent, path):
+        """Start four readers of a file whose origin is silent, and wait until one waits for its bytes. @return a
+        function that joins them; what it returns is what each got: bytes, or the OSError."""
+        results = []
+
+        def read():
+            try:
+                with open(path, "rb") as f:
+                    results.append(f.read())
+            except OSError as e:
+                results.append(e)
+
+        def join():
+            for r in readers:
+                r.join(DEADLINE_S)
+                self.assertFalse(r.is_alive())
+            return results
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for r in readers:
+            r.start()
+        wait_for(lambda: agent.metric("shoal_readers_waiting") >= 1, "a reader to wait")
+        return join
 
     def assert_tree(self, where, image, when=""):
         """The tree at where equals the image's list, entry by entry."""

@@ -42,7 +42,7 @@ class Elsewhere(lab.LabTest):
         else:
             self.own.stop()
         self.read(where, histories.TRUTH.files(first)[:few])
-        lab.wait_for(lambda: agent.metric("shoal_fetches_in_flight") == 0, "fetches to end")
+        agent.settle()
         self.assertGreater(self.received(agent, self.other), 0, "the metrics name the source")
         self.assertGreater(agent.metric("shoal_chunks_total", source="origin"), 0)
         return agent, where

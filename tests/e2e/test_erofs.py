@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import threading
 
 import lab
 
@@ -138,23 +137,9 @@ class Erofs(lab.LabTest):
         agent = self.kernel_agent(host=origin.host, config={"mount": "erofs"})
         where = agent.mount(f"{origin.host}/{IMAGE}")
         origin.set(stall=True)
-        results = []
-
-        def read():
-            try:
-                with open(os.path.join(where, "sizes", "4096"), "rb") as f:
-                    results.append(f.read())
-            except OSError as e:
-                results.append(e)
-
-        readers = [threading.Thread(target=read) for _ in range(4)]
-        for r in readers:
-            r.start()
-        lab.wait_for(lambda: agent.metric("shoal_readers_waiting") >= 1, "a reader to wait")
+        join_readers = self.start_waiting_readers(agent, os.path.join(where, "sizes", "4096"))
         agent.stop()
-        for r in readers:
-            r.join(lab.DEADLINE_S)
-            self.assertFalse(r.is_alive())
+        results = join_readers()
         self.assertTrue(results and all(isinstance(r, OSError) for r in results), results)
 
 

@@ -30,7 +30,7 @@ class Lazy(lab.LabTest):
         with open(where + path, "rb", buffering=0) as f:
             f.seek(size // 2)
             self.assertEqual(len(f.read(65536)), 65536)
-        lab.wait_for(lambda: agent.metric("shoal_fetches_in_flight") == 0, "readahead to end")
+        agent.settle()
         # 64 KiB may touch two chunks where they meet
         self.assertLessEqual(agent.origin_bytes(), 2 * largest_chunk + (1 << 20))
 
@@ -47,7 +47,7 @@ class Lazy(lab.LabTest):
                     with open(where + path, "rb") as f:
                         while f.read(1 << 20):
                             pass
-                lab.wait_for(lambda: agent.metric("shoal_fetches_in_flight") == 0, "readahead to end")
+                agent.settle()
                 self.assertLessEqual(agent.origin_bytes(), total * 5 // 100)
                 agent.stop()
 

@@ -250,23 +250,9 @@ class FileSystem(lab.LabTest):
         agent = self.agent(host=origin.host)
         where = agent.mount(f"{origin.host}/edge:v6")
         origin.set(stall=True)
-        results = []
-
-        def read():
-            try:
-                with open(os.path.join(where, "sizes", "4096"), "rb") as f:
-                    results.append(f.read())
-            except OSError as e:
-                results.append(e)
-
-        readers = [threading.Thread(target=read) for _ in range(4)]
-        for r in readers:
-            r.start()
-        lab.wait_for(lambda: agent.metric("shoal_readers_waiting") >= 1, "a reader to wait")
+        join_readers = self.start_waiting_readers(agent, os.path.join(where, "sizes", "4096"))
         done = agent.shoal("umount", where, check=False)
         self.assertIn(done.returncode, (0, 1))
         agent.stop()  # a busy mount is detached
-        for r in readers:
-            r.join(lab.DEADLINE_S)
-            self.assertFalse(r.is_alive())
+        results = join_readers()
         self.assertTrue(all(isinstance(r, OSError) for r in results), results)

@@ -9,11 +9,6 @@ FIRST = "edge:v6"
 SLACK = 1 << 20  # a file system's own tables
 
 
-def read_all(where, image):
-    """@return paths whose content is wrong"""
-    return [p for p, _, digest in histories.TRUTH.files(image) if histories.read_digest(where + p) != digest]
-
-
 class Reflink(lab.LabTest):
     def place(self, kind):
         fs = histories.LoopFs(kind)
@@ -32,11 +27,11 @@ class Reflink(lab.LabTest):
         self.assertEqual(self.way(agent), "reflink")
         second = remake.remake(FIRST, remake.LZ4)
         mounts = {FIRST: agent.mount(lab.registry().push(FIRST))}
-        self.assertEqual(read_all(mounts[FIRST], FIRST), [])
+        self.assertEqual(histories.wrong_files(mounts[FIRST], FIRST), [])
         self.before = {b["key"] for b in agent.json("blob", "ls")["blobs"]}
         used = fs.used_bytes()
         mounts[second] = agent.mount(lab.registry().push(second))
-        self.assertEqual(read_all(mounts[second], second), [])
+        self.assertEqual(histories.wrong_files(mounts[second], second), [])
         blob = self.blob_of(agent, second)
         total = blob["plain_size_bytes"]
         self.assertGreater(blob["n_ready"], 0.99 * blob["n_chunks"])
@@ -48,7 +43,7 @@ class Reflink(lab.LabTest):
         self.assertLess(counted, 1.2 * total + SLACK)
         agent.shoal("gc", "--to", "0")
         self.assertLess(fs.used_bytes() - used, SLACK)
-        self.assertEqual(read_all(mounts[second], second), [])
+        self.assertEqual(histories.wrong_files(mounts[second], second), [])
 
     def assert_owner_does_not_matter(self, agent, mounts, second):
         agent.restart()  # what it holds open is let go
@@ -58,7 +53,7 @@ class Reflink(lab.LabTest):
         agent.shoal("gc")
         lab.drop_caches()
         before = agent.origin_bytes()
-        self.assertEqual(read_all(mounts[second], second), [])
+        self.assertEqual(histories.wrong_files(mounts[second], second), [])
         self.assertEqual(agent.origin_bytes(), before)
         self.assertEqual(agent.shoal("verify").returncode, 0)
 

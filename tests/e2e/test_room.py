@@ -1,9 +1,7 @@
 """Room: the quota, a full disk, gc, what removed images leave behind."""
 import contextlib
 import os
-import sqlite3
 import subprocess
-import tempfile
 import threading
 import time
 
@@ -131,9 +129,7 @@ class Remove(lab.LabTest):
     def count_rows(self, agent):
         lab.wait_for_removals(agent.state_dir)
         agent.stop()
-        with contextlib.closing(sqlite3.connect(os.path.join(agent.state_dir, "shoal.db"))) as db:
-            tables = [r[0] for r in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-            rows = {t: db.execute(f'SELECT count(*) FROM "{t}"').fetchone()[0] for t in tables}
+        rows = lab.table_rows(agent.state_dir)
         agent.start()
         return rows
 
@@ -163,16 +159,9 @@ class Remove(lab.LabTest):
 
 class FullDisk(lab.LabTest):
     def small_ext4(self, size_bytes):
-        where = tempfile.mkdtemp(prefix="disk-", dir=lab.TMP)
-        image = where + ".img"
-        with open(image, "wb") as f:
-            f.truncate(size_bytes)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-F", image], check=True)
-        if subprocess.run(["mount", "-o", "loop", image, where], check=False, stderr=subprocess.DEVNULL).returncode:
-            self.skipTest("no loop mounts here")
-        self.addCleanup(os.unlink, image)
-        self.addCleanup(subprocess.run, ["umount", "-l", where], check=False)
-        return where
+        fs = histories.LoopFs("ext4", size_bytes, "-m", "0")
+        self.addCleanup(fs.close)
+        return fs.dir
 
     @staticmethod
     def fill(disk):

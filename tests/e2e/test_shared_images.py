@@ -1,6 +1,5 @@
 """Sharing: a chunk that one image on the node has is not fetched, and not kept, for another."""
 import os
-import sqlite3
 
 import chunk_facts
 import histories
@@ -11,27 +10,27 @@ from chunk_facts import check_state
 PAIR = ("app:1-v6", "app:2-v6") if "app:1-v6" in lab.LAYOUTS else ("edge:v6", "edge:v6-next")
 
 
-def read_all(where, image):
-    """@return paths whose content is wrong"""
-    return [p for p, _, digest in histories.TRUTH.files(image) if histories.read_digest(where + p) != digest]
-
-
 class SharingTest(lab.LabTest):
     def mount(self, agent, image):
         return agent.mount(lab.registry().push(image))
 
     def assert_reads_right(self, where, image):
-        self.assertEqual(read_all(where, image), [], image)
-
-    def assert_settled(self, agent):
-        lab.wait_for(lambda: agent.metric("shoal_fetches_in_flight") == 0, "fetches to end")
+        self.assertEqual(histories.wrong_files(where, image), [], image)
 
     def moved(self, agent, image, where=None):
         """Read all of it. @return the bytes that it took from the registry"""
         before = agent.origin_bytes()
         self.assert_reads_right(where or self.mount(agent, image), image)
-        self.assert_settled(agent)
+        agent.settle()
         return agent.origin_bytes() - before
+
+    def both_read(self, first, second):
+        """(an agent that has all of both, where the first is mounted, where the second)"""
+        agent, wheres = self.agent(), []
+        for image in (first, second):
+            wheres.append(self.mount(agent, image))
+            self.moved(agent, image, wheres[-1])
+        return agent, *wheres
 
 
 class Sharing(SharingTest):
@@ -86,7 +85,7 @@ class Sharing(SharingTest):
         for i, (path, _, digest) in enumerate(files):  # by turns, so that each has what the other needs
             image = (first, second)[i % 2]
             self.assertEqual(histories.read_digest(mounts[image] + path), digest, path)
-        self.assert_settled(agent)
+        agent.settle()
         before = agent.origin_bytes()
         self.assertLessEqual(before, max(chunk_facts.packed_bytes(i) for i in mounts))
         self.assertEqual(self.moved(agent, first, mounts[first]) + self.moved(agent, second, mounts[second]), 0)
@@ -140,11 +139,7 @@ class Sharing(SharingTest):
 
     def test_the_owner_may_be_removed(self):
         first, second = "edge:v6", remake.remake("edge:v6", remake.NONE)
-        agent = self.agent()
-        where = self.mount(agent, first)
-        self.moved(agent, first, where)
-        other = self.mount(agent, second)
-        self.moved(agent, second, other)
+        agent, where, other = self.both_read(first, second)
         agent.umount(where)
         agent.shoal("image", "rm", lab.registry().push(first))
         self.assertEqual(self.moved(agent, second, other), 0)
@@ -162,19 +157,17 @@ class Rot(SharingTest):
     """Bytes that changed on disk, in the file that others refer to."""
 
     def spoil(self, agent, image, n):
-        """Flip a bit in n chunks of the image's blobs, on disk. @return their plain bytes"""
-        known = {b.blob_id: b for b in check_state.read_v6(chunk_facts.image_files(image)["image.boot"])}
-        db = sqlite3.connect(f"file:{agent.state_dir}/shoal.db?mode=ro", uri=True)
-        keys = {blob_id: key for key, blob_id in db.execute("SELECT key, blob_id FROM blob")}
-        db.close()
-        places = [(keys[b.blob_id], at, size) for b in known.values() for at, size, _ in b.chunks.values()]
+        """Flip a bit in the n largest chunks of the image's blobs, on disk."""
+        with lab.database(agent.state_dir) as db:
+            keys = {blob_id: key for key, blob_id in db.execute("SELECT key, blob_id FROM blob")}
+        blobs = check_state.read_v6(chunk_facts.image_files(image)["image.boot"])
+        places = [(keys[b.blob_id], at, size) for b in blobs for at, size, _ in b.chunks.values()]
         places.sort(key=lambda p: -p[2])
         for key, at, size in places[:n]:
             fd = os.open(os.path.join(agent.state_dir, "blobs", key + ".blob.data"), os.O_RDWR)
             byte = os.pread(fd, 1, at + size // 2)
             os.pwrite(fd, bytes([byte[0] ^ 4]), at + size // 2)
             os.close(fd)
-        return sum(size for _, _, size in places[:n])
 
     def test_found_when_it_is_shared(self):
         first, second = "edge:v6", remake.remake("edge:v6", remake.NONE)
@@ -192,11 +185,7 @@ class Rot(SharingTest):
 
     def test_found_by_verify_when_it_was_shared_before(self):
         first, second = "edge:v6", remake.remake("edge:v6", remake.NONE)
-        agent = self.agent()
-        where = self.mount(agent, first)
-        self.moved(agent, first, where)
-        other = self.mount(agent, second)
-        self.moved(agent, second, other)
+        agent, where, other = self.both_read(first, second)
         agent.restart()
         self.spoil(agent, first, 3)
         self.assertEqual(agent.shoal("verify", check=False).returncode, 1)
