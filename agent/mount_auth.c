@@ -21,31 +21,37 @@ static bool scope_of(const struct mount_record *rec, struct reference *ret_ref)
 	return reference_parse(text, ret_ref, &ignored) == 0;
 }
 
+/* @return borrows both */
+static struct registry_scope scope_for(const struct mount_record *rec, const struct reference *ref)
+{
+	return (struct registry_scope){ .host = ref->host,
+		                        .repository = ref->repository,
+		                        .owner = rec->dir };
+}
+
 bool mount_auth_give(struct registry *registry, const struct mount_record *rec,
                      const struct credentials *given)
 {
+	struct registry_scope scope;
 	struct reference ref;
 
 	if (!scope_of(rec, &ref))
 		return false;
-	registry_give_credentials(registry,
-	                          &(struct registry_scope){ .host = ref.host,
-	                                                    .repository = ref.repository,
-	                                                    .owner = rec->dir },
-	                          given);
+	scope = scope_for(rec, &ref);
+	registry_give_credentials(registry, &scope, given);
 	return true;
 }
 
-static void add_hints(struct registry *registry, const struct mount_record *rec, const char *host)
+static void add_hints(struct registry *registry, const struct mount_record *rec,
+                      const struct reference *ref)
 {
 	const struct registry_hints hints = { .scheme = rec->scheme,
 		                              .ca_file = rec->ca_file,
 		                              .proxy = rec->proxy,
 		                              .skip_verify = rec->skip_verify };
+	const struct registry_scope scope = scope_for(rec, ref);
 
-	if (hints.scheme != NULL || hints.ca_file != NULL || hints.proxy != NULL ||
-	    hints.skip_verify)
-		registry_hint_host(registry, host, &hints);
+	registry_hint(registry, &scope, &hints);
 }
 
 void mount_auth_add(struct registry *registry, const struct mount_record *rec,
@@ -55,7 +61,7 @@ void mount_auth_add(struct registry *registry, const struct mount_record *rec,
 
 	if (!scope_of(rec, &ref))
 		return;
-	add_hints(registry, rec, ref.host);
+	add_hints(registry, rec, &ref);
 	if (rec->auth_file != NULL)
 		registry_add_auth_file(registry, ref.host, ref.repository, rec->auth_file);
 	if (rec->given)
@@ -74,11 +80,13 @@ void mount_auth_remove(struct registry *registry, const struct mount_record *rec
 
 void mount_auth_forget(struct registry *registry, const struct mount_record *rec)
 {
+	struct registry_scope scope;
 	struct reference ref;
 
-	if (rec->given && scope_of(rec, &ref))
-		registry_take_credentials(registry,
-		                          &(struct registry_scope){ .host = ref.host,
-		                                                    .repository = ref.repository,
-		                                                    .owner = rec->dir });
+	if (!scope_of(rec, &ref))
+		return;
+	scope = scope_for(rec, &ref);
+	registry_unhint(registry, &scope);
+	if (rec->given)
+		registry_take_credentials(registry, &scope);
 }

@@ -13,10 +13,10 @@ void mount_auth_add(struct registry *registry, const struct mount_record *rec,
                     const struct credentials *given);
 
 /** Take back the auth file that mount_auth_add() told. What was given stays for the next try, and
- * hints do. */
+ * how the registry is reached does. */
 void mount_auth_remove(struct registry *registry, const struct mount_record *rec);
 
-/** The mount is over: drop what was given. */
+/** The mount is over: drop what was given and said. */
 void mount_auth_forget(struct registry *registry, const struct mount_record *rec);
 
 /** Others, while the mount lives. @return false: its blobs are at no registry */

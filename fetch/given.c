@@ -11,6 +11,8 @@ struct given_entry {
 	char *repository;
 	char *owner;
 	bool here;
+	uint64_t id;
+	uint64_t refused_at; /* of givens.n_refusals; 0: never */
 	struct credentials credentials;
 	struct given_entry *next;
 };
@@ -81,6 +83,7 @@ void givens_put(struct givens *givens, const struct registry_scope *scope,
 	entry->repository = xstrdup(scope->repository);
 	entry->owner = xstrdup(scope->owner);
 	entry->here = credentials != NULL;
+	entry->id = ++givens->n_put;
 	if (credentials != NULL)
 		copy(&entry->credentials, credentials);
 	givens_remove(givens, scope); /* behind the copies: they may be of the old one */
@@ -91,19 +94,39 @@ void givens_put(struct givens *givens, const struct registry_scope *scope,
 bool givens_find(const struct givens *givens, const char *host, const char *repository,
                  struct given *ret_given)
 {
+	const struct given_entry *best = NULL;
 	bool found = false;
 
 	for (const struct given_entry *entry = givens->first; entry != NULL; entry = entry->next) {
 		if (!is_for(entry, host, repository))
 			continue;
 		found = true;
-		if (!entry->here)
-			continue;
+		if (entry->here && (best == NULL || entry->refused_at < best->refused_at))
+			best = entry;
+	}
+	if (best != NULL) {
 		ret_given->here = true;
-		copy(&ret_given->credentials, &entry->credentials);
-		break;
+		ret_given->id = best->id;
+		copy(&ret_given->credentials, &best->credentials);
 	}
 	return found;
+}
+
+uint32_t givens_refused(struct givens *givens, const char *host, const char *repository,
+                        uint64_t id)
+{
+	uint32_t n_others = 0;
+
+	givens->n_refusals++;
+	for (struct given_entry *entry = givens->first; entry != NULL; entry = entry->next) {
+		if (!is_for(entry, host, repository) || !entry->here)
+			continue;
+		if (entry->id == id)
+			entry->refused_at = givens->n_refusals;
+		else
+			n_others++;
+	}
+	return n_others;
 }
 
 bool given_copy(const struct given *given, struct credentials *ret_credentials)

@@ -12,6 +12,8 @@ struct given_entry;
 /* Zeroed is empty. All on the loop thread. */
 struct givens {
 	struct given_entry *first; /* the latest first */
+	uint64_t n_put;            /* ever; makes ids */
+	uint64_t n_refusals;       /* ever; orders them */
 };
 void givens_free(struct givens *givens); /* what it holds */
 
@@ -22,12 +24,18 @@ void givens_remove(struct givens *givens, const struct registry_scope *scope);
 /* What there is for one repository, for a worker. */
 struct given {
 	bool here;                      /* else they are still to come */
+	uint64_t id;                    /* for givens_refused(); 0: none is here */
 	struct credentials credentials; /* copies */
 };
-/** @return false: nobody was given, or waits for, credentials for it. ret_given: zeroed before; to
- * be wiped */
+/** The latest of those that were refused least lately. @return false: nobody was given, or waits
+ * for, credentials for it. ret_given: zeroed before; to be wiped */
 bool givens_find(const struct givens *givens, const char *host, const char *repository,
                  struct given *ret_given);
+
+/** The registry does not take these; others, if there are any, are found from now on.
+ * @return how many others there are for this repository */
+uint32_t givens_refused(struct givens *givens, const char *host, const char *repository,
+                        uint64_t id);
 
 /** @return false: they are still to come */
 bool given_copy(const struct given *given, struct credentials *ret_credentials);

@@ -68,6 +68,7 @@ void registry_free(struct registry **registry)
 	registry_auths_free(&r->auths);
 	auth_files_free(&r->auths.files);
 	givens_free(&r->auths.givens);
+	hints_free(&r->auths.hints);
 	free_str(&r->auths.default_config);
 	registry_hosts_free(&r->hosts);
 	redirects_free(&r->redirects);
@@ -98,12 +99,15 @@ void registry_take_credentials(struct registry *r, const struct registry_scope *
 	givens_remove(&r->auths.givens, scope);
 }
 
-void registry_hint_host(struct registry *r, const char *host, const struct registry_hints *hints)
+void registry_hint(struct registry *r, const struct registry_scope *scope,
+                   const struct registry_hints *hints)
 {
-	struct registry_host *h = registry_host_get(&r->hosts, host);
+	hints_put(&r->auths.hints, scope, hints);
+}
 
-	if (h != NULL)
-		registry_host_hint(h, hints);
+void registry_unhint(struct registry *r, const struct registry_scope *scope)
+{
+	hints_remove(&r->auths.hints, scope);
 }
 
 bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository)

@@ -35,6 +35,8 @@ struct registry_auth {
 	bool got_anonymously; /* the last answer */
 	bool accepted;        /* this generation was taken at least once */
 	uint64_t generation;  /* one more with each change of header; 0: never had one */
+	uint64_t given_id;    /* what the header was made of: of given.h; 0: of nothing given */
+	uint32_t n_turns;     /* to other mounts' credentials since the registry last took some */
 	uint64_t renew_ns;
 	uint64_t end_ns;
 	struct credentials_job *job;
@@ -42,6 +44,8 @@ struct registry_auth {
 	struct auth_wait *waiting;
 	struct registry_auth *next;
 };
+
+static void start_flow(struct registry_auth *auth);
 
 static const struct clock *clock_of(const struct registry_auth *auth)
 {
@@ -145,12 +149,30 @@ static void flow_done(struct registry_auth *auth, char *header, uint64_t life_ns
 	tell_all(auth, 0, &(struct err){ 0 });
 }
 
+/* Go on to the credentials of another mount. @return false: all of them were tried */
+static bool turn(struct registry_auth *auth)
+{
+	if (auth->given_id == 0 ||
+	    auth->n_turns >= givens_refused(&auth->auths->givens, auth->host->name,
+	                                    auth->repository, auth->given_id)) {
+		auth->n_turns = 0;
+		return false;
+	}
+	auth->n_turns++;
+	return true;
+}
+
 static void on_token(void *arg, int r, const struct token_answer *answer, bool anonymous,
                      const struct err *why)
 {
 	struct registry_auth *auth = arg;
 
 	auth->request = NULL;
+	if (r == -EACCES && turn(auth)) {
+		auth->state = IDLE;
+		start_flow(auth);
+		return;
+	}
 	if (r < 0) {
 		flow_failed(auth, r, why);
 		return;
@@ -201,6 +223,7 @@ static void on_credentials(struct credentials_job *job)
 	struct registry_auth *auth = job->owner;
 
 	auth->job = NULL;
+	auth->given_id = job->given.id;
 	if (job->result < 0)
 		flow_failed(auth, job->result, &job->err);
 	else if (job->credentials.bearer != NULL)
@@ -269,10 +292,17 @@ int registry_auth_refused(struct registry_auth *auth, uint64_t generation,
 	return 0;
 }
 
+bool registry_auth_turn(struct registry_auth *auth, uint64_t generation)
+{
+	return generation == auth->generation && turn(auth);
+}
+
 void registry_auth_accepted(struct registry_auth *auth, uint64_t generation)
 {
-	if (generation == auth->generation)
-		auth->accepted = true;
+	if (generation != auth->generation)
+		return;
+	auth->accepted = true;
+	auth->n_turns = 0;
 }
 
 bool registry_auth_was_accepted(const struct registry_auth *auth, uint64_t generation)

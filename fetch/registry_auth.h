@@ -8,6 +8,7 @@
 #pragma once
 #include "auto.h"
 #include "given.h"
+#include "hints.h"
 #include "registry.h"
 #include "registry_host.h"
 
@@ -20,6 +21,7 @@ struct registry_auths {
 	struct registry_hosts *hosts;
 	struct auth_files *files; /* docker configs of mounts */
 	struct givens givens;     /* what mounts were given */
+	struct hints hints;       /* what mounts say of how registries are reached */
 	char *default_config;     /* the user's docker config; or NULL */
 	struct registry_auth *first;
 };
@@ -62,6 +64,13 @@ int registry_auth_get(struct registry_auth *auth, struct auth_wait *wait,
  */
 MUST_CHECK int registry_auth_refused(struct registry_auth *auth, uint64_t generation,
                                      const char *www_authenticate, struct err *e);
+
+/**
+ * The header of that generation was refused, and never taken. Are there credentials of another
+ * mount that have not been tried? The next header is made of those: to be called before
+ * registry_auth_refused().
+ */
+bool registry_auth_turn(struct registry_auth *auth, uint64_t generation);
 
 /** The registry took it. */
 void registry_auth_accepted(struct registry_auth *auth, uint64_t generation);

@@ -39,11 +39,16 @@ static const char *api_host(const char *name)
 	return strcmp(name, "docker.io") == 0 ? "registry-1.docker.io" : name;
 }
 
+struct reach registry_reach(const struct registry_req *req)
+{
+	return hints_reach(&req->registry->auths.hints, req->asked, req->repository);
+}
+
 char *registry_own_url(const struct registry_req *req)
 {
 	if (req->want.kind == REGISTRY_URL)
 		return xstrdup(req->reference);
-	return xasprintf("%s://%s/v2/%s/%s/%s", req->asked->config.scheme,
+	return xasprintf("%s://%s/v2/%s/%s/%s", registry_reach(req).config.scheme,
 	                 api_host(req->host->name), req->repository,
 	                 req->want.kind == REGISTRY_BLOB ? "blobs" : "manifests", req->reference);
 }
@@ -172,7 +177,8 @@ static void on_end(void *arg, int r, const struct err *why)
 /* ---- the question ---- */
 
 /* The settings for the server that is asked: its own entry, else the registry's. */
-static const struct registry_config *config_for(const struct registry_req *req, const char *url)
+static struct registry_config config_for(const struct registry_req *req, const char *url,
+                                         const struct reach *reach)
 {
 	char authority[AUTHORITY_MAX_BYTES];
 	const struct registry_host *host = NULL;
@@ -182,22 +188,23 @@ static const struct registry_config *config_for(const struct registry_req *req, 
 		host = registry_host_find(&req->registry->hosts, authority);
 	else if (req->target == NULL)
 		host = req->host;
-	return host != NULL && host->own_entry ? &host->config : &req->asked->config;
+	return host != NULL && host->own_entry ? host->config : reach->config;
 }
 
 int registry_exchange_start(struct registry_req *req, struct err *e)
 {
 	AUTO(free_str) char *own = registry_own_url(req);
 	const char *url = req->target != NULL ? req->target : own;
-	const struct registry_config *config = config_for(req, url);
+	const struct reach reach = registry_reach(req);
+	const struct registry_config config = config_for(req, url, &reach);
 	const char *headers[2];
 	struct http_request request = {
 		.method = req->want.head ? "HEAD" : "GET",
 		.url = url,
 		.headers = headers,
-		.ca_file = config->ca_file,
-		.proxy = config->proxy,
-		.skip_verify = config->skip_verify,
+		.ca_file = config.ca_file,
+		.proxy = config.proxy,
+		.skip_verify = config.skip_verify,
 		.deadline_ns = req->want.deadline_ns,
 		.urgent = req->want.urgent,
 		.head = on_head,
@@ -207,6 +214,7 @@ int registry_exchange_start(struct registry_req *req, struct err *e)
 	};
 
 	exchange_reset(&req->x);
+	req->hint_id = reach.hint_id;
 	if (!req->want.head)
 		window_ask(&req->window, &request);
 	/* Nobody but the registry itself gets to see what opens it. */

@@ -41,8 +41,6 @@ void registry_hosts_free(struct registry_hosts *hosts)
 
 		hosts->first = host->next;
 		free_str(&host->name);
-		for (size_t i = 0; i < ARRAY_LEN(host->hinted); i++)
-			free_str(&host->hinted[i]);
 		free(host);
 	}
 }
@@ -92,24 +90,4 @@ void registry_host_busy(struct registry_host *host, int64_t retry_after_s, uint6
 		retry_after_s >= 0 ? (uint64_t)retry_after_s * NS_PER_S : BUSY_DEFAULT_NS;
 
 	host->not_before_ns = max_u64(host->not_before_ns, now_ns + wait_ns);
-}
-
-/* Those who use the old text use it now: what is asked is asked with copies. */
-static void hint_text(const char **field, char **own, const char *text)
-{
-	if (text == NULL)
-		return;
-	free_str(own);
-	*own = xstrdup(text);
-	*field = *own;
-}
-
-void registry_host_hint(struct registry_host *host, const struct registry_hints *hints)
-{
-	if (host->own_entry)
-		return;
-	hint_text(&host->config.scheme, &host->hinted[0], hints->scheme);
-	hint_text(&host->config.ca_file, &host->hinted[1], hints->ca_file);
-	hint_text(&host->config.proxy, &host->hinted[2], hints->proxy);
-	host->config.skip_verify = hints->skip_verify;
 }

@@ -15,8 +15,7 @@ struct registry_host {
 	char *name;                    /* "HOST[:PORT]" */
 	struct registry_config config; /* its own entry, else that of "*", else the defaults */
 	bool own_entry;
-	char *hinted[3];     /* the texts of a mount's hints, behind config's pointers; or NULL */
-	bool ranges_ignored; /* said once in the log */
+	bool ranges_ignored;    /* said once in the log */
 	uint64_t not_before_ns; /* Retry-After */
 	uint64_t bad_until_ns;  /* a mirror that failed: passed over until then */
 	uint64_t slot_ns;       /* requests_per_s: when the next request's turn is */
@@ -42,9 +41,6 @@ struct registry_host *registry_host_find(const struct registry_hosts *hosts, con
  * @return 0; else how long to wait before asking this again, ns
  */
 uint64_t registry_host_admit(struct registry_host *host, uint64_t now_ns);
-
-/** What a mount says of it; without effect where the configuration has an entry for it. */
-void registry_host_hint(struct registry_host *host, const struct registry_hints *hints);
 
 /** It said 429 or 503. retry_after_s < 0: it did not say how long. */
 void registry_host_busy(struct registry_host *host, int64_t retry_after_s, uint64_t now_ns);

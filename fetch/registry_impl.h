@@ -58,6 +58,8 @@ struct registry_req {
 	uint32_t n_redirects;
 	uint32_t n_refused;
 	uint32_t n_failures; /* in a row, for the backoff */
+	uint32_t n_turns;    /* to what another mount says of how the registry is reached */
+	uint64_t hint_id;    /* as asked */
 	bool head_told;
 	bool starting;
 	bool in_callback; /* of the user: a cancel from there frees it behind the callback */
@@ -79,6 +81,8 @@ void registry_req_free(struct registry_req *req);
 /* registry_exchange.c: one question over HTTP. */
 MUST_CHECK int registry_exchange_start(struct registry_req *req, struct err *e);
 void exchange_reset(struct exchange *x);
+/** How the registry of want is reached, for its repository, by what is known now. */
+struct reach registry_reach(const struct registry_req *req);
 /** Of the registry or mirror that is asked now, whatever the redirects. @return malloc'd */
 char *registry_own_url(const struct registry_req *req);
 char *registry_redirect_key(const struct registry_req *req);

@@ -24,6 +24,7 @@
 #define REST_FIRST_NS  (100 * NS_PER_MS)
 #define REST_MAX_NS    (5 * NS_PER_S)
 #define MIRROR_REST_NS (10 * NS_PER_S)
+#define TURNS_MAX      3
 
 static void req_run(struct registry_req *req, enum req_state next);
 
@@ -46,7 +47,7 @@ static bool has_mirror_next(const struct registry_req *req)
 static bool may_tell_credentials(const struct registry_req *req)
 {
 	return req->want.kind != REGISTRY_URL || url_is_tls(req->reference) ||
-	       strcmp(req->asked->config.scheme, "http") == 0;
+	       strcmp(registry_reach(req).config.scheme, "http") == 0;
 }
 
 void registry_req_free(struct registry_req *req)
@@ -346,12 +347,14 @@ static enum req_state judge_refusal(struct registry_req *req)
 	const uint64_t generation = req->header.generation;
 	const bool new_header = req->n_refused > 0 && req->header.text != NULL &&
 	                        !registry_auth_was_accepted(req->auth, generation);
+	const bool another = new_header && req->target == NULL && may_tell_credentials(req) &&
+	                     registry_auth_turn(req->auth, generation);
 	struct err e = { 0 };
 	int r;
 
-	if (!is_last_word(req) && req->n_refused++ < REFUSALS_MAX) {
+	if ((another || !is_last_word(req)) && req->n_refused++ < REFUSALS_MAX) {
 		r = registry_auth_refused(req->auth, generation, asks_for, &e);
-		if (r == 0 && !new_header)
+		if (r == 0 && (another || !new_header))
 			return REQ_GATE;
 	}
 	r = verdict_error(req->x.verdict, req->x.status, req->host->name, &e);
@@ -372,6 +375,20 @@ static void note_good_answer(struct registry_req *req)
 	registry_auth_note_anonymous(asked, req->header.anonymous);
 }
 
+/* Another mount may say something else of how this registry is reached. @return it does: ask again
+ */
+static bool turn_hints(struct registry_req *req)
+{
+	const bool hopeless = req->x.verdict == VERDICT_GONE || req->x.verdict == VERDICT_BUSY;
+
+	if (hopeless || has_mirror_next(req) || req->n_turns >= TURNS_MAX ||
+	    !hints_failed(&req->registry->auths.hints, req->asked, req->repository, req->hint_id))
+		return false;
+	req->n_turns++;
+	free_secret(&req->target);
+	return true;
+}
+
 static enum req_state judge_plain_failure(struct registry_req *req, int r, const struct err *why)
 {
 	const bool answered = req->x.verdict != VERDICT_NONE;
@@ -386,6 +403,8 @@ static enum req_state judge_plain_failure(struct registry_req *req, int r, const
 	host = gate_host(req);
 	if (req->x.verdict == VERDICT_BUSY && host != NULL)
 		registry_host_busy(host, req->x.retry_after_s, now_ns(req));
+	if (turn_hints(req))
+		return REQ_GATE;
 	return failed(req, may_pass, r, &e);
 }
 

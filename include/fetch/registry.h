@@ -57,7 +57,8 @@ void credentials_wipe(struct credentials *c); /* zeroed is fine */
 
 /**
  * Credentials of one mount, before those of files and configuration; held in memory alone, until
- * taken. Replaces what this owner gave before; the latest counts.
+ * taken. Replaces what this owner gave before. Of several owners the latest counts, then, where the
+ * registry refuses those, the others.
  *
  * @param credentials  copied; NULL: they are still to come, unless they are here already. Until
  *                     then what the registry does not give without is asked for again until its
@@ -67,15 +68,19 @@ void registry_give_credentials(struct registry *r, const struct registry_scope *
                                const struct credentials *credentials);
 void registry_take_credentials(struct registry *r, const struct registry_scope *scope);
 
-/* What a mount says of a registry that the configuration has no entry of its own for. */
+/* What a mount says of how its repository is reached, at a registry that the configuration has no
+ * entry of its own for. */
 struct registry_hints {
-	const char *scheme;  /* "https", "http"; NULL: as configured, as for all below */
+	const char *scheme;  /* "https", "http"; NULL: as configured, as for the two below */
 	const char *ca_file; /* PEM */
 	const char *proxy;   /* URL */
 	bool skip_verify;    /* TLS without a look at the certificate */
 };
-/** Copied. A host has one set of hints: the latest. */
-void registry_hint_host(struct registry *r, const char *host, const struct registry_hints *hints);
+/** Copied; until it is taken back. It counts for this repository alone: where its owners say
+ * different things, what fails is tried in the others' way too, the latest first. */
+void registry_hint(struct registry *r, const struct registry_scope *scope,
+                   const struct registry_hints *hints);
+void registry_unhint(struct registry *r, const struct registry_scope *scope);
 
 enum registry_kind {
 	REGISTRY_MANIFEST,

@@ -127,9 +127,17 @@ void registry_take_credentials(struct registry *r, const struct registry_scope *
 	r->given[0] = '\0';
 }
 
-void registry_hint_host(struct registry *r, const char *host, const struct registry_hints *hints)
+void registry_hint(struct registry *r, const struct registry_scope *scope,
+                   const struct registry_hints *hints)
 {
-	(void)snprintf(r->hinted, sizeof(r->hinted), "%s %s", host, hints->scheme);
+	(void)snprintf(r->hinted, sizeof(r->hinted), "%s %s %s", scope->host, scope->repository,
+	               hints->scheme != NULL ? hints->scheme : "-");
+}
+
+void registry_unhint(struct registry *r, const struct registry_scope *scope)
+{
+	(void)scope;
+	r->hinted[0] = '\0';
 }
 
 void credentials_wipe(struct credentials *c)

@@ -410,7 +410,7 @@ static void credentials_that_were_given_live_as_long_as_the_mount(void **state)
 
 	w->given = &given;
 	(void)world_add_record(w, &rec);
-	assert_string_equal(w->registry.hinted, "h:1 http");
+	assert_string_equal(w->registry.hinted, "h:1 a/b http");
 	assert_memory_equal(w->registry.given, expected, strlen(expected));
 	assert_string_equal(w->registry.given + strlen(expected), "first");
 	world_bring_up(w, DIGEST_A);

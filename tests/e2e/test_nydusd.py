@@ -223,6 +223,24 @@ class ManyImages(NydusdTest):
         self.assertEqual([], agent.json("ls")["mounts"])
 
 
+    def test_each_mount_has_its_own_way_to_one_registry(self):
+        """The same host, known to no configuration: mounts whose credentials, scheme or proxy do not work are not in
+        the way of those whose do."""
+        private = self.private_registry("sesame-16")
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        good = {"host": private.host, "auth": lab.base64_of("nydus:sesame-16")}
+
+        def mount(name, repo="edge", **backend):
+            return f.mount(name, IMAGE, front.registry_config(repo, f.cache, snapshot=name, **{**good, **backend}))
+        self.assertEqual((204, None), mount("good"))
+        self.assertEqual((204, None), mount("locked-out", auth=lab.base64_of("nydus:other")))
+        self.assertEqual((204, None), mount("wrong-scheme", scheme="https"))
+        self.assertEqual((204, None), mount("dead-proxy", proxy={"url": "http://127.0.0.1:1"}))
+        self.assertEqual((204, None), mount("other-repository", repo="none", scheme="https", skip_verify=True))
+        self.assert_tree(os.path.join(f.mountpoint, "good"), IMAGE)
+
+
 class Api(NydusdTest):
     def test_every_path_answers_as_nydusd_does(self):
         lab.registry().push(IMAGE)

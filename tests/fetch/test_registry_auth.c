@@ -300,6 +300,47 @@ static void a_credential_helper_is_asked(void **state)
 	assert_int_equal(ask(n), 0);
 }
 
+static void give(struct net *n, const char *owner, const char *username, const char *password)
+{
+	const struct registry_scope scope = { n->host, "team/app", owner };
+	struct credentials c = { .username = xstrdup(username), .password = xstrdup(password) };
+
+	registry_give_credentials(n->registry, &scope, &c);
+	credentials_wipe(&c);
+}
+
+static void take(struct net *n, const char *owner)
+{
+	registry_take_credentials(n->registry,
+	                          &(struct registry_scope){ n->host, "team/app", owner });
+}
+
+/* One mount's password was changed, or never let it in: the others' still do. */
+static void credentials_of_one_mount_that_are_refused_are_not_in_the_others_way(void **state)
+{
+	static const char *const faults[] = { "{\"auth\":\"basic\"}", "{\"auth\":\"bearer\"}" };
+	struct net *n = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+		net_new_registry(n);
+		net_faults(n, faults[i]);
+		give(n, "/good", "user", "secret");
+		give(n, "/bad", "user", "wrong");
+		give(n, "/worse", "nobody", "x");
+		for (int k = 0; k < 3; k++)
+			assert_int_equal(ask(n), 0);
+		take(n, "/good");
+		net_faults(n, i == 0 ? "{\"auth\":\"basic\",\"password\":\"next\"}"
+		                     : "{\"auth\":\"bearer\",\"password\":\"next\"}");
+		net_new_registry(n);
+		give(n, "/bad", "user", "wrong");
+		give(n, "/worse", "nobody", "x");
+		assert_int_equal(ask(n), -EACCES);
+		give(n, "/bad", "user", "next"); /* renewed */
+		assert_int_equal(ask(n), 0);
+	}
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
@@ -318,6 +359,7 @@ int main(void)
 		TEST(a_mounts_auth_file_counts_for_its_repository_while_it_is_added),
 		TEST(a_credential_file_that_is_half_written_is_trouble_not_a_refusal),
 		TEST(a_credential_helper_is_asked),
+		TEST(credentials_of_one_mount_that_are_refused_are_not_in_the_others_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
