@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import tomllib
 import unittest
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -99,53 +100,193 @@ class Certificate(ScriptTest):
         self.assertIn("serves", self.make("n" * 200).stdout)
 
 
+# containerd, as far as the script asks it: `containerd --config FILE config dump`.
+FAKE_CONTAINERD = '''#!/usr/bin/env python3
+import glob, os, sys, tomllib
+assert sys.argv[1] == "--config" and sys.argv[3:] == ["config", "dump"], sys.argv
+plugins, todo = {}, [os.environ.get("NODE_ROOT", "") + sys.argv[2]]
+for path in todo:
+    try:
+        with open(path, "rb") as f:
+            config = tomllib.load(f)
+    except (OSError, ValueError) as e:
+        sys.exit(f"containerd: failed to load TOML: {path}: {e}")
+    plugins.update(config.get("proxy_plugins", {}))
+    for pattern in config.get("imports", []):
+        todo += glob.glob(os.path.join(os.path.dirname(path), pattern))
+print("version = 2\\n\\n[proxy_plugins]")
+for name, plugin in plugins.items():
+    print(f"\\n  [proxy_plugins.{name}]")
+    for key, value in plugin.items():
+        print(f'    {key} = "{value}"')
+print('\\n[stream_processors]\\n  [stream_processors."x"]\\n    address = "/none"')
+'''
+# What runs on the node itself: containerd, and a systemctl that notes what it is told.
+FAKE_NSENTER = '''#!/bin/sh
+echo "$*" | grep -q "^--target 1 --mount --uts --ipc --net -- " || exit 9
+shift 7
+[ "$1" = systemctl ] || exec "$@"
+echo "$*" >>{dir}/told
+[ ! -e {dir}/refuses ] || ! grep -q nydus {config}
+'''
+# Forms in which a config may name the plugin nydus.
+NAMED = (
+    "version = 2\n" + PLUGIN,
+    "version = 3\n" + PLUGIN,
+    '[proxy_plugins]\n  [proxy_plugins.nydus]\n    type = "snapshot"\n    address = "/run/x.sock"\n[grpc]\n',
+    '[ proxy_plugins . \'nydus\' ] # snapshots\ntype = "snapshot"\naddress = "/run/x.sock"\n',
+    '[proxy_plugins."nydus"]\ntype = "snapshot"\naddress = "/run/x.sock"\n',
+    '[proxy_plugins]\nnydus = { type = "snapshot", address = "/run/x.sock" }\n',
+    '[proxy_plugins]\nnydus.type = "snapshot"\n"nydus".address = "/run/x.sock"\n',
+    'proxy_plugins.nydus = { type = "snapshot", address = "/run/x.sock" }\n',
+    'proxy_plugins = { other = { type = "snapshot", address = "/o" }, nydus = { type = "snapshot", address = "/run/x.sock" } }\n',
+)
+# Forms in which it does not.
+OTHERS = (
+    'version = 2\n# [proxy_plugins.nydus]\n[proxy_plugins.other]\n  type = "snapshot"\n  address = "/o"\n',
+    '[proxy_plugins.nydus-two]\n  type = "snapshot"\n  address = "/run/x.sock"\n',
+    '[plugins."io.containerd.grpc.v1.cri".containerd]\n  snapshotter = "nydus"\n',
+    '[plugins.x.proxy_plugins.nydus]\n  address = "/run/x.sock"\n',
+)
+
+
 class NodeSetup(ScriptTest):
     def setUp(self):
         super().setUp()
-        self.write("bin/nsenter", f'#!/bin/sh\necho "$@" >>{self.dir}/restarts\n', 0o755)
+        self.config = os.path.join(self.dir, "etc/containerd/config.toml")
+        self.write("bin/nsenter", FAKE_NSENTER.format(dir=self.dir, config=self.config), 0o755)
+        self.programs = {"fake": FAKE_CONTAINERD}
+        if os.path.exists("/usr/bin/containerd"):
+            self.programs["containerd"] = '#!/bin/sh\nexec /usr/bin/containerd "$@"\n'
+
+    def begin(self, program, text):
+        shutil.rmtree(os.path.join(self.dir, "etc"), ignore_errors=True)
+        self.new_dir("etc/containerd")
+        self.write("bin/containerd", self.programs[program], 0o755)
+        self.write("told", "")
+        if text is not None:
+            self.write(self.config, text)
 
     def setup_node(self, containerd, **env):
-        return self.script("node-setup.sh", env={"HOST": os.path.join(self.dir, "host"), "CONTAINERD": containerd, **env})
+        return self.script("node-setup.sh", env={"CONTAINERD": containerd, "CONTAINERD_CONFIG": self.config,
+                                                 "SNAPSHOTTER_SOCKET": "/run/x.sock", **env})
 
-    def restarts(self):
-        return os.path.exists(os.path.join(self.dir, "restarts")) and self.read("restarts")
+    def told(self):
+        return self.read("told").splitlines()
+
+    def files(self):
+        return sorted(os.listdir(os.path.dirname(self.config)))
+
+    def assert_left_alone(self, text):
+        self.assertEqual(self.read(self.config), text)
+        self.assertEqual(self.told(), [])
 
     def test_a_config_that_names_the_plugin_is_left_alone(self):
-        for name, text in (("config.toml", "version = 2\n" + PLUGIN), ("config.toml", "[proxy_plugins]\n  [proxy_plugins.nydus]\n"),
-                           ("config.toml", "[ proxy_plugins . 'nydus' ]\n"), ("conf.d/nydus.toml", PLUGIN)):
-            shutil.rmtree(os.path.join(self.dir, "host"), ignore_errors=True)
-            self.write(f"host/etc/containerd/{name}", text)
-            for containerd in ("check", "write"):
-                self.assertIn("left as it is", self.setup_node(containerd).stdout)
-                self.assertEqual(self.read(f"host/etc/containerd/{name}"), text)
-        self.assertFalse(self.restarts())
+        for text in NAMED:
+            for program in self.programs:
+                with self.subTest(f"{program}: {text}"):
+                    self.begin(program, text)
+                    for how in ("check", "write"):
+                        self.assertIn("left as it is", self.setup_node(how).stdout)
+                    self.assert_left_alone(text)
+                    self.assertEqual(self.files(), ["config.toml"])
+
+    def test_what_is_imported_counts(self):
+        for imports in ('imports = ["DIR/conf.d/*.toml"]\n', 'imports = [\n  "DIR/none*.toml", # not there\n  "DIR/conf.d/n.toml",\n]\n'):
+            text = imports.replace("DIR", os.path.dirname(self.config)) + OTHERS[0].replace("version = 2\n", "")
+            for program in self.programs:
+                with self.subTest(f"{program}: {imports}"):
+                    self.begin(program, text)
+                    self.write("etc/containerd/conf.d/n.toml", PLUGIN)
+                    for how in ("check", "write"):
+                        self.assertIn("left as it is", self.setup_node(how).stdout)
+                    self.assert_left_alone(text)
+        with self.subTest("and what is only there does not"):
+            self.begin("fake", OTHERS[0])
+            self.write("etc/containerd/conf.d/n.toml", PLUGIN)
+            self.assertIn("does not name", self.setup_node("check").stdout)
+
+    def test_another_address_is_said(self):
+        self.begin("fake", NAMED[0])
+        self.assertIn("/run/y.sock", self.setup_node("write", SNAPSHOTTER_SOCKET="/run/y.sock").stderr)
+        self.assert_left_alone(NAMED[0])
 
     def test_check_says_what_is_missing_and_changes_nothing(self):
-        text = 'version = 2\n# [proxy_plugins.nydus]\n[proxy_plugins.other]\n'
-        self.write("host/etc/containerd/config.toml", text)
-        self.assertIn("[proxy_plugins.nydus]\n", self.setup_node("check").stdout)
-        self.assertEqual(self.read("host/etc/containerd/config.toml"), text)
-        self.assertEqual(os.listdir(os.path.join(self.dir, "host/etc/containerd")), ["config.toml"])
-        self.assertFalse(self.restarts())
+        for text in OTHERS:
+            with self.subTest(text):
+                self.begin("fake", text)
+                self.assertIn("[proxy_plugins.nydus]\n", self.setup_node("check").stdout)
+                self.assert_left_alone(text)
+                self.assertEqual(self.files(), ["config.toml"])
 
     def test_write_adds_it_once_and_restarts_once(self):
-        for text in ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "x"', None):
-            shutil.rmtree(os.path.join(self.dir, "host"), ignore_errors=True)
-            if text is not None:
-                self.write("host/etc/containerd/config.toml", text)
-            self.setup_node("write", SNAPSHOTTER_SOCKET="/run/y.sock")
-            self.setup_node("write", SNAPSHOTTER_SOCKET="/run/y.sock")
-            try:
-                import tomllib
-            except ImportError:
-                self.skipTest("Python 3.11 reads TOML")
-            config = tomllib.loads(self.read("host/etc/containerd/config.toml"))
-            self.assertEqual(config["version"], 2)
-            self.assertEqual(config["proxy_plugins"], {"nydus": {"type": "snapshot", "address": "/run/y.sock"}})
-            if text is not None:
-                self.assertEqual(config["plugins"]["io.containerd.grpc.v1.cri"]["sandbox_image"], "x")
-                self.assertEqual(self.read("host/etc/containerd/config.toml.before-shoal"), text)
-        self.assertEqual(self.restarts().splitlines(), ["--target 1 --mount --uts --ipc --net systemctl restart containerd"] * 2)
+        for program in self.programs:
+            for text in (*OTHERS, OTHERS[0].rstrip("\n"), None):
+                with self.subTest(f"{program}: {text}"):
+                    self.begin(program, text)
+                    self.setup_node("write")
+                    self.assertIn("left as it is", self.setup_node("write").stdout)
+                    with open(self.config, "rb") as f:
+                        config = tomllib.load(f)
+                    self.assertEqual(config["proxy_plugins"].pop("nydus"), {"type": "snapshot", "address": "/run/x.sock"})
+                    self.assertEqual(self.told(), ["systemctl restart containerd", "systemctl is-active --quiet containerd"])
+                    self.assertEqual(self.files(), ["config.toml"] + (["config.toml.before-shoal"] if text is not None else []))
+                    if text is not None:
+                        self.assertEqual(self.read(self.config + ".before-shoal"), text)
+                        before = tomllib.loads(text)
+                        self.assertEqual(config, {**before, "proxy_plugins": before.get("proxy_plugins", {})})
+
+    def test_what_containerd_does_not_understand_is_not_written(self):
+        for program in self.programs:
+            for text in ('proxy_plugins = { other = { type = "snapshot", address = "/o" } }\n', "version = \n"):
+                with self.subTest(f"{program}: {text}"):
+                    self.begin(program, text)
+                    done = self.setup_node("write")
+                    self.assertIn("failed to load TOML", done.stderr)
+                    self.assertIn("[proxy_plugins.nydus]\n", done.stderr)
+                    self.assert_left_alone(text)
+                    self.assertEqual(self.files(), ["config.toml"])
+        with self.subTest("a node without containerd in its PATH"):
+            self.begin("fake", OTHERS[0])
+            self.write("bin/containerd", "#!/bin/sh\nexit 127\n", 0o755)
+            self.assertIn("does not tell", self.setup_node("write").stderr)
+            self.assert_left_alone(OTHERS[0])
+
+    def test_a_containerd_that_does_not_come_up_has_its_old_config_again(self):
+        for text in (OTHERS[0], None):
+            with self.subTest(text):
+                self.begin("fake", text)
+                self.write("refuses", "")
+                self.assertIn("did not come up", self.setup_node("write").stderr)
+                self.assertEqual(self.told(), ["systemctl restart containerd"] * 2)
+                self.assertEqual(os.path.exists(self.config) and self.read(self.config), text or False)
+                self.write("told", "")
+                self.assertIn("did not come up with it before", self.setup_node("write").stderr)
+                self.assertEqual(self.told(), [], "not again and again")
+                os.unlink(self.config + ".shoal-refused")
+                os.unlink(os.path.join(self.dir, "refuses"))
+                self.setup_node("write")
+                self.assertEqual(len(self.told()), 2)
+                self.assertIn("nydus", self.read(self.config))
+
+    def test_the_nodes_files_may_be_elsewhere_in_the_container(self):
+        self.begin("fake", OTHERS[0])
+        env = {"HOST": self.dir, "NODE_ROOT": self.dir, "CONTAINERD_CONFIG": "/etc/containerd/config.toml"}
+        self.assertIn("does not name", self.setup_node("check", **env).stdout)
+        self.setup_node("write", **env)
+        self.assertEqual(len(self.told()), 2)
+        for how in ("check", "write"):
+            self.assertIn("left as it is", self.setup_node(how, **env).stdout)
+
+    def test_a_restart_that_was_cut_off_is_made_up_for(self):
+        self.begin("fake", OTHERS[0] + PLUGIN)
+        self.write(self.config + ".before-shoal", OTHERS[0])
+        self.write(self.config + ".shoal-pending", "")
+        self.setup_node("write")
+        self.assertEqual(len(self.told()), 2)
+        self.assertEqual(self.files(), ["config.toml", "config.toml.before-shoal"])
+        self.setup_node("write")
+        self.assertEqual(len(self.told()), 2)
 
     def test_installed_programs_run_with_their_own_libraries(self):
         target = os.path.join(self.dir, "opt")

@@ -2,7 +2,9 @@
 # What nydus-snapshotter and containerd need on the node. In the environment:
 #   HOST               where the node's file system is seen ("": this is the node)
 #   INSTALL            directory of the node for the programs and their libraries; "": none
-#   CONTAINERD         off, check (say what is missing), write (write it, and restart containerd)
+#   CONTAINERD         off, check (say what is missing, by the config's text), write (ask containerd what its
+#                      config says, write what is missing, and restart containerd; back to what it was, where
+#                      containerd does not understand the new config or does not come up with it)
 #   CONTAINERD_CONFIG, SNAPSHOTTER, SNAPSHOTTER_SOCKET
 #   RUN_DIR            where the node has api.sock: what is installed looks for the agent there
 # Where the config names the proxy plugin already, nothing is written and nothing restarted.
@@ -37,51 +39,138 @@ install_program() { # NAME
   echo "installed: $INSTALL/bin/$1"
 }
 
-# Does the config, or a file beside it that it may import, name the plugin?
-names_plugin() {
-  for file in "$HOST$CONTAINERD_CONFIG" "$HOST$(dirname "$CONTAINERD_CONFIG")"/conf.d/*.toml; do
-    [ -f "$file" ] || continue
-    if awk -v name="$SNAPSHOTTER" '
-      { gsub(/[ \t"'\'']/, "") }
-      $0 == "[proxy_plugins." name "]" { found = 1 }
-      END { exit !found }' "$file"; then
-      return 0
-    fi
+# ---- containerd ----
+
+host() { # COMMAND...: as on the node itself
+  nsenter --target 1 --mount --uts --ipc --net -- "$@"
+}
+
+# The address of the proxy plugin in containerd's own words for FILE, with all that it imports: the
+# forms that TOML has for it, and what the versions of the config make of it, are containerd's business.
+address_in_dump() { # FILE, as the node sees it
+  host containerd --config "$1" config dump 2>"$scratch" >"$scratch.dump" || return 1
+  awk -v name="$SNAPSHOTTER" '
+    /^[ \t]*\[/ { gsub(/[] \t["]/, ""); inside = $0 == "proxy_plugins." name; next }
+    inside && $1 == "address" { gsub(/"/, "", $3); print $3 }' "$scratch.dump"
+}
+
+# Where containerd cannot be asked: does one of these files name the plugin? Each form that TOML has for
+# it; "imports FILE" for each import.
+read_texts() { # FILE...
+  awk -v name="$SNAPSHOTTER" '
+    FNR == 1 { table = ""; importing = 0 }
+    { sub(/^[ \t]*#.*/, ""); sub(/[ \t]#[^"]*$/, ""); gsub(/[ \t"\047]/, "") }
+    /^\[/ { table = $0; gsub(/[][]/, "", table); found = found || table == "proxy_plugins." name; next }
+    table == "" && /^imports=/ { importing = 1 }
+    importing { line = $0; sub(/^imports=/, "", line); n = split(line, files, /[],[]/)
+      for (i = 1; i <= n; i++) if (files[i] != "") print "imports " files[i]
+      importing = !/]/ }
+    { key = $0; sub(/=.*/, "", key); if (table != "") key = table "." key
+      if (index(key ".", "proxy_plugins." name ".") == 1) found = 1
+      if (key == "proxy_plugins" && index($0, "{" name "=") + index($0, "," name "=") + index($0, "{" name ".") + index($0, "," name ".")) found = 1 }
+    END { if (found) print "named" }' "$@"
+}
+
+names_plugin_in_text() {
+  [ -f "$HOST$CONTAINERD_CONFIG" ] || return 1
+  said=$(read_texts "$HOST$CONTAINERD_CONFIG")
+  for import in $(echo "$said" | sed -n 's/^imports //p'); do
+    case $import in /*) ;; *) import=$(dirname "$CONTAINERD_CONFIG")/$import ;; esac
+    for file in $HOST$import; do
+      [ ! -f "$file" ] || said="$said
+$(read_texts "$file")"
+    done
   done
-  return 1
+  echo "$said" | grep -qx named
 }
 
 plugin_text() {
   printf '[proxy_plugins.%s]\n  type = "snapshot"\n  address = "%s"\n' "$SNAPSHOTTER" "$SNAPSHOTTER_SOCKET"
 }
 
+# Nothing of this keeps the agent from starting: containers that run already have their files from it.
+not_written() { # WHY
+  echo "containerd's config is left as it is: $1. What it needs, and then a restart:" >&2
+  plugin_text >&2
+}
+
+# The config is new: restart containerd, or have the old config again where it does not come up.
+restart_containerd() {
+  : >"$config.shoal-pending"
+  if host systemctl restart containerd && host systemctl is-active --quiet containerd; then
+    rm -f "$config.shoal-pending"
+    return 0
+  fi
+  mv "$config" "$config.shoal-refused"
+  [ ! -f "$config.before-shoal" ] || cp -p "$config.before-shoal" "$config"
+  rm -f "$config.shoal-pending"
+  host systemctl restart containerd || echo "containerd does not come up with its old config either" >&2
+  not_written "containerd did not come up with what was added, which is in $CONTAINERD_CONFIG.shoal-refused (remove that to have it tried again)"
+}
+
+write_config() {
+  rm -f "$config.before-shoal"
+  if [ -f "$config" ]; then
+    cp -p "$config" "$config.shoal-new"
+    [ -z "$(tail -c 1 "$config.shoal-new")" ] || echo >>"$config.shoal-new"
+  else
+    echo 'version = 2' >"$config.shoal-new"
+  fi
+  { echo; plugin_text; } >>"$config.shoal-new"
+  if [ "$(address_in_dump "$CONTAINERD_CONFIG.shoal-new")" != "$SNAPSHOTTER_SOCKET" ]; then
+    rm -f "$config.shoal-new"
+    not_written "containerd does not understand it with the plugin added: $(cat "$scratch")"
+  elif cmp -s "$config.shoal-new" "$config.shoal-refused"; then
+    rm -f "$config.shoal-new"
+    not_written "containerd did not come up with it before (remove $CONTAINERD_CONFIG.shoal-refused to have it tried again)"
+  else
+    [ ! -f "$config" ] || cp -p "$config" "$config.before-shoal"
+    : >"$config.shoal-pending"
+    mv "$config.shoal-new" "$config"
+    echo "containerd's config names the proxy plugin $SNAPSHOTTER now (before: $CONTAINERD_CONFIG.before-shoal): restarting containerd"
+    restart_containerd
+  fi
+}
+
 setup_containerd() {
   config=$HOST$CONTAINERD_CONFIG
-  if names_plugin; then
-    echo "containerd's config names the proxy plugin $SNAPSHOTTER: left as it is"
+  mkdir -p "$(dirname "$config")"
+  address=
+  if [ -L "$config" ]; then
+    not_written "$CONTAINERD_CONFIG is a link"
+    return 0
+  elif [ -f "$config" ] && ! address=$(address_in_dump "$CONTAINERD_CONFIG"); then
+    not_written "containerd does not tell what it makes of it: $(cat "$scratch")"
     return 0
   fi
-  if [ "$CONTAINERD" != write ]; then
+  if [ -z "$address" ]; then
+    write_config
+    return 0
+  fi
+  echo "containerd's config names the proxy plugin $SNAPSHOTTER: left as it is"
+  [ "$address" = "$SNAPSHOTTER_SOCKET" ] ||
+    echo "with the address $address there, and $SNAPSHOTTER_SOCKET in the chart's values (node.snapshotterSocket)" >&2
+  [ ! -f "$config.shoal-pending" ] || restart_containerd
+}
+
+check_containerd() {
+  if names_plugin_in_text; then
+    echo "containerd's config names the proxy plugin $SNAPSHOTTER: left as it is"
+  else
     echo "containerd's config $CONTAINERD_CONFIG does not name the proxy plugin; it needs, and then a restart:"
     plugin_text
-    return 0
   fi
-  mkdir -p "$(dirname "$config")"
-  if [ -f "$config" ]; then
-    cp -p "$config" "$config.before-shoal"
-    cp -p "$config" "$config.new"
-    [ -z "$(tail -c 1 "$config.new")" ] || echo >>"$config.new"
-  else
-    echo 'version = 2' >"$config.new"
-  fi
-  { echo; plugin_text; } >>"$config.new"
-  mv "$config.new" "$config"
-  echo "containerd's config names the proxy plugin $SNAPSHOTTER now (before: $CONTAINERD_CONFIG.before-shoal): restarting containerd"
-  nsenter --target 1 --mount --uts --ipc --net systemctl restart containerd
 }
 
 case $CONTAINERD in off | check | write) ;; *) echo "CONTAINERD: off, check or write" >&2; exit 2 ;; esac
 if [ -n "$INSTALL" ]; then
   for program in shoal nydusd; do install_program "$program"; done
 fi
-[ "$CONTAINERD" = off ] || setup_containerd
+case $CONTAINERD in
+  check) check_containerd ;;
+  write)
+    scratch=$(mktemp)
+    trap 'rm -f "$scratch" "$scratch.dump"' EXIT
+    setup_containerd
+    ;;
+esac
