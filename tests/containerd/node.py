@@ -131,12 +131,11 @@ disable = false
         """One command in a container of its own; its output."""
         return self.ctr("run", "--rm", "--snapshotter", "nydus", *options, reference, name, *argv, check=check)
 
-    def top_snapshot(self):
-        """The only committed snapshot that is nobody's parent."""
+    def top_snapshots(self):
+        """The committed snapshots that are nobody's parent."""
         rows = [line.split() for line in self.ctr("snapshot", "--snapshotter", "nydus", "ls").stdout.splitlines()[1:]]
         parents = {row[1] for row in rows if len(row) == 3}
-        (top,) = [row[0] for row in rows if row[-1] == "Committed" and row[0] not in parents]
-        return top
+        return {row[0] for row in rows if row[-1] == "Committed" and row[0] not in parents}
 
     def nydusds(self):
         """The processes of our nydusd for this node: {pid: command line}."""

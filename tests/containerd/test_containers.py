@@ -55,51 +55,7 @@ class ContainerTest(lab.LabTest):
         n.stop()
 
 
-class Life(ContainerTest):
-    """Pull, run, exec, write, stop, rm, collect."""
-
-    def check(self, n, agent, n_nydusds):
-        reference = self.life(n)
-        self.assertEqual(n_nydusds, len(n.nydusds()))
-        self.end(n, agent, reference)
-
-    def test_dedicated(self):
-        agent = self.lab_agent()
-        self.check(self.node(agent), agent, 1)
-
-    def test_shared(self):
-        agent = self.lab_agent()
-        n = self.node(agent, mode="shared")
-        self.check(n, agent, 1)
-
-    def test_by_the_kernels_erofs(self):
-        agent = self.lab_agent(mount="auto")
-        if not agent.json("status")["erofs"]["works"]:
-            self.skipTest("this kernel cannot mount images")
-        n = self.node(agent)
-        reference = self.life(n)
-        self.assertEqual(["erofs"], [m["as"] for m in agent.json("ls")["mounts"]])
-        self.end(n, agent, reference)
-
-    def test_trees_are_as_their_lists_say(self):
-        """layers:zran and edge:v6, as a container would see them."""
-        agent = self.lab_agent()
-        n = self.node(agent, mode="shared")
-        for image in ("layers:zran", "edge:v6"):
-            reference = lab.registry().push(image)
-            n.pull(reference)
-            where = n.path(image.replace(":", "-"))
-            os.mkdir(where)
-            key = image.replace(":", "-")
-            n.ctr("snapshot", "--snapshotter", "nydus", "prepare", key, n.top_snapshot())
-            words = n.ctr("snapshot", "--snapshotter", "nydus", "mounts", where, key).stdout.split()
-            subprocess.run(words, check=True)
-            self.assert_tree(where, image)
-            subprocess.run(["umount", where], check=True)
-            n.ctr("snapshot", "--snapshotter", "nydus", "rm", key)
-            n.ctr("image", "rm", "--sync", reference)
-        lab.wait_for(lambda: agent.json("ls")["mounts"] == [], "the agent's mounts to end", nodes.DEADLINE_S)
-
+class Cache(ContainerTest):
     def test_the_cache_is_accounted_for_and_collected(self):
         agent = self.lab_agent()
         n = self.node(agent)
@@ -120,9 +76,9 @@ class Life(ContainerTest):
 class Deaths(ContainerTest):
     """kill -9 under load: what a container sees."""
 
-    def loaded(self, policy="failover", mode="dedicated", **kw):
-        """(agent, node, a container that reads all the time)"""
-        agent = self.lab_agent()
+    def loaded(self, policy="failover", mode="dedicated", how="tree", **kw):
+        """(agent, node), and a container that reads all the time"""
+        agent = self.lab_agent(mount=how)
         n = self.node(agent, policy=policy, mode=mode, **kw)
         reference = lab.registry().push(APP)
         n.pull(reference)
@@ -195,12 +151,15 @@ class Deaths(ContainerTest):
                 n.take_down()
 
     def test_the_agent(self):
-        agent, n = self.loaded()
-        before = self.seen(n)
-        agent.kill()
-        agent.start()
-        self.rounds(n, before)
-        self.new_container(n)
+        for how in ("tree", "auto"):
+            with self.subTest(how):
+                agent, n = self.loaded(how=how, mode="shared")
+                before = self.seen(n)
+                agent.kill()
+                agent.start()
+                self.rounds(n, before)
+                self.new_container(n)
+                n.take_down()
 
     def test_the_keeper(self):
         agent, n = self.loaded()
