@@ -242,9 +242,12 @@ static char *listed(const char *choices)
 	size_t n = 0;
 
 	for (; *choices != '\0'; choices++) {
-		text[n++] = *choices == '|' ? ',' : *choices;
-		if (*choices == '|')
+		if (*choices == '|') {
+			text[n++] = ',';
 			text[n++] = ' ';
+		} else {
+			text[n++] = *choices;
+		}
 	}
 	return text;
 }
