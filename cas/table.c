@@ -246,6 +246,10 @@ void blob_table_ref_to_hold(struct cas_blob *blob)
 	(void)pthread_mutex_lock(&t->mutex);
 	blob->n_refs--;
 	blob->n_holds++;
+	/* Its last user went meanwhile: a map that nobody uses would keep its owners open, and two
+	 * such blobs each other for good. */
+	if (blob->n_refs == 0 && !blob->passive && !blob->close_queued)
+		queue_close(blob);
 	(void)pthread_mutex_unlock(&t->mutex);
 }
 

@@ -253,6 +253,43 @@ static void two_that_are_only_owners_leave_the_writer_in_peace(void **state)
 	cas_blob_release(&c);
 }
 
+static uint32_t n_refs(struct cas_blob *blob)
+{
+	uint32_t n;
+
+	(void)pthread_mutex_lock(&blob->cas->table.mutex);
+	n = blob->n_refs;
+	(void)pthread_mutex_unlock(&blob->cas->table.mutex);
+	return n;
+}
+
+/* Each refers to the other, and somebody else is about to hold both when their users go. */
+static void who_becomes_an_owner_as_its_last_user_goes_lets_its_own_owners_go(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_sample(f, OTHER_ID, N, 1);
+	struct cas_blob *found_a = cas_blob_ref(a);
+	struct cas_blob *found_b = cas_blob_ref(b);
+	uint32_t n = 1;
+
+	assert_int_equal(put_sample(a, 1, 1), 0);
+	assert_int_equal(put_sample(b, 1, 2), 0);
+	assert_int_equal(cas_blob_share(a, 2, &f->e), 0);
+	assert_int_equal(cas_blob_share(b, 1, &f->e), 0);
+	while (n_refs(a) > 2 || n_refs(b) > 2) /* their registration goes on */
+		assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+	blob_table_ref_to_hold(found_a);
+	blob_table_ref_to_hold(found_b);
+	for (uint32_t i = 0; i < 1000 && n > 0; i++)
+		assert_int_equal(writer_do(f->cas, n_closing, &n, &f->e), 0);
+	assert_true(found_a->passive && found_b->passive);
+	blob_table_unhold(found_a);
+	blob_table_unhold(found_b);
+}
+
 /* a and b both have it; c refers to the one that loses it. */
 static void who_loses_a_chunk_finds_who_has_it_still(void **state)
 {
@@ -283,6 +320,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(an_owner_that_is_used_again_finds_who_was_closed_meanwhile),
 		T(two_that_are_only_owners_leave_the_writer_in_peace),
+		T(who_becomes_an_owner_as_its_last_user_goes_lets_its_own_owners_go),
 		T(who_loses_a_chunk_finds_who_has_it_still),
 		T(in_any_order),
 	};

@@ -241,6 +241,16 @@ def open_files(pid):
     return found
 
 
+def tcp_sockets(pid):
+    """{inode: (own port, the other's port; 0: it listens)} of all in the network namespace of a process."""
+    found = {}
+    with open(f"/proc/{pid}/net/tcp", encoding="ascii") as f:
+        for line in list(f)[1:]:
+            fields = line.split()
+            found[fields[9]] = tuple(int(fields[i].split(":")[1], 16) for i in (1, 2))
+    return found
+
+
 def listens(path):
     """Does somebody take connections on this Unix socket?"""
     with socket.socket(socket.AF_UNIX) as s:
