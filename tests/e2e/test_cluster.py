@@ -4,6 +4,7 @@ import signal
 import subprocess
 import threading
 
+import chunk_facts
 import lab
 import rafs_facts
 from cluster import PEER_PORT, Cluster, Pki, at_once
@@ -43,6 +44,19 @@ class Counts(lab.LabTest):
         cluster = self.all_prefetch("edge:v6", pki=Pki())
         # An image this small is mostly names: the bound for real ones is checked below.
         self.assertLessEqual(cluster.control_bytes(), cluster.payload_bytes() * 3 // 100)
+
+    def test_of_the_next_version_the_registry_is_asked_for_new_chunks_alone(self):
+        cluster = Cluster(self, ["edge:v6", "edge:v6-next"], 3)
+        cluster.wait_for_members()
+        for agent in cluster.agents[:2]:
+            agent.shoal("prefetch", agent.mount(cluster.reference("edge:v6")))
+        first = cluster.origin_bytes()
+        for agent in cluster.agents[:0:-1]:  # one that has nothing, then one that has version 1
+            agent.shoal("prefetch", agent.mount(cluster.reference("edge:v6-next")))
+        lacking = chunk_facts.missing_bytes("edge:v6-next", chunk_facts.keys("edge:v6"))
+        self.assertGreater(lacking, 0)
+        self.assertEqual(cluster.origin_bytes() - first, lacking)
+        self.assert_tree(lab.mounts_below(cluster.agents[2].dir)[0], "edge:v6-next", "most of it from who has version 1")
 
     @lab.in_the_long_run
     def test_a_storm_on_a_real_image_and_its_next_version(self):
@@ -147,15 +161,34 @@ class Faults(lab.LabTest):
         holder.start()
         self.read_rightly(cluster.agents[2], cluster, "with a holder that forgot")
 
+    def test_a_home_that_is_killed_costs_nothing_but_time(self):
+        cluster = self.cluster(4)
+        home, reader = cluster.agents[1], cluster.agents[3]  # of a quarter of the segments, and it holds nothing
+        where = reader.mount(cluster.reference(self.image))
+        reading = threading.Thread(target=lab.read_all, args=(where,))
+        reading.start()
+        lab.wait_for(lambda: reader.metric("shoal_chunks_total", source="peer") > 0, "the first chunk to come")
+        home.kill()
+        reading.join()
+        self.assert_tree(where, self.image, "with a home dead")
+
     def test_the_half_that_is_cut_off_reads_on_and_heals(self):
         cluster = self.cluster(4, warm=0)
+        with_all, blocked = cluster.agents[2:]
+        wheres = [agent.mount(cluster.reference(self.image)) for agent in (with_all, blocked)]
+        with_all.shoal("prefetch", wheres[0])
         for node in cluster.nodes[2:]:
             node.cut()  # from the others and from the registry
+        reading = threading.Thread(target=lab.read_all, args=(wheres[1],))
+        reading.start()
+        self.assert_tree(wheres[0], self.image, "of what is here, cut off")
         self.read_rightly(cluster.agents[0], cluster, "in the half with the registry")
+        lab.wait_for(lambda: blocked.metric("shoal_readers_waiting") == 1, "the reader to wait for the world")
         for node in cluster.nodes[2:]:
             node.mend()
+        reading.join()
         cluster.wait_for_members()
-        self.read_rightly(cluster.agents[3], cluster, "after the healing")
+        self.assert_tree(wheres[1], self.image, "after the healing")
 
     def test_a_node_killed_in_the_middle_of_a_storm(self):
         cluster = self.cluster(4, warm=0)
@@ -215,6 +248,22 @@ class Hostile(lab.LabTest):
             with self.subTest(how=how):
                 _, reader = self.beside(how)
                 self.assertGreater(reader.origin_bytes(), 0)
+
+    def test_who_does_not_know_the_digests_gets_no_chunk(self):
+        cluster = Cluster(self, [self.image], 2, pki=Pki(), hostile={0: "guess"})
+        cluster.wait_for_members()
+        guesser, holder = cluster.agents
+        holder.shoal("prefetch", holder.mount(cluster.reference(self.image)))
+        self.assert_tree(guesser.mount(cluster.reference(self.image)), self.image, "from the registry")
+        self.assertEqual(guesser.metric("shoal_peer_received_bytes_total"), 0)
+        self.assertEqual(holder.metric("shoal_peer_sent_bytes_total"), 0)
+        self.assertIn("a peer asked for chunks without knowing their digests", holder.log())
+        self.assertGreater(self.faults(holder, "lied"), 0)
+
+    def test_who_does_not_prove_that_it_has_them_is_not_listened_to(self):
+        _, reader = self.beside("forge")
+        self.assertEqual(reader.metric("shoal_chunks_total", source="peer"), 0)
+        self.assertGreater(self.faults(reader, "lied"), 0)
 
     def test_frames_that_are_too_large_or_were_not_asked_for_end_the_connection(self):
         for how, why in (("oversize", "a header of 4294967295 bytes"), ("unasked", "which was not asked")):

@@ -12,10 +12,13 @@
  *   oversize its messages are followed by a frame that claims 4 GiB
  *   unasked  its messages are followed by answers to requests that nobody made
  *   meta     the metadata that it gives has a wrong bit
+ *   guess    it asks for chunks with a proof that is wrong, as who does not know their digests
+ *   forge    it grants chunks with a proof that is wrong, as who does not have them
  */
 #include "conn.h"
 #include "mem.h"
 #include "origin.h"
+#include "proof.h"
 #include "share.h"
 #include "wire.h"
 #include <poll.h>
@@ -87,6 +90,40 @@ void __wrap_stream_put_meta(struct conn_stream *s, const struct wire_meta *meta,
 	if (is_hostile("meta"))
 		bytes[size_bytes / 2] ^= 0x10;
 	__real_stream_put_meta(s, meta, bytes, size_bytes);
+}
+
+/* ---- proofs ---- */
+
+void __real_proof_of_get(const struct proof_binding *b, bool asker_is_here,
+                         const uint8_t key[PROOF_KEY_BYTES], const struct wire_get *get,
+                         uint8_t ret_proof[WIRE_MAC_BYTES]);
+void __wrap_proof_of_get(const struct proof_binding *b, bool asker_is_here,
+                         const uint8_t key[PROOF_KEY_BYTES], const struct wire_get *get,
+                         uint8_t ret_proof[WIRE_MAC_BYTES]);
+
+void __wrap_proof_of_get(const struct proof_binding *b, bool asker_is_here,
+                         const uint8_t key[PROOF_KEY_BYTES], const struct wire_get *get,
+                         uint8_t ret_proof[WIRE_MAC_BYTES])
+{
+	__real_proof_of_get(b, asker_is_here, key, get, ret_proof);
+	if (asker_is_here && is_hostile("guess"))
+		ret_proof[0] ^= 0x10;
+}
+
+void __real_proof_of_grant(const struct proof_binding *b, bool asker_is_here,
+                           const uint8_t key[PROOF_KEY_BYTES], const uint8_t proof[WIRE_MAC_BYTES],
+                           uint8_t ret_mac[WIRE_MAC_BYTES]);
+void __wrap_proof_of_grant(const struct proof_binding *b, bool asker_is_here,
+                           const uint8_t key[PROOF_KEY_BYTES], const uint8_t proof[WIRE_MAC_BYTES],
+                           uint8_t ret_mac[WIRE_MAC_BYTES]);
+
+void __wrap_proof_of_grant(const struct proof_binding *b, bool asker_is_here,
+                           const uint8_t key[PROOF_KEY_BYTES], const uint8_t proof[WIRE_MAC_BYTES],
+                           uint8_t ret_mac[WIRE_MAC_BYTES])
+{
+	__real_proof_of_grant(b, asker_is_here, key, proof, ret_mac);
+	if (!asker_is_here && is_hostile("forge"))
+		ret_mac[0] ^= 0x10;
 }
 
 /* ---- leases ---- */

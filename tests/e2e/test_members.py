@@ -1,0 +1,73 @@
+"""How agents find each other: names that are asked again, addresses that others tell, odd lists."""
+import os
+
+import cluster
+import lab
+
+NAME = "shoal.lab"
+PORT = 9465
+
+
+class Members(lab.LabTest):
+    def states(self, agent):
+        return sorted(peer["state"] for peer in agent.json("peers")["peers"])
+
+    def wait_for_states(self, agents, *states):
+        for agent in agents:
+            lab.wait_for(lambda a=agent: self.states(a) == sorted(states),
+                         lambda a=agent: f"members to be {states}: {a.shoal('peers').stdout}")
+
+    def start(self, **peers):
+        return self.agent(config={"peers": {"insecure": True, **peers}})
+
+    def listen(self):
+        address = f"127.0.0.1:{lab.free_port()}"
+        return {"listen": address, "advertise": address}
+
+    def test_a_name_is_asked_again_until_it_has_all(self):
+        names = os.path.join(lab.TMP, "host-names")
+
+        def write(*addresses):
+            with open(names + ".new", "w", encoding="ascii") as f:
+                f.writelines(f"{NAME} {address}\n" for address in addresses)
+            os.rename(names + ".new", names)
+
+        def start(address):
+            env = {"LD_PRELOAD": os.path.join(lab.BUILD, "tests", "fakes", "libhost_names.so"), "SHOAL_HOST_NAMES": names}
+            return self.agent(env=env, config={"peers": {"listen": f"{address}:{port}", "dns": f"{NAME}:{port}",
+                                                         "insecure": True}})
+
+        port = lab.free_port()
+        write()
+        agents = [start("127.0.0.1"), start("127.0.0.2")]
+        self.wait_for_states(agents, "self")
+        write("127.0.0.1", "127.0.0.2")
+        self.wait_for_states(agents, "self", "up")
+        write("127.0.0.2", "127.0.0.3", "127.0.0.1")
+        agents.append(start("127.0.0.3"))  # those that are there are told by who comes
+        self.wait_for_states(agents, "self", "up", "up")
+        agents.pop().stop()
+        self.wait_for_states(agents, "self", "up", "down")
+
+    def test_who_knows_one_is_known_to_all(self):
+        first = self.listen()
+        agents = [self.start(**first)]
+        for _ in range(2):
+            own = self.listen()
+            port = first["listen"].rsplit(":", 1)[1]
+            # Itself, and two names of one node.
+            agents.append(self.start(**own, members=[own["listen"], first["listen"], f"localhost:{port}"]))
+        self.wait_for_states(agents, "self", "up", "up")
+        image = lab.registry().push("edge:v6")
+        agents[1].shoal("prefetch", agents[1].mount(image))
+        self.assert_tree(agents[2].mount(image), "edge:v6", "from a neighbour that nobody named")
+        self.assertEqual(agents[2].origin_bytes(), 0)
+
+    def test_who_restarts_is_found_again(self):
+        agents = [self.agent(config={"peers": peers}) for peers in cluster.loopback_peers(2)]
+        cluster.wait_for_members(agents)
+        agents[1].kill()
+        self.wait_for_states(agents[:1], "self", "down")
+        agents[1].start()
+        cluster.wait_for_members(agents)
+        self.wait_for_states(agents, "self", "up")
