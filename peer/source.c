@@ -449,6 +449,7 @@ void source_fini(struct peer *p)
 	DL_FOREACH_SAFE(p->reqs, req, next)
 	req_free(req);
 	landings_free(p);
+	leases_free(p);
 }
 
 const struct source_ops peer_source_ops = {

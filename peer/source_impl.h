@@ -274,6 +274,7 @@ void lease_cover_more(struct lease_held *held, const struct wire_id *list,
 struct wire_set lease_left(const struct lease_held *held); /* of its set: not here yet */
 void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */
 void lease_end(struct peer *p, struct lease_held *held);
+void leases_free(struct peer *p); /* homes are told nothing */
 
 void lease_take(struct seek *s, const struct wire_answer_item *item);
 void source_lease_progress(struct source *source, uint64_t token, uint32_t more_bytes);

@@ -26,6 +26,24 @@ struct wire_set lease_left(const struct lease_held *held)
 	return set_minus(held->set, &here.set);
 }
 
+static void drop(struct peer *p, struct lease_held *held)
+{
+	DL_DELETE(p->leases, held);
+	known_put(held->known);
+	cas_blob_release(&held->blob);
+	free(held->more);
+	free(held);
+}
+
+void leases_free(struct peer *p)
+{
+	struct lease_held *held;
+	struct lease_held *next;
+
+	DL_FOREACH_SAFE(p->leases, held, next)
+	drop(p, held);
+}
+
 void lease_end(struct peer *p, struct lease_held *held)
 {
 	const struct wire_set left = lease_left(held);
@@ -35,11 +53,7 @@ void lease_end(struct peer *p, struct lease_held *held)
 	if (held->beyond && held->failed)
 		zone_failed(p, held);
 	home_tell_lease(p, &held->home, WIRE_LEASE_END, &msg);
-	DL_DELETE(p->leases, held);
-	known_put(held->known);
-	cas_blob_release(&held->blob);
-	free(held->more);
-	free(held);
+	drop(p, held);
 }
 
 static void close_one(struct peer *p, struct lease_held *held, bool ok)

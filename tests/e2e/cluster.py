@@ -83,8 +83,8 @@ class Cluster:
         if i in self.hostile:
             more = {"program": os.path.join(lab.BUILD, "tests", "fakes", "hostile_shoald"),
                     "env": {"SHOAL_HOSTILE": self.hostile[i]}}
-        return self.test.agent(host=self.registry.host, node=self.nodes[i], **more,
-                               config={"peers": self.peers[i], **self.extra})
+        config = {"peers": self.peers[i], **self.extra, **more.pop("config", {})}
+        return self.test.agent(host=self.registry.host, node=self.nodes[i], config=config, **more)
 
     def reference(self, image):
         return f"{self.registry.host}/{self.names[image]}"

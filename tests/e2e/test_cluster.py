@@ -124,6 +124,25 @@ class Zones(lab.LabTest):
         self.assertGreater(same, 10 * other)
 
 
+    def test_who_stops_while_it_asks_the_other_zone_ends_in_order(self):
+        image = "edge:v6"
+        cluster = Cluster(self, [image], 2, zones=["a", "b"])
+        cluster.wait_for_members()
+        wheres = cluster.mount_all(image)
+        cluster.registry_node.cut()  # the lease of one is waited for by the other, as long as it likes
+        reading = [threading.Thread(target=agent.shoal, args=("prefetch", where), kwargs={"check": False})
+                   for agent, where in zip(cluster.agents, wheres)]
+        for thread in reading:
+            thread.start()
+        for agent in cluster.agents:
+            lab.wait_for(lambda a=agent: a.metric("shoal_fetches_in_flight") > 0, "it to ask")
+        self.assertEqual(cluster.total("shoal_chunks_total"), 0)
+        for agent in cluster.agents:
+            agent.stop()
+        for thread in reading:
+            thread.join()
+
+
 class Faults(lab.LabTest):
     """What readers get when a party dies, hangs, forgets or is cut off."""
 

@@ -4,22 +4,27 @@ With the sanitizers' build (tools/soak) every end of an agent is a check for lea
 counted by kind: what is kept for later use has a bound of its own, and of the rest nothing is left.
 """
 import collections
-import hashlib
 import os
 import random
+import signal
 import threading
 import time
 import unittest
 
 import histories
 import lab
-from cluster import PEER_PORT, Cluster, Pki
+from cluster import PEER_PORT, Cluster, Pki, at_once
 
 SECONDS = float(os.environ.get("SHOAL_SOAK_S", "0"))
 N_NODES = 8
 IMAGES = [image for image in ("edge:v6", "edge:v6-next", "edge:v6-64k", "edge:v6-lz4-sha256", "layers:v6", "layers:v6-batch",
                               "layers:zran") if image in lab.LAYOUTS]
 FILES_A_STEP = 40
+AWAY_S = 2       # for which a node is cut off or stopped, at most
+QUOTA_BYTES = 16 << 20  # of two nodes: half of an image
+SCARCE = {"config": {"cache": {"quota_bytes": QUOTA_BYTES}}}
+FLAVOURS = {N_NODES - 2: SCARCE, N_NODES - 1: SCARCE}
+ZONES = ["a"] * (N_NODES - 3) + ["b"] * 3
 # What an agent may keep open with nothing mounted; "other" may be what it was before.
 KEPT = {
     "chunks and images": 0,
@@ -39,54 +44,106 @@ class Walker(threading.Thread):
         self.mounts = {}  # image -> directory
         self.steps = []
         self.why = None
+        self.others = []  # walkers
 
     def run(self):
+        weights = {self.mount: 6, self.read: 10, self.read_together: 4, self.prefetch: 2, self.umount: 3, self.forget: 3,
+                   self.collect: 1, self.verify: 1, self.be_cut_off: 1, self.hang: 1, self.restart: 1, self.die: 1}
         try:
             while time.monotonic() < self.end:
-                self.step()
+                step = self.random.choices(list(weights), weights=list(weights.values()))[0]
+                self.steps.append(step.__name__)
+                step()
         except BaseException as e:  # pylint: disable=broad-except
             self.why = e
 
-    def step(self):
-        what = self.random.choices([self.mount, self.read, self.umount, self.forget, self.restart, self.die],
-                                   weights=[6, 14, 3, 3, 1, 1])[0]
-        self.steps.append(what.__name__)
-        what()
+    def pick(self):
+        """(image, directory) of one that is mounted; (None, None)"""
+        return self.random.choice(sorted(self.mounts.items()) or [(None, None)])
 
     def mount(self):
         image = self.random.choice(IMAGES)
         if image not in self.mounts:
-            self.mounts[image] = self.agent.mount(self.cluster.reference(image))
+            how = self.random.choice(("tree", "erofs"))
+            self.mounts[image] = self.agent.mount(self.cluster.reference(image), "--how", how)
 
-    def read(self):
-        if not self.mounts:
-            return
-        image = self.random.choice(sorted(self.mounts))
-        files = histories.TRUTH.files(image)
-        first = self.random.randrange(len(files))
-        for path, size, digest in files[first:first + FILES_A_STEP]:
-            with open(self.mounts[image] + path, "rb", buffering=0) as f:
-                got = hashlib.sha256()
-                n_bytes = 0
-                while piece := f.read(1 << 20):
-                    got.update(piece)
-                    n_bytes += len(piece)
-            if (n_bytes, got.hexdigest()) != (size, digest):
+    def check_some(self, image, where, first):
+        for path, _size, digest in histories.TRUTH.files(image)[first:first + FILES_A_STEP]:
+            if histories.read_digest(where + path) != digest:
                 raise AssertionError(f"{image}{path}: wrong bytes, after {self.steps[-20:]}")
 
+    def readers(self, n):
+        """As many of one image as are asked for, about to read: each some of its files, in order."""
+        image, where = self.pick()
+        if image is None:
+            return []
+        n_files = len(histories.TRUTH.files(image))
+        firsts = [self.random.randrange(n_files) for _ in range(n)]
+        return [lambda first=first: self.check_some(image, where, first) for first in firsts]
+
+    def read(self):
+        for reader in self.readers(1):
+            reader()
+
+    def read_together(self):
+        readers = self.readers(4)
+        if readers:
+            at_once(lambda reader: reader(), readers)
+
+    def prefetch(self):
+        image, where = self.pick()
+        if image:  # where there is no room for all of it, that is said
+            self.agent.shoal("prefetch", where, check="quota_bytes" not in self.agent.config["cache"])
+
     def umount(self):
-        if self.mounts:
-            image = self.random.choice(sorted(self.mounts))
-            where = self.mounts.pop(image)
+        image, where = self.pick()
+        if image:
             # A file that was read is open in what another thread forks, until that executes something.
             lab.wait_for(lambda: self.agent.shoal("umount", where, check=False).returncode == 0, f"{where} to be free")
-            return image
-        return None
+            del self.mounts[image]
+        return image
 
     def forget(self):
         image = self.umount()
         if image:
             self.agent.shoal("image", "rm", self.cluster.reference(image))
+
+    def collect(self):
+        self.agent.shoal("gc", "--to", str(self.random.randrange(QUOTA_BYTES)))
+
+    def verify(self):
+        self.agent.shoal("verify")
+
+    def while_away(self, back):
+        """Something is wrong with the node until others have done a few steps; then it is over: back()."""
+        before = sum(len(w.steps) for w in self.others)
+        end = time.monotonic() + AWAY_S
+        reading = [threading.Thread(target=self.try_to, args=(reader,)) for reader in self.readers(2)]
+        for thread in reading:
+            thread.start()
+        try:
+            lab.wait_for(lambda: sum(len(w.steps) for w in self.others) >= before + N_NODES or time.monotonic() > end,
+                         "other nodes to go on")
+        finally:
+            back()
+        for thread in reading:
+            thread.join()
+        if self.why is not None:
+            raise self.why
+
+    def try_to(self, do):
+        try:
+            do()
+        except BaseException as e:  # pylint: disable=broad-except
+            self.why = e
+
+    def be_cut_off(self):
+        self.agent.node.cut()
+        self.while_away(self.agent.node.mend)
+
+    def hang(self):
+        self.agent.process.send_signal(signal.SIGSTOP)
+        self.while_away(lambda: self.agent.process.send_signal(signal.SIGCONT))
 
     def restart(self):
         self.agent.restart()  # what is mounted comes back
@@ -141,7 +198,7 @@ class Soak(lab.LabTest):
     def test_no_wrong_byte_no_leak_no_descriptor_left_open(self):
         seed = int(os.environ.get("SHOAL_SEED", random.randrange(1 << 32)))
         print(f"      seed {seed}", flush=True)
-        cluster = Cluster(self, IMAGES, N_NODES, pki=Pki())
+        cluster = Cluster(self, IMAGES, N_NODES, pki=Pki(), zones=ZONES, special=FLAVOURS)
         cluster.wait_for_members()
         for agent in cluster.agents:
             agent.registry_port = cluster.registry.port
@@ -149,6 +206,7 @@ class Soak(lab.LabTest):
         end = time.monotonic() + SECONDS
         walkers = [Walker(cluster, agent, seed + i, end) for i, agent in enumerate(cluster.agents)]
         for walker in walkers:
+            walker.others = [other for other in walkers if other is not walker]
             walker.start()
         for walker in walkers:
             walker.join()
@@ -156,7 +214,8 @@ class Soak(lab.LabTest):
             if walker.why is not None:
                 raise AssertionError(f"seed {seed}, {walker.steps[-20:]}: {walker.why}\n"
                                      f"{walker.agent.log()[-1500:]}") from walker.why
-        print(f"      {sum(len(w.steps) for w in walkers)} steps", flush=True)
+        print(f"      {sum(len(w.steps) for w in walkers)} steps: "
+              f"{dict(collections.Counter(s for w in walkers for s in w.steps))}", flush=True)
         for walker in walkers:
             walker.rest()
         cluster.wait_for_members()

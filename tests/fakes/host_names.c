@@ -1,7 +1,7 @@
 /*
- * host_names: a library to be loaded before others: names that a file gives addresses, as /etc/hosts
- * does: lines of "NAME ADDRESS", read for each question. SHOAL_HOST_NAMES is the file; a name that is
- * not in it (or has no address there any more) is asked of the real getaddrinfo().
+ * host_names: a library to be loaded before others: names that a file gives addresses, as
+ * /etc/hosts does: lines of "NAME ADDRESS", read for each question. SHOAL_HOST_NAMES is the file; a
+ * name that is not in it (or has no address there any more) is asked of the real getaddrinfo().
  */
 #include <dlfcn.h>
 #include <netdb.h>
