@@ -307,6 +307,18 @@ void peer_free(struct peer **peer)
 	free(p);
 }
 
+void peer_blame(struct peer *p, const struct wire_id *id, uint64_t size_bytes,
+                enum holders_fault fault)
+{
+	char name[PEER_NAME_BYTES];
+	const char *labels[] = { name, fault == HOLDERS_LIED ? "lied" : "wrong_bytes" };
+
+	assert(fault == HOLDERS_LIED || fault == HOLDERS_WRONG_BYTES);
+	wire_id_text(id, name);
+	metrics_add(p->opts.metrics, METRIC_PEER_FAULTS, labels, 1);
+	holders_fault(p->holders, id, size_bytes, fault);
+}
+
 void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t download_bytes_per_s)
 {
 	p->upload.bytes_per_s = upload_bytes_per_s;

@@ -149,7 +149,7 @@ void home_message(struct peer *p, struct link *l, const struct wire_msg *msg)
 		break;
 	case WIRE_NAMES:
 		if (home_names(p->home, &l->id, &msg->u.names) == HOME_REFUSED)
-			holders_fault(p->holders, &l->id, 0, HOLDERS_LIED);
+			peer_blame(p, &l->id, 0, HOLDERS_LIED);
 		break;
 	case WIRE_HAVE:
 	case WIRE_GONE:

@@ -172,6 +172,11 @@ void peer_work_soon(struct peer *p);
 
 void wire_id_text(const struct wire_id *id, char ret_text[PEER_NAME_BYTES]);
 
+/** A fault of its own, HOLDERS_LIED or HOLDERS_WRONG_BYTES: counted by its name, it is distrusted.
+ */
+void peer_blame(struct peer *p, const struct wire_id *id, uint64_t size_bytes,
+                enum holders_fault fault);
+
 /* ---- peer_link.c ---- */
 
 MUST_CHECK int links_listen(struct peer *p, struct err *e);

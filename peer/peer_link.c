@@ -167,7 +167,7 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 	if (l->open) { /* also while stopping: leases are told to whoever has a connection */
 		p->members->ops->closed(p->members, l, why->code == 0 && conn_peer_left(c));
 		if (why->code == EPROTO)
-			holders_fault(p->holders, &l->id, 0, HOLDERS_LIED);
+			peer_blame(p, &l->id, 0, HOLDERS_LIED);
 		home_disconnected(p->home, &l->id, l->via);
 	} else if (!p->stopping && l->dialled[0] != '\0') {
 		p->members->ops->dial_failed(p->members, l->dialled);

@@ -206,7 +206,7 @@ static void deny(struct serve *s)
 	wire_id_text(&s->link->id, name);
 	log_warn(s->p->opts.log, "a peer asked for chunks without knowing their digests", "peer=%s",
 	         name);
-	holders_fault(s->p->holders, &s->link->id, 0, HOLDERS_LIED);
+	peer_blame(s->p, &s->link->id, 0, HOLDERS_LIED);
 	send_end(s->link, s->req, WIRE_DENIED, 0);
 	serve_free(s);
 }

@@ -63,7 +63,7 @@ void source_distrust(struct peer *p, uint32_t giver, char ret_name[PEER_NAME_BYT
 	(void)snprintf(ret_name, PEER_NAME_BYTES, "?");
 	if (giver == 0 || giver > p->n_givers)
 		return;
-	holders_fault(p->holders, &p->givers[giver - 1], 0, HOLDERS_WRONG_BYTES);
+	peer_blame(p, &p->givers[giver - 1], 0, HOLDERS_WRONG_BYTES);
 	holders_forget_node(p->holders, &p->givers[giver - 1]);
 	wire_id_text(&p->givers[giver - 1], ret_name);
 }

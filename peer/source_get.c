@@ -80,7 +80,7 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 		if (!g->granted) {
 			seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
 			conn_cancel(g->conn, g->req);
-			holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_LIED);
+			peer_blame(peer_of(g), &g->node, g->size_bytes, HOLDERS_LIED);
 			get_free(g);
 		}
 	} else if (msg->type == WIRE_MISS) {
@@ -106,6 +106,16 @@ static void unpack_work(struct job *job) /* worker */
 		u->r = -EBADMSG;
 }
 
+static void cannot_unpack(const struct unpack *u)
+{
+	struct peer *p = u->req->p;
+	char name[PEER_NAME_BYTES];
+
+	wire_id_text(&u->node, name);
+	log_warn(p->opts.log, "a chunk from a peer cannot be unpacked", "peer=%s", name);
+	peer_blame(p, &u->node, 0, HOLDERS_WRONG_BYTES);
+}
+
 static void unpack_after(struct job *job)
 {
 	struct unpack *u = container_of(job, struct unpack, job);
@@ -123,7 +133,7 @@ static void unpack_after(struct job *job)
 		} else {
 			seek_avoid(u->s, &u->node, WIRE_AVOID_FAILED);
 			if (u->r == -EBADMSG)
-				holders_fault(u->req->p->holders, &u->node, 0, HOLDERS_WRONG_BYTES);
+				cannot_unpack(u);
 		}
 	}
 	free(u->plain);

@@ -40,6 +40,8 @@
 	  "Chunks that this agent, as their home, let somebody fetch from an origin; kind: "       \
 	  "first, "                                                                                \
 	  "again.")                                                                                \
+	X(PEER_FAULTS, COUNTER, "shoal_peer_faults_total", "peer,kind",                            \
+	  "What this agent holds against others, by their id; kind: wrong_bytes, lied.")           \
 	X(PEERS, GAUGE, "shoal_peers", "state", "Other agents by state.")                          \
 	X(CERTIFICATE_END, GAUGE, "shoal_certificate_end_seconds", "",                             \
 	  "When this node's certificate ends, in seconds since 1970; 0: it has none.")             \

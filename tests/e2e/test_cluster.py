@@ -256,6 +256,9 @@ class Hostile(lab.LabTest):
         _, reader = self.beside("flip")
         self.assertGreater(reader.metric("shoal_verify_failures_total", source="peer"), 0)
         self.assertGreater(self.faults(reader, "wrong_bytes"), 0)
+        giver = next(peer["id"] for peer in reader.json("peers")["peers"] if peer["wrong_bytes"])
+        self.assertGreater(reader.metric("shoal_peer_faults_total", peer=giver, kind="wrong_bytes"), 0)
+        self.assertRegex(reader.log(), f'msg="wrong bytes from a peer" peer={giver}')
 
     def test_who_has_not_what_it_told_is_passed_over(self):
         _, reader = self.beside("lie")
@@ -278,6 +281,7 @@ class Hostile(lab.LabTest):
         self.assertEqual(holder.metric("shoal_peer_sent_bytes_total"), 0)
         self.assertIn("a peer asked for chunks without knowing their digests", holder.log())
         self.assertGreater(self.faults(holder, "lied"), 0)
+        self.assertGreater(holder.metric("shoal_peer_faults_total", kind="lied"), 0)
 
     def test_who_does_not_prove_that_it_has_them_is_not_listened_to(self):
         _, reader = self.beside("forge")
