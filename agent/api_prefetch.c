@@ -8,6 +8,7 @@
 #include "api.h"
 #include "mem.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,11 +25,28 @@ struct prefetch {
 	uint64_t done_bytes, total_bytes;
 };
 
+/* Who reads "no room" wants to know who has it. */
+static void tell_who_has_the_room(const struct prefetch *p, struct err *e)
+{
+	struct metrics *m = p->call->api->agent->metrics;
+
+	(void)err_set(e, ENOSPC,
+	              "there is no room for all of it: blobs take %" PRId64 " bytes, %" PRId64
+	              " of them pinned (raise cache.quota_bytes, free space, or unpin an image)",
+	              metrics_sum(m, METRIC_CACHE_BYTES),
+	              metrics_sum(m, METRIC_CACHE_PINNED_BYTES));
+}
+
 static void prefetch_end(struct prefetch *p, int r, const struct err *why)
 {
 	struct api_call *call = p->call;
+	struct err full;
 	json_t *last;
 
+	if (r == -ENOSPC) {
+		tell_who_has_the_room(p, &full);
+		why = &full;
+	}
 	call->on_gone = NULL;
 	if (!p->streaming) {
 		if (r < 0)

@@ -9,6 +9,7 @@
 #include "inspect_image.h"
 #include "live.h"
 #include "mem.h"
+#include "pins.h"
 #include "reference.h"
 #include "share.h"
 #include <errno.h>
@@ -18,25 +19,48 @@
 
 /* ---- images ---- */
 
+struct image_list {
+	json_t *images;
+	json_t *missing; /* pinned names, as keys, of which no image is here yet */
+};
+
+static int add_pin(void *arg, const char *name)
+{
+	const struct image_list *list = arg;
+
+	(void)json_object_set_new(list->missing, name, json_true());
+	return 0;
+}
+
 static int add_image(void *arg, const struct image_record *rec)
 {
-	json_t *images = arg;
+	const struct image_list *list = arg;
 
+	(void)json_object_del(list->missing, rec->name);
 	(void)json_array_append_new(
-		images, json_pack("{s:o, s:s, s:b, s:I, s:I}", "name", json_words(rec->name),
-	                          "digest", rec->digest, "anonymous", rec->anonymous, "added_s",
-	                          (json_int_t)rec->added_s, "used_s", (json_int_t)rec->used_s));
+		list->images,
+		json_pack("{s:o, s:s, s:b, s:b, s:I, s:I}", "name", json_words(rec->name), "digest",
+	                  rec->digest, "anonymous", rec->anonymous, "pinned", rec->pinned,
+	                  "added_s", (json_int_t)rec->added_s, "used_s", (json_int_t)rec->used_s));
 	return 0;
 }
 
 static int list_images(struct agent *agent, const json_t *params, json_t **ret_document,
                        struct err *e)
 {
-	json_t *images = json_array();
-	const int r = image_store_list(agent->cas, add_image, images, e);
+	AUTO(json_drop) json_t *missing = json_object();
+	struct image_list list = { .images = json_array(), .missing = missing };
+	const char *name;
+	json_t *ignored;
+	int r = pins_list(agent->cas, add_pin, &list, e);
 
+	if (r == 0)
+		r = image_store_list(agent->cas, add_image, &list, e);
+	json_object_foreach(missing, name, ignored)(void)
+		json_array_append_new(list.images, json_pack("{s:s, s:s, s:b}", "name", name,
+	                                                     "digest", "", "pinned", true));
 	(void)params;
-	*ret_document = json_pack("{s:o}", "images", images);
+	*ret_document = json_pack("{s:o}", "images", list.images);
 	return r;
 }
 
@@ -285,6 +309,8 @@ static json_t *cache_json(const struct agent *agent)
 	(void)json_object_set_new(cache, "full",
 	                          json_boolean(metrics_sum(agent->metrics, METRIC_CACHE_FULL) > 0));
 	json_set_text(cache, "sharing", cas_share_way(agent->cas));
+	json_set_u64(cache, "pinned_bytes",
+	             (uint64_t)metrics_sum(agent->metrics, METRIC_CACHE_PINNED_BYTES));
 	json_set_u64(cache, "joins_running", cas_joins_running(agent->cas));
 	return cache;
 }

@@ -46,7 +46,7 @@ static void print_result(const json_t *document)
 		             is_dry ? " that would be" : "", json_u64(document, "n_garbage"));
 	if (json_u64(document, "after_bytes") > json_u64(document, "target_bytes") &&
 	    json_u64(document, "pinned_bytes") > 0)
-		(void)printf("%s are in use by the kernel and stay\n", pinned_text);
+		(void)printf("%s are pinned, or in use by the kernel, and stay\n", pinned_text);
 }
 
 int cmd_gc(struct shoal *sh)

@@ -38,6 +38,7 @@ int cmd_status(struct shoal *sh)
 		{ "mounted", "mounts.mounted", CELL_COUNT, NULL },
 		{ "listed but down", "mounts.down", CELL_COUNT, NULL },
 		{ "cache on disk", "cache.disk_bytes", CELL_BYTES, NULL },
+		{ "of it pinned", "cache.pinned_bytes", CELL_BYTES, NULL },
 		{ "disk full", "cache.full", CELL_YES, NULL },
 		{ "chunks are shared by", "cache.sharing", CELL_TEXT, NULL },
 		{ "being joined", "cache.joins_running", CELL_COUNT, NULL },
@@ -72,9 +73,8 @@ int cmd_status(struct shoal *sh)
 int cmd_image_ls(struct shoal *sh)
 {
 	static const struct column columns[] = {
-		{ "IMAGE", "name", CELL_TEXT, NULL },
-		{ "DIGEST", "digest", CELL_SHORT, NULL },
-		{ "ADDED", "added_s", CELL_WHEN, NULL },
+		{ "IMAGE", "name", CELL_TEXT, NULL },   { "DIGEST", "digest", CELL_SHORT, NULL },
+		{ "PINNED", "pinned", CELL_YES, NULL }, { "ADDED", "added_s", CELL_WHEN, NULL },
 		{ "USED", "used_s", CELL_WHEN, NULL },
 	};
 

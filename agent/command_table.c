@@ -13,6 +13,7 @@ enum option_bit {
 	OPTION_HOW = 1 << 5,
 	OPTION_TO = 1 << 6,
 	OPTION_DRY_RUN = 1 << 7,
+	OPTION_LIST = 1 << 8,
 };
 
 const struct command shoal_commands[] = {
@@ -31,6 +32,9 @@ const struct command shoal_commands[] = {
 	{ "chunk find", "DIGEST", 0, 1, 1, cmd_chunk_find, "where a chunk is" },
 	{ "prefetch", "IMAGE|DIR", 0, 1, 1, cmd_prefetch,
 	  "fetch all of it; returns when it is here and verified" },
+	{ "pin", "IMAGE", OPTION_LIST, 0, 1, cmd_pin,
+	  "keep an image whole: fetch all of it, and never evict it" },
+	{ "unpin", "IMAGE", 0, 1, 1, cmd_unpin, "let it go: it may be evicted again" },
 	{ "verify", "", 0, 0, 0, cmd_verify, "hash everything in the cache again" },
 	{ "peers", "", 0, 0, 0, cmd_peers, "the other agents: state, speed, bytes, faults" },
 	{ "drain", "", 0, 0, 0, cmd_drain,
@@ -66,6 +70,8 @@ const struct command_option shoal_options[] = {
 	  "auto, tree (FUSE) or erofs (by the kernel, where it can)" },
 	{ "to", "BYTES", OPTION_TO, FIELD(to),
 	  "until blobs take no more (else: to the low watermark)" },
+	{ "list", "FILE", OPTION_LIST, FIELD(list),
+	  "instead of IMAGE: those that stand in FILE, one a line, and no others" },
 	{ "dry-run", NULL, OPTION_DRY_RUN, FIELD(dry_run), "only say what would go" },
 	{ "offset", "N", OPTION_OFFSET, FIELD(offset), "of the byte in the file (else 0)" },
 };

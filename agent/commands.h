@@ -15,6 +15,7 @@ struct shoal {
 	const char *how;
 	const char *offset;
 	const char *to;
+	const char *list;
 	bool dry_run;
 	bool help;
 	bool version;
@@ -35,6 +36,8 @@ int cmd_image_rm(struct shoal *sh);
 int cmd_blob_ls(struct shoal *sh);
 int cmd_chunk_find(struct shoal *sh);
 int cmd_prefetch(struct shoal *sh);
+int cmd_pin(struct shoal *sh);
+int cmd_unpin(struct shoal *sh);
 int cmd_verify(struct shoal *sh);
 int cmd_gc(struct shoal *sh);
 int cmd_explain(struct shoal *sh);

@@ -59,7 +59,7 @@ static int see_image(void *arg, const struct image_record *rec)
 	struct linked_images *l = arg;
 	struct err ignored = { 0 };
 
-	if (rec->name[0] != '/' || strcmp(rec->digest, l->skip) == 0 ||
+	if (rec->name[0] != '/' || rec->pinned || strcmp(rec->digest, l->skip) == 0 ||
 	    access(rec->name, F_OK) == 0)
 		return 0;
 	l->let_go = false;

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define APPLICATION_ID  1936224097 /* "shoa" */
-#define SCHEMA_VERSION  2
+#define SCHEMA_VERSION  3
 #define BUSY_TIMEOUT_MS 5000
 #define ASIDE_TRIES     100
 
@@ -23,6 +23,9 @@
 	"CREATE TABLE refer_owner(owner INTEGER NOT NULL, blob INTEGER NOT NULL,"                  \
 	" PRIMARY KEY(owner, blob)) WITHOUT ROWID;"                                                \
 	"CREATE INDEX refer_owner_blob ON refer_owner(blob);"
+
+#define SCHEMA_PINNED /* since version 3 */                                                        \
+	"CREATE TABLE pinned(name TEXT PRIMARY KEY) WITHOUT ROWID;"
 
 static const char schema[] =
 	"CREATE TABLE origin(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);"
@@ -46,7 +49,7 @@ static const char schema[] =
 	"CREATE INDEX image_name_digest ON image_name(digest);"
 	"CREATE TABLE image_blob(digest BLOB NOT NULL, blob INTEGER NOT NULL,"
 	" PRIMARY KEY(digest, blob)) WITHOUT ROWID;"
-	"CREATE INDEX image_blob_blob ON image_blob(blob);";
+	"CREATE INDEX image_blob_blob ON image_blob(blob);" SCHEMA_PINNED;
 
 static const char check_each[] = /* of chunk and layout only that they are there: the time to
                                   * check them grows with the cache */
@@ -55,7 +58,7 @@ static const char check_each[] = /* of chunk and layout only that they are there
 	"PRAGMA quick_check(origin); PRAGMA quick_check(blob); PRAGMA quick_check(blob_origin);"
 	"PRAGMA quick_check(refer); PRAGMA quick_check(refer_owner); PRAGMA quick_check(used);"
 	"PRAGMA quick_check(ready); PRAGMA quick_check(image); PRAGMA quick_check(image_name);"
-	"PRAGMA quick_check(image_blob)";
+	"PRAGMA quick_check(image_blob); PRAGMA quick_check(pinned)";
 
 void db_close(struct db **db)
 {
@@ -109,13 +112,15 @@ static int create(struct db *db, struct err *e)
 }
 
 /* Tables that came later. */
-static int upgrade(struct db *db, struct err *e)
+static int upgrade(struct db *db, uint64_t version, struct err *e)
 {
 	AUTO(tx_end) struct tx tx = { .db = NULL };
 	int r = tx_begin(db, TX_SYNCED, &tx, e);
 
+	if (r == 0 && version < 2)
+		r = db_exec(db, SCHEMA_REFER, e);
 	if (r == 0)
-		r = db_exec(db, SCHEMA_REFER " PRAGMA user_version=2", e);
+		r = db_exec(db, SCHEMA_PINNED " PRAGMA user_version=3", e);
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 
@@ -166,8 +171,8 @@ static int recognise(struct db *db, struct err *e)
 		               "the database is of a newer shoal (schema %llu, this one knows %d): "
 		               "use that version, or another state_dir",
 		               (unsigned long long)version, SCHEMA_VERSION);
-	if (version == 1) {
-		r = upgrade(db, e);
+	if (version == 1 || version == 2) {
+		r = upgrade(db, version, e);
 		version = SCHEMA_VERSION;
 	}
 	if (r < 0)

@@ -64,7 +64,8 @@ static uint32_t choose(struct evict_batch *b, uint8_t tick, uint64_t n_bytes)
 	for (uint32_t i = bitmap_next_set(blob->ready, 0);
 	     i < b->layout->n_chunks && chosen_bytes < n_bytes && n < BATCH_CHUNKS;
 	     i = bitmap_next_set(blob->ready, i + 1)) {
-		if (atomic_load_explicit(&blob->used[i], memory_order_relaxed) > tick)
+		if (atomic_load_explicit(&blob->used[i], memory_order_relaxed) > tick ||
+		    pinned_has(b->pin, i))
 			continue;
 		(void)bitmap_set(b->victims, i);
 		chosen_bytes += b->layout->chunks[i].plain_size_bytes;
@@ -82,10 +83,10 @@ static int layout_of_all(struct cas_blob *blob, struct blob_layout **ret_layout,
 }
 
 static int evict_from(struct round *round, struct cas_blob *blob, const struct pile *pile,
-                      struct err *e)
+                      const struct pinned_blob *pin, struct err *e)
 {
 	AUTO(layout_unref) struct blob_layout *layout = NULL;
-	struct evict_batch b = { .blob = blob, .trim = pile->used_s != UINT64_MAX };
+	struct evict_batch b = { .blob = blob, .pin = pin, .trim = pile->used_s != UINT64_MAX };
 	AUTO(bitmap_free) struct bitmap *victims = bitmap_new(blob->ready->n_bits);
 	AUTO(bitmap_free) struct bitmap *barred_here = bitmap_new(blob->ready->n_bits);
 	int r = layout_of_all(blob, &layout, e);
@@ -135,7 +136,8 @@ static int evict_pile(struct round *round, struct piles *piles, const struct pil
 			return r == CAS_MISS ? 0 : r;
 		blob = closed;
 	}
-	r = stored_pass_over(round->cas->log, blob->key, evict_from(round, blob, pile, e), e);
+	r = evict_from(round, blob, pile, piles->blobs[pile->blob].pin, e);
+	r = stored_pass_over(round->cas->log, blob->key, r, e);
 	return r == CAS_MISS ? 0 : r;
 }
 
@@ -189,6 +191,8 @@ static void round_work(struct job *job)
 	round.target_bytes = room_target(&cas->room);
 	if (r == 0 && round.target_bytes != UINT64_MAX)
 		r = run_round(&round, &pinned_bytes, &e);
+	if (r == 0 && round.target_bytes != UINT64_MAX)
+		room_pinned(&cas->room, pinned_bytes);
 	room_made(&cas->room, round.freed_bytes);
 	make_ballast(cas);
 	if (round.target_bytes != UINT64_MAX && round.freed_bytes == 0)
@@ -363,6 +367,8 @@ static void chore_work(struct job *job)
 		r = use_rows_store_all(cas, &e);
 	if (r == 0)
 		r = measure_blobs(cas, &n, &e);
+	if (r == 0)
+		r = pinned_measure(cas, &e);
 	make_ballast(cas);
 	unregister_retry(cas);
 	if (r < 0)
@@ -402,6 +408,8 @@ int evictor_start(struct cas *cas, struct err *e)
 
 	if (r == 0)
 		r = measure_blobs(cas, &used, e);
+	if (r == 0)
+		r = pinned_measure(cas, e);
 	if (n_swept > 0)
 		log_info(cas->log, "data files that the database does not know were removed",
 		         "files=%" PRIu64, n_swept);

@@ -7,6 +7,7 @@
 #pragma once
 #include "bitmap.h"
 #include "err.h"
+#include "pinned.h"
 #include "pool.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -53,7 +54,8 @@ struct pile {
 
 struct pile_blob {
 	char *key;
-	struct cas_blob *open; /* a reference; NULL: it was closed */
+	struct cas_blob *open;         /* a reference; NULL: it was closed */
+	const struct pinned_blob *pin; /* chunks of it that stay; NULL: none */
 };
 
 struct piles {
@@ -61,7 +63,8 @@ struct piles {
 	uint32_t n_piles;
 	struct pile_blob *blobs;
 	uint32_t n_blobs;
-	uint64_t pinned_bytes;
+	struct pinned pinned;
+	uint64_t pinned_bytes; /* by images, or because the kernel reads them */
 };
 
 /** [evictor] */
@@ -73,6 +76,7 @@ void piles_free(struct piles *piles); /* zeroed is fine; for AUTO() */
 struct evict_batch {
 	struct cas_blob *blob;
 	const struct blob_layout *layout; /* of all that any image described */
+	const struct pinned_blob *pin;    /* what stays of it; NULL: nothing */
 	struct bitmap *victims;           /* in: to go; out: gone */
 	bool trim;                        /* punch whatever is not ready, too */
 	struct bitmap *barred_here;       /* a map of zeros */

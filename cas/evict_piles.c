@@ -2,6 +2,7 @@
  * evict_piles: what there is to evict: chunks of open blobs by their own last use, blobs that
  * nobody has open by theirs. Chooses nothing: it puts them in order.
  */
+#include "bytes.h"
 #include "data_file.h"
 #include "evict.h"
 #include "mem.h"
@@ -16,6 +17,7 @@ void piles_free(struct piles *p)
 		free(p->blobs[i].key);
 		cas_blob_release(&p->blobs[i].open);
 	}
+	pinned_free(&p->pinned);
 	free(p->blobs);
 	free(p->piles);
 	*p = (struct piles){ .n_piles = 0 };
@@ -32,7 +34,9 @@ static void add_pile(struct piles *p, struct pile pile)
 static uint32_t add_blob(struct piles *p, const char *key, struct cas_blob *open)
 {
 	p->blobs = xrealloc(p->blobs, p->n_blobs + 1, sizeof(p->blobs[0]));
-	p->blobs[p->n_blobs] = (struct pile_blob){ .key = xstrdup(key), .open = open };
+	p->blobs[p->n_blobs] = (struct pile_blob){ .key = xstrdup(key),
+		                                   .open = open,
+		                                   .pin = pinned_find(&p->pinned, key) };
 	return p->n_blobs++;
 }
 
@@ -41,17 +45,21 @@ static void add_open(struct piles *p, struct cas_blob *blob)
 {
 	const struct blob_layout *l = blob_layout(blob);
 	const uint32_t idx = add_blob(p, blob->key, blob);
+	const struct pinned_blob *pin = p->blobs[idx].pin;
 	uint64_t bytes[USE_TICKS] = { 0 };
 	uint64_t unknown = 0;
 
-	if (atomic_load(&blob->n_pins) > 0) {
+	if (atomic_load(&blob->n_pins) > 0 || (pin != NULL && pin->whole)) {
 		p->pinned_bytes += measure_fd(blob->fd);
 		return;
 	}
+	p->pinned_bytes += pin != NULL ? pin->bytes : 0;
 	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < l->n_chunks;
 	     i = bitmap_next_set(blob->ready, i + 1)) {
 		const uint8_t tick = atomic_load_explicit(&blob->used[i], memory_order_relaxed);
 
+		if (pinned_has(pin, i))
+			continue;
 		bytes[tick] += l->chunks[i].plain_size_bytes;
 		unknown += l->chunks[i].plain_size_bytes == 0; /* of other images: some bytes */
 	}
@@ -66,11 +74,17 @@ static void add_open(struct piles *p, struct cas_blob *blob)
 /* One that the database knows and nobody has open. */
 static void add_closed(struct cas *cas, struct piles *p, const char *key, uint64_t used_s)
 {
+	const struct pinned_blob *pin = pinned_find(&p->pinned, key);
 	char name[DATA_FILE_NAME_BYTES];
 	uint64_t bytes;
+	uint64_t stays = 0;
 
 	data_file_name(key, name);
 	bytes = measure_name(cas->blobs_fd, name);
+	if (pin != NULL)
+		stays = pin->whole ? bytes : min_u64(bytes, pin->bytes);
+	p->pinned_bytes += stays;
+	bytes -= stays;
 	if (bytes == 0)
 		return;
 	add_pile(p, (struct pile){ .blob = add_blob(p, key, NULL),
@@ -123,9 +137,12 @@ int piles_collect(struct cas *cas, struct piles *ret_piles, struct err *e)
 {
 	AUTO(piles_free) struct piles p = { .n_piles = 0 };
 	struct cas_blob **open = NULL;
-	const uint32_t n_open = blob_table_all(cas, &open);
-	int r;
+	uint32_t n_open;
+	int r = pinned_collect(cas, &p.pinned, e);
 
+	if (r < 0)
+		return r;
+	n_open = blob_table_all(cas, &open);
 	for (uint32_t i = 0; i < n_open; i++)
 		add_open(&p, open[i]);
 	free(open);

@@ -20,6 +20,8 @@
 	" NOT EXISTS(SELECT 1 FROM image_blob o WHERE o.blob = b.blob AND o.digest != ?1) "        \
 	"AND" REFER_SQL_NO_OWNER("b.blob")
 
+#define SQL_PIN "SELECT 1 FROM image_name n JOIN pinned p ON p.name = n.name WHERE n.digest = ?"
+
 static int run_for(struct db *db, const char *sql, const uint8_t digest[DIGEST_BYTES],
                    struct err *e)
 {
@@ -76,12 +78,12 @@ static int remove_blobs(struct cas *cas, const uint8_t *digest, struct err *e)
 	return r < 0 ? r : 0;
 }
 
-static bool exists(struct db *db, const uint8_t digest[DIGEST_BYTES])
+static bool exists(struct db *db, const char *sql, const uint8_t digest[DIGEST_BYTES])
 {
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	struct err e;
 
-	if (db_prepare(db, "SELECT 1 FROM image WHERE digest = ?", &stmt, &e) < 0)
+	if (db_prepare(db, sql, &stmt, &e) < 0)
 		return false;
 	db_bind_blob(stmt, 1, digest, DIGEST_BYTES);
 	return db_step(stmt, &e) == 1;
@@ -95,8 +97,11 @@ int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 
 	if (!hex_is_sha256(digest) || !hex_decode(digest, DIGEST_BYTES, bytes))
 		return err_set(e, EINVAL, "not a digest: %s", digest);
-	if (!exists(cas->db, bytes) && !image_store_has(cas, digest))
+	if (!exists(cas->db, "SELECT 1 FROM image WHERE digest = ?", bytes) &&
+	    !image_store_has(cas, digest))
 		return CAS_MISS;
+	if (exists(cas->db, SQL_PIN, bytes))
+		return err_set(e, EBUSY, "it is pinned (shoal unpin it first)");
 	/* Blobs first: cut off in between, the image is still there to be removed again. */
 	r = forget_references(cas->db, bytes, e);
 	if (r == 0)

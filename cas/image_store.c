@@ -14,7 +14,9 @@
 #include <string.h>
 
 #define SQL_RECORD                                                                                 \
-	"SELECT n.digest, n.name, i.anonymous, i.added_s, i.used_s"                                \
+	"SELECT n.digest, n.name, i.anonymous, i.added_s, i.used_s,"                               \
+	" EXISTS(SELECT 1 FROM image_name m JOIN pinned p ON p.name = m.name"                      \
+	" WHERE m.digest = n.digest)"                                                              \
 	" FROM image_name n JOIN image i ON i.digest = n.digest"
 
 static int parse_digest(const char *text, uint8_t ret_digest[DIGEST_BYTES], struct err *e)
@@ -119,6 +121,7 @@ static bool read_record(db_stmt *stmt, struct image_record *ret_rec)
 	ret_rec->anonymous = db_u64(stmt, 2) != 0;
 	ret_rec->added_s = db_u64(stmt, 3);
 	ret_rec->used_s = db_u64(stmt, 4);
+	ret_rec->pinned = db_u64(stmt, 5) != 0;
 	return true;
 }
 

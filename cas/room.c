@@ -22,6 +22,7 @@ void room_init(struct room *room, const struct room_opts *opts)
 	room->opts = *opts;
 	room->full_gauge = metrics_series(opts->metrics, METRIC_CACHE_FULL, NULL);
 	room->used_gauge = metrics_series(opts->metrics, METRIC_CACHE_BYTES, NULL);
+	room->pinned_gauge = metrics_series(opts->metrics, METRIC_CACHE_PINNED_BYTES, NULL);
 	atomic_store(&room->ceiling_bytes, UINT64_MAX);
 	atomic_store(&room->unasked_bytes, ASK_EVERY_BYTES); /* the first write asks */
 	(void)pthread_condattr_init(&attr);
@@ -35,6 +36,13 @@ void room_fini(struct room *room)
 {
 	(void)pthread_cond_destroy(&room->freed);
 	(void)pthread_mutex_destroy(&room->mutex);
+}
+
+/* Would it still be full without everything that may be evicted? */
+static bool is_all_pinned(struct room *room)
+{
+	return atomic_load(&room->pinned_bytes) >
+	       room_percent(atomic_load(&room->may_bytes), room->opts.low_percent);
 }
 
 static void tell(struct room *room, bool full, const char *why)
@@ -51,9 +59,14 @@ static void tell(struct room *room, bool full, const char *why)
 		return; /* it comes and goes */
 	atomic_store(&room->told_ns, now_ns);
 	atomic_store(&room->told, true);
-	log_warn(room->opts.log, "the cache takes no more chunks: reads go through memory",
-	         "why=%s used_bytes=%" PRIu64 " quota_bytes=%" PRIu64 " reserve_bytes=%" PRIu64,
-	         LOG_Q(why), room_used(room), room->opts.quota_bytes, room->opts.reserve_bytes);
+	log_warn(room->opts.log,
+	         is_all_pinned(room)
+	                 ? "the cache takes no more chunks: pinned images take what it may"
+	                 : "the cache takes no more chunks: reads go through memory",
+	         "why=%s used_bytes=%" PRIu64 " pinned_bytes=%" PRIu64 " quota_bytes=%" PRIu64
+	         " reserve_bytes=%" PRIu64,
+	         LOG_Q(why), room_used(room), atomic_load(&room->pinned_bytes),
+	         room->opts.quota_bytes, room->opts.reserve_bytes);
 }
 
 static void set_full(struct room *room, bool full, const char *why)
@@ -69,6 +82,12 @@ static void set_full(struct room *room, bool full, const char *why)
 static void show_used(struct room *room)
 {
 	series_set(room->used_gauge, (int64_t)room_used(room));
+}
+
+void room_pinned(struct room *room, uint64_t bytes)
+{
+	atomic_store(&room->pinned_bytes, bytes);
+	series_set(room->pinned_gauge, (int64_t)bytes);
 }
 
 void room_ran_out(struct room *room, int code)

@@ -33,11 +33,13 @@ struct room {
 	struct room_opts opts;
 	struct series *full_gauge;
 	struct series *used_gauge;
+	struct series *pinned_gauge;
 	int dir_fd;
 	_Atomic uint64_t used_bytes;    /* that blobs take; corrected when it is measured */
 	_Atomic uint64_t writing_bytes; /* that are being written right now */
 	_Atomic uint64_t wrote_bytes;   /* ever */
 	_Atomic uint64_t may_bytes;     /* that they may take, as of the last look */
+	_Atomic uint64_t pinned_bytes;  /* of what blobs take: may not be evicted */
 	_Atomic uint64_t ceiling_bytes; /* a write failed for want of space when so much was used */
 	_Atomic uint64_t unasked_bytes; /* written since the file system was asked last */
 	_Atomic uint64_t ask_again_ns;  /* while full: not before */
@@ -64,6 +66,9 @@ void room_freed(struct room *room, uint64_t n_bytes);
 /** [any] What was measured, while wrote_bytes was that at its beginning: what came meanwhile
  * counts. */
 void room_measured(struct room *room, uint64_t used_bytes, uint64_t wrote_before_bytes);
+
+/** [any] So much of what blobs take may not be evicted, because images are pinned. */
+void room_pinned(struct room *room, uint64_t bytes);
 
 /** A write failed for want of space (ENOSPC, EDQUOT): full until room was made. */
 void room_ran_out(struct room *room, int code);

@@ -28,6 +28,8 @@
 	  "Disk space that blobs may take; 0: up to the reserve.")                                 \
 	X(CACHE_FULL, GAUGE, "shoal_cache_full", "",                                               \
 	  "1 while the disk takes no more chunks and reads go through memory.")                    \
+	X(CACHE_PINNED_BYTES, GAUGE, "shoal_cache_pinned_bytes", "",                               \
+	  "Of shoal_cache_bytes: what pinned images take, which is never evicted.")                \
 	X(CACHE_EVICTED_BYTES, COUNTER, "shoal_cache_evicted_bytes_total", "",                     \
 	  "Disk space that was freed by eviction.")                                                \
 	X(PEER_RECEIVED_BYTES, COUNTER, "shoal_peer_received_bytes_total", "zone",                 \

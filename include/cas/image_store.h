@@ -16,6 +16,7 @@ struct image_record {
 	char name[CAS_ORIGIN_MAX_BYTES]; /* as people name it: HOST/REPO:TAG, HOST/REPO@sha256:...,
 	                                    or bootstrap path */
 	bool anonymous;                  /* the registry gave it without credentials */
+	bool pinned;                     /* under one of its names (pins.h); read, never written */
 	uint64_t added_s;                /* wall clock */
 	uint64_t used_s;
 };

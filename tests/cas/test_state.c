@@ -110,11 +110,11 @@ static void a_newer_database_is_refused_and_left_alone(void **state)
 	struct fixture *f = *state;
 
 	leave_a_chunk(f);
-	exec_sql(f, "PRAGMA user_version=3");
+	exec_sql(f, "PRAGMA user_version=4");
 	assert_int_equal(fixture_try_open(f), -ENOTSUP);
 	assert_non_null(strstr(f->e.msg, "newer shoal"));
 	assert_int_equal(n_moved_aside(f->dir), 0);
-	exec_sql(f, "PRAGMA user_version=2");
+	exec_sql(f, "PRAGMA user_version=3");
 	fixture_open(f);
 	struct cas_blob *b = open_sample(f, SAMPLE_ID, 10, SEED);
 

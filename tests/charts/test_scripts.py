@@ -320,16 +320,14 @@ case $* in *missing*) exit 4 ;; esac
 [ "$1" != status ] || [ -e {self.dir}/up ] || {{ : >{self.dir}/up; exit 3; }}
 ''', 0o755)
 
-    def test_each_image_is_asked_for_once_the_agent_is_there(self):
+    def test_the_list_is_pinned_once_the_agent_is_there(self):
         images = self.write("images", "r.example/a:1\n\nr.example/b:1\n")
         self.script("keep.sh", images)
-        self.assertEqual(self.read("said").splitlines(), ["status", "status", "prefetch r.example/a:1", "prefetch r.example/b:1"])
+        self.assertEqual(self.read("said").splitlines(), ["status", "status", f"pin --list {images}"])
 
-    def test_one_that_cannot_be_had_does_not_keep_the_others_away(self):
-        images = self.write("images", "r.example/missing:1\nr.example/b:1\n")
-        done = self.script("keep.sh", images, check=False)
+    def test_it_tells_whether_all_of_them_are_whole(self):
+        done = self.script("keep.sh", self.write("missing", "r.example/a:1\n"), check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("here: r.example/b:1", done.stdout)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"'''
         return done.stdout.split()
 
     def test_commands(self):
-        self.assertEqual(self.complete("p"), ["peers", "pki", "prefetch"])
+        self.assertEqual(self.complete("p"), ["peers", "pin", "pki", "prefetch"])
         self.assertEqual(self.complete("image", ""), ["ls", "inspect", "rm"])
         self.assertEqual(self.complete("--socket", "/x", "pki", "n"), ["node"])
         self.assertEqual(self.complete("nothing", ""), [])
@@ -72,6 +72,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"'''
         self.assertEqual(self.complete("mount", "--"),
                          ["--socket", "--json", "--help", "--version", "--prefetch", "--auth-file", "--bootstrap", "--blobs", "--how"])
         self.assertEqual(self.complete("gc", "--d"), ["--dry-run"])
+        self.assertEqual(self.complete("pin", "--l"), ["--list"])
         self.assertEqual(self.complete("mount", "--how", "e"), ["erofs"])
         self.assertEqual(self.complete("ls", "--v"), ["--version"])
         self.assertEqual(self.complete("--j"), ["--json"])
@@ -79,10 +80,12 @@ printf '%s\\n' "${{COMPREPLY[@]}}"'''
     def test_paths_and_images(self):
         self.assertEqual(self.complete("explain", "config"), ["config.md"])
         self.assertEqual(self.complete("pki", "node", "../do"), ["../docs"])
+        self.assertEqual(self.complete("pin", "--list", "oper"), ["operating.md"])
         agent = self.agent()
         reference = lab.registry().push("edge:v6")
         agent.mount(reference)
-        self.assertEqual(self.complete("image", "rm", "", socket=agent.socket), [reference])
+        for words in (("image", "rm"), ("pin",), ("unpin",)):
+            self.assertEqual(self.complete(*words, "", socket=agent.socket), [reference])
         self.assertIn(reference, self.complete("prefetch", "", socket=agent.socket))
 
 

@@ -9,14 +9,14 @@ _shoal() {
   local words=() i name args options found='' n_args=0 kind
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
-      --socket | --auth-file | --bootstrap | --blobs | --how | --to | --offset) ((i++)) ;;
+      --socket | --auth-file | --bootstrap | --blobs | --how | --list | --to | --offset) ((i++)) ;;
       -* | = | :) ;;
       *) words+=("${COMP_WORDS[i]}") ;;
     esac
   done
   COMPREPLY=()
   case $prev in
-    --socket | --auth-file | --bootstrap) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --socket | --auth-file | --bootstrap | --list) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --how) mapfile -t COMPREPLY < <(compgen -W 'auto tree erofs' -- "$cur"); return ;;
     --blobs | --to | --offset) return ;;
   esac
