@@ -73,23 +73,26 @@ static void on_chunk_gone(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 	peer_on_gone(arg, blob, chunk_idx);
 }
 
+static struct cas_opts cas_opts_of(const struct agent *a)
+{
+	const struct config *c = a->config;
+
+	return (struct cas_opts){ .state_dir = c->state_dir,
+		                  .loop = a->loop,
+		                  .clock = a->clock,
+		                  .log = a->log,
+		                  .metrics = a->metrics,
+		                  .quota_bytes = c->cache_quota_bytes,
+		                  .reserve_bytes = c->cache_reserve_bytes,
+		                  .high_percent = c->cache_high_watermark_percent,
+		                  .low_percent = c->cache_low_watermark_percent,
+		                  .dedup = c->cache_dedup };
+}
+
 static int start_cas(struct agent *a, struct err *e)
 {
-	const struct cas_opts opts = { .state_dir = a->config->state_dir,
-		                       .loop = a->loop,
-		                       .clock = a->clock,
-		                       .log = a->log,
-		                       .metrics = a->metrics,
-		                       .quota_bytes = a->config->cache_quota_bytes,
-		                       .reserve_bytes = a->config->cache_reserve_bytes,
-		                       .high_percent =
-		                               (uint32_t)a->config->cache_high_watermark_percent,
-		                       .low_percent =
-		                               (uint32_t)a->config->cache_low_watermark_percent,
-		                       .dedup = a->config->cache_dedup };
+	const struct cas_opts opts = cas_opts_of(a);
 
-	series_set(metrics_series(a->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
-	           (int64_t)a->config->cache_quota_bytes);
 	return cas_open(&opts, &a->cas, e);
 }
 
@@ -432,12 +435,23 @@ int agent_start(struct agent *a, const struct config *config, struct log *log, s
 	return r;
 }
 
-void agent_set_limits(struct agent *a, const struct config *fresh)
+void agent_config_changed(struct agent *a)
 {
-	http_set_budget(a->http, fresh->limits_origin_bytes_per_s);
+	const struct config *c = a->config;
+	const struct cas_opts cas = cas_opts_of(a);
+	enum mount_how how;
+
+	cas_set_limits(a->cas, &cas);
+	http_set_budget(a->http, c->limits_origin_bytes_per_s);
 	if (a->peer != NULL)
-		peer_set_budgets(a->peer, fresh->limits_upload_bytes_per_s,
-		                 fresh->limits_download_bytes_per_s);
+		peer_set_budgets(a->peer, c->limits_upload_bytes_per_s,
+		                 c->limits_download_bytes_per_s);
+	registry_configure(a->registry, c->registries, c->n_registries);
+	if (a->shelf != NULL)
+		image_shelf_configure(a->shelf, c->registries, c->n_registries);
+	image_loader_allow_unverified(a->loader, c->images_allow_unverified);
+	if (mount_how_parse(c->mount, &how)) /* the setting is one of them */
+		mounts_set_how(a->mounts, how);
 }
 
 void agent_look_at_certificate(struct agent *a)

@@ -58,8 +58,8 @@ void agent_stop(struct agent *agent);
 /** [after the loop] Free all parts. Also after a failed agent_start(). */
 void agent_free(struct agent *agent);
 
-/** [loop] The budgets of a configuration that was read again. */
-void agent_set_limits(struct agent *agent, const struct config *fresh);
+/** [loop] The configuration that it borrows took over what counts at once: let it count. */
+void agent_config_changed(struct agent *agent);
 
 /** [loop] Is there a new certificate where the configuration says? */
 void agent_look_at_certificate(struct agent *agent);

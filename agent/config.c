@@ -180,6 +180,7 @@ void config_free(struct config **config)
 {
 	if (*config == NULL)
 		return;
+	config_free(&(*config)->before);
 	text_arena_free(&(*config)->arena);
 	free((*config)->registries);
 	free(*config);
@@ -217,4 +218,62 @@ void config_diff(const struct config *a, const struct config *b,
 	}
 	if (registries_differ(a, b))
 		fn(arg, "registries");
+}
+
+bool config_is_at_once(const char *setting)
+{
+	static const char *const names[] = {
+#define X(name) name,
+		SETTINGS_AT_ONCE(X)
+#undef X
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(names[i], setting) == 0)
+			return true;
+	return false;
+}
+
+static void take_value(struct config *config, const struct setting *s, const struct config *fresh)
+{
+	AUTO(free_str) char *value = setting_get(s, fresh);
+	struct err e;
+	const int r = setting_set(s, value, config->arena, config, &e);
+
+	assert(r == 0); /* it was checked when it was read */
+	(void)r;
+}
+
+/* The old array and the texts of both stay: fresh has them from here on. */
+static void take_registries(struct config *config, struct config *fresh)
+{
+	struct registry_config *old = config->registries;
+	const uint32_t n_old = config->n_registries;
+
+	config->registries = fresh->registries;
+	config->n_registries = fresh->n_registries;
+	fresh->registries = old;
+	fresh->n_registries = n_old;
+	fresh->before = config->before;
+	config->before = fresh;
+}
+
+void config_take(struct config *config, struct config **fresh,
+                 void (*fn)(void *arg, const char *setting), void *arg)
+{
+	for (uint32_t i = 0; i < config_n_settings; i++) {
+		const struct setting *s = &config_settings[i];
+
+		if (!settings_differ(s, config, *fresh))
+			continue;
+		if (config_is_at_once(s->name))
+			take_value(config, s, *fresh);
+		fn(arg, s->name);
+	}
+	if (registries_differ(config, *fresh)) {
+		take_registries(config, *fresh);
+		*fresh = NULL;
+		fn(arg, "registries");
+	}
+	config_free(fresh);
 }

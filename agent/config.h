@@ -44,6 +44,7 @@ struct config {
 	struct registry_config *registries; /* one for "*" is always among them */
 	uint32_t n_registries;
 	struct text_arena *arena; /* all strings */
+	struct config *before;    /* whose texts may still be in use: see config_take() */
 };
 
 /* The rows of the tables. */
@@ -60,6 +61,19 @@ MUST_CHECK int config_parse(const char *name, const void *yaml, size_t size_byte
                             struct config **ret_config, struct err *e);
 
 void config_free(struct config **config); /* NULL is fine */
+
+/** Does it count at once when the file is read again, without a restart? */
+bool config_is_at_once(const char *setting);
+
+/**
+ * Take over from a configuration that was read again whatever counts at once, and tell each setting
+ * that differs, "registries" for any of theirs.
+ *
+ * @param config  its texts, and the array of registries, stay where they are: they are in use
+ * @param fresh  NULL on return: it was freed, or is kept by config
+ */
+void config_take(struct config *config, struct config **fresh,
+                 void (*fn)(void *arg, const char *setting), void *arg);
 
 /** Call fn with the name of each setting that differs ("registries" for any of theirs). */
 void config_diff(const struct config *a, const struct config *b,

@@ -61,7 +61,7 @@ static void man_settings(FILE *out, const struct setting *settings, uint32_t n_s
 			(void)fputs("; default ", out);
 			escaped(out, s->fallback);
 		}
-		(void)fputs(")\n", out);
+		(void)fputs(config_is_at_once(s->name) ? "; at once)\n" : ")\n", out);
 		man_line(out, s->text);
 	}
 }
@@ -75,8 +75,9 @@ void print_config_man(FILE *out)
 	            "Unknown keys, repeated keys and values out of range are errors with file and "
 	            "line;\n.B shoald \\-\\-check\\-config\nonly looks. A dot is one level of "
 	            "YAML: cache.quota_bytes is\n.BR \"cache: { quota_bytes: 0 }\" .\n"
-	            "SIGHUP reads the file again: log.level counts at once, of any other change "
-	            "the log says that it needs a restart.\n.SH SETTINGS\n",
+	            "SIGHUP reads the file again: what says \"at once\" below, and registries, "
+	            "counts from then on; of any other change the log says that it needs a "
+	            "restart.\n.SH SETTINGS\n",
 	            out);
 	man_settings(out, config_settings, config_n_settings);
 	(void)fputs(".SH REGISTRIES\n"

@@ -342,6 +342,11 @@ void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
 
 /* ---- start and end of the agent ---- */
 
+void mounts_set_how(struct mounts *mounts, enum mount_how how)
+{
+	mounts->opts.how = how;
+}
+
 void mounts_restore(struct mounts *mounts, const struct mount_record *rec, struct kept *kept)
 {
 	struct mount_life *life;

@@ -98,6 +98,9 @@ MUST_CHECK int mounts_give(struct mounts *mounts, const char *dir, const struct 
 void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
                    void (*done)(void *arg, int r, const struct err *why), void *arg);
 
+/** How images are mounted from now on, unless the record says. */
+void mounts_set_how(struct mounts *mounts, enum mount_how how);
+
 /** Mount again what a record says: at the start.
  * @param kept  what an earlier agent left of it, moved; or NULL */
 void mounts_restore(struct mounts *mounts, const struct mount_record *rec, struct kept *kept);

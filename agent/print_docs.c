@@ -8,37 +8,50 @@
 #include "mem.h"
 #include "metrics.h"
 
-static void print_settings(FILE *out, const struct setting *settings, uint32_t n_settings)
+/* @param with_reload  a column for what counts at once on SIGHUP */
+static void print_settings(FILE *out, const struct setting *settings, uint32_t n_settings,
+                           bool with_reload)
 {
-	(void)fputs("| setting | values | default | |\n|---|---|---|---|\n", out);
+	(void)fputs(with_reload
+	                    ? "| setting | values | default | SIGHUP | |\n|---|---|---|---|---|\n"
+	                    : "| setting | values | default | |\n|---|---|---|---|\n",
+	            out);
 	for (uint32_t i = 0; i < n_settings; i++) {
 		const struct setting *s = &settings[i];
 		const char *fallback = s->fallback != NULL ? s->fallback : "none";
 		AUTO(free_str) char *values = setting_values(s);
 
-		(void)fprintf(out, "| `%s` | %s | %s | %s |\n", s->name, values,
-		              fallback[0] != '\0' ? fallback : "\"\"", s->text);
+		(void)fprintf(out, "| `%s` | %s | %s | %s%s |\n", s->name, values,
+		              fallback[0] != '\0' ? fallback : "\"\"",
+		              !with_reload                 ? ""
+		              : config_is_at_once(s->name) ? "at once | "
+		                                           : "restart | ",
+		              s->text);
 	}
 }
 
 void print_config_doc(FILE *out)
 {
-	(void)fputs("# Configuration\n\n"
-	            "<!-- Made by `shoald --print-docs config`; do not edit. -->\n\n"
-	            "`shoald --config FILE` reads YAML. Unknown keys, repeated keys and values out "
-	            "of range are errors with file\nand line (`shoald --check-config FILE` only "
-	            "looks: exit 0, or 2). SIGHUP reads the file again: `log.level`\ncounts at "
-	            "once, of any other change the log says that it needs a restart.\n\n"
-	            "A dot is one level of YAML: `cache.quota_bytes` is `cache: { quota_bytes: 0 "
-	            "}`.\n\n",
-	            out);
-	print_settings(out, config_settings, config_n_settings);
+	(void)fputs(
+		"# Configuration\n\n"
+		"<!-- Made by `shoald --print-docs config`; do not edit. -->\n\n"
+		"`shoald --config FILE` reads YAML. Unknown keys, repeated keys and values out "
+		"of range are errors with file\nand line (`shoald --check-config FILE` only "
+		"looks: exit 0, or 2). SIGHUP reads the file again: what says\n*at once* below, "
+		"and `registries`, counts from then on; of any other change the log says that "
+		"it needs a\nrestart. A file that is wrong changes nothing. Certificates are "
+		"read again, too.\n\n"
+		"A dot is one level of YAML: `cache.quota_bytes` is `cache: { quota_bytes: 0 "
+		"}`.\n\n",
+		out);
+	print_settings(out, config_settings, config_n_settings, true);
 	(void)fputs("\n## registries\n\n"
 	            "A list with one entry a host: `registries: [{ host: \"127.0.0.1:5000\", "
 	            "scheme: http }]`. Without an entry for `\"*\"`\nevery other host is spoken to "
-	            "over https with the docker config of the user that shoald runs as.\n\n",
+	            "over https with the docker config of the user that shoald runs as. On SIGHUP, "
+	            "entries count\nfor requests from then on.\n\n",
 	            out);
-	print_settings(out, config_registry_settings, config_n_registry_settings);
+	print_settings(out, config_registry_settings, config_n_registry_settings, false);
 }
 
 void print_metrics_doc(FILE *out)

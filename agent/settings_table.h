@@ -19,7 +19,7 @@
 	X("http.listen", ADDRESS, http_listen, "", 0, 0, "127.0.0.1:9464", NULL,                   \
 	  "Where /metrics, /healthz and /readyz are served over TCP; \"off\": nowhere.")           \
 	X("log.level", CHOICE, log_level, "", 0, 0, "info", "error|warn|info|debug",               \
-	  "What is logged. Read again on SIGHUP.")                                                 \
+	  "What is logged.")                                                                       \
 	X("cache.quota_bytes", NUMBER, cache_quota_bytes, "bytes", 0, SETTING_BYTES_MAX, "0",      \
 	  NULL, "Disk space that blobs may take; 0: up to the reserve that stays free.")           \
 	X("cache.reserve_bytes", NUMBER, cache_reserve_bytes, "bytes", 0, SETTING_BYTES_MAX,       \
@@ -64,12 +64,26 @@
 	  "Plain TCP without certificates, for trials.")                                           \
 	X("limits.origin_bytes_per_s", NUMBER, limits_origin_bytes_per_s, "bytes/s", 0,            \
 	  SETTING_BYTES_MAX, "0", NULL,                                                            \
-	  "Budget for what origins send; 0: none. All limits "                                     \
-	  "are read again on SIGHUP; blocked readers come first.")                                 \
+	  "Budget for what origins send; 0: none. Blocked readers come first.")                    \
 	X("limits.upload_bytes_per_s", NUMBER, limits_upload_bytes_per_s, "bytes/s", 0,            \
 	  SETTING_BYTES_MAX, "0", NULL, "Budget for what peers are sent; 0: none.")                \
 	X("limits.download_bytes_per_s", NUMBER, limits_download_bytes_per_s, "bytes/s", 0,        \
 	  SETTING_BYTES_MAX, "0", NULL, "Budget for what peers send; 0: none.")
+
+/* What counts at once when the file is read again (SIGHUP); everything else needs a restart. The
+ * agent acts on these in agent_config_changed(), shoald_main.c on log.level. */
+#define SETTINGS_AT_ONCE(X)                                                                        \
+	X("log.level")                                                                             \
+	X("registries")                                                                            \
+	X("cache.quota_bytes")                                                                     \
+	X("cache.reserve_bytes")                                                                   \
+	X("cache.high_watermark_percent")                                                          \
+	X("cache.low_watermark_percent")                                                           \
+	X("images.allow_unverified")                                                               \
+	X("mount")                                                                                 \
+	X("limits.origin_bytes_per_s")                                                             \
+	X("limits.upload_bytes_per_s")                                                             \
+	X("limits.download_bytes_per_s")
 
 /* The keys of one entry of `registries`. */
 #define REGISTRY_SETTINGS_TABLE(X)                                                                 \

@@ -151,11 +151,13 @@ static void on_changed(void *arg, const char *setting)
 {
 	struct daemon *d = arg;
 
-	if (strcmp(setting, "log.level") != 0 && strncmp(setting, "limits.", 7) != 0)
+	if (config_is_at_once(setting))
+		log_info(d->log, "a changed setting counts from now on", "setting=%s", setting);
+	else
 		log_warn(d->log, "a changed setting needs a restart", "setting=%s", setting);
 }
 
-/* The old configuration stays: the parts borrow its texts. */
+/* The parts borrow the texts of the old configuration: it takes over what is new. */
 static void on_reload(evutil_socket_t signal_number, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -169,11 +171,11 @@ static void on_reload(evutil_socket_t signal_number, short what, void *arg)
 		          LOG_Q(e.msg));
 		return;
 	}
-	config_diff(d->config, fresh, on_changed, d);
 	log_set_level(d->log, level_of(fresh));
-	agent_set_limits(&d->agent, fresh);
+	config_take(d->config, &fresh, on_changed, d);
+	agent_config_changed(&d->agent);
 	agent_look_at_certificate(&d->agent);
-	log_info(d->log, "configuration read again", "log_level=%s", fresh->log_level);
+	log_info(d->log, "configuration read again", "log_level=%s", d->config->log_level);
 }
 
 static void on_ready(struct agent *agent)

@@ -88,6 +88,25 @@ static void free_parts(struct cas *cas)
 	free(cas);
 }
 
+static struct room_limits limits_of(const struct cas_opts *opts)
+{
+	return (struct room_limits){
+		.quota_bytes = opts->quota_bytes,
+		.reserve_bytes = opts->reserve_bytes,
+		.high_percent = opts->high_percent != 0 ? opts->high_percent : HIGH_DEFAULT,
+		.low_percent = opts->low_percent != 0 ? opts->low_percent : LOW_DEFAULT,
+	};
+}
+
+void cas_set_limits(struct cas *cas, const struct cas_opts *opts)
+{
+	const struct room_limits limits = limits_of(opts);
+
+	room_set_limits(&cas->room, &limits);
+	atomic_store(&cas->evictor.not_before_ns, 0);
+	evict_kick(cas);
+}
+
 static void init_room(struct cas *cas, const struct cas_opts *opts)
 {
 	const struct room_opts room = {
@@ -95,10 +114,7 @@ static void init_room(struct cas *cas, const struct cas_opts *opts)
 		.clock = cas->clock,
 		.log = cas->log,
 		.metrics = cas->metrics,
-		.quota_bytes = opts->quota_bytes,
-		.reserve_bytes = opts->reserve_bytes,
-		.high_percent = opts->high_percent != 0 ? opts->high_percent : HIGH_DEFAULT,
-		.low_percent = opts->low_percent != 0 ? opts->low_percent : LOW_DEFAULT,
+		.limits = limits_of(opts),
 		.crowded = evict_kick,
 		.arg = cas,
 	};
@@ -132,8 +148,6 @@ int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e)
 	cas->dedup = opts->dedup;
 	hooks_init(&cas->hooks);
 	init_room(cas, opts);
-	series_set(metrics_series(cas->metrics, METRIC_CACHE_QUOTA_BYTES, NULL),
-	           (int64_t)opts->quota_bytes);
 	r = open_parts(cas, opts, e);
 	if (r < 0) {
 		free_parts(cas);

@@ -240,7 +240,7 @@ static int gc_on_evictor(struct cas *cas, void *arg, struct err *e)
 	round.target_bytes = call->opts->to_bytes;
 	if (round.target_bytes == UINT64_MAX)
 		round.target_bytes =
-			room_percent(room_may_use(&cas->room), cas->room.opts.low_percent);
+			room_percent(room_may_use(&cas->room), atomic_load(&cas->room.low_percent));
 	if (r == 0)
 		r = run_round(&round, &seen->pinned_bytes, e);
 	seen->target_bytes = round.target_bytes;
@@ -279,7 +279,7 @@ static int make_room(struct cas *cas, void *arg, struct err *e)
 	uint64_t pinned_bytes;
 	int r = measure_blobs(cas, &used, e);
 
-	round.target_bytes = room_percent(used, cas->room.opts.low_percent);
+	round.target_bytes = room_percent(used, atomic_load(&cas->room.low_percent));
 	if (used < wanted->n_bytes)
 		round.target_bytes = 0;
 	else if (used - wanted->n_bytes < round.target_bytes)

@@ -165,9 +165,10 @@ int pinned_collect(struct cas *cas, struct pinned *ret_pinned, struct err *e)
 	db_reader_end(&reader);
 	if (r < 0)
 		return r;
-	for (const char *key = keys; *key != '\0'; key += strlen(key) + 1)
+	for (const char *key = keys; key != NULL && *key != '\0'; key += strlen(key) + 1)
 		add(&p, key)->whole = true;
-	for (const char *key = keys; r == 0 && *key != '\0'; key += strlen(key) + 1) {
+	for (const char *key = keys; r == 0 && key != NULL && *key != '\0';
+	     key += strlen(key) + 1) {
 		r = add_from_rows(cas, &p, key, e);
 		if (r == 0)
 			r = add_from_memory(cas, &p, key, e);

@@ -15,11 +15,22 @@
 #define TELL_EVERY_NS   (60 * NS_PER_S)
 #define WAIT_MS         200 /* a reader may be behind it */
 
+void room_set_limits(struct room *room, const struct room_limits *limits)
+{
+	atomic_store(&room->quota_bytes, limits->quota_bytes);
+	atomic_store(&room->reserve_bytes, limits->reserve_bytes);
+	atomic_store(&room->high_percent, limits->high_percent);
+	atomic_store(&room->low_percent, limits->low_percent);
+	series_set(room->quota_gauge, (int64_t)limits->quota_bytes);
+}
+
 void room_init(struct room *room, const struct room_opts *opts)
 {
 	pthread_condattr_t attr;
 
 	room->opts = *opts;
+	room->quota_gauge = metrics_series(opts->metrics, METRIC_CACHE_QUOTA_BYTES, NULL);
+	room_set_limits(room, &opts->limits);
 	room->full_gauge = metrics_series(opts->metrics, METRIC_CACHE_FULL, NULL);
 	room->used_gauge = metrics_series(opts->metrics, METRIC_CACHE_BYTES, NULL);
 	room->pinned_gauge = metrics_series(opts->metrics, METRIC_CACHE_PINNED_BYTES, NULL);
@@ -42,7 +53,7 @@ void room_fini(struct room *room)
 static bool is_all_pinned(struct room *room)
 {
 	return atomic_load(&room->pinned_bytes) >
-	       room_percent(atomic_load(&room->may_bytes), room->opts.low_percent);
+	       room_percent(atomic_load(&room->may_bytes), atomic_load(&room->low_percent));
 }
 
 static void tell(struct room *room, bool full, const char *why)
@@ -66,7 +77,7 @@ static void tell(struct room *room, bool full, const char *why)
 	         "why=%s used_bytes=%" PRIu64 " pinned_bytes=%" PRIu64 " quota_bytes=%" PRIu64
 	         " reserve_bytes=%" PRIu64,
 	         LOG_Q(why), room_used(room), atomic_load(&room->pinned_bytes),
-	         room->opts.quota_bytes, room->opts.reserve_bytes);
+	         atomic_load(&room->quota_bytes), atomic_load(&room->reserve_bytes));
 }
 
 static void set_full(struct room *room, bool full, const char *why)
@@ -102,8 +113,9 @@ uint64_t room_may_use(struct room *room)
 {
 	const uint64_t used = room_used(room);
 	const uint64_t ceiling = atomic_load(&room->ceiling_bytes);
-	const uint64_t reserve = room->opts.reserve_bytes;
-	uint64_t may = room->opts.quota_bytes != 0 ? room->opts.quota_bytes : UINT64_MAX;
+	const uint64_t reserve = atomic_load(&room->reserve_bytes);
+	const uint64_t quota = atomic_load(&room->quota_bytes);
+	uint64_t may = quota != 0 ? quota : UINT64_MAX;
 	uint64_t free_bytes = 0;
 
 	if (room->opts.disk->free_bytes(room->opts.disk, room->dir_fd, &free_bytes) == 0) {
@@ -119,7 +131,7 @@ uint64_t room_may_use(struct room *room)
 /* How far may writes go? What is larger than that may be written alone. */
 static uint64_t limit(const struct room *room, uint64_t may, uint64_t n_bytes)
 {
-	const uint64_t high = room_percent(may, room->opts.high_percent);
+	const uint64_t high = room_percent(may, atomic_load(&room->high_percent));
 	uint64_t over = min_u64(OVER_HIGH_BYTES, may / OVER_HIGH_PART);
 
 	over = max_u64(over, n_bytes);
@@ -162,13 +174,13 @@ bool room_for(struct room *room, uint64_t n_bytes)
 		(void)room_may_use(room);
 	}
 	if (room_used(room) + n_bytes >
-	    room_percent(atomic_load(&room->may_bytes), room->opts.high_percent))
+	    room_percent(atomic_load(&room->may_bytes), atomic_load(&room->high_percent)))
 		room->opts.crowded(room->opts.arg);
 	atomic_fetch_add(&room->writing_bytes, n_bytes);
 	if (!fits(room, n_bytes) && (was_full || !wait_for_room(room, n_bytes))) {
 		room_wrote_not(room, n_bytes);
 		set_full(room, true,
-		         atomic_load(&room->may_bytes) == room->opts.quota_bytes
+		         atomic_load(&room->may_bytes) == atomic_load(&room->quota_bytes)
 		                 ? "cache.quota_bytes is used up"
 		                 : "what is free on the file system has shrunk to "
 		                   "cache.reserve_bytes");
@@ -220,10 +232,10 @@ uint64_t room_target(struct room *room)
 {
 	const uint64_t may = room_may_use(room);
 
-	if (room_used(room) <= room_percent(may, room->opts.high_percent) &&
+	if (room_used(room) <= room_percent(may, atomic_load(&room->high_percent)) &&
 	    !atomic_load(&room->ran_out))
 		return UINT64_MAX;
-	return room_percent(may, room->opts.low_percent);
+	return room_percent(may, atomic_load(&room->low_percent));
 }
 
 void room_made(struct room *room, uint64_t freed_bytes)

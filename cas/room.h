@@ -16,21 +16,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct room_limits {
+	uint64_t quota_bytes; /* 0: none but the reserve */
+	uint64_t reserve_bytes;
+	uint32_t high_percent;
+	uint32_t low_percent;
+};
+
 struct room_opts {
 	const struct disk *disk; /* borrowed, as all here */
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;
-	uint64_t quota_bytes; /* 0: none but the reserve */
-	uint64_t reserve_bytes;
-	uint32_t high_percent;
-	uint32_t low_percent;
+	struct room_limits limits;
 	void (*crowded)(void *arg); /* [any] the high watermark is passed: make room, soon */
 	void *arg;
 };
 
 struct room {
-	struct room_opts opts;
+	struct room_opts opts; /* but for the limits: they are what follows */
+	_Atomic uint64_t quota_bytes;
+	_Atomic uint64_t reserve_bytes;
+	_Atomic uint32_t high_percent;
+	_Atomic uint32_t low_percent;
+	struct series *quota_gauge;
 	struct series *full_gauge;
 	struct series *used_gauge;
 	struct series *pinned_gauge;
@@ -53,6 +62,9 @@ struct room {
 
 void room_init(struct room *room, const struct room_opts *opts);
 void room_fini(struct room *room);
+
+/** [any] Other limits from now on. Each is seen by itself: for a moment some may be old. */
+void room_set_limits(struct room *room, const struct room_limits *limits);
 
 /** [worker] May so many bytes be written now? Waits a little where room is being made. True: then
  * they count, and room_wrote() or room_wrote_not() ends it. */

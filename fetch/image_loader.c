@@ -380,6 +380,11 @@ int image_loader_new(const struct image_loader_opts *opts, struct image_loader *
 	return 0;
 }
 
+void image_loader_allow_unverified(struct image_loader *loader, bool allow)
+{
+	loader->opts.allow_unverified = allow;
+}
+
 void image_loader_free(struct image_loader **loader)
 {
 	if (*loader == NULL)

@@ -11,17 +11,19 @@
 #include "mem.h"
 #include "reference.h"
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct image_shelf {
 	struct meta_shelf shelf;
 	struct image_shelf_opts opts;
+	pthread_mutex_t mutex; /* guards opts.configs and opts.n_configs */
 };
 
 /* What is asked for, and what is known of it. */
 struct asked {
-	const struct image_shelf *shelf;
+	struct image_shelf *shelf;
 	struct reference ref;
 	char blob_id[BLOB_ID_MAX + 1];     /* META_BLOB_TAIL */
 	char text[META_KEY_MAX + 1];       /* of ref */
@@ -79,12 +81,16 @@ static int on_record(void *arg, const struct image_record *rec)
 	return is_it;
 }
 
-static const char *policy(const struct image_shelf *shelf, const char *host)
+static const char *policy(struct image_shelf *shelf, const char *host)
 {
 	const char *others = "public";
+	struct image_shelf_opts opts;
 
-	for (uint32_t i = 0; i < shelf->opts.n_configs; i++) {
-		const struct registry_config *c = &shelf->opts.configs[i];
+	(void)pthread_mutex_lock(&shelf->mutex);
+	opts = shelf->opts;
+	(void)pthread_mutex_unlock(&shelf->mutex);
+	for (uint32_t i = 0; i < opts.n_configs; i++) {
+		const struct registry_config *c = &opts.configs[i];
 
 		if (c->share_metadata == NULL)
 			continue;
@@ -182,12 +188,29 @@ struct meta_shelf *image_shelf_new(const struct image_shelf_opts *opts)
 
 	shelf->shelf.ops = &ops;
 	shelf->opts = *opts;
+	(void)pthread_mutex_init(&shelf->mutex, NULL);
 	return &shelf->shelf;
+}
+
+void image_shelf_configure(struct meta_shelf *meta_shelf, const struct registry_config *configs,
+                           uint32_t n_configs)
+{
+	struct image_shelf *shelf = container_of(meta_shelf, struct image_shelf, shelf);
+
+	(void)pthread_mutex_lock(&shelf->mutex);
+	shelf->opts.configs = configs;
+	shelf->opts.n_configs = n_configs;
+	(void)pthread_mutex_unlock(&shelf->mutex);
 }
 
 void image_shelf_free(struct meta_shelf **shelf)
 {
-	if (*shelf != NULL)
-		free(container_of(*shelf, struct image_shelf, shelf));
+	struct image_shelf *s;
+
+	if (*shelf == NULL)
+		return;
+	s = container_of(*shelf, struct image_shelf, shelf);
+	(void)pthread_mutex_destroy(&s->mutex);
+	free(s);
 	*shelf = NULL;
 }

@@ -76,6 +76,12 @@ void registry_free(struct registry **registry)
 	*registry = NULL;
 }
 
+void registry_configure(struct registry *r, const struct registry_config *configs,
+                        uint32_t n_configs)
+{
+	registry_hosts_configure(&r->hosts, configs, n_configs);
+}
+
 void registry_add_auth_file(struct registry *r, const char *host, const char *repository,
                             const char *path)
 {

@@ -18,20 +18,39 @@ static const struct registry_config *config_of(const struct registry_hosts *host
 	return NULL;
 }
 
-static struct registry_host *host_new(const struct registry_hosts *hosts, const char *name)
+static void set_config(const struct registry_hosts *hosts, struct registry_host *host)
 {
-	struct registry_host *host = xcalloc(1, sizeof(*host));
-	const struct registry_config *config = config_of(hosts, name);
+	const struct registry_config *config = config_of(hosts, host->name);
 
 	host->own_entry = config != NULL;
 	if (config == NULL)
 		config = config_of(hosts, "*");
 	if (config != NULL)
 		host->config = *config;
+	else
+		host->config = (struct registry_config){ .scheme = NULL };
 	if (host->config.scheme == NULL)
 		host->config.scheme = "https";
+}
+
+static struct registry_host *host_new(const struct registry_hosts *hosts, const char *name)
+{
+	struct registry_host *host = xcalloc(1, sizeof(*host));
+
 	host->name = xstrdup(name);
+	set_config(hosts, host);
 	return host;
+}
+
+void registry_hosts_configure(struct registry_hosts *hosts, const struct registry_config *configs,
+                              uint32_t n_configs)
+{
+	hosts->configs = configs;
+	hosts->n_configs = n_configs;
+	for (struct registry_host *host = hosts->first; host != NULL; host = host->next) {
+		set_config(hosts, host);
+		host->bad_until_ns = 0; /* it may be another way there */
+	}
 }
 
 void registry_hosts_free(struct registry_hosts *hosts)

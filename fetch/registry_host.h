@@ -30,6 +30,11 @@ struct registry_hosts {
 };
 void registry_hosts_free(struct registry_hosts *hosts); /* what it holds; zeroed is fine */
 
+/** Other entries from now on, for servers that are known, too; borrowed. Requests that run may
+ * still use texts of the old ones. */
+void registry_hosts_configure(struct registry_hosts *hosts, const struct registry_config *configs,
+                              uint32_t n_configs);
+
 /** Made when asked for first. @return NULL: there are HOSTS_MAX already */
 struct registry_host *registry_host_get(struct registry_hosts *hosts, const char *name);
 

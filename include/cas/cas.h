@@ -62,6 +62,10 @@ struct cas_opts {
  */
 MUST_CHECK int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e);
 
+/** [any] Other quota, reserve and watermarks from now on; of opts nothing else is looked at. What
+ * is too much now goes soon. */
+void cas_set_limits(struct cas *cas, const struct cas_opts *opts);
+
 /** [worker] Flush, close, unlock. All blobs must have been released. NULL is fine. On the thread of
  * the loop while it does not run, or on another one while it does. */
 void cas_close(struct cas **cas);

@@ -17,5 +17,9 @@ struct image_shelf_opts {
 };
 
 struct meta_shelf *image_shelf_new(const struct image_shelf_opts *opts); /* never NULL */
+/** [any] Other entries from now on. The old ones stay readable as long as the shelf: borrowed, too.
+ */
+void image_shelf_configure(struct meta_shelf *shelf, const struct registry_config *configs,
+                           uint32_t n_configs);
 /** Nothing may be open any more. NULL is fine. */
 void image_shelf_free(struct meta_shelf **shelf);

@@ -50,6 +50,8 @@ struct image_loader_opts {
 };
 MUST_CHECK int image_loader_new(const struct image_loader_opts *opts,
                                 struct image_loader **ret_loader, struct err *e);
+/** [loop] For loads that begin from now on. */
+void image_loader_allow_unverified(struct image_loader *loader, bool allow);
 /** [loop] All loads must have ended or been cancelled, all images released, and the pool drained.
  * NULL is fine. */
 void image_loader_free(struct image_loader **loader);

@@ -32,6 +32,11 @@ MUST_CHECK int registry_new(const struct registry_opts *opts, struct registry **
                             struct err *e);
 void registry_free(struct registry **registry);
 
+/** [loop] Other entries from now on. Borrowed, and the old ones stay borrowed: requests that run
+ * may use their texts. Credentials are read anew when a registry asks for them. */
+void registry_configure(struct registry *r, const struct registry_config *configs,
+                        uint32_t n_configs);
+
 /** Credentials of one mount: use this docker config.json first for HOST/REPOSITORY, while added.
  * Counted: as many removes as adds. */
 void registry_add_auth_file(struct registry *r, const char *host, const char *repository,

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 #include "mem.h"
+#include "settings_table.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -321,10 +322,58 @@ static void a_changed_setting_is_named(void **state)
 	assert_string_equal(changed, "log.level cache.quota_bytes registries ");
 }
 
+static void what_counts_at_once_is_taken_and_the_rest_is_told(void **state)
+{
+	AUTO(config_free)
+	struct config *running = must_parse("registries: [ { host: a, proxy: u } ]");
+	struct config *fresh = must_parse("log: { level: debug }\nmount: auto\n"
+	                                  "cache: { quota_bytes: 9, dedup: false }\n"
+	                                  "registries: [ { host: b, mirrors: [m] } ]");
+	const char *old_text = running->registries[0].proxy;
+	AUTO(free_str) char *changed = xstrdup("");
+
+	(void)state;
+	config_take(running, &fresh, collect, &changed);
+	assert_null(fresh);
+	assert_string_equal(changed, "log.level cache.quota_bytes cache.dedup mount registries ");
+	assert_string_equal(running->log_level, "debug");
+	assert_string_equal(running->mount, "auto");
+	assert_int_equal(running->cache_quota_bytes, 9);
+	assert_true(running->cache_dedup); /* not before a restart */
+	assert_string_equal(running->registries[0].host, "b");
+	assert_string_equal(running->registries[0].mirrors[0], "m");
+	assert_string_equal(old_text, "u"); /* somebody may use it still */
+	fresh = must_parse("log: { level: debug }\nmount: auto\ncache: { quota_bytes: 9 }\n"
+	                   "registries: [ { host: b, mirrors: [m] } ]");
+	free_str(&changed);
+	changed = xstrdup("");
+	config_take(running, &fresh, collect, &changed);
+	assert_null(fresh);
+	assert_string_equal(changed, "");
+}
+
+static void every_setting_that_counts_at_once_is_one(void **state)
+{
+	static const char *const names[] = {
+#define X(name) name,
+		SETTINGS_AT_ONCE(X)
+#undef X
+	};
+	uint32_t n = 1; /* registries */
+
+	(void)state;
+	for (uint32_t i = 0; i < config_n_settings; i++)
+		n += config_is_at_once(config_settings[i].name);
+	assert_int_equal(n, ARRAY_LEN(names));
+	assert_false(config_is_at_once("state_dir"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_empty_file_gives_the_defaults),
+		cmocka_unit_test(what_counts_at_once_is_taken_and_the_rest_is_told),
+		cmocka_unit_test(every_setting_that_counts_at_once_is_one),
 		cmocka_unit_test(every_key_takes_its_default),
 		cmocka_unit_test(every_number_is_held_against_its_range),
 		cmocka_unit_test(values_reach_their_fields),
