@@ -178,13 +178,14 @@ int config_load(const char *path, struct config **ret_config, struct err *e)
 
 void config_free(struct config **config)
 {
-	if (*config == NULL)
-		return;
-	config_free(&(*config)->before);
-	text_arena_free(&(*config)->arena);
-	free((*config)->registries);
-	free(*config);
-	*config = NULL;
+	while (*config != NULL) {
+		struct config *c = *config;
+
+		*config = c->before;
+		text_arena_free(&c->arena);
+		free(c->registries);
+		free(c);
+	}
 }
 
 static bool settings_differ(const struct setting *s, const void *a, const void *b)

@@ -52,6 +52,9 @@ static void add_sums(json_t *document, const struct metrics *m)
 	json_set_u64(document, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
 	json_set_u64(document, "fetches_in_flight",
 	             (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
+	json_set_u64(document, "cache_bytes", (uint64_t)metrics_sum(m, METRIC_CACHE_BYTES));
+	json_set_u64(document, "cache_pinned_bytes",
+	             (uint64_t)metrics_sum(m, METRIC_CACHE_PINNED_BYTES));
 	json_set_u64(document, "cache_quota_bytes",
 	             (uint64_t)metrics_sum(m, METRIC_CACHE_QUOTA_BYTES));
 	(void)json_object_set_new(document, "cache_full",

@@ -23,7 +23,7 @@ def require_browser():
 class Page:
     """One page in a browser of its own. `complaints`: what the page's scripts threw or logged as an error."""
 
-    def __init__(self, url, width=1200, height=1500, dark=False):
+    def __init__(self, url, width=1200, height=1500, dark=False, vision="none"):
         self.complaints = []
         self.profile = tempfile.mkdtemp(prefix="browser-", dir=lab.TMP)
         theirs_in, self.to = os.pipe()
@@ -43,8 +43,10 @@ class Page:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                  mobile=width < 600)
+        phone = width < 600
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.call("Emulation.setEmulatedVisionDeficiency", type=vision)
         self.call("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         self.call("Page.navigate", url=url)
@@ -93,12 +95,21 @@ class Page:
         return result["result"].get("value")
 
     def press(self, key):
+        text = {"Enter": {"text": "\r"}}.get(key, {})
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode={"Tab": 9}[key])
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode={"Tab": 9, "Enter": 13}[key], **text)
 
-    def picture(self, path):
+    def tap(self, selector):
+        """A finger on the middle of an element."""
+        where = self.value(f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
+                           f" return [r.x + r.width / 2, r.y + r.height / 2]; }})(document.querySelector('{selector}'))")
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": where[0], "y": where[1]}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def picture(self, path, whole=False):
+        """whole: all of the page, not only what the window shows."""
         with open(path, "wb") as f:
-            f.write(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+            f.write(base64.b64decode(self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]))
 
     def close(self):
         lab.stop_process(self.process)

@@ -6,6 +6,7 @@ import socket
 import browser
 import cluster
 import lab
+import made_up
 
 IMAGE = "edge:v6"
 # SHOAL_PICTURES=DIR: what the page looked like is kept there (docs/page*.png are made so).
@@ -89,26 +90,115 @@ class LivePage(cluster.LoopbackTest):
         self.keep_picture(page, "page.png")
         self.assertEqual(page.complaints, [])
 
-    def test_it_works_with_a_keyboard_on_a_phone_in_the_dark(self):
-        agent = self.agent()
-        agent.mount(lab.registry().push(IMAGE))
-        page = self.open(agent, width=390, height=900, dark=True)
-        self.assertLessEqual(page.value("document.documentElement.scrollWidth"), 390)
-        self.assertLess(page.value("Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"), 64)
-        seen = []
-        for _ in range(6):
-            page.press("Tab")
-            seen.append(page.value("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"))
-        self.assertEqual(seen, ["metrics", "what readers got", "what came in", "open questions", "peers", seen[5]])
-        self.keep_picture(page, "page-phone.png")
-        self.assertEqual(page.complaints, [])
-
     def test_it_says_so_when_the_agent_is_gone_and_goes_on_with_the_next(self):
         agent = self.agent()
         page = self.open(agent)
         agent.stop()
         lab.wait_for(lambda: "no connection" in page.value("document.getElementById('ready').textContent"),
                      "the page to notice")
+        self.assertFalse(page.value("document.getElementById('gone').hidden"))
         agent.start()
         lab.wait_for(lambda: page.value("document.getElementById('ready').textContent") == "ready",
                      "the page to find the agent again")
+
+
+# Every element of a selector: its text's contrast with what is behind it, by the formula of WCAG 2.2.
+CONTRAST = """(selector => {
+  const parts = c => c.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const light = c => parts(c).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const behind = e => { const c = getComputedStyle(e).backgroundColor; return c === 'rgba(0, 0, 0, 0)' ? behind(e.parentElement) : c; };
+  return Math.min(...[...document.querySelectorAll(selector)].map(e => {
+    const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
+    return (a + .05) / (b + .05);
+  }));
+})"""
+
+
+class MadeUp(lab.LabTest):
+    """The page with more, and worse, than a test's agents have."""
+
+    def open(self, document, **kw):
+        browser.require_browser()
+        agent = made_up.Agent(document)
+        self.addCleanup(agent.close)
+        page = browser.Page(agent.url, **kw)
+        self.addCleanup(page.close)
+        lab.wait_for(lambda: page.value("document.body?.dataset.uptime"), "the first event to be shown")
+        return agent, page
+
+    def say(self, agent, page, document):
+        agent.say(document)
+        lab.wait_for(lambda: page.value("document.body.dataset.uptime") == str(document["uptime_ms"]), "the event to be shown")
+
+    def count(self, page, selector):
+        return int(page.value(f"document.querySelectorAll('{selector}').length"))
+
+    def text(self, page, selector):
+        return page.value(f"document.querySelector('{selector}').textContent")
+
+    def keep_picture(self, page, name):
+        if PICTURES:
+            page.picture(os.path.join(PICTURES, name))
+
+    def test_30_images_and_64_peers_fit_on_a_phone_under_a_finger(self):
+        document = made_up.busy(30, 64)
+        agent, page = self.open(document, width=375, height=667, dark=True)
+        wide = "[...document.querySelectorAll('.wide, html')].filter(e => e.scrollWidth > e.clientWidth).length"
+        self.assertEqual(page.value(wide), 0, "something is cut off at the edge")
+        self.assertLess(page.value("Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"), 64)
+        self.assertIn("service-15", self.text(page, ".mount"))  # it is down: first
+        self.assertIn("401 Unauthorized", self.text(page, ".mount"))
+        self.assertEqual(self.text(page, "#peers-sum"), ": 62 up, 1 down")
+        self.assertIn("down", self.text(page, "#peers tr"))
+        self.assertIn("3 lied", self.text(page, "#peers tr:nth-child(2)"))
+        self.assertEqual((self.count(page, ".mount"), self.count(page, "#peers tr")), (8, 12))
+        self.keep_picture(page, "page-phone.png")
+        for name, n, what in (("mounts", 30, ".mount"), ("peers", 64, "#peers tr")):
+            self.assertGreaterEqual(page.value(f"document.getElementById('all-{name}').offsetHeight"), 40)
+            page.tap(f"#all-{name}")
+            lab.wait_for(lambda: self.count(page, what) == n, "all to be shown")
+        self.say(agent, page, {**document, "uptime_ms": document["uptime_ms"] + 1000})
+        self.assertEqual((self.count(page, ".mount"), self.count(page, "#peers tr")), (30, 64))
+        self.assertEqual(page.value(wide), 0)
+        self.assertEqual(page.complaints, [])
+
+    def test_without_colours_and_with_a_keyboard_alone(self):
+        document = made_up.busy(12, 20)
+        agent, page = self.open(document, vision="achromatopsia")
+        looks = [page.value(f"getComputedStyle(document.querySelector('.key.{look}')).backgroundImage")
+                 for look in ("cache", "dedup", "same", "other", "origin")]
+        self.assertEqual(len({look.split("rgb")[0] for look in looks}), 5, looks)  # by direction and kind, not by colour
+        seen = []
+        for _ in range(8):
+            page.press("Tab")
+            seen.append(page.value("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"))
+            if seen[-1].startswith("show all 12"):
+                page.press("Enter")
+                lab.wait_for(lambda: self.count(page, ".mount") == 12, "all images to be shown")
+                self.say(agent, page, {**document, "uptime_ms": document["uptime_ms"] + 1000})
+                self.assertEqual(page.value("document.activeElement.id"), "all-mounts")  # where it was
+                self.assertNotEqual(page.value("getComputedStyle(document.activeElement).outlineStyle"), "none")
+        self.assertEqual(seen[:7], ["metrics", "what readers got", "what came in", "show all 12", "open questions", "peers", "show all 20"])
+        for dark in ("light", "dark"):
+            page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": dark}])
+            self.assertGreaterEqual(page.value(f"{CONTRAST}('h2, td, th, .dim, dt, dd, small, b, button, #ready')"), 4.5, dark)
+        self.keep_picture(page, "page-no-colours.png")
+        self.assertEqual(page.complaints, [])
+
+    def test_nothing_is_said_as_if_it_were_so_now_when_the_agent_is_silent(self):
+        document = made_up.document()
+        agent, page = self.open(document)
+        self.assertIn("shoal mount IMAGE DIR", self.text(page, "#mounts"))
+        self.assertEqual(self.text(page, "#hit"), "-")
+        self.assertIn("alone", self.text(page, "#peers"))
+        agent.say(None)  # connected, and not a word
+        lab.wait_for(lambda: page.value("document.body.classList.contains('gone')"), "the page to notice")
+        self.assertIn("No word from the agent since", self.text(page, "#gone"))
+        self.assertLess(float(page.value("getComputedStyle(document.querySelector('main')).opacity")), 1)
+        self.say(agent, page, {**document, "uptime_ms": document["uptime_ms"] + 1000})
+        self.assertTrue(page.value("document.getElementById('gone').hidden"))
+        self.assertEqual(page.value("getComputedStyle(document.querySelector('main')).opacity"), "1")
+        agent.say({**document, "uptime_ms": 5000, "ready": False})  # started again
+        lab.wait_for(lambda: "not ready" in self.text(page, "#ready"), "the new agent to be shown")
+        self.assertEqual(page.complaints, [])
