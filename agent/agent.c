@@ -17,6 +17,7 @@
 #include "keeping.h"
 #include "linked_images.h"
 #include "mem.h"
+#include "mending.h"
 #include "mount_list.h"
 #include "origin.h"
 #include "share.h"
@@ -65,12 +66,19 @@ static int start_base(struct agent *a, struct err *e)
 /* [any thread] */
 static void on_chunk_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 {
-	peer_on_ready(arg, blob, chunk_idx);
+	const struct agent *a = arg;
+
+	if (a->peer != NULL)
+		peer_on_ready(a->peer, blob, chunk_idx);
 }
 
 static void on_chunk_gone(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 {
-	peer_on_gone(arg, blob, chunk_idx);
+	const struct agent *a = arg;
+
+	if (a->peer != NULL)
+		peer_on_gone(a->peer, blob, chunk_idx);
+	mending_blob_lost(a->mending, blob);
 }
 
 static struct cas_opts cas_opts_of(const struct agent *a)
@@ -185,19 +193,11 @@ static int start_peers(struct agent *a, struct err *e)
 		                  .upload_bytes_per_s = c->limits_upload_bytes_per_s,
 		                  .download_bytes_per_s = c->limits_download_bytes_per_s };
 
-	struct cas_hooks hooks = { .on_ready = on_chunk_ready, .on_gone = on_chunk_gone };
-	int r;
-
 	if (strcmp(c->peers_listen, "off") == 0)
 		return 0;
 	a->shelf = image_shelf_new(&shelf);
 	opts.shelf = a->shelf;
-	r = peer_new(&opts, &a->peer, e);
-	if (r < 0)
-		return r;
-	hooks.arg = a->peer;
-	cas_hooks_on(a->cas, &hooks);
-	return 0;
+	return peer_new(&opts, &a->peer, e);
 }
 
 static void on_blob_opened(void *arg, struct cas_blob *blob)
@@ -353,6 +353,18 @@ static bool make_room(void *arg)
 	return cas_make_room(a->cas, 0);
 }
 
+/* From here on chunks that come and go are told of: before any blob is open. */
+static void start_mending(struct agent *a)
+{
+	const struct cas_hooks hooks = { .on_ready = on_chunk_ready,
+		                         .on_gone = on_chunk_gone,
+		                         .arg = a };
+
+	a->mending = mending_new(&(struct mending_opts){
+		.loop = a->loop, .fetch = a->fetch, .mounts = a->mounts, .log = a->log });
+	cas_hooks_on(a->cas, &hooks);
+}
+
 static int start_mounts(struct agent *a, struct err *e)
 {
 	struct mounts_opts opts = { .state_dir = a->config->state_dir,
@@ -384,6 +396,7 @@ static int start_mounts(struct agent *a, struct err *e)
 	opts.no_erofs = a->no_erofs;
 	opts.fuse_pool = a->fuse_pool;
 	a->mounts = mounts_new(&opts);
+	start_mending(a);
 	a->linked_images =
 		linked_images_new(&(struct linked_images_opts){ .state_dir = a->config->state_dir,
 	                                                        .loop = a->loop,
@@ -508,6 +521,7 @@ void agent_stop(struct agent *a)
 		return;
 	a->stopping = true;
 	log_info(a->log, "stopping", "pid=%d", (int)getpid());
+	mending_stop(a->mending);
 	if (a->peer != NULL)
 		peer_stop(a->peer);
 	api_stop(a->api, on_api_empty, a);
@@ -527,6 +541,7 @@ void agent_free(struct agent *a)
 	image_loader_free(&a->loader);
 	fetch_free(&a->fetch);
 	cas_hooks_off(a->cas); /* its evictor and its writer still run */
+	mending_free(&a->mending);
 	peer_free(&a->peer);
 	image_shelf_free(&a->shelf);
 	elsewhere_source_free(&a->elsewhere);

@@ -39,6 +39,7 @@ struct agent {
 	char *keeper_program;
 	struct keeping *keeping; /* NULL: no keeper */
 	struct mounts *mounts;
+	struct mending *mending;
 	struct linked_images *linked_images;
 	struct api *api;
 	struct http_page *page;

@@ -9,6 +9,8 @@
  * punched: neighbours of victims may share a block with them. Knows not why these and no others.
  */
 #include "evict.h"
+#include "gc.h"
+#include "hand_out.h"
 #include "layout.h"
 #include "ready_rows.h"
 #include "share_rules.h"
@@ -208,7 +210,7 @@ static int run_on_writer(struct cas *cas, void *arg, struct err *e)
 	b->freed_bytes = 0;
 	b->shared_bytes = 0;
 	b->n_chunks = 0;
-	if (atomic_load(&b->blob->n_pins) > 0)
+	if (cas_blob_is_pinned(b->blob) || blob_is_held_elsewhere(b->blob))
 		return 0;
 	take_back(b);
 	r = clear_rows(cas, b, e);

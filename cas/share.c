@@ -4,6 +4,7 @@
  * Knows names and bits; knows not who asks, and nothing of networks.
  */
 #include "share.h"
+#include "gc.h"
 #include "join.h"
 #include "mem.h"
 #include "refer.h"
@@ -349,12 +350,13 @@ static int settle(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob *fr
                   uint32_t from_idx, const uint8_t *plain, struct err *e)
 {
 	const uint32_t size_bytes = blob_layout(blob)->chunks[chunk_idx].plain_size_bytes;
-	int r = refer_set(blob, chunk_idx, from, from_idx, e);
+	/* The kernel looks for it in this file and nowhere else. */
+	int r = cas_blob_is_pinned(blob) ? CAS_MISS : refer_set(blob, chunk_idx, from, from_idx, e);
 
 	if (r == 0) {
 		count_shared(blob, size_bytes);
 		share_arrived(blob, chunk_idx);
-	} else if (r == CAS_MISS) { /* too many owners */
+	} else if (r == CAS_MISS) { /* or too many owners */
 		r = cas_blob_put(blob, chunk_idx, plain, e);
 		if (r == 0)
 			count_shared(blob, size_bytes);

@@ -18,6 +18,7 @@
  */
 #include "image_mount.h"
 #include "blob_files.h"
+#include "device_files.h"
 #include "erofs_dev.h"
 #include "fuse_dev.h"
 #include "fuse_member.h"
@@ -48,7 +49,8 @@ struct image_mount {
 	enum state state;
 	struct tree tree;
 	struct session *session;
-	char *bootstrap;     /* path */
+	char *bootstrap; /* path */
+	struct handed_files handed;
 	bool erofs;          /* it is the kernel that reads the tree */
 	struct err no_erofs; /* why not */
 	struct kept kept; /* what a keeper needs; its fd is the session's, -1: it cannot be kept */
@@ -131,39 +133,13 @@ static int attach_tree(struct image_mount *m, struct err *e)
 
 /* ---- by the kernel ---- */
 
-struct device_files {
-	uint32_t n;
-	int fds[IMAGE_BLOBS_MAX];
-};
-
-static void device_files_close(struct device_files *files)
-{
-	while (files->n > 0)
-		close_fd(&files->fds[--files->n]);
-}
-
-static int open_files(struct device_files *files, int mount_fd, uint32_t n_blobs, struct err *e)
-{
-	assert(n_blobs <= IMAGE_BLOBS_MAX);
-	while (files->n < n_blobs) {
-		char name[BLOB_FILE_NAME_BYTES];
-
-		blob_file_name(files->n, name);
-		files->fds[files->n] = openat(mount_fd, name, O_RDONLY | O_CLOEXEC);
-		if (files->fds[files->n] < 0)
-			return err_errno(e, errno, "cannot open blob %s for the kernel", name);
-		files->n++;
-	}
-	return 0;
-}
-
 /* The kernel's EROFS over the files that are served below mount_fd. */
 static int attach_kernel(struct image_mount *m, int mount_fd, struct err *e)
 {
 	AUTO(device_files_close) struct device_files files = { 0 };
 	struct erofs_mount_opts opts = { .bootstrap = m->bootstrap, .dir = m->dir };
 	struct stat st;
-	int r = open_files(&files, mount_fd, m->opts.image->n_blobs, e);
+	int r = device_files_open(m->opts.image, mount_fd, &files, &m->handed, e);
 
 	if (r < 0)
 		return r;
@@ -188,6 +164,7 @@ static int attach_erofs(struct image_mount *m, struct err *e)
 	if (r == 0)
 		r = attach_kernel(m, mount_fd, e);
 	if (r < 0) {
+		handed_files_release(&m->handed);
 		unserve(m);
 		blob_files_free(&m->tree.files);
 	}
@@ -244,6 +221,8 @@ static int take_on(struct image_mount *m, struct kept *kept, struct err *e)
 	kept->fd = -1;
 	if (r == 0)
 		r = serve(m, m->erofs ? &blob_files_ops : &tree_ops, &fd, e);
+	if (r == 0 && m->erofs) /* behind the readers: in use, they stay whole anyway */
+		handed_files_find(m->opts.image, &m->handed);
 	return r;
 }
 
@@ -290,6 +269,8 @@ static void take_on_work(struct job *job)
 	m->kept_there = true;
 	m->result = take_on(m, m->opts.kept, &m->why);
 	kept_free(&m->opts.kept);
+	if (m->result != 0)
+		handed_files_release(&m->handed);
 	if (m->result == 0) {
 		m->kept.fd = session_fd(m->session);
 		return;
@@ -467,6 +448,7 @@ static void close_work(struct job *job)
 
 	take_from_keeper(m); /* or its copy would keep the connection open */
 	session_free(&m->session);
+	handed_files_release(&m->handed);
 }
 
 static void close_after(struct job *job)

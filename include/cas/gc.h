@@ -48,8 +48,25 @@ bool cas_make_room(struct cas *cas, uint64_t n_bytes);
 /**
  * [worker] The blob's file is read by others than cas_blob_read() from here on: nothing that is
  * ready is evicted until the last cas_blob_unpin(). What an eviction has begun is done when this
- * returns, so look at the ready bits after it. For finished files that the kernel's EROFS reads
- * itself; nothing hands it any yet: today it reads all blobs through FUSE.
+ * returns, so look at the ready bits after it.
  */
 void cas_blob_pin(struct cas_blob *blob);
-void cas_blob_unpin(struct cas_blob *blob); /* [any] */
+void cas_blob_unpin(struct cas_blob *blob);           /* [any] */
+bool cas_blob_is_pinned(const struct cas_blob *blob); /* [any] */
+/** [any] Is each chunk of the layout ready in the blob's own file? */
+bool cas_blob_is_whole(const struct cas_blob *blob);
+
+/**
+ * [worker] The data file of a blob that is here as a whole, for the kernel to read by itself, and
+ * the blob is pinned. It can be read for as long as anybody has it open, also when this process is
+ * gone: no hole is ever punched into a file that others have open.
+ *
+ * @param ret_fd  for reading, the caller's
+ * @return 0; CAS_MISS some of it is not ready in this file, or it could not be told later that it
+ * is in use; CAS_FULL what is pinned would take more than half of the cache; negative
+ */
+MUST_CHECK int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e);
+
+/** [worker] Pin a blob whose file was handed out by an earlier process, and is in use still.
+ * @return false: it is not, and not pinned */
+bool cas_blob_pin_held(struct cas_blob *blob);

@@ -2,9 +2,6 @@
 long readers wait while the agent is killed. Ratios in one run."""
 import os
 import shutil
-import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -18,13 +15,6 @@ N_READERS = 32
 KILLS = 10  # of an agent that has everything
 COLD_ROUNDS = (1, 4, 12, 30)  # files that each reader has read when an agent that has nothing is killed
 CALM_S = 0.1
-
-
-def end_keeper(path):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-        s.connect(path)
-        pid = struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    os.kill(pid, signal.SIGKILL)
 
 
 def one_round(how, reference, listed, copy, tools):
@@ -46,6 +36,8 @@ def one_round(how, reference, listed, copy, tools):
             samples.add(f"hot {name}", seconds("read", listed, directory, 1))
             samples.add(f"lstat {name}", seconds("lstat", listed, directory))
             samples.add(f"pread {name}", seconds("pread", listed, directory, tools.small_reads, 7))
+    agent.umount(where)  # what is here as a whole now, the next mount gives to the kernel
+    agent.mount(reference, where=where)
     for name, directory in ((how, where), ("ext4", copy)):
         lab.drop_caches()
         samples.add(f"disk {name}", seconds("read", listed, directory, 1))
@@ -160,7 +152,7 @@ class KeptAgent:
         for where in self.wheres:
             self.agent.umount(where)
         self.agent.stop()
-        end_keeper(self.keeper)
+        lab.end_keeper(self.keeper)
         shutil.rmtree(self.agent.dir, ignore_errors=True)
 
 

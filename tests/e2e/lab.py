@@ -17,6 +17,7 @@ import signal
 import socket
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -545,6 +546,20 @@ class Agent:
 
     def origin_bytes(self, kind="data"):
         return int(self.metric("shoal_origin_received_bytes_total", kind=kind))
+
+
+def keeper_pid(path):
+    """Of the keeper that listens at that socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.connect(path)
+        return struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+def end_keeper(path):
+    try:
+        os.kill(keeper_pid(path), signal.SIGKILL)
+    except OSError:
+        pass  # it is gone already
 
 
 def base64_of(text):

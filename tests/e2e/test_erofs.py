@@ -1,8 +1,10 @@
 """Images that the kernel's EROFS mounts over the agent's blob files: how they come, go and fall back.
 (That each tree is right is test_images.py's.)"""
+import hashlib
 import json
 import os
 import subprocess
+import tempfile
 
 import lab
 
@@ -141,6 +143,89 @@ class Erofs(lab.LabTest):
         agent.stop()
         results = join_readers()
         self.assertTrue(results and all(isinstance(r, OSError) for r in results), results)
+
+
+class HandedFiles(lab.LabTest):
+    """Blobs that are here as a whole: the kernel reads their data files without the agent."""
+
+    IMAGE = "layers:v6"  # three blobs, of which the smallest stays with the agent
+
+    def whole(self, **kw):
+        """An agent with the image mounted when all of it was here. @return it, the directory"""
+        config = {"mount": "erofs", **kw.pop("config", {})}
+        agent = self.agent(config=config, **kw)
+        if not agent.json("status")["erofs"]["works"]:
+            self.skipTest(agent.json("status")["erofs"]["why"])
+        self.reference = lab.registry().push(self.IMAGE)
+        where = agent.mount(self.reference)
+        agent.shoal("prefetch", where)
+        agent.umount(where)
+        return agent, agent.mount(self.reference, where=where)
+
+    def blobs(self, agent):
+        """As the agent tells of them, the smallest first."""
+        return sorted(agent.json("blob", "ls")["blobs"], key=lambda b: b["plain_size_bytes"])
+
+    def evicted_all(self, agent):
+        """What of it stays, in bytes: the files that the kernel has."""
+        said = agent.json("gc", "--to", "0")
+        lab.drop_caches()
+        return said["pinned_bytes"]
+
+    def test_the_agent_has_no_part_in_reading_them_and_nothing_of_them_is_evicted(self):
+        agent, where = self.whole()
+        smallest = self.blobs(agent)[0]["plain_size_bytes"]
+        lab.drop_caches()
+        self.assert_tree(where, self.IMAGE)
+        self.assertLessEqual(agent.metric("shoal_read_bytes_total"), smallest + 4096)
+        self.assertGreater(self.evicted_all(agent), 0)
+        self.assert_tree(where, self.IMAGE, "after eviction")
+        agent.umount(where)
+        self.assertEqual(self.evicted_all(agent), 0)
+        self.assertEqual([b["n_ready"] for b in self.blobs(agent)], [0] * 3)
+
+    def test_wrong_bytes_that_verify_finds_are_replaced_at_once(self):
+        agent, where = self.whole()
+        blob = self.blobs(agent)[-1]
+        with open(os.path.join(agent.state_dir, "blobs", blob["key"] + ".blob.data"), "r+b") as f:
+            first = f.read(1)
+            f.seek(0)
+            f.write(bytes([first[0] ^ 1]))
+        self.assertEqual(agent.shoal("verify", check=False).returncode, 1)
+        lab.wait_for(lambda: self.blobs(agent)[-1]["n_ready"] == blob["n_ready"], "the chunk to come back, unasked")
+        lab.drop_caches()
+        self.assert_tree(where, self.IMAGE, "after the repair")
+
+    def test_they_stay_whole_while_anybody_reads_them_also_behind_an_agent_that_was_killed(self):
+        agent, where = self.whole()
+        largest = self.blobs(agent)[-1]["key"]
+        path, digest = next((fields[-1], fields[8]) for fields in (line.split(" ") for line in lab.expected_lines(self.IMAGE))
+                            if fields[0] == "f" and int(fields[4]) > 4096
+                            and agent.json("explain", where + fields[-1])["blob"] == largest)
+        with open(where + path, "rb", buffering=0) as f:
+            agent.kill()
+            agent.start()
+            agent.umount(where)  # what is open is of the mount that the killed agent left
+            self.assertEqual(lab.mounts_below(agent.dir), [])
+            lab.drop_caches()
+            agent.shoal("gc", "--to", "0")
+            self.assertEqual(hashlib.sha256(f.read()).hexdigest(), digest)
+            self.assertGreater(self.blobs(agent)[-1]["n_ready"], 0)
+        lab.wait_for(lambda: not self.evicted_all(agent) and self.blobs(agent)[-1]["n_ready"] == 0, "them to be let go")
+
+    def test_a_take_over_knows_them(self):
+        keeper = os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP), "keeper.sock")
+        agent, where = self.whole(config={"keeper": {"socket": keeper}})
+        device = os.stat(where).st_dev
+        agent.kill()
+        agent.start()
+        self.assertEqual(os.stat(where).st_dev, device, "taken on")
+        self.assertGreater(self.evicted_all(agent), 0)
+        self.assert_tree(where, self.IMAGE, "taken on")
+        agent.umount(where)
+        self.assertEqual(self.evicted_all(agent), 0)
+        agent.stop()
+        lab.end_keeper(keeper)
 
 
 if __name__ == "__main__":

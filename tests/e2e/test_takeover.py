@@ -63,19 +63,11 @@ class TakeOver(lab.LabTest):
         directory = tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP)
         self.socket = os.path.join(directory, "keeper.sock")
         config = {**kw.pop("config", {}), "keeper": {"socket": self.socket, "start": start}}
-        self.addCleanup(self.end_keeper)  # after the agent, which would start another one
+        self.addCleanup(lab.end_keeper, self.socket)  # after the agent, which would start another one
         return self.agent(config=config, **kw)
 
     def keeper_pid(self):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-            s.connect(self.socket)
-            return struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-
-    def end_keeper(self):
-        try:
-            os.kill(self.keeper_pid(), signal.SIGKILL)
-        except OSError:
-            pass
+        return lab.keeper_pid(self.socket)
 
     def n_kept(self):
         """Descriptors of /dev/fuse that the keeper holds."""

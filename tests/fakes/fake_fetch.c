@@ -3,6 +3,7 @@
  */
 #include "fake_fetch.h"
 #include "fake_tree_image.h"
+#include "gc.h"
 #include "share.h"
 #include <assert.h>
 #include <errno.h>
@@ -194,4 +195,25 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 	(void)blob;
 	(void)chunk_idx;
 	return false;
+}
+
+/* ---- what the kernel reads by itself: nothing here ---- */
+
+int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e)
+{
+	(void)blob;
+	(void)ret_fd;
+	(void)e;
+	return CAS_MISS;
+}
+
+bool cas_blob_pin_held(struct cas_blob *blob)
+{
+	(void)blob;
+	return false;
+}
+
+void cas_blob_unpin(struct cas_blob *blob)
+{
+	(void)blob;
 }

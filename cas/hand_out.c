@@ -1,0 +1,120 @@
+/*
+ * hand_out: whole data files for whoever reads them without us: the kernel's EROFS.
+ *
+ * Such a file must never lose what is ready in it. While its mount is known the blob is pinned. But
+ * what the kernel mounted can outlive its mount (an overlay holds it, or an open file) and outlive
+ * this process; so a hole is punched only into files that nobody else has open, and that is asked
+ * of the kernel itself: it grants a lease for writing to whoever has the file alone.
+ * Source: fcntl(2), F_SETLEASE.
+ */
+#include "hand_out.h"
+#include "data_file.h"
+#include "gc.h"
+#include "mem.h"
+#include "state.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOCK_BYTES    4096U
+#define PINNED_PERCENT 50U /* of the cache: what is pinned makes no room for others */
+
+bool blob_is_held_elsewhere(const struct cas_blob *blob)
+{
+	/* Whoever opens it in this moment waits for us, and a signal tells: one that does nothing.
+	 */
+	if (fcntl(blob->fd, F_SETSIG, SIGURG) != 0 || fcntl(blob->fd, F_SETLEASE, F_WRLCK) != 0)
+		return errno == EAGAIN;
+	(void)fcntl(blob->fd, F_SETLEASE, F_UNLCK);
+	return false;
+}
+
+bool cas_blob_is_whole(const struct cas_blob *blob)
+{
+	const struct blob_layout *l = blob_layout(blob);
+
+	for (uint32_t i = 0; i < l->n_chunks; i++)
+		if (l->chunks[i].plain_size_bytes > 0 && !bitmap_get(blob->ready, i))
+			return false;
+	return true;
+}
+
+static bool can_stand_alone(const struct cas_blob *blob, struct err *e)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	AUTO(bitmap_free) struct bitmap *gone = bitmap_new(l->n_chunks);
+
+	if (gone == NULL || l->plain_size_bytes == 0 || l->plain_size_bytes % BLOCK_BYTES != 0 ||
+	    !cas_blob_is_whole(blob))
+		return false;
+	/* A hole that somebody made behind our back: our own readers find it, the kernel would not.
+	 */
+	return data_file_missing(blob->cas->disk, blob->fd, l, blob->ready, gone, e) == 0;
+}
+
+static bool leaves_room(const struct cas_blob *blob)
+{
+	struct cas *cas = blob->cas;
+	struct cas_blob **open = NULL;
+	uint64_t pinned_bytes =
+		atomic_load(&cas->room.pinned_bytes); /* of images: others, mostly */
+	const uint32_t n_open = blob_table_all(cas, &open);
+
+	for (uint32_t i = 0; i < n_open; i++) {
+		if (open[i] == blob || cas_blob_is_pinned(open[i]))
+			pinned_bytes += blob_layout(open[i])->plain_size_bytes;
+		cas_blob_release(&open[i]);
+	}
+	free(open);
+	return pinned_bytes <= room_percent(room_may_use(&cas->room), PINNED_PERCENT);
+}
+
+/* For reading alone: a second descriptor of the very same file. */
+static int open_again(const struct cas_blob *blob, int *ret_fd, struct err *e)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", blob->fd);
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd >= 0 ? 0 : err_errno(e, errno, "cannot open the data file of %s", blob->key);
+}
+
+int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e)
+{
+	AUTO(close_fd) int fd = -1;
+	int r = 0;
+
+	if (!cas_blob_is_whole(blob)) /* looked at again below: now nothing waits for it */
+		return CAS_MISS;
+	if (!leaves_room(blob))
+		return CAS_FULL;
+	cas_blob_pin(blob);
+	r = can_stand_alone(blob, e) ? open_again(blob, &fd, e) : CAS_MISS;
+	/* Where this file system has no leases nobody could tell later. */
+	if (r == 0 && !blob_is_held_elsewhere(blob))
+		r = CAS_MISS;
+	if (r != 0) {
+		cas_blob_unpin(blob);
+		return r;
+	}
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
+}
+
+bool cas_blob_pin_held(struct cas_blob *blob)
+{
+	if (!blob_is_held_elsewhere(blob))
+		return false;
+	cas_blob_pin(blob);
+	return true;
+}
+
+bool cas_blob_is_pinned(const struct cas_blob *blob)
+{
+	return atomic_load(&blob->n_pins) > 0;
+}

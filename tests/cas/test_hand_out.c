@@ -1,0 +1,187 @@
+/*
+ * Data files that the kernel reads by itself: which are given out, and that nothing goes from them.
+ */
+#include "fixture.h"
+#include "gc.h"
+#include "mem.h"
+#include "share.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEED     17
+#define N_CHUNKS 12U
+#define OTHER_ID "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define BLOCK    4096U
+
+static struct cas_blob *open_full(struct fixture *f, const char *id)
+{
+	struct cas_blob *blob = open_sample(f, id, N_CHUNKS, SEED);
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(put_sample(blob, SEED, i), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	return blob;
+}
+
+static void evict_all(struct fixture *f)
+{
+	const struct cas_gc_opts opts = { .to_bytes = 0 };
+	struct cas_gc_result result;
+
+	/* Blobs are no image's here, and in use: only their chunks go. */
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+}
+
+static void assert_bytes(const struct cas_blob *blob, int fd)
+{
+	for (uint32_t i = 0; i < N_CHUNKS; i++) {
+		const struct chunk_rec *c = &cas_blob_layout(blob)->chunks[i];
+		uint8_t *want = sample_bytes(SEED, i);
+		uint8_t *got = xcalloc(1, c->plain_size_bytes);
+
+		assert_int_equal(pread(fd, got, c->plain_size_bytes, (off_t)c->plain_offset),
+		                 c->plain_size_bytes);
+		assert_memory_equal(got, want, c->plain_size_bytes);
+		free(want);
+		free(got);
+	}
+}
+
+static void a_whole_file_is_given_and_stays_whole_as_long_as_anybody_has_it(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_full(f, SAMPLE_ID);
+	int fd = -1;
+
+	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), 0);
+	assert_true(cas_blob_is_pinned(b));
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	evict_all(f);
+	assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
+	assert_bytes(b, fd);
+	cas_blob_unpin(b); /* as if the process that pinned it were gone: it is open still */
+	assert_false(cas_blob_is_pinned(b));
+	evict_all(f);
+	assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
+	assert_bytes(b, fd);
+	assert_true(cas_blob_pin_held(b));
+	(void)close(fd);
+	evict_all(f);
+	assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
+	cas_blob_unpin(b);
+	assert_false(cas_blob_pin_held(b));
+	evict_all(f);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	cas_blob_release(&b);
+}
+
+static void what_is_not_whole_is_not_given(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, N_CHUNKS, SEED);
+	int fd = -1;
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++) {
+		assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+		assert_false(cas_blob_is_pinned(b));
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	}
+	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), 0);
+	(void)close(fd);
+	cas_blob_unpin(b);
+	/* Somebody took a block out of it: the kernel would read zeros. */
+	assert_int_equal(fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK), 0);
+	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+	assert_false(cas_blob_is_pinned(b));
+	cas_blob_release(&b);
+}
+
+static void what_does_not_end_with_a_block_is_not_given(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_layout *layout = sample_layout(SAMPLE_ID, N_CHUNKS, SEED);
+	const struct chunk_rec *last = &layout->chunks[N_CHUNKS - 1];
+	struct cas_blob *b = NULL;
+	int fd = -1;
+
+	layout->plain_size_bytes = last->plain_offset + last->plain_size_bytes;
+	assert_int_not_equal(layout->plain_size_bytes % BLOCK, 0);
+	assert_int_equal(cas_blob_open(f->cas, layout, &b, &f->e), 0);
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+	cas_blob_release(&b);
+	layout_unref(&layout);
+}
+
+static void half_of_the_cache_stays_for_others(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_full(f, SAMPLE_ID);
+	struct cas_blob *b;
+	uint64_t bytes;
+	int fd = -1;
+	int other_fd = -1;
+
+	bytes = cas_blob_layout(a)->plain_size_bytes;
+	cas_blob_release(&a);
+	f->quota_bytes = 3 * bytes;
+	fixture_reopen(f);
+	a = open_full(f, SAMPLE_ID);
+	b = open_full(f, OTHER_ID);
+	assert_int_equal(cas_blob_hand_out(a, &fd, &f->e), 0);
+	assert_int_equal(cas_blob_hand_out(b, &other_fd, &f->e), CAS_FULL);
+	assert_false(cas_blob_is_pinned(b));
+	cas_blob_unpin(a);
+	assert_int_equal(cas_blob_hand_out(b, &other_fd, &f->e), 0);
+	cas_blob_unpin(b);
+	(void)close(fd);
+	(void)close(other_fd);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+static void what_is_lost_of_it_comes_back_into_this_very_file(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a;
+	struct cas_blob *b;
+	int fd = -1;
+
+	f->dedup = true;
+	fixture_reopen(f);
+	a = open_full(f, SAMPLE_ID);
+	b = open_full(f, OTHER_ID); /* the same chunks */
+	assert_int_equal(cas_blob_hand_out(a, &fd, &f->e), 0);
+	assert_int_equal(
+		pwrite(a->fd, "wrong", 5, (off_t)cas_blob_layout(a)->chunks[3].plain_offset), 5);
+	assert_int_equal(cas_blob_check(a, 3, &f->e), CAS_MISMATCH);
+	assert_false(cas_blob_is_whole(a));
+	(void)bitmap_set(a->candidate, 3);
+	assert_int_equal(cas_blob_share(a, 3, &f->e), 0);
+	assert_true(cas_blob_is_whole(a));
+	assert_bytes(a, fd);
+	cas_blob_unpin(a);
+	(void)close(fd);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup_open, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_whole_file_is_given_and_stays_whole_as_long_as_anybody_has_it),
+		T(what_is_not_whole_is_not_given),
+		T(what_does_not_end_with_a_block_is_not_given),
+		T(half_of_the_cache_stays_for_others),
+		T(what_is_lost_of_it_comes_back_into_this_very_file),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
