@@ -2,42 +2,20 @@
 
 Against the same tree as an ordinary image on ext4 (containerd's overlayfs snapshotter), by turns.
 """
-import io
-import json
 import os
 import statistics
 import sys
-import tarfile
 import time
 
 import lab
 
 sys.path.insert(0, os.path.join(lab.REPO, "tests", "containerd"))
 import node as nodes  # noqa: E402
+import ordinary  # noqa: E402
 from dedup import Rows  # noqa: E402
 
 COMMAND = ["python3", "-c", "import flask"]
 PLAIN = "docker.io/library/plain:1"
-
-
-def plain_image(tree, path):
-    """The tree as an ordinary image of one layer, in the form of docker save."""
-    layer = os.path.join(lab.TMP, "plain-layer.tar")
-    with tarfile.open(layer, "w") as tar:
-        tar.add(tree, arcname=".")
-    digest = lab.subprocess.run(["sha256sum", layer], check=True, capture_output=True, text=True).stdout.split()[0]
-    config = {"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/usr/bin:/bin:/usr/sbin:/sbin"]},
-              "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest]}}
-    manifest = [{"Config": "config.json", "RepoTags": [PLAIN], "Layers": ["layer.tar"]}]
-    with tarfile.open(path, "w") as tar:
-        for name, document in (("config.json", config), ("manifest.json", manifest)):
-            data = json.dumps(document).encode()
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-        tar.add(layer, arcname="layer.tar")
-    os.unlink(layer)
-    return path
 
 
 class Round:
@@ -69,7 +47,7 @@ def run(args):
         sys.exit(f"bench: {why}")
     reference = lab.registry().push(args.image)
     source = lab.Agent()
-    plain = plain_image(source.mount(reference, "--prefetch"), os.path.join(lab.TMP, "plain.tar"))
+    plain = ordinary.image(source.mount(reference, "--prefetch"), os.path.join(lab.TMP, "plain.tar"), PLAIN)
     source.stop()
     cold, on_disk, hot, plain_on_disk, plain_hot = [], [], [], [], []
     for _ in range(args.rounds):

@@ -26,14 +26,33 @@ def missing():
     return None
 
 
-class Node:
-    """mode: dedicated or shared. policy: none, restart or failover."""
+# A kubelet asks the snapshotter about images, which asks containerd, and keeps the credentials that it hears.
+CRI_SNAPSHOTTER = """
+[remote.auth]
+enable_cri_keychain = true
+image_service_address = "{address}"
+"""
+CRI_CONTAINERD = """
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{sandbox}"
+  stream_server_port = "0"
+  restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "nydus"
+  disable_snapshot_annotations = false
+"""
 
-    def __init__(self, agent, mode="dedicated", policy="failover", prefetch=False, nydusd=front.NYDUSD):
+
+class Node:
+    """mode: dedicated or shared. policy: none, restart or failover. sandbox: an image; with it containerd has its CRI
+    service, as for a kubelet, all of whose containers are in one namespace."""
+
+    def __init__(self, agent, mode="dedicated", policy="failover", prefetch=False, nydusd=front.NYDUSD, sandbox=None):
         self.agent, self.mode, self.policy, self.prefetch, self.nydusd = agent, mode, policy, prefetch, nydusd
+        self.sandbox = sandbox
         self.dir = tempfile.mkdtemp(prefix="n-", dir=lab.TMP)
         self.address = self.path("containerd.sock")
-        self.namespace = "n" + os.urandom(6).hex()  # runc keeps all of a machine's containers in one place
+        self.namespace = "k8s.io" if sandbox else "n" + os.urandom(6).hex()  # runc keeps all of a machine's containers in one place
         self.containerd = self.snapshotter = None
         self._write_configs()
         self.start_snapshotter()
@@ -47,13 +66,13 @@ class Node:
             f.write(f"""version = 2
 root = "{self.path('containerd')}"
 state = "{self.path('state')}"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+disabled_plugins = [{'' if self.sandbox else '"io.containerd.grpc.v1.cri"'}]
 [grpc]
   address = "{self.address}"
 [proxy_plugins.nydus]
   type = "snapshot"
   address = "{self.path('grpc.sock')}"
-""")
+{CRI_CONTAINERD.format(sandbox=self.sandbox) if self.sandbox else ""}""")
         with open(self.path("snapshotter.toml"), "w", encoding="utf-8") as f:
             f.write(f"""version = 1
 root = "{self.path('nydus')}"
@@ -81,7 +100,7 @@ address = ""
 sync_remove = false
 [cache_manager]
 disable = false
-""")
+{CRI_SNAPSHOTTER.format(address=self.address) if self.sandbox else ""}""")
         with open(self.path("nydusd.json"), "w", encoding="utf-8") as f:
             json.dump({"device": {"backend": {"type": "registry", "config": {
                 "scheme": "http", "timeout": 5, "connect_timeout": 5, "retry_limit": 2}},
@@ -127,6 +146,14 @@ disable = false
         if done.returncode != 0:
             raise AssertionError(f"pull {reference}: {done.stderr}\n{self.log('snapshotter.log')}")
 
+    def cri(self, *words, images=False, check=True):
+        """What containerd's CRI service says, or the snapshotter's, of images."""
+        done = subprocess.run([os.path.join(TOOLS, "cri"), self.path("grpc.sock") if images else self.address, *words],
+                              capture_output=True, text=True, check=False, timeout=2 * DEADLINE_S)
+        if check and done.returncode != 0:
+            raise AssertionError(f"cri {words}: {done.stderr}\n{self.log('containerd.log')}\n{self.log('snapshotter.log')}")
+        return done.stdout.strip()
+
     def run(self, reference, name, *argv, options=(), check=True):
         """One command in a container of its own; its output."""
         return self.ctr("run", "--rm", "--snapshotter", "nydus", *options, reference, name, *argv, check=check)
@@ -143,7 +170,7 @@ disable = false
                 if os.path.basename(argv[0]) == "nydusd"}
 
     def _shims(self):
-        return [pid for pid, argv in lab.processes_that_name(self.namespace).items() if "containerd-shim" in argv[0]]
+        return [pid for pid, argv in lab.processes_that_name(self.dir).items() if "containerd-shim" in argv[0]]
 
     def upgrade(self, nydusd):
         """Live upgrade of all nydusds, by the snapshotter's own API."""
@@ -162,9 +189,10 @@ disable = false
             if process and process.poll() is None:
                 lab.stop_process(process, 9)
         runc = ["runc", "--root", f"/run/containerd/runc/{self.namespace}"]
-        ids = subprocess.run([*runc, "list", "-q"], capture_output=True, text=True, check=False).stdout.split()
-        for container in ids:
-            subprocess.run([*runc, "delete", "--force", container], stderr=subprocess.DEVNULL, check=False)
+        listed = subprocess.run([*runc, "list", "-f", "json"], capture_output=True, text=True, check=False).stdout
+        for container in json.loads(listed or "null") or []:
+            if container["bundle"].startswith(self.dir):
+                subprocess.run([*runc, "delete", "--force", container["id"]], stderr=subprocess.DEVNULL, check=False)
         for pid in [*self.nydusds(), *self._shims()]:
             os.kill(pid, 9)
         lab.unmount_below(self.dir)
