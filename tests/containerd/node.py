@@ -45,7 +45,7 @@ CRI_CONTAINERD = """
 
 class Node:
     """mode: dedicated or shared. policy: none, restart or failover. sandbox: an image; with it containerd has its CRI
-    service, as for a kubelet, all of whose containers are in one namespace."""
+    service, as for a kubelet, all of whose containers are in one namespace. Its network is the agent's."""
 
     def __init__(self, agent, mode="dedicated", policy="failover", prefetch=False, nydusd=front.NYDUSD, sandbox=None):
         self.agent, self.mode, self.policy, self.prefetch, self.nydusd = agent, mode, policy, prefetch, nydusd
@@ -112,16 +112,19 @@ disable = false
     def start_snapshotter(self):
         with open(self.path("snapshotter.log"), "ab") as log:
             self.snapshotter = lab.start_process(
-                [os.path.join(TOOLS, "containerd-nydus-grpc"), "--config", self.path("snapshotter.toml")],
+                self._on_its_network(os.path.join(TOOLS, "containerd-nydus-grpc"), "--config", self.path("snapshotter.toml")),
                 stdout=log, stderr=log, env={**os.environ, "SHOAL_SOCKET": self.agent.socket})
         lab.wait_for(lambda: self._listens(self.path("grpc.sock"), self.snapshotter, "snapshotter.log"),
                      "the snapshotter to listen", DEADLINE_S)
 
     def start_containerd(self):
         with open(self.path("containerd.log"), "ab") as log:
-            self.containerd = lab.start_process(["containerd", "--config", self.path("containerd.toml")], stdout=log,
-                                                stderr=log)
+            self.containerd = lab.start_process(self._on_its_network("containerd", "--config", self.path("containerd.toml")),
+                                                stdout=log, stderr=log)
         lab.wait_for(lambda: self.ctr("version", check=False).returncode == 0, "containerd to answer", DEADLINE_S)
+
+    def _on_its_network(self, *argv):
+        return lab.on_node(self.agent.node, list(argv))
 
     def _listens(self, path, process, log):
         if process.poll() is not None:
@@ -141,8 +144,9 @@ disable = false
         return done
 
     def pull(self, reference):
-        done = subprocess.run([os.path.join(TOOLS, "pull"), self.address, self.namespace, reference], capture_output=True, text=True,
-                              check=False, timeout=DEADLINE_S)
+        argv = self._on_its_network(os.path.join(TOOLS, "pull"), self.address, self.namespace, reference,
+                                    *(["http"] if self.agent.node else []))
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
         if done.returncode != 0:
             raise AssertionError(f"pull {reference}: {done.stderr}\n{self.log('snapshotter.log')}")
 
