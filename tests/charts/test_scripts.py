@@ -3,8 +3,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-import tomllib
 import unittest
+
+try:
+    import tomllib
+except ImportError:  # before Python 3.11
+    tomllib = None
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FILES = os.path.join(REPO, "charts", "shoal", "files")
@@ -114,11 +118,12 @@ for path in todo:
     plugins.update(config.get("proxy_plugins", {}))
     for pattern in config.get("imports", []):
         todo += glob.glob(os.path.join(os.path.dirname(path), pattern))
+q = os.environ.get("QUOTE", '"')  # of 1.6 and 1.7; 2.0 has the other
 print("version = 2\\n\\n[proxy_plugins]")
 for name, plugin in plugins.items():
-    print(f"\\n  [proxy_plugins.{name}]")
+    print(f"\\n  [proxy_plugins.{name}]" if q == '"' else f"\\n[proxy_plugins.{q}{name}{q}]")
     for key, value in plugin.items():
-        print(f'    {key} = "{value}"')
+        print(f'    {key} = {q}{value}{q}')
 print('\\n[stream_processors]\\n  [stream_processors."x"]\\n    address = "/none"')
 '''
 # What runs on the node itself: containerd, and a systemctl that notes what it is told.
@@ -150,6 +155,7 @@ OTHERS = (
 )
 
 
+@unittest.skipUnless(tomllib, "needs Python's tomllib")
 class NodeSetup(ScriptTest):
     def setUp(self):
         super().setUp()
@@ -205,6 +211,46 @@ class NodeSetup(ScriptTest):
             self.begin("fake", OTHERS[0])
             self.write("etc/containerd/conf.d/n.toml", PLUGIN)
             self.assertIn("does not name", self.setup_node("check").stdout)
+
+    def test_either_quote_of_containerds_answer_is_read(self):
+        for quote in ('"', "'"):
+            self.begin("fake", OTHERS[0])
+            self.setup_node("write", QUOTE=quote)
+            self.assertEqual(len(self.told()), 2)
+            done = self.setup_node("write", QUOTE=quote)
+            self.assertIn("left as it is", done.stdout)
+            self.assertEqual(done.stderr, "")
+
+    def test_a_step_that_fails_is_the_last_and_the_agent_starts(self):
+        for step in ("cp", "mv", "mktemp"):
+            self.begin("fake", OTHERS[0])
+            self.write(f"bin/{step}", "#!/bin/sh\nexit 1\n", 0o755)
+            self.assertIn("that failed", self.setup_node("write").stderr)
+            os.unlink(os.path.join(self.bin, step))
+            self.assert_left_alone(OTHERS[0])
+            self.setup_node("write")
+            self.assertEqual(len(self.told()), 2)
+
+    def test_who_is_killed_while_it_goes_back_leaves_a_config(self):
+        for step in ("cp", "mv"):
+            self.begin("fake", OTHERS[0])
+            self.write("refuses", "")
+            # The step fails from where containerd was restarted on.
+            self.write(f"bin/{step}", f"#!/bin/sh\n[ ! -s {self.dir}/told ] || exit 1\nexec /bin/{step} \"$@\"\n", 0o755)
+            self.setup_node("write")
+            self.assertIn(self.read(self.config), (OTHERS[0], OTHERS[0] + "\n" + PLUGIN))
+            os.unlink(os.path.join(self.bin, step))
+            self.setup_node("write")
+            self.assert_config_is_old()
+        self.begin("fake", None)
+        self.write(self.config + ".shoal-pending", "")
+        self.write(self.config + ".shoal-refused", "version = 2\n\n" + PLUGIN)
+        self.setup_node("write")
+        self.assertEqual(self.told(), ["systemctl restart containerd"])
+
+    def assert_config_is_old(self):
+        self.assertEqual(self.read(self.config), OTHERS[0])
+        self.assertEqual(self.told()[-1], "systemctl restart containerd")
 
     def test_another_address_is_said(self):
         self.begin("fake", NAMED[0])

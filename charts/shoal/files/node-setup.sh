@@ -50,8 +50,8 @@ host() { # COMMAND...: as on the node itself
 address_in_dump() { # FILE, as the node sees it
   host containerd --config "$1" config dump 2>"$scratch" >"$scratch.dump" || return 1
   awk -v name="$SNAPSHOTTER" '
-    /^[ \t]*\[/ { gsub(/[] \t["]/, ""); inside = $0 == "proxy_plugins." name; next }
-    inside && $1 == "address" { gsub(/"/, "", $3); print $3 }' "$scratch.dump"
+    /^[ \t]*\[/ { gsub(/[] \t["\047]/, ""); inside = $0 == "proxy_plugins." name; next }
+    inside && $1 == "address" { gsub(/["\047]/, "", $3); print $3 }' "$scratch.dump"
 }
 
 # Where containerd cannot be asked: does one of these files name the plugin? Each form that TOML has for
@@ -88,10 +88,15 @@ plugin_text() {
   printf '[proxy_plugins.%s]\n  type = "snapshot"\n  address = "%s"\n' "$SNAPSHOTTER" "$SNAPSHOTTER_SOCKET"
 }
 
-# Nothing of this keeps the agent from starting: containers that run already have their files from it.
 not_written() { # WHY
   echo "containerd's config is left as it is: $1. What it needs, and then a restart:" >&2
   plugin_text >&2
+}
+
+# At any moment there is a whole config, and the old one, for whoever is killed here.
+replace() { # FILE BY
+  cp -p "$2" "$1.shoal-new"
+  mv "$1.shoal-new" "$1"
 }
 
 # The config is new: restart containerd, or have the old config again where it does not come up.
@@ -101,15 +106,18 @@ restart_containerd() {
     rm -f "$config.shoal-pending"
     return 0
   fi
-  mv "$config" "$config.shoal-refused"
-  [ ! -f "$config.before-shoal" ] || cp -p "$config.before-shoal" "$config"
-  rm -f "$config.shoal-pending"
-  host systemctl restart containerd || echo "containerd does not come up with its old config either" >&2
+  replace "$config.shoal-refused" "$config"
+  if [ -f "$config.before-shoal" ]; then replace "$config" "$config.before-shoal"; else rm "$config"; fi
+  restart_old
   not_written "containerd did not come up with what was added, which is in $CONTAINERD_CONFIG.shoal-refused (remove that to have it tried again)"
 }
 
+restart_old() {
+  host systemctl restart containerd || echo "containerd does not come up with its old config either" >&2
+  rm -f "$config.shoal-pending"
+}
+
 write_config() {
-  rm -f "$config.before-shoal"
   if [ -f "$config" ]; then
     cp -p "$config" "$config.shoal-new"
     [ -z "$(tail -c 1 "$config.shoal-new")" ] || echo >>"$config.shoal-new"
@@ -124,7 +132,7 @@ write_config() {
     rm -f "$config.shoal-new"
     not_written "containerd did not come up with it before (remove $CONTAINERD_CONFIG.shoal-refused to have it tried again)"
   else
-    [ ! -f "$config" ] || cp -p "$config" "$config.before-shoal"
+    if [ -f "$config" ]; then replace "$config.before-shoal" "$config"; else rm -f "$config.before-shoal"; fi
     : >"$config.shoal-pending"
     mv "$config.shoal-new" "$config"
     echo "containerd's config names the proxy plugin $SNAPSHOTTER now (before: $CONTAINERD_CONFIG.before-shoal): restarting containerd"
@@ -135,7 +143,10 @@ write_config() {
 setup_containerd() {
   config=$HOST$CONTAINERD_CONFIG
   mkdir -p "$(dirname "$config")"
+  scratch=$(mktemp)
+  trap 'rm -f "$scratch" "$scratch.dump"' EXIT
   address=
+  [ -e "$config" ] || [ ! -f "$config.shoal-pending" ] || restart_old
   if [ -L "$config" ]; then
     not_written "$CONTAINERD_CONFIG is a link"
     return 0
@@ -169,8 +180,9 @@ fi
 case $CONTAINERD in
   check) check_containerd ;;
   write)
-    scratch=$(mktemp)
-    trap 'rm -f "$scratch" "$scratch.dump"' EXIT
-    setup_containerd
+    # Nothing of this keeps the agent from starting: containers that run already have their files from
+    # it. In a shell of its own, so that a step that fails (a full disk) is the last one.
+    setup_containerd &
+    wait $! || not_written "that failed"
     ;;
 esac
