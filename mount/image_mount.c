@@ -323,10 +323,11 @@ static void mount_run(struct image_mount *m, enum state next)
 	}
 }
 
-static void run_job(struct image_mount *m, void (*work)(struct job *), void (*after)(struct job *))
+static void run_job(struct image_mount *m, void (*work)(struct job *), void (*after)(struct job *),
+                    enum job_prio prio)
 {
 	m->why = (struct err){ 0 };
-	m->job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
+	m->job = (struct job){ .work = work, .after = after, .prio = prio };
 	pool_submit(m->opts.pool, &m->job);
 }
 
@@ -384,7 +385,7 @@ static enum state enter_unmount(struct image_mount *m)
 {
 	if (m->lazy)
 		atomic_store(&m->tree.ending, true);
-	run_job(m, unmount_work, unmount_after);
+	run_job(m, unmount_work, unmount_after, JOB_NORMAL);
 	return UNMOUNT;
 }
 
@@ -418,7 +419,7 @@ static enum state enter_leave(struct image_mount *m)
 	timer_stop(&m->grace);
 	if (!m->handing_over)
 		atomic_store(&m->tree.ending, true);
-	run_job(m, leave_work, leave_after);
+	run_job(m, leave_work, leave_after, JOB_NORMAL);
 	return LEAVE;
 }
 
@@ -465,7 +466,7 @@ static void close_after(struct job *job)
 
 static enum state enter_close(struct image_mount *m)
 {
-	run_job(m, close_work, close_after);
+	run_job(m, close_work, close_after, JOB_NORMAL);
 	return CLOSE;
 }
 
@@ -514,7 +515,10 @@ int image_mount_start(const struct image_mount_opts *opts,
 		                   .drained = tree_drained };
 	tree_init(&m->tree, &tree);
 	m->kept.fd = -1;
-	run_job(m, opts->kept != NULL ? take_on_work : start_work, start_after);
+	if (opts->kept != NULL)
+		run_job(m, take_on_work, start_after, JOB_READER); /* its readers wait already */
+	else
+		run_job(m, start_work, start_after, JOB_NORMAL);
 	return 0;
 }
 

@@ -102,9 +102,6 @@ static bool check_hello(struct conn *c, const struct wire_hello *hello)
 	} else if (id_equal(&hello->self.id, &c->opts.self->self.id)) {
 		send_bye(c, WIRE_BYE_SELF, "");
 		fail_with(c, ELOOP, "it is this node itself");
-	} else if (c->expects && !id_equal(&hello->self.id, &c->expect_id)) {
-		send_bye(c, WIRE_BYE_LEAVING, "another node was expected here");
-		fail_with(c, ENOENT, "another node answers at this address");
 	}
 	return !c->failed;
 }
@@ -411,10 +408,6 @@ struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enu
 	struct conn *c = xcalloc(1, sizeof(*c));
 
 	c->opts = *opts;
-	if (opts->expect_id != NULL) {
-		c->expect_id = *opts->expect_id;
-		c->expects = true;
-	}
 	c->fd = fd;
 	c->connected = connected;
 	c->state = state;

@@ -65,7 +65,6 @@ struct conn_opts {
 	const struct clock *clock;
 	const struct tls *tls;         /* NULL: plain TCP ("insecure") */
 	const struct wire_hello *self; /* what HELLO says (nonce is the connection's); may change */
-	const struct wire_id *expect_id; /* connecting: close when another answers; NULL: any */
 	/* HELLO_ACK's members: fill at most WIRE_MEMBERS_MAX. NULL: none. */
 	uint16_t (*members)(void *arg, struct wire_member *ret_members);
 	const struct conn_ops *ops;

@@ -32,8 +32,6 @@ void conn_gate_passed(struct conn *c);
 
 struct conn {
 	struct conn_opts opts;
-	struct wire_id expect_id;
-	bool expects;
 	enum conn_state state;
 	int fd;
 	bool connected; /* by us */

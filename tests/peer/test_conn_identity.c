@@ -174,16 +174,6 @@ static void a_node_knows_itself(void **state)
 	pair_expect_end(p, 0, ELOOP, "bye");
 }
 
-static void another_node_at_the_address_is_noticed(void **state)
-{
-	struct pair *p = *state;
-	const struct wire_id expected = { { 0x66 } };
-
-	p->ends[0].opts.expect_id = &expected;
-	pair_connect(p);
-	pair_expect_end(p, 0, ENOENT, "another node");
-}
-
 /* ---- listening ---- */
 
 static void *accepted(void *arg, struct conn *c)
@@ -357,7 +347,6 @@ int main(void)
 		SECURE(the_id_is_the_certificates),
 		SECURE(without_tls_nobody_talks_to_one_with),
 		SECURE(a_node_knows_itself),
-		SECURE(another_node_at_the_address_is_noticed),
 		SECURE(agents_meet_over_tcp),
 		SECURE(no_more_than_so_many_may_connect),
 		SECURE(who_says_nothing_makes_room_for_others),
