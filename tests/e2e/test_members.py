@@ -5,7 +5,7 @@ import cluster
 import lab
 
 NAME = "shoal.lab"
-PORT = 9465
+IMAGE = "layers:v6"
 
 
 class Members(lab.LabTest):
@@ -58,9 +58,9 @@ class Members(lab.LabTest):
             # Itself, and two names of one node.
             agents.append(self.start(**own, members=[own["listen"], first["listen"], f"localhost:{port}"]))
         self.wait_for_states(agents, "self", "up", "up")
-        image = lab.registry().push("edge:v6")
+        image = lab.registry().push(IMAGE)
         agents[1].shoal("prefetch", agents[1].mount(image))
-        self.assert_tree(agents[2].mount(image), "edge:v6", "from a neighbour that nobody named")
+        self.assert_tree(agents[2].mount(image), IMAGE, "from a neighbour that nobody named")
         self.assertEqual(agents[2].origin_bytes(), 0)
 
     def test_who_restarts_is_found_again(self):

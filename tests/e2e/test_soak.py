@@ -48,7 +48,7 @@ class Walker(threading.Thread):
 
     def run(self):
         weights = {self.mount: 6, self.read: 10, self.read_together: 4, self.prefetch: 2, self.umount: 3, self.forget: 3,
-                   self.collect: 1, self.verify: 1, self.be_cut_off: 1, self.hang: 1, self.restart: 1, self.die: 1}
+                   self.collect: 1, self.verify: 1, self.all_at_once: 3, self.be_cut_off: 1, self.hang: 1, self.restart: 1, self.die: 1}
         try:
             while time.monotonic() < self.end:
                 step = self.random.choices(list(weights), weights=list(weights.values()))[0]
@@ -95,11 +95,14 @@ class Walker(threading.Thread):
         if image:  # where there is no room for all of it, that is said
             self.agent.shoal("prefetch", where, check="quota_bytes" not in self.agent.config["cache"])
 
+    def unmount(self, where):
+        # A file that was read is open in what another thread forks, until that executes something.
+        lab.wait_for(lambda: self.agent.shoal("umount", where, check=False).returncode == 0, f"{where} to be free")
+
     def umount(self):
         image, where = self.pick()
         if image:
-            # A file that was read is open in what another thread forks, until that executes something.
-            lab.wait_for(lambda: self.agent.shoal("umount", where, check=False).returncode == 0, f"{where} to be free")
+            self.unmount(where)
             del self.mounts[image]
         return image
 
@@ -113,6 +116,24 @@ class Walker(threading.Thread):
 
     def verify(self):
         self.agent.shoal("verify")
+
+    def mount_for_a_moment(self):
+        where = self.agent.mount(self.cluster.reference(self.random.choice(IMAGES)))
+        self.agent.json("ls")
+        self.unmount(where)
+
+    def look(self):
+        image, where = self.pick()
+        if image:
+            path = self.random.choice(histories.TRUTH.files(image))[0]
+            self.agent.shoal("explain", where + path)
+        for words in (("image", "ls"), ("blob", "ls"), ("ls",), ("peers",), ("status",)):
+            self.agent.json(*words)
+        self.agent.process.send_signal(signal.SIGHUP)
+
+    def all_at_once(self):
+        acts = [self.verify, self.collect, self.prefetch, self.mount_for_a_moment, self.mount_for_a_moment, self.look]
+        at_once(lambda act: act(), self.random.sample(acts, 3) + self.readers(2))
 
     def while_away(self, back):
         """Something is wrong with the node until others have done a few steps; then it is over: back()."""
