@@ -41,6 +41,7 @@ bool origin_distrust(struct origin_source *s, const struct origin_target *target
 
 	if (culprit == NULL)
 		return false;
+	slice_heads_forget(s->heads, target->key);
 	n_strikes = origin_marks_strike(s->marks, culprit, target->key, unit_idx, now_ns);
 	log_warn(s->opts.log, "wrong bytes from an origin", "origin=%s blob=%s unit=%u times=%u%s",
 	         LOG_Q(culprit), target->key, unit_idx, n_strikes,
@@ -130,6 +131,7 @@ int origin_source_new(const struct origin_source_opts *opts, struct source **ret
 	s->source.ops = &ops;
 	s->opts = *opts;
 	s->marks = origin_marks_new();
+	s->heads = slice_heads_new();
 	*ret_source = &s->source;
 	return 0;
 }
@@ -142,6 +144,8 @@ void origin_source_free(struct source **source)
 		return;
 	s = origin_source_of(*source);
 	assert(s->n_runs == 0);
+	timer_fini(&s->heads_timer);
+	slice_heads_free(&s->heads);
 	origin_marks_free(&s->marks);
 	free(s);
 	*source = NULL;

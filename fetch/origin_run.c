@@ -5,6 +5,10 @@
  *            ^  `--all there--> end
  *            `-- it failed: the next origin, for the rest --> none left: end
  *
+ * Slices of a gzip stream overlap. What the first one has in common with a slice before it that
+ * came lately, or is on its way in another run, is not asked for again: it is the slice's head, and
+ * comes from there. Where that run fails, all of it is asked for after all.
+ *
  * Origins that lately failed come last; one that gave wrong bytes for a unit twice is not asked for
  * it. When to try all of them again is not decided here. Does not know digests.
  */
@@ -15,6 +19,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#define HEAD_NEAR_BYTES (256U << 10) /* a blocked reader waits for no more in front of a head */
 
 struct candidate {
 	struct origin_addr addr;
@@ -22,6 +30,7 @@ struct candidate {
 };
 
 struct source_req {
+	struct source_req *prev, *next; /* of s->runs */
 	struct origin_source *s;
 	const struct unit_run *run; /* borrowed */
 	struct source_events ev;
@@ -38,6 +47,11 @@ struct source_req {
 	uint64_t body_bytes; /* came, from all origins */
 	bool in_unit;        /* a cancel from inside unit() frees it behind that */
 	bool cancelled;
+	struct slice_head head; /* that is waited for, while the cutter is headless ... */
+	uint32_t head_unit;     /* ... by this unit */
+	uint8_t *head_bytes;    /* it has come */
+	bool whole;             /* no heads any more: the one that was waited for did not come */
+	bool only_head;         /* all but the head is here */
 	struct err why;
 };
 
@@ -56,12 +70,26 @@ static void note_why(struct source_req *req, const char *origin, const char *wha
 	(void)err_set(&req->why, EIO, "%s", all);
 }
 
+/* Those that wait for a head look for it, from a turn of their own. */
+static void look_for_heads(struct origin_source *s)
+{
+	const struct source_req *req = s->runs;
+
+	while (req != NULL && !unit_cutter_is_headless(&req->cutter))
+		req = req->next;
+	if (req != NULL)
+		timer_start(&s->heads_timer, 0);
+}
+
 static void req_free(struct source_req *req)
 {
 	req->s->n_runs--;
+	DL_DELETE(req->s->runs, req);
+	look_for_heads(req->s);
 	for (uint32_t i = 0; i < req->n_candidates; i++)
 		origin_addr_wipe(&req->candidates[i].addr);
 	unit_cutter_fini(&req->cutter);
+	free(req->head_bytes);
 	free(req);
 }
 
@@ -129,6 +157,7 @@ static void choose_units(struct source_req *req, const char *origin)
 /* ---- asking ---- */
 
 static int ask_from(struct source_req *req, uint32_t idx);
+static void on_heads(struct timer *t);
 
 static void note_delivery(struct source_req *req, uint32_t unit_idx)
 {
@@ -139,6 +168,31 @@ static void note_delivery(struct source_req *req, uint32_t unit_idx)
 	origin_marks_well(req->s->marks, origin, req->key);
 }
 
+/* The end of a unit is the head of the next one: for who waits for it, and who may come. */
+static void keep_head(struct source_req *req, uint32_t unit_idx, const uint8_t *bytes)
+{
+	struct source_req *other;
+	struct slice_head head;
+	struct unit_rec u;
+
+	if (!slice_head_of(req->run->layout, unit_idx + 1, &head) ||
+	    !layout_unit(req->run->layout, unit_idx, &u))
+		return;
+	bytes += head.offset - u.packed_offset;
+	slice_heads_keep(req->s->heads, req->key, &head, bytes);
+	DL_FOREACH(req->s->runs, other)
+	{
+		if (!unit_cutter_is_headless(&other->cutter) || other->head_bytes != NULL ||
+		    other->head.offset != head.offset ||
+		    other->head.size_bytes != head.size_bytes || strcmp(other->key, req->key) != 0)
+			continue;
+		other->head_bytes = malloc(head.size_bytes);
+		if (other->head_bytes != NULL)
+			memcpy(other->head_bytes, bytes, head.size_bytes);
+	}
+	look_for_heads(req->s);
+}
+
 static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 {
 	struct source_req *req = arg;
@@ -147,6 +201,7 @@ static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 	if (!req->delivers)
 		note_delivery(req, unit_idx);
 	req->delivers = true;
+	keep_head(req, unit_idx, bytes);
 	req->in_unit = true;
 	req->ev.unit(req->arg, unit_idx, bytes);
 	req->in_unit = false;
@@ -210,6 +265,10 @@ static void on_end(void *arg, int r, const struct err *why)
 		finish(req, SOURCE_OK);
 		return;
 	}
+	if (r == 0 && unit_cutter_only_head(&req->cutter)) {
+		req->only_head = true;
+		return;
+	}
 	note_failure(req, r, why);
 	if (ask_from(req, req->candidate_idx + 1) < 0)
 		finish(req, outcome(req));
@@ -235,6 +294,111 @@ static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes,
 	return origin_ask_start(&req->s->opts, &ask, &req->asked, e);
 }
 
+/* ---- heads ---- */
+
+/* Is another run about to have the slice before this one? */
+static bool head_is_coming(const struct source_req *req, uint32_t unit_idx)
+{
+	const struct source_req *other;
+	uint64_t before_bytes;
+
+	DL_FOREACH(req->s->runs, other)
+	{
+		if (other == req || strcmp(other->key, req->key) != 0 ||
+		    (other->asked == NULL && !other->only_head) ||
+		    !unit_cutter_awaits(&other->cutter, unit_idx - 1, &before_bytes))
+			continue;
+		if (!req->run->reader || (other->run->reader && before_bytes <= HEAD_NEAR_BYTES))
+			return true;
+	}
+	return false;
+}
+
+/* The range without what comes another way. */
+static void leave_out_head(struct source_req *req, uint64_t *offset, uint64_t *size_bytes)
+{
+	const struct blob_layout *l = req->run->layout;
+	const uint8_t *bytes;
+	uint32_t i = 0;
+	struct unit_rec next;
+
+	free(req->head_bytes);
+	req->head_bytes = NULL;
+	if (req->whole || req->has_strikes)
+		return;
+	while (req->cutter.cuts[i].state != CUT_WANTED)
+		i++;
+	req->head_unit = req->run->first_unit + i;
+	if (!slice_head_of(l, req->head_unit, &req->head) || req->head.offset != *offset)
+		return;
+	if (i + 1 < req->run->n_units && layout_unit(l, req->head_unit + 1, &next) &&
+	    next.packed_offset < req->head.offset + req->head.size_bytes)
+		return; /* it is the head of several */
+	bytes = slice_heads_find(req->s->heads, req->key, &req->head);
+	if ((bytes == NULL && !head_is_coming(req, req->head_unit)) ||
+	    unit_cutter_behead(&req->cutter, req->head.size_bytes) < 0)
+		return;
+	*offset += req->head.size_bytes;
+	*size_bytes -= req->head.size_bytes;
+	if (bytes == NULL && req->s->heads_timer.fn == NULL)
+		timer_init(&req->s->heads_timer, req->s->opts.loop, on_heads);
+	if (bytes != NULL &&
+	    unit_cutter_head(&req->cutter, bytes, req->head.size_bytes, hand_out, req) < 0)
+		abort(); /* a head is not all of it: nothing was handed out */
+}
+
+static void take_head(struct source_req *req)
+{
+	const int r = unit_cutter_head(&req->cutter, req->head_bytes, req->head.size_bytes,
+	                               hand_out, req);
+
+	if (req->cancelled)
+		req_free(req);
+	else if (r == 0 && req->only_head)
+		finish(req, SOURCE_OK);
+}
+
+/* All of it is asked for, then. */
+static void lose_head(struct source_req *req)
+{
+	if (req->asked != NULL)
+		origin_ask_cancel(req->asked);
+	req->asked = NULL;
+	req->whole = true;
+	req->only_head = false;
+	if (ask_from(req, req->candidate_idx) < 0)
+		finish(req, outcome(req));
+}
+
+/* @return false: nobody's wait has ended */
+static bool settle_one_head(struct origin_source *s)
+{
+	struct source_req *req;
+
+	DL_FOREACH(s->runs, req)
+	{
+		if (!unit_cutter_is_headless(&req->cutter))
+			continue;
+		if (req->head_bytes != NULL)
+			take_head(req);
+		else if (!head_is_coming(req, req->head_unit))
+			lose_head(req);
+		else
+			continue;
+		return true;
+	}
+	return false;
+}
+
+static void on_heads(struct timer *t)
+{
+	struct origin_source *s = container_of(t, struct origin_source, heads_timer);
+
+	/* Whoever is told something may end any of them. */
+	while (settle_one_head(s)) {
+	}
+}
+
 /* @return 0 somebody is being asked; -1 nobody is left */
 static int ask_from(struct source_req *req, uint32_t idx)
 {
@@ -252,6 +416,7 @@ static int ask_from(struct source_req *req, uint32_t idx)
 			note_why(req, origin, "gave wrong bytes twice");
 			continue;
 		}
+		leave_out_head(req, &offset, &size_bytes);
 		r = ask_one(req, offset, size_bytes, &e);
 		if (r == 0)
 			return 0;
@@ -271,6 +436,7 @@ int origin_run_start(struct origin_source *s, const struct origin_question *q,
 	assert(q->run->n_units > 0);
 	req->s = s;
 	req->s->n_runs++;
+	DL_APPEND(s->runs, req);
 	req->run = q->run;
 	req->ev = *q->ev;
 	req->arg = q->arg;

@@ -4,12 +4,16 @@
 #pragma once
 #include "origin_kind.h"
 #include "origin_marks.h"
+#include "slice_heads.h"
 
 struct origin_source {
 	struct source source;
 	struct origin_source_opts opts;
 	struct origin_marks *marks;
-	uint32_t n_runs; /* and reads */
+	struct slice_heads *heads;
+	struct source_req *runs;  /* open */
+	struct timer heads_timer; /* a run that waits for a head looks whether it is there */
+	uint32_t n_runs;          /* and reads */
 };
 
 /* Whose bytes: a blob's key, and where it can be had. */

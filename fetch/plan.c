@@ -31,6 +31,37 @@ bool plan_touches(const struct blob_layout *l, uint32_t unit_idx)
 	       b.packed_offset + b.packed_size_bytes >= a_end;
 }
 
+uint64_t plan_overlap_bytes(const struct blob_layout *l, uint32_t unit_idx)
+{
+	struct unit_rec before;
+	struct unit_rec unit;
+	uint64_t end;
+
+	if (l->units == NULL || unit_idx == 0 || unit_idx >= l->n_units ||
+	    !layout_unit(l, unit_idx - 1, &before) || !layout_unit(l, unit_idx, &unit))
+		return 0;
+	end = before.packed_offset + before.packed_size_bytes;
+	return unit.packed_offset >= before.packed_offset && unit.packed_offset < end
+	               ? end - unit.packed_offset
+	               : 0;
+}
+
+uint32_t plan_best_cut(const struct blob_layout *l, uint32_t first_unit, uint32_t end_unit)
+{
+	uint64_t least = UINT64_MAX;
+	uint32_t best = first_unit;
+
+	for (uint32_t i = first_unit; i < end_unit; i++) {
+		const uint64_t bytes = plan_overlap_bytes(l, i);
+
+		if (bytes > least)
+			continue;
+		least = bytes;
+		best = i;
+	}
+	return best;
+}
+
 /* Its packed size where it can join, else -1. */
 static int64_t joinable(const struct plan_view *v, uint32_t unit_idx, uint64_t room_bytes)
 {

@@ -32,6 +32,14 @@ struct plan_span plan_unit(const struct blob_layout *l, uint32_t unit_idx);
 /** Does the unit behind the span touch it in the object, so that one range covers both? */
 bool plan_touches(const struct blob_layout *l, uint32_t unit_idx);
 
+/** Bytes of the object that a unit has in common with the one before it: slices of a gzip stream
+ * overlap, and these bytes cross twice where the two are fetched by different nodes. */
+uint64_t plan_overlap_bytes(const struct blob_layout *l, uint32_t unit_idx);
+
+/** Where best to cut before one of the units [first_unit, end_unit): where the least overlaps, the
+ * last of equals. first_unit < end_unit */
+uint32_t plan_best_cut(const struct blob_layout *l, uint32_t first_unit, uint32_t end_unit);
+
 /** Add wanted units at the end (or before the start) while they fit into max_bytes. @return bytes
  * added */
 uint64_t plan_widen_forward(const struct plan_view *v, struct plan_span *span, uint64_t max_bytes);

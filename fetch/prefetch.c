@@ -7,7 +7,8 @@
  *
  * A pass goes from stretch to stretch. A node alone has one a blob. Among neighbours there are
  * many, in an order of this node's own: nodes that begin together would walk in step else, the
- * first one would fetch nearly all of it, and all would wait for that one's line.
+ * first one would fetch nearly all of it, and all would wait for that one's line. Slices of a gzip
+ * stream overlap: there stretches are longer, and they and runs are cut where the least is shared.
  */
 #include "bytes.h"
 #include "engine.h"
@@ -22,6 +23,7 @@
 #define GIVE_UP_MS    UINT64_C(120000)    /* without a unit coming */
 #define STRETCH_BYTES (UINT64_C(4) << 20) /* plain */
 #define STRETCHES_MAX 256U                /* each unit that comes is looked up among them */
+#define SLICES_FACTOR 4                   /* so much longer are stretches of slices */
 
 /* Units of one blob. */
 struct stretch {
@@ -141,6 +143,19 @@ static bool is_wanted(void *arg, uint32_t unit_idx)
 	return unit_idx < wish->end_unit && flight_wanted(wish->blob, unit_idx);
 }
 
+/* What one run and the next have in common is little, so. */
+static void cut_well(struct wish *wish, struct plan_span *span)
+{
+	const struct blob_layout *l = wish->blob->layout;
+	const uint32_t end = span->first_unit + span->n_units;
+	uint32_t cut;
+
+	if (span->n_units < 2 || plan_overlap_bytes(l, end) == 0 || !is_wanted(wish, end))
+		return;
+	cut = plan_best_cut(l, end - span->n_units / 2, end + 1);
+	span->n_units = cut - span->first_unit; /* runs_pump() counts its bytes itself */
+}
+
 static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
 	struct wish wish = { .blob = blob, .end_unit = end_unit(p) };
@@ -149,6 +164,7 @@ static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 
 	if (span.packed_bytes < RUN_MAX_BYTES)
 		(void)plan_widen_forward(&view, &span, RUN_MAX_BYTES - span.packed_bytes);
+	cut_well(&wish, &span);
 	p->unit_idx += span.n_units;
 	p->n_missing += span.n_units;
 	(void)run_new(blob, &span, RUN_PREFETCH);
@@ -286,20 +302,32 @@ void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
 
 /* ---- begin and end ---- */
 
+static bool has_slices(const struct blob_layout *l)
+{
+	return l->n_units > 0 && l->units != NULL && l->units[0].kind == UNIT_ZRAN;
+}
+
+/* Where stretch i of n begins: of slices, within a quarter of a stretch around that. */
+static uint32_t border(const struct blob_layout *l, uint64_t i, uint64_t n)
+{
+	const uint32_t unit_idx = (uint32_t)(l->n_units * i / n);
+	const uint32_t around = has_slices(l) ? (uint32_t)(l->n_units / n / 4) : 0;
+
+	return plan_best_cut(l, unit_idx - around, unit_idx + around + 1);
+}
+
 static void add_stretches(struct fetch_prefetch *p, uint32_t blob_idx, uint64_t stretch_bytes)
 {
 	const struct blob_layout *l = p->blobs[blob_idx]->layout;
+	const uint64_t factor = has_slices(l) ? SLICES_FACTOR : 1;
 	const uint64_t bytes = total_plain_bytes(l);
-	const uint64_t n = stretch_bytes > 0 ? bytes / stretch_bytes + 1 : 1;
+	const uint64_t n = stretch_bytes > 0 ? bytes / (factor * stretch_bytes) + 1 : 1;
+	struct stretch s = { .blob_idx = blob_idx };
 
 	for (uint64_t i = 0; i < n; i++) {
-		const struct stretch s = {
-			.blob_idx = blob_idx,
-			.first_unit = (uint32_t)(l->n_units * i / n),
-			.end_unit = i + 1 < n ? (uint32_t)(l->n_units * (i + 1) / n) : UINT32_MAX,
-		};
-
+		s.end_unit = i + 1 < n ? border(l, i + 1, n) : UINT32_MAX;
 		p->stretches[p->n_stretches++] = s;
+		s.first_unit = s.end_unit;
 	}
 }
 

@@ -3,6 +3,7 @@
  */
 #include "unit_cutter.h"
 #include "bytes.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -49,6 +50,7 @@ bool unit_cutter_restart(struct unit_cutter *c, uint64_t *ret_offset, uint64_t *
 		free(cut->bytes);
 		cut->bytes = NULL;
 		cut->n_filled = 0;
+		cut->headless = false;
 		if (cut->state != CUT_WANTED)
 			continue;
 		begin = min_u64(begin, cut->packed_offset);
@@ -80,6 +82,17 @@ static int fill(struct cut *cut, uint64_t at, const uint8_t *bytes, size_t size_
 	return cut->n_filled == cut->packed_size_bytes;
 }
 
+/* @return unit() wants no more */
+static bool deliver(struct unit_cutter *c, struct cut *cut,
+                    bool (*unit)(void *arg, uint32_t unit_idx, uint8_t *bytes), void *arg)
+{
+	uint8_t *full = cut->bytes;
+
+	cut->bytes = NULL;
+	cut->state = CUT_DONE;
+	return !unit(arg, c->first_unit + (uint32_t)(cut - c->cuts), full);
+}
+
 int unit_cutter_take(struct unit_cutter *c, const uint8_t *bytes, size_t size_bytes,
                      bool (*unit)(void *arg, uint32_t unit_idx, uint8_t *bytes), void *arg)
 {
@@ -88,7 +101,6 @@ int unit_cutter_take(struct unit_cutter *c, const uint8_t *bytes, size_t size_by
 	c->at += size_bytes;
 	for (uint32_t i = c->first_open; i < c->n_cuts; i++) {
 		struct cut *cut = &c->cuts[i];
-		uint8_t *full;
 		int r;
 
 		if (cut->packed_offset >= at + size_bytes)
@@ -96,13 +108,8 @@ int unit_cutter_take(struct unit_cutter *c, const uint8_t *bytes, size_t size_by
 		r = cut->state == CUT_WANTED ? fill(cut, at, bytes, size_bytes) : 0;
 		if (r < 0)
 			return r;
-		if (r > 0) {
-			full = cut->bytes;
-			cut->bytes = NULL;
-			cut->state = CUT_DONE;
-			if (!unit(arg, c->first_unit + i, full))
-				return -ECANCELED;
-		}
+		if (r > 0 && !cut->headless && deliver(c, cut, unit, arg))
+			return -ECANCELED;
 		if (i == c->first_open && cut->state != CUT_WANTED)
 			c->first_open++;
 	}
@@ -114,5 +121,84 @@ bool unit_cutter_done(const struct unit_cutter *c)
 	for (uint32_t i = 0; i < c->n_cuts; i++)
 		if (c->cuts[i].state != CUT_DONE)
 			return false;
+	return true;
+}
+
+/* ---- a head that comes another way ---- */
+
+static struct cut *first_wanted(const struct unit_cutter *c)
+{
+	uint32_t i = 0;
+
+	while (i < c->n_cuts && c->cuts[i].state != CUT_WANTED)
+		i++;
+	return i < c->n_cuts ? &c->cuts[i] : NULL;
+}
+
+int unit_cutter_behead(struct unit_cutter *c, uint32_t head_bytes)
+{
+	struct cut *cut = first_wanted(c);
+
+	assert(cut != NULL && cut->n_filled == 0 && head_bytes < cut->packed_size_bytes);
+	cut->bytes = malloc(cut->packed_size_bytes);
+	if (cut->bytes == NULL)
+		return -ENOMEM;
+	cut->n_filled = head_bytes;
+	cut->headless = true;
+	c->at = cut->packed_offset + head_bytes;
+	return 0;
+}
+
+static struct cut *headless(const struct unit_cutter *c)
+{
+	struct cut *cut = first_wanted(c);
+
+	return cut != NULL && cut->headless ? cut : NULL;
+}
+
+bool unit_cutter_is_headless(const struct unit_cutter *c)
+{
+	return headless(c) != NULL;
+}
+
+int unit_cutter_head(struct unit_cutter *c, const uint8_t *bytes, uint32_t head_bytes,
+                     bool (*unit)(void *arg, uint32_t unit_idx, uint8_t *bytes), void *arg)
+{
+	struct cut *cut = headless(c);
+
+	assert(cut != NULL && head_bytes <= cut->n_filled);
+	memcpy(cut->bytes, bytes, head_bytes);
+	cut->headless = false;
+	if (cut->n_filled < cut->packed_size_bytes)
+		return 0;
+	return deliver(c, cut, unit, arg) ? -ECANCELED : 0;
+}
+
+bool unit_cutter_only_head(const struct unit_cutter *c)
+{
+	const struct cut *without = headless(c);
+
+	for (uint32_t i = 0; i < c->n_cuts; i++) {
+		const struct cut *cut = &c->cuts[i];
+
+		if (cut->state == CUT_WANTED &&
+		    (cut != without || cut->n_filled < cut->packed_size_bytes))
+			return false;
+	}
+	return without != NULL;
+}
+
+bool unit_cutter_awaits(const struct unit_cutter *c, uint32_t unit_idx, uint64_t *ret_bytes)
+{
+	const struct cut *cut;
+	uint64_t end;
+
+	if (unit_idx < c->first_unit || unit_idx - c->first_unit >= c->n_cuts)
+		return false;
+	cut = &c->cuts[unit_idx - c->first_unit];
+	if (cut->state != CUT_WANTED)
+		return false;
+	end = cut->packed_offset + cut->packed_size_bytes;
+	*ret_bytes = end > c->at ? end - c->at : 0;
 	return true;
 }

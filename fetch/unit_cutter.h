@@ -22,6 +22,7 @@ struct cut {
 	uint32_t n_filled;
 	uint8_t *bytes; /* NULL: nothing came so far */
 	enum cut_state state;
+	bool headless; /* its first bytes come another way: unit_cutter_head() */
 };
 
 struct unit_cutter {
@@ -41,6 +42,25 @@ void unit_cutter_fini(struct unit_cutter *c); /* zeroed is fine */
  * @return false: no unit is wanted; else the range that holds all wanted units
  */
 bool unit_cutter_restart(struct unit_cutter *c, uint64_t *ret_offset, uint64_t *ret_size_bytes);
+
+/**
+ * The first head_bytes of the first wanted unit come another way, by unit_cutter_head(); nothing
+ * was taken yet. They are fewer than the unit has, and no other unit's.
+ * @return 0 the range begins behind them; -ENOMEM nothing changed
+ */
+MUST_CHECK int unit_cutter_behead(struct unit_cutter *c, uint32_t head_bytes);
+bool unit_cutter_is_headless(const struct unit_cutter *c);
+
+/** The head: as many bytes as were told. unit, @return: as unit_cutter_take() */
+MUST_CHECK int unit_cutter_head(struct unit_cutter *c, const uint8_t *bytes, uint32_t head_bytes,
+                                bool (*unit)(void *arg, uint32_t unit_idx, uint8_t *bytes),
+                                void *arg);
+
+/** Are all wanted units whole, but for a head? */
+bool unit_cutter_only_head(const struct unit_cutter *c);
+
+/** Is the unit wanted, and not whole yet? How many bytes of the stream come before its end? */
+bool unit_cutter_awaits(const struct unit_cutter *c, uint32_t unit_idx, uint64_t *ret_bytes);
 
 /**
  * The next bytes of that range.

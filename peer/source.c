@@ -108,6 +108,7 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	s->missed = s->want;
 	s->paused = s->want;
 	s->hurried = s->want;
+	s->chained = s->want;
 }
 
 static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
@@ -237,6 +238,7 @@ static bool begin(struct source_req *req)
 	cut(req);
 	if (!req->run->reader && req->seeks != NULL)
 		order(req);
+	unit_chain(req);
 	return true;
 }
 
@@ -276,8 +278,11 @@ static void step(struct source_req *req)
 		finish(req, SOURCE_MISS);
 		return;
 	}
+	(void)unit_hold_back(req);
 	for (uint32_t i = 0; i < req->n_seeks; i++)
 		seek_step(&req->seeks[i]);
+	if (unit_hold_back(req))
+		source_dirty(req);
 	for (uint32_t i = 0; i < req->n_seeks; i++)
 		settled = settled && seek_is_settled(&req->seeks[i]);
 	if (!settled && only_put_off(req))
@@ -383,8 +388,13 @@ static void hurry(struct source_req *req, uint32_t unit_idx)
 		                   &pos))
 			continue;
 		for (uint32_t i = 0; i < req->n_seeks; i++) {
-			if (req->seeks[i].segment_idx == segment_idx)
-				wire_set_add(&req->seeks[i].hurried, pos);
+			struct seek *s = &req->seeks[i];
+
+			if (s->segment_idx != segment_idx)
+				continue;
+			wire_set_add(&s->hurried, pos);
+			if (wire_set_has(&s->chained, pos)) /* its reader waits for no other */
+				s->chained = set_none(s->want.n);
 		}
 	}
 	source_dirty(req);

@@ -65,6 +65,7 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *tod
 	free(origin);
 	tell_avoided(s, &ask);
 	order_cut(s->req->known->segments, s->segment_idx, &ask.units, &ask.runs);
+	unit_adopt(s, todo, &ask.units);
 	return ask;
 }
 
@@ -274,6 +275,7 @@ static void on_wait(struct seek *s, const struct wire_answer_item *item)
 	seek_take_from_others(s, &set, &item->nodes[0]);
 	unit_follow(s, &set, &item->nodes[0]);
 	get_or_pause(s, &item->nodes[0], &set, true);
+	unit_chain_follow(s, &set, &item->nodes[0]);
 }
 
 static void on_elsewhere(struct seek *s, const struct wire_answer_item *item)
@@ -285,8 +287,10 @@ static void on_elsewhere(struct seek *s, const struct wire_answer_item *item)
 static void on_nobody(struct seek *s, const struct wire_answer_item *item)
 {
 	const struct wire_set later = unit_put_off(s, &item->set);
-	const struct wire_set lost = set_minus(item->set, &later);
+	const struct wire_set gets = seek_in_gets(s, true, NULL);
+	struct wire_set lost = set_minus(item->set, &later);
 
+	lost = set_minus(lost, &gets); /* they followed their unit meanwhile */
 	note_item(s, item, "nobody");
 	s->put_off = set_or(s->put_off, &later);
 	s->lost = set_or(s->lost, &lost);

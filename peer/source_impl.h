@@ -55,6 +55,10 @@ struct seek {
 	struct wire_set lost;      /* of want: no way is left */
 	struct wire_set unpacking; /* of want: with a worker */
 	struct wire_set put_off;   /* of want: its unit begins in another segment (source_unit.c) */
+	struct wire_set chained;   /* goes the way of the lead, a chunk of another segment ... */
+	uint32_t lead_idx;         /* ... the seek at this place ... */
+	uint16_t lead_pos;
+	bool held_back; /* ... which is not known yet */
 	struct get *gets;
 	struct avoid avoid[WIRE_AVOID_MAX];
 	uint32_t n_avoid;
@@ -171,6 +175,8 @@ void seek_avoid_missed(struct seek *s, const struct wire_id *node, const struct 
 void seek_pause(struct seek *s, const struct wire_set *set, uint32_t ms);
 /** Asked of some holder (hedged: also of slow ones) but except, and not given up. */
 struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wire_id *except);
+/** Wanted, not with a worker, and nobody is asked for it but the home. */
+struct wire_set seek_open(const struct seek *s);
 /** What others were asked for is expected from node alone. */
 void seek_take_from_others(struct seek *s, const struct wire_set *set, const struct wire_id *node);
 void seek_on_items(struct seek *s, const struct wire_answer_item *items, uint32_t n_items);
@@ -218,6 +224,15 @@ enum get_outcome source_unreached(struct peer *p, const struct wire_id *node);
 struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u);
 /** Those of set whose unit begins in another segment that is still being looked for. */
 struct wire_set unit_put_off(struct seek *s, const struct wire_set *set);
+/** Units of set that begin in an earlier segment with a chunk that is here: nobody would ask for a
+ * lease of them there. They count as beginning here. */
+void unit_adopt(const struct seek *s, const struct wire_set *set, struct wire_set *units);
+/** Find what goes the way of a chunk of another segment. Once, when the seeks are all there. */
+void unit_chain(struct source_req *req);
+/** What is to be held back in the next step. @return anything is not held back any more */
+bool unit_hold_back(struct source_req *req);
+/** set of s comes to node, from where it is waited for: what is chained to it, too. */
+void unit_chain_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node);
 /** Units that begin with one of set are had from node, as they come there: so are their chunks in
  * other segments that were put off. */
 void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node);

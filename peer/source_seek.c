@@ -69,6 +69,14 @@ struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wir
 	return set;
 }
 
+struct wire_set seek_open(const struct seek *s)
+{
+	const struct wire_set gets = seek_in_gets(s, true, NULL);
+	const struct wire_set set = set_minus(s->want, &gets);
+
+	return set_minus(set, &s->unpacking);
+}
+
 static struct wire_set todo_of(const struct seek *s)
 {
 	const struct wire_set busy = seek_in_gets(s, false, NULL);
@@ -77,6 +85,8 @@ static struct wire_set todo_of(const struct seek *s)
 	todo = set_minus(todo, &s->unpacking);
 	todo = set_minus(todo, &s->put_off);
 	todo = set_minus(todo, &s->paused);
+	if (s->held_back)
+		todo = set_minus(todo, &s->chained);
 	return set_minus(todo, &busy);
 }
 

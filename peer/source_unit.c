@@ -2,8 +2,15 @@
  * source_unit: units whose chunks lie in several segments. Their lease is given by the home of the
  * first chunk; the homes of the others know nothing of it. So what nobody has there is put off
  * until the first segment's way is known, and then goes the same way.
+ *
+ * Slices of a gzip stream overlap: what two of them share crosses twice where two nodes fetch them.
+ * So a row of slices goes one way, also across segments: those of the next segment are chained to
+ * the last slice that begins before it (their lead). Who has the lease of the lead asks for theirs;
+ * who waits for the lead somewhere waits there for them; nobody else asks for them meanwhile.
  */
+#include "share.h"
 #include "source_impl.h"
+#include <utlist.h>
 
 struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u)
 {
@@ -56,14 +63,14 @@ struct wire_set unit_put_off(struct seek *s, const struct wire_set *set)
 	return put_off;
 }
 
-/* Of t's that were put off: those whose unit begins with one of set in s. */
+/* Of t's that are open: those whose unit begins with one of set in s. */
 static struct wire_set followers(const struct seek *t, const struct seek *s,
                                  const struct wire_set *set)
 {
+	const struct wire_set open = seek_open(t);
 	struct wire_set found = set_none(t->want.n);
 
-	for (uint32_t pos = set_next(&t->put_off, 0); pos < t->put_off.n;
-	     pos = set_next(&t->put_off, pos + 1)) {
+	for (uint32_t pos = set_next(&open, 0); pos < open.n; pos = set_next(&open, pos + 1)) {
 		uint16_t first_pos;
 
 		if (first_of_unit(t, (uint16_t)pos, &first_pos) == s &&
@@ -71,6 +78,17 @@ static struct wire_set followers(const struct seek *t, const struct seek *s,
 			wire_set_add(&found, pos);
 	}
 	return found;
+}
+
+/* Does any unit of its chunks begin in an earlier segment? The first one's, then. */
+static bool spans(const struct seek *t)
+{
+	const struct blob_layout *l = t->req->run->layout;
+	const struct segment *segment = seek_segment(t);
+	struct unit_rec u;
+
+	return layout_unit(l, layout_unit_of(l, segment->first_chunk), &u) && u.n_members > 0 &&
+	       layout_member(l, &u, 0) < segment->first_chunk;
 }
 
 void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node)
@@ -81,7 +99,7 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 		struct seek *t = &req->seeks[i];
 		struct wire_set found;
 
-		if (t == s || t->beyond != s->beyond || set_empty(&t->put_off))
+		if (t == s || t->beyond != s->beyond || !spans(t))
 			continue;
 		found = followers(t, s, set);
 		if (set_empty(&found))
@@ -90,5 +108,182 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 		/* It may have the first chunk and not yet the last. */
 		get_or_pause(t, node, &found, true);
 		source_dirty(req);
+	}
+}
+
+/* ---- chains ---- */
+
+static uint32_t seek_index(const struct source_req *req, uint32_t segment_idx, bool beyond)
+{
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		if (req->seeks[i].segment_idx == segment_idx && req->seeks[i].beyond == beyond)
+			return i;
+	}
+	return UINT32_MAX;
+}
+
+/* Where the first chunk of a unit stands, in seeks of the own zone. @return false: nowhere */
+static bool begin_of(const struct source_req *req, uint32_t unit_idx, struct unit_rec *ret_unit,
+                     uint32_t *ret_seek_idx, uint16_t *ret_pos)
+{
+	const struct blob_layout *l = req->run->layout;
+	uint32_t segment_idx;
+
+	if (!layout_unit(l, unit_idx, ret_unit) || ret_unit->n_members == 0 ||
+	    !segments_find(req->known->segments, layout_member(l, ret_unit, 0), &segment_idx,
+	                   ret_pos))
+		return false;
+	*ret_seek_idx = seek_index(req, segment_idx, false);
+	return *ret_seek_idx != UINT32_MAX;
+}
+
+static void chain(struct source_req *req, uint32_t seek_idx, const struct unit_rec *u,
+                  uint32_t lead_idx, uint16_t lead_pos)
+{
+	struct seek *s = &req->seeks[seek_idx];
+	const struct wire_set set = unit_in_segment(s, u);
+
+	if (set_empty(&set) || seek_idx == lead_idx)
+		return;
+	if (set_empty(&s->chained)) {
+		s->lead_idx = lead_idx;
+		s->lead_pos = lead_pos;
+	}
+	s->chained = set_or(s->chained, &set);
+}
+
+static bool overlaps(const struct unit_rec *a, const struct unit_rec *b)
+{
+	return b->packed_offset >= a->packed_offset &&
+	       b->packed_offset < a->packed_offset + a->packed_size_bytes;
+}
+
+/* A unit behind another of the run: is it, or what it overlaps with, chained in its segment? */
+static void chain_unit(struct source_req *req, uint32_t unit_idx)
+{
+	struct unit_rec before;
+	struct unit_rec u;
+	uint32_t before_idx;
+	uint32_t at_idx;
+	uint16_t before_pos;
+	uint16_t pos;
+	const struct seek *s;
+
+	if (!begin_of(req, unit_idx - 1, &before, &before_idx, &before_pos) ||
+	    !begin_of(req, unit_idx, &u, &at_idx, &pos) || !overlaps(&before, &u))
+		return;
+	s = &req->seeks[at_idx];
+	if (at_idx != before_idx) {
+		chain(req, at_idx, &before, before_idx, before_pos);
+		chain(req, at_idx, &u, before_idx, before_pos);
+	} else if (wire_set_has(&s->chained, before_pos)) {
+		chain(req, at_idx, &u, s->lead_idx, s->lead_pos);
+	}
+}
+
+/* Beyond the zone it is the same. */
+static void chain_beyond(struct source_req *req, const struct seek *s)
+{
+	struct seek *beyond = seek_beyond(s);
+
+	if (beyond == NULL || set_empty(&s->chained))
+		return;
+	beyond->lead_idx = seek_index(req, req->seeks[s->lead_idx].segment_idx, true);
+	beyond->lead_pos = s->lead_pos;
+	if (beyond->lead_idx != UINT32_MAX)
+		beyond->chained = s->chained;
+}
+
+void unit_chain(struct source_req *req)
+{
+	if (req->run->layout->units == NULL)
+		return;
+	for (uint32_t i = 1; i < req->run->n_units; i++)
+		chain_unit(req, req->run->first_unit + i);
+	for (uint32_t i = 0; i < req->n_seeks; i++)
+		chain_beyond(req, &req->seeks[i]);
+}
+
+/* Nobody has been asked for it who has it, and it is not known who brings it. */
+static bool is_open(const struct seek *lead, uint16_t pos)
+{
+	const struct get *g;
+
+	if (!wire_set_has(&lead->want, pos) || wire_set_has(&lead->lost, pos))
+		return false;
+	DL_FOREACH(lead->gets, g)
+	{
+		if (!g->wait && wire_set_has(&g->set, pos))
+			return false;
+	}
+	return true;
+}
+
+bool unit_hold_back(struct source_req *req)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		struct seek *s = &req->seeks[i];
+		const bool was = s->held_back;
+
+		s->held_back =
+			!set_empty(&s->chained) && is_open(&req->seeks[s->lead_idx], s->lead_pos);
+		any = any || (was && !s->held_back);
+	}
+	return any;
+}
+
+/* t's lead comes to node. @return what was chained to it is asked for there, too */
+static struct wire_set follow_lead(struct seek *t, const struct wire_id *node)
+{
+	const struct wire_set open = seek_open(t);
+	const struct wire_set found = set_and(t->chained, &open);
+
+	t->chained = set_none(t->want.n);
+	t->put_off = set_minus(t->put_off, &found);
+	if (!set_empty(&found))
+		get_or_pause(t, node, &found, true);
+	source_dirty(t->req);
+	return found;
+}
+
+void unit_chain_follow(struct seek *s, const struct wire_set *set, const struct wire_id *node)
+{
+	struct source_req *req = s->req;
+	struct wire_set follow = *set;
+
+	/* Each is the lead of one at most, and of one behind it. */
+	for (uint32_t i = 0; req->run->layout->units != NULL && i < req->n_seeks; i++) {
+		struct seek *t = &req->seeks[i];
+
+		if (set_empty(&t->chained) || &req->seeks[t->lead_idx] != s ||
+		    !wire_set_has(&follow, t->lead_pos))
+			continue;
+		follow = follow_lead(t, node);
+		s = t;
+		i = UINT32_MAX; /* from the first one on */
+	}
+}
+
+/* ---- units whose first chunk is here ---- */
+
+void unit_adopt(const struct seek *s, const struct wire_set *set, struct wire_set *units)
+{
+	const struct source_req *req = s->req;
+	const struct blob_layout *l = req->run->layout;
+	uint32_t last_unit = UINT32_MAX;
+
+	for (uint32_t pos = set_next(set, 0); l->units != NULL && pos < set->n;
+	     pos = set_next(set, pos + 1)) {
+		const uint32_t unit_idx = layout_unit_of(l, seek_chunk(s, (uint16_t)pos));
+		struct unit_rec u;
+
+		if (unit_idx == last_unit || !layout_unit(l, unit_idx, &u) || u.n_members == 0)
+			continue;
+		last_unit = unit_idx;
+		if (layout_member(l, &u, 0) < seek_segment(s)->first_chunk &&
+		    cas_blob_is_present(req->run->blob, layout_member(l, &u, 0)))
+			wire_set_add(units, pos);
 	}
 }

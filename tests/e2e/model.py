@@ -54,8 +54,11 @@ class Model:
                 faults.append(f"the whole of blob {m[1][:12]} was asked for")
                 continue
             first, end = int(asked[1]), int(asked[2]) + 1
-            inside = [u for (a, b), u in known.items() if first <= a and b <= end]
-            if not inside or min(u.first for u in inside) != first or max(u.end for u in inside) != end:
+            # What a slice has in common with the one before need not be asked for again.
+            before = [a for a, b in known if b == first]
+            begins = {first} | {c for a in before for c, d in known if a <= c < first < d}
+            inside = [u for (a, b), u in known.items() if min(begins) <= a and b <= end and b > first]
+            if not inside or min(u.first for u in inside) not in begins or max(u.end for u in inside) != end:
                 faults.append(f"blob {m[1][:12]}: [{first}, {end}) is no run of units")
             self.crossed_bytes += end - first
             moved += inside

@@ -97,6 +97,17 @@ def units(image):
     return wanted
 
 
+def object_bytes(image):
+    """Bytes of its objects that the image needs, each once: slices of a gzip stream overlap."""
+    total = 0
+    for wanted in units(image).values():
+        end = 0
+        for first, size in sorted(wanted):
+            total += max(0, first + size - max(first, end))
+            end = max(end, first + size)
+    return total
+
+
 def index_name(boot, blob):
     """Of a blob's index where it is of batches or zran slices: the name of the object that holds it."""
     table, = struct.unpack_from("<Q", boot, 1152 + 8)

@@ -54,8 +54,7 @@ struct net_result {
 	long status;
 	int64_t content_length;
 	size_t n_bytes;
-	uint8_t *bytes;     /* grown; free_bytes() */
-	uint32_t n_pending; /* stop the loop when it reaches 0, where it was set */
+	uint8_t *bytes; /* grown; free_bytes() */
 };
 void net_result_wipe(struct net_result *res);
 

@@ -33,6 +33,7 @@ struct world {
 	bool got[N_UNITS];
 	bool wrong[N_UNITS];
 	bool cancel_at_first;
+	uint32_t n_others; /* whose ends are not waited for */
 	struct net_result end;
 };
 
@@ -207,6 +208,82 @@ static void overlapping_units_share_the_bytes_of_one_request(void **state)
 	assert_int_equal(w->n_units, N_UNITS);
 	assert_int_equal(n_wrong(w), 0);
 	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES), BLOB_BYTES);
+}
+
+static void on_one_end(void *arg, int r, const struct err *why)
+{
+	struct world *w = arg;
+
+	assert_int_equal(r, SOURCE_OK);
+	if (w->n_others > 0)
+		w->n_others--;
+	else
+		on_end(w, r, why);
+}
+
+/* Two runs of slices at once; the second begins where the first one ends. */
+static void get_both(struct world *w, bool cancel_first)
+{
+	static const struct source_events events = { .unit = on_unit, .end = on_one_end };
+	struct unit_run first = run_of(w, 0, 3);
+	struct unit_run second = run_of(w, 3, N_UNITS - 3);
+	struct source_req *req;
+
+	first.reader = false;
+	second.reader = false;
+	w->end = (struct net_result){ .net = w->net };
+	w->n_others = cancel_first ? 0 : 1;
+	assert_int_equal(w->source->ops->get(w->source, &first, &events, w, &req, &w->end.why), 0);
+	assert_int_equal(w->source->ops->get(w->source, &second, &events, w, &w->req, &w->end.why),
+	                 0);
+	if (cancel_first)
+		w->source->ops->cancel(req);
+	net_wait(w->net, &w->end);
+	assert_int_equal(w->end.r, SOURCE_OK);
+	assert_int_equal(n_wrong(w), 0);
+}
+
+static void slices_of_two_runs_share_the_bytes_of_one_request(void **state)
+{
+	struct world *w = *state;
+
+	layout_unref(&w->layout);
+	w->layout = make_layout(UNIT_BYTES / 2);
+	add_registry(w, w->net->host);
+	get_both(w, false);
+	assert_int_equal(w->n_units, N_UNITS);
+	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES), BLOB_BYTES);
+	/* And what came a while ago. */
+	assert_int_equal(get(w, 1, 2), SOURCE_OK);
+	assert_int_equal(get(w, 3, 1), SOURCE_OK);
+	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES),
+	                 (int64_t)BLOB_BYTES + 3 * UNIT_BYTES);
+}
+
+static void a_slice_whose_head_does_not_come_is_asked_for_whole(void **state)
+{
+	struct world *w = *state;
+
+	layout_unref(&w->layout);
+	w->layout = make_layout(UNIT_BYTES / 2);
+	add_registry(w, w->net->host);
+	get_both(w, true);
+	assert_int_equal(w->n_units, N_UNITS - 3);
+}
+
+static void after_wrong_bytes_a_slice_is_asked_for_whole(void **state)
+{
+	struct world *w = *state;
+
+	layout_unref(&w->layout);
+	w->layout = make_layout(UNIT_BYTES / 2);
+	add_registry(w, w->net->host);
+	assert_int_equal(get(w, 0, 1), SOURCE_OK);
+	assert_true(distrust(w, 0));
+	assert_int_equal(get(w, 1, 1), SOURCE_OK);
+	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES),
+	                 2 * (UNIT_BYTES + UNIT_BYTES / 2));
 }
 
 static void directories_and_plain_servers_deliver_the_same(void **state)
@@ -451,6 +528,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_run_is_one_request_and_every_byte_comes_once),
 		TEST(overlapping_units_share_the_bytes_of_one_request),
+		TEST(slices_of_two_runs_share_the_bytes_of_one_request),
+		TEST(a_slice_whose_head_does_not_come_is_asked_for_whole),
+		TEST(after_wrong_bytes_a_slice_is_asked_for_whole),
 		TEST(directories_and_plain_servers_deliver_the_same),
 		TEST(a_server_without_ranges_still_delivers_the_run_alone),
 		TEST(the_next_origin_brings_what_the_first_did_not),

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "plan.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define N_UNITS 16
@@ -130,6 +131,39 @@ static void spans_follow_each_other_until_nothing_is_wanted(void **state)
 	layout_unref(&w.layout);
 }
 
+/* Units that overlap with the one before by these. */
+static struct blob_layout *slices(const uint32_t *overlaps, uint32_t n)
+{
+	struct blob_layout *l = layout_new(n);
+	uint64_t end = 0;
+
+	l->n_units = n;
+	l->units = calloc(n, sizeof(*l->units));
+	assert_non_null(l->units);
+	for (uint32_t i = 0; i < n; i++) {
+		l->units[i] = (struct unit_rec){ .packed_offset = end - overlaps[i],
+			                         .packed_size_bytes = SIZE,
+			                         .n_members = 1,
+			                         .kind = UNIT_ZRAN };
+		end = l->units[i].packed_offset + SIZE;
+	}
+	return l;
+}
+
+static void a_cut_is_best_where_slices_have_least_in_common(void **state)
+{
+	static const uint32_t overlaps[] = { 0, 30, 10, 20, 10, 0, 40 };
+	AUTO(layout_unref) struct blob_layout *l = slices(overlaps, 7);
+
+	(void)state;
+	for (uint32_t i = 0; i < 7; i++)
+		assert_int_equal(plan_overlap_bytes(l, i), overlaps[i]);
+	assert_int_equal(plan_best_cut(l, 1, 4), 2);
+	assert_int_equal(plan_best_cut(l, 1, 5), 4); /* the last of equals */
+	assert_int_equal(plan_best_cut(l, 1, 7), 5);
+	assert_int_equal(plan_best_cut(l, 6, 7), 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +172,7 @@ int main(void)
 		cmocka_unit_test(a_span_ends_at_gaps_and_holes),
 		cmocka_unit_test(slices_that_overlap_join_and_others_out_of_order_do_not),
 		cmocka_unit_test(spans_follow_each_other_until_nothing_is_wanted),
+		cmocka_unit_test(a_cut_is_best_where_slices_have_least_in_common),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
