@@ -348,6 +348,8 @@ int home_ask(struct home *h, const struct wire_id *from, const struct wire_ask *
 	h->stats.n_asks++;
 	if (node == NO_NODE)
 		return HOME_BUSY;
+	if (h->leaving && !id_equal(from, &h->opts.self))
+		return HOME_LEAVES;
 	if (!ask_is_sound(msg) || home_ask_find(h, node, msg->via, msg->req) != NULL)
 		r = HOME_REFUSED;
 	else if (p != NULL && (msg->flags & WIRE_ASK_SETTLE) == 0 && placement_has(p, from) &&
@@ -460,6 +462,22 @@ void home_node_drains(struct home *h, const struct wire_id *id)
 
 	if (node != NO_NODE)
 		h->nodes[node].draining = true;
+}
+
+void home_leave(struct home *h)
+{
+	struct h_ask *ask;
+
+	h->leaving = true;
+	for (uint32_t i = 0; i < h->n_nodes_ever; i++) {
+		if (id_equal(&h->nodes[i].id, &h->opts.self))
+			continue;
+		DL_FOREACH2(h->nodes[i].asks, ask, node_next)
+		{
+			ask->late = true;
+			home_mark_dirty(h, ask);
+		}
+	}
 }
 
 void home_moved(struct home *h)

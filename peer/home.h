@@ -64,6 +64,7 @@ enum home_outcome { /* positive: the caller's to handle */
 	                    1,     /* the list is not known: WANT_NAMES; an ASK ends UNKNOWN_LIST */
 	            HOME_BUSY = 2, /* the peer has too many asks open */
 	            HOME_REFUSED = 3, /* sizes or ids that cannot be: the peer's fault */
+	            HOME_LEAVES = 4,  /* home_leave(): ask another */
 };
 
 struct home;
@@ -102,6 +103,8 @@ void home_disconnected(struct home *h, const struct wire_id *id, uint32_t via);
 void home_node_lost(struct home *h, const struct wire_id *id);
 /** It takes no more requests: is told as a holder no more, gets no lease. */
 void home_node_drains(struct home *h, const struct wire_id *id);
+/** This node drains: the asks of others end so, and new ones are not taken. */
+void home_leave(struct home *h);
 /** The placement lost a node: segments new to this home wait HOME_GRACE_MS before a lease. */
 void home_moved(struct home *h);
 

@@ -496,8 +496,8 @@ static void fill(struct home *h, struct h_ask *ask, struct home_out *out)
 	     pos = set_next(&ask->pending, pos + 1))
 		has_room = tell_chunk(h, ask, pos, out);
 	out->end = ask->late || (set_empty(&ask->open) && has_room);
-	if (!set_empty(&ask->open))
-		out->status = WIRE_NOT_HERE; /* so far; its time is over */
+	if (!set_empty(&ask->open)) /* so far; its time is over, or this node's */
+		out->status = h->leaving ? WIRE_DRAINING : WIRE_NOT_HERE;
 }
 
 bool home_next(struct home *h, struct home_out *ret_out)

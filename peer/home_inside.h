@@ -143,6 +143,7 @@ struct home {
 	struct h_lease *live_leases;
 	struct h_ask *dirty;
 	uint64_t n_tokens;
+	bool leaving;
 	uint64_t moved_ns, grace_until_ns;
 	uint32_t max_chunks;
 	uint32_t n_waits;

@@ -79,6 +79,8 @@ static void end_ask(struct link *l, uint32_t req, int outcome)
 	end.u.end.status = WIRE_FAILED;
 	if (outcome == HOME_WANT_NAMES)
 		end.u.end.status = WIRE_UNKNOWN_LIST;
+	if (outcome == HOME_LEAVES)
+		end.u.end.status = WIRE_DRAINING;
 	if (outcome == HOME_BUSY) {
 		end.u.end.status = WIRE_IS_BUSY;
 		end.u.end.retry_ms = BUSY_RETRY_MS;

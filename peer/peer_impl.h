@@ -101,6 +101,7 @@ struct peer {
 	struct renew *renew; /* NULL: no certificate */
 	bool stopping;
 	bool draining;
+	bool left; /* ... and no home any more */
 	void (*drained)(void *arg);
 	void *drained_arg;
 

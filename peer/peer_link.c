@@ -330,6 +330,12 @@ static const struct conn_ops link_ops = {
 
 /* ---- members ---- */
 
+/* Who drains is nobody's home any more; nor its own, while there are others. */
+static bool is_leaving(const struct peer *p, const struct member *m, size_t n_members)
+{
+	return p->draining && n_members > 1 && m->state == MEMBER_SELF;
+}
+
 static void place(struct peer *p)
 {
 	struct member *list = xcalloc(MEMBERS_MAX, sizeof(*list));
@@ -346,7 +352,7 @@ static void place(struct peer *p)
 			holders_forget_node(p->holders, &list[i].id);
 			home_node_lost(p->home, &list[i].id);
 		}
-		if (!member_is_placed(&list[i]))
+		if (!member_is_placed(&list[i]) || is_leaving(p, &list[i], n))
 			continue;
 		nodes[n_nodes].id = list[i].id;
 		nodes[n_nodes].zone = list[i].zone;
@@ -447,6 +453,11 @@ void links_members_work(struct peer *p)
 			on_restarted(p, &todo.id);
 			break;
 		}
+	}
+	if (p->draining && !p->left) {
+		p->left = true;
+		place(p);
+		home_leave(p->home);
 	}
 	retire_links(p);
 	for (struct link *l = p->links; l != NULL; l = l->next) {

@@ -5,7 +5,8 @@
  *   META_GET --a worker opens it--> stream: pull -> copy -> put ... -> END -> a worker closes it
  *                `--not here, withheld--> END
  *
- * At most one piece of a request is in memory; the upload budget counts it.
+ * At most one piece of a request is in memory, of what all connections may hold; the upload budget
+ * counts it.
  */
 #include "bytes.h"
 #include "mem.h"
@@ -160,6 +161,10 @@ static void next_piece(struct meta_serve *ms)
 	if (ms->stream == NULL || !ms->pulled || ms->busy)
 		return;
 	ms->piece_bytes = (uint32_t)min_u64(ms->item.size_bytes - ms->offset, META_PIECE_BYTES);
+	if (!stream_reserve(ms->stream, ms->piece_bytes)) {
+		ms->pulled = false;
+		return;
+	}
 	ms->due_ns = rate_take(&ms->p->upload, peer_now_ns(ms->p), ms->piece_bytes, true);
 	if (ms->due_ns == 0)
 		submit(ms, piece_work, piece_after);

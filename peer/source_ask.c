@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define HOMES_MAX       3U
 #define PATIENCE_MIN_NS (50 * NS_PER_MS)
 
 /* ---- the home ---- */
@@ -128,18 +127,39 @@ void ask_close(struct seek *s)
 		home_cancel(s->req->p->home, &s->req->p->self.self.id, 0, s->ask_req);
 }
 
+static bool has_failed(const struct seek *s, const struct wire_id *home)
+{
+	for (uint32_t i = 0; i < s->n_failed_homes; i++) {
+		if (id_equal(&s->failed_homes[i], home))
+			return true;
+	}
+	return false;
+}
+
+/* Who it is may change meanwhile: one that failed may be nobody's home any more. */
 static bool pick_home(const struct seek *s, struct wire_id *ret_home)
 {
 	const struct peer *p = s->req->p;
-	struct wire_id homes[HOMES_MAX];
+	struct wire_id homes[SEEK_HOMES_MAX];
 	const uint32_t n =
 		placement_rank(p->placement, source_level(p, s->beyond), &p->self.self.id,
-	                       &seek_segment(s)->name, HOMES_MAX, homes);
+	                       &seek_segment(s)->name, SEEK_HOMES_MAX, homes);
 
-	if (s->home_rank >= n)
-		return false;
-	*ret_home = homes[s->home_rank];
-	return true;
+	for (uint32_t i = 0; s->n_failed_homes < SEEK_HOMES_MAX && i < n; i++) {
+		if (has_failed(s, &homes[i]))
+			continue;
+		*ret_home = homes[i];
+		return true;
+	}
+	return false;
+}
+
+/* As a home it does not know, or will not say: another one decides. */
+static void home_failed(struct seek *s, const struct wire_id *home)
+{
+	if (s->n_failed_homes < SEEK_HOMES_MAX)
+		s->failed_homes[s->n_failed_homes++] = *home;
+	s->settle = true;
 }
 
 /* @return 0; -EAGAIN it is to be asked again in a while; else it cannot be asked */
@@ -183,12 +203,11 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 	const struct wire_set wanted = ask_wanted(s, todo);
 	struct wire_ask ask = make_ask(s, &wanted);
 
-	for (; s->home_rank < HOMES_MAX; s->home_rank++, s->settle = true) {
-		struct wire_id home;
+	struct wire_id home;
+
+	while (pick_home(s, &home)) {
 		int r;
 
-		if (!pick_home(s, &home))
-			return false;
 		if (s->settle)
 			ask.flags |= WIRE_ASK_SETTLE;
 		r = ask_one(s, &home, &ask);
@@ -196,8 +215,10 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 			seek_pause(s, todo, 0);
 			return true;
 		}
-		if (r != 0)
+		if (r != 0) {
+			home_failed(s, &home);
 			continue;
+		}
 		s->ask_open = true;
 		s->ask_answered = false;
 		s->ask_probed = false;
@@ -308,6 +329,7 @@ static void note_answered(struct seek *s)
 void seek_on_items(struct seek *s, const struct wire_answer_item *items, uint32_t n_items)
 {
 	note_answered(s);
+	zone_progress(s, 1);
 	for (uint32_t i = 0; i < n_items; i++) {
 		struct wire_answer_item item = items[i];
 
@@ -337,13 +359,6 @@ void seek_on_items(struct seek *s, const struct wire_answer_item *items, uint32_
 	source_dirty(s->req);
 }
 
-/* As a home it does not know, or will not say. */
-static void next_home(struct seek *s)
-{
-	s->home_rank++;
-	s->settle = true;
-}
-
 void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms)
 {
 	s->ask_open = false;
@@ -362,10 +377,10 @@ void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms)
 		if (source_unreached(s->req->p, &s->ask_home) == GET_LATER)
 			seek_pause(s, &s->asked, 0);
 		else
-			next_home(s);
+			home_failed(s, &s->ask_home);
 		break;
 	default:
-		next_home(s);
+		home_failed(s, &s->ask_home);
 	}
 	source_dirty(s->req);
 }
@@ -397,5 +412,5 @@ void ask_watch(struct seek *s)
 	}
 	holders_home_silent(p->holders, &s->ask_home);
 	ask_close(s);
-	next_home(s);
+	home_failed(s, &s->ask_home);
 }

@@ -230,7 +230,7 @@ static void on_progress(void *arg, uint32_t n_bytes)
 {
 	struct get *g = arg;
 
-	(void)n_bytes;
+	zone_progress(g->s, n_bytes);
 	if (g->first_ns == 0)
 		g->first_ns = peer_calm_ns(peer_of(g));
 	restart_watch(g);
@@ -264,6 +264,7 @@ static void wait_elsewhere(struct get *g)
 
 static void watch_on(struct get *g)
 {
+	zone_progress(g->s, 1); /* it lives, and is at it */
 	g->hedge_ns = peer_calm_ns(peer_of(g)) + WATCH_NS;
 	g->probed_ns = 0;
 }

@@ -15,6 +15,8 @@
 #include "order.h"
 #include "peer_impl.h"
 
+#define SEEK_HOMES_MAX 3U /* are tried */
+
 struct get {
 	struct get *prev, *next;
 	struct seek *s;
@@ -67,7 +69,8 @@ struct seek {
 	struct wire_set paused;  /* of want: whoever is to be asked is busy, or not connected now */
 	uint64_t pause_ns;       /* until then */
 	uint32_t n_asks;
-	uint32_t home_rank; /* that is asked: the next one where this one fails */
+	struct wire_id failed_homes[SEEK_HOMES_MAX]; /* the next in rank are asked */
+	uint32_t n_failed_homes;
 	bool settle;
 	/* the ASK */
 	bool ask_open;
@@ -243,9 +246,13 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 struct seek *seek_beyond(const struct seek *s);
 /** A lease of the zone's home: what it covers is asked of the cluster's home. */
 void zone_cross(struct seek *s, const struct wire_answer_item *item);
+/** Bytes came for a question beyond the zone, or a word that it goes on (1). Any seek. */
+void zone_progress(const struct seek *s, uint32_t more_bytes);
+struct lease_held;
+/** ... for a lease of the cluster's home. */
+void zone_lease_progress(struct peer *p, const struct lease_held *beyond, uint32_t more_bytes);
 /** req ends, and not because somebody ended it: what it could not find beyond has failed. */
 void zone_lost(const struct source_req *req);
-struct lease_held;
 /** A lease of the cluster's home has failed, and so have those of the zone's that it was for. */
 void zone_failed(struct peer *p, const struct lease_held *beyond);
 
@@ -260,6 +267,7 @@ struct lease_more {
 struct lease_held {
 	struct lease_held *prev, *next;
 	bool crossing;       /* the zone home's; what it covers is being looked for beyond */
+	bool moved;          /* ... and something came of that which its home was not told yet */
 	bool beyond;         /* the cluster home's, where there are zones */
 	uint64_t token;      /* this node's */
 	uint64_t home_token; /* the home's */

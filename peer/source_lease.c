@@ -103,6 +103,8 @@ static void advance(struct peer *p, struct lease_held *held, uint32_t more_bytes
 	const uint64_t now = peer_now_ns(p);
 
 	held->progress_bytes += more_bytes;
+	if (held->beyond)
+		zone_lease_progress(p, held, more_bytes);
 	if (now - held->told_ns >= PROGRESS_EVERY_NS)
 		lease_renew(p, held);
 }

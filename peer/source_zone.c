@@ -6,8 +6,10 @@
  *   seek in the zone --lease--> the seek beyond it --holders, wait--> GET from another zone
  *                                                  `--lease--> the engine's, for the origin
  *
- * Meanwhile the zone's home hears that it goes on (LEASE_PROGRESS), and in the end what came of it
- * (LEASE_END); those of the zone who want the same wait here.
+ * Meanwhile the zone's home hears that it goes on (LEASE_PROGRESS): when bytes came from the other
+ * zone or the origin, the cluster's home said something, or who is waited for there showed that it
+ * lives; never because time passes. In the end it hears what came of it (LEASE_END). Those of the
+ * zone who want the same wait here.
  */
 #include "bytes.h"
 #include "source_impl.h"
@@ -128,6 +130,47 @@ static bool covers_any(const struct lease_held *held, const struct wire_id *list
 	return false;
 }
 
+static void move_on(struct lease_held *held, uint32_t more_bytes)
+{
+	held->progress_bytes += more_bytes;
+	held->moved = true;
+}
+
+static bool speaks_of(const struct lease_held *held, const struct wire_id *list)
+{
+	bool any = id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list);
+
+	for (uint32_t i = 0; i < held->n_more; i++)
+		any = any || id_equal(&held->more[i].list, list);
+	return any;
+}
+
+void zone_progress(const struct seek *s, uint32_t more_bytes)
+{
+	struct lease_held *held;
+
+	if (!s->beyond)
+		return;
+	DL_FOREACH(s->req->p->leases, held)
+	{
+		if (held->crossing && speaks_of(held, &seek_segment(s)->list))
+			move_on(held, more_bytes);
+	}
+}
+
+void zone_lease_progress(struct peer *p, const struct lease_held *beyond, uint32_t more_bytes)
+{
+	const struct wire_id *list =
+		&segments_at(beyond->known->segments, beyond->segment_idx)->list;
+	struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (held->crossing && covers_any(held, list, &beyond->set))
+			move_on(held, more_bytes);
+	}
+}
+
 static bool loses(const struct source_req *req, const struct lease_held *held)
 {
 	for (uint32_t i = 0; i < req->n_seeks; i++) {
@@ -185,8 +228,8 @@ void zone_work(struct peer *p)
 			continue;
 		if (!goes_on(p, held)) {
 			zone_end(p, held);
-		} else if (now - held->told_ns >= RENEW_EVERY_NS) {
-			held->progress_bytes++;
+		} else if (held->moved && now - held->told_ns >= RENEW_EVERY_NS) {
+			held->moved = false;
 			lease_renew(p, held);
 		}
 	}

@@ -420,6 +420,23 @@ static void who_cannot_lease_hears_of_nobody_or_waits_for_who_can(void **state)
 	assert_non_null(home_told(f, 2, 1, WIRE_NOBODY)); /* nobody is left who could */
 }
 
+static void a_home_that_leaves_sends_others_elsewhere(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id two = home_node_id(2);
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	(void)home_asks(f, 2, &a); /* waits for 1 */
+	assert_false(home_ended(f, 2, 1));
+	home_leave(f->home);
+	home_drain(f);
+	assert_true(home_ended(f, 2, 1));
+	assert_int_equal(f->out[f->n_out - 1].status, WIRE_DRAINING);
+	assert_int_equal(home_ask(f->home, &two, &a), HOME_LEAVES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -442,6 +459,7 @@ int main(void)
 		T(progress_that_is_only_told_does_not_starve_a_reader),
 		T(whole_units_are_leased),
 		T(who_cannot_lease_hears_of_nobody_or_waits_for_who_can),
+		T(a_home_that_leaves_sends_others_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
