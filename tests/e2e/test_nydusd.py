@@ -1,6 +1,8 @@
 """nydusd by that name: command lines, API, take-over, and what it leaves behind."""
+import contextlib
 import json
 import os
+import socket
 import stat
 import subprocess
 import threading
@@ -297,6 +299,41 @@ class Api(NydusdTest):
                     self.assertEqual(status == 204, answer is None)
         with self.subTest("the mount that was there is there"):
             self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
+
+    def test_what_is_no_request_is_refused_or_hung_up_on(self):
+        """Broken HTTP, bodies that are too long or never come, texts that are no UTF-8: it goes on, and answers others."""
+        f = self.front(self.quiet_agent())
+        deep = "[" * 100000
+        for sent, status in (
+                (b"\0" * 100 + b"\r\n\r\n", None), (b"GET\r\n\r\n", None),
+                (b"GET /api/v1/daemon HTTP/9.9\r\n\r\n", None),
+                (b"GET /api/v1/daemon HTTP/1.1\r\n" + b"X: y\r\n" * 100000 + b"\r\n", None),
+                (b"GET /" + b"a" * 1000000 + b" HTTP/1.1\r\n\r\n", None),
+                (b"PUT /api/v1/daemon HTTP/1.1\r\nContent-Length: -1\r\n\r\n", None),
+                (b"PUT /api/v1/daemon HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", None),
+                (b"PUT /api/v1/daemon HTTP/1.1\r\nContent-Length: 100\r\n\r\n{", None),  # and hangs up
+                (b"GET /api/v1/metrics?id=%ff%00%zz HTTP/1.1\r\n\r\n", (404, 400)),
+                (b"GET /api/v1/metrics?id=" + b"/.." * 1000 + b" HTTP/1.1\r\n\r\n", (404,)),
+                (b"POST /api/v1/mount?mountpoint=%00 HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", (400,)),
+                (b"POST /api/v1/mount?mountpoint=/x HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + deep.encode(), (400,)),
+                (b"POST /api/v1/mount?mountpoint=/x HTTP/1.1\r\nContent-Length: 4\r\n\r\n\"\xff\xfe\"", (400,)),
+                (b"PUT /api/v1/daemon HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", None)):
+            with self.subTest(sent[:80]), contextlib.closing(front.UnixConnection(f.sock)) as connection:
+                connection.connect()
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.sock.sendall(sent)
+                    connection.sock.shutdown(socket.SHUT_WR)
+                answer = b""
+                with contextlib.suppress(ConnectionResetError):
+                    while piece := connection.sock.recv(65536):
+                        answer += piece
+                got = int(answer.split()[1]) if answer else None
+                if status:
+                    self.assertIn(got, status)
+                else:
+                    self.assertTrue(got is None or 400 <= got <= 505, answer)
+                self.assertEqual("RUNNING", f.state())
+        self.assertEqual({}, f.request("GET", "/api/v1/daemon")[1]["backend_collection"])
 
     def test_one_who_waits_and_one_who_idles_hold_up_nobody(self):
         """A mount whose registry does not answer: the state is told all the same, and hang-ups end nothing."""
