@@ -46,7 +46,8 @@ const struct command shoal_commands[] = {
 	{ "pki init", "DIR", 0, 1, 1, cmd_pki_init,
 	  "a CA for the cluster's agents: ca.pem, ca.key" },
 	{ "pki node", "DIR NAME", 0, 2, 2, cmd_pki_node,
-	  "a node's certificate and key from that CA" },
+	  "a node's certificate and key from that CA; where DIR has NAME.key alone, the "
+	  "certificate is of that key" },
 };
 const size_t shoal_n_commands = ARRAY_LEN(shoal_commands);
 

@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -32,6 +33,7 @@ struct pair {
 	X509 *cert;
 	char *cert_path;
 	char *key_path;
+	bool key_is_there; /* the file was before us: it stays as it is */
 };
 
 static void pair_fini(struct pair *p)
@@ -111,10 +113,10 @@ static int pair_write(const struct pair *p, struct err *e)
 	    PEM_write_bio_X509(cert, p->cert) != 1) {
 		r = openssl_failed(e, "PEM");
 	} else {
-		r = write_new(p->key_path, key, KEY_MODE, e);
+		r = p->key_is_there ? 0 : write_new(p->key_path, key, KEY_MODE, e);
 		if (r == 0) {
 			r = write_new(p->cert_path, cert, CERT_MODE, e);
-			if (r < 0)
+			if (r < 0 && !p->key_is_there)
 				(void)unlink(p->key_path);
 		}
 	}
@@ -154,6 +156,21 @@ static int ca_read(struct pair *ca, struct err *e)
 		return openssl_failed(e, ca->key_path);
 	if (X509_check_private_key(ca->cert, ca->key) != 1)
 		return err_set(e, EINVAL, "%s is not the key of %s", ca->key_path, ca->cert_path);
+	return 0;
+}
+
+/* A key that waits for its certificate: one that was moved away to be renewed. */
+static int key_read(struct pair *p, struct err *e)
+{
+	FILE *f = fopen(p->key_path, "re");
+
+	if (f == NULL)
+		return errno == ENOENT ? 0 : err_errno(e, errno, "%s", p->key_path);
+	p->key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+	(void)fclose(f);
+	if (p->key == NULL)
+		return openssl_failed(e, p->key_path);
+	p->key_is_there = true;
 	return 0;
 }
 
@@ -225,7 +242,8 @@ static int pair_make(struct pair *p, const char *name, const struct pair *ca,
 	const struct pair *issuer = ca != NULL ? ca : p;
 	int ok;
 
-	p->key = EVP_EC_gen("P-256");
+	if (p->key == NULL)
+		p->key = EVP_EC_gen("P-256");
 	p->cert = X509_new();
 	ok = p->key != NULL && p->cert != NULL && X509_set_version(p->cert, X509_VERSION_3) &&
 	     set_serial(p->cert) && set_name(p->cert, name) &&
@@ -293,7 +311,7 @@ int pki_make_node(const char *dir, const char *name, struct pki_times times, str
 	if (r == 0)
 		r = refuse_existing(node.cert_path, e);
 	if (r == 0)
-		r = refuse_existing(node.key_path, e);
+		r = key_read(&node, e);
 	if (r == 0)
 		r = pair_make(&node, name, &ca, times, e);
 	return r == 0 ? pair_write(&node, e) : r;

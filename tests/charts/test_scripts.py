@@ -88,16 +88,18 @@ class Certificate(ScriptTest):
             self.make()
             self.assertIn("serves", self.make().stdout)
 
-    def test_one_that_ends_soon_is_made_anew(self):
+    def test_one_that_ends_soon_is_renewed_for_the_same_key(self):
         key, cert = os.path.join(self.tls, "node.key"), os.path.join(self.tls, "node.pem")
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
         request = os.path.join(self.dir, "request")
         openssl("req", "-new", "-key", key, "-subj", "/CN=x", "-out", request)
         openssl("x509", "-req", "-in", request, "-CA", os.path.join(self.ca, "ca.pem"), "-CAkey",
                 os.path.join(self.ca, "ca.key"), "-days", "29", "-out", cert)
-        old = self.key()
+        old = openssl("pkey", "-in", key, "-pubout")
         self.make()
-        self.assertNotEqual(self.key(), old)
+        self.assertEqual(openssl("pkey", "-in", key, "-pubout"), old)
+        self.assertEqual(openssl("x509", "-in", cert, "-noout", "-pubkey"), old)
+        self.assertIn("serves", self.make().stdout)
 
     def test_a_long_name_of_a_node_is_cut(self):
         self.make("n" * 200)

@@ -55,7 +55,7 @@ class Text(lab.LabTest):
         n, faults = 0, []
         for path in DOCS:
             text = text_of(path)
-            lines = [line for _, block in blocks(path, "sh[a-z -]*") for line in block.splitlines()]
+            lines = [line for _, block in blocks(path, "sh[a-z0-9 -]*") for line in block.splitlines()]
             lines = [part for line in lines for part in re.split(r"&&|\|\||;", line)]
             lines += re.findall(r"`(shoal [^`]+)`", text)
             for line in lines:

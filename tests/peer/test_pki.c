@@ -89,6 +89,31 @@ static void nothing_is_overwritten(void **state)
 	assert_int_equal(access(path, F_OK), -1); /* and nothing half made beside it */
 }
 
+static void a_key_that_is_there_gets_a_new_certificate(void **state)
+{
+	struct fixture *f = *state;
+	char ca[128], cert[128], key[128];
+	struct tls_opts opts = { .ca_file = ca, .cert_file = cert, .key_file = key };
+	struct tls *tls = NULL;
+	struct stat before;
+
+	(void)snprintf(ca, sizeof(ca), "%s/ca.pem", f->dir);
+	(void)snprintf(cert, sizeof(cert), "%s/n.pem", f->dir);
+	(void)snprintf(key, sizeof(key), "%s/n.key", f->dir);
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), 0);
+	assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), 0);
+	before = stat_of(f, "n.key");
+	assert_int_equal(unlink(cert), 0);
+	assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), 0);
+	assert_int_equal(stat_of(f, "n.key").st_ino, before.st_ino);
+	assert_int_equal(tls_new(&opts, &tls, &f->e), 0); /* they fit */
+	tls_free(&tls);
+	assert_int_equal(unlink(cert), 0);
+	assert_int_equal(truncate(key, 10), 0);
+	assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), -EIO);
+	assert_int_equal(access(cert, F_OK), -1);
+}
+
 static void a_node_needs_a_ca_and_a_sane_name(void **state)
 {
 	static const char *const bad[] = { "", "ca", "a/b", "../x", ".x", "-x", "a b", "a\nb" };
@@ -153,6 +178,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(keys_are_for_their_owner_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_overwritten, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_key_that_is_there_gets_a_new_certificate, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(a_node_needs_a_ca_and_a_sane_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(files_that_do_not_fit_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_id_stays_the_same, setup, teardown),
