@@ -90,10 +90,11 @@ class Walker(threading.Thread):
         if readers:
             at_once(lambda reader: reader(), readers)
 
-    def prefetch(self):
+    def prefetch(self, must=True):
+        """must: nobody removes anything meanwhile. Where there is no room for all of it, that is said."""
         image, where = self.pick()
-        if image:  # where there is no room for all of it, that is said
-            self.agent.shoal("prefetch", where, check="quota_bytes" not in self.agent.config["cache"])
+        if image:
+            self.agent.shoal("prefetch", where, check=must and "quota_bytes" not in self.agent.config["cache"])
 
     def unmount(self, where):
         # A file that was read is open in what another thread forks, until that executes something.
@@ -132,7 +133,7 @@ class Walker(threading.Thread):
         self.agent.process.send_signal(signal.SIGHUP)
 
     def all_at_once(self):
-        acts = [self.verify, self.collect, self.prefetch, self.mount_for_a_moment, self.mount_for_a_moment, self.look]
+        acts = [self.verify, self.collect, lambda: self.prefetch(must=False), self.mount_for_a_moment, self.mount_for_a_moment, self.look]
         at_once(lambda act: act(), self.random.sample(acts, 3) + self.readers(2))
 
     def while_away(self, back):
