@@ -64,35 +64,6 @@ static int write_all(const char *path, const char *text, struct err *e)
 	return 0;
 }
 
-static int read_all(const char *path, char *ret_text, size_t *ret_size_bytes, struct err *e)
-{
-	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	size_t size_bytes = 0;
-	ssize_t n = 1;
-
-	if (fd < 0)
-		return err_errno(e, errno, "%s cannot be opened", path);
-	while (n != 0 && size_bytes < RECORD_MAX_BYTES) {
-		n = read(fd, ret_text + size_bytes, RECORD_MAX_BYTES - size_bytes);
-		if (n < 0 && errno != EINTR)
-			return err_errno(e, errno, "%s cannot be read", path);
-		size_bytes += n > 0 ? (size_t)n : 0;
-	}
-	*ret_size_bytes = size_bytes;
-	return 0;
-}
-
-/* Most are written anew at a start, with nothing new in them, while readers wait for the disk. */
-static bool stands_there(const char *path, const char *text)
-{
-	AUTO(free_str) char *there = xcalloc(1, RECORD_MAX_BYTES);
-	struct err ignored = { 0 };
-	size_t size_bytes;
-
-	return read_all(path, there, &size_bytes, &ignored) == 0 && size_bytes == strlen(text) &&
-	       memcmp(there, text, size_bytes) == 0;
-}
-
 int mount_list_save(const char *state_dir, const struct mount_record *rec, struct err *e)
 {
 	AUTO(json_drop) json_t *json = mount_record_json(rec);
@@ -108,13 +79,12 @@ int mount_list_save(const char *state_dir, const struct mount_record *rec, struc
 	r = make_dir(mounts, e);
 	if (r == 0)
 		r = make_dir(dir, e);
-	if (r == 0 && !stands_there(path, text)) {
-		r = write_all(temporary, text, e);
-		if (r == 0 && rename(temporary, path) != 0)
-			r = err_errno(e, errno, "%s cannot be renamed", temporary);
-	}
 	if (r == 0)
-		r = sync_dir(dir, e); /* costs nothing where it is clean */
+		r = write_all(temporary, text, e);
+	if (r == 0 && rename(temporary, path) != 0)
+		r = err_errno(e, errno, "%s cannot be renamed", temporary);
+	if (r == 0)
+		r = sync_dir(dir, e);
 	return r == 0 ? sync_dir(mounts, e) : r;
 }
 
@@ -131,6 +101,24 @@ int mount_list_remove(const char *state_dir, const char *dir, struct err *e)
 	if (rmdir(own) != 0)
 		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be removed", own);
 	return sync_dir(mounts, e);
+}
+
+static int read_all(const char *path, char *ret_text, size_t *ret_size_bytes, struct err *e)
+{
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	size_t size_bytes = 0;
+	ssize_t n = 1;
+
+	if (fd < 0)
+		return err_errno(e, errno, "%s cannot be opened", path);
+	while (n != 0 && size_bytes < RECORD_MAX_BYTES) {
+		n = read(fd, ret_text + size_bytes, RECORD_MAX_BYTES - size_bytes);
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, errno, "%s cannot be read", path);
+		size_bytes += n > 0 ? (size_t)n : 0;
+	}
+	*ret_size_bytes = size_bytes;
+	return 0;
 }
 
 static int load_record(const char *path, struct mount_record *ret_rec, struct err *e)

@@ -175,24 +175,6 @@ static void only_the_agent_may_read_a_record(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 }
 
-static void what_says_nothing_new_is_not_written_again(void **state)
-{
-	struct fixture *f = *state;
-	AUTO(free_str) char *path = NULL;
-	struct stat before;
-	struct stat after;
-
-	save(f, "/m/one", NULL);
-	path = record_path(f);
-	assert_int_equal(stat(path, &before), 0);
-	save(f, "/m/one", NULL);
-	assert_int_equal(stat(path, &after), 0);
-	assert_int_equal(after.st_ino, before.st_ino);
-	save(f, "/m/one", "/other");
-	assert_int_equal(stat(path, &after), 0);
-	assert_int_not_equal(after.st_ino, before.st_ino);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,8 +185,6 @@ int main(void)
 		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(a_broken_record_costs_one_mount, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_half_written_record_is_not_seen, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_says_nothing_new_is_not_written_again, setup,
-		                                teardown),
 		cmocka_unit_test_setup_teardown(only_the_agent_may_read_a_record, setup, teardown),
 	};
 
