@@ -11,7 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TICK_MS 1000
+#define TICK_MS      1000
+#define STEP_COLUMNS 8
+#define COLUMNS_MAX  400 /* no line is longer */
 
 struct top {
 	struct shoal *sh;
@@ -19,7 +21,23 @@ struct top {
 	char *text;
 	struct err why; /* code 0: the last question was answered */
 	int first_line; /* that is shown */
+	int first_column;
+	int columns; /* of the terminal; 0: there is none */
 };
+
+/* Of what was said last, for the terminal as it is now. */
+static void make_text(struct top *top)
+{
+	size_t size_bytes = 0;
+	FILE *out;
+
+	free_str(&top->text);
+	out = open_memstream(&top->text, &size_bytes);
+	if (out == NULL)
+		abort(); /* memory is out */
+	top_view(out, top->document, top->before, top->columns);
+	(void)fclose(out);
+}
 
 /* Ask, and make the text anew; what was there stays while nobody answers. */
 static int ask(struct top *top)
@@ -28,8 +46,6 @@ static int ask(struct top *top)
 		                      .method = "GET",
 		                      .path = "/v1/live" };
 	json_t *document = NULL;
-	size_t size_bytes = 0;
-	FILE *out = NULL;
 	int status;
 
 	top->why = (struct err){ .code = 0 };
@@ -39,16 +55,22 @@ static int ask(struct top *top)
 	json_drop(&top->before);
 	top->before = top->document;
 	top->document = document;
-	free_str(&top->text);
-	out = open_memstream(&top->text, &size_bytes);
-	if (out == NULL)
-		abort(); /* memory is out */
-	top_view(out, top->document, top->before);
-	(void)fclose(out);
+	make_text(top);
 	return SHOAL_DONE;
 }
 
 /* ---- the terminal ---- */
+
+/* The rest of a line, so many characters on. */
+static const char *from_column(const char *line, int n)
+{
+	for (; n > 0 && *line != '\0'; n--) {
+		line++;
+		while (((unsigned char)*line & 0xc0) == 0x80) /* the rest of one in UTF-8 */
+			line++;
+	}
+	return line;
+}
 
 static int draw_lines(const struct top *top)
 {
@@ -58,7 +80,8 @@ static int draw_lines(const struct top *top)
 
 	for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n"), n++)
 		if (n >= top->first_line && n - top->first_line < LINES - 1)
-			(void)mvinsstr(n - top->first_line, 0, line); /* cut at the edge */
+			(void)mvinsstr(n - top->first_line, 0,
+			               from_column(line, top->first_column)); /* cut at the edge */
 	return n;
 }
 
@@ -76,7 +99,7 @@ static void draw(struct top *top)
 	(void)attron(A_REVERSE);
 	(void)mvinsstr(LINES - 1, 0,
 	               top->why.code != 0 ? top->why.msg
-	                                  : "q: end   up, down, page up, page down: scroll");
+	                                  : "q: end   arrows, page up, page down: scroll");
 	(void)attroff(A_REVERSE);
 	(void)refresh();
 }
@@ -95,6 +118,18 @@ static bool take_key(struct top *top, int key)
 	case KEY_DOWN:
 	case 'j':
 		top->first_line++;
+		return true;
+	case KEY_LEFT:
+	case 'h':
+		top->first_column -= top->first_column >= STEP_COLUMNS ? STEP_COLUMNS : 0;
+		return true;
+	case KEY_RIGHT:
+	case 'l':
+		top->first_column += top->first_column < COLUMNS_MAX ? STEP_COLUMNS : 0;
+		return true;
+	case KEY_RESIZE:
+		top->columns = COLS;
+		make_text(top);
 		return true;
 	case KEY_PPAGE:
 		top->first_line = top->first_line > LINES ? top->first_line - LINES : 0;
@@ -119,6 +154,7 @@ static void watch(struct top *top)
 	(void)keypad(stdscr, TRUE);
 	(void)curs_set(0);
 	timeout(TICK_MS);
+	top->columns = COLS;
 	do {
 		if (key == ERR) /* a second went by */
 			(void)ask(top);

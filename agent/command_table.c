@@ -60,7 +60,8 @@ const struct command_option shoal_options[] = {
 	{ "help", NULL, 0, FIELD(help), "this text" },
 	{ "version", NULL, 0, FIELD(version), "the version" },
 	{ "prefetch", NULL, OPTION_PREFETCH, FIELD(prefetch),
-	  "fetch the whole image in the background" },
+	  "fetch the whole image in the background; on a terminal with a bar, which Ctrl-C ends "
+	  "alone" },
 	{ "auth-file", "FILE", OPTION_AUTH_FILE, FIELD(auth_file),
 	  "a docker config.json for this mount alone" },
 	{ "bootstrap", "FILE", OPTION_BOOTSTRAP, FIELD(bootstrap),

@@ -5,11 +5,19 @@
  */
 #include "progress.h"
 #include "clock.h"
+#include "mem.h"
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-#define BAR_CELLS 30
-#define MIB       (1024.0 * 1024.0)
+#define BAR_CELLS_MAX 30
+#define BAR_CELLS_MIN 5 /* fewer say nothing */
+#define COLUMNS_ELSE  80
+#define MIB           (1024.0 * 1024.0)
+#define MINUTE_S      60.0
+#define HOUR_S        3600.0
 
 void progress_begin(struct progress *p, const char *label, bool on)
 {
@@ -18,24 +26,57 @@ void progress_begin(struct progress *p, const char *label, bool on)
 		                .started_ns = clock_now_ns(clock_real()) };
 }
 
+static int columns(void)
+{
+	struct winsize size = { 0 };
+
+	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
+	                                                                       : COLUMNS_ELSE;
+}
+
+/* ", 40 s left"; "" where it cannot be known. malloc'd */
+static char *rest_text(double seconds)
+{
+	if (seconds < 0)
+		return xstrdup("");
+	if (seconds < 2 * MINUTE_S)
+		return xasprintf(", %.0f s left", ceil(seconds));
+	if (seconds < 2 * HOUR_S)
+		return xasprintf(", %.0f min left", seconds / MINUTE_S);
+	return xasprintf(", %.1f h left", seconds / HOUR_S);
+}
+
+/* "prefetch [####   ]  40% 1.0 of 2.5 MiB, 1.2 MiB/s, 2 s left", and never wider than the terminal:
+ * a line that wraps could not be drawn over. */
 void progress_draw(struct progress *p, uint64_t done_bytes, uint64_t total_bytes)
 {
 	const double seconds =
 		(double)(clock_now_ns(clock_real()) - p->started_ns) / (double)NS_PER_S;
 	const double share = total_bytes > 0 ? (double)done_bytes / (double)total_bytes : 1;
 	const double rate = seconds > 0 ? (double)done_bytes / seconds : 0;
-	const int cells = (int)(share * BAR_CELLS);
+	const bool goes_on = rate > 0 && done_bytes < total_bytes;
+	AUTO(free_str)
+	char *rest = rest_text(goes_on ? (double)(total_bytes - done_bytes) / rate : -1);
+	AUTO(free_str) char *text = NULL;
+	int width;
+	int n_cells;
 
 	if (!p->on)
 		return;
+	text = xasprintf("%3d%% %.1f of %.1f MiB, %.1f MiB/s%s", (int)(share * 100),
+	                 (double)done_bytes / MIB, (double)total_bytes / MIB, rate / MIB, rest);
+	width = columns() - 1; /* the last column would move the cursor on */
+	n_cells = width - (int)strlen(p->label) - (int)strlen(text) - (int)strlen(" [] ");
+	n_cells = n_cells > BAR_CELLS_MAX ? BAR_CELLS_MAX : n_cells;
 	p->drawn = true;
-	(void)fprintf(stderr, "\r%s [", p->label);
-	for (int i = 0; i < BAR_CELLS; i++)
-		(void)fputc(i < cells ? '#' : ' ', stderr);
-	(void)fprintf(stderr, "] %3d%% %.1f of %.1f MiB, %.1f MiB/s\x1b[K", (int)(share * 100),
-	              (double)done_bytes / MIB, (double)total_bytes / MIB, rate / MIB);
-	if (rate > 0 && done_bytes < total_bytes)
-		(void)fprintf(stderr, ", %.0f s left", (double)(total_bytes - done_bytes) / rate);
+	(void)fputc('\r', stderr);
+	if (n_cells >= BAR_CELLS_MIN) {
+		(void)fprintf(stderr, "%s [", p->label);
+		for (int i = 0; i < n_cells; i++)
+			(void)fputc(i < (int)(share * n_cells) ? '#' : ' ', stderr);
+		(void)fputs("] ", stderr);
+	}
+	(void)fprintf(stderr, "%.*s\x1b[K", width, text);
 	(void)fflush(stderr);
 }
 

@@ -61,7 +61,48 @@ static char cell_sign(char level, char note)
 	return level > '0' ? '-' : '.';
 }
 
-static void print_mount(FILE *out, const json_t *mount)
+/* The strip with its neighbouring cells made one, until the line fits: of those that differ the one
+ * that is less whole counts, and what is on its way is always seen. */
+static void print_strip(FILE *out, const char *strip, size_t n_cells, size_t n_a_sign)
+{
+	for (size_t i = 0; i < n_cells; i += n_a_sign) {
+		char level = '9';
+		char note = '.';
+
+		for (size_t k = i; k < i + n_a_sign && k < n_cells; k++) {
+			if (strip[2 * k] < level)
+				level = strip[2 * k];
+			if (note != 'f' && strip[2 * k + 1] != '.')
+				note = strip[2 * k + 1];
+		}
+		(void)fputc(cell_sign(level, note), out);
+	}
+}
+
+static void print_share(FILE *out, const json_t *mount, const char *strip, int columns)
+{
+	const size_t n_cells = strlen(strip) / 2;
+	AUTO(free_str)
+	char *words = xasprintf("%" PRIu64 " of %" PRIu64 " chunks",
+	                        json_u64(mount, "chunks_ready"), json_u64(mount, "chunks"));
+	const char *more = " in its own files";
+	size_t n_a_sign = 1;
+
+	if (columns > 0) {
+		const size_t n_free = (size_t)columns;
+		const size_t n_fixed = strlen("  [] ") + strlen(words);
+
+		if (n_fixed + n_cells + strlen(more) > n_free)
+			more = "";
+		while (n_a_sign < n_cells && n_fixed + (n_cells + n_a_sign - 1) / n_a_sign > n_free)
+			n_a_sign *= 2;
+	}
+	(void)fputs("  [", out);
+	print_strip(out, strip, n_cells, n_a_sign);
+	(void)fprintf(out, "] %s%s\n", words, more);
+}
+
+static void print_mount(FILE *out, const json_t *mount, int columns)
 {
 	const char *strip = json_str(mount, "strip");
 	const char *name = json_str(mount, "name");
@@ -75,22 +116,17 @@ static void print_mount(FILE *out, const json_t *mount)
 		render_clean(out, json_str(mount, "error"));
 		(void)fputc('\n', out);
 	}
-	if (strip[0] == '\0')
-		return;
-	(void)fputs("  [", out);
-	for (size_t i = 0; strip[i] != '\0' && strip[i + 1] != '\0'; i += 2)
-		(void)fputc(cell_sign(strip[i], strip[i + 1]), out);
-	(void)fprintf(out, "] %" PRIu64 " of %" PRIu64 " chunks in its own files\n",
-	              json_u64(mount, "chunks_ready"), json_u64(mount, "chunks"));
+	if (strip[0] != '\0')
+		print_share(out, mount, strip, columns);
 }
 
-static void print_mounts(FILE *out, const json_t *mounts)
+static void print_mounts(FILE *out, const json_t *mounts, int columns)
 {
 	size_t i;
 	json_t *mount;
 
 	(void)fputs("MOUNTED   # here  = shared  > on its way  . absent\n", out);
-	json_array_foreach(mounts, i, mount) print_mount(out, mount);
+	json_array_foreach(mounts, i, mount) print_mount(out, mount, columns);
 	if (json_array_size(mounts) == 0)
 		(void)fputs("none\n", out);
 	(void)fputc('\n', out);
@@ -136,7 +172,7 @@ static void print_peers(FILE *out, const json_t *peers)
 		(void)fputs("This node is alone (peers.listen is off).\n", out);
 }
 
-void top_view(FILE *out, const json_t *document, const json_t *before)
+void top_view(FILE *out, const json_t *document, const json_t *before, int columns)
 {
 	static const struct source read[] = {
 		{ "cache", "read_bytes", "cache" },
@@ -161,7 +197,7 @@ void top_view(FILE *out, const json_t *document, const json_t *before)
 	              is_ready ? "ready" : "not ready", is_full ? ", THE DISK IS FULL" : "");
 	print_sources(out, "READERS GOT FROM", read, ARRAY_LEN(read), document, before);
 	print_sources(out, "CAME FROM", came, ARRAY_LEN(came), document, before);
-	print_mounts(out, json_object_get(document, "mounts"));
+	print_mounts(out, json_object_get(document, "mounts"), columns);
 	print_questions(out, document);
 	print_peers(out, json_object_get(document, "peers"));
 }

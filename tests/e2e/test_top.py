@@ -2,7 +2,9 @@
 import fcntl
 import os
 import pty
+import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -13,11 +15,11 @@ IMAGE = "edge:v6"
 
 
 class Terminal:
-    """A command on a terminal of 40 lines and 120 columns; what it wrote since the last look."""
+    """A command on a terminal; what it wrote since the last look."""
 
-    def __init__(self, argv):
+    def __init__(self, argv, lines=40, columns=120):
         self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=subprocess.PIPE,
                                         start_new_session=True, env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"})
         lab.adopt_process(self.process)
@@ -29,15 +31,20 @@ class Terminal:
             self.text += os.read(self.master, 1 << 16).decode(errors="replace")
         return word in self.text
 
+    def resize(self, lines, columns):
+        self.text = ""
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        os.kill(self.process.pid, signal.SIGWINCH)  # it is the leader of a session without this terminal
+
     def press(self, keys):
         self.text = ""
         os.write(self.master, keys)
 
 
 class Top(lab.LabTest):
-    def terminal(self, agent):
+    def terminal(self, agent, *words, **size):
         shoal = os.path.join(agent.build, "agent", "shoal")
-        terminal = Terminal([shoal, "--socket", agent.socket, "top"])
+        terminal = Terminal([shoal, "--socket", agent.socket, *(words or ["top"])], **size)
         self.addCleanup(os.close, terminal.master)
         self.addCleanup(lab.stop_process, terminal.process)
         return terminal
@@ -51,6 +58,25 @@ class Top(lab.LabTest):
         terminal.press(b"jjkk")
         agent.stop()
         lab.wait_for(lambda: terminal.shows("agent"), "the loss of the agent to be told")
+        terminal.press(b"q")
+        self.assertEqual(terminal.process.wait(lab.DEADLINE_S), 0)
+        terminal.process.stderr.close()
+
+    def test_a_small_terminal_has_all_of_it_and_a_larger_one_is_used(self):
+        agent = self.agent()
+        agent.mount(lab.registry().push(IMAGE))
+        terminal = self.terminal(agent, lines=15, columns=60)
+        lab.wait_for(lambda: terminal.shows("READERS GOT FROM"), "the first screen")
+        terminal.press(b"\x1b[6~")  # page down
+        lab.wait_for(lambda: terminal.shows(" chunks") and re.search(r"\[\.+\]", terminal.text), "the strip, whole")
+        self.assertNotIn("in its own files", terminal.text)
+        self.assertNotIn("mounted)", terminal.text)  # behind the name and the directory
+        terminal.press(b"l" * 5)
+        lab.wait_for(lambda: terminal.shows("mounted)"), "the line's end")
+        terminal.press(b"h" * 5)
+        terminal.press(b"\x1b[5~" * 3)  # page up
+        terminal.resize(50, 160)
+        lab.wait_for(lambda: terminal.shows("chunks in its own files"), "the whole line")
         terminal.press(b"q")
         self.assertEqual(terminal.process.wait(lab.DEADLINE_S), 0)
         terminal.process.stderr.close()
