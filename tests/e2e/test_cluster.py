@@ -200,7 +200,7 @@ class Faults(lab.LabTest):
         self.assert_tree(where, self.image, "with a home dead")
 
     def test_the_half_that_is_cut_off_reads_on_and_heals(self):
-        cluster = self.cluster(4, warm=0)
+        cluster = self.cluster(4, warm=0, config={"read": {"timeout_ms": 2000 * int(lab.DEADLINE_S)}})
         with_all, blocked = cluster.agents[2:]
         wheres = [agent.mount(cluster.reference(self.image)) for agent in (with_all, blocked)]
         with_all.shoal("prefetch", wheres[0])
