@@ -15,7 +15,7 @@ struct api_call;
 struct api {
 	struct agent *agent;
 	struct evhttp *http;
-	char *socket_path;
+	struct evhttp_bound_socket *accepting; /* NULL: stopping */
 	struct api_call *calls;
 	bool verifying, collecting; /* one of each at a time */
 	bool stopping;

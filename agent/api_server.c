@@ -206,14 +206,14 @@ int api_listen(struct agent *agent, const char *socket_path, struct api **ret_ap
 	int r;
 
 	api->agent = agent;
-	api->socket_path = xstrdup(socket_path);
 	api->http = evhttp_new(loop_base(agent->loop));
 	if (api->http == NULL)
 		return err_set(e, ENOMEM, "the API cannot be served");
 	r = open_socket(socket_path, &fd, e);
 	if (r < 0)
 		return r;
-	if (evhttp_accept_socket(api->http, fd) != 0) {
+	api->accepting = evhttp_accept_socket_with_handle(api->http, fd);
+	if (api->accepting == NULL) {
 		(void)close(fd);
 		return err_set(e, ENOMEM, "the API cannot be served");
 	}
@@ -233,7 +233,9 @@ void api_stop(struct api *api, void (*done)(void *arg), void *arg)
 	struct api_call *call, *next;
 
 	api->stopping = true;
-	(void)unlink(api->socket_path);
+	/* The file stays, and is dead: it says that this node has an agent, which is away. */
+	evhttp_del_accept_socket(api->http, api->accepting);
+	api->accepting = NULL;
 	DL_FOREACH_SAFE(api->calls, call, next)
 	{
 		if (call->on_gone != NULL)
@@ -252,7 +254,6 @@ void api_free(struct api **api)
 	assert((*api)->calls == NULL);
 	if ((*api)->http != NULL)
 		evhttp_free((*api)->http);
-	free((*api)->socket_path);
 	free(*api);
 	*api = NULL;
 }

@@ -453,6 +453,7 @@ void front_stop(struct front *front, front_done_fn *done, void *arg)
 
 	front->state = FRONT_STOPPED;
 	front->stopping = true;
+	link_stop_waiting(front->link);
 	*s = (struct stopping){ .front = front, .done = done, .arg = arg };
 	timer_init(&s->timer, front->loop, on_stop_timer);
 	timer_start(&s->timer, 0);

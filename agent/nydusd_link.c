@@ -1,7 +1,8 @@
 /*
  * nydusd_link: see nydusd_link.h.
  *
- * The mutex guards the socket's path alone: which agent it is. It is not held across a call.
+ * The mutex guards which agent it is, and whether the front is leaving. It is not held across a
+ * call.
  */
 #include "nydusd_link.h"
 #include "client.h"
@@ -16,8 +17,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
-#define RESTART_WAIT_MS 5000  /* an agent whose socket is there, but dead, may be just starting */
+#define NODE_CONFIG     "/etc/shoal/shoal.yaml" /* of the installed package */
+#define NODE_WAIT_MS    30000 /* for an agent that this node has, and that nobody has met yet */
+#define RESTART_WAIT_MS 5000  /* for one that answered before: whoever needs it asks again */
 #define START_WAIT_MS   30000 /* one of our own */
 #define LOOK_AGAIN_MS   20
 #define CALL_TIMEOUT_MS 30000 /* what is not a mount */
@@ -25,16 +29,30 @@
 struct link {
 	struct log *log;
 	char *node_socket;
+	bool has_node_agent; /* whoever set this node up says so */
 	pthread_mutex_t lock;
 	char *socket; /* of the agent that answered last; or NULL */
 	bool is_own;
+	bool leaving;
 };
+
+/* A second agent beside the node's would keep its containers for good: without its configuration,
+ * its cache, its peers. So what says that there is one counts, not whether it runs just now. */
+static bool node_is_set_up(const char *node_socket)
+{
+	const char *own = secure_getenv("SHOAL_OWN_AGENT");
+
+	if (own != NULL && strcmp(own, "no") == 0)
+		return true;
+	return strcmp(node_socket, SHOAL_DEFAULT_SOCKET) == 0 && access(NODE_CONFIG, F_OK) == 0;
+}
 
 struct link *link_new(struct log *log)
 {
 	struct link *link = xcalloc(1, sizeof(*link));
 
 	link->node_socket = xstrdup(client_default_socket());
+	link->has_node_agent = node_is_set_up(link->node_socket);
 	link->log = log;
 	(void)pthread_mutex_init(&link->lock, NULL);
 	return link;
@@ -75,6 +93,38 @@ static bool is_socket(const char *path)
 	struct stat st;
 
 	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static bool is_leaving(struct link *link)
+{
+	bool leaving;
+
+	(void)pthread_mutex_lock(&link->lock);
+	leaving = link->leaving;
+	(void)pthread_mutex_unlock(&link->lock);
+	return leaving;
+}
+
+void link_stop_waiting(struct link *link)
+{
+	(void)pthread_mutex_lock(&link->lock);
+	link->leaving = true;
+	(void)pthread_mutex_unlock(&link->lock);
+}
+
+/* It is being installed, upgraded or rolled out. */
+static bool wait_for_node(struct link *link)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
+
+	log_warn(link->log, "the node's agent is away: waiting for it", "socket=%s at_most_ms=%d",
+	         LOG_Q(link->node_socket), NODE_WAIT_MS);
+	for (uint32_t ms = 0; ms < NODE_WAIT_MS && !is_leaving(link); ms += LOOK_AGAIN_MS) {
+		if (answers(link->node_socket))
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	return answers(link->node_socket);
 }
 
 /* A copy, malloc'd; NULL: none has answered yet. */
@@ -118,13 +168,21 @@ static int use_own(struct link *link, const char *work_dir, struct err *e)
 int link_ensure(struct link *link, const char *work_dir, struct err *e)
 {
 	AUTO(free_str) char *known = socket_of(link);
-	/* The node has one, perhaps away for a moment: no other one beside it. */
-	const bool is_nodes = known != NULL && strcmp(known, link->node_socket) == 0;
+	const bool was_nodes = known != NULL && strcmp(known, link->node_socket) == 0;
+	/* The node has one, perhaps away for a moment: no other one beside it. A socket outlives
+	 * its agent. */
+	const bool is_nodes = was_nodes || (known == NULL &&
+	                                    (link->has_node_agent || is_socket(link->node_socket)));
+	bool there = answers(known);
 
-	if (answers(known))
+	if (there)
 		return 0;
-	if (answers(link->node_socket) || ((is_nodes || is_socket(link->node_socket)) &&
-	                                   wait_for(link->node_socket, RESTART_WAIT_MS))) {
+	there = answers(link->node_socket);
+	if (!there && is_nodes)
+		there = !was_nodes && work_dir != NULL
+		                ? wait_for_node(link)
+		                : wait_for(link->node_socket, RESTART_WAIT_MS);
+	if (there) {
 		use(link, link->node_socket, false);
 		return 0;
 	}

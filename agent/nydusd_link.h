@@ -17,11 +17,15 @@ struct link *link_new(struct log *log); /* never NULL */
 void link_free(struct link **link);     /* NULL is fine */
 
 /**
- * [worker] Somebody answers when this returns. Where nobody does, an agent is started, which keeps
- * its state in work_dir/shoal; NULL: there can be none of our own.
+ * [worker] Somebody answers when this returns. Where the node has no agent (docs/nydusd.md, "Which
+ * agent"), one is started, which keeps its state in work_dir/shoal; NULL: there can be none of our
+ * own. One that the node has is waited for: up to 30 s.
  * @return 0; -ECONNREFUSED with the reason
  */
 MUST_CHECK int link_ensure(struct link *link, const char *work_dir, struct err *e);
+
+/** [any thread] The front is about to end: whoever waits for an agent nobody has met gives up. */
+void link_stop_waiting(struct link *link);
 
 /** [loop] A connection that becomes readable when the agent is gone. @return -errno: it is gone */
 int link_watch(struct link *link);

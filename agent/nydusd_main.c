@@ -30,9 +30,11 @@ static const char usage[] =
 	"...\n"
 	"       nydusd singleton [--apisock PATH] ...\n"
 	"\n"
-	"shoal's front for what drives nydusd: the node's shoald does the work. Where there is "
-	"none\n"
-	"(SHOAL_SOCKET, else /run/shoal/api.sock), one is started beside the cache directory.\n"
+	"shoal's front for what drives nydusd: the node's shoald does the work (SHOAL_SOCKET, "
+	"else\n"
+	"/run/shoal/api.sock). On a node that has none, one is started beside the cache "
+	"directory;\n"
+	"SHOAL_OWN_AGENT=no: never.\n"
 	"\n"
 	"  -M, --mountpoint DIR    where the image, or a directory of images, is to be seen\n"
 	"  -B, --bootstrap FILE    the image's metadata; without: images come through the API\n"
@@ -79,6 +81,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 		return;
 	if (n->front.state == FRONT_INIT && n->front.instances == NULL) {
 		n->front.stopping = true;
+		link_stop_waiting(n->front.link);
 		loop_stop(n->front.loop);
 		return;
 	}

@@ -357,6 +357,8 @@ class NodeSetup(ScriptTest):
             said = subprocess.run([os.path.join(target, "bin", "shoal"), "status"], capture_output=True, text=True, check=False,
                                   env={"PATH": "/nowhere", **env})
             self.assertIn(f"no agent at {path}", said.stderr)
+        with open(os.path.join(target, "bin", "shoal"), encoding="utf-8") as f:
+            self.assertIn("SHOAL_OWN_AGENT=no", f.read(), "nydusd starts no other agent beside it")
 
 
 class Keep(ScriptTest):

@@ -167,6 +167,54 @@ class OneImage(NydusdTest):
         self.assertEqual([], agent.json("ls")["mounts"])
 
 
+class NodeAgentAway(NydusdTest):
+    """No second agent is started beside one that is away: nydusd waits, and finds the node's."""
+
+    def mount_waits(self, agent, f):
+        lab.wait_for(lambda: os.path.exists(f.log_path) and "waiting for it" in f.log(), "nydusd to wait for the node's agent")
+        self.assertFalse(os.path.exists(os.path.join(f.cache, "shoal")))
+        agent.start()
+        f.wait_for_state("RUNNING")
+        self.assert_tree(f.mountpoint, IMAGE)
+        self.assertEqual(1, len(agent.json("ls")["mounts"]))
+        self.assertFalse(os.path.exists(os.path.join(f.cache, "shoal")))
+
+    def test_stopped(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        agent.stop()
+        self.mount_waits(agent, self.front(agent, IMAGE, wait=False))
+
+    def test_set_up_and_not_started_yet(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        agent.stop()
+        os.unlink(agent.socket)
+        self.mount_waits(agent, self.front(agent, IMAGE, wait=False, env={"SHOAL_OWN_AGENT": "no"}))
+
+    def test_installed_and_not_started_yet(self):
+        """The package's configuration in /etc, and nothing in /run: in a mount namespace of its own."""
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        agent.stop()
+        os.unlink(agent.socket)
+        f = self.front(None, IMAGE, start=False)
+        f.env.pop("SHOAL_SOCKET", None)
+        away = (f"mount -t tmpfs none /etc && mkdir /etc/shoal && : >/etc/shoal/shoal.yaml && mount -t tmpfs none /run && "
+                f"mkdir /run/shoal && mount --bind {agent.dir} /run/shoal && exec \"$@\"")
+        f.argv = ["unshare", "-m", "--propagation", "slave", "sh", "-c", away, "sh", *f.argv]
+        f.start(wait=False)
+        self.mount_waits(agent, f)
+
+    def test_whoever_waits_can_be_stopped(self):
+        agent = self.quiet_agent()
+        agent.stop()
+        f = self.front(agent, IMAGE, wait=False)
+        lab.wait_for(lambda: os.path.exists(f.log_path) and "waiting for it" in f.log(), "nydusd to wait")
+        f.process.terminate()
+        self.assertIn(f.process.wait(lab.DEADLINE_S), (0, 1))
+
+
 class ManyImages(NydusdTest):
     def test_images_come_and_go_through_the_api(self):
         for image in (IMAGE, "layers:zran"):

@@ -32,6 +32,7 @@ install_program() { # NAME
   {
     echo '#!/bin/sh'
     echo "export SHOAL_SOCKET=\"\${SHOAL_SOCKET:-${RUN_DIR:-/run/shoal}/api.sock}\""
+    echo "export SHOAL_OWN_AGENT=no" # also while the agent's pod is replaced
     echo "exec $INSTALL/lib/$loader --library-path $INSTALL/lib --argv0 \"\$0\" $INSTALL/lib/$1.bin \"\$@\""
   } >"$root/bin/.new"
   chmod 755 "$root/bin/.new"
