@@ -2,11 +2,12 @@
  * keeping: see keeping.h.
  *
  *   WATCHING --the keeper hangs up--> RENEWING (a job: call again, or start one; give it all)
- *      ^------------- there is one ------'   `-- there is none --> WAITING --5 s--> RENEWING
- *   A start without a keeper is WAITING. While it is renewing, nothing is watched: the connection
- *   that the job made says afterwards whether the keeper has gone since.
+ *      ^------------- there is one ------'   `-- there is none --> WAITING --0.1 s, 0.2 ... 5 s-->
+ * RENEWING A start without a keeper is WAITING. While it is renewing, nothing is watched: the
+ * connection that the job made says afterwards whether the keeper has gone since.
  */
 #include "keeping.h"
+#include "bytes.h"
 #include "mem.h"
 #include <assert.h>
 #include <event2/event.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#define RENEW_FIRST_MS 100 /* one that is being restarted is there in a moment */
 #define RENEW_AGAIN_MS 5000
 
 /* What the job works on. */
@@ -36,10 +38,11 @@ struct keeping {
 	int watch_fd;
 	int pid; /* of the keeper, when it is our child; else 0 */
 	struct timer again;
-	bool waiting; /* for the timer */
-	bool busy;    /* the renewal is a worker's */
-	bool wanted;  /* another one is, after that */
-	bool missed;  /* that there is none was told */
+	uint64_t miss_ms; /* after the last miss; 0: there is one */
+	bool waiting;     /* for the timer */
+	bool busy;        /* the renewal is a worker's */
+	bool wanted;      /* another one is, after that */
+	bool missed;      /* that there is none was told */
 	struct renewal renewal;
 };
 
@@ -129,6 +132,7 @@ static void watch(struct keeping *k, int *fd)
 	k->watch_fd = *fd;
 	*fd = -1;
 	k->missed = false;
+	k->miss_ms = 0;
 	show(k, true);
 	k->gone = event_new(loop_base(k->opts.loop), k->watch_fd, EV_READ, on_gone, k);
 	if (k->gone == NULL || event_add(k->gone, NULL) != 0)
@@ -136,10 +140,10 @@ static void watch(struct keeping *k, int *fd)
 		          LOG_Q(k->opts.socket));
 }
 
-static void wait_for_one(struct keeping *k)
+static void wait_for_one(struct keeping *k, uint64_t at_most_ms)
 {
 	k->waiting = true;
-	timer_start(&k->again, RENEW_AGAIN_MS);
+	timer_start(&k->again, at_most_ms);
 }
 
 static void miss(struct keeping *k, const struct err *why)
@@ -147,9 +151,10 @@ static void miss(struct keeping *k, const struct err *why)
 	show(k, false);
 	if (!k->missed)
 		log_warn(k->opts.log, "there is no keeper: mounts do not outlive the agent",
-		         "error=%s again_ms=%d", LOG_Q(why->msg), RENEW_AGAIN_MS);
+		         "error=%s again_ms=%d", LOG_Q(why->msg), RENEW_FIRST_MS);
 	k->missed = true;
-	wait_for_one(k);
+	k->miss_ms = k->miss_ms == 0 ? RENEW_FIRST_MS : min_u64(2 * k->miss_ms, RENEW_AGAIN_MS);
+	wait_for_one(k, k->miss_ms);
 }
 
 /* ---- the renewal's end ---- */
@@ -162,7 +167,7 @@ static void settle(struct keeping *k)
 	k->busy = false;
 	watch(k, &n->watch_fd);
 	if (k->wanted)
-		wait_for_one(k);
+		wait_for_one(k, RENEW_AGAIN_MS);
 }
 
 static void dropped_after(struct job *job)
@@ -234,7 +239,7 @@ void keeping_renew(struct keeping *keeping)
 	if (keeping->busy)
 		keeping->wanted = true;
 	else if (!keeping->waiting)
-		wait_for_one(keeping);
+		wait_for_one(keeping, RENEW_AGAIN_MS);
 }
 
 /* ---- start and end ---- */

@@ -1,13 +1,15 @@
 /*
- * notify: systemd's readiness protocol: one datagram. Source: sd_notify(3).
+ * notify: systemd's readiness protocol: one datagram. Source: sd_notify(3), sd_watchdog_enabled(3).
  */
 #include "notify.h"
 #include "auto.h"
+#include "bytes.h"
 #include "mem.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 void notify_manager(const char *state)
 {
@@ -26,4 +28,24 @@ void notify_manager(const char *state)
 		(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL,
 		             (const struct sockaddr *)&address,
 		             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+}
+
+/* A whole number from the environment; 0: there is none. */
+static uint64_t env_u64(const char *name)
+{
+	const char *text = secure_getenv(name);
+
+	if (text == NULL || text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
+		return 0;
+	return strtoull(text, NULL, 10);
+}
+
+uint64_t notify_watchdog_ms(void)
+{
+	const uint64_t usec = env_u64("WATCHDOG_USEC");
+	const uint64_t pid = env_u64("WATCHDOG_PID"); /* it may have been meant for our parent */
+
+	if (usec == 0 || (pid != 0 && pid != (uint64_t)getpid()))
+		return 0;
+	return max_u64(usec / 2000, 1);
 }

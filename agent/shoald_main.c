@@ -33,6 +33,8 @@ struct daemon {
 	const char *config_path;
 	struct log *log;
 	struct event *signals[3];
+	struct timer watchdog;
+	uint64_t watchdog_ms; /* 0: nobody watches */
 };
 
 static const char usage[] =
@@ -116,6 +118,15 @@ static int print_docs(const char *what)
 	return -usage_error("--print-docs takes config, metrics, schema or man");
 }
 
+/* Our unit does not start it again then, and they would wait without a word. */
+static void tell_of_waiting(const struct daemon *d)
+{
+	if (d->config->keeper_socket != NULL)
+		log_error(d->log,
+		          "readers of mounts that the keeper holds wait until shoald starts",
+		          "keeper=%s", LOG_Q(d->config->keeper_socket));
+}
+
 static int load_config(const char *path, struct config **ret_config)
 {
 	struct err e = { 0 };
@@ -187,6 +198,23 @@ static void on_ready(struct agent *agent)
 	notify_manager("READY=1");
 }
 
+/* From the loop: it is the loop's turning that is told. */
+static void on_watchdog(struct timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, watchdog);
+
+	notify_manager("WATCHDOG=1");
+	timer_start(&d->watchdog, d->watchdog_ms);
+}
+
+static void start_watchdog(struct daemon *d)
+{
+	timer_init(&d->watchdog, d->agent.loop, on_watchdog);
+	d->watchdog_ms = notify_watchdog_ms();
+	if (d->watchdog_ms > 0)
+		timer_start(&d->watchdog, d->watchdog_ms);
+}
+
 static int watch_signals(struct daemon *d)
 {
 	static const struct {
@@ -221,6 +249,7 @@ static void daemon_free(struct daemon *d)
 		if (d->signals[i] != NULL)
 			event_free(d->signals[i]);
 	}
+	timer_fini(&d->watchdog);
 	agent_free(&d->agent);
 	config_free(&d->config);
 	log_free(&d->log);
@@ -235,13 +264,16 @@ static int run(struct daemon *d)
 	d->agent.ready = on_ready;
 	if (agent_start(&d->agent, d->config, d->log, &e) < 0) {
 		log_error(d->log, "cannot start", "error=%s", LOG_Q(e.msg));
-		/* What the configuration names is not what it should be. */
-		return e.code == EINVAL ? EXIT_USAGE : EXIT_FAILURE;
+		if (e.code != EINVAL)
+			return EXIT_FAILURE;
+		tell_of_waiting(d); /* what the configuration names is not what it should be */
+		return EXIT_USAGE;
 	}
 	if (watch_signals(d) < 0) {
 		log_error(d->log, "cannot start", "error=%s", "signals");
 		return EXIT_FAILURE;
 	}
+	start_watchdog(d);
 	loop_run(d->agent.loop);
 	log_info(d->log, "stopped", "pid=%d", (int)getpid());
 	return EXIT_SUCCESS;
@@ -267,6 +299,10 @@ int main(int argc, char **argv)
 	status = load_config(d.config_path, &d.config);
 	if (status == EXIT_SUCCESS && o.config != NULL)
 		status = run(&d);
+	else if (o.config != NULL)
+		(void)fputs("shoald: it does not start: if a keeper holds mounts, their readers "
+		            "wait until it does\n",
+		            stderr);
 	daemon_free(&d);
 	return status;
 }

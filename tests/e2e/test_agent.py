@@ -178,6 +178,59 @@ class Configuration(lab.LabTest):
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r"^shoald: /.*check\.yaml:2: log\.level: .+\n$")
 
+    def test_a_start_that_is_refused_says_who_waits_for_it(self):
+        agent = self.agent(config={"keeper": {"socket": os.path.join(lab.TMP, "nobody.sock"), "start": False}})
+        agent.stop()
+        none = os.path.join(agent.dir, "none.pem")
+        peers = {"listen": f"127.0.0.1:{lab.free_port()}", "tls": {"ca": none, "cert": none, "key": none}}
+        for change, word in (({"nonsense": 1}, "nonsense"), ({"peers": peers}, none)):
+            agent.config.update(change)
+            agent.write_config()
+            done = subprocess.run([agent.program, "--config", agent.config_path], capture_output=True, text=True,
+                                  timeout=lab.DEADLINE_S, check=False)
+            agent.config.pop(next(iter(change)))
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(word, done.stderr)
+            self.assertRegex(done.stderr, "readers .*wait")
+
+
+class Watchdog(lab.LabTest):
+    """As systemd does it: WATCHDOG_USEC in the environment, and datagrams."""
+
+    def test_a_loop_that_turns_says_so_and_one_that_hangs_does_not(self):
+        agent = self.agent(env={"WATCHDOG_USEC": "400000"})
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            path = os.path.join(agent.dir, "notify.sock")
+            os.unlink(path)
+            manager.bind(path)
+            manager.settimeout(lab.DEADLINE_S)
+            for _ in range(3):
+                self.assertEqual(b"WATCHDOG=1", manager.recv(100))
+            agent.process.send_signal(signal.SIGSTOP)
+            lab.wait_for(lambda: self.is_stopped(agent), "it to be stopped")
+            manager.settimeout(1)  # more than two turns
+            with self.assertRaises(socket.timeout):
+                while True:
+                    manager.recv(100)
+            agent.process.send_signal(signal.SIGCONT)
+            manager.settimeout(lab.DEADLINE_S)
+            self.assertEqual(b"WATCHDOG=1", manager.recv(100))
+
+    @staticmethod
+    def is_stopped(agent):
+        with open(f"/proc/{agent.process.pid}/stat", encoding="ascii") as f:
+            return f.read().rsplit(") ", 1)[1][0] == "T"
+
+    def test_a_word_meant_for_another_process_is_not_for_this_one(self):
+        agent = self.agent(env={"WATCHDOG_USEC": "2000", "WATCHDOG_PID": "1"})
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            path = os.path.join(agent.dir, "notify.sock")
+            os.unlink(path)
+            manager.bind(path)
+            manager.settimeout(lab.DEADLINE_S)
+            agent.process.terminate()
+            self.assertEqual(b"STOPPING=1", manager.recv(100))
+
 
 class Verify(lab.LabTest):
     def test_changed_bytes_are_found_listed_and_fetched_again(self):
