@@ -17,6 +17,7 @@
 
 #define RENEW_FIRST_MS 100 /* one that is being restarted is there in a moment */
 #define RENEW_AGAIN_MS 5000
+#define REAP_AGAIN_MS  100
 
 /* What the job works on. */
 struct renewal {
@@ -36,7 +37,9 @@ struct keeping {
 	uint32_t n_left;
 	struct event *gone; /* of the watched connection, -1 when there is none */
 	int watch_fd;
-	int pid; /* of the keeper, when it is our child; else 0 */
+	int pid;       /* of the keeper, when it is our child; else 0 */
+	int ended_pid; /* of one before it, that may not have ended quite yet; else 0 */
+	struct timer reaper;
 	struct timer again;
 	uint64_t miss_ms; /* after the last miss; 0: there is one */
 	bool waiting;     /* for the timer */
@@ -106,11 +109,18 @@ static void unwatch(struct keeping *k)
 	close_fd(&k->watch_fd);
 }
 
-/* It may hang up a moment before it can be waited for: asked again when there is another one. */
+/* It hangs up a moment before it can be waited for. */
 static void reap(struct keeping *k)
 {
-	if (k->pid > 0 && waitpid(k->pid, NULL, WNOHANG) == k->pid)
-		k->pid = 0;
+	if (k->ended_pid > 0 && waitpid(k->ended_pid, NULL, WNOHANG) == 0)
+		timer_start(&k->reaper, REAP_AGAIN_MS);
+	else
+		k->ended_pid = 0;
+}
+
+static void on_reaper(struct timer *t)
+{
+	reap(container_of(t, struct keeping, reaper));
 }
 
 static void on_gone(evutil_socket_t fd, short what, void *arg)
@@ -121,6 +131,9 @@ static void on_gone(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	unwatch(k);
 	show(k, false);
+	if (k->pid > 0)
+		k->ended_pid = k->pid;
+	k->pid = 0;
 	reap(k);
 	log_warn(k->opts.log, "the keeper is gone", "socket=%s", LOG_Q(k->opts.socket));
 	renew(k);
@@ -193,7 +206,6 @@ static void renew_after(struct job *job)
 	struct renewal *n = container_of(job, struct renewal, job);
 	struct keeping *k = container_of(n, struct keeping, renewal);
 
-	reap(k);
 	if (n->pid > 0)
 		k->pid = n->pid;
 	if (n->result < 0) {
@@ -282,6 +294,7 @@ struct keeping *keeping_new(const struct keeping_opts *opts)
 	k->watch_fd = -1;
 	k->renewal.watch_fd = -1;
 	timer_init(&k->again, opts->loop, on_again);
+	timer_init(&k->reaper, opts->loop, on_reaper);
 	r = find_or_start(opts, &fd, &k->pid, &e);
 	if (r == 0)
 		r = fetch_left(k, &e);
@@ -304,6 +317,7 @@ void keeping_free(struct keeping **keeping)
 	for (uint32_t i = 0; i < k->n_left; i++)
 		kept_free(&k->left[i]);
 	timer_fini(&k->again);
+	timer_fini(&k->reaper);
 	unwatch(k);
 	close_fd(&k->renewal.watch_fd);
 	renewal_clear(&k->renewal);

@@ -216,6 +216,7 @@ class TakeOver(lab.LabTest):
         self.assertEqual(heir.stdout.read(1), b"\n")
         self.assertNotEqual(self.keeper_pid(), second)
         self.assertEqual(self.keeper_pid(), heir.pid)
+        lab.wait_for(lambda: not os.path.exists(f"/proc/{second}"), "the agent to wait for the keeper that it had started")
         self.keeps(N_MOUNTS)
         agent.kill()
         agent.start()
@@ -226,6 +227,20 @@ class TakeOver(lab.LabTest):
         self.keeps(0)
         agent.stop()
         lab.stop_process(heir)
+
+    def test_where_both_are_killed_readers_get_an_error_and_the_next_start_mounts_again(self):
+        agent = self.kept_agent()
+        reference = lab.registry().push(IMAGE)
+        wheres = [agent.mount(reference, "--how", how) for how in self.hows(agent)]
+        agent.kill()
+        lab.end_keeper(self.socket)
+        for where in wheres:
+            with self.assertRaises(OSError), open(os.path.join(where, "big", "random"), "rb") as f:
+                f.read()
+        agent.start()
+        for where in wheres:
+            self.assert_tree(where, IMAGE, "mounted again")
+        self.keeps(len(wheres))
 
     def test_a_keeper_that_comes_late_gets_what_is_mounted(self):
         agent = self.kept_agent(start=False)
