@@ -18,10 +18,10 @@
  * progress that grows. Where a reader hears nothing new of a lease for its patience, its holder is
  * asked for a sign of life (a probe): without one the reader gets a second lease at once, else when
  * the term is over (two terms, if it brought what it leased so far). Who lives may be as late as
- * HOME_LEASE_STUCK_MS (HOME_LEASE_PROVEN_MS) once; after that it is not
- * waited for any more until it brings something: slow ones cost nobody anything, dead and stuck
- * ones one delay. Chunks spread as a tree: HOME_TREE_HELD askers a holder, one (a chain) for who is
- * still receiving.
+ * HOME_LEASE_STUCK_MS (HOME_LEASE_PROVEN_MS; HOME_LEASE_CALM_MS where only prefetches wait) once;
+ * after that it is not waited for any more until it brings something: slow ones cost nobody
+ * anything, dead and stuck ones one delay. Chunks spread as a tree: HOME_TREE_HELD askers a holder,
+ * one (a chain) for who is still receiving.
  *
  * Bounded: HOME_CHUNKS_MAX chunks; each peer has its own share of lists, asks and leases, and what
  * is too much evicts its own oldest. What an expired lease, a reported miss or a list that does not
@@ -48,6 +48,7 @@
 #define HOME_LEASE_TERM_MS     2000U
 #define HOME_LEASE_STUCK_MS    4000U  /* without progress, of one who lives */
 #define HOME_LEASE_PROVEN_MS   10000U /* ... and brought what it leased so far */
+#define HOME_LEASE_CALM_MS     15000U /* ... while no reader waits: more than an origin gets */
 #define HOME_LEASE_LIFE_MS     30000U /* however much progress is told */
 #define HOME_LEASE_OVERRIDE_MS 10000U /* then a reader gets a second one in spite of progress */
 #define HOME_LEASE_RUNS_ALONE  4U

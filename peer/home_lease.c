@@ -446,12 +446,33 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 
 /* ---- time ---- */
 
+static bool is_read(const struct h_lease *l)
+{
+	const struct h_ask *ask;
+
+	DL_FOREACH(l->list->asks, ask)
+	{
+		const struct wire_set set = set_and(ask->open, &l->set);
+
+		if ((ask->flags & WIRE_ASK_READER) != 0 && !set_empty(&set))
+			return true;
+	}
+	return false;
+}
+
+/* How long without progress, of one who lives. Where the registry is slow to answer it, it would be
+ * slow to answer the next one, too. */
+static uint32_t stuck_after_ms(const struct home *h, const struct h_lease *l)
+{
+	if (!is_read(l))
+		return HOME_LEASE_CALM_MS;
+	return h->nodes[l->node].proven ? HOME_LEASE_PROVEN_MS : HOME_LEASE_STUCK_MS;
+}
+
 /* Its term is over. Who lives, and never let one down, gets a longer one. */
 static bool is_given_time(struct home *h, struct h_lease *l, uint64_t now_ns)
 {
-	const uint64_t stuck_ms =
-		h->nodes[l->node].proven ? HOME_LEASE_PROVEN_MS : HOME_LEASE_STUCK_MS;
-	const uint64_t last_ns = min_u64(l->progress_ns + stuck_ms * NS_PER_MS,
+	const uint64_t last_ns = min_u64(l->progress_ns + stuck_after_ms(h, l) * NS_PER_MS,
 	                                 l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
 	uint64_t look_ns = now_ns + HOME_LEASE_TERM_MS * NS_PER_MS / 2;
 	enum life life;

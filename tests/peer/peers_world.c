@@ -298,9 +298,11 @@ static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
 
 static void on_cancelled(void *arg, struct conn *c, uint32_t req)
 {
-	(void)arg;
+	struct stranger *s = arg;
+
 	(void)c;
 	(void)req;
+	s->n_cancelled++;
 }
 
 static void on_closed(void *arg, struct conn *c, const struct err *why)
@@ -313,6 +315,11 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 }
 
 void stranger_call(struct peers *world, struct stranger *s, uint8_t nr)
+{
+	stranger_call_from(world, s, nr, "a");
+}
+
+void stranger_call_from(struct peers *world, struct stranger *s, uint8_t nr, const char *zone)
 {
 	static const struct conn_ops ops = { .open = on_open,
 		                             .message = on_message,
@@ -327,7 +334,7 @@ void stranger_call(struct peers *world, struct stranger *s, uint8_t nr)
 	*s = (struct stranger){ .self.self.generation = 1 };
 	memset(s->self.self.id.b, nr, WIRE_ID_BYTES);
 	(void)snprintf(s->self.self.address, sizeof(s->self.self.address), "127.0.0.1:1");
-	(void)snprintf(s->self.self.zone, sizeof(s->self.self.zone), "a");
+	(void)snprintf(s->self.self.zone, sizeof(s->self.self.zone), "%s", zone);
 	(void)snprintf(s->self.agent, sizeof(s->self.agent), "stranger");
 	(void)snprintf(address, sizeof(address), "127.0.0.1:%u", peer_port(world->peers[0]));
 	assert(conn_connect(&opts, address, &s->conn, &e) == 0);

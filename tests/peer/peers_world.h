@@ -1,8 +1,8 @@
 /*
  * peers_world: whole peer objects in one process: real sockets on loopback, one loop, a shelf each.
  *
- * They have no cache, or one that is empty: for what peers say to each other besides chunks. A
- * stranger is a bare connection to the first of them.
+ * They have no cache, or one that is empty: for what peers say to each other besides chunks; chunks
+ * are chunk_world's. A stranger is a bare connection to the first of them.
  */
 #pragma once
 #include "cas.h"
@@ -72,11 +72,12 @@ void answer_clear(struct answer *a);
 struct stranger {
 	struct wire_hello self;
 	struct conn *conn;
-	uint32_t n_open, n_closed;
+	uint32_t n_open, n_closed, n_cancelled;
 	void (*message)(struct stranger *s,
 	                const struct wire_msg *msg); /* NULL: none is answered */
 };
 
 /** Call the first agent, until the connection is open. nr: of its id */
 void stranger_call(struct peers *world, struct stranger *s, uint8_t nr);
+void stranger_call_from(struct peers *world, struct stranger *s, uint8_t nr, const char *zone);
 void stranger_leave(struct stranger *s);

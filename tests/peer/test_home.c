@@ -420,6 +420,42 @@ static void who_cannot_lease_hears_of_nobody_or_waits_for_who_can(void **state)
 	assert_non_null(home_told(f, 2, 1, WIRE_NOBODY)); /* nobody is left who could */
 }
 
+/* The holder lives and brings nothing. @return was its lease passed on after so long? */
+static bool passes_on_after(struct fixture *f, uint32_t flags, uint64_t ms)
+{
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	struct wire_ask b = home_ask_of(f, 1, 0, 5);
+	const struct wire_id two = home_node_id(2);
+	struct home_stats stats;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 2, &a);
+	assert_non_null(home_told(f, 2, 1, WIRE_LEASE));
+	b.flags = flags;
+	(void)home_asks(f, 3, &b);
+	for (uint64_t i = 0; i < ms / 100; i++) {
+		home_heard(f->home, &two);
+		(void)home_after_ms(f, 100);
+	}
+	home_stats(f->home, &stats);
+	return stats.n_expired > 0;
+}
+
+static void who_lives_and_is_slow_is_waited_for_longer_where_no_reader_waits(void **state)
+{
+	assert_false(passes_on_after(*state, 0, HOME_LEASE_CALM_MS - 1000));
+}
+
+static void but_not_for_ever(void **state)
+{
+	assert_true(passes_on_after(*state, 0, HOME_LEASE_CALM_MS + 1000));
+}
+
+static void and_not_so_long_where_one_does(void **state)
+{
+	assert_true(passes_on_after(*state, WIRE_ASK_READER, HOME_LEASE_STUCK_MS + 1000));
+}
+
 static void a_home_that_leaves_sends_others_elsewhere(void **state)
 {
 	struct fixture *f = *state;
@@ -459,6 +495,9 @@ int main(void)
 		T(progress_that_is_only_told_does_not_starve_a_reader),
 		T(whole_units_are_leased),
 		T(who_cannot_lease_hears_of_nobody_or_waits_for_who_can),
+		T(who_lives_and_is_slow_is_waited_for_longer_where_no_reader_waits),
+		T(but_not_for_ever),
+		T(and_not_so_long_where_one_does),
 		T(a_home_that_leaves_sends_others_elsewhere),
 	};
 

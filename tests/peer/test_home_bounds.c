@@ -315,8 +315,8 @@ static void leases_of_a_home_that_is_gone_are_leases_like_others(void **state)
 	assert_false(is_adopted(f, 3, 0)); /* no home went */
 	(void)home_asks(f, 2, &a);
 	assert_non_null(home_told(f, 2, 1, WIRE_LEASE));
-	(void)home_after_ms(f, HOME_LEASE_TERM_MS); /* 2 lets it lapse: a strike */
-	(void)home_after_ms(f, HOME_LEASE_TERM_MS);
+	(void)home_after_ms(f, HOME_LEASE_TERM_MS); /* 2 lets it lapse, and is silent: a strike */
+	(void)home_after_ms(f, HOME_PROBE_MIN_MS);
 	home_moved(f->home);
 	assert_false(is_adopted(f, 2, 0));
 	assert_true(is_adopted(f, 3, 0));

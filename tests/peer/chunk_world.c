@@ -1,0 +1,384 @@
+/*
+ * chunk_world: see the header.
+ */
+#include "chunk_world.h"
+#include "clock.h"
+#include "mem.h"
+#include "placement.h"
+#include "share.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ASK_TIMEOUT_NS (20 * NS_PER_S)
+#define NUMBERS_EACH   80 /* of ids that an actor may have */
+
+void chunk_bytes(uint32_t chunk_idx, uint8_t ret_bytes[CHUNK_BYTES])
+{
+	for (uint32_t i = 0; i < CHUNK_BYTES; i++)
+		ret_bytes[i] = (uint8_t)(chunk_idx * 131 + i * 7 + (i >> 8));
+}
+
+static struct blob_layout *make_layout(void)
+{
+	struct blob_layout *l = layout_new(CHUNKS);
+	uint8_t *plain = xcalloc(1, CHUNK_BYTES);
+
+	assert(l != NULL);
+	memset(l->blob_id, 'b', BLOB_ID_MAX);
+	l->trust = TRUST_DIGESTS;
+	l->digest_alg = DIGEST_BLAKE3;
+	l->n_units = CHUNKS;
+	l->plain_size_bytes = (uint64_t)CHUNKS * CHUNK_BYTES;
+	l->packed_data_end = l->plain_size_bytes;
+	for (uint32_t i = 0; i < CHUNKS; i++) {
+		struct chunk_rec *c = &l->chunks[i];
+
+		c->plain_offset = c->place = (uint64_t)i * CHUNK_BYTES;
+		c->plain_size_bytes = c->packed_size_bytes = CHUNK_BYTES;
+		c->flags = CHUNK_HAS_DIGEST;
+		chunk_bytes(i, plain);
+		digest_compute(l->digest_alg, plain, CHUNK_BYTES, c->digest);
+	}
+	free(plain);
+	return l;
+}
+
+/* ---- the agent ---- */
+
+static void on_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	peer_on_ready(arg, blob, chunk_idx);
+}
+
+struct chunk_world *chunk_world_new(void)
+{
+	struct chunk_world *w = xcalloc(1, sizeof(*w));
+	AUTO(layout_unref) struct blob_layout *layout = make_layout();
+	struct cas_hooks hooks = { .on_ready = on_ready };
+	struct err e;
+
+	w->peers = peers_new(1, true);
+	hooks.arg = w->peers->peers[0];
+	cas_hooks_on(w->peers->cas, &hooks);
+	assert(layout_check(layout, &e) == 0);
+	assert(cas_blob_open(w->peers->cas, layout, &w->blob, &e) == 0);
+	cas_blob_add_origin(w->blob, "dir:/blobs");
+	peer_blob_opened(w->peers->peers[0], w->blob);
+	assert(segments_new(layout, &w->segments, &e) == 0);
+	assert(segments_count(w->segments) == 1);
+	w->segment = *segments_at(w->segments, 0);
+	return w;
+}
+
+void chunk_world_free(struct chunk_world **world)
+{
+	struct chunk_world *w = *world;
+
+	*world = NULL;
+	if (w->req != NULL)
+		peer_source(w->peers->peers[0])->ops->cancel(w->req);
+	if (w->leases)
+		chunks_lease_end(w, true);
+	cas_hooks_off(w->peers->cas);
+	segments_free(&w->segments);
+	peers_run_ms(w->peers, 1);
+	cas_blob_release(&w->blob);
+	peers_free(&w->peers);
+	free(w);
+}
+
+void chunk_put(struct chunk_world *w, uint32_t chunk_idx)
+{
+	uint8_t *plain = xcalloc(1, CHUNK_BYTES);
+	struct err e;
+
+	chunk_bytes(chunk_idx, plain);
+	assert(cas_blob_put(w->blob, chunk_idx, plain, &e) == 0);
+	free(plain);
+}
+
+struct wire_set chunks_of(uint32_t first, uint32_t n)
+{
+	struct wire_set set = set_none(CHUNKS);
+
+	for (uint32_t i = first; i < first + n; i++)
+		wire_set_add(&set, i);
+	return set;
+}
+
+/* ---- its question ---- */
+
+static void on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
+{
+	struct chunk_world *w = arg;
+	uint8_t *right = xcalloc(1, CHUNK_BYTES);
+
+	assert(!w->came[chunk_idx]);
+	chunk_bytes(chunk_idx, right);
+	assert(memcmp(plain, right, CHUNK_BYTES) == 0);
+	free(right);
+	free(plain);
+	w->came[chunk_idx] = true;
+	w->giver = giver;
+	w->n_chunks++;
+	w->n_events++;
+}
+
+static void on_wait(void *arg, uint64_t progress_bytes)
+{
+	(void)arg;
+	(void)progress_bytes;
+}
+
+static void on_lease(void *arg, const struct source_lease *lease)
+{
+	struct chunk_world *w = arg;
+
+	w->lease = *lease;
+	w->leases = true;
+	w->n_leases++;
+	w->n_events++;
+}
+
+void chunks_lease_end(struct chunk_world *w, bool ok)
+{
+	struct source *source = peer_source(w->peers->peers[0]);
+
+	w->leases = false;
+	source->ops->lease_end(source, w->lease.token, ok);
+}
+
+static void on_note(void *arg, const char *text)
+{
+	(void)arg;
+	(void)text;
+}
+
+static void on_end(void *arg, int r, const struct err *why)
+{
+	struct chunk_world *w = arg;
+
+	(void)why;
+	w->req = NULL;
+	w->r = r;
+	w->n_ends++;
+	w->n_events++;
+}
+
+void chunks_want(struct chunk_world *w, uint32_t first, uint32_t n)
+{
+	static const struct source_events events = { .chunk = on_chunk,
+		                                     .wait = on_wait,
+		                                     .lease = on_lease,
+		                                     .note = on_note,
+		                                     .end = on_end };
+	struct source *source = peer_source(w->peers->peers[0]);
+	struct err e;
+
+	w->run = (struct unit_run){ .blob = w->blob,
+		                    .layout = cas_blob_layout(w->blob),
+		                    .first_unit = first,
+		                    .n_units = n,
+		                    .reader = true,
+		                    .deadline_ns = clock_now_ns(clock_real()) + ASK_TIMEOUT_NS };
+	w->n_ends = 0;
+	assert(source->ops->get(source, &w->run, &events, w, &w->req, &e) == 0);
+}
+
+/* ---- actors ---- */
+
+static void on_message(struct stranger *s, const struct wire_msg *msg)
+{
+	struct actor *a = container_of(s, struct actor, stranger);
+
+	switch ((int)msg->type) {
+	case WIRE_ASK:
+		assert(a->n_asks < HEARD_MAX);
+		a->asks[a->n_asks++] = msg->u.ask;
+		break;
+	case WIRE_GET:
+		assert(a->n_gets < HEARD_MAX && !msg->u.get.by_names);
+		a->gets[a->n_gets++] = msg->u.get;
+		break;
+	case WIRE_LEASE_PROGRESS:
+		a->last_progress = msg->u.lease;
+		a->n_progress++;
+		break;
+	case WIRE_LEASE_END:
+		a->last_end = msg->u.lease;
+		a->n_lease_ends++;
+		break;
+	default:
+		break;
+	}
+}
+
+static struct wire_id agent_id(const struct chunk_world *w)
+{
+	const char *name = peer_self_name(w->peers->peers[0]);
+	struct wire_id id;
+
+	for (uint32_t i = 0; i < WIRE_ID_BYTES; i++) {
+		const char two[3] = { name[(size_t)2 * i], name[(size_t)2 * i + 1], '\0' };
+
+		id.b[i] = (uint8_t)strtoul(two, NULL, 16);
+	}
+	return id;
+}
+
+/* Its number decides whose the segment is. */
+static uint8_t number_for(const struct chunk_world *w, bool as_home, uint8_t from)
+{
+	const struct wire_id agent = agent_id(w);
+	const uint64_t score = placement_score(&w->segment.name, &agent);
+	uint8_t nr = from;
+	struct wire_id id;
+
+	do {
+		nr++;
+		memset(id.b, nr, sizeof(id.b));
+	} while ((placement_score(&w->segment.name, &id) > score) != as_home);
+	return nr;
+}
+
+void actor_join_from(struct chunk_world *w, struct actor *a, bool as_home, const char *zone)
+{
+	const uint8_t nr = number_for(w, as_home, (uint8_t)(w->n_actors++ * NUMBERS_EACH));
+
+	*a = (struct actor){ .world = w };
+	stranger_call_from(w->peers, &a->stranger, nr, zone);
+	a->stranger.message = on_message;
+	peers_run_ms(w->peers, 2); /* the agent's next round, in which it is placed */
+}
+
+void actor_join(struct chunk_world *w, struct actor *a, bool as_home)
+{
+	actor_join_from(w, a, as_home, "a");
+}
+
+void actor_leave(struct actor *a)
+{
+	stranger_leave(&a->stranger);
+}
+
+void actor_answer(struct actor *a, const struct wire_ask *ask, enum wire_answer_kind kind,
+                  const struct wire_set *set, const struct actor *node)
+{
+	struct wire_answer_item item = { .kind = (uint8_t)kind, .set = *set };
+	struct wire_msg msg = { .type = WIRE_ANSWER };
+
+	if (node != NULL)
+		item.nodes[item.n_nodes++] = node->stranger.self.self.id;
+	if (kind == WIRE_LEASE) {
+		item.token = ACTOR_TOKEN;
+		item.term_ms = 2000;
+	}
+	msg.u.answer.req = ask->req;
+	msg.u.answer.n_items = 1;
+	msg.u.answer.items = &item;
+	conn_send(a->stranger.conn, &msg);
+}
+
+void actor_end(struct actor *a, uint32_t req, enum wire_status status, uint32_t retry_ms)
+{
+	const struct wire_msg msg = {
+		.type = WIRE_END,
+		.u.end = { .req = req, .status = (uint8_t)status, .retry_ms = retry_ms },
+	};
+
+	conn_send(a->stranger.conn, &msg);
+}
+
+static void key_of(const struct chunk_world *w, const struct wire_set *set,
+                   uint8_t ret_key[PROOF_KEY_BYTES])
+{
+	const struct blob_layout *l = cas_blob_layout(w->blob);
+	struct proof_key *k = proof_key_new();
+
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1))
+		proof_key_add(k, l->digest_alg, l->chunks[pos].digest, CHUNK_BYTES);
+	proof_key_end(&k, ret_key);
+}
+
+void actor_grant(struct actor *a, const struct wire_get *get, bool right)
+{
+	struct wire_msg msg = { .type = WIRE_GRANT, .u.grant = { .req = get->req } };
+	uint8_t key[PROOF_KEY_BYTES];
+
+	key_of(a->world, &get->part.set, key);
+	proof_of_grant(conn_binding(a->stranger.conn), false, key, get->proof, msg.u.grant.mac);
+	if (!right)
+		msg.u.grant.mac[0] ^= 1;
+	conn_send(a->stranger.conn, &msg);
+}
+
+/* ---- what it sends ---- */
+
+static void on_pull(void *arg, struct conn_stream *stream)
+{
+	struct supply *s = arg;
+	const uint32_t pos = set_next(&s->left, 0);
+	const struct wire_chunk_item item = { .pos = (uint16_t)pos, .size_bytes = CHUNK_BYTES };
+	uint8_t *bytes;
+
+	if (pos < s->left.n) {
+		bytes = xcalloc(1, CHUNK_BYTES);
+		chunk_bytes(pos, bytes);
+		wire_set_remove(&s->left, pos);
+		stream_put_chunks(stream, &item, 1, bytes);
+	} else if (s->last) {
+		stream_end(&s->stream, s->status, 0);
+	} else {
+		stream_pass(stream);
+	}
+}
+
+static void on_supply_closed(void *arg)
+{
+	struct supply *s = arg;
+
+	s->stream = NULL;
+	s->n_closed++;
+}
+
+void actor_send(struct actor *a, const struct wire_get *get, const struct wire_set *set,
+                bool then_end)
+{
+	static const struct stream_ops ops = { .pull = on_pull, .closed = on_supply_closed };
+
+	a->supply =
+		(struct supply){ .actor = a, .left = *set, .last = then_end, .status = WIRE_DONE };
+	assert(conn_serve(a->stranger.conn, get->req, CONN_READER, &ops, &a->supply,
+	                  &a->supply.stream) == 0);
+}
+
+void actor_send_more(struct actor *a, const struct wire_set *set, bool then_end)
+{
+	a->supply.left = set_or(a->supply.left, set);
+	a->supply.last = then_end;
+	stream_wake(a->supply.stream);
+}
+
+/* ---- what it asks ---- */
+
+uint32_t actor_get(struct actor *a, const struct wire_set *set, uint32_t flags, bool right,
+                   const struct request_opts *opts)
+{
+	struct wire_msg msg = { .type = WIRE_GET };
+	struct wire_get *get = &msg.u.get;
+	uint8_t key[PROOF_KEY_BYTES];
+	uint32_t req;
+
+	get->flags = flags;
+	get->part.segment = a->world->segment.name;
+	get->part.list = a->world->segment.list;
+	get->part.set = *set;
+	key_of(a->world, set, key);
+	proof_of_get(conn_binding(a->stranger.conn), true, key, get, get->proof);
+	if (!right)
+		get->proof[0] ^= 1;
+	assert(conn_request(a->stranger.conn, &msg, opts, &req) == 0);
+	return req;
+}

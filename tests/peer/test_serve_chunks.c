@@ -1,0 +1,263 @@
+/*
+ * test_serve_chunks: what an agent sends when others ask it for chunks, with real bytes.
+ */
+#include "chunk_world.h"
+#include "clock.h"
+#include "mem.h"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+struct scene {
+	struct chunk_world *w;
+	struct actor asker; /* the agent is the home */
+	/* what came */
+	uint32_t n_grants, n_chunks, n_ends, n_wrong;
+	struct wire_set came, missed;
+	enum wire_status status;
+};
+
+static int setup(void **state)
+{
+	struct scene *s = xcalloc(1, sizeof(*s));
+
+	s->w = chunk_world_new();
+	actor_join(s->w, &s->asker, false);
+	s->came = s->missed = set_none(CHUNKS);
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct scene *s = *state;
+
+	actor_leave(&s->asker);
+	chunk_world_free(&s->w);
+	free(s);
+	return 0;
+}
+
+static void on_answer(void *arg, const struct wire_msg *msg)
+{
+	struct scene *s = arg;
+
+	s->n_grants += msg->type == WIRE_GRANT;
+	if (msg->type == WIRE_MISS)
+		s->missed = set_or(s->missed, &msg->u.miss.set);
+}
+
+static void on_chunk(void *arg, uint16_t pos, enum compressor form, uint8_t *bytes,
+                     uint32_t size_bytes)
+{
+	struct scene *s = arg;
+	uint8_t *right = xcalloc(1, CHUNK_BYTES);
+
+	chunk_bytes(pos, right);
+	s->n_wrong += form != COMPRESSOR_NONE || size_bytes != CHUNK_BYTES ||
+	              memcmp(bytes, right, CHUNK_BYTES) != 0;
+	free(right);
+	free(bytes);
+	wire_set_add(&s->came, pos);
+	s->n_chunks++;
+}
+
+static void on_end(void *arg, enum wire_status status, uint32_t retry_ms)
+{
+	struct scene *s = arg;
+
+	(void)retry_ms;
+	s->status = status;
+	s->n_ends++;
+}
+
+static uint32_t get_as(struct scene *s, const struct wire_set *set, uint32_t flags, bool right)
+{
+	static const struct request_ops ops = { .answer = on_answer,
+		                                .chunk = on_chunk,
+		                                .end = on_end };
+	uint32_t plain_sizes[CHUNKS];
+	const struct request_opts opts = { .ops = &ops, .arg = s, .plain_sizes = plain_sizes };
+
+	for (uint32_t i = 0; i < CHUNKS; i++)
+		plain_sizes[i] = CHUNK_BYTES;
+	s->n_ends = 0;
+	return actor_get(&s->asker, set, flags | WIRE_GET_PLAIN, right, &opts);
+}
+
+static uint32_t get(struct scene *s, const struct wire_set *set, uint32_t flags)
+{
+	return get_as(s, set, flags, true);
+}
+
+/* Its layout is known to the agent in a moment. */
+static void put(struct scene *s, uint32_t first, uint32_t n)
+{
+	const struct wire_set one = chunks_of(first, 1);
+
+	for (uint32_t i = first; i < first + n; i++)
+		chunk_put(s->w, i);
+	do {
+		(void)get(s, &one, 0);
+		peers_until(s->w->peers, &s->n_ends, 1);
+	} while (s->status == WIRE_UNKNOWN_LIST);
+	assert_int_equal(s->status, WIRE_DONE);
+	s->n_chunks = 0;
+	s->n_grants = 0;
+}
+
+static void who_knows_the_digests_gets_the_bytes(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(2, 6);
+
+	put(s, 0, 10);
+	(void)get(s, &set, 0);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_DONE);
+	assert_int_equal(s->n_grants, 1);
+	assert_int_equal(s->n_chunks, 6);
+	assert_int_equal(s->n_wrong, 0);
+}
+
+static void who_does_not_gets_nothing(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(0, 2);
+
+	put(s, 0, 4);
+	(void)get_as(s, &set, 0, false);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_DENIED);
+	assert_int_equal(s->n_grants, 0);
+	assert_int_equal(s->n_chunks, 0);
+}
+
+static void what_is_not_here_is_a_miss_and_the_rest_comes(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(2, 4);
+
+	put(s, 0, 4);
+	(void)get(s, &set, WIRE_GET_WAIT); /* nobody brings it: that is no reason to wait */
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_NOT_HERE);
+	assert_int_equal(s->n_chunks, 2);
+	assert_int_equal(set_count(&s->missed), 2);
+	assert_true(wire_set_has(&s->missed, 4) && wire_set_has(&s->missed, 5));
+}
+
+/* The agent has a lease for chunk 5, and the asker waits for it there. */
+static void wait_for_a_lease(struct scene *s)
+{
+	const struct wire_set set = chunks_of(5, 1);
+
+	put(s, 0, 1);
+	chunks_want(s->w, 5, 1);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	(void)get(s, &set, WIRE_GET_WAIT);
+	peers_until(s->w->peers, &s->n_grants, 1);
+	assert_int_equal(s->n_ends, 0);
+}
+
+static void what_is_waited_for_is_sent_when_it_is_ready(void **state)
+{
+	struct scene *s = *state;
+
+	wait_for_a_lease(s);
+	chunk_put(s->w, 5);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_DONE);
+	assert_true(wire_set_has(&s->came, 5));
+	assert_int_equal(s->n_wrong, 0);
+}
+
+static void what_comes_no_more_is_a_miss(void **state)
+{
+	struct scene *s = *state;
+
+	wait_for_a_lease(s);
+	chunks_lease_end(s->w, false);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_NOT_HERE);
+	assert_true(wire_set_has(&s->missed, 5));
+	assert_int_equal(s->n_chunks, 0);
+}
+
+static void who_waits_may_cancel(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(5, 1);
+	uint32_t req;
+
+	put(s, 0, 1);
+	chunks_want(s->w, 5, 1);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	req = get(s, &set, WIRE_GET_WAIT);
+	peers_until(s->w->peers, &s->n_grants, 1);
+	conn_cancel(s->asker.stranger.conn, req);
+	while (!conn_is_idle(s->asker.stranger.conn))
+		peers_run_ms(s->w->peers, 1);
+	chunk_put(s->w, 5);
+	(void)get(s, &set, 0);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->n_chunks, 1);
+}
+
+static void what_went_bad_on_the_disk_is_not_sent(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(1, 2);
+	AUTO(free_str)
+	char *path = xasprintf("%s/cache/blobs/%s.blob.data", s->w->peers->dir,
+	                       cas_blob_key(s->w->blob));
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	put(s, 0, 3);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "x", 1, (off_t)CHUNK_BYTES + 100), 1);
+	(void)close(fd);
+	(void)get(s, &set, 0);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_NOT_HERE);
+	assert_true(wire_set_has(&s->missed, 1));
+	assert_int_equal(s->n_chunks, 1);
+	assert_int_equal(s->n_wrong, 0);
+}
+
+static void who_drains_sends_nothing_more(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(0, 2);
+
+	put(s, 0, 2);
+	peer_drain(s->w->peers->peers[0], NULL, NULL);
+	(void)get(s, &set, 0);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_DRAINING);
+	assert_int_equal(s->n_chunks, 0);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(who_knows_the_digests_gets_the_bytes),
+		T(who_does_not_gets_nothing),
+		T(what_is_not_here_is_a_miss_and_the_rest_comes),
+		T(what_is_waited_for_is_sent_when_it_is_ready),
+		T(what_comes_no_more_is_a_miss),
+		T(who_waits_may_cancel),
+		T(what_went_bad_on_the_disk_is_not_sent),
+		T(who_drains_sends_nothing_more),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

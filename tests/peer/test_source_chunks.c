@@ -1,0 +1,375 @@
+/*
+ * test_source_chunks: what an agent asks for when its engine wants chunks, with real bytes, and
+ * what it makes of what homes and holders say.
+ */
+#include "chunk_world.h"
+#include "clock.h"
+#include "mem.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+struct scene {
+	struct chunk_world *w;
+	struct actor home;  /* of the segment */
+	struct actor other; /* a member */
+};
+
+static int setup(void **state)
+{
+	struct scene *s = xcalloc(1, sizeof(*s));
+
+	s->w = chunk_world_new();
+	actor_join(s->w, &s->home, true);
+	actor_join(s->w, &s->other, false);
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct scene *s = *state;
+
+	actor_leave(&s->home);
+	actor_leave(&s->other);
+	chunk_world_free(&s->w);
+	free(s);
+	return 0;
+}
+
+/* The agent wants n chunks and has asked the home. */
+static const struct wire_ask *wants(struct scene *s, uint32_t n)
+{
+	chunks_want(s->w, 0, n);
+	peers_until(s->w->peers, &s->home.n_asks, 1);
+	assert_int_equal(set_count(&s->home.asks[0].part.set), n);
+	return &s->home.asks[0];
+}
+
+static struct source *source_of(const struct scene *s)
+{
+	return peer_source(s->w->peers->peers[0]);
+}
+
+struct look {
+	const struct actor *at;
+	struct peer_info info;
+};
+
+static void look(void *arg, const struct peer_info *info)
+{
+	struct look *l = arg;
+	char begin[8];
+
+	(void)snprintf(begin, sizeof(begin), "%02x%02x", l->at->stranger.self.self.id.b[0],
+	               l->at->stranger.self.self.id.b[1]);
+	if (strncmp(info->name, begin, 4) == 0)
+		l->info = *info;
+}
+
+/* What the agent thinks of an actor. Its texts are gone. */
+static struct peer_info info_of(const struct scene *s, const struct actor *a)
+{
+	struct look l = { .at = a };
+
+	peer_list(s->w->peers->peers[0], look, &l);
+	return l.info;
+}
+
+/* ---- holders ---- */
+
+static void who_holds_it_sends_it(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 4);
+	const struct wire_ask *ask = wants(s, 4);
+
+	assert_int_equal(ask->flags & WIRE_ASK_READER, WIRE_ASK_READER);
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	assert_int_equal(set_count(&s->other.gets[0].part.set), 4);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	actor_send(&s->other, &s->other.gets[0], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->r, SOURCE_OK);
+	assert_int_equal(s->w->n_chunks, 4);
+	assert_int_equal(s->home.n_asks, 1);
+}
+
+static void who_has_it_not_is_told_to_the_home_and_the_lease_is_taken(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 3);
+	const struct wire_set rest = chunks_of(1, 2);
+	const struct wire_ask *ask = wants(s, 3);
+	const struct wire_ask *again = &s->home.asks[1];
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_end(&s->other, s->other.gets[0].req, WIRE_NOT_HERE, 0);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(again->n_avoid, 1);
+	assert_int_equal(again->avoid_why[0], WIRE_AVOID_MISSED);
+	assert_true(id_equal(&again->avoid[0], &s->other.stranger.self.self.id));
+	assert_int_equal(set_count(&again->missed), 3);
+	actor_answer(&s->home, again, WIRE_LEASE, &all, NULL);
+	actor_end(&s->home, again->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->r, SOURCE_OK);
+	assert_int_equal(s->w->n_leases, 1);
+	assert_int_equal(s->w->lease.n_units, 3);
+	assert_int_equal(info_of(s, &s->other).n_missed, 1);
+	/* What came of it is told: one chunk is here, the rest failed. */
+	chunk_put(s->w, 0);
+	chunks_lease_end(s->w, false);
+	peers_until(s->w->peers, &s->home.n_lease_ends, 1);
+	assert_true(s->home.last_end.failed);
+	assert_int_equal(s->home.last_end.token, ACTOR_TOKEN);
+	assert_true(wire_set_has(&s->home.last_end.part.set, 0));
+	for (uint32_t i = 1; i < rest.n; i++)
+		assert_false(wire_set_has(&s->home.last_end.part.set, i));
+}
+
+static void a_redirect_is_followed_without_the_home(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+	struct wire_msg redirect = { .type = WIRE_REDIRECT, .u.redirect.set = all };
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	redirect.u.redirect.req = s->other.gets[0].req;
+	redirect.u.redirect.n_nodes = 1;
+	redirect.u.redirect.nodes[0] = s->home.stranger.self.self.id;
+	conn_send(s->other.stranger.conn, &redirect);
+	actor_end(&s->other, s->other.gets[0].req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->home.n_gets, 1);
+	actor_grant(&s->home, &s->home.gets[0], true);
+	actor_send(&s->home, &s->home.gets[0], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 2);
+	assert_int_equal(s->home.n_asks, 1);
+	assert_int_equal(info_of(s, &s->other).n_missed, 0);
+}
+
+static void who_is_busy_is_asked_again_and_nobody_leases_meanwhile(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_end(&s->other, s->other.gets[0].req, WIRE_IS_BUSY, 30);
+	peers_until(s->w->peers, &s->other.n_gets, 2);
+	assert_int_equal(s->home.n_asks, 1);
+	actor_grant(&s->other, &s->other.gets[1], true);
+	actor_send(&s->other, &s->other.gets[1], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 2);
+}
+
+static void who_cannot_show_the_digests_is_a_liar(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], false);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(s->home.asks[1].avoid_why[0], WIRE_AVOID_FAILED);
+	assert_int_equal(s->w->n_chunks, 0);
+	assert_int_equal(info_of(s, &s->other).n_lied, 1);
+}
+
+static void who_gave_wrong_bytes_is_not_asked_again(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set one = chunks_of(0, 1);
+	const struct wire_ask *ask = wants(s, 1);
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &one, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	actor_send(&s->other, &s->other.gets[0], &one, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	/* The engine held it against the digest, let us say, and it was wrong. */
+	assert_true(source_of(s)->ops->distrust(source_of(s), &s->w->run, 0, s->w->giver));
+	assert_int_equal(info_of(s, &s->other).n_wrong_bytes, 1);
+	s->w->came[0] = false;
+	chunks_want(s->w, 0, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	actor_answer(&s->home, &s->home.asks[1], WIRE_HOLDERS, &one, &s->other);
+	actor_end(&s->home, s->home.asks[1].req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->home.n_asks, 3);
+	assert_int_equal(s->home.asks[2].avoid_why[0], WIRE_AVOID_FAILED);
+	assert_int_equal(s->other.n_gets, 1);
+}
+
+static void what_is_cancelled_in_flight_is_heard_of_no_more(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 3);
+	const struct wire_set first = chunks_of(0, 1);
+	const struct wire_ask *ask = wants(s, 3);
+	uint32_t n_events;
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	actor_send(&s->other, &s->other.gets[0], &first, false);
+	peers_until(s->w->peers, &s->w->n_chunks, 1);
+	source_of(s)->ops->cancel(s->w->req);
+	s->w->req = NULL;
+	n_events = s->w->n_events;
+	peers_until(s->w->peers, &s->other.supply.n_closed, 1);
+	peers_until(s->w->peers, &s->home.stranger.n_cancelled, 1);
+	assert_int_equal(s->w->n_events, n_events);
+}
+
+/* ---- waiting ---- */
+
+static void what_is_waited_for_comes_when_it_is_there(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_set first = chunks_of(0, 1);
+	const struct wire_set second = chunks_of(1, 1);
+	const struct wire_ask *ask = wants(s, 2);
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	assert_int_equal(s->other.gets[0].flags & WIRE_GET_WAIT, WIRE_GET_WAIT);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	actor_send(&s->other, &s->other.gets[0], &first, false);
+	peers_until(s->w->peers, &s->w->n_chunks, 1);
+	actor_send_more(&s->other, &second, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->r, SOURCE_OK);
+	assert_int_equal(s->w->n_chunks, 2);
+	assert_int_equal(s->w->n_leases, 0);
+}
+
+static void a_lease_that_passes_on_is_taken_by_who_waited(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_answer(&s->home, ask, WIRE_LEASE, &all, NULL); /* the holder died, or failed */
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_leases, 1);
+	peers_until(s->w->peers, &s->other.stranger.n_cancelled, 1); /* it is not waited for */
+	source_of(s)->ops->lease_progress(source_of(s), s->w->lease.token, 500);
+	peers_until(s->w->peers, &s->home.n_progress, 1);
+	assert_int_equal(s->home.last_progress.progress_bytes, 500);
+	chunks_lease_end(s->w, true);
+	peers_until(s->w->peers, &s->home.n_lease_ends, 1);
+	assert_false(s->home.last_end.failed);
+}
+
+/* ---- homes ---- */
+
+static void a_home_that_drains_is_left_for_the_next(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_msg drain = { .type = WIRE_DRAIN };
+	const struct wire_ask *ask = wants(s, 2);
+
+	conn_send(s->home.stranger.conn, &drain);
+	actor_end(&s->home, ask->req, WIRE_DRAINING, 0);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_leases, 1); /* of the next in rank: the agent itself */
+	assert_int_equal(s->home.n_asks, 1);
+	assert_int_equal(s->other.n_asks, 0);
+	chunks_lease_end(s->w, true);
+}
+
+/* ---- zones ---- */
+
+static int setup_zones(void **state)
+{
+	struct scene *s = xcalloc(1, sizeof(*s));
+
+	s->w = chunk_world_new();
+	actor_join(s->w, &s->home, true);
+	actor_join_from(s->w, &s->other, false, "b");
+	*state = s;
+	return 0;
+}
+
+static void a_zone_lease_is_renewed_by_what_comes_and_not_by_time(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_set first = chunks_of(0, 1);
+	const struct wire_set second = chunks_of(1, 1);
+	const struct wire_ask *ask = wants(s, 2);
+	const struct wire_ask *beyond = &s->home.asks[1];
+
+	actor_answer(&s->home, ask, WIRE_LEASE, &all, NULL);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(beyond->flags & WIRE_ASK_CLUSTER, WIRE_ASK_CLUSTER);
+	actor_answer(&s->home, beyond, WIRE_WAIT, &all, NULL); /* in the queue */
+	peers_until(s->w->peers, &s->home.n_progress, 1);
+	peers_run_ms(s->w->peers, 150); /* nothing happens: nothing is told */
+	assert_int_equal(s->home.n_progress, 1);
+	actor_answer(&s->home, beyond, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->home.n_progress, 2);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	actor_send(&s->other, &s->other.gets[0], &first, false);
+	peers_until(s->w->peers, &s->home.n_progress, 3);
+	assert_true(s->home.last_progress.progress_bytes >= CHUNK_BYTES);
+	assert_int_equal(s->home.last_progress.token, ACTOR_TOKEN);
+	actor_send_more(&s->other, &second, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 2);
+	chunk_put(s->w, 0);
+	chunk_put(s->w, 1);
+	peers_until(s->w->peers, &s->home.n_lease_ends, 1);
+	assert_false(s->home.last_end.failed);
+	assert_int_equal(set_count(&s->home.last_end.part.set), 2);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(who_holds_it_sends_it),
+		T(who_has_it_not_is_told_to_the_home_and_the_lease_is_taken),
+		T(a_redirect_is_followed_without_the_home),
+		T(who_is_busy_is_asked_again_and_nobody_leases_meanwhile),
+		T(who_cannot_show_the_digests_is_a_liar),
+		T(who_gave_wrong_bytes_is_not_asked_again),
+		T(what_is_cancelled_in_flight_is_heard_of_no_more),
+		T(what_is_waited_for_comes_when_it_is_there),
+		T(a_lease_that_passes_on_is_taken_by_who_waited),
+		T(a_home_that_drains_is_left_for_the_next),
+		cmocka_unit_test_setup_teardown(
+			a_zone_lease_is_renewed_by_what_comes_and_not_by_time, setup_zones,
+			teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
