@@ -8,6 +8,7 @@
 #include "image_walk.h"
 #include "mem.h"
 #include "share.h"
+#include "why.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -146,6 +147,7 @@ static int tell(struct explain *x, struct err *e)
 		return r;
 	if (r == 0 || seg.blob_idx == IMAGE_BLOB_NONE || seg.blob_idx >= x->image->n_blobs) {
 		(void)json_object_set_new(x->document, "hole", json_true());
+		json_set_text(x->document, "why", "a hole: zeros, which nobody has to fetch");
 		return 0;
 	}
 	return tell_chunk(x, &seg, e);
@@ -185,6 +187,15 @@ static json_t *event_json(const struct fetch_event *ev)
 	                 "asked_n_units", (json_int_t)ev->n_units);
 }
 
+static void tell_why(struct explain *x, const struct fetch_event *events, uint32_t n)
+{
+	const bool here = json_is_true(json_object_get(x->document, "ready"));
+	AUTO(free_str)
+	char *why = why_words(events, n, x->referred ? WHY_SHARED : here ? WHY_HERE : WHY_ABSENT);
+
+	json_set_text(x->document, "why", why);
+}
+
 static void add_events(struct explain *x)
 {
 	const struct cas_blob *blob = fetch_blob_cas(x->image->blobs[x->blob_idx]);
@@ -202,6 +213,7 @@ static void add_events(struct explain *x)
 	(void)json_object_set_new(x->document, "asked", list);
 	if (x->referred || source != NULL)
 		json_set_text(x->document, "source", x->referred ? "dedup" : source);
+	tell_why(x, events, n);
 	free(events);
 }
 

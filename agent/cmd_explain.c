@@ -9,6 +9,7 @@
 static void render_explain(const json_t *document)
 {
 	static const struct column fields[] = {
+		{ "why", "why", CELL_TEXT, NULL },
 		{ "file", "path", CELL_TEXT, NULL },
 		{ "mount", "dir", CELL_TEXT, NULL },
 		{ "image", "name", CELL_TEXT, NULL },

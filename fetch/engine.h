@@ -339,6 +339,7 @@ void blob_drop(struct fetch_blob *blob);
 void fetch_maybe_finish(struct fetch *f);
 
 void explain_record(struct run *run, int result, const struct err *why);
+void explain_wrong(struct flight *fl);          /* what its source gave had a wrong digest */
 void explain_note(void *arg, const char *text); /* source_events.note */
 
 /* A unit of blob is settled: 0 it is ready now; CAS_MISS it could not be shared, and is to be asked

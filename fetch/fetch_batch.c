@@ -338,6 +338,7 @@ static void was_wrong(struct flight *fl)
 	log_warn(f->opts.log, "wrong bytes from a source", "source=%s blob=%s unit=%u why=%s",
 	         f->sources[fl->source_idx]->ops->name, cas_blob_key(fl->blob->cas), fl->unit_idx,
 	         LOG_Q(fl->why->msg));
+	explain_wrong(fl);
 	(void)flight_was_wrong(fl, fl->source_idx, fl->giver);
 	fl->result = 0;
 	fl->is_plain = false;

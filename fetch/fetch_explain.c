@@ -3,6 +3,7 @@
  * and those that are open now.
  */
 #include "engine.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,6 +42,22 @@ void explain_record(struct run *run, int result, const struct err *why)
 	if (result < 0)
 		(void)snprintf(event->detail, sizeof(event->detail), "%.*s",
 		               (int)sizeof(event->detail) - 1, why->msg);
+}
+
+void explain_wrong(struct flight *fl)
+{
+	struct fetch *f = fl->blob->f;
+	struct fetch_event *event = &f->events[f->n_events++ % EXPLAIN_EVENTS];
+
+	*event = (struct fetch_event){ .first_unit = fl->unit_idx,
+		                       .n_units = 1,
+		                       .source = f->sources[fl->source_idx]->ops->name,
+		                       .result = -EBADMSG,
+		                       .asked_wall_ms =
+		                               f->opts.clock->wall_seconds(f->opts.clock) * 1000 };
+	(void)snprintf(event->detail, sizeof(event->detail), "%.*s", (int)sizeof(event->detail) - 1,
+	               fl->why->msg);
+	(void)snprintf(event->blob_key, sizeof(event->blob_key), "%s", cas_blob_key(fl->blob->cas));
 }
 
 void explain_note(void *arg, const char *text)

@@ -197,7 +197,7 @@ static void note_end(const struct get *g, enum wire_status status)
 	source_note(g->s->req, "peer %.8s: %u of %u chunks, %s, %.1f ms%s", node,
 	            g->n_asked - n_left, g->n_asked, wire_status_name(status),
 	            (double)(peer_calm_ns(peer_of(g)) - g->began_ns) / (double)NS_PER_MS,
-	            g->wait ? ", as they came there" : "");
+	            g->wait ? SOURCE_NOTE_WAITED : "");
 }
 
 /* What did not come is wanted again: the home does not know that it did not. */

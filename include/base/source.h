@@ -29,6 +29,10 @@ struct unit_run {
 	uint64_t deadline_ns; /* of struct clock; a source gives up by then. Moved by wait() */
 };
 
+/* In a note: what came was waited for at a peer that was fetching it. The note begins "peer NAME:".
+ */
+#define SOURCE_NOTE_WAITED ", as they came there"
+
 /* Expected outcomes of source_ops.get and of end(); negative: -errno with *why set. */
 enum source_outcome {
 	SOURCE_OK = 0,

@@ -128,12 +128,25 @@ class Status(lab.LabTest):
         path = os.path.join(where, "sizes", "4096")
         with open(path, "rb") as f:
             f.read()
+        self.assertRegex(agent.shoal("explain", path).stdout, "^why +.*the origin.* ms", "the reason comes first")
         said = agent.shoal("explain", path).stdout
         self.assertIn("origin", said)
         self.assertIn(f"registry:{lab.registry().host}/edge", said + json.dumps(agent.json("explain", path)))
         digest = agent.json("explain", path)["digest"].split(":")[-1]
         self.assertIn(digest, json.dumps(agent.json("chunk", "find", digest)) + digest)
         self.assertEqual(agent.shoal("chunk", "find", digest).returncode, 0)
+
+    def test_explain_says_that_wrong_bytes_were_fetched_again(self):
+        lab.registry().push("edge:v6")
+        origin = self.faulty_origin()
+        agent = self.agent(host=origin.host)
+        where = agent.mount(f"{origin.host}/edge:v6")
+        origin.set(flip=1.0, count=1)
+        path = os.path.join(where, "big", "random")
+        with open(path, "rb") as f:
+            size_bytes = len(f.read())
+        whys = [agent.json("explain", path, "--offset", str(at))["why"] for at in range(0, size_bytes, 65536)]
+        self.assertTrue(any("wrong digest, and it was fetched again" in why for why in whys), whys)
 
     def test_health_and_readiness(self):
         agent = self.agent()

@@ -1,0 +1,120 @@
+/*
+ * Why the bytes of a chunk took as long as they did: one sentence for each case.
+ */
+#include "mem.h"
+#include "source.h"
+#include "why.h"
+#include <errno.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define N_EVENTS(events) ((uint32_t)ARRAY_LEN(events))
+
+static void must_say(const struct fetch_event *events, uint32_t n, enum why_place place,
+                     const char *want)
+{
+	AUTO(free_str) char *got = why_words(events, n, place);
+
+	assert_string_equal(got, want);
+}
+
+static void without_a_question_the_place_is_the_reason(void **state)
+{
+	(void)state;
+	must_say(NULL, 0, WHY_ABSENT, "it is not here: nobody has read it");
+	must_say(NULL, 0, WHY_SHARED, "another image here had the chunk: nobody had to be asked");
+	must_say(NULL, 0, WHY_HERE,
+	         "it is here, and no question for it is remembered: a read takes what the disk "
+	         "takes");
+}
+
+static void the_origins_first_chunk_and_all_of_it_are_told_apart(void **state)
+{
+	const struct fetch_event events[] = {
+		{ .source = "peer", .reader = true, .result = SOURCE_MISS, .took_us = 1500 },
+		{ .source = "origin",
+		  .reader = true,
+		  .result = SOURCE_OK,
+		  .first_unit_us = 80000,
+		  .took_us = 95500 },
+	};
+
+	(void)state;
+	must_say(events, N_EVENTS(events), WHY_HERE,
+	         "a reader waited: no peer had it, asked for 1.5 ms; then the origin's first "
+	         "chunk came after 80.0 ms, all that was asked for after 95.5 ms");
+}
+
+static void somebody_elses_lease_is_named_with_who_had_it(void **state)
+{
+	const struct fetch_event events[] = {
+		{ .source = "peer", .is_note = true, .detail = "home 11223344: segment 1" },
+		{ .source = "peer",
+		  .is_note = true,
+		  .reader = true,
+		  .took_us = 120000,
+		  .detail = "peer a1b2c3d4: 3 of 3 chunks, ok, 118.0 ms" SOURCE_NOTE_WAITED },
+		{ .source = "peer", .reader = true, .result = SOURCE_OK, .took_us = 120500 },
+	};
+
+	(void)state;
+	must_say(events, N_EVENTS(events), WHY_HERE,
+	         "a reader waited: peer a1b2c3d4 was fetching it: waited for that, 120.0 ms; then "
+	         "a peer gave it in 120.5 ms");
+}
+
+static void a_wrong_digest_and_a_failure_are_said(void **state)
+{
+	const struct fetch_event events[] = {
+		{ .source = "origin", .result = -EAGAIN, .took_us = 2000, .detail = "503" },
+		{ .source = "origin", .result = -EBADMSG },
+		{ .source = "origin", .result = SOURCE_GONE, .took_us = 1000 },
+		{ .source = "elsewhere", .result = SOURCE_OK, .took_us = 3000 },
+	};
+
+	(void)state;
+	must_say(
+		events, N_EVENTS(events), WHY_HERE,
+		"fetched before anybody asked: the origin failed after 2.0 ms (503); then what "
+		"the origin gave had a wrong digest, and it was fetched again; then the origin has "
+		"it no more (1.0 ms); then the origin of another blob that has it gave it in 3.0 "
+		"ms");
+}
+
+static void of_many_questions_the_last_are_told(void **state)
+{
+	struct fetch_event events[64];
+	char *got;
+	uint32_t n = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_LEN(events); i++)
+		events[i] = (struct fetch_event){ .source = "origin",
+			                          .result = -EAGAIN,
+			                          .took_us = 1000 * i };
+	got = why_words(events, N_EVENTS(events), WHY_ABSENT);
+	for (const char *at = got; (at = strstr(at, "failed")) != NULL; at++)
+		n++;
+	assert_int_equal(n, 6);
+	assert_non_null(strstr(got, "63.0 ms"));
+	free_str(&got);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(without_a_question_the_place_is_the_reason),
+		cmocka_unit_test(the_origins_first_chunk_and_all_of_it_are_told_apart),
+		cmocka_unit_test(somebody_elses_lease_is_named_with_who_had_it),
+		cmocka_unit_test(a_wrong_digest_and_a_failure_are_said),
+		cmocka_unit_test(of_many_questions_the_last_are_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
