@@ -48,7 +48,8 @@ static void add_hints(struct registry *registry, const struct mount_record *rec,
 	const struct registry_hints hints = { .scheme = rec->scheme,
 		                              .ca_file = rec->ca_file,
 		                              .proxy = rec->proxy,
-		                              .skip_verify = rec->skip_verify };
+		                              .skip_verify = rec->skip_verify,
+		                              .auth_file = rec->auth_file };
 	const struct registry_scope scope = scope_for(rec, ref);
 
 	registry_hint(registry, &scope, &hints);
@@ -62,20 +63,8 @@ void mount_auth_add(struct registry *registry, const struct mount_record *rec,
 	if (!scope_of(rec, &ref))
 		return;
 	add_hints(registry, rec, &ref);
-	if (rec->auth_file != NULL)
-		registry_add_auth_file(registry, ref.host, ref.repository, rec->auth_file);
 	if (rec->given)
 		(void)mount_auth_give(registry, rec, given);
-}
-
-void mount_auth_remove(struct registry *registry, const struct mount_record *rec)
-{
-	struct reference ref;
-
-	if (!scope_of(rec, &ref))
-		return;
-	if (rec->auth_file != NULL)
-		registry_remove_auth_file(registry, ref.host, ref.repository, rec->auth_file);
 }
 
 void mount_auth_forget(struct registry *registry, const struct mount_record *rec)
@@ -86,7 +75,15 @@ void mount_auth_forget(struct registry *registry, const struct mount_record *rec
 	if (!scope_of(rec, &ref))
 		return;
 	scope = scope_for(rec, &ref);
-	registry_unhint(registry, &scope);
-	if (rec->given)
-		registry_take_credentials(registry, &scope);
+	registry_forget(registry, &scope);
+}
+
+bool mount_auth_same_scope(const struct mount_record *a, const struct mount_record *b)
+{
+	struct reference ref_a;
+	struct reference ref_b;
+
+	return strcmp(a->dir, b->dir) == 0 && scope_of(a, &ref_a) && scope_of(b, &ref_b) &&
+	       strcmp(ref_a.host, ref_b.host) == 0 &&
+	       strcmp(ref_a.repository, ref_b.repository) == 0;
 }

@@ -12,12 +12,11 @@
 void mount_auth_add(struct registry *registry, const struct mount_record *rec,
                     const struct credentials *given);
 
-/** Take back the auth file that mount_auth_add() told. What was given stays for the next try, and
- * how the registry is reached does. */
-void mount_auth_remove(struct registry *registry, const struct mount_record *rec);
-
 /** The mount is over: drop what was given and said. */
 void mount_auth_forget(struct registry *registry, const struct mount_record *rec);
+
+/** Do both stand for one directory and one repository, so that they share what was said? */
+bool mount_auth_same_scope(const struct mount_record *a, const struct mount_record *b);
 
 /** Others, while the mount lives. @return false: its blobs are at no registry */
 bool mount_auth_give(struct registry *registry, const struct mount_record *rec,

@@ -175,13 +175,6 @@ static void auth_add(struct mount_life *life)
 	credentials_wipe(&life->given);
 }
 
-static void auth_remove(struct mount_life *life)
-{
-	if (life->auth_added)
-		mount_auth_remove(life->mounts->opts.registry, &life->pub.rec);
-	life->auth_added = false;
-}
-
 /* What to load. A listed image comes back under its name, unless the tag means another one by now:
  * then by digest. */
 static char *reference_to_load(const struct mount_life *life)
@@ -380,7 +373,7 @@ static void let_go(struct mount_life *life)
 	life->tree = NULL;
 	life->pub.erofs = false;
 	life->pub.no_erofs = NULL;
-	auth_remove(life);
+	life->auth_added = false; /* it stays with the registry, for the next try */
 	lazy_image_release(&life->pub.image);
 }
 
@@ -557,8 +550,6 @@ void mount_life_free(struct mount_life *life)
 	kept_free(&life->kept);
 	kept_free(&life->chore.kept);
 	credentials_wipe(&life->given);
-	if (!life->pub.hidden) /* else they are those of the mount that took its place */
-		mount_auth_forget(life->mounts->opts.registry, &life->pub.rec);
 	mount_record_clear(&life->chore.rec);
 	mount_record_clear(&life->pub.rec);
 	free(life);

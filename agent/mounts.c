@@ -24,6 +24,20 @@ struct mounts *mounts_new(const struct mounts_opts *opts)
 	return m;
 }
 
+/* What it said to the registry goes with it, unless it is said for another mount, too: a hidden one
+ * (see hide()) and the one that took its place have a directory in common. */
+static void forget_auth(struct mounts *mounts, const struct mounted *m)
+{
+	const struct mounted *other;
+
+	DL_FOREACH(mounts->list, other)
+	{
+		if (other != m && mount_auth_same_scope(&other->rec, &m->rec))
+			return;
+	}
+	mount_auth_forget(mounts->opts.registry, &m->rec);
+}
+
 void mounts_free(struct mounts **mounts)
 {
 	struct mounted *m, *next;
@@ -34,6 +48,8 @@ void mounts_free(struct mounts **mounts)
 	DL_FOREACH_SAFE((*mounts)->list, m, next)
 	{
 		assert(m->state == MOUNT_DOWN);
+		DL_DELETE((*mounts)->list, m);
+		forget_auth(*mounts, m);
 		mount_life_free(life_of(m));
 	}
 	free((*mounts)->state_dir);
@@ -277,7 +293,7 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 	if (m != NULL && m->state != MOUNT_DOWN)
 		return refuse(op, EAGAIN, "is being mounted or unmounted (wait and try again)");
 	if (m != NULL) {
-		mount_auth_forget(mounts->opts.registry, &m->rec);
+		forget_auth(mounts, m);
 		mount_record_clear(&m->rec);
 		mount_record_copy(&m->rec, rec);
 	}
@@ -458,6 +474,7 @@ void mounts_settle(struct mounts *mounts, struct mount_life *life)
 {
 	if (life->pub.state == MOUNT_GONE) {
 		DL_DELETE(mounts->list, &life->pub);
+		forget_auth(mounts, &life->pub);
 		mount_life_free(life);
 		mounts_look(mounts);
 	}

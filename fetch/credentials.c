@@ -116,29 +116,27 @@ static int from_password_file(const struct credentials_query *q,
 	return 0;
 }
 
-/* The mounts' own files. One that is gone is passed over: the mount lives from what else there is.
- */
-static int from_auth_files(const struct credentials_query *q, struct credentials *ret_credentials,
-                           struct err *e)
+void credentials_copy(struct credentials *ret_copy, const struct credentials *c)
 {
-	for (uint32_t i = 0; i < q->n_auth_files; i++) {
-		const int r = from_docker_config(q, q->auth_files[i], ret_credentials, e);
-
-		if (r <= 0)
-			return r;
-	}
-	return NOT_THERE;
+	ret_copy->username = xstrdup_or_null(c->username);
+	ret_copy->password = xstrdup_or_null(c->password);
+	ret_copy->identity_token = xstrdup_or_null(c->identity_token);
+	ret_copy->bearer = xstrdup_or_null(c->bearer);
 }
 
 int credentials_find(const struct credentials_query *query, struct credentials *ret_credentials,
                      struct err *e)
 {
-	int r;
+	int r = NOT_THERE;
 
 	memset(ret_credentials, 0, sizeof(*ret_credentials));
-	if (query->given != NULL && given_copy(query->given, ret_credentials))
+	if (query->given != NULL) {
+		credentials_copy(ret_credentials, query->given);
 		return 0;
-	r = from_auth_files(query, ret_credentials, e);
+	}
+	/* A file that is gone is passed over: the mount lives from what else there is. */
+	if (query->auth_file != NULL)
+		r = from_docker_config(query, query->auth_file, ret_credentials, e);
 	if (r == NOT_THERE && query->username != NULL && query->password_file != NULL)
 		r = from_password_file(query, ret_credentials, e);
 	if (r == NOT_THERE && query->docker_config != NULL) {
@@ -149,7 +147,7 @@ int credentials_find(const struct credentials_query *query, struct credentials *
 	}
 	if (r == NOT_THERE && query->docker_config == NULL && query->default_config != NULL)
 		r = from_docker_config(query, query->default_config, ret_credentials, e);
-	if (r == NOT_THERE && query->given != NULL)
+	if (r == NOT_THERE && query->to_come)
 		return err_set(e, EAGAIN,
 		               "the credentials for %s/%s have not been given again since the "
 		               "agent's start",

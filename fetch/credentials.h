@@ -5,8 +5,8 @@
  */
 #pragma once
 #include "docker_config.h"
-#include "given.h"
 #include "log.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PASSWORD_MAX_BYTES 65536
@@ -15,16 +15,18 @@
 struct credentials_query {
 	const char *host; /* "HOST[:PORT]" */
 	const char *repository;
-	const struct given *given; /* what mounts were given for it (given.h); or NULL */
-	char *const *auth_files;   /* docker configs of mounts */
-	uint32_t n_auth_files;
-	const char *username; /* with password_file; or NULL */
+	const struct credentials *given; /* what the mount was given; or NULL */
+	const char *auth_file;           /* the mount's docker config; or NULL */
+	bool to_come;                    /* the mount's will be given: until then it is -EAGAIN */
+	const char *username;            /* with password_file; or NULL */
 	const char *password_file;
 	const char *docker_config;  /* or NULL */
 	const char *default_config; /* of the user; or NULL */
 	uint32_t helper_timeout_ms;
 	struct log *log;
 };
+
+void credentials_copy(struct credentials *ret_copy, const struct credentials *c);
 
 /**
  * @param ret_credentials  the caller's, ended by credentials_wipe(); all NULL: none, ask

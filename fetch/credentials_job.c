@@ -10,10 +10,8 @@
 static void job_free(struct credentials_job *j)
 {
 	credentials_wipe(&j->credentials);
-	credentials_wipe(&j->given.credentials);
-	for (uint32_t i = 0; i < j->query.n_auth_files; i++)
-		free_str(&j->auth_files[i]);
-	free(j->auth_files);
+	credentials_wipe(&j->given);
+	free_str(&j->auth_file);
 	free_str(&j->host);
 	free_str(&j->repository);
 	free(j);
@@ -35,10 +33,10 @@ static void after(struct job *job)
 	job_free(j);
 }
 
-struct credentials_job *credentials_job_start(const struct registry_auths *auths,
-                                              const struct registry_host *host,
-                                              const char *repository, void *owner,
-                                              void (*done)(struct credentials_job *job))
+struct credentials_job *
+credentials_job_start(const struct registry_auths *auths, const struct way *way,
+                      const struct registry_host *host, const char *repository,
+                      void (*done)(struct credentials_job *job), void *owner)
 {
 	struct credentials_job *j = xcalloc(1, sizeof(*j));
 
@@ -46,13 +44,13 @@ struct credentials_job *credentials_job_start(const struct registry_auths *auths
 	j->done = done;
 	j->host = xstrdup(host->name);
 	j->repository = xstrdup(repository);
-	j->auth_files =
-		auth_files_for(auths->files, host->name, repository, &j->query.n_auth_files);
-	if (givens_find(&auths->givens, host->name, repository, &j->given))
-		j->query.given = &j->given;
+	j->auth_file = xstrdup_or_null(way->auth_file);
+	credentials_copy(&j->given, &way->credentials);
+	j->query.given = way->given ? &j->given : NULL;
+	j->query.to_come = way->to_come;
 	j->query.host = j->host;
 	j->query.repository = j->repository;
-	j->query.auth_files = j->auth_files;
+	j->query.auth_file = j->auth_file;
 	j->query.username = host->config.username;
 	j->query.password_file = host->config.password_file;
 	j->query.docker_config = host->config.docker_config;

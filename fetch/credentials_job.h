@@ -12,8 +12,8 @@ struct credentials_job {
 		query; /* its texts are the job's own, but for the configuration's */
 	char *host;
 	char *repository;
-	char **auth_files;
-	struct given given;             /* a copy */
+	char *auth_file;
+	struct credentials given;       /* a copy */
 	struct credentials credentials; /* the result */
 	struct err err;
 	int result;
@@ -22,7 +22,7 @@ struct credentials_job {
 };
 
 /** Start. To give up: owner = NULL; done() is then not called. */
-struct credentials_job *credentials_job_start(const struct registry_auths *auths,
-                                              const struct registry_host *host,
-                                              const char *repository, void *owner,
-                                              void (*done)(struct credentials_job *job));
+struct credentials_job *
+credentials_job_start(const struct registry_auths *auths, const struct way *way,
+                      const struct registry_host *host, const char *repository,
+                      void (*done)(struct credentials_job *job), void *owner);

@@ -48,7 +48,7 @@ bool origin_distrust(struct origin_source *s, const struct origin_target *target
 	         n_strikes >= ORIGIN_STRIKES_OUT ? " struck=true" : "");
 	/* Where the same bytes can be had elsewhere, not all of them are to be tried here twice. */
 	if (n_strikes >= ORIGIN_STRIKES_OUT)
-		origin_marks_trouble(s->marks, culprit, now_ns);
+		origin_marks_trouble(s->marks, culprit, true, now_ns);
 	return may_be_asked(s, target, unit_idx);
 }
 

@@ -155,12 +155,12 @@ static void more_trouble(struct origin_marks *m, struct mark *mark, uint64_t now
 	           now_ns + (TROUBLE_NS << (mark->n - 1 < DOUBLINGS ? mark->n - 1 : DOUBLINGS)));
 }
 
-void origin_marks_trouble(struct origin_marks *m, const char *origin, uint64_t now_ns)
+void origin_marks_trouble(struct origin_marks *m, const char *origin, bool of_host, uint64_t now_ns)
 {
 	char host[ORIGIN_TEXT_MAX_BYTES];
 
 	more_trouble(m, find_or_make(m, origin, "", NO_UNIT), now_ns);
-	if (host_of(origin, host))
+	if (of_host && host_of(origin, host))
 		more_trouble(m, find_or_make(m, host, "", NO_UNIT), now_ns);
 }
 

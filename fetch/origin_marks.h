@@ -20,8 +20,9 @@ void origin_marks_free(struct origin_marks **m);
 bool origin_marks_any(const struct origin_marks *m);
 
 /** It had trouble (refused, 5xx, time-out): others are asked before it for a while, longer each
- * time. The same goes for other repositories at its host. */
-void origin_marks_trouble(struct origin_marks *m, const char *origin, uint64_t now_ns);
+ * time. of_host: the same goes for other repositories at its host. */
+void origin_marks_trouble(struct origin_marks *m, const char *origin, bool of_host,
+                          uint64_t now_ns);
 bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, uint64_t now_ns);
 
 /** It delivered: its trouble is over. */

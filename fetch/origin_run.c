@@ -243,6 +243,15 @@ static void finish(struct source_req *req, int r)
 	ev.end(arg, r, &why);
 }
 
+/* Where mounts say how a host is reached, each repository has its own way there. */
+static bool is_trouble_of_host(const struct source_req *req)
+{
+	const struct origin_addr *addr = &req->candidates[req->candidate_idx].addr;
+
+	return addr->kind != &origin_kind_registry ||
+	       !registry_is_hinted(req->s->opts.registry, addr->host);
+}
+
 static void note_failure(struct source_req *req, int r, const struct err *why)
 {
 	const char *origin = req->candidates[req->candidate_idx].addr.text;
@@ -252,7 +261,7 @@ static void note_failure(struct source_req *req, int r, const struct err *why)
 		origin_marks_gone(req->s->marks, origin, req->key, now_ns(req->s));
 		return;
 	}
-	origin_marks_trouble(req->s->marks, origin, now_ns(req->s));
+	origin_marks_trouble(req->s->marks, origin, is_trouble_of_host(req), now_ns(req->s));
 	req->trouble = true;
 }
 

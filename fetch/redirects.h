@@ -11,7 +11,8 @@ struct redirects;
 struct redirects *redirects_new(void);     /* never NULL */
 void redirects_free(struct redirects **r); /* NULL is fine */
 
-/** key: host, repository and blob in one text. @return borrowed until the next call; NULL: none */
+/** key: way, host, repository and blob in one text. @return borrowed until the next call; NULL:
+ * none */
 const char *redirects_find(const struct redirects *r, const char *key);
 void redirects_put(struct redirects *r, const char *key, const char *url);
 void redirects_drop(struct redirects *r, const char *key);

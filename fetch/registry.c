@@ -49,7 +49,6 @@ int registry_new(const struct registry_opts *opts, struct registry **ret_registr
 	r->redirects = redirects_new();
 	r->auths.opts = &r->opts;
 	r->auths.hosts = &r->hosts;
-	r->auths.files = auth_files_new();
 	r->auths.default_config = user_docker_config();
 	if (getrandom(&r->random, sizeof(r->random), GRND_NONBLOCK) < 0)
 		r->random = clock_now_ns(opts->clock);
@@ -65,10 +64,7 @@ void registry_free(struct registry **registry)
 	if (r == NULL)
 		return;
 	assert(r->n_requests == 0);
-	registry_auths_free(&r->auths);
-	auth_files_free(&r->auths.files);
-	givens_free(&r->auths.givens);
-	hints_free(&r->auths.hints);
+	ways_free(&r->auths.ways);
 	free_str(&r->auths.default_config);
 	registry_hosts_free(&r->hosts);
 	redirects_free(&r->redirects);
@@ -82,38 +78,28 @@ void registry_configure(struct registry *r, const struct registry_config *config
 	registry_hosts_configure(&r->hosts, configs, n_configs);
 }
 
-void registry_add_auth_file(struct registry *r, const char *host, const char *repository,
-                            const char *path)
-{
-	auth_files_add(r->auths.files, host, repository, path);
-}
-
-void registry_remove_auth_file(struct registry *r, const char *host, const char *repository,
-                               const char *path)
-{
-	auth_files_remove(r->auths.files, host, repository, path);
-}
-
 void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
                                const struct credentials *credentials)
 {
-	givens_put(&r->auths.givens, scope, credentials);
-}
-
-void registry_take_credentials(struct registry *r, const struct registry_scope *scope)
-{
-	givens_remove(&r->auths.givens, scope);
+	ways_give(&r->auths.ways, scope, credentials);
 }
 
 void registry_hint(struct registry *r, const struct registry_scope *scope,
                    const struct registry_hints *hints)
 {
-	hints_put(&r->auths.hints, scope, hints);
+	ways_say(&r->auths.ways, scope, hints);
 }
 
-void registry_unhint(struct registry *r, const struct registry_scope *scope)
+bool registry_is_hinted(struct registry *r, const char *host)
 {
-	hints_remove(&r->auths.hints, scope);
+	const struct registry_host *known = registry_host_get(&r->hosts, host);
+
+	return known != NULL && ways_any_said(&r->auths.ways, known);
+}
+
+void registry_forget(struct registry *r, const struct registry_scope *scope)
+{
+	ways_forget(&r->auths.ways, scope);
 }
 
 bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository)

@@ -25,6 +25,7 @@ enum state { IDLE, READING, ASKING };
 
 struct registry_auth {
 	struct registry_auths *auths;
+	const struct way *way; /* its owner */
 	struct registry_host *host;
 	char *repository;
 	enum state state;
@@ -32,11 +33,9 @@ struct registry_auth {
 		challenge; /* the last one; NONE: the registry has not asked for anything */
 	char *header;      /* a secret; NULL: none */
 	bool anonymous;
-	bool got_anonymously; /* the last answer */
+	bool got_anonymously; /* the last answer, whatever the way: of the plain one's */
 	bool accepted;        /* this generation was taken at least once */
 	uint64_t generation;  /* one more with each change of header; 0: never had one */
-	uint64_t given_id;    /* what the header was made of: of given.h; 0: of nothing given */
-	uint32_t n_turns;     /* to other mounts' credentials since the registry last took some */
 	uint64_t renew_ns;
 	uint64_t end_ns;
 	struct credentials_job *job;
@@ -45,8 +44,6 @@ struct registry_auth {
 	struct registry_auth *next;
 };
 
-static void start_flow(struct registry_auth *auth);
-
 static const struct clock *clock_of(const struct registry_auth *auth)
 {
 	return auth->auths->opts->clock;
@@ -54,10 +51,10 @@ static const struct clock *clock_of(const struct registry_auth *auth)
 
 /* ---- the table ---- */
 
-struct registry_auth *registry_auth_of(struct registry_auths *auths, struct registry_host *host,
-                                       const char *repository)
+struct registry_auth *registry_auth_of(struct registry_auths *auths, struct way *way,
+                                       struct registry_host *host, const char *repository)
 {
-	struct registry_auth *auth = auths->first;
+	struct registry_auth *auth = way->auths;
 
 	while (auth != NULL && (auth->host != host || strcmp(auth->repository, repository) != 0))
 		auth = auth->next;
@@ -65,10 +62,11 @@ struct registry_auth *registry_auth_of(struct registry_auths *auths, struct regi
 		return auth;
 	auth = xcalloc(1, sizeof(*auth));
 	auth->auths = auths;
+	auth->way = way;
 	auth->host = host;
 	auth->repository = xstrdup(repository);
-	auth->next = auths->first;
-	auths->first = auth;
+	auth->next = way->auths;
+	way->auths = auth;
 	return auth;
 }
 
@@ -90,12 +88,12 @@ static void auth_free(struct registry_auth *auth)
 	free(auth);
 }
 
-void registry_auths_free(struct registry_auths *auths)
+void registry_auths_free(struct registry_auth **first)
 {
-	while (auths->first != NULL) {
-		struct registry_auth *auth = auths->first;
+	while (*first != NULL) {
+		struct registry_auth *auth = *first;
 
-		auths->first = auth->next;
+		*first = auth->next;
 		auth_free(auth);
 	}
 }
@@ -149,30 +147,12 @@ static void flow_done(struct registry_auth *auth, char *header, uint64_t life_ns
 	tell_all(auth, 0, &(struct err){ 0 });
 }
 
-/* Go on to the credentials of another mount. @return false: all of them were tried */
-static bool turn(struct registry_auth *auth)
-{
-	if (auth->given_id == 0 ||
-	    auth->n_turns >= givens_refused(&auth->auths->givens, auth->host->name,
-	                                    auth->repository, auth->given_id)) {
-		auth->n_turns = 0;
-		return false;
-	}
-	auth->n_turns++;
-	return true;
-}
-
 static void on_token(void *arg, int r, const struct token_answer *answer, bool anonymous,
                      const struct err *why)
 {
 	struct registry_auth *auth = arg;
 
 	auth->request = NULL;
-	if (r == -EACCES && turn(auth)) {
-		auth->state = IDLE;
-		start_flow(auth);
-		return;
-	}
 	if (r < 0) {
 		flow_failed(auth, r, why);
 		return;
@@ -185,6 +165,7 @@ static void ask_token(struct registry_auth *auth, struct credentials *credential
 {
 	const struct token_request_opts opts = {
 		.auths = auth->auths,
+		.way = auth->way,
 		.host = auth->host,
 		.repository = auth->repository,
 		.challenge = &auth->challenge,
@@ -223,7 +204,6 @@ static void on_credentials(struct credentials_job *job)
 	struct registry_auth *auth = job->owner;
 
 	auth->job = NULL;
-	auth->given_id = job->given.id;
 	if (job->result < 0)
 		flow_failed(auth, job->result, &job->err);
 	else if (job->credentials.bearer != NULL)
@@ -240,8 +220,8 @@ static void start_flow(struct registry_auth *auth)
 	if (auth->state != IDLE)
 		return;
 	auth->state = READING;
-	auth->job = credentials_job_start(auth->auths, auth->host, auth->repository, auth,
-	                                  on_credentials);
+	auth->job = credentials_job_start(auth->auths, auth->way, auth->host, auth->repository,
+	                                  on_credentials, auth);
 }
 
 /* ---- the public calls ---- */
@@ -292,17 +272,15 @@ int registry_auth_refused(struct registry_auth *auth, uint64_t generation,
 	return 0;
 }
 
-bool registry_auth_turn(struct registry_auth *auth, uint64_t generation)
-{
-	return generation == auth->generation && turn(auth);
-}
-
 void registry_auth_accepted(struct registry_auth *auth, uint64_t generation)
 {
-	if (generation != auth->generation)
-		return;
-	auth->accepted = true;
-	auth->n_turns = 0;
+	if (generation == auth->generation)
+		auth->accepted = true;
+}
+
+bool registry_auth_is_current(const struct registry_auth *auth, uint64_t generation)
+{
+	return generation == auth->generation;
 }
 
 bool registry_auth_was_accepted(const struct registry_auth *auth, uint64_t generation)
@@ -310,15 +288,17 @@ bool registry_auth_was_accepted(const struct registry_auth *auth, uint64_t gener
 	return generation != auth->generation || auth->accepted;
 }
 
-void registry_auth_note_anonymous(struct registry_auth *auth, bool anonymous)
+void registry_auth_note_anonymous(struct registry_auths *auths, struct registry_host *host,
+                                  const char *repository, bool anonymous)
 {
-	auth->got_anonymously = anonymous;
+	registry_auth_of(auths, &auths->ways.plain, host, repository)->got_anonymously = anonymous;
 }
 
 bool registry_auths_anonymous(const struct registry_auths *auths, const char *host,
                               const char *repository)
 {
-	for (const struct registry_auth *auth = auths->first; auth != NULL; auth = auth->next)
+	for (const struct registry_auth *auth = auths->ways.plain.auths; auth != NULL;
+	     auth = auth->next)
 		if (strcmp(auth->host->name, host) == 0 &&
 		    strcmp(auth->repository, repository) == 0)
 			return auth->got_anonymously;

@@ -30,7 +30,8 @@ void exchange_reset(struct exchange *x)
 
 char *registry_redirect_key(const struct registry_req *req)
 {
-	return xasprintf("%s %s %s", req->host->name, req->repository, req->reference);
+	return xasprintf("%llu %s %s %s", (unsigned long long)req->way->id, req->host->name,
+	                 req->repository, req->reference);
 }
 
 /* Docker Hub's images are not at the host that names them. */
@@ -39,18 +40,13 @@ static const char *api_host(const char *name)
 	return strcmp(name, "docker.io") == 0 ? "registry-1.docker.io" : name;
 }
 
-struct reach registry_reach(const struct registry_req *req)
-{
-	return hints_reach(&req->registry->auths.hints, req->asked, req->repository);
-}
-
 char *registry_own_url(const struct registry_req *req)
 {
 	if (req->want.kind == REGISTRY_URL)
 		return xstrdup(req->reference);
-	return xasprintf("%s://%s/v2/%s/%s/%s", registry_reach(req).config.scheme,
-	                 api_host(req->host->name), req->repository,
-	                 req->want.kind == REGISTRY_BLOB ? "blobs" : "manifests", req->reference);
+	return xasprintf("%s://%s/v2/%s/%s/%s", req->reach.scheme, api_host(req->host->name),
+	                 req->repository, req->want.kind == REGISTRY_BLOB ? "blobs" : "manifests",
+	                 req->reference);
 }
 
 /* ---- libcurl's answers ---- */
@@ -177,8 +173,7 @@ static void on_end(void *arg, int r, const struct err *why)
 /* ---- the question ---- */
 
 /* The settings for the server that is asked: its own entry, else the registry's. */
-static struct registry_config config_for(const struct registry_req *req, const char *url,
-                                         const struct reach *reach)
+static struct registry_config config_for(const struct registry_req *req, const char *url)
 {
 	char authority[AUTHORITY_MAX_BYTES];
 	const struct registry_host *host = NULL;
@@ -188,15 +183,13 @@ static struct registry_config config_for(const struct registry_req *req, const c
 		host = registry_host_find(&req->registry->hosts, authority);
 	else if (req->target == NULL)
 		host = req->host;
-	return host != NULL && host->own_entry ? host->config : reach->config;
+	return host != NULL && host->own_entry ? host->config : req->reach;
 }
 
 int registry_exchange_start(struct registry_req *req, struct err *e)
 {
-	AUTO(free_str) char *own = registry_own_url(req);
-	const char *url = req->target != NULL ? req->target : own;
-	const struct reach reach = registry_reach(req);
-	const struct registry_config config = config_for(req, url, &reach);
+	const char *url = req->target != NULL ? req->target : req->own_url;
+	const struct registry_config config = config_for(req, url);
 	const char *headers[2];
 	struct http_request request = {
 		.method = req->want.head ? "HEAD" : "GET",
@@ -214,11 +207,11 @@ int registry_exchange_start(struct registry_req *req, struct err *e)
 	};
 
 	exchange_reset(&req->x);
-	req->hint_id = reach.hint_id;
 	if (!req->want.head)
 		window_ask(&req->window, &request);
 	/* Nobody but the registry itself gets to see what opens it. */
-	if (req->header.text != NULL && (req->target == NULL || url_same_server(own, req->target)))
+	if (req->header.text != NULL &&
+	    (req->target == NULL || url_same_server(req->own_url, req->target)))
 		headers[request.n_headers++] = req->header.text;
 	if (req->want.kind == REGISTRY_MANIFEST)
 		headers[request.n_headers++] = ACCEPT_MANIFESTS;

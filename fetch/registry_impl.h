@@ -39,6 +39,15 @@ struct exchange {
 	uint64_t dropped_bytes; /* of a body that nobody wants */
 };
 
+/* The ways that were tried in a row, and whose word counts if none works. */
+struct way_row {
+	struct way *tried[WAYS_IN_A_ROW]; /* references; the last is the request's, too */
+	uint32_t n_tried;
+	uint32_t n_words; /* said so far; the one that counts is in result and err */
+	uint64_t word_worked_at;
+	bool word_may_pass;
+};
+
 struct registry_req {
 	struct registry *registry;
 	struct registry_request want; /* its texts are the three below */
@@ -47,19 +56,21 @@ struct registry_req {
 	char *reference;
 	enum req_state state;
 	struct window window;
-	struct registry_host *asked; /* the registry of want */
-	struct registry_host *host;  /* the registry or mirror that is asked now */
-	struct registry_auth *auth;  /* of host */
-	struct auth_header header;   /* as sent */
-	uint32_t endpoint_idx;       /* the mirrors, then the host itself */
-	char *target;                /* where a redirect leads; NULL: to host itself */
+	struct registry_host *asked;  /* the registry of want */
+	struct registry_host *host;   /* the registry or mirror that is asked now */
+	struct way *way;              /* a reference; the same for a whole exchange */
+	struct registry_config reach; /* the settings for asked, that way */
+	char *own_url;                /* of what is wanted, at host, whatever the redirects */
+	struct registry_auth *auth;   /* of host, on this way */
+	struct auth_header header;    /* as sent */
+	uint32_t endpoint_idx;        /* the mirrors, then the host itself */
+	char *target;                 /* where a redirect leads; NULL: to host itself */
 	bool target_cached;
 	bool no_cached_target; /* it was stale once: not again in this request */
 	uint32_t n_redirects;
 	uint32_t n_refused;
 	uint32_t n_failures; /* in a row, for the backoff */
-	uint32_t n_turns;    /* to what another mount says of how the registry is reached */
-	uint64_t hint_id;    /* as asked */
+	struct way_row row;
 	bool head_told;
 	bool starting;
 	bool in_callback; /* of the user: a cancel from there frees it behind the callback */
@@ -81,8 +92,18 @@ void registry_req_free(struct registry_req *req);
 /* registry_exchange.c: one question over HTTP. */
 MUST_CHECK int registry_exchange_start(struct registry_req *req, struct err *e);
 void exchange_reset(struct exchange *x);
-/** How the registry of want is reached, for its repository, by what is known now. */
-struct reach registry_reach(const struct registry_req *req);
-/** Of the registry or mirror that is asked now, whatever the redirects. @return malloc'd */
+/** Of what is wanted, at the registry or mirror that is asked now, this way. @return malloc'd */
 char *registry_own_url(const struct registry_req *req);
 char *registry_redirect_key(const struct registry_req *req);
+
+/* registry_way.c: which way it goes. Both of these leave the endpoint to be set anew. */
+/** The best one: a row begins. */
+void registry_way_first(struct registry_req *req);
+/** @return false: there is no other, or no time for it */
+bool registry_way_next(struct registry_req *req, uint64_t now_ns);
+/** It does not lead to an answer that can be used. may_pass: nor to any. What is told if no way in
+ * the row is better is in result and err. */
+void registry_way_failed(struct registry_req *req, bool may_pass, int r, const struct err *why,
+                         uint64_t now_ns);
+void registry_way_worked(struct registry_req *req);
+void registry_way_end(struct registry_req *req); /* drop all of it */

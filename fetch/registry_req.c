@@ -6,6 +6,7 @@
  *    |                |<-- redirect ----' |
  *    |<-- refused (401), stale target ----|
  *    |<-- next endpoint (after a mirror) -|
+ *    |<-- another way (registry_way.c) ---|
  *    `--------- REST <-- trouble ---------'
  *
  * Every state but DONE ends by the request's deadline. Knows no HTTP: registry_exchange.c does.
@@ -24,7 +25,6 @@
 #define REST_FIRST_NS  (100 * NS_PER_MS)
 #define REST_MAX_NS    (5 * NS_PER_S)
 #define MIRROR_REST_NS (10 * NS_PER_S)
-#define TURNS_MAX      3
 
 static void req_run(struct registry_req *req, enum req_state next);
 
@@ -47,7 +47,7 @@ static bool has_mirror_next(const struct registry_req *req)
 static bool may_tell_credentials(const struct registry_req *req)
 {
 	return req->want.kind != REGISTRY_URL || url_is_tls(req->reference) ||
-	       strcmp(registry_reach(req).config.scheme, "http") == 0;
+	       strcmp(req->reach.scheme, "http") == 0;
 }
 
 void registry_req_free(struct registry_req *req)
@@ -55,7 +55,9 @@ void registry_req_free(struct registry_req *req)
 	req->registry->n_requests--;
 	timer_fini(&req->timer);
 	exchange_reset(&req->x);
+	registry_way_end(req);
 	free_secret(&req->target);
+	free_str(&req->own_url);
 	free_str(&req->host_name);
 	free_str(&req->repository);
 	free_str(&req->reference);
@@ -92,20 +94,30 @@ static enum req_state enter_done(struct registry_req *req)
 
 /* ---- which server ---- */
 
+static void free_target(struct registry_req *req)
+{
+	free_secret(&req->target);
+	req->target_cached = false;
+}
+
 static void set_endpoint(struct registry_req *req, uint32_t idx)
 {
 	const struct registry_config *config = &req->asked->config;
 	struct registry_host *host = NULL;
+	struct way *way;
 
 	if (idx < n_mirrors(req))
 		host = registry_host_get(&req->registry->hosts, config->mirrors[idx]);
 	req->endpoint_idx = idx;
 	req->host = host != NULL ? host : req->asked;
-	req->auth = registry_auth_of(&req->registry->auths, req->host, req->repository);
+	/* A mirror is told what is configured for it, and nothing of what mounts were given. */
+	way = req->host == req->asked ? req->way : &req->registry->auths.ways.plain;
+	req->auth = registry_auth_of(&req->registry->auths, way, req->host, req->repository);
+	free_str(&req->own_url);
+	req->own_url = registry_own_url(req);
 	req->n_refused = 0;
 	req->n_redirects = 0;
-	req->target_cached = false;
-	free_secret(&req->target);
+	free_target(req);
 }
 
 static void use_cached_target(struct registry_req *req)
@@ -129,8 +141,7 @@ static void drop_target(struct registry_req *req)
 	AUTO(free_str) char *key = registry_redirect_key(req);
 
 	redirects_drop(req->registry->redirects, key);
-	free_secret(&req->target);
-	req->target_cached = false;
+	free_target(req);
 	req->no_cached_target = true;
 }
 
@@ -176,6 +187,39 @@ static uint64_t rest_ns(struct registry_req *req)
 	return jittered(req->registry, ns < REST_MAX_NS ? ns : REST_MAX_NS);
 }
 
+static enum req_state rest_or_done(const struct registry_req *req, bool may_pass)
+{
+	return may_pass && req->want.retry && req->want.deadline_ns != 0 ? REQ_REST : REQ_DONE;
+}
+
+/* The registry itself cannot be asked this way, or does not give it. */
+static enum req_state way_failed(struct registry_req *req, bool may_pass, int r,
+                                 const struct err *why)
+{
+	registry_way_failed(req, may_pass, r, why, now_ns(req));
+	if (!registry_way_next(req, now_ns(req)))
+		return rest_or_done(req, req->row.word_may_pass);
+	set_endpoint(req, n_mirrors(req));
+	return REQ_GATE;
+}
+
+/* A good answer, or where a redirect leads, turns out bad: the way there is not to blame. */
+static enum req_state answer_failed(struct registry_req *req, bool may_pass, int r,
+                                    const struct err *why)
+{
+	const bool was_cached = req->target_cached;
+
+	(void)done(req, r, why); /* what is told if it cannot be asked again */
+	/* A server that is gone for good must not be asked for ever: the registry may send us
+	 * elsewhere by now. */
+	if (may_pass && req->target != NULL) {
+		drop_target(req);
+		if (was_cached)
+			return REQ_GATE;
+	}
+	return rest_or_done(req, may_pass);
+}
+
 /* It failed at this endpoint. may_pass: the same question may be answered another time. */
 static enum req_state failed(struct registry_req *req, bool may_pass, int r, const struct err *why)
 {
@@ -187,19 +231,10 @@ static enum req_state failed(struct registry_req *req, bool may_pass, int r, con
 		set_endpoint(req, req->endpoint_idx + 1);
 		return REQ_GATE;
 	}
-	(void)done(req, r, why); /* what is told if it cannot be asked again */
-	if (!may_pass)
-		return REQ_DONE;
-	if (req->target != NULL) {
-		const bool was_cached = req->target_cached;
-
-		/* A server that is gone for good must not be asked for ever: the registry may send
-		 * us elsewhere by now. */
-		drop_target(req);
-		if (was_cached)
-			return REQ_GATE;
-	}
-	return req->want.retry && req->want.deadline_ns != 0 ? REQ_REST : REQ_DONE;
+	if (req->target != NULL || req->x.verdict == VERDICT_BODY ||
+	    req->x.verdict == VERDICT_REDIRECT)
+		return answer_failed(req, may_pass, r, why);
+	return way_failed(req, may_pass, r, why);
 }
 
 static enum req_state enter_rest(struct registry_req *req)
@@ -215,6 +250,7 @@ static enum req_state enter_gate(struct registry_req *req)
 	uint64_t ns;
 	struct err e;
 
+	exchange_reset(&req->x);
 	while (has_mirror_next(req) &&
 	       (now_ns(req) < req->host->bad_until_ns || now_ns(req) < req->host->not_before_ns))
 		set_endpoint(req, req->endpoint_idx + 1);
@@ -247,14 +283,9 @@ static void on_auth(struct auth_wait *wait, int r, const struct err *why)
 /* A redirect target elsewhere carries its own right. */
 static bool needs_header(const struct registry_req *req)
 {
-	AUTO(free_str) char *own = NULL;
-
 	if (!may_tell_credentials(req))
 		return false;
-	if (!req->target_cached)
-		return true;
-	own = registry_own_url(req);
-	return url_same_server(own, req->target);
+	return !req->target_cached || url_same_server(req->own_url, req->target);
 }
 
 static enum req_state enter_auth(struct registry_req *req)
@@ -309,13 +340,12 @@ static enum req_state judge_redirect(struct registry_req *req)
 {
 	AUTO(free_secret) char *url = NULL;
 	AUTO(free_str) char *key = NULL;
-	AUTO(free_secret) char *base = NULL;
+	const char *base = req->target != NULL ? req->target : req->own_url;
 	struct err e = { 0 };
 	int r = 0;
 
 	if (req->x.location == NULL || req->n_redirects++ >= REDIRECTS_MAX)
 		r = err_set(&e, EPROTO, "%s redirects to nowhere, or in a circle", req->host->name);
-	base = req->target != NULL ? xstrdup(req->target) : registry_own_url(req);
 	if (r == 0)
 		r = url_resolve(base, req->x.location, &url, &e);
 	if (r < 0)
@@ -335,6 +365,9 @@ static bool is_last_word(const struct registry_req *req)
 {
 	if (req->target != NULL || !may_tell_credentials(req))
 		return true;
+	/* Another request has seen to it meanwhile: there may be a better one. */
+	if (!registry_auth_is_current(req->auth, req->header.generation))
+		return false;
 	/* 403 to a header that was made for this very request, or to none at all. */
 	return req->x.verdict == VERDICT_FORBIDDEN &&
 	       (req->header.text == NULL || req->n_refused > 0);
@@ -347,14 +380,12 @@ static enum req_state judge_refusal(struct registry_req *req)
 	const uint64_t generation = req->header.generation;
 	const bool new_header = req->n_refused > 0 && req->header.text != NULL &&
 	                        !registry_auth_was_accepted(req->auth, generation);
-	const bool another = new_header && req->target == NULL && may_tell_credentials(req) &&
-	                     registry_auth_turn(req->auth, generation);
 	struct err e = { 0 };
 	int r;
 
-	if ((another || !is_last_word(req)) && req->n_refused++ < REFUSALS_MAX) {
+	if (!is_last_word(req) && req->n_refused++ < REFUSALS_MAX) {
 		r = registry_auth_refused(req->auth, generation, asks_for, &e);
-		if (r == 0 && (another || !new_header))
+		if (r == 0 && !new_header)
 			return REQ_GATE;
 	}
 	r = verdict_error(req->x.verdict, req->x.status, req->host->name, &e);
@@ -366,27 +397,13 @@ static enum req_state judge_refusal(struct registry_req *req)
 
 static void note_good_answer(struct registry_req *req)
 {
-	struct registry_auth *asked;
-
 	if (req->target != NULL) /* the registry itself has not spoken */
 		return;
 	registry_auth_accepted(req->auth, req->header.generation);
-	asked = registry_auth_of(&req->registry->auths, req->asked, req->repository);
-	registry_auth_note_anonymous(asked, req->header.anonymous);
-}
-
-/* Another mount may say something else of how this registry is reached. @return it does: ask again
- */
-static bool turn_hints(struct registry_req *req)
-{
-	const bool hopeless = req->x.verdict == VERDICT_GONE || req->x.verdict == VERDICT_BUSY;
-
-	if (hopeless || has_mirror_next(req) || req->n_turns >= TURNS_MAX ||
-	    !hints_failed(&req->registry->auths.hints, req->asked, req->repository, req->hint_id))
-		return false;
-	req->n_turns++;
-	free_secret(&req->target);
-	return true;
+	registry_auth_note_anonymous(&req->registry->auths, req->asked, req->repository,
+	                             req->header.anonymous);
+	if (req->host == req->asked)
+		registry_way_worked(req);
 }
 
 static enum req_state judge_plain_failure(struct registry_req *req, int r, const struct err *why)
@@ -403,8 +420,6 @@ static enum req_state judge_plain_failure(struct registry_req *req, int r, const
 	host = gate_host(req);
 	if (req->x.verdict == VERDICT_BUSY && host != NULL)
 		registry_host_busy(host, req->x.retry_after_s, now_ns(req));
-	if (turn_hints(req))
-		return REQ_GATE;
 	return failed(req, may_pass, r, &e);
 }
 
@@ -473,9 +488,11 @@ static void on_timer(struct timer *t)
 	case REQ_AUTH:
 		registry_auth_unwait(&req->wait);
 		(void)err_set(&e, EAGAIN, "%s: no token in time", req->host->name);
-		req_run(req, done(req, -EAGAIN, &e));
+		registry_way_failed(req, true, -EAGAIN, &e, now_ns(req));
+		req_run(req, REQ_DONE);
 		break;
 	case REQ_REST:
+		registry_way_first(req);
 		set_endpoint(req, n_mirrors(req)); /* the mirrors had their turn */
 		req_run(req, REQ_GATE);
 		break;
@@ -491,6 +508,7 @@ static void on_timer(struct timer *t)
 void registry_req_begin(struct registry_req *req)
 {
 	timer_init(&req->timer, req->registry->opts.loop, on_timer);
+	registry_way_first(req);
 	set_endpoint(req, req->want.past_mirrors ? n_mirrors(req) : 0);
 	req->starting = true;
 	req->state = REQ_GATE;

@@ -205,10 +205,7 @@ static int ask(struct token_request *t, struct err *e)
 	const struct registry_opts *opts = t->opts.auths->opts;
 	const struct registry_host *own = registry_host_find(t->opts.auths->hosts, t->authority);
 	const struct registry_config config =
-		own != NULL && own->own_entry
-			? own->config
-			: hints_reach(&t->opts.auths->hints, t->opts.host, t->opts.repository)
-				  .config;
+		own != NULL && own->own_entry ? own->config : way_reach(t->opts.way, t->opts.host);
 	AUTO(free_secret) char *body = t->post ? post_body(t) : NULL;
 	AUTO(free_str) char *url = t->post ? xstrdup(t->realm) : get_url(t);
 	AUTO(free_secret) char *header = t->post ? NULL : credentials_basic_header(&t->credentials);
@@ -243,8 +240,7 @@ static int check_realm(struct token_request *t, const struct registry_host *regi
 	if (r < 0)
 		return err_set(e, EPROTO, "%s names a token service that is no URL",
 		               registry->name);
-	if (strcmp(hints_reach(&t->opts.auths->hints, registry, t->opts.repository).config.scheme,
-	           "https") == 0 &&
+	if (strcmp(way_reach(t->opts.way, registry).scheme, "https") == 0 &&
 	    !url_is_tls(t->realm) && !is_anonymous(t))
 		return err_set(e, EACCES,
 		               "%s wants the credentials told to %s without TLS: not done",

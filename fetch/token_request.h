@@ -15,6 +15,7 @@ struct token_request;
 
 struct token_request_opts {
 	struct registry_auths *auths;
+	const struct way *way; /* the registry and its token service are both asked that way */
 	const struct registry_host *host; /* of the registry */
 	const char *repository;
 	const struct challenge *challenge; /* borrowed during the start alone */

@@ -37,14 +37,10 @@ void registry_free(struct registry **registry);
 void registry_configure(struct registry *r, const struct registry_config *configs,
                         uint32_t n_configs);
 
-/** Credentials of one mount: use this docker config.json first for HOST/REPOSITORY, while added.
- * Counted: as many removes as adds. */
-void registry_add_auth_file(struct registry *r, const char *host, const char *repository,
-                            const char *path);
-void registry_remove_auth_file(struct registry *r, const char *host, const char *repository,
-                               const char *path);
-
-/* Whose credentials they are, and for what. */
+/* Who says how a repository is reached, or gives credentials for it. Each has a way of its own to
+ * that repository: what it says and gives, over what is configured. A request goes one way as a
+ * whole, never with one's credentials through another's proxy or scheme. Where a way fails, those
+ * of the other owners are tried, the latest first. */
 struct registry_scope {
 	const char *host; /* "HOST[:PORT]" */
 	const char *repository;
@@ -62,8 +58,7 @@ void credentials_wipe(struct credentials *c); /* zeroed is fine */
 
 /**
  * Credentials of one mount, before those of files and configuration; held in memory alone, until
- * taken. Replaces what this owner gave before. Of several owners the latest counts, then, where the
- * registry refuses those, the others.
+ * forgotten. Replaces what this owner gave before.
  *
  * @param credentials  copied; NULL: they are still to come, unless they are here already. Until
  *                     then what the registry does not give without is asked for again until its
@@ -71,21 +66,27 @@ void credentials_wipe(struct credentials *c); /* zeroed is fine */
  */
 void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
                                const struct credentials *credentials);
-void registry_take_credentials(struct registry *r, const struct registry_scope *scope);
 
-/* What a mount says of how its repository is reached, at a registry that the configuration has no
- * entry of its own for. */
+/* What a mount says of how its repository is reached. The first four count at a registry that the
+ * configuration has no entry of its own for. */
 struct registry_hints {
-	const char *scheme;  /* "https", "http"; NULL: as configured, as for the two below */
-	const char *ca_file; /* PEM */
-	const char *proxy;   /* URL */
-	bool skip_verify;    /* TLS without a look at the certificate */
+	const char *scheme;    /* "https", "http"; NULL: as configured, as for the two below */
+	const char *ca_file;   /* PEM */
+	const char *proxy;     /* URL */
+	bool skip_verify;      /* TLS without a look at the certificate */
+	const char *auth_file; /* a docker config.json that is looked into first; or NULL */
 };
-/** Copied; until it is taken back. It counts for this repository alone: where its owners say
- * different things, what fails is tried in the others' way too, the latest first. */
+/** Copied; until it is forgotten. Counts for this repository alone. A mount without any says so
+ * too (all zero): else it has no way of its own, and depends on what others say. */
 void registry_hint(struct registry *r, const struct registry_scope *scope,
                    const struct registry_hints *hints);
-void registry_unhint(struct registry *r, const struct registry_scope *scope);
+
+/** Does any mount say how this host is reached? Then trouble on the way to one repository says
+ * nothing of the others. */
+bool registry_is_hinted(struct registry *r, const char *host);
+
+/** Drop what this owner said and gave. Requests that are on its way end on it. */
+void registry_forget(struct registry *r, const struct registry_scope *scope);
 
 enum registry_kind {
 	REGISTRY_MANIFEST,

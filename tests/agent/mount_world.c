@@ -95,23 +95,6 @@ void fetch_prefetch_cancel(struct fetch_prefetch *p)
 	free(p);
 }
 
-void registry_add_auth_file(struct registry *r, const char *host, const char *repository,
-                            const char *path)
-{
-	r->n_auth_files++;
-	(void)snprintf(r->last_auth_file, sizeof(r->last_auth_file), "%s %s %s", host, repository,
-	               path);
-}
-
-void registry_remove_auth_file(struct registry *r, const char *host, const char *repository,
-                               const char *path)
-{
-	(void)host;
-	(void)repository;
-	(void)path;
-	r->n_auth_files--;
-}
-
 void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
                                const struct credentials *credentials)
 {
@@ -121,22 +104,18 @@ void registry_give_credentials(struct registry *r, const struct registry_scope *
 	               scope->owner, credentials != NULL ? credentials->username : "later");
 }
 
-void registry_take_credentials(struct registry *r, const struct registry_scope *scope)
-{
-	(void)scope;
-	r->given[0] = '\0';
-}
-
 void registry_hint(struct registry *r, const struct registry_scope *scope,
                    const struct registry_hints *hints)
 {
-	(void)snprintf(r->hinted, sizeof(r->hinted), "%s %s %s", scope->host, scope->repository,
-	               hints->scheme != NULL ? hints->scheme : "-");
+	(void)snprintf(r->hinted, sizeof(r->hinted), "%s %s %s %s", scope->host, scope->repository,
+	               hints->scheme != NULL ? hints->scheme : "-",
+	               hints->auth_file != NULL ? hints->auth_file : "-");
 }
 
-void registry_unhint(struct registry *r, const struct registry_scope *scope)
+void registry_forget(struct registry *r, const struct registry_scope *scope)
 {
 	(void)scope;
+	r->given[0] = '\0';
 	r->hinted[0] = '\0';
 }
 
@@ -468,7 +447,6 @@ void world_free(struct world *w)
 	mounts_free(&w->mounts);
 	assert(w->loader.loads == NULL && w->loader.n_images == 0);
 	assert(w->fuse_pool.n_trees == 0 && w->fetch.n_prefetches == 0);
-	assert(w->registry.n_auth_files == 0);
 	pool_free(&w->pool);
 	loop_free(&w->loop);
 	(void)nftw(w->state_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);

@@ -53,8 +53,6 @@ struct fetch {
 };
 
 struct registry {
-	uint32_t n_auth_files;
-	char last_auth_file[256];
 	char given[512]; /* "HOST REPOSITORY OWNER USER" while it is there */
 	char hinted[256];
 };

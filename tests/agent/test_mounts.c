@@ -377,63 +377,6 @@ static void prefetch_begins_when_it_is_up_and_ends_with_it(void **state)
 	assert_int_equal(w->fetch.n_prefetches, 0);
 }
 
-static void an_auth_file_counts_while_it_is_mounted(void **state)
-{
-	struct world *w = *state;
-	AUTO(mount_record_clear)
-	struct mount_record rec = { .dir = xstrdup(w->dir),
-		                    .reference = xstrdup("h:1/a/b:t"),
-		                    .auth_file = xstrdup("/etc/passwd") };
-
-	(void)world_add_record(w, &rec);
-	assert_string_equal(w->registry.last_auth_file, "h:1 a/b /etc/passwd");
-	world_bring_up(w, DIGEST_A);
-	assert_int_equal(w->registry.n_auth_files, 1);
-	world_remove(w, w->dir);
-	world_stop_done(w, 0);
-	assert_int_equal(w->registry.n_auth_files, 0);
-}
-
-static void credentials_that_were_given_live_as_long_as_the_mount(void **state)
-{
-	struct world *w = *state;
-	AUTO(free_str) char *expected = xasprintf("h:1 a/b %s ", w->dir);
-	const struct credentials given = { .username = unconst("first"), .password = unconst("p") };
-	const struct credentials other = { .username = unconst("second"),
-		                           .password = unconst("q") };
-	AUTO(mount_record_clear)
-	struct mount_record rec = { .dir = xstrdup(w->dir),
-		                    .reference = xstrdup("h:1/a/b:t"),
-		                    .scheme = xstrdup("http"),
-		                    .given = true };
-	struct err e = { 0 };
-
-	w->given = &given;
-	(void)world_add_record(w, &rec);
-	assert_string_equal(w->registry.hinted, "h:1 a/b http");
-	assert_memory_equal(w->registry.given, expected, strlen(expected));
-	assert_string_equal(w->registry.given + strlen(expected), "first");
-	world_bring_up(w, DIGEST_A);
-	assert_int_equal(mounts_give(w->mounts, w->dir, &other, &e), 0);
-	assert_string_equal(w->registry.given + strlen(expected), "second");
-	assert_int_equal(mounts_give(w->mounts, "/elsewhere", &other, &e), -ENOENT);
-
-	/* After a restart they are still to come. */
-	world_stop(w);
-	world_stop_done(w, 0);
-	w->n_stopped = 0;
-	w->registry.given[0] = '\0';
-	world_restart(w);
-	world_settle(w);
-	assert_string_equal(w->registry.given + strlen(expected), "later");
-	assert_int_equal(mounts_give(w->mounts, w->dir, &other, &e), 0);
-	world_bring_up(w, DIGEST_A);
-	assert_string_equal(w->registry.given + strlen(expected), "second");
-	world_remove(w, w->dir);
-	world_stop_done(w, 0);
-	assert_string_equal(w->registry.given, "");
-}
-
 static void a_transient_mount_that_ended_goes_from_the_list(void **state)
 {
 	struct world *w = *state;
@@ -499,34 +442,6 @@ static void what_was_unmounted_below_an_overlay_is_mounted_again(void **state)
 	assert_int_equal(n_listed(w), 1);
 }
 
-static void an_auth_file_must_be_there_at_first_but_not_at_a_restart(void **state)
-{
-	struct world *w = *state;
-	AUTO(free_str) char *path = xasprintf("%s/config.json", w->state_dir);
-	AUTO(mount_record_clear)
-	struct mount_record rec = { .dir = xstrdup(w->dir),
-		                    .reference = xstrdup("h:1/r:t"),
-		                    .auth_file = xstrdup(path) };
-	FILE *file;
-
-	(void)world_add_record(w, &rec);
-	assert_int_equal(w->added, -ENOENT);
-	file = fopen(path, "w");
-	assert_non_null(file);
-	(void)fclose(file);
-	(void)world_add_record(w, &rec);
-	world_bring_up(w, DIGEST_A);
-	assert_int_equal(w->added, 0);
-	world_stop(w);
-	world_stop_done(w, 0);
-	w->n_stopped = 0;
-	assert_int_equal(unlink(path), 0);
-	world_restart(w);
-	world_bring_up(w, DIGEST_A);
-	assert_int_equal(state_of(w), MOUNT_UP);
-	assert_true(mounts_find(w->mounts, w->dir)->auth_file_gone);
-}
-
 static void must_resolve(const struct world *w, const char *path, const char *dir, const char *rest)
 {
 	const char *got = NULL;
@@ -584,12 +499,9 @@ int main(void)
 		TEST(the_end_detaches_what_is_in_use_and_keeps_the_list),
 		TEST(the_end_waits_for_a_mount_half_way_up),
 		TEST(prefetch_begins_when_it_is_up_and_ends_with_it),
-		TEST(an_auth_file_counts_while_it_is_mounted),
-		TEST(credentials_that_were_given_live_as_long_as_the_mount),
 		TEST(what_was_unmounted_below_an_overlay_is_mounted_again),
 		TEST(a_transient_mount_that_ended_goes_from_the_list),
 		TEST(a_transient_mount_without_its_directory_is_not_waited_for),
-		TEST(an_auth_file_must_be_there_at_first_but_not_at_a_restart),
 		TEST(a_path_belongs_to_the_mount_with_the_longest_directory),
 	};
 

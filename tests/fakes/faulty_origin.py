@@ -30,7 +30,9 @@ PUT /_faults (JSON) replaces all faults; GET shows them. None are on at first:
   auth             "basic" or "bearer" (also for HEAD and manifests); "username", "password";
                    "anonymous": tokens without credentials; "token_ttl_s", "token_uses",
                    "token_post_only", "token_status" (the service fails so), "token_delay_ms"; "identity_token";
-                   "refuse_tokens": good tokens are refused all the same with this status
+                   "refuse_tokens": good tokens are refused all the same with this status;
+                   "forbidden": "NAME:PASSWORD" of somebody who gets tokens, which open nothing (403)
+  proxied          this status for what comes as to a proxy
 
 GET /_stats: {"requests": n, "connections": open now, this one among them, "by_path": {"GET /path": n}, "body_bytes": n, "tokens": n,
   "blobs": {"HEX": {"bytes": n, "gets": n, "ranges": [[first, last], ...]}},
@@ -234,6 +236,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answer = self.token()
         elif path.startswith("/_data/"):
             answer = self.signed(path)
+        elif w.faults.get("proxied") and self.path.startswith("http://"):
+            answer = Answer(w.faults["proxied"], b"")
         elif not path.startswith("/files/") and (refusal := self.check_auth(path)):
             answer = refusal
         else:
@@ -347,6 +351,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         want = base64.b64encode(f"{f.get('username', 'user')}:{f.get('password', 'secret')}".encode()).decode()
         return self.headers.get("Authorization") == f"Basic {want}"
 
+    def is_forbidden_user(self):
+        user = self.world.faults.get("forbidden")
+        return user and self.headers.get("Authorization") == f"Basic {base64.b64encode(user.encode()).decode()}"
+
     def has_token(self):
         w = self.world
         scheme, _, token = (self.headers.get("Authorization") or "").partition(" ")
@@ -367,6 +375,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return Answer(401, b"{}", {"WWW-Authenticate": 'Basic realm="faulty"'})
         if auth == "bearer":
             if self.has_token():
+                if self.headers["Authorization"].startswith("Bearer forbidden"):
+                    return Answer(403, b"{}")
                 return Answer(f["refuse_tokens"], b"{}") if f.get("refuse_tokens") else None
             m = re.fullmatch(r"/v2/(.+)/(?:blobs|manifests)/[^/]+", path)
             realm = f"http://{self.headers['Host']}/_token"
@@ -390,9 +400,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return Answer(f["token_status"], b"{}")
         if f.get("token_post_only") and self.command == "GET":
             return Answer(405, b"{}")
-        if not self.may_have_token():
+        if not self.may_have_token() and not self.is_forbidden_user():
             return Answer(401, b"{}")
-        token = f"token{w.next_serial()}"
+        token = f"{'forbidden' if self.is_forbidden_user() else 'token'}{w.next_serial()}"
         ttl_s = f.get("token_ttl_s")
         with w.lock:
             w.tokens[token] = [time.monotonic() + ttl_s if ttl_s else None, f.get("token_uses")]

@@ -495,6 +495,32 @@ static void objects_are_read_and_measured_at_every_kind_of_origin(void **state)
 	assert_int_equal(read_from(w, "dir:/nonexistent", UINT64_MAX, 10), -EINVAL);
 }
 
+/* For a blob of another repository. */
+static bool is_down(struct world *w, const char *host)
+{
+	struct cas_blob other = { .key = BLOB };
+	AUTO(free_str) char *text = xasprintf("registry:%s/team/other", host);
+	struct unit_run run = run_of(w, 0, 1);
+
+	fake_cas_add_origin(&other, text);
+	run.blob = &other;
+	return w->source->ops->is_down(w->source, &run);
+}
+
+static void a_host_is_down_unless_mounts_say_how_it_is_reached(void **state)
+{
+	struct world *w = *state;
+	const struct registry_scope scope = { "localhost:1", "team/app", "/m" };
+
+	registry_hint(w->net->registry, &scope, &(struct registry_hints){ .scheme = "http" });
+	add_registry(w, "localhost:1");
+	assert_int_not_equal(get(w, 0, 1), 0);
+	assert_false(is_down(w, "localhost:1"));
+	registry_forget(w->net->registry, &scope);
+	assert_int_not_equal(get(w, 0, 1), 0);
+	assert_true(is_down(w, "localhost:1"));
+}
+
 static void origins_are_checked_before_they_are_believed(void **state)
 {
 	static const char *const good[] = { "registry:h/r", "registry:127.0.0.1:5000/team/app",
@@ -540,6 +566,7 @@ int main(void)
 		TEST(an_origin_with_a_strike_is_asked_after_the_others),
 		TEST(a_run_can_be_cancelled_at_any_moment),
 		TEST(objects_are_read_and_measured_at_every_kind_of_origin),
+		TEST(a_host_is_down_unless_mounts_say_how_it_is_reached),
 		cmocka_unit_test(origins_are_checked_before_they_are_believed),
 	};
 

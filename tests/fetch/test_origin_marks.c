@@ -51,20 +51,29 @@ static void trouble_is_of_the_whole_host_but_not_of_directories(void **state)
 {
 	struct origin_marks *m = *state;
 
-	origin_marks_trouble(m, A, START);
+	origin_marks_trouble(m, A, true, START);
 	assert_true(down(m, A, 1));
 	assert_true(down(m, B, 1));
 	assert_false(down(m, C, 1));
-	origin_marks_trouble(m, D, START);
+	origin_marks_trouble(m, D, true, START);
 	assert_true(down(m, D, 1));
 	assert_false(down(m, "dir:/srv/other", 1));
+}
+
+static void trouble_on_the_way_to_one_repository_is_not_its_hosts(void **state)
+{
+	struct origin_marks *m = *state;
+
+	origin_marks_trouble(m, A, false, START);
+	assert_true(down(m, A, 1));
+	assert_false(down(m, B, 1));
 }
 
 static void it_ends_with_what_the_origin_delivers(void **state)
 {
 	struct origin_marks *m = *state;
 
-	origin_marks_trouble(m, A, START);
+	origin_marks_trouble(m, A, true, START);
 	origin_marks_gone(m, A, KEY, START);
 	origin_marks_well(m, A, KEY);
 	assert_false(down(m, A, 1));
@@ -77,7 +86,7 @@ static void a_reader_does_not_find_out_whether_it_has_come_back(void **state)
 {
 	struct origin_marks *m = *state;
 
-	origin_marks_trouble(m, A, START);
+	origin_marks_trouble(m, A, true, START);
 	assert_false(origin_marks_has_trouble(m, A, START + 6 * NS_PER_S));
 	assert_true(down(m, A, 6));
 	assert_true(origin_marks_is_down(m, A, true, START + 4 * NS_PER_S)); /* too early */
@@ -97,8 +106,8 @@ static void each_time_it_lasts_longer_up_to_a_limit(void **state)
 	for (int i = 0; i < 8; i++) {
 		uint64_t lasts = 0;
 
-		origin_marks_trouble(m, A, now);
-		origin_marks_trouble(m, A, now); /* many runs end at once: one trouble */
+		origin_marks_trouble(m, A, true, now);
+		origin_marks_trouble(m, A, true, now); /* many runs end at once: one trouble */
 		while (origin_marks_has_trouble(m, A, now + lasts))
 			lasts += NS_PER_S;
 		assert_true(lasts >= last && lasts <= 80 * NS_PER_S);
@@ -115,6 +124,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(on_good_days_there_is_nothing_to_look_at),
 		TEST(trouble_is_of_the_whole_host_but_not_of_directories),
+		TEST(trouble_on_the_way_to_one_repository_is_not_its_hosts),
 		TEST(it_ends_with_what_the_origin_delivers),
 		TEST(a_reader_does_not_find_out_whether_it_has_come_back),
 		TEST(each_time_it_lasts_longer_up_to_a_limit),

@@ -447,85 +447,6 @@ static void a_cancelled_request_is_not_heard_of_again(void **state)
 	registry_cancel(req);
 }
 
-/* ---- what mounts say of a registry that the configuration does not know ---- */
-
-static void hint(struct net *n, const char *repository, const char *owner, const char *scheme,
-                 const char *proxy)
-{
-	const struct registry_scope scope = { n->alias, repository, owner };
-	const struct registry_hints hints = { .scheme = scheme, .proxy = proxy };
-
-	registry_hint(n->registry, &scope, &hints);
-}
-
-static int ask_alias(struct net *n, const char *repository)
-{
-	struct registry_request want = ranged(0, 9);
-	struct net_result res;
-	int r;
-
-	want.host = n->alias;
-	want.repository = repository;
-	want.retry = false;
-	r = net_ask(n, &want, &res);
-	if (r == 0)
-		assert_range(&res, 0, 9);
-	else
-		net_result_wipe(&res);
-	return r;
-}
-
-static void only_the_alias_is_unknown(struct net *n)
-{
-	n->n_configs = 1;
-	net_new_registry(n);
-}
-
-static void hints_count_for_their_repository_alone_and_while_they_are_held(void **state)
-{
-	struct net *n = *state;
-
-	only_the_alias_is_unknown(n);
-	assert_true(ask_alias(n, "team/app") < 0); /* https to a server without */
-	hint(n, "team/app", "/a", "http", NULL);
-	hint(n, "team/other", "/b", "https", NULL);
-	assert_int_equal(ask_alias(n, "team/app"), 0);
-	assert_true(ask_alias(n, "team/other") < 0);
-	hint(n, "team/other", "/b", "http", "http://127.0.0.1:1");
-	assert_true(ask_alias(n, "team/other") < 0);
-	assert_int_equal(ask_alias(n, "team/app"), 0);
-	registry_unhint(n->registry, &(struct registry_scope){ n->alias, "team/app", "/b" });
-	assert_int_equal(ask_alias(n, "team/app"), 0);
-	registry_unhint(n->registry, &(struct registry_scope){ n->alias, "team/app", "/a" });
-	assert_true(ask_alias(n, "team/app") < 0);
-}
-
-static void owners_of_one_repository_have_their_own_ways_to_it(void **state)
-{
-	struct net *n = *state;
-
-	only_the_alias_is_unknown(n);
-	hint(n, "team/app", "/a", "http", NULL);
-	hint(n, "team/app", "/b", "https", NULL);
-	hint(n, "team/app", "/c", "http", "http://127.0.0.1:1");
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(ask_alias(n, "team/app"), 0);
-	registry_unhint(n->registry, &(struct registry_scope){ n->alias, "team/app", "/a" });
-	assert_true(ask_alias(n, "team/app") < 0);
-	hint(n, "team/app", "/c", NULL, NULL); /* says nothing any more */
-	assert_true(ask_alias(n, "team/app") < 0);
-	hint(n, "team/app", "/b", "http", NULL);
-	assert_int_equal(ask_alias(n, "team/app"), 0);
-}
-
-static void an_entry_of_the_configuration_counts_before_hints(void **state)
-{
-	struct net *n = *state;
-
-	hint(n, "team/app", "/a", "https", "http://127.0.0.1:1");
-	assert_int_equal(ask_alias(n, "team/app"), 0);
-}
-
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
@@ -552,9 +473,6 @@ int main(void)
 		TEST(a_redirect_target_that_never_works_is_final),
 		TEST(a_mirror_is_asked_first_and_its_failures_do_not_matter),
 		TEST(a_cancelled_request_is_not_heard_of_again),
-		TEST(hints_count_for_their_repository_alone_and_while_they_are_held),
-		TEST(owners_of_one_repository_have_their_own_ways_to_it),
-		TEST(an_entry_of_the_configuration_counts_before_hints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,6 +240,19 @@ static void no_credentials_for_a_registry_that_wants_some_is_said(void **state)
 	assert_non_null(strstr(res.why.msg, "none is configured"));
 }
 
+static void use_auth_file(struct net *n, const char *repository, const char *owner,
+                          const char *path)
+{
+	const struct registry_scope scope = { n->host, repository, owner };
+
+	registry_hint(n->registry, &scope, &(struct registry_hints){ .auth_file = path });
+}
+
+static void forget(struct net *n, const char *owner)
+{
+	registry_forget(n->registry, &(struct registry_scope){ n->host, "team/app", owner });
+}
+
 static void a_mounts_auth_file_counts_for_its_repository_while_it_is_added(void **state)
 {
 	struct net *n = *state;
@@ -251,17 +264,15 @@ static void a_mounts_auth_file_counts_for_its_repository_while_it_is_added(void 
 
 	net_write(n, "auth.json", json, strlen(json));
 	net_faults(n, "{\"auth\":\"basic\"}");
-	registry_add_auth_file(n->registry, n->host, "team/other", path);
+	use_auth_file(n, "team/other", "/o", path);
 	assert_int_equal(ask(n), -EACCES);
-	registry_add_auth_file(n->registry, n->host, "team/app", path);
-	registry_add_auth_file(n->registry, n->host, "team/app", path);
+	use_auth_file(n, "team/app", "/a", path);
+	use_auth_file(n, "team/app", "/b", path);
 	assert_int_equal(ask(n), 0);
-	registry_remove_auth_file(n->registry, n->host, "team/app", path);
-	net_faults(n, "{\"auth\":\"basic\",\"password\":\"x\"}"); /* forces a new look */
-	assert_int_equal(ask(n), -EACCES);
-	net_faults(n, "{\"auth\":\"basic\"}");
+	forget(n, "/b");
 	assert_int_equal(ask(n), 0);
-	net_new_registry(n);
+	assert_int_equal(net_count(n, "/v2/team", "status", "206"), 2);
+	forget(n, "/a"); /* and what was made of it goes, too */
 	assert_int_equal(ask(n), -EACCES);
 }
 
@@ -309,12 +320,6 @@ static void give(struct net *n, const char *owner, const char *username, const c
 	credentials_wipe(&c);
 }
 
-static void take(struct net *n, const char *owner)
-{
-	registry_take_credentials(n->registry,
-	                          &(struct registry_scope){ n->host, "team/app", owner });
-}
-
 /* One mount's password was changed, or never let it in: the others' still do. */
 static void credentials_of_one_mount_that_are_refused_are_not_in_the_others_way(void **state)
 {
@@ -329,7 +334,7 @@ static void credentials_of_one_mount_that_are_refused_are_not_in_the_others_way(
 		give(n, "/worse", "nobody", "x");
 		for (int k = 0; k < 3; k++)
 			assert_int_equal(ask(n), 0);
-		take(n, "/good");
+		forget(n, "/good");
 		net_faults(n, i == 0 ? "{\"auth\":\"basic\",\"password\":\"next\"}"
 		                     : "{\"auth\":\"bearer\",\"password\":\"next\"}");
 		net_new_registry(n);
@@ -339,6 +344,114 @@ static void credentials_of_one_mount_that_are_refused_are_not_in_the_others_way(
 		give(n, "/bad", "user", "next"); /* renewed */
 		assert_int_equal(ask(n), 0);
 	}
+}
+
+/* Many at once hear 403 to what one mount was given: none of them ends with that. */
+static void a_token_that_opens_nothing_is_not_in_the_others_way(void **state)
+{
+	struct net *n = *state;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"forbidden\":\"other:x\",\"delay_ms\":50}");
+	give(n, "/good", "user", "secret");
+	give(n, "/bad", "other", "x");
+	ask_in_parallel(n);
+	assert_true(net_count(n, "/v2/team", "status", "403") >= 1);
+	net_faults(n, "{\"auth\":\"bearer\",\"forbidden\":\"other:x\"}");
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_n_requests(n), 1); /* remembered */
+}
+
+/* An old token is refused to many at once: the one that is got in its place counts for all. */
+static void a_refusal_of_an_older_header_is_never_the_last_word(void **state)
+{
+	struct net *n = *state;
+
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
+	assert_int_equal(ask(n), 0);
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"status\":403,\"count\":8,"
+	              "\"delay_ms\":20}");
+	ask_in_parallel(n);
+}
+
+static void credentials_that_are_still_to_come_are_waited_for_behind_bad_ones(void **state)
+{
+	struct net *n = *state;
+	const struct registry_scope good = { n->host, "team/app", "/good" };
+	struct registry_request want = blob_request();
+	struct net_result res;
+
+	net_faults(n, "{\"auth\":\"basic\"}");
+	registry_give_credentials(n->registry, &good, NULL);
+	give(n, "/bad", "user", "wrong");
+	/* Longer, where a busy machine has no time for both. */
+	for (uint64_t timeout_ms = 300; timeout_ms < NET_DEADLINE_MS; timeout_ms *= 2) {
+		want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
+		assert_int_equal(net_ask(n, &want, &res), -EAGAIN);
+		if (strstr(res.why.msg, "have not been given again") != NULL)
+			break;
+	}
+	assert_non_null(strstr(res.why.msg, "have not been given again"));
+	give(n, "/good", "user", "secret");
+	assert_int_equal(ask(n), 0);
+}
+
+static void bad_credentials_are_not_in_the_way_of_another_mounts_file(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str)
+	char *json = xasprintf("{\"auths\":{\"%s\":{\"auth\":\"dXNlcjpzZWNyZXQ=\"}}}", n->host);
+	AUTO(free_str) char *path = net_path(n, "auth.json");
+
+	net_write(n, "auth.json", json, strlen(json));
+	net_faults(n, "{\"auth\":\"basic\"}");
+	use_auth_file(n, "team/app", "/file", path);
+	give(n, "/bad", "user", "wrong");
+	assert_int_equal(ask(n), 0);
+	forget(n, "/file");
+	net_write(n, "config.json", json,
+	          strlen(json)); /* the user's own: of a mount without any */
+	assert_int_equal(ask(n), -EACCES);
+	use_auth_file(n, "team/app", "/plain", NULL);
+	assert_int_equal(ask(n), 0);
+}
+
+static void a_mirror_is_not_told_what_a_mount_was_given(void **state)
+{
+	struct net *n = *state;
+	const char *const mirrors[] = { n->alias };
+
+	n->configs[0].mirrors = mirrors;
+	n->configs[0].n_mirrors = 1;
+	net_new_registry(n);
+	give(n, "/m", "user", "secret");
+	net_faults(n, "{\"auth\":\"basic\"}");
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_count(n, "/v2/team", "status", "401"),
+	                 2); /* the mirror, the registry */
+	assert_int_equal(net_count(n, "/v2/team", "auth", "Basic"), 1);
+}
+
+static void many_bad_credentials_are_a_refusal_and_hide_no_good_ones(void **state)
+{
+	struct net *n = *state;
+	char owner[16];
+
+	net_faults(n, "{\"auth\":\"basic\"}");
+	for (int i = 0; i < 6; i++) {
+		(void)snprintf(owner, sizeof(owner), "/bad%d", i);
+		give(n, owner, owner, "x");
+	}
+	assert_int_equal(ask(n), -EACCES);
+	give(n, "/good", "user", "secret");
+	for (int i = 0; i < 10; i++) { /* more than are tried in a row, and all are tried before */
+		(void)snprintf(owner, sizeof(owner), "/worse%d", i);
+		give(n, owner, owner, "x");
+	}
+	assert_int_equal(ask(n), -EACCES);
+	assert_int_equal(ask(n), 0);
+	(void)net_n_requests(n);
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_n_requests(n), 1);
 }
 
 int main(void)
@@ -360,6 +473,12 @@ int main(void)
 		TEST(a_credential_file_that_is_half_written_is_trouble_not_a_refusal),
 		TEST(a_credential_helper_is_asked),
 		TEST(credentials_of_one_mount_that_are_refused_are_not_in_the_others_way),
+		TEST(a_token_that_opens_nothing_is_not_in_the_others_way),
+		TEST(a_refusal_of_an_older_header_is_never_the_last_word),
+		TEST(credentials_that_are_still_to_come_are_waited_for_behind_bad_ones),
+		TEST(bad_credentials_are_not_in_the_way_of_another_mounts_file),
+		TEST(a_mirror_is_not_told_what_a_mount_was_given),
+		TEST(many_bad_credentials_are_a_refusal_and_hide_no_good_ones),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,468 @@
+/*
+ * test_registry_ways: mounts of one repository that say different things of how it is reached, at a
+ * real server. It is unknown to the configuration by its alias, and a proxy, too.
+ */
+#include "mem.h"
+#include "net_fixture.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define BLOB       "3333333333333333333333333333333333333333333333333333333333333333"
+#define DEAD_PROXY "http://127.0.0.1:1"
+#define N_PARALLEL 8
+
+static int setup(void **state)
+{
+	const int r = net_setup(state);
+	struct net *n = *state;
+
+	net_write(n, BLOB, "0123456789", 10);
+	n->n_configs = 1; /* not the alias */
+	net_new_registry(n);
+	return r;
+}
+
+static struct registry_scope scope_of(struct net *n, const char *owner)
+{
+	return (struct registry_scope){ n->alias, "team/app", owner };
+}
+
+static void hint(struct net *n, const char *owner, const char *scheme, const char *proxy)
+{
+	const struct registry_hints hints = { .scheme = scheme, .proxy = proxy };
+	const struct registry_scope scope = scope_of(n, owner);
+
+	registry_hint(n->registry, &scope, &hints);
+}
+
+static void forget(struct net *n, const char *owner)
+{
+	const struct registry_scope scope = scope_of(n, owner);
+
+	registry_forget(n->registry, &scope);
+}
+
+static void give(struct net *n, const char *owner, const char *password)
+{
+	const struct registry_scope scope = scope_of(n, owner);
+	struct credentials c = { .username = xstrdup("user"), .password = xstrdup(password) };
+
+	registry_give_credentials(n->registry, &scope, &c);
+	credentials_wipe(&c);
+}
+
+static struct registry_request blob_request(struct net *n)
+{
+	return (struct registry_request){ .host = n->alias,
+		                          .repository = "team/app",
+		                          .kind = REGISTRY_BLOB,
+		                          .reference = "sha256:" BLOB,
+		                          .has_range = true,
+		                          .range_last = 9 };
+}
+
+static int ask_within(struct net *n, const char *repository, bool retry, uint64_t timeout_ms)
+{
+	struct registry_request want = blob_request(n);
+	struct net_result res;
+	int r;
+
+	want.repository = repository;
+	want.retry = retry;
+	want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
+	r = net_ask(n, &want, &res);
+	if (r == 0)
+		assert_memory_equal(res.bytes, "0123456789", 10);
+	net_result_wipe(&res);
+	return r;
+}
+
+static int ask(struct net *n)
+{
+	return ask_within(n, "team/app", false, NET_DEADLINE_MS);
+}
+
+/* ---- whose way counts ---- */
+
+static void hints_count_for_their_repository_alone_and_while_they_are_held(void **state)
+{
+	struct net *n = *state;
+	const struct registry_scope other = { n->alias, "team/other", "/b" };
+
+	assert_true(ask(n) < 0); /* https to a server without */
+	hint(n, "/a", "http", NULL);
+	registry_hint(n->registry, &other, &(struct registry_hints){ .scheme = "https" });
+	assert_int_equal(ask(n), 0);
+	assert_true(ask_within(n, "team/other", false, NET_DEADLINE_MS) < 0);
+	registry_hint(n->registry, &other,
+	              &(struct registry_hints){ .scheme = "http", .proxy = DEAD_PROXY });
+	assert_true(ask_within(n, "team/other", false, NET_DEADLINE_MS) < 0);
+	assert_int_equal(ask(n), 0);
+	forget(n, "/b"); /* is another repository's */
+	assert_int_equal(ask(n), 0);
+	forget(n, "/a");
+	assert_true(ask(n) < 0);
+}
+
+static void owners_of_one_repository_have_their_own_ways_to_it(void **state)
+{
+	struct net *n = *state;
+
+	hint(n, "/a", "http", NULL);
+	hint(n, "/b", "https", NULL);
+	hint(n, "/c", "http", DEAD_PROXY);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ask(n), 0);
+	forget(n, "/a");
+	assert_true(ask(n) < 0);
+	hint(n, "/c", NULL, NULL); /* says nothing any more */
+	assert_true(ask(n) < 0);
+	hint(n, "/b", "http", NULL);
+	assert_int_equal(ask(n), 0);
+}
+
+static void an_entry_of_the_configuration_counts_before_hints(void **state)
+{
+	struct net *n = *state;
+
+	n->n_configs = 2;
+	net_new_registry(n);
+	hint(n, "/a", "https", DEAD_PROXY);
+	assert_int_equal(ask(n), 0);
+}
+
+static void a_mount_that_says_nothing_goes_as_configured(void **state)
+{
+	struct net *n = *state;
+
+	n->configs[1] = (struct registry_config){ .host = "*", .scheme = "http" };
+	n->n_configs = 2;
+	net_new_registry(n);
+	hint(n, "/quiet", NULL, NULL);
+	hint(n, "/dead", NULL, DEAD_PROXY);
+	assert_int_equal(ask(n), 0);
+	hint(n, "/wrong", "https", NULL);
+	assert_int_equal(ask(n), 0);
+}
+
+/* Who cuts off port 443 must not get what was given for TLS. */
+static void credentials_of_one_mount_never_go_anothers_way(void **state)
+{
+	struct net *n = *state;
+
+	hint(n, "/lax", "http", NULL);
+	hint(n, "/strict", "https", NULL);
+	give(n, "/strict", "secret");
+	net_faults(n, "{\"auth\":\"basic\"}");
+	assert_true(ask(n) < 0);
+	assert_true(net_count(n, "/v2/", "status", "401") > 0); /* the lax way was tried */
+	assert_int_equal(net_count(n, "/v2/", "auth", "Basic"), 0);
+	net_faults(n, "{\"auth\":\"bearer\"}");
+	assert_true(ask(n) < 0);
+	assert_true(net_count(n, "/_token", NULL, NULL) > 0);
+	assert_int_equal(net_count(n, "/_token", "auth", "Basic"), 0);
+	give(n, "/lax", "secret"); /* its own do */
+	assert_int_equal(ask(n), 0);
+}
+
+static void what_is_anonymous_does_not_depend_on_the_way(void **state)
+{
+	struct net *n = *state;
+
+	hint(n, "/a", "http", NULL);
+	assert_int_equal(ask(n), 0);
+	assert_true(registry_was_anonymous(n->registry, n->alias, "team/app"));
+	net_faults(n, "{\"auth\":\"basic\"}");
+	give(n, "/a", "secret");
+	assert_int_equal(ask(n), 0);
+	assert_false(registry_was_anonymous(n->registry, n->alias, "team/app"));
+	forget(n, "/a");
+	assert_false(registry_was_anonymous(n->registry, n->alias, "team/app"));
+}
+
+/* ---- trouble ---- */
+
+static void a_short_outage_does_not_leave_the_bad_way_for_good(void **state)
+{
+	struct net *n = *state;
+
+	hint(n, "/bad", "http", DEAD_PROXY);
+	hint(n, "/good", "http", NULL);
+	net_faults(n, "{\"status\":500,\"count\":3}");
+	assert_int_equal(ask_within(n, "team/app", true, NET_DEADLINE_MS), 0);
+	assert_int_equal(net_n_requests(n), 4);
+	hint(n, "/worse", "https", NULL);
+	net_faults(n, "{\"status\":500,\"count\":3}");
+	assert_int_equal(ask_within(n, "team/app", true, NET_DEADLINE_MS), 0);
+	assert_int_equal(net_n_requests(n), 4);
+}
+
+/* Each way once, then a rest: 0.1 s at first, doubled each time, and up to a half less. */
+static void what_all_ways_fail_is_not_asked_at_once_for_ever(void **state)
+{
+	struct net *n = *state;
+	char proxy[128];
+	json_int_t n_asked;
+
+	(void)snprintf(proxy, sizeof(proxy), "http://%s", n->host);
+	hint(n, "/a", "http", proxy);
+	hint(n, "/b", "http", NULL);
+	net_faults(n, "{\"status\":500}");
+	assert_int_equal(ask(n), -EAGAIN);
+	assert_int_equal(net_n_requests(n), 2);
+	assert_int_equal(ask_within(n, "team/app", true, 500), -EAGAIN);
+	n_asked = net_n_requests(n);
+	assert_true(n_asked >= 1 && n_asked <= 10);
+}
+
+/* @return a port that takes connections and says nothing */
+static int listen_mutely(char ret_proxy[64])
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+		                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n_bytes = sizeof(addr);
+	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &n_bytes), 0);
+	(void)snprintf(ret_proxy, 64, "http://127.0.0.1:%u", ntohs(addr.sin_port));
+	return fd;
+}
+
+static void a_way_that_is_mute_costs_one_request_its_time(void **state)
+{
+	struct net *n = *state;
+	char proxies[2][64];
+	const int fds[] = { listen_mutely(proxies[0]), listen_mutely(proxies[1]) };
+
+	hint(n, "/good", "http", NULL);
+	hint(n, "/mute", "http", proxies[0]);
+	hint(n, "/mute-too", "http", proxies[1]);
+	assert_int_equal(ask_within(n, "team/app", true, 200), -EAGAIN);
+	assert_int_equal(ask_within(n, "team/app", true, 200), -EAGAIN);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ask(n), 0);
+	assert_int_equal(net_n_requests(n), 3);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+}
+
+static uint32_t n_connections(int listener)
+{
+	uint32_t n = 0;
+
+	for (;;) {
+		const int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0)
+			return n;
+		(void)close(fd);
+		n++;
+	}
+}
+
+/* The mute one takes all but little of the time, and what is left is not enough for the other. */
+static void a_way_without_time_is_not_blamed(void **state)
+{
+	struct net *n = *state;
+	char proxy[64];
+	const int fd = listen_mutely(proxy);
+
+	hint(n, "/good", "http", NULL);
+	hint(n, "/mute", "http", proxy);
+	net_faults(n, "{\"delay_ms\":700}");
+	assert_int_equal(ask_within(n, "team/app", false, 1500), -EAGAIN); /* silence: 1 s */
+	net_faults(n, "{}");
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(n_connections(fd), 1); /* not asked again: the good one is the first now */
+	(void)close(fd);
+}
+
+/* ---- refusals ---- */
+
+static void a_proxy_that_refuses_is_no_answer_for_the_others(void **state)
+{
+	static const int statuses[] = { 401, 403, 404, 410, 429, 502, 503 };
+	struct net *n = *state;
+	char proxy[128], faults[64];
+
+	(void)snprintf(proxy, sizeof(proxy), "http://%s", n->host);
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+		net_new_registry(n);
+		hint(n, "/good", "http", NULL);
+		hint(n, "/bad", "http", proxy);
+		(void)snprintf(faults, sizeof(faults), "{\"proxied\":%d}", statuses[i]);
+		net_faults(n, faults);
+		assert_int_equal(ask_within(n, "team/app", true, NET_DEADLINE_MS), 0);
+		(void)net_n_requests(n);
+		assert_int_equal(ask(n), 0);
+		assert_int_equal(net_n_requests(n), 1); /* it is known by now */
+	}
+}
+
+static void what_is_not_there_is_not_trouble_for_a_dead_ways_sake(void **state)
+{
+	struct net *n = *state;
+
+	hint(n, "/dead", "http", DEAD_PROXY);
+	hint(n, "/good", "http", NULL);
+	assert_int_equal(ask(n), 0);
+	net_faults(n, "{\"status\":404}");
+	assert_int_equal(ask_within(n, "team/app", true, NET_DEADLINE_MS), -ENOENT);
+	assert_int_equal(net_n_requests(n), 1);
+}
+
+/* The other way leads to a server that does not know what it is asked: an outage of the registry
+ * does not make that the truth. */
+static void a_refusal_of_a_way_that_never_worked_is_not_final_in_an_outage(void **state)
+{
+	struct net *n = *state;
+	char proxy[128];
+
+	(void)snprintf(proxy, sizeof(proxy), "http://%s", n->host);
+	hint(n, "/bad", "http", proxy);
+	hint(n, "/good", "http", NULL);
+	assert_int_equal(ask(n), 0);
+	net_faults(n, "{\"proxied\":404,\"status\":500,\"count\":2}");
+	assert_int_equal(ask_within(n, "team/app", true, NET_DEADLINE_MS), 0);
+}
+
+/* ---- redirects ---- */
+
+static void start_all(struct net *n, struct net_result res[N_PARALLEL], uint64_t timeout_ms)
+{
+	struct registry_request want = blob_request(n);
+	struct registry_req *req;
+	struct err e;
+
+	want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
+	want.body = net_on_body;
+	want.end = net_on_end;
+	for (int i = 0; i < N_PARALLEL; i++) {
+		res[i] = (struct net_result){ .net = n };
+		want.arg = &res[i];
+		want.retry = i % 2 == 0;
+		assert_int_equal(registry_start(n->registry, &want, &req, &e), 0);
+	}
+}
+
+/* Where it leads is dead, or mute: that is no fault of a way, and all requests know the target. */
+static void a_dead_redirect_target_is_not_held_against_the_ways(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str)
+	char *good = xasprintf("{\"redirect\":true,\"redirect_host\":\"%s\"}", n->host);
+	struct net_result res[N_PARALLEL];
+
+	hint(n, "/bad", "http", DEAD_PROXY);
+	hint(n, "/good", "http", NULL);
+	net_faults(n, good);
+	assert_int_equal(ask(n), 0);
+	net_faults(n, "{\"match\":\"^/_data/\",\"stall_head\":true}");
+	start_all(n, res, 2500);
+	for (int i = 0; i < N_PARALLEL; i++) {
+		net_wait(n, &res[i]);
+		net_result_wipe(&res[i]);
+	}
+	net_faults(n, "{}");
+	assert_int_equal(ask(n), 0);
+	net_faults(n, "{\"redirect\":true,\"redirect_host\":\"127.0.0.1:1\"}");
+	start_all(n, res, 500);
+	for (int i = 0; i < N_PARALLEL; i++) {
+		net_wait(n, &res[i]);
+		assert_int_equal(res[i].r, -EAGAIN);
+		net_result_wipe(&res[i]);
+	}
+	net_faults(n, "{}");
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_n_requests(n), 1); /* the good way is still the first */
+}
+
+static void an_answer_is_held_against_the_way_that_was_asked(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str)
+	char *faults = xasprintf(
+		"{\"match\":\"^/v2/\",\"redirect\":true,\"redirect_host\":\"%s\",\"delay_ms\":50}",
+		n->host);
+	struct net_result res[N_PARALLEL];
+
+	hint(n, "/a", "http", NULL);
+	net_faults(n, faults);
+	start_all(n, res, NET_DEADLINE_MS);
+	hint(n, "/a", "https", NULL); /* with the questions under way */
+	for (int i = 0; i < N_PARALLEL; i++) {
+		net_wait(n, &res[i]);
+		assert_int_equal(res[i].r, 0);
+		net_result_wipe(&res[i]);
+	}
+	assert_true(ask(n) < 0);
+	hint(n, "/a", "http", NULL);
+	start_all(n, res, NET_DEADLINE_MS);
+	forget(n, "/a"); /* it lives for those that go it */
+	for (int i = 0; i < N_PARALLEL; i++) {
+		net_wait(n, &res[i]);
+		assert_int_equal(res[i].r, 0);
+		net_result_wipe(&res[i]);
+	}
+}
+
+/* ---- the host ---- */
+
+static void a_host_that_mounts_say_something_of_is_known_as_such(void **state)
+{
+	struct net *n = *state;
+
+	assert_false(registry_is_hinted(n->registry, n->alias));
+	hint(n, "/quiet", NULL, NULL);
+	give(n, "/quiet", "secret");
+	assert_false(registry_is_hinted(n->registry, n->alias));
+	hint(n, "/a", "http", NULL);
+	assert_true(registry_is_hinted(n->registry, n->alias));
+	assert_false(registry_is_hinted(n->registry, n->host));
+	forget(n, "/a");
+	assert_false(registry_is_hinted(n->registry, n->alias));
+	n->n_configs = 2; /* an entry of its own: what is said does not count */
+	net_new_registry(n);
+	hint(n, "/a", "http", NULL);
+	assert_false(registry_is_hinted(n->registry, n->alias));
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(hints_count_for_their_repository_alone_and_while_they_are_held),
+		TEST(owners_of_one_repository_have_their_own_ways_to_it),
+		TEST(an_entry_of_the_configuration_counts_before_hints),
+		TEST(a_mount_that_says_nothing_goes_as_configured),
+		TEST(credentials_of_one_mount_never_go_anothers_way),
+		TEST(what_is_anonymous_does_not_depend_on_the_way),
+		TEST(a_short_outage_does_not_leave_the_bad_way_for_good),
+		TEST(what_all_ways_fail_is_not_asked_at_once_for_ever),
+		TEST(a_way_that_is_mute_costs_one_request_its_time),
+		TEST(a_way_without_time_is_not_blamed),
+		TEST(a_proxy_that_refuses_is_no_answer_for_the_others),
+		TEST(what_is_not_there_is_not_trouble_for_a_dead_ways_sake),
+		TEST(a_refusal_of_a_way_that_never_worked_is_not_final_in_an_outage),
+		TEST(a_dead_redirect_target_is_not_held_against_the_ways),
+		TEST(an_answer_is_held_against_the_way_that_was_asked),
+		TEST(a_host_that_mounts_say_something_of_is_known_as_such),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
