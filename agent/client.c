@@ -97,7 +97,8 @@ static int explain_failure(const struct answer *a, CURLcode code, struct err *e)
 	if (a->err.code != 0)
 		*e = a->err;
 	else
-		(void)err_set(e, EIO, "the agent did not answer: %s (see its log)",
+		(void)err_set(e, code == CURLE_OPERATION_TIMEDOUT ? ETIMEDOUT : EIO,
+		              "the agent did not answer: %s (see its log)",
 		              curl_easy_strerror(code));
 	return SHOAL_FAILED;
 }

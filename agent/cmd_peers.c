@@ -3,6 +3,11 @@
  */
 #include "commands.h"
 #include "render.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMEOUT_DIGITS_MAX 6
 
 int cmd_peers(struct shoal *sh)
 {
@@ -39,11 +44,26 @@ int cmd_peers(struct shoal *sh)
 
 int cmd_drain(struct shoal *sh)
 {
+	const char *seconds = sh->timeout_s != NULL ? sh->timeout_s : "0";
 	AUTO(json_drop) json_t *document = NULL;
-	struct client_request req = { .method = "POST", .path = "/v1/drain" };
-	const int status = shoal_ask(sh, &req, &document);
+	struct client_request req = { .socket = sh->socket, .method = "POST", .path = "/v1/drain" };
+	struct err e = { 0 };
+	int status;
 
-	if (status == SHOAL_DONE && !sh->json)
+	if (seconds[0] == '\0' || seconds[strspn(seconds, "0123456789")] != '\0' ||
+	    strlen(seconds) > TIMEOUT_DIGITS_MAX)
+		return shoal_fail(sh, SHOAL_USAGE, "--timeout takes a whole number of seconds");
+	req.timeout_ms = (uint32_t)(strtoul(seconds, NULL, 10) * 1000);
+	status = client_call(&req, &document, &e);
+	if (status == SHOAL_FAILED && e.code == ETIMEDOUT)
+		return shoal_fail(sh, status,
+		                  "peers are still being served (it takes no new ones: stop the "
+		                  "agent, and they ask others)");
+	if (status != SHOAL_DONE)
+		return shoal_fail(sh, status, e.msg);
+	if (sh->json)
+		render_json(stdout, document);
+	else
 		(void)puts("drained: peers ask this node for nothing any more");
 	return status;
 }

@@ -14,6 +14,7 @@ enum option_bit {
 	OPTION_TO = 1 << 6,
 	OPTION_DRY_RUN = 1 << 7,
 	OPTION_LIST = 1 << 8,
+	OPTION_TIMEOUT = 1 << 9,
 };
 
 const struct command shoal_commands[] = {
@@ -37,7 +38,7 @@ const struct command shoal_commands[] = {
 	{ "unpin", "IMAGE", 0, 1, 1, cmd_unpin, "let it go: it may be evicted again" },
 	{ "verify", "", 0, 0, 0, cmd_verify, "hash everything in the cache again" },
 	{ "peers", "", 0, 0, 0, cmd_peers, "the other agents: state, speed, bytes, faults" },
-	{ "drain", "", 0, 0, 0, cmd_drain,
+	{ "drain", "", OPTION_TIMEOUT, 0, 0, cmd_drain,
 	  "serve peers no more; returns when none is being served" },
 	{ "gc", "", OPTION_TO | OPTION_DRY_RUN, 0, 0, cmd_gc,
 	  "free what nothing uses, then what was used least recently" },
@@ -75,6 +76,8 @@ const struct command_option shoal_options[] = {
 	{ "list", "FILE", OPTION_LIST, FIELD(list),
 	  "instead of IMAGE: those that stand in FILE, one a line, and no others" },
 	{ "dry-run", NULL, OPTION_DRY_RUN, FIELD(dry_run), "only say what would go" },
+	{ "timeout", "SECONDS", OPTION_TIMEOUT, FIELD(timeout_s),
+	  "wait no longer for those that are being served (exit 1); it drains on" },
 	{ "offset", "N", OPTION_OFFSET, FIELD(offset), "of the byte in the file (else 0)" },
 };
 const size_t shoal_n_options = ARRAY_LEN(shoal_options);

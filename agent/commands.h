@@ -16,6 +16,7 @@ struct shoal {
 	const char *offset;
 	const char *to;
 	const char *list;
+	const char *timeout_s;
 	bool dry_run;
 	bool help;
 	bool version;

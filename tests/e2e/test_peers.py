@@ -90,6 +90,20 @@ class PeersTest(cluster.LoopbackTest):
         self.assertEqual(first.metric("shoal_peer_sent_bytes_total"), 0)
         self.assertTrue(first.json("peers")["draining"])
 
+    def test_a_drain_that_a_taker_holds_up_ends_in_time(self):
+        first, second = self.cluster(2, limits={"upload_bytes_per_s": 262144})
+        reference = lab.registry().push(IMAGE)
+        first.shoal("prefetch", first.mount(reference))
+        where = second.mount(reference)
+        reader = lab.start_process([os.path.join(lab.BUILD, "agent", "shoal"), "--socket", second.socket, "prefetch", where],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        lab.wait_for(lambda: first.metric("shoal_peer_sent_bytes_total") > 0, "the other one to be served")
+        done = first.shoal("drain", "--timeout", "1", check=False)
+        self.assertEqual((1, True), (done.returncode, "still being served" in done.stderr), done.stderr)
+        self.assertTrue(first.json("peers")["draining"])
+        self.assertEqual(2, first.shoal("drain", "--timeout", "soon", check=False).returncode)
+        lab.stop_process(reader)
+
     def test_a_killed_neighbour_delays_and_fails_nobody(self):
         agents = self.cluster(3)
         reference = lab.registry().push(IMAGE)
