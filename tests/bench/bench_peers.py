@@ -15,10 +15,12 @@ import time
 import lab
 import rafs_facts
 from cluster import Cluster, Pki, at_once
+from links import Links
 
 MBIT = 100
 SLOW_MBIT = 20
 MANY = 64
+SHOW_LINKS = False
 SMALL_READS = 300
 
 
@@ -47,6 +49,18 @@ def timed(fn, *args):
 def prefetch_all(cluster, wheres):
     """All at once; the seconds of each."""
     return at_once(lambda agent, where: timed(agent.shoal, "prefetch", where), cluster.agents, wheres)
+
+
+@contextlib.contextmanager
+def watched(cluster):
+    """What the links carry meanwhile, shown where --links wants it."""
+    if not SHOW_LINKS:
+        yield
+        return
+    pids = {f"node{i}": agent.process.pid for i, agent in enumerate(cluster.agents)}
+    with Links({"registry": cluster.registry.process.pid, **pids}, MBIT) as links:
+        yield
+    links.show()
 
 
 def curl_blobs(cluster, node, image):
@@ -166,7 +180,8 @@ def storm(row):
         cluster.wait_for_members()
         alone = curl_blobs(cluster, cluster.net.nodes[1], image)
         wheres = cluster.mount_all(image)
-        seconds = prefetch_all(cluster, wheres)
+        with watched(cluster):
+            seconds = prefetch_all(cluster, wheres)
         row(f"8 nodes, {MBIT} Mbit/s, prefetch: slowest, s / curl", max(seconds), alone, "<= 1.25")
         packed = rafs_facts.packed_bytes(image)
         row("  registry bytes / packed chunks", cluster.origin_bytes(), packed, "<= 1.0")
@@ -193,7 +208,8 @@ def on_demand(row):
         cluster.wait_for_members()
         before = cluster.origin_bytes()
         wheres = cluster.mount_all(image)
-        seconds = at_once(lambda where: timed(lab.read_all, where), wheres)
+        with watched(cluster):
+            seconds = at_once(lambda where: timed(lab.read_all, where), wheres)
         row(f"8 nodes, {MBIT} Mbit/s, all read: slowest, s / one node", max(seconds), alone, "<= 1.5")
         row("  registry bytes / packed chunks", cluster.origin_bytes() - before, rafs_facts.packed_bytes(image),
             "<= 1.0")
@@ -291,7 +307,9 @@ PARTS = {"stream": lambda row, rounds: one_stream(row, rounds),
          "many": lambda row, rounds: many(row)}
 
 
-def run(row, rounds, parts):
+def run(row, rounds, parts, links=False):
+    global SHOW_LINKS  # pylint: disable=global-statement
+    SHOW_LINKS = links
     for name, part in PARTS.items():
         if not parts or name in parts:
             part(row, rounds)
