@@ -115,6 +115,11 @@ void conn_answered(struct conn *c, uint64_t took_ns);
  * from the other side. 0: nothing was answered yet. */
 uint64_t conn_patience_ns(const struct conn *c);
 
+/** What TCP says: bytes that the other side acknowledged since the connection began, and
+ * microseconds in which any were under way. @return false: it does not say (no TCP, an old kernel)
+ */
+bool conn_sent(const struct conn *c, uint64_t *ret_acked_bytes, uint64_t *ret_busy_us);
+
 /** No request is open, neither way. */
 bool conn_is_idle(const struct conn *c);
 

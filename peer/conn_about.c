@@ -3,6 +3,10 @@
  * take.
  */
 #include "conn_impl.h"
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/socket.h>
 
 const struct wire_hello *conn_peer(const struct conn *c)
 {
@@ -66,6 +70,19 @@ void conn_answered(struct conn *c, uint64_t took_ns)
 uint64_t conn_patience_ns(const struct conn *c)
 {
 	return min_u64(c->answer_ns + 4 * c->answer_var_ns, CONN_PATIENCE_MAX_NS);
+}
+
+bool conn_sent(const struct conn *c, uint64_t *ret_acked_bytes, uint64_t *ret_busy_us)
+{
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+	    size < offsetof(struct tcp_info, tcpi_busy_time) + sizeof(info.tcpi_busy_time))
+		return false;
+	*ret_acked_bytes = info.tcpi_bytes_acked;
+	*ret_busy_us = info.tcpi_busy_time;
+	return true;
 }
 
 bool conn_is_idle(const struct conn *c)

@@ -62,7 +62,7 @@ struct link {
 	uint64_t received_bytes;
 	uint64_t told_ns; /* MEMBERS; 0: not yet. With these hashes: */
 	uint64_t told_hash, heard_hash;
-	struct send_rate rate; /* for whether to compress */
+	struct send_rate rate; /* for whether to pack what is sent */
 };
 
 /* What was received and sent by connections that are gone, by node. */
@@ -127,6 +127,7 @@ struct peer {
 	uint64_t look_ns;    /* when it may be looked whether what GETs wait for still comes */
 	bool look_again;     /* something happened since */
 	uint64_t held_bytes; /* for sending, by all connections */
+	bool packs;          /* the link that was measured last is slow: a new one may be, too */
 	struct meta_source meta_source;
 	struct meta_req *meta_reqs;
 	struct meta_serve *meta_serves;

@@ -1,40 +1,41 @@
 /*
- * send_rate: how fast a connection takes what is sent: bytes over the time in which there was
- * something to send, however many streams there are. Pure; one thread; time as an argument.
+ * send_rate: how fast a connection's other side takes what is sent: bytes that it acknowledged over
+ * the time in which any were under way. Both are the kernel's own totals (conn_sent()): what lies
+ * in its buffers was not taken by anybody, and who has nothing to send is not slow. Pure; one
+ * thread.
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
-#define SEND_RATE_HALVE_BYTES (8U << 20) /* what is older counts for less */
+#define SEND_RATE_HALVE_BYTES (4U << 20)   /* what is older counts for less */
+#define SEND_RATE_FROM_BYTES  (256U << 10) /* fewer say nothing: buffers on the way take them */
 
 struct send_rate {
-	uint32_t n_pieces; /* on their way */
-	uint64_t since_ns; /* busy_ns is up to here, while there are any */
-	uint64_t busy_ns, bytes;
+	uint64_t seen_bytes, seen_us; /* totals at the last look */
+	uint64_t bytes, us;           /* since then, and what counts of before */
 };
 
-static inline void send_rate_pass(struct send_rate *r, uint64_t now_ns)
+/** Totals of the connection since it began. */
+static inline void send_rate_look(struct send_rate *r, uint64_t total_bytes, uint64_t total_us)
 {
-	if (r->n_pieces > 0)
-		r->busy_ns += now_ns - r->since_ns;
-	r->since_ns = now_ns;
-}
-
-/** A piece is there to be sent. */
-static inline void send_rate_put(struct send_rate *r, uint64_t now_ns)
-{
-	send_rate_pass(r, now_ns);
-	r->n_pieces++;
-}
-
-/** It was taken; bytes 0: dropped. */
-static inline void send_rate_taken(struct send_rate *r, uint64_t now_ns, uint32_t bytes)
-{
-	send_rate_pass(r, now_ns);
-	r->n_pieces--;
-	r->bytes += bytes;
-	if (r->bytes > SEND_RATE_HALVE_BYTES) {
+	r->bytes += total_bytes - r->seen_bytes;
+	r->us += total_us - r->seen_us;
+	r->seen_bytes = total_bytes;
+	r->seen_us = total_us;
+	while (r->bytes > SEND_RATE_HALVE_BYTES) {
 		r->bytes /= 2;
-		r->busy_ns /= 2;
+		r->us /= 2;
 	}
+}
+
+static inline bool send_rate_is_known(const struct send_rate *r)
+{
+	return r->bytes >= SEND_RATE_FROM_BYTES;
+}
+
+/** Known, and fewer bytes a microsecond (MB/s) than that. */
+static inline bool send_rate_is_below(const struct send_rate *r, uint32_t bytes_per_us)
+{
+	return send_rate_is_known(r) && r->bytes / bytes_per_us < r->us;
 }

@@ -50,8 +50,6 @@ static void let_go(struct serve *s)
 {
 	s->closed = true;
 	s->stream = NULL;
-	if (s->put_bytes > 0)
-		send_rate_taken(&s->link->rate, peer_now_ns(s->p), 0);
 	peer_work_soon(s->p);
 	if (!s->busy)
 		serve_free(s);
@@ -70,7 +68,6 @@ static void on_pull(void *arg, struct conn_stream *stream)
 	(void)stream;
 	s->pulled = true;
 	move_end(s);
-	serve_measure(s);
 	next_piece(s);
 }
 
@@ -116,8 +113,6 @@ static void read_after(struct job *job)
 		send_miss(s, &piece->missed);
 	if (piece->n_items > 0) {
 		s->pulled = false;
-		send_rate_put(&s->link->rate, peer_now_ns(s->p));
-		s->put_bytes = piece->n_bytes;
 		stream_put_chunks(s->stream, piece->items, piece->n_items, piece->bytes);
 	} else {
 		free(piece->bytes);
@@ -176,6 +171,7 @@ static void next_piece(struct serve *s)
 	for (uint32_t i = 0; i < s->piece.n_chosen; i++)
 		wire_set_remove(&s->ready, s->piece.chosen[i]);
 	s->busy = true;
+	s->packs = serve_packs(s);
 	s->job = (struct job){ .work = serve_read_work, .after = read_after, .prio = s->prio };
 	pool_submit(s->p->opts.pool, &s->job);
 }

@@ -43,11 +43,10 @@ struct serve {
 	bool busy;                     /* a worker has it */
 	bool closed;                   /* nobody listens */
 	bool any_missed;
-	bool compress;
+	bool packs; /* what is sent, where that makes it smaller */
 	uint32_t deadline_ms;
 	uint64_t end_ns; /* it is broken off then */
 	uint64_t due_ns; /* the upload budget is used up until then */
-	uint32_t put_bytes;
 	struct job job;
 	struct piece piece;
 	struct target targets[WIRE_LIST_MAX];
@@ -56,4 +55,4 @@ struct serve {
 void serve_read_work(struct job *job); /* worker: the chosen chunks */
 void serve_find_work(struct job *job); /* worker: what names mean */
 void serve_sort(struct serve *s);      /* what is here, what is waited for */
-void serve_measure(struct serve *s);   /* the connection took the last piece */
+bool serve_packs(const struct serve *s); /* is packing faster than its link? */

@@ -9,10 +9,9 @@
 #include <string.h>
 #include <zstd.h>
 
-#define COMPRESS_MIN_BYTES      512U
-#define COMPRESS_LEVEL          1
-#define COMPRESS_BELOW_BYTES_US 150U /* slower links than 150 MB/s */
-#define MEASURE_FROM_BYTES      (256U << 10)
+#define PACK_MIN_BYTES      512U
+#define PACK_LEVEL          1
+#define PACK_BELOW_BYTES_US 150U /* slower links than 150 MB/s */
 
 /* @return bytes written to out (room for plain_size_bytes); 0: it is not here */
 static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, uint8_t *ret_form)
@@ -30,12 +29,12 @@ static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, 
 	if (r != 0)
 		return 0;
 	*ret_form = COMPRESSOR_NONE;
-	if (!s->compress || t->plain_size_bytes < COMPRESS_MIN_BYTES)
+	if (!s->packs || t->plain_size_bytes < PACK_MIN_BYTES)
 		return t->plain_size_bytes;
 	packed = malloc(t->plain_size_bytes);
 	if (packed != NULL)
 		n = ZSTD_compress(packed, t->plain_size_bytes - t->plain_size_bytes / 8, out,
-		                  t->plain_size_bytes, COMPRESS_LEVEL);
+		                  t->plain_size_bytes, PACK_LEVEL);
 	if (packed == NULL || ZSTD_isError(n) || n == 0) {
 		free(packed);
 		return t->plain_size_bytes;
@@ -115,14 +114,17 @@ void serve_sort(struct serve *s)
 	}
 }
 
-void serve_measure(struct serve *s)
+bool serve_packs(const struct serve *s)
 {
 	struct send_rate *rate = &s->link->rate;
+	uint64_t acked_bytes;
+	uint64_t busy_us;
 
-	if (s->put_bytes == 0)
-		return;
-	send_rate_taken(rate, peer_now_ns(s->p), s->put_bytes);
-	s->put_bytes = 0;
-	s->compress = !(s->flags & WIRE_GET_PLAIN) && rate->bytes > MEASURE_FROM_BYTES &&
-	              rate->bytes < rate->busy_ns / 1000 * COMPRESS_BELOW_BYTES_US;
+	if (s->flags & WIRE_GET_PLAIN)
+		return false;
+	if (conn_sent(s->link->conn, &acked_bytes, &busy_us))
+		send_rate_look(rate, acked_bytes, busy_us);
+	if (send_rate_is_known(rate))
+		s->p->packs = send_rate_is_below(rate, PACK_BELOW_BYTES_US);
+	return s->p->packs;
 }

@@ -221,32 +221,25 @@ static void what_is_broken_off_ends_without_the_rest(void **state)
 	assert_int_equal(s.n_closed, 0);
 }
 
-static void a_rate_is_the_connections_however_many_share_it(void **state)
+static void a_rate_is_what_was_taken_while_something_was_under_way(void **state)
 {
-	struct send_rate one = { .n_pieces = 0 };
-	struct send_rate eight = { .n_pieces = 0 };
+	struct send_rate slow = { .bytes = 0 };
+	struct send_rate fast = { .bytes = 0 };
 
 	(void)state;
-	for (uint64_t i = 0; i < 8; i++)
-		send_rate_put(&eight, 0);
-	for (uint64_t ms = 1; ms <= 100; ms++) { /* a piece each ms goes through, either way */
-		send_rate_put(&one, (ms - 1) * NS_PER_MS);
-		send_rate_taken(&one, ms * NS_PER_MS, 1000);
-		send_rate_taken(&eight, ms * NS_PER_MS, 1000);
-		send_rate_put(&eight, ms * NS_PER_MS);
+	send_rate_look(&slow, SEND_RATE_FROM_BYTES - 1, 1000000);
+	assert_false(send_rate_is_known(&slow)); /* buffers on the way took it, perhaps */
+	assert_false(send_rate_is_below(&slow, 150));
+	for (uint64_t n = 1; n <= 100; n++) {
+		send_rate_look(&slow, n << 20, n * 80000); /* 13 MB/s */
+		send_rate_look(&fast, n << 20, n * 1000);  /* 1 GB/s */
 	}
-	assert_int_equal(one.bytes, 100000);
-	assert_int_equal(eight.bytes, 100000);
-	assert_int_equal(one.busy_ns, 100 * NS_PER_MS);
-	assert_int_equal(eight.busy_ns, 100 * NS_PER_MS);
-	send_rate_put(&one, 500 * NS_PER_MS); /* nothing to send meanwhile: no time at all */
-	send_rate_taken(&one, 501 * NS_PER_MS, 1000);
-	assert_int_equal(one.busy_ns, 101 * NS_PER_MS);
-	for (uint32_t i = 0; i < 100; i++) {
-		send_rate_put(&one, 0);
-		send_rate_taken(&one, 0, 1U << 20);
-	}
-	assert_true(one.bytes <= SEND_RATE_HALVE_BYTES); /* the past is forgotten */
+	assert_true(send_rate_is_below(&slow, 150));
+	assert_true(send_rate_is_known(&fast));
+	assert_false(send_rate_is_below(&fast, 150));
+	for (uint64_t n = 1; n <= 16; n++) /* the past is forgotten */
+		send_rate_look(&fast, (100 + n) << 20, 100000 + n * 80000);
+	assert_true(send_rate_is_below(&fast, 150));
 }
 
 int main(void)
@@ -256,7 +249,7 @@ int main(void)
 		T(who_reads_slowly_does_not_make_the_queue_grow),
 		T(streams_that_wait_do_not_hold_up_others),
 		T(what_is_held_is_bounded_in_bytes),
-		cmocka_unit_test(a_rate_is_the_connections_however_many_share_it),
+		cmocka_unit_test(a_rate_is_what_was_taken_while_something_was_under_way),
 		T(what_is_broken_off_ends_without_the_rest),
 	};
 
