@@ -22,7 +22,6 @@
 #include "origin.h"
 #include "share.h"
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,6 +36,7 @@
 #define ORIGIN_SILENCE_MIN_MS 1000
 #define IDLE_LOOK_MS          2
 #define IDLE_LOOKS_MAX        5000
+#define SWARM_RUN_BYTES       (1U << 20)
 
 static uint32_t n_cpus(uint32_t at_most)
 {
@@ -200,6 +200,12 @@ static int start_peers(struct agent *a, struct err *e)
 	return peer_new(&opts, &a->peer, e);
 }
 
+/* [worker] */
+static void on_packed(void *arg, struct cas_blob *blob, uint32_t unit_idx, uint8_t *bytes)
+{
+	peer_on_packed(arg, blob, unit_idx, bytes);
+}
+
 static void on_blob_opened(void *arg, struct cas_blob *blob)
 {
 	const struct agent *a = arg;
@@ -209,23 +215,11 @@ static void on_blob_opened(void *arg, struct cas_blob *blob)
 }
 
 /* The order in which a missing chunk is looked for stands here and nowhere else. */
-/* Nodes that fetch the same image at once take different parts of it first. */
-static uint64_t prefetch_order(const struct agent *a)
-{
-	char head[17];
-
-	if (a->peer == NULL)
-		return 0;
-	(void)snprintf(head, sizeof(head), "%.16s", peer_self_name(a->peer));
-	return strtoull(head, NULL, 16) | 1;
-}
-
 static int start_fetch(struct agent *a, struct err *e)
 {
 	struct source *sources[FETCH_SOURCES_MAX] = { NULL };
 	uint32_t n_sources = 0;
-	struct fetch_opts opts = { .prefetch_order = prefetch_order(a),
-		                   .loop = a->loop,
+	struct fetch_opts opts = { .loop = a->loop,
 		                   .pool = a->pool,
 		                   .cas = a->cas,
 		                   .clock = a->clock,
@@ -234,8 +228,12 @@ static int start_fetch(struct agent *a, struct err *e)
 		                   .sources = sources,
 		                   .read_timeout_ms = a->config->read_timeout_ms };
 
-	if (a->peer != NULL)
+	if (a->peer != NULL) {
 		sources[n_sources++] = peer_source(a->peer);
+		opts.prefetch_run_bytes = SWARM_RUN_BYTES;
+		opts.packed = on_packed;
+		opts.packed_arg = a->peer;
+	}
 	sources[n_sources++] = a->origins;
 	sources[n_sources++] = a->elsewhere;
 	opts.n_sources = n_sources;

@@ -194,7 +194,8 @@ uint32_t run_drop_idle(struct run *run);
 void run_go_on(struct run *run);
 enum run_state run_lost(struct run *run); /* fetch_lost.c: two of its states */
 enum run_state run_pause(struct run *run);
-void runs_pump(struct fetch *f);                /* ask what the budget allows, readers first */
+void runs_pump(struct fetch *f);                    /* ask what the budget allows, readers first */
+uint64_t prefetch_run_bytes(const struct fetch *f); /* packed, at most */
 bool runs_take_prefetch(const struct fetch *f); /* is there room for one more run of a prefetch? */
 void runs_cancel(struct fetch *f, struct fetch_blob *blob); /* all of this blob's; NULL: all */
 

@@ -222,6 +222,18 @@ static void serve(struct batch *b, struct flight *fl, const uint8_t *plain)
 		waiter_fill(w, plain, found);
 }
 
+/* Others may have a use for it as it is packed. */
+static void pass_on(struct flight *fl, const struct unit_rec *u)
+{
+	const struct fetch_opts *opts = &fl->blob->f->opts;
+
+	if (opts->packed == NULL || fl->is_plain || u->kind != UNIT_CHUNK || !u->compressed ||
+	    u->encrypted)
+		return;
+	opts->packed(opts->packed_arg, fl->blob->cas, fl->unit_idx, fl->packed);
+	fl->packed = NULL;
+}
+
 static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t *buffer)
 {
 	const uint8_t *plain = buffer;
@@ -240,6 +252,8 @@ static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t 
 		serve(b, fl, plain);
 	else
 		note(fl, &why);
+	if (fl->result == 0)
+		pass_on(fl, &u);
 	free_bytes(&fl->packed);
 }
 

@@ -5,7 +5,7 @@
 #include "engine.h"
 #include <stdlib.h>
 
-#define PREFETCH_RUNS_MAX 4 /* asked at a time */
+#define PREFETCH_MAX_BYTES (UINT64_C(16) << 20) /* asked at a time, in runs */
 
 static uint64_t packed_bytes(const struct run *run)
 {
@@ -45,9 +45,16 @@ void runs_pump(struct fetch *f)
 	}
 }
 
+uint64_t prefetch_run_bytes(const struct fetch *f)
+{
+	return f->opts.prefetch_run_bytes > 0 ? f->opts.prefetch_run_bytes : RUN_MAX_BYTES;
+}
+
 bool runs_take_prefetch(const struct fetch *f)
 {
-	return f->n_prefetch_runs < PREFETCH_RUNS_MAX && f->queue[RUN_READER] == NULL &&
-	       f->queue[RUN_AHEAD] == NULL && f->queue[RUN_PREFETCH] == NULL &&
-	       has_room(f, RUN_PREFETCH, RUN_MAX_BYTES);
+	const uint64_t run_bytes = prefetch_run_bytes(f);
+
+	return f->n_prefetch_runs < PREFETCH_MAX_BYTES / run_bytes &&
+	       f->queue[RUN_READER] == NULL && f->queue[RUN_AHEAD] == NULL &&
+	       f->queue[RUN_PREFETCH] == NULL && has_room(f, RUN_PREFETCH, run_bytes);
 }

@@ -5,39 +5,28 @@
  * leave room. What is on its way is waited for; what failed is asked for in the next pass. Passes
  * without any progress end it after a while. Knows no sources.
  *
- * A pass goes from stretch to stretch. A node alone has one a blob. Among neighbours there are
- * many, in an order of this node's own: nodes that begin together would walk in step else, the
- * first one would fetch nearly all of it, and all would wait for that one's line. Slices of a gzip
- * stream overlap: there stretches are longer, and they and runs are cut where the least is shared.
+ * Nodes that prefetch the same image at once go the same way in small runs: what one of them gets
+ * from the origin the others want at that moment, and have from it. Who is to fetch what their
+ * homes decide. Slices of a gzip stream overlap: there runs are longer, and cut where the least is
+ * shared.
  */
 #include "bytes.h"
 #include "engine.h"
 #include "mem.h"
-#include "random.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
 
-#define LOOKS_MAX     4096                /* units a turn of the loop */
-#define PASS_PAUSE_MS 500                 /* between passes, when something failed */
-#define GIVE_UP_MS    UINT64_C(120000)    /* without a unit coming */
-#define STRETCH_BYTES (UINT64_C(4) << 20) /* plain */
-#define STRETCHES_MAX 256U                /* each unit that comes is looked up among them */
-#define SLICES_FACTOR 4                   /* so much longer are stretches of slices */
-
-/* Units of one blob. */
-struct stretch {
-	uint32_t blob_idx, first_unit, end_unit;
-};
+#define LOOKS_MAX     4096             /* units a turn of the loop */
+#define PASS_PAUSE_MS 500              /* between passes, when something failed */
+#define GIVE_UP_MS    UINT64_C(120000) /* without a unit coming */
 
 struct fetch_prefetch {
 	struct fetch_prefetch *prev, *next;
 	struct fetch *f;
 	struct fetch_prefetch_opts opts;
 	struct fetch_blob **blobs;
-	struct stretch *stretches; /* in the order of the passes */
-	uint32_t n_stretches;
-	uint32_t stretch_idx; /* the cursor */
+	uint32_t blob_idx; /* the cursor */
 	uint32_t unit_idx;
 	bool first_pass;
 	bool found_missing; /* in this pass */
@@ -70,7 +59,6 @@ static void finish(struct fetch_prefetch *p, int result, const struct err *why)
 	for (uint32_t i = 0; i < opts.n_blobs; i++)
 		fetch_blob_release(&p->blobs[i]);
 	free(p->blobs);
-	free(p->stretches);
 	free(p);
 	opts.done(opts.arg, result, why);
 }
@@ -90,21 +78,12 @@ static uint64_t chunk_bytes(const struct blob_layout *l, uint32_t unit_idx)
 
 /* ---- passes ---- */
 
-static uint32_t end_unit(const struct fetch_prefetch *p)
-{
-	const struct stretch *s = &p->stretches[p->stretch_idx];
-	const uint32_t n_units = p->blobs[s->blob_idx]->layout->n_units;
-
-	return s->end_unit < n_units ? s->end_unit : n_units;
-}
-
 /* Go over units from the cursor on to the next that is wanted, or to the end of a turn. */
 static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max_looks)
 {
 	const struct blob_layout *l = blob->layout;
-	const uint32_t end = end_unit(p);
 
-	for (uint32_t n = 0; n < max_looks && p->unit_idx < end; n++, p->unit_idx++) {
+	for (uint32_t n = 0; n < max_looks && p->unit_idx < l->n_units; n++, p->unit_idx++) {
 		struct unit_rec u;
 
 		if (!layout_unit(l, p->unit_idx, &u))
@@ -124,57 +103,46 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 /* What another blob has need not cross any line. */
 static void share(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	const uint32_t n = share_start(blob, p->unit_idx, end_unit(p));
+	const uint32_t n = share_start(blob, p->unit_idx, blob->layout->n_units);
 
 	p->unit_idx += n;
 	p->n_missing += n;
 }
 
-struct wish {
-	struct fetch_blob *blob;
-	uint32_t end_unit;
-};
-
-/* What lies behind the stretch has its own turn. */
-static bool is_wanted(void *arg, uint32_t unit_idx)
-{
-	const struct wish *wish = arg;
-
-	return unit_idx < wish->end_unit && flight_wanted(wish->blob, unit_idx);
-}
-
 /* What one run and the next have in common is little, so. */
-static void cut_well(struct wish *wish, struct plan_span *span)
+static void cut_well(struct fetch_blob *blob, struct plan_span *span)
 {
-	const struct blob_layout *l = wish->blob->layout;
+	const struct blob_layout *l = blob->layout;
 	const uint32_t end = span->first_unit + span->n_units;
 	uint32_t cut;
 
-	if (span->n_units < 2 || plan_overlap_bytes(l, end) == 0 || !is_wanted(wish, end))
+	if (span->n_units < 2 || plan_overlap_bytes(l, end) == 0 || !flight_wanted(blob, end))
 		return;
 	cut = plan_best_cut(l, end - span->n_units / 2, end + 1);
 	span->n_units = cut - span->first_unit; /* runs_pump() counts its bytes itself */
 }
 
+static bool has_slices(const struct blob_layout *l)
+{
+	return l->n_units > 0 && l->units != NULL && l->units[0].kind == UNIT_ZRAN;
+}
+
 static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	struct wish wish = { .blob = blob, .end_unit = end_unit(p) };
-	const struct plan_view view = { .layout = blob->layout, .wanted = is_wanted, .arg = &wish };
+	const struct plan_view view = { .layout = blob->layout,
+		                        .wanted = flight_wanted,
+		                        .arg = blob };
+	const uint64_t run_bytes =
+		has_slices(blob->layout) ? RUN_MAX_BYTES : prefetch_run_bytes(p->f);
 	struct plan_span span = plan_unit(blob->layout, p->unit_idx);
 
-	if (span.packed_bytes < RUN_MAX_BYTES)
-		(void)plan_widen_forward(&view, &span, RUN_MAX_BYTES - span.packed_bytes);
-	cut_well(&wish, &span);
+	if (span.packed_bytes < run_bytes)
+		(void)plan_widen_forward(&view, &span, run_bytes - span.packed_bytes);
+	cut_well(blob, &span);
 	p->unit_idx += span.n_units;
 	p->n_missing += span.n_units;
 	(void)run_new(blob, &span, RUN_PREFETCH);
 	runs_pump(p->f);
-}
-
-static void go_to(struct fetch_prefetch *p, uint32_t stretch_idx)
-{
-	p->stretch_idx = stretch_idx;
-	p->unit_idx = stretch_idx < p->n_stretches ? p->stretches[stretch_idx].first_unit : 0;
 }
 
 static void next_turn(struct fetch_prefetch *p, uint64_t pause_ms)
@@ -209,30 +177,32 @@ static void end_pass(struct fetch_prefetch *p)
 	}
 	p->first_pass = false;
 	p->found_missing = false;
-	go_to(p, 0);
+	p->blob_idx = 0;
+	p->unit_idx = 0;
 	p->why.code = 0;
 	next_turn(p, failed ? PASS_PAUSE_MS : 0);
 }
 
 static void advance(struct fetch_prefetch *p)
 {
-	while (p->stretch_idx < p->n_stretches && !p->full && runs_take_prefetch(p->f) &&
+	while (p->blob_idx < p->opts.n_blobs && !p->full && runs_take_prefetch(p->f) &&
 	       p->f->n_shares < SHARES_MAX) {
-		struct fetch_blob *blob = p->blobs[p->stretches[p->stretch_idx].blob_idx];
+		struct fetch_blob *blob = p->blobs[p->blob_idx];
 
 		if (seek(p, blob, LOOKS_MAX)) {
 			if (unit_is_here(blob, p->unit_idx))
 				share(p, blob);
 			else
 				ask(p, blob);
-		} else if (p->unit_idx >= end_unit(p)) {
-			go_to(p, p->stretch_idx + 1);
+		} else if (p->unit_idx >= blob->layout->n_units) {
+			p->blob_idx++;
+			p->unit_idx = 0;
 		} else {
 			next_turn(p, 0); /* others want the loop, too */
 			return;
 		}
 	}
-	if ((p->stretch_idx == p->n_stretches || p->full) && p->n_missing == 0)
+	if ((p->blob_idx == p->opts.n_blobs || p->full) && p->n_missing == 0)
 		end_pass(p);
 	else
 		tell(p);
@@ -263,12 +233,9 @@ void prefetches_pump(struct fetch *f)
 static bool was_passed(const struct fetch_prefetch *p, const struct fetch_blob *blob,
                        uint32_t unit_idx)
 {
-	for (uint32_t i = 0; i < p->n_stretches && i <= p->stretch_idx; i++) {
-		const struct stretch *s = &p->stretches[i];
-
-		if (p->blobs[s->blob_idx] == blob && unit_idx >= s->first_unit &&
-		    unit_idx < s->end_unit)
-			return i < p->stretch_idx || unit_idx < p->unit_idx;
+	for (uint32_t i = 0; i < p->opts.n_blobs && i <= p->blob_idx; i++) {
+		if (p->blobs[i] == blob)
+			return i < p->blob_idx || unit_idx < p->unit_idx;
 	}
 	return false;
 }
@@ -302,60 +269,6 @@ void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
 
 /* ---- begin and end ---- */
 
-static bool has_slices(const struct blob_layout *l)
-{
-	return l->n_units > 0 && l->units != NULL && l->units[0].kind == UNIT_ZRAN;
-}
-
-/* Where stretch i of n begins: of slices, within a quarter of a stretch around that. */
-static uint32_t border(const struct blob_layout *l, uint64_t i, uint64_t n)
-{
-	const uint32_t unit_idx = (uint32_t)(l->n_units * i / n);
-	const uint32_t around = has_slices(l) ? (uint32_t)(l->n_units / n / 4) : 0;
-
-	return plan_best_cut(l, unit_idx - around, unit_idx + around + 1);
-}
-
-static void add_stretches(struct fetch_prefetch *p, uint32_t blob_idx, uint64_t stretch_bytes)
-{
-	const struct blob_layout *l = p->blobs[blob_idx]->layout;
-	const uint64_t factor = has_slices(l) ? SLICES_FACTOR : 1;
-	const uint64_t bytes = total_plain_bytes(l);
-	const uint64_t n = stretch_bytes > 0 ? bytes / (factor * stretch_bytes) + 1 : 1;
-	struct stretch s = { .blob_idx = blob_idx };
-
-	for (uint64_t i = 0; i < n; i++) {
-		s.end_unit = i + 1 < n ? border(l, i + 1, n) : UINT32_MAX;
-		p->stretches[p->n_stretches++] = s;
-		s.first_unit = s.end_unit;
-	}
-}
-
-/* Fisher and Yates */
-static void shuffle(struct fetch_prefetch *p, uint64_t random)
-{
-	for (uint32_t i = p->n_stretches; i > 1; i--) {
-		struct stretch *a = &p->stretches[i - 1];
-		struct stretch *b = &p->stretches[random_next(&random) % i];
-		const struct stretch kept = *a;
-
-		*a = *b;
-		*b = kept;
-	}
-}
-
-static void make_stretches(struct fetch_prefetch *p)
-{
-	const uint64_t order = p->f->opts.prefetch_order;
-	const uint64_t bytes = max_u64(STRETCH_BYTES, p->total_bytes / STRETCHES_MAX + 1);
-
-	p->stretches = xcalloc(p->opts.n_blobs + (size_t)STRETCHES_MAX + 1, sizeof(*p->stretches));
-	for (uint32_t i = 0; i < p->opts.n_blobs; i++)
-		add_stretches(p, i, order != 0 ? bytes : 0);
-	if (order != 0)
-		shuffle(p, order);
-}
-
 struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_prefetch_opts *opts)
 {
 	struct fetch_prefetch *p = xcalloc(1, sizeof(*p));
@@ -368,8 +281,6 @@ struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_
 		p->blobs[i]->n_users++;
 		p->total_bytes += total_plain_bytes(p->blobs[i]->layout);
 	}
-	make_stretches(p);
-	go_to(p, 0);
 	p->first_pass = true;
 	p->progress_ns = clock_now_ns(f->opts.clock);
 	DL_APPEND(f->prefetches, p);

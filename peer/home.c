@@ -266,14 +266,6 @@ static void take_avoid(struct home *h, struct h_ask *ask, const struct wire_ask 
 	}
 }
 
-static void note_asker(struct home *h, struct h_list *l, uint16_t node)
-{
-	if (l->last_asker != NO_NODE && l->last_asker != node)
-		l->shared_ns = clock_now_ns(h->opts.clock);
-	l->last_asker = node;
-	home_list_used(h, l);
-}
-
 static bool ask_is_sound(const struct wire_ask *ask)
 {
 	const uint16_t n = ask->part.set.n;
@@ -323,7 +315,7 @@ static int ask_here(struct home *h, uint16_t node, const struct wire_ask *msg)
 		return HOME_WANT_NAMES;
 	if (!part_is_sound(&msg->part, l))
 		return HOME_REFUSED;
-	note_asker(h, l, node);
+	home_list_used(h, l);
 	r = home_ask_open(h, node, msg, l, &ask);
 	if (r != HOME_OK)
 		return r;
@@ -484,6 +476,37 @@ void home_moved(struct home *h)
 {
 	h->moved_ns = clock_now_ns(h->opts.clock);
 	h->grace_until_ns = h->moved_ns + HOME_GRACE_MS * NS_PER_MS;
+}
+
+bool home_next_probe(struct home *h, struct wire_id *ret_id)
+{
+	for (uint32_t i = 0; h->n_probes > 0 && i < h->n_nodes_ever; i++) {
+		struct h_node *n = &h->nodes[i];
+
+		if (!n->wants_probe)
+			continue;
+		n->wants_probe = false;
+		h->n_probes--;
+		*ret_id = n->id;
+		return true;
+	}
+	return false;
+}
+
+void home_probed(struct home *h, const struct wire_id *id, uint64_t limit_ns)
+{
+	const uint16_t node = home_node_known(h, id);
+
+	if (node != NO_NODE)
+		h->nodes[node].probe_limit_ns = limit_ns;
+}
+
+void home_heard(struct home *h, const struct wire_id *id)
+{
+	const uint16_t node = home_node_known(h, id);
+
+	if (node != NO_NODE)
+		h->nodes[node].heard_ns = now_of(h);
 }
 
 /* ---- time ---- */

@@ -4,12 +4,17 @@
  * What an ask is told is decided when it is told, not when something changed: many changes make one
  * answer.
  */
+#include "bytes.h"
 #include "home_inside.h"
 #include "mem.h"
+#include "order.h"
 #include <assert.h>
 #include <stdlib.h>
 
-#define CHAIN_MAX 16U
+#define CHAIN_MAX       16U
+#define RECEIVING_BYTES (256U << 10)
+#define CHAIN_WEIGHT    4U /* one more behind who receives: as so many chunks that it has to send */
+#define TELL_LOOKS      64U
 
 /* ---- asks and their waits ---- */
 
@@ -127,7 +132,9 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 		DL_APPEND(l->asks, ask);
 	}
 	DL_APPEND2(n->asks, ask, node_prev, node_next);
-	n->n_asks++;
+	h->n_askers += n->n_asks++ == 0;
+	if (h->n_askers > 1)
+		h->shared_ns = now_ns;
 	h->stats.asks++;
 	for (uint32_t pos = 0; l != NULL && pos < l->n; pos++) {
 		if (wire_set_has(&msg->part.set, pos))
@@ -176,7 +183,7 @@ void home_ask_free(struct home *h, struct h_ask *ask)
 	DL_DELETE2(n->asks, ask, node_prev, node_next);
 	if (ask->dirty)
 		DL_DELETE2(h->dirty, ask, dirty_prev, dirty_next);
-	n->n_asks--;
+	h->n_askers -= --n->n_asks == 0;
 	h->stats.asks--;
 	free(ask->waits);
 	free(ask);
@@ -229,32 +236,50 @@ static uint64_t load_of(const struct home *h, uint16_t node)
 	return halvings < 64 ? n->load >> halvings : 0;
 }
 
-static void add_load(struct home *h, uint16_t node, uint32_t n_chunks)
+/* About as many bytes as a chunk may have: a home knows names alone, and where runs begin. */
+static uint64_t weight_of(const struct h_ask *ask, uint32_t pos)
+{
+	const uint32_t n = ask->list->n;
+	const uint32_t first = set_last(&ask->runs, pos);
+
+	if (first == n)
+		return ORDER_RUN_PACKED_BYTES / 16;
+	return ORDER_RUN_PACKED_BYTES / (set_next(&ask->runs, pos + 1) - first);
+}
+
+static void add_load(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node)
 {
 	struct h_node *n = &h->nodes[node];
 
-	n->load = load_of(h, node) + n_chunks;
+	n->load = load_of(h, node) + weight_of(ask, pos);
 	n->load_ns = clock_now_ns(h->opts.clock);
 }
 
-/* Smaller is better: zone first; then who has it and has served few; then who receives it and
- * serves nobody yet; then any. Of equals the one with fewer askers, then the less loaded. */
-static uint64_t cost_of(const struct home *h, const struct h_ask *ask, const struct entry *e)
+/* Smaller is better: zone first. For a reader then who has it and has served few; then who receives
+ * it and serves nobody yet; then any. For a prefetch whose line has less to carry: who only
+ * receives it, and who serves others with it already, counts as one that has more. So a chain forms
+ * behind who receives, a tree below who has it, and no line is idle while another is full. */
+static uint64_t cost_of(const struct home *h, const struct h_ask *ask, uint32_t pos,
+                        const struct entry *e)
 {
 	const bool receiving = (e->flags & ENTRY_RECEIVING) != 0;
 	const bool far = h->opts.placement != NULL && placement_has_zones(h->opts.placement) &&
 	                 !placement_same_zone(h->opts.placement, &h->nodes[ask->node].id,
 	                                      &h->nodes[e->node].id);
-	uint64_t rank;
+	const uint32_t share = receiving ? 1 : HOME_TREE_HELD;
+	const uint64_t more =
+		(receiving ? (uint64_t)1 << 18 : 0) +
+		weight_of(ask, pos) * (receiving + e->n_children * (receiving ? CHAIN_WEIGHT : 1));
+	uint64_t rank = 0;
+	uint64_t cost = load_of(h, e->node);
 
-	if (!receiving)
-		rank = e->n_children < HOME_TREE_HELD ? 0 : 2;
-	else
-		rank = e->n_children < 1 ? 1 : 3;
-	const uint64_t load = load_of(h, e->node);
-
-	return (uint64_t)far << 62 | rank << 60 | (uint64_t)e->n_children << 48 |
-	       (load < UINT64_C(1) << 47 ? load : (UINT64_C(1) << 47) - 1);
+	if ((ask->flags & WIRE_ASK_READER) != 0) {
+		rank = (uint64_t)receiving + (e->n_children < share ? 0 : 2);
+		cost = min_u64(cost, UINT32_MAX) | (uint64_t)e->n_children << 32;
+	} else {
+		cost += more;
+	}
+	return (uint64_t)far << 62 | rank << 60 | min_u64(cost, (UINT64_C(1) << 60) - 1);
 }
 
 /* Does node wait for this chunk, directly or through others, from the asker itself? Then neither
@@ -300,7 +325,7 @@ static struct entry *choose(struct home *h, const struct h_ask *ask, uint32_t po
 		    (is_parent && (e->flags & ENTRY_RECEIVING) != 0 &&
 		     waits_for(c, e->node, ask->node)))
 			continue;
-		cost = cost_of(h, ask, e);
+		cost = cost_of(h, ask, pos, e);
 		if (cost < best_cost) {
 			best = e;
 			best_cost = cost;
@@ -435,6 +460,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 		item->progress_bytes = lease->progress_bytes;
 	if (e != NULL) {
 		w->told = e->node;
+		add_load(h, ask, pos, e->node);
 		send_to(h, ask, c, e);
 	}
 	if (kind != WIRE_WAIT)
@@ -461,17 +487,13 @@ static void tell_leases(struct home *h, struct h_ask *ask, struct home_out *out)
 	(void)h;
 }
 
-static void count_items(struct home *h, const struct h_ask *ask, const struct home_out *out)
+static void count_items(struct home *h, const struct home_out *out)
 {
 	for (uint32_t i = 0; i < out->n_items; i++) {
 		const struct wire_answer_item *item = &out->items[i];
-		uint16_t node;
 
 		if (item->kind == WIRE_LEASE || item->n_nodes == 0)
 			continue;
-		node = home_node_known(h, &item->nodes[0]);
-		if (node != NO_NODE && ask->list != NULL)
-			add_load(h, node, set_count(&item->set));
 		h->stats.n_holders_told += item->kind == WIRE_HOLDERS;
 		h->stats.n_waits_told += item->kind == WIRE_WAIT;
 	}
@@ -500,10 +522,24 @@ static void fill(struct home *h, struct h_ask *ask, struct home_out *out)
 		out->status = h->leaving ? WIRE_DRAINING : WIRE_NOT_HERE;
 }
 
+/* Whose line has least to carry is told first: others can be sent to it. */
+static struct h_ask *next_dirty(const struct home *h)
+{
+	struct h_ask *best = h->dirty;
+	uint32_t n = 0;
+
+	for (struct h_ask *ask = h->dirty; ask != NULL && n < TELL_LOOKS;
+	     ask = ask->dirty_next, n++) {
+		if (load_of(h, ask->node) < load_of(h, best->node))
+			best = ask;
+	}
+	return best;
+}
+
 bool home_next(struct home *h, struct home_out *ret_out)
 {
 	while (h->dirty != NULL) {
-		struct h_ask *ask = h->dirty;
+		struct h_ask *ask = next_dirty(h);
 
 		DL_DELETE2(h->dirty, ask, dirty_prev, dirty_next);
 		ask->dirty = false;
@@ -514,7 +550,7 @@ bool home_next(struct home *h, struct home_out *ret_out)
 		ret_out->end = false;
 		ret_out->status = WIRE_DONE;
 		fill(h, ask, ret_out);
-		count_items(h, ask, ret_out);
+		count_items(h, ret_out);
 		if (ret_out->end)
 			home_ask_free(h, ask);
 		else if (!set_empty(&ask->pending))

@@ -60,12 +60,10 @@ struct h_list {
 	struct h_ask *asks; /* open */
 	struct h_lease *leases;
 	uint64_t created_ns;
-	uint64_t shared_ns; /* when another than the last asker asked; 0: never */
 	uint64_t refused_until_ns;
 	uint16_t refused[HOME_REFUSED_MAX]; /* nodes that could not get it from the origin */
 	uint16_t n_refused;
 	uint16_t owner; /* node that brought its names */
-	uint16_t last_asker;
 	uint16_t n;
 	bool regrant;
 	UT_hash_handle hh;
@@ -108,6 +106,7 @@ struct h_lease {
 	uint64_t progress_bytes;
 	uint16_t node;
 	bool second;
+	bool prefetch; /* counted in home.n_prefetches */
 };
 
 struct h_node {
@@ -115,9 +114,10 @@ struct h_node {
 	struct h_list *lists; /* that it brought, the least recently used first */
 	struct h_ask *asks;
 	uint64_t no_lease_until_ns;
-	uint64_t load, load_ns; /* chunks that it was named for, halved each second */
-	uint64_t heard_ns;      /* its last sign of life */
-	uint64_t probe_ns;      /* when one was asked for last */
+	uint64_t load, load_ns;     /* chunks that it was named for, halved each second */
+	uint64_t leased, leased_ns; /* leases for prefetches, likewise */
+	uint64_t heard_ns;          /* its last sign of life */
+	uint64_t probe_ns;          /* when one was asked for last */
 	uint64_t probe_limit_ns;
 	uint32_t n_asks, n_leases, n_chunks;
 	uint16_t n_strikes;
@@ -148,7 +148,10 @@ struct home {
 	uint32_t max_chunks;
 	uint32_t n_waits;
 	uint32_t n_nodes_ever, n_lost;
-	uint32_t n_probes; /* nodes that want one */
+	uint32_t n_askers;     /* nodes with open asks */
+	uint64_t shared_ns;    /* when there was more than one last; 0: never */
+	uint32_t n_prefetches; /* leases of prefetches */
+	uint32_t n_probes;     /* nodes that want one */
 	struct home_stats stats;
 };
 

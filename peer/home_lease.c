@@ -56,6 +56,7 @@ static void lease_free(struct home *h, struct h_lease *l)
 	h->stats.leases--;
 	l->list = NULL;
 	LL_PREPEND(h->free_leases, l);
+	h->n_prefetches -= l->prefetch;
 	home_regrant(h, list); /* its node may take another */
 }
 
@@ -155,17 +156,11 @@ static bool is_graced(const struct home *h, const struct h_list *l)
 	return l->created_ns >= h->moved_ns && now_of(h) < h->grace_until_ns;
 }
 
-static bool is_alone(const struct home *h, const struct h_list *l, uint16_t node)
+/* Nobody else wants anything here, and it is not the first that comes. */
+static bool is_alone(const struct home *h, uint16_t node)
 {
-	const struct h_ask *a;
-
-	if (l->shared_ns != 0 && now_of(h) < l->shared_ns + HOME_ALONE_MS * NS_PER_MS)
-		return false;
-	for (a = l->asks; a != NULL; a = a->next) {
-		if (a->node != node)
-			return false;
-	}
-	return true;
+	return h->n_askers == 1 && h->nodes[node].leased_ns != 0 &&
+	       (h->shared_ns == 0 || now_of(h) >= h->shared_ns + HOME_ALONE_MS * NS_PER_MS);
 }
 
 /* The end of the row that begins at or before pos: where marks has its next one. */
@@ -262,35 +257,32 @@ static bool may_take(const struct home *h, const struct h_ask *ask)
 	return h->free_leases != NULL && h->nodes[ask->node].n_leases < HOME_LEASES_PER_PEER;
 }
 
-static void grant(struct home *h, struct h_ask *ask)
+/* From pos on, the first open position that this ask may lease; the list's n: none. */
+static uint32_t next_free(struct home *h, const struct h_ask *ask, uint32_t pos)
 {
-	const struct h_list *l = ask->list;
-	const uint32_t n_runs = is_alone(h, l, ask->node) ? HOME_LEASE_RUNS_ALONE : 1;
-	uint32_t pos = set_next(&ask->open, 0);
+	pos = set_next(&ask->open, pos);
+	while (pos < ask->list->n && !(is_free(h, ask, pos, false) && home_can_lease(h, ask, pos)))
+		pos = set_next(&ask->open, pos + 1);
+	return pos;
+}
+
+static bool grant(struct home *h, struct h_ask *ask)
+{
+	struct h_list *l = ask->list;
+	const uint32_t n_runs = is_alone(h, ask->node) ? HOME_LEASE_RUNS_ALONE : 1;
+	uint32_t pos;
 	struct wire_set set;
 
 	if (!may_take(h, ask) || has_lease(l, ask->node))
-		return;
-	while (pos < l->n && !(is_free(h, ask, pos, false) && home_can_lease(h, ask, pos)))
-		pos = set_next(&ask->open, pos + 1);
+		return false;
+	pos = next_free(h, ask, 0);
 	if (pos == l->n)
-		return;
+		return false;
 	set = lease_set(h, ask, pos, n_runs, false);
 	give(h, ask, &set, false);
-}
-
-static void grant_list(struct home *h, struct h_list *l)
-{
-	struct h_ask *ask;
-
-	if (is_graced(h, l))
-		return;
-	for (ask = l->asks; ask != NULL; ask = ask->next) {
-		if ((ask->flags & WIRE_ASK_READER) != 0)
-			grant(h, ask);
-	}
-	for (ask = l->asks; ask != NULL; ask = ask->next)
-		grant(h, ask);
+	l->leases->prev->prefetch = (ask->flags & WIRE_ASK_READER) == 0;
+	h->n_prefetches += l->leases->prev->prefetch;
+	return true;
 }
 
 void home_regrant(struct home *h, struct h_list *l)
@@ -302,15 +294,96 @@ void home_regrant(struct home *h, struct h_list *l)
 	h->regrant = l;
 }
 
+static void grant_readers(struct home *h, struct h_list *l)
+{
+	struct h_ask *ask;
+
+	for (ask = l->asks; ask != NULL; ask = ask->next) {
+		if ((ask->flags & WIRE_ASK_READER) != 0)
+			(void)grant(h, ask);
+	}
+}
+
+/* Leases for prefetches at a time: all homes together fill an origin's line, with few flows. */
+static uint32_t prefetches_max(const struct home *h)
+{
+	const uint32_t n = h->opts.placement == NULL ? 1 : placement_n_nodes(h->opts.placement);
+
+	return n >= HOME_PREFETCHES ? 1 : HOME_PREFETCHES / (n > 0 ? n : 1);
+}
+
+static uint64_t leased_of(const struct home *h, const struct h_ask *ask)
+{
+	const struct h_node *n = &h->nodes[ask->node];
+	const uint64_t halvings = (now_of(h) - n->leased_ns) / NS_PER_S;
+
+	return halvings < 64 ? n->leased >> halvings : 0;
+}
+
+/* The ask of a prefetch whose node was given least of late, of all that could be given something.
+ * What one node fetches all others have from it: where one has most, its line is all there is. */
+static struct h_ask *next_prefetch(struct home *h)
+{
+	struct h_ask *best = NULL;
+	uint64_t best_leased = UINT64_MAX;
+
+	for (struct h_list *l = h->regrant; l != NULL; l = l->next_regrant) {
+		if (is_graced(h, l))
+			continue;
+		for (struct h_ask *ask = l->asks; ask != NULL; ask = ask->next) {
+			const uint64_t leased = leased_of(h, ask);
+
+			if ((ask->flags & WIRE_ASK_READER) != 0 || leased >= best_leased ||
+			    !may_take(h, ask) || has_lease(l, ask->node) ||
+			    next_free(h, ask, 0) == l->n)
+				continue;
+			best = ask;
+			best_leased = leased;
+		}
+	}
+	return best;
+}
+
+static void grant_prefetches(struct home *h)
+{
+	while (h->n_prefetches < prefetches_max(h)) {
+		struct h_ask *ask = next_prefetch(h);
+		struct h_node *n;
+
+		if (ask == NULL)
+			return;
+		(void)grant(h, ask);
+		n = &h->nodes[ask->node];
+		n->leased = leased_of(h, ask) + 1;
+		n->leased_ns = now_of(h);
+	}
+}
+
+/* Lists that somebody waits for stay marked while there is no room for another prefetch. */
+static void unmark(struct home *h)
+{
+	const bool full = h->n_prefetches >= prefetches_max(h);
+	struct h_list *l = h->regrant;
+
+	h->regrant = NULL;
+	while (l != NULL) {
+		struct h_list *next = l->next_regrant;
+
+		l->regrant = false;
+		if (full)
+			home_regrant(h, l);
+		l = next;
+	}
+}
+
 void home_settle(struct home *h)
 {
-	while (h->regrant != NULL) {
-		struct h_list *l = h->regrant;
-
-		h->regrant = l->next_regrant;
-		l->regrant = false;
-		grant_list(h, l);
+	for (struct h_list *l = h->regrant; l != NULL; l = l->next_regrant) {
+		if (!is_graced(h, l))
+			grant_readers(h, l);
 	}
+	grant_prefetches(h);
+	unmark(h);
 }
 
 bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const struct wire_set *set)
@@ -357,37 +430,6 @@ static enum life life_of(struct home *h, uint16_t node, uint64_t since_ns, uint6
 	}
 	*ret_look_ns = n->probe_ns + limit_ns;
 	return now_ns < *ret_look_ns ? IS_ASKED : IS_SILENT;
-}
-
-bool home_next_probe(struct home *h, struct wire_id *ret_id)
-{
-	for (uint32_t i = 0; h->n_probes > 0 && i < h->n_nodes_ever; i++) {
-		struct h_node *n = &h->nodes[i];
-
-		if (!n->wants_probe)
-			continue;
-		n->wants_probe = false;
-		h->n_probes--;
-		*ret_id = n->id;
-		return true;
-	}
-	return false;
-}
-
-void home_probed(struct home *h, const struct wire_id *id, uint64_t limit_ns)
-{
-	const uint16_t node = home_node_known(h, id);
-
-	if (node != NO_NODE)
-		h->nodes[node].probe_limit_ns = limit_ns;
-}
-
-void home_heard(struct home *h, const struct wire_id *id)
-{
-	const uint16_t node = home_node_known(h, id);
-
-	if (node != NO_NODE)
-		h->nodes[node].heard_ns = now_of(h);
 }
 
 /* May this reader lease what l brings? ret_look_ns: when to look again, if not. Who lives and never
@@ -498,6 +540,18 @@ static void expire(struct home *h, struct h_lease *l)
 	home_lease_drop(h, l);
 }
 
+/* A prefetch that hangs does not hold up others. @return when to look again */
+static uint64_t quiet_tick(struct home *h, struct h_lease *l, uint64_t now_ns)
+{
+	const uint64_t quiet_ns = l->progress_ns + HOME_QUIET_MS * NS_PER_MS;
+
+	if (!l->prefetch || now_ns < quiet_ns)
+		return l->prefetch ? quiet_ns : UINT64_MAX;
+	l->prefetch = false;
+	h->n_prefetches--;
+	return UINT64_MAX;
+}
+
 uint64_t home_lease_tick(struct home *h, uint64_t now_ns)
 {
 	uint64_t due_ns = UINT64_MAX;
@@ -506,12 +560,13 @@ uint64_t home_lease_tick(struct home *h, uint64_t now_ns)
 
 	DL_FOREACH_SAFE2(h->live_leases, l, next, live_next)
 	{
+		const uint64_t quiet_ns = quiet_tick(h, l, now_ns);
 		const uint64_t end_ns =
 			min_u64(l->end_ns, l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
 		if (now_ns >= end_ns && !is_given_time(h, l, now_ns))
 			expire(h, l);
 		else
-			due_ns = min_u64(due_ns, l->end_ns);
+			due_ns = min_u64(due_ns, min_u64(l->end_ns, quiet_ns));
 	}
 	return due_ns;
 }

@@ -288,7 +288,6 @@ int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
 	l = xcalloc(1, sizeof(*l) + n_names * sizeof(l->chunks[0]));
 	l->id = *id;
 	l->owner = owner;
-	l->last_asker = NO_NODE;
 	l->n = n_names;
 	l->created_ns = clock_now_ns(h->opts.clock);
 	for (uint16_t i = 0; i < n_names; i++) {

@@ -120,6 +120,7 @@ static void work(struct loop_call *call)
 	due_ns = earlier(p->members->ops->tick(p->members), home_ns);
 	due_ns = earlier(due_ns, earlier(source_due_ns(p), serve_due_ns(p)));
 	due_ns = earlier(due_ns, zone_due_ns(p));
+	due_ns = earlier(due_ns, packed_expire(p->packed, peer_now_ns(p)));
 	due_ns = earlier(due_ns, earlier(meta_due_ns(p), meta_asks_due_ns(p)));
 	due_ns = earlier(due_ns, earlier(links_due_ns(p), adverts_due_ns(p->adverts)));
 	arm(p, due_ns, p->reqs != NULL || home_ns != UINT64_MAX);
@@ -251,6 +252,7 @@ int peer_new(const struct peer_opts *opts, struct peer **ret_peer, struct err *e
 	split_rate_set(&p->download, opts->download_bytes_per_s);
 	(void)pthread_mutex_init(&p->ready_lock, NULL);
 	p->placement = placement_new();
+	p->packed = packed_new();
 	timer_init(&p->timer, opts->loop, on_timer);
 	ready_init(p);
 	look_up_series(p);
@@ -294,6 +296,7 @@ void peer_free(struct peer **peer)
 	meta_fini(p);
 	ready_fini(p);
 	source_fini(p);
+	packed_free(&p->packed);
 	adverts_free(&p->adverts);
 	holders_free(&p->holders);
 	home_free(&p->home);

@@ -28,6 +28,7 @@
 #include "known.h"
 #include "members.h"
 #include "meta_source.h"
+#include "packed.h"
 #include "peer.h"
 #include "placement.h"
 #include "rate.h"
@@ -35,6 +36,7 @@
 #include "set.h"
 #include "wire.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define PEER_GIVERS_MAX 4096
 
@@ -128,6 +130,8 @@ struct peer {
 	bool look_again;     /* something happened since */
 	uint64_t held_bytes; /* for sending, by all connections */
 	bool packs;          /* the link that was measured last is slow: a new one may be, too */
+	atomic_bool wants_packed; /* there are others, and no link was found to be fast */
+	struct packed *packed;
 	struct meta_source meta_source;
 	struct meta_req *meta_reqs;
 	struct meta_serve *meta_serves;
@@ -171,6 +175,10 @@ static inline uint64_t peer_calm_due_ns(const struct peer *p, uint64_t due_ns)
 
 /** Something happened: do what is due, in the next round of the loop. */
 void peer_work_soon(struct peer *p);
+
+/** [any] Keep the packed form of a chunk, whose plain bytes it was held against. bytes: moved. */
+void peer_keep_packed(struct peer *p, const struct blob_layout *layout, uint32_t chunk_idx,
+                      enum compressor form, uint8_t *bytes, uint32_t size_bytes);
 
 void wire_id_text(const struct wire_id *id, char ret_text[PEER_NAME_BYTES]);
 

@@ -342,6 +342,7 @@ static void place(struct peer *p)
 	struct place_node *nodes = xcalloc(MEMBERS_MAX, sizeof(*nodes));
 	size_t n = p->members->ops->list(p->members, list, MEMBERS_MAX);
 	const uint64_t version = placement_version(p->placement);
+	uint32_t n_before;
 	uint32_t n_nodes = 0;
 	struct err why;
 
@@ -360,8 +361,11 @@ static void place(struct peer *p)
 	}
 	if (placement_set(p->placement, nodes, n_nodes, &why) < 0)
 		log_warn(p->opts.log, "too many members", "why=%s", LOG_Q(why.msg));
+	n_before = p->n_others;
 	p->n_others =
 		n_nodes - (n_nodes > 0 && placement_has(p->placement, &p->self.self.id) ? 1 : 0);
+	if ((n_before == 0) != (p->n_others == 0))
+		atomic_store(&p->wants_packed, p->n_others > 0);
 	if (placement_version(p->placement) != version) {
 		home_moved(p->home);
 		adverts_moved(p->adverts);

@@ -112,6 +112,11 @@ static const struct node *find(const struct placement *p, const struct wire_id *
 	                       : bsearch(&key, p->nodes, p->n_nodes, sizeof(*p->nodes), by_id);
 }
 
+uint32_t placement_n_nodes(const struct placement *p)
+{
+	return p->n_nodes;
+}
+
 bool placement_has(const struct placement *p, const struct wire_id *id)
 {
 	return find(p, id) != NULL;

@@ -41,6 +41,7 @@ MUST_CHECK int placement_set(struct placement *p, const struct place_node *nodes
 
 uint64_t placement_version(const struct placement *p); /* changes with each list that differs */
 bool placement_has_zones(const struct placement *p);   /* more than one: ask on two levels */
+uint32_t placement_n_nodes(const struct placement *p);
 bool placement_has(const struct placement *p, const struct wire_id *id);
 bool placement_same_zone(const struct placement *p, const struct wire_id *a,
                          const struct wire_id *b); /* false where one is unknown */

@@ -171,7 +171,7 @@ static void next_piece(struct serve *s)
 	for (uint32_t i = 0; i < s->piece.n_chosen; i++)
 		wire_set_remove(&s->ready, s->piece.chosen[i]);
 	s->busy = true;
-	s->packs = serve_packs(s);
+	serve_choose_form(s);
 	s->job = (struct job){ .work = serve_read_work, .after = read_after, .prio = s->prio };
 	pool_submit(s->p->opts.pool, &s->job);
 }

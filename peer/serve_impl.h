@@ -43,7 +43,8 @@ struct serve {
 	bool busy;                     /* a worker has it */
 	bool closed;                   /* nobody listens */
 	bool any_missed;
-	bool packs; /* what is sent, where that makes it smaller */
+	bool packs;     /* what is sent, where that makes it smaller */
+	bool passes_on; /* what came packed */
 	uint32_t deadline_ms;
 	uint64_t end_ns; /* it is broken off then */
 	uint64_t due_ns; /* the upload budget is used up until then */
@@ -55,4 +56,4 @@ struct serve {
 void serve_read_work(struct job *job); /* worker: the chosen chunks */
 void serve_find_work(struct job *job); /* worker: what names mean */
 void serve_sort(struct serve *s);      /* what is here, what is waited for */
-bool serve_packs(const struct serve *s); /* is packing faster than its link? */
+void serve_choose_form(struct serve *s);

@@ -17,11 +17,20 @@
 static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, uint8_t *ret_form)
 {
 	struct cas_blob *blob = NULL;
+	enum compressor form;
 	uint8_t *packed;
 	uint32_t chunk_idx;
 	struct err why;
 	size_t n = 0;
-	int r = cas_find_ready(s->p->opts.cas, t->name.b, &blob, &chunk_idx, &why);
+	int r;
+
+	if (s->passes_on)
+		n = packed_get(s->p->packed, &t->name, out, t->plain_size_bytes, &form);
+	if (n > 0) {
+		*ret_form = (uint8_t)form;
+		return (uint32_t)n;
+	}
+	r = cas_find_ready(s->p->opts.cas, t->name.b, &blob, &chunk_idx, &why);
 
 	if (r == 0)
 		r = cas_blob_read_checked(blob, chunk_idx, out, &why);
@@ -114,17 +123,22 @@ void serve_sort(struct serve *s)
 	}
 }
 
-bool serve_packs(const struct serve *s)
+/* In what form do chunks go out now? What came packed is passed on like that while the link may be
+ * slow; to pack takes time, and a link that is known to be. */
+void serve_choose_form(struct serve *s)
 {
+	struct peer *p = s->p;
 	struct send_rate *rate = &s->link->rate;
+	const bool may = (s->flags & WIRE_GET_PLAIN) == 0;
 	uint64_t acked_bytes;
 	uint64_t busy_us;
 
-	if (s->flags & WIRE_GET_PLAIN)
-		return false;
 	if (conn_sent(s->link->conn, &acked_bytes, &busy_us))
 		send_rate_look(rate, acked_bytes, busy_us);
-	if (send_rate_is_known(rate))
-		s->p->packs = send_rate_is_below(rate, PACK_BELOW_BYTES_US);
-	return s->p->packs;
+	if (send_rate_is_known(rate)) {
+		p->packs = send_rate_is_below(rate, PACK_BELOW_BYTES_US);
+		atomic_store(&p->wants_packed, p->packs);
+	}
+	s->packs = may && p->packs;
+	s->passes_on = may && atomic_load(&p->wants_packed);
 }

@@ -4,6 +4,7 @@
 #include "bytes.h"
 #include "mem.h"
 #include "source_impl.h"
+#include "unconst.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,27 +94,31 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 	source_dirty(s->req);
 }
 
+/* Only what was held against its digest is passed on. */
+static bool is_its_plain(const struct unpack *u)
+{
+	const struct chunk_rec *c = &u->layout->chunks[u->chunk_idx];
+
+	return atomic_load(&u->p->wants_packed) &&
+	       digest_matches(u->layout->digest_alg, u->plain, u->plain_size_bytes, c->digest);
+}
+
+/* What does not unpack is wrong bytes like others, and whoever asked finds that out. */
 static void unpack_work(struct job *job) /* worker */
 {
 	struct unpack *u = container_of(job, struct unpack, job);
 
-	u->plain = malloc(u->plain_size_bytes);
+	u->plain = calloc(1, u->plain_size_bytes);
 	if (u->plain == NULL)
-		u->r = -ENOMEM;
-	else if (u->form != COMPRESSOR_ZSTD ||
-	         ZSTD_decompress(u->plain, u->plain_size_bytes, u->packed, u->packed_size_bytes) !=
-	                 u->plain_size_bytes)
-		u->r = -EBADMSG;
-}
-
-static void cannot_unpack(const struct unpack *u)
-{
-	struct peer *p = u->req->p;
-	char name[PEER_NAME_BYTES];
-
-	wire_id_text(&u->node, name);
-	log_warn(p->opts.log, "a chunk from a peer cannot be unpacked", "peer=%s", name);
-	peer_blame(p, &u->node, 0, HOLDERS_WRONG_BYTES);
+		return;
+	if (u->form == COMPRESSOR_ZSTD &&
+	    ZSTD_decompress(u->plain, u->plain_size_bytes, u->packed, u->packed_size_bytes) ==
+	            u->plain_size_bytes &&
+	    is_its_plain(u)) {
+		peer_keep_packed(u->p, u->layout, u->chunk_idx, u->form, u->packed,
+		                 u->packed_size_bytes);
+		u->packed = NULL;
+	}
 }
 
 static void unpack_after(struct job *job)
@@ -127,17 +132,15 @@ static void unpack_after(struct job *job)
 		wire_set_add(&one, u->pos);
 		u->s->unpacking = set_minus(u->s->unpacking, &one);
 		source_dirty(u->req);
-		if (u->r == 0) {
+		if (u->plain != NULL)
 			source_deliver(u->s, u->pos, u->plain, u->giver);
-			u->plain = NULL;
-		} else {
+		else /* memory is out */
 			seek_avoid(u->s, &u->node, WIRE_AVOID_FAILED);
-			if (u->r == -EBADMSG)
-				cannot_unpack(u);
-		}
+		u->plain = NULL;
 	}
 	free(u->plain);
 	free(u->packed);
+	layout_unref(&u->layout);
 	free(u);
 }
 
@@ -150,6 +153,9 @@ static void unpack(struct get *g, const struct unpack *given)
 	u->req = req;
 	u->s = g->s;
 	u->plain_size_bytes = chunk_at(g, u->pos)->plain_size_bytes;
+	u->p = req->p;
+	u->layout = layout_ref(unconst(req->run->layout));
+	u->chunk_idx = seek_chunk(g->s, u->pos);
 	u->job = (struct job){ .work = unpack_work,
 		               .after = unpack_after,
 		               .prio = req->run->reader ? JOB_READER : JOB_PREFETCH };

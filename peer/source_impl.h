@@ -95,11 +95,14 @@ struct unpack {
 	enum compressor form;
 	uint8_t *packed;
 	uint32_t packed_size_bytes;
-	uint8_t *plain;
+	uint8_t *plain; /* result; NULL: memory is out */
 	uint32_t plain_size_bytes;
 	uint32_t giver;
-	struct wire_id node; /* whose it is */
-	int r;               /* 0; -ENOMEM; -EBADMSG */
+	struct peer *p;
+	struct wire_id node;        /* whose it is */
+	struct blob_layout *layout; /* a reference */
+	uint32_t chunk_idx;
+	int r; /* 0; -ENOMEM; -EBADMSG */
 };
 
 struct source_req {

@@ -26,11 +26,16 @@ struct fetch_opts {
 	struct source *const *sources; /* in the order in which they are asked; copied */
 	uint32_t n_sources;            /* <= FETCH_SOURCES_MAX */
 	uint64_t read_timeout_ms;      /* retry budget of a reader */
-	uint64_t prefetch_order; /* 0: in order; else a number of this node's own, for its order */
-	uint64_t in_flight_max_bytes; /* 0: 32 MiB; a unit that is larger goes alone */
+	uint64_t prefetch_run_bytes;   /* packed, of one question of a prefetch; 0: 4 MiB */
+	uint64_t in_flight_max_bytes;  /* 0: 32 MiB; a unit that is larger goes alone */
 	/* [loop] A blob is open for reads from now on. NULL: nobody wants to know. */
 	void (*blob_opened)(void *arg, struct cas_blob *blob);
 	void *blob_opened_arg;
+	/* [worker] A unit that is one chunk came from an origin, is verified and kept: its bytes as
+	 * packed there (layout.compressor, unit.packed_size_bytes), malloc'd, now the receiver's.
+	 * NULL: nobody wants them. */
+	void (*packed)(void *arg, struct cas_blob *blob, uint32_t unit_idx, uint8_t *bytes);
+	void *packed_arg;
 };
 #define FETCH_SOURCES_MAX 4
 

@@ -72,6 +72,10 @@ void peer_blob_opened(struct peer *p, struct cas_blob *blob);
 void peer_on_ready(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx);
 void peer_on_gone(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx);
 
+/** [any] For fetch_opts.packed: a unit that is one chunk came from an origin and is verified.
+ * bytes: as it is packed there, malloc'd, now the peer's: for others who want the same soon. */
+void peer_on_packed(struct peer *p, struct cas_blob *blob, uint32_t unit_idx, uint8_t *bytes);
+
 /** Take no new requests or leases from others. done: once none is left. Twice is fine: the last
  * done is told. */
 void peer_drain(struct peer *p, void (*done)(void *arg), void *arg);

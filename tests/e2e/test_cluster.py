@@ -61,6 +61,17 @@ class Counts(lab.LabTest):
         self.assertEqual(cluster.origin_bytes() - first, lacking)
         self.assert_tree(lab.mounts_below(cluster.agents[2].dir)[0], "edge:v6-next", "most of it from who has version 1")
 
+    def test_on_slow_lines_chunks_cross_as_they_are_packed_at_the_registry(self):
+        image = "edge:v6"
+        cluster = Cluster(self, [image], 3)
+        for node in cluster.net.nodes:
+            node.shape(50)
+        cluster.wait_for_members()
+        cluster.prefetch_all(cluster.mount_all(image))
+        packed = rafs_facts.packed_bytes(image)
+        self.assertLessEqual(cluster.origin_bytes(), packed)
+        self.assertLessEqual(cluster.payload_bytes(), 2 * packed * 125 // 100)  # what is not at hand is packed anew
+
     @lab.in_the_long_run
     def test_a_storm_on_a_real_image_and_its_next_version(self):
         for image in ("app:1-v6", "app:2-v6"):

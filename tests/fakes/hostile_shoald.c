@@ -18,6 +18,7 @@
 #include "conn.h"
 #include "mem.h"
 #include "origin.h"
+#include "packed.h"
 #include "proof.h"
 #include "share.h"
 #include "wire.h"
@@ -40,6 +41,15 @@ static bool is_hostile(const char *how)
 
 /* ---- chunks ---- */
 
+static void flip(uint8_t *bytes, uint32_t size_bytes)
+{
+	static atomic_uint served_bytes;
+
+	for (uint32_t i = 0; i < size_bytes; i++)
+		if (atomic_fetch_add(&served_bytes, 1) % FLIP_EVERY_BYTES == 0)
+			bytes[i] ^= 0x10;
+}
+
 int __real_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
                                  struct err *e);
 int __wrap_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
@@ -48,7 +58,6 @@ int __wrap_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint
 int __wrap_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
                                  struct err *e)
 {
-	static atomic_uint served_bytes;
 	const uint32_t size_bytes = cas_blob_layout(blob)->chunks[chunk_idx].plain_size_bytes;
 	int r;
 
@@ -57,12 +66,26 @@ int __wrap_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint
 	if (is_hostile("slow"))
 		(void)poll(NULL, 0, SLOW_MS);
 	r = __real_cas_blob_read_checked(blob, chunk_idx, ret_plain, e);
-	if (r != 0 || !is_hostile("flip"))
-		return r;
-	for (uint32_t i = 0; i < size_bytes; i++)
-		if (atomic_fetch_add(&served_bytes, 1) % FLIP_EVERY_BYTES == 0)
-			ret_plain[i] ^= 0x10;
-	return 0;
+	if (r == 0 && is_hostile("flip"))
+		flip(ret_plain, size_bytes);
+	return r;
+}
+
+uint32_t __real_packed_get(struct packed *p, const struct wire_id *name, uint8_t *out,
+                           uint32_t room_bytes, enum compressor *ret_form);
+uint32_t __wrap_packed_get(struct packed *p, const struct wire_id *name, uint8_t *out,
+                           uint32_t room_bytes, enum compressor *ret_form);
+
+uint32_t __wrap_packed_get(struct packed *p, const struct wire_id *name, uint8_t *out,
+                           uint32_t room_bytes, enum compressor *ret_form)
+{
+	uint32_t n = 0;
+
+	if (!is_hostile("lie") && !is_hostile("slow"))
+		n = __real_packed_get(p, name, out, room_bytes, ret_form);
+	if (is_hostile("flip"))
+		flip(out, n);
+	return n;
 }
 
 void __real_stream_put_chunks(struct conn_stream *s, const struct wire_chunk_item *items,

@@ -38,7 +38,7 @@ void world_open(struct engine_world *w, const struct world_wish *wish)
 	opts.sources = sources;
 	opts.n_sources = 2;
 	opts.read_timeout_ms = wish->read_timeout_ms > 0 ? wish->read_timeout_ms : 30000;
-	opts.prefetch_order = wish->prefetch_order;
+	opts.prefetch_run_bytes = wish->prefetch_run_bytes;
 	assert_int_equal(fetch_new(&opts, &w->fetch, &e), 0);
 	w->cas = fake_cas_blob(wish->n_chunks > 0 ? wish->n_chunks : WORLD_CHUNKS,
 	                       wish->chunk_bytes > 0 ? wish->chunk_bytes : WORLD_CHUNK_BYTES);

@@ -18,7 +18,7 @@ struct world_wish {
 	uint32_t chunk_bytes; /* 0: WORLD_CHUNK_BYTES */
 	uint64_t in_flight_max_bytes;
 	uint64_t read_timeout_ms; /* 0: 30 s */
-	uint64_t prefetch_order;
+	uint64_t prefetch_run_bytes;
 	uint32_t chunks_per_unit; /* 0: each its own */
 	bool peer_answers;        /* else it has nothing */
 };

@@ -73,6 +73,19 @@ static struct wire_set missing(const struct swarm *s, const struct swarm_node *n
 	                 &g->coming);
 }
 
+/* What it waits for at others: the home is to know of it. */
+static struct wire_set waited(const struct swarm *s, const struct swarm_node *n,
+                              uint32_t segment_idx)
+{
+	struct wire_set set = set_none(segment_of(s, segment_idx)->n_chunks);
+
+	for (uint32_t i = 0; i < SWARM_GETS; i++) {
+		if (n->gets[i].used && n->gets[i].segment_idx == segment_idx)
+			set = set_or(set, &n->gets[i].set);
+	}
+	return set_minus(set, &n->segments[segment_idx].have);
+}
+
 static void wake_at(struct swarm *s, uint32_t node, uint64_t at_ns)
 {
 	swarm_at(s, at_ns, EV_TICK)->to = node;
@@ -85,6 +98,8 @@ static void ask(struct swarm *s, uint32_t node, uint32_t segment_idx)
 	struct wire_msg msg = { .type = WIRE_ASK };
 	struct wire_ask *a = &msg.u.ask;
 	struct wire_id ranked[2];
+	const struct wire_set elsewhere = waited(s, n, segment_idx);
+	const struct wire_set wanted = missing(s, n, segment_idx);
 	const uint32_t n_ranked = placement_rank(n->placement, PLACE_ZONE, &n->id,
 	                                         &segment_of(s, segment_idx)->name, 2, ranked);
 
@@ -94,7 +109,7 @@ static void ask(struct swarm *s, uint32_t node, uint32_t segment_idx)
 	if (g->began_ns == 0)
 		g->began_ns = swarm_now_ns(s);
 	a->req = g->req;
-	a->part = part_of(s, segment_idx, missing(s, n, segment_idx));
+	a->part = part_of(s, segment_idx, set_or(wanted, &elsewhere));
 	a->have = g->have;
 	a->units = s->units[segment_idx];
 	a->runs = s->runs[segment_idx];
@@ -106,7 +121,7 @@ static void ask(struct swarm *s, uint32_t node, uint32_t segment_idx)
 	a->n_avoid = (uint8_t)g->n_avoid;
 	memcpy(a->avoid, g->avoid, sizeof(a->avoid));
 	memset(a->avoid_why, WIRE_AVOID_MISSED, sizeof(a->avoid_why));
-	a->missed = a->part.set;
+	a->missed = wanted;
 	swarm_send(s, node, g->ask_home, segment_idx, &msg);
 	wake_at(s, node, g->retry_ns);
 }
@@ -322,6 +337,35 @@ static void begin_lease(struct swarm *s, uint32_t node, uint32_t segment_idx,
 	swarm_from_origin(s, node, slot);
 }
 
+static void unpark(struct swarm *s, uint32_t node, uint32_t asker, uint32_t segment_idx,
+                   const struct wire_set *set)
+{
+	for (struct swarm_parked *p = s->nodes[node].parked; p != NULL; p = p->next) {
+		if (p->segment_idx == segment_idx && p->asker == asker)
+			p->set = set_minus(p->set, set);
+	}
+}
+
+/* It was sent to another for that: who it waited for until now is asked no more. */
+static void turn_from_others(struct swarm *s, uint32_t node, uint32_t segment_idx,
+                             const struct wire_set *set, uint32_t to)
+{
+	struct swarm_node *n = &s->nodes[node];
+
+	for (uint32_t i = 0; i < SWARM_GETS; i++) {
+		struct swarm_get *get = &n->gets[i];
+		const struct wire_set both = set_and(get->set, set);
+
+		if (!get->used || get->segment_idx != segment_idx || get->from == to ||
+		    set_empty(&both))
+			continue;
+		unpark(s, get->from, node, segment_idx, &both);
+		get->set = set_minus(get->set, &both);
+		get->used = !set_empty(&get->set);
+		n->segments[segment_idx].coming = set_minus(n->segments[segment_idx].coming, &both);
+	}
+}
+
 static void begin_get(struct swarm *s, uint32_t node, uint32_t segment_idx, struct wire_set set,
                       uint32_t from)
 {
@@ -329,6 +373,7 @@ static void begin_get(struct swarm *s, uint32_t node, uint32_t segment_idx, stru
 	struct wire_msg msg = { .type = WIRE_GET };
 	uint32_t slot = 0;
 
+	turn_from_others(s, node, segment_idx, &set, from);
 	set = set_minus(set_minus(set, &n->segments[segment_idx].have),
 	                &n->segments[segment_idx].coming);
 	while (slot < SWARM_GETS && n->gets[slot].used)

@@ -1,0 +1,199 @@
+/*
+ * test_home_share: how a home shares out what prefetches want: few leases at a time, in turn, and
+ * the work of giving it to the others over all lines.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "home_world.h"
+#include "placement.h"
+#include "set.h"
+
+enum { N_LISTS = 20, N_NODES = 8 };
+
+struct many { /* lists */
+	struct wire_id list[N_LISTS], segment[N_LISTS];
+};
+
+/* A home among eight, which give it N_LISTS lists; all of them are taken for its own. */
+static void begin(struct fixture *f, struct placement *p, struct many *m)
+{
+	struct place_node nodes[N_NODES];
+	const struct wire_id one = home_node_id(1);
+	struct wire_id names[N];
+	struct err e;
+
+	for (uint32_t i = 0; i < N_NODES; i++)
+		nodes[i] = (struct place_node){ home_node_id(i), "" };
+	assert_int_equal(placement_set(p, nodes, N_NODES, &e), 0);
+	home_free(&f->home);
+	f->home = home_new(&(struct home_opts){
+		.clock = &f->clock.clock, .placement = p, .self = home_node_id(0) });
+	for (uint32_t i = 0; i < N_LISTS; i++) {
+		home_names_of(1000 * (i + 1), names);
+		m->list[i] = wire_list_id(names, N);
+		m->segment[i] = names[0];
+		home_tell_list(f, &one, names);
+	}
+}
+
+static void ask(struct fixture *f, const struct many *m, uint32_t node, uint32_t list_no,
+                uint32_t flags)
+{
+	struct wire_ask a = home_ask_of(f, list_no, 0, N);
+
+	a.part.list = m->list[list_no];
+	a.part.segment = m->segment[list_no];
+	a.flags = WIRE_ASK_SETTLE | flags;
+	assert_int_equal(home_asks(f, node, &a), HOME_OK);
+}
+
+static uint32_t n_leases(const struct fixture *f)
+{
+	struct home_stats s;
+
+	home_stats(f->home, &s);
+	return s.leases;
+}
+
+/* The lease that was told to node in the last drain, over; what it covered is at node. */
+static void bring(struct fixture *f, const struct many *m, uint32_t node, uint32_t list_no,
+                  const struct wire_answer_item *item)
+{
+	const struct wire_id id = home_node_id(node);
+	const struct wire_lease msg = {
+		.token = item->token, .part = { m->segment[list_no], m->list[list_no], item->set }
+	};
+
+	home_lease_end(f->home, &id, &msg);
+	home_drain(f);
+}
+
+static const struct wire_answer_item *lease_told(const struct fixture *f, uint32_t node)
+{
+	for (uint32_t i = 0; i < N_LISTS; i++) {
+		if (home_told(f, node, i, WIRE_LEASE) != NULL)
+			return home_told(f, node, i, WIRE_LEASE);
+	}
+	return NULL;
+}
+
+static void a_node_that_comes_first_is_not_given_all_of_it(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	struct wire_answer_item first = { .token = 0 };
+	struct many m;
+
+	begin(f, p, &m);
+	for (uint32_t i = 0; i < N_LISTS; i++) {
+		ask(f, &m, 1, i, 0);
+		if (i == 0)
+			first = *home_must(f, 1, 0, WIRE_LEASE);
+	}
+	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
+	assert_int_equal(set_count(&first.set), RUN); /* others may be about to ask */
+	for (uint32_t i = 0; i < N_LISTS; i++)
+		ask(f, &m, 2, i, 0);
+	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
+	bring(f, &m, 1, 0, &first);
+	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
+	assert_null(lease_told(f, 1)); /* the others' turn */
+	assert_int_equal(set_count(&lease_told(f, 2)->set), RUN);
+}
+
+static void readers_do_not_wait_for_prefetches(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	struct many m;
+
+	begin(f, p, &m);
+	for (uint32_t i = 0; i < N_LISTS; i++)
+		ask(f, &m, 1, i, 0);
+	for (uint32_t i = 5; i < 9; i++) {
+		ask(f, &m, 2, i, WIRE_ASK_READER);
+		assert_non_null(home_told(f, 2, i, WIRE_LEASE));
+	}
+}
+
+static void a_prefetch_that_hangs_does_not_hold_up_others(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	const struct wire_id one = home_node_id(1);
+	struct wire_answer_item first;
+	struct many m;
+
+	begin(f, p, &m);
+	ask(f, &m, 1, 0, 0);
+	first = *home_must(f, 1, 0, WIRE_LEASE);
+	for (uint32_t i = 1; i < N_LISTS; i++) {
+		ask(f, &m, 1, i, 0);
+		ask(f, &m, 2, i, 0);
+	}
+	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
+	(void)home_after_ms(f, HOME_QUIET_MS - 1);
+	home_lease_progress(f->home, &one,
+	                    &(struct wire_lease){ .token = first.token, .progress_bytes = 1 });
+	(void)home_after_ms(f, 1);
+	/* All but the one that progresses are silent. */
+	assert_int_equal(n_leases(f), 2 * (HOME_PREFETCHES / N_NODES) - 1);
+}
+
+/* Chunks that were told to be had at each node, in the last drain. */
+static void count_given(const struct fixture *f, uint32_t n_given[N_NODES + 1])
+{
+	for (uint32_t i = 0; i < f->n_out; i++) {
+		for (uint32_t k = 0; k < f->out[i].n_items; k++) {
+			const struct wire_answer_item *item = &f->out[i].items[k];
+
+			assert_true(item->n_nodes > 0);
+			for (uint32_t giver = 1; giver <= N_NODES; giver++) {
+				const struct wire_id id = home_node_id(giver);
+
+				if (id_equal(&item->nodes[0], &id))
+					n_given[giver] += set_count(&item->set);
+			}
+		}
+	}
+}
+
+/* Who has all of it gives some, and who has it from there gives the rest. */
+static void what_prefetches_want_goes_over_all_lines(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t n_given[N_NODES + 1] = { 0 };
+	uint32_t n_all = 0;
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, N);
+	for (uint32_t first = 0; first < N; first += RUN) {
+		for (uint32_t node = 2; node <= N_NODES; node++) {
+			const struct wire_ask a = home_ask_of(f, first, first, RUN);
+
+			assert_int_equal(home_asks(f, node, &a), HOME_OK);
+			count_given(f, n_given);
+			n_all += RUN;
+		}
+	}
+	for (uint32_t giver = 1; giver <= N_NODES; giver++)
+		assert_true(n_given[giver] <= n_all / 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
+		T(a_node_that_comes_first_is_not_given_all_of_it),
+		T(readers_do_not_wait_for_prefetches),
+		T(a_prefetch_that_hangs_does_not_hold_up_others),
+		T(what_prefetches_want_goes_over_all_lines),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
