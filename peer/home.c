@@ -506,7 +506,7 @@ void home_heard(struct home *h, const struct wire_id *id)
 	const uint16_t node = home_node_known(h, id);
 
 	if (node != NO_NODE)
-		h->nodes[node].heard_ns = now_of(h);
+		h->nodes[node].heard_ns = clock_now_ns(h->opts.clock);
 }
 
 /* ---- time ---- */
