@@ -1,6 +1,7 @@
 """The chart, rendered by helm: valid for three versions of Kubernetes, and its configs accepted by shoald."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -149,13 +150,27 @@ class Chart(unittest.TestCase):
         self.assertEqual((service["clusterIP"], service["publishNotReadyAddresses"]), ("None", True))
         agent = self.pod("default")["containers"][0]
         propagation = {m["mountPath"]: m.get("mountPropagation") for m in agent["volumeMounts"]}
-        self.assertEqual(propagation["/var/lib/containerd-nydus"], "Bidirectional")
-        self.assertTrue(config["state_dir"].startswith("/var/lib/containerd-nydus/"))
+        self.assertEqual(propagation[self.root_of_the_guide()], "Bidirectional")
+        self.assertTrue(config["state_dir"].startswith(self.root_of_the_guide() + "/"))
         self.assertNotIn(config["state_dir"], propagation)  # no mount of its own: hard links must reach the cache
         self.assertIn("/var/lib/shoal", [m["mountPath"] for m in self.pod("own-certificates")["containers"][0]["volumeMounts"]])
         keeper = self.render("default")["DaemonSet", "it-keeper"]["spec"]
         self.assertEqual(keeper["updateStrategy"], {"type": "OnDelete"})
         self.assertNotIn("privileged", keeper["template"]["spec"]["containers"][0]["securityContext"])
+
+    @staticmethod
+    def root_of_the_guide():
+        """Where docs/containerd.md puts the snapshotter: chart and guide meet."""
+        with open(os.path.join(REPO, "docs", "containerd.md"), encoding="utf-8") as f:
+            return re.search(r'^root = "(.*)"$', f.read(), re.M)[1]
+
+    def test_node_setup_sees_the_config_of_the_snapshotter_and_where_images_are_mounted(self):
+        setup = next(c for c in self.pod("default")["initContainers"] if c["name"] == "node-setup")
+        env = {e["name"]: e["value"] for e in setup["env"]}
+        self.assertEqual(env["MOUNTS"], self.root_of_the_guide())
+        mounted = [m["mountPath"] for m in setup["volumeMounts"]]
+        self.assertIn("/host" + os.path.dirname(env["SNAPSHOTTER_CONFIG"]), mounted)
+        self.assertEqual(len(mounted), len(set(mounted)))
 
     def test_the_ca_key_is_seen_by_the_init_container_alone(self):
         for kind, of in (("DaemonSet", "it"), ("StatefulSet", "it-seed")):

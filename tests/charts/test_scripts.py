@@ -259,6 +259,22 @@ class NodeSetup(ScriptTest):
         self.assertIn("/run/y.sock", self.setup_node("write", SNAPSHOTTER_SOCKET="/run/y.sock").stderr)
         self.assert_left_alone(NAMED[0])
 
+    def test_a_root_of_the_snapshotter_that_the_agent_does_not_see_is_said(self):
+        self.begin("fake", NAMED[0])
+        path = os.path.join(self.dir, "etc/nydus/config.toml")
+        default = "/var/lib/containerd/io.containerd.snapshotter.v1.nydus"
+        for text, root in ((None, default), ("version = 1\n", default), ('root = "/data/nydus" # big\n[x]\nroot = "/no"\n', "/data/nydus"),
+                           ("[daemon]\nroot = '/no'\n", default), ("  root='/data/nydus'\n", "/data/nydus")):
+            if text is not None:
+                self.write(path, text)
+            for mounts, seen in ((root, True), (f"/elsewhere {os.path.dirname(root)}/", True), ("/", True), (root + "x", False),
+                                 (root + "/below", False), ("/elsewhere", False)):
+                with self.subTest(text, mounts=mounts):
+                    done = self.setup_node("check", SNAPSHOTTER_CONFIG=path, MOUNTS=mounts)
+                    self.assertIn(f"the snapshotter's root is {root} (", done.stdout if seen else done.stderr)
+                    self.assertEqual("the agent sees it" in done.stdout, seen)
+        self.assertNotIn("root", self.setup_node("off", SNAPSHOTTER_CONFIG=path, MOUNTS="/elsewhere").stderr)
+
     def test_check_says_what_is_missing_and_changes_nothing(self):
         for text in OTHERS:
             with self.subTest(text):

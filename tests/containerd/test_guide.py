@@ -20,7 +20,7 @@ for dir in usr etc var run; do
   mkdir -p "$ROOT/$dir" "$ROOT/.$dir"
   mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$ROOT/$dir,workdir=$ROOT/.$dir" "/$dir"
 done
-for dir in containerd shoal nydus-snapshotter; do
+for dir in containerd shoal; do
   mkdir -p "$ROOT/lib/$dir" "/var/lib/$dir"
   mount --bind "$ROOT/lib/$dir" "/var/lib/$dir"
 done

@@ -6,6 +6,9 @@
 #                      config says, write what is missing, and restart containerd; back to what it was, where
 #                      containerd does not understand the new config or does not come up with it)
 #   CONTAINERD_CONFIG, SNAPSHOTTER, SNAPSHOTTER_SOCKET
+#   SNAPSHOTTER_CONFIG, MOUNTS
+#                      the snapshotter's configuration, whose root must lie below one of the directories MOUNTS:
+#                      the agent sees nothing else of the node
 #   RUN_DIR            where the node has api.sock: what is installed looks for the agent there
 # Where the config names the proxy plugin already, nothing is written and nothing restarted.
 set -eu
@@ -13,6 +16,9 @@ HOST=${HOST-} INSTALL=${INSTALL-} CONTAINERD=${CONTAINERD:-check}
 CONTAINERD_CONFIG=${CONTAINERD_CONFIG:-/etc/containerd/config.toml}
 SNAPSHOTTER=${SNAPSHOTTER:-nydus}
 SNAPSHOTTER_SOCKET=${SNAPSHOTTER_SOCKET:-/run/containerd-nydus/containerd-nydus-grpc.sock}
+
+SNAPSHOTTER_CONFIG=${SNAPSHOTTER_CONFIG:-/etc/nydus/config.toml}
+MOUNTS=${MOUNTS-}
 
 # The program with its libraries and the loader that they are for, so that the node's own libraries,
 # whatever they are, do not matter; and a script by its name that starts it so.
@@ -174,6 +180,24 @@ check_containerd() {
   fi
 }
 
+# ---- the snapshotter ----
+
+check_root() {
+  root= where="$SNAPSHOTTER_CONFIG says"
+  if [ -f "$HOST$SNAPSHOTTER_CONFIG" ]; then
+    root=$(awk '/^[ \t]*\[/ { exit } /^[ \t]*root[ \t]*=/ { sub(/^[^=]*=[ \t]*["\047]/, ""); sub(/["\047].*/, ""); print; exit }' \
+      "$HOST$SNAPSHOTTER_CONFIG")
+  else
+    where="unless its configuration says otherwise (there is no $SNAPSHOTTER_CONFIG)"
+  fi
+  [ -n "$root" ] || root=/var/lib/containerd/io.containerd.snapshotter.v1.nydus # its default
+  for dir in $MOUNTS; do
+    case $root/ in "${dir%/}"/*) echo "the snapshotter's root is $root ($where): the agent sees it"; return 0 ;; esac
+  done
+  echo "the snapshotter's root is $root ($where), and the agent sees nothing of that: put it into the chart's values" \
+    "(hostPaths.mounts, now: $MOUNTS), or images of containers cannot be mounted" >&2
+}
+
 case $CONTAINERD in off | check | write) ;; *) echo "CONTAINERD: off, check or write" >&2; exit 2 ;; esac
 if [ -n "$INSTALL" ]; then
   for program in shoal nydusd; do install_program "$program"; done
@@ -187,3 +211,4 @@ case $CONTAINERD in
     wait $! || not_written "that failed"
     ;;
 esac
+[ "$CONTAINERD" = off ] || [ -z "$MOUNTS" ] || check_root
