@@ -214,6 +214,32 @@ class Chart(unittest.TestCase):
         self.assertFalse(any(v["name"] in ("tls", "ca") for v in self.pod("no-tls")["volumes"]))
         self.assertNotIn(("NetworkPolicy", "it"), self.render("no-tls"))
 
+    @staticmethod
+    def notes(name):
+        """NOTES.txt, which helm renders for a cluster alone: here as a member of a document."""
+        with tempfile.TemporaryDirectory() as home:
+            chart = shutil.copytree(CHART, os.path.join(home, "shoal"))
+            with open(os.path.join(chart, "templates", "NOTES.txt"), encoding="utf-8") as f:
+                text = "".join(f"    {line}" if line.strip() else line for line in f)
+            with open(os.path.join(chart, "templates", "notes.yaml"), "w", encoding="utf-8") as f:
+                f.write("kind: Notes\ntext: |\n" + text)
+            said = helm("template", "it", chart, "--namespace", "shoal-system", "--kube-version", "1.31.0", "--show-only",
+                        "templates/notes.yaml", values=CASES[name]).stdout
+            return " ".join(yaml.safe_load(said)["text"].split())
+
+    def test_who_reaches_the_page(self):
+        def of(name):
+            rules = self.render(name)["NetworkPolicy", "it"]["spec"]["ingress"]
+            return next(r for r in rules if r["ports"][0]["port"] == "http").get("from")
+
+        self.assertEqual(of("default"), [{"podSelector": {}}])  # no namespaceSelector: those of the policy's own
+        self.assertEqual(of("everything"), [{"namespaceSelector": {}}])
+        for name, words in (("default", "namespace shoal-system"), ("no-tls", "WARNING: without networkPolicy.enabled")):
+            self.assertIn(words, self.notes(name))
+
+    def test_the_kernel_parses_images_only_where_that_is_asked_for(self):
+        self.assertEqual(self.config("default")["mount"], "tree")
+
     def test_ipv6_only(self):
         config = self.config("ipv6-only")
         self.assertEqual((config["http"]["listen"], config["peers"]["listen"]), ("[::]:9464", "[::]:9465"))
