@@ -8,6 +8,7 @@
  *
  * Its own successor (--take-over) asks for everything, puts its socket in place of the old one,
  * and only then tells the old keeper to end. Whoever calls meanwhile is hung up on and calls again.
+ * One that shoald started (--leave) ends by itself when that is gone and there is nothing to hold.
  *
  * One thread; only the user that it runs as may speak to it. include/mount/keeper_protocol.h has
  * the words.
@@ -40,6 +41,8 @@ struct keeper {
 	const char *path;                   /* of the socket */
 	struct pollfd fds[1 + CALLERS_MAX]; /* the socket, then the callers; fd -1: free */
 	int heir_fd;                        /* the caller that takes over; -1: none */
+	bool leaves;     /* when it holds nothing and nobody is connected any more */
+	bool had_caller; /* not before somebody was */
 	bool ended;
 	struct item items[KEEPER_ITEMS_MAX];
 };
@@ -199,14 +202,28 @@ static void take_caller(struct keeper *k)
 		if (k->fds[i].fd >= 0)
 			continue;
 		k->fds[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		k->had_caller = true;
 		return;
 	}
 	(void)close(fd); /* too many: it calls again */
 }
 
+static bool is_of_use(const struct keeper *k)
+{
+	for (int i = 1; i <= CALLERS_MAX; i++) {
+		if (k->fds[i].fd >= 0)
+			return true;
+	}
+	for (uint32_t i = 0; i < KEEPER_ITEMS_MAX; i++) {
+		if (k->items[i].fd >= 0)
+			return true;
+	}
+	return false;
+}
+
 static void run(struct keeper *k)
 {
-	while (!k->ended) {
+	while (!k->ended && (!k->leaves || !k->had_caller || is_of_use(k))) {
 		if (poll(k->fds, 1 + CALLERS_MAX, -1) < 0)
 			continue; /* EINTR */
 		for (int i = 1; i <= CALLERS_MAX; i++) {
@@ -338,11 +355,13 @@ int main(int argc, char **argv)
 {
 	static const struct option known[] = { { "socket", required_argument, NULL, 's' },
 		                               { "take-over", no_argument, NULL, 't' },
+		                               { "leave", no_argument, NULL, 'l' },
 		                               { NULL, 0, NULL, 0 } };
 	struct rlimit files = { .rlim_cur = KEEPER_ITEMS_MAX + 256,
 		                .rlim_max = KEEPER_ITEMS_MAX + 256 };
 	const char *path = NULL;
 	bool taking_over = false;
+	bool leaves = false;
 	bool wrong = false;
 	struct keeper *k;
 	int c;
@@ -351,10 +370,12 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		path = c == 's' ? optarg : path;
 		taking_over = taking_over || c == 't';
+		leaves = leaves || c == 'l';
 		wrong = wrong || c == '?';
 	}
 	if (path == NULL || wrong || optind < argc) {
-		(void)dprintf(STDERR_FILENO, "Usage: shoal-keeper --socket PATH [--take-over]\n"
+		(void)dprintf(STDERR_FILENO, "Usage: shoal-keeper --socket PATH [--take-over] "
+		                             "[--leave]\n"
 		                             "Holds the descriptors of shoald's live mounts. "
 		                             "docs/take-over.md\n");
 		return 2;
@@ -364,6 +385,7 @@ int main(int argc, char **argv)
 	k = keeper_new(path);
 	if (k == NULL || start(k, taking_over) < 0)
 		return 1;
+	k->leaves = leaves;
 	tell_ready();
 	run(k);
 	return 0;

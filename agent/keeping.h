@@ -32,7 +32,8 @@ struct keeping_opts {
 /** [before the loop] Find or start a keeper, and fetch what it has. Where there is none, it is
  * looked for again and again. Never NULL */
 struct keeping *keeping_new(const struct keeping_opts *opts);
-void keeping_free(struct keeping **keeping); /* [after the loop] NULL is fine; the keeper stays */
+void keeping_free(
+	struct keeping **keeping); /* [after the loop] NULL is fine; a keeper with mounts stays */
 
 /** What an earlier agent left of the mount on dir: moved, malloc'd, or NULL. */
 struct kept *keeping_take(struct keeping *keeping, const char *dir);

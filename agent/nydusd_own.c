@@ -51,8 +51,9 @@ static int write_config(const char *path, const char *dir, struct err *e)
 	char *text = xasprintf("# Made by nydusd: there was no agent on this node.\n"
 	                       "state_dir: \"%s/state\"\n"
 	                       "api: { socket: \"%s/api.sock\" }\n"
-	                       "http: { listen: \"off\" }\n",
-	                       dir, dir);
+	                       "http: { listen: \"off\" }\n"
+	                       "keeper: { socket: \"%s/keeper.sock\" }\n",
+	                       dir, dir, dir);
 	AUTO(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	if (fd < 0)

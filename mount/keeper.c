@@ -186,7 +186,7 @@ static _Noreturn void become_keeper(const char *program, const char *socket_path
 	(void)setsid();
 	(void)dup2(null_fd, STDIN_FILENO);
 	(void)dup2(ready_fd, STDOUT_FILENO);
-	(void)execl(program, "shoal-keeper", "--socket", socket_path, (char *)NULL);
+	(void)execl(program, "shoal-keeper", "--leave", "--socket", socket_path, (char *)NULL);
 	_exit(127);
 }
 

@@ -59,7 +59,7 @@ MUST_CHECK int keeper_get(const char *socket_path, uint32_t idx, struct kept *re
 MUST_CHECK int keeper_watch(const char *socket_path, int *ret_fd, struct err *e);
 
 /** [worker] Start program as a keeper, detached from this process's session; returns once it
- * listens.
+ * listens. It ends when nobody is connected to it and it holds nothing.
  * @param ret_pid  a child: whoever sees it end waits for it */
 MUST_CHECK int keeper_start(const char *program, const char *socket_path, int *ret_pid,
                             struct err *e);

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -144,6 +145,26 @@ class OneImage(NydusdTest):
         f.stop()
         self.assertIsNone(lab.mount_type(f.mountpoint))
         lab.wait_for(lambda: not lab.listens(own), "the agent of its own to end")
+
+    def test_readers_outlive_the_agent_of_its_own(self):
+        lab.require_image(IMAGE)
+        f = self.front(None, env={"SHOAL_SOCKET": "/none"}, start=False)
+        blobs = rafs_facts.write_blobs(IMAGE, os.path.join(f.dir, "blobs"))
+        f.argv = [front.NYDUSD, "--localfs-dir", blobs, "--bootstrap", front.bootstrap_file(f.dir, IMAGE),
+                  "--mountpoint", f.mountpoint, "--apisock", f.sock, "--log-file", f.log_path]
+        f.start()
+        directory = os.path.join(blobs, "shoal")
+
+        def pids(word):
+            return {pid for pid, argv in lab.processes_that_name(directory + "/").items() if word in argv[0]}
+        agents = pids("shoald")
+        with open(os.path.join(f.mountpoint, "sizes", "4096"), "rb") as file:
+            self.assertEqual((1, 1), (len(agents), len(pids("shoal-keeper"))))
+            os.kill(agents.pop(), signal.SIGKILL)
+            self.assert_tree(f.mountpoint, IMAGE, "it waits for the next one")
+            self.assertEqual(4096, len(file.read()))
+        f.stop()
+        lab.wait_for(lambda: not pids(""), lambda: f"agent and keeper to end: {lab.processes_that_name(directory)}")
 
     def test_the_shortest_command_line_does_without_an_agent(self):
         lab.require_image(IMAGE)

@@ -16,6 +16,9 @@ IMAGE = "edge:v6"
 N_MOUNTS = 8
 N_READERS = 32
 SLOW_BYTES_PER_S = 3 << 20
+# include/mount/keeper_protocol.h
+MAGIC, KEY_BYTES, NOTE_MAX_BYTES = 0x3150454b, 32, 1024
+VERB_KEEP, VERB_GET = 1, 3
 
 
 class Readers:
@@ -71,7 +74,8 @@ class TakeOver(lab.LabTest):
 
     def n_kept(self):
         """Descriptors of /dev/fuse that the keeper holds."""
-        return lab.open_files(self.keeper_pid()).count("/dev/fuse")
+        pid = self._answers()  # one that has nothing to hold ends with the agent that started it
+        return lab.open_files(pid).count("/dev/fuse") if pid else 0
 
     def keeps(self, n):
         """The keeper comes to hold so many: it takes them up by itself, a moment after a mount is told."""
@@ -122,6 +126,68 @@ class TakeOver(lab.LabTest):
 
     def test_stopped_and_started_under_cold_readers(self):
         self.under_load(lambda agent: agent.restart(), cold=True)
+
+    @staticmethod
+    def other_version(agent, version):
+        """A copy of shoald that calls itself by another version; its path."""
+        path = os.path.join(tempfile.mkdtemp(prefix="shoald-", dir=lab.TMP), "shoald")
+        with open(os.path.join(agent.build, "agent", "shoald"), "rb") as f:
+            program = f.read().replace(agent.json("status")["version"].encode() + b"\0", version.encode() + b"\0")
+        with open(path, "wb") as f:
+            f.write(program)
+        os.chmod(path, 0o755)
+        return path
+
+    def test_another_binary_with_another_configuration_takes_over_under_readers(self):
+        agent = self.kept_agent()
+        reference = lab.registry().push(IMAGE)
+        agent.shoal("prefetch", reference)
+        programs = [self.other_version(agent, v) for v in ("9.9.8", "9.9.9")]
+        wheres = self.mount_all(agent, reference)
+        devices = [os.stat(where).st_dev for where in wheres]
+        self.keeps(N_MOUNTS)
+        readers = Readers(wheres)
+        for program, how, end in zip(programs, ("tree", "auto"), (agent.kill, agent.stop)):
+            end()
+            agent.program = program
+            agent.config.update(mount=how, read={"timeout_ms": 20000}, cache={"reserve_bytes": 0, "dedup": how == "auto"})
+            agent.start()
+            self.assertEqual(agent.json("status")["version"], "9.9.8" if how == "tree" else "9.9.9")
+            readers.go_on()
+            lab.drop_caches()
+        self.assertEqual(readers.stop()["errors"], [])
+        self.assertEqual([os.stat(where).st_dev for where in wheres], devices, "taken on, not mounted anew")
+        self.keeps(N_MOUNTS)
+
+    def test_a_note_of_another_version_is_not_taken_on(self):
+        agent = self.kept_agent()
+        where = agent.mount(lab.registry().push(IMAGE))
+        touch(where)
+        fd = os.open(os.path.join(where, "sizes", "4096"), os.O_RDONLY)  # also keeps the device's number
+        self.addCleanup(os.close, fd)
+        self.keeps(1)
+        agent.kill()
+        header, note_at = "<IIiII", struct.calcsize("<IIiII") + KEY_BYTES
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(self.socket)
+            s.send(struct.pack(header, MAGIC, VERB_GET, 0, 0, 0) + bytes(KEY_BYTES + NOTE_MAX_BYTES))
+            packet, fds, _, _ = socket.recv_fds(s, 4096, 1)
+            magic, _, result, idx, n = struct.unpack_from(header, packet)
+            self.assertEqual((0, 1), (result, len(fds)))
+            version = struct.unpack_from("<I", packet, note_at)[0]
+            changed = bytearray(packet)
+            struct.pack_into(header, changed, 0, magic, VERB_KEEP, 0, idx, n)
+            struct.pack_into("<I", changed, note_at, version + 1)
+            socket.send_fds(s, [bytes(changed)], fds)
+            self.assertEqual(0, struct.unpack_from(header, s.recv(4096))[2])
+            os.close(fds[0])
+        agent.start()
+        self.assertIn("another version of shoal", agent.log())
+        self.assert_tree(where, IMAGE, "mounted anew")
+        self.assertNotEqual(os.stat(where).st_dev, os.fstat(fd).st_dev)
+        with self.assertRaises(OSError):
+            os.pread(fd, 100, 0)
+        self.keeps(1)
 
     def test_a_reader_that_waits_for_the_origin_waits_for_the_next_agent(self):
         lab.registry().push(IMAGE)
