@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 import urllib.request
 
@@ -72,6 +73,29 @@ class Prometheus(cluster.LoopbackTest):
     def test_alerts_fire_when_they_should(self):
         done = promtool("test", "rules", os.path.join(HERE, "alerts_test.yaml"))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_what_the_dashboard_asks_is_understood(self):
+        with open(os.path.join(FILES, "dashboard.json"), encoding="utf-8") as f:
+            panels = json.load(f)["panels"]
+        asked = [t["expr"] for p in panels for t in p.get("targets", [])]
+        self.assertGreater(len(asked), 25)
+        for name, value in (("$__rate_interval", "5m"), ("$instance", ".*")):
+            asked = [a.replace(name, value) for a in asked]
+        self.assertEqual([a for a in asked if "$" in a], [])
+        rules = {"groups": [{"name": "dashboard", "rules": [{"record": f"panel:{i}", "expr": a} for i, a in enumerate(asked)]}]}
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+            json.dump(rules, f)  # which is YAML, too
+            f.flush()
+            done = promtool("check", "rules", f.name)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_the_scrape_job_of_the_guide_is_the_one_that_is_asked_for(self):
+        with open(os.path.join(lab.REPO, "docs", "operating.md"), encoding="utf-8") as f:
+            jobs = set(re.findall(r"job_name: (\w+)", f.read()))
+        for name in ("alerts.yaml", "dashboard.json"):
+            with open(os.path.join(FILES, name), encoding="utf-8") as f:
+                self.assertEqual(set(re.findall(r'\bjob=\\?"(\w+)', f.read())), jobs, name)
+        self.assertEqual(len(jobs), 1)
 
     def test_every_alert_is_tested(self):
         with open(os.path.join(FILES, "alerts.yaml"), encoding="utf-8") as f:

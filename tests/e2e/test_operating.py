@@ -100,6 +100,7 @@ class OperatingGuide(lab.LabTest):
         registry = lab.Registry(root=root, node=net.node())
         self.addCleanup(registry.stop)
         nodes = [net.node(), net.node()]
+        os.symlink(os.path.join(lab.REPO, "charts"), os.path.join(directory, "charts"))  # the administrator has a clone
         admin = Shell(directory)
         self.addCleanup(admin.close)
         shells = {"admin": admin, **{f"node-{i + 1}": self.node(directory, node, os.path.join(directory, f"node-{i + 1}-root"))
