@@ -109,7 +109,9 @@ static int tell_chunk(struct explain *x, const struct image_segment *seg, struct
 	const struct blob_layout *l = cas_blob_layout(blob);
 
 	if (!image_segment_fits(seg, l))
-		return err_set(e, EUCLEAN, "the file names a chunk that its blob does not have");
+		return err_set(e, EUCLEAN,
+		               "the file names a chunk that its blob does not have (build the "
+		               "image again)");
 	x->blob_idx = seg->blob_idx;
 	json_set_text(x->document, "blob", cas_blob_key(blob));
 	json_set_u64(x->document, "chunk_idx", seg->chunk_idx);
@@ -138,7 +140,7 @@ static int tell(struct explain *x, struct err *e)
 		return r;
 	json_set_u64(x->document, "file_size_bytes", (uint64_t)st.st_size);
 	if (!S_ISREG(st.st_mode))
-		return err_set(e, ENOTSUP, "it is no regular file: it has no chunks");
+		return err_set(e, ENOTSUP, "it is no regular file: it has no chunks (name a file)");
 	if (x->offset >= (uint64_t)st.st_size)
 		return err_set(e, ERANGE, "offset %" PRIu64 " is past its end (%jd bytes)",
 		               x->offset, (intmax_t)st.st_size);

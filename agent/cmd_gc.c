@@ -64,7 +64,7 @@ int cmd_gc(struct shoal *sh)
 	int status;
 
 	if (sh->to != NULL && !parse_bytes(sh->to, &to_bytes))
-		return shoal_fail(sh, SHOAL_USAGE, "--to is a number of bytes");
+		return shoal_fail(sh, SHOAL_USAGE, "--to is a number of bytes (see shoal --help)");
 	if (sh->to != NULL)
 		(void)json_object_set_new(body, "to_bytes", json_integer(to_bytes));
 	if (sh->dry_run)

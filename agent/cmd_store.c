@@ -120,7 +120,8 @@ int cmd_chunk_find(struct shoal *sh)
 	int status;
 
 	if (strspn(sh->args[0], "0123456789abcdefABCDEF:kshl") != strlen(sh->args[0]))
-		return shoal_fail(sh, SHOAL_USAGE, "DIGEST is 64 hexadecimal digits");
+		return shoal_fail(sh, SHOAL_USAGE,
+		                  "DIGEST is 64 hexadecimal digits (shoal explain says a chunk's)");
 	path = xasprintf("/v1/chunks/%s", sh->args[0]);
 	req.path = path;
 	status = shoal_ask(sh, &req, &document);
@@ -142,7 +143,10 @@ static int inspect_file(const char *path, json_t **ret_document, struct err *e)
 	if (fd < 0 || fstat(fd, &st) != 0)
 		return err_errno(e, errno, "%s", path);
 	if (st.st_size == 0 || (uint64_t)st.st_size > IMAGE_BOOTSTRAP_MAX_BYTES)
-		return err_set(e, ENOTSUP, "%s has not the size of a bootstrap", path);
+		return err_set(e, ENOTSUP,
+		               "%s has not the size of a bootstrap (that is image/image.boot of an "
+		               "image's layer)",
+		               path);
 	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (data == MAP_FAILED)
 		return err_errno(e, errno, "%s", path);

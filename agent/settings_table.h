@@ -17,7 +17,8 @@
 	X("api.socket", PATH, api_socket, "", 0, 0, "/run/shoal/api.sock", NULL,                   \
 	  "The unix socket of the HTTP API (0600: who can use it can mount).")                     \
 	X("http.listen", ADDRESS, http_listen, "", 0, 0, "127.0.0.1:9464", NULL,                   \
-	  "Where /metrics, /healthz and /readyz are served over TCP; \"off\": nowhere.")           \
+	  "Where the live page, /metrics, /healthz and /readyz are served over TCP, to whoever "   \
+	  "reaches it; \"off\": nowhere.")                                                         \
 	X("log.level", CHOICE, log_level, "", 0, 0, "info", "error|warn|info|debug",               \
 	  "What is logged.")                                                                       \
 	X("cache.quota_bytes", NUMBER, cache_quota_bytes, "bytes", 0, SETTING_BYTES_MAX, "0",      \

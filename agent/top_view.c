@@ -85,7 +85,7 @@ static void print_share(FILE *out, const json_t *mount, const char *strip, int c
 	AUTO(free_str)
 	char *words = xasprintf("%" PRIu64 " of %" PRIu64 " chunks",
 	                        json_u64(mount, "chunks_ready"), json_u64(mount, "chunks"));
-	const char *more = " in its own files";
+	const char *more = " here";
 	size_t n_a_sign = 1;
 
 	if (columns > 0) {

@@ -279,6 +279,7 @@ class Chart(unittest.TestCase):
         for values, word in (({"config": {"cache": {"qouta_bytes": 1}}}, "qouta_bytes"),
                              ({"config": {"log": {"level": "loud"}}}, "level"),
                              ({"config": {"state_dir": "/x"}}, "state_dir"),
+                             ({"seeds": {"config": {"cache": {"qouta_bytes": 1}}}}, "qouta_bytes"),
                              ({"registries": [{"scheme": "http"}]}, "host"),
                              ({"certificates": {"mode": "magic"}}, "mode"),
                              ({"ipFamily": "IPv5"}, "ipFamily"),

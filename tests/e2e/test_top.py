@@ -69,14 +69,14 @@ class Top(lab.LabTest):
         lab.wait_for(lambda: terminal.shows("READERS GOT FROM"), "the first screen")
         terminal.press(b"\x1b[6~")  # page down
         lab.wait_for(lambda: terminal.shows(" chunks") and re.search(r"\[\.+\]", terminal.text), "the strip, whole")
-        self.assertNotIn("in its own files", terminal.text)
+        self.assertNotIn("chunks here", terminal.text)
         self.assertNotIn("mounted)", terminal.text)  # behind the name and the directory
         terminal.press(b"l" * 5)
         lab.wait_for(lambda: terminal.shows("mounted)"), "the line's end")
         terminal.press(b"h" * 5)
         terminal.press(b"\x1b[5~" * 3)  # page up
         terminal.resize(50, 160)
-        lab.wait_for(lambda: terminal.shows("chunks in its own files"), "the whole line")
+        lab.wait_for(lambda: terminal.shows("chunks here"), "the whole line")
         terminal.press(b"q")
         self.assertEqual(terminal.process.wait(lab.DEADLINE_S), 0)
         terminal.process.stderr.close()
