@@ -56,6 +56,7 @@ class Guide(lab.LabTest):
             env={**os.environ, "ROOT": root, "HERE": HERE, "REPO": lab.REPO, "UNITS_DIR": os.path.join(root, "units")})
         self.assertEqual(0, done.returncode, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}\n{self.logs(root)}")
         self.assertRegex(done.stdout, r"(?m)^Flask \d")
+        self.assertRegex(done.stdout, r"(?m)^file +/.*/usr/bin/sleep$")  # of shoal explain
         self.assertRegex(done.stdout, r'shoal_read_bytes_total\{source="origin"')
 
     @staticmethod
