@@ -96,18 +96,18 @@ static bool is_host_port(const char *text)
 	       text[strcspn(text, " \t\r\n")] == '\0';
 }
 
-static int check_addresses(const char *where, const struct config *c, struct err *e)
+static int check_addresses(const char *name, const struct config *c, struct err *e)
 {
 	for (uint32_t i = 0; i < c->n_peers_members; i++) {
 		if (!is_host_port(c->peers_members[i]))
-			return err_set(e, EINVAL, "%s: peers.members: \"%s\" is no HOST:PORT",
-			               where, c->peers_members[i]);
+			return err_set(e, EINVAL, "%s: peers.members: \"%s\" is no HOST:PORT", name,
+			               c->peers_members[i]);
 	}
 	if (c->peers_dns != NULL && !is_host_port(c->peers_dns))
-		return err_set(e, EINVAL, "%s: peers.dns: \"%s\" is no HOST:PORT", where,
+		return err_set(e, EINVAL, "%s: peers.dns: \"%s\" is no HOST:PORT", name,
 		               c->peers_dns);
 	if (c->peers_advertise != NULL && !is_host_port(c->peers_advertise))
-		return err_set(e, EINVAL, "%s: peers.advertise: \"%s\" is no HOST:PORT", where,
+		return err_set(e, EINVAL, "%s: peers.advertise: \"%s\" is no HOST:PORT", name,
 		               c->peers_advertise);
 	return 0;
 }
@@ -130,8 +130,8 @@ static int check_peers(const char *name, const struct config *c, struct err *e)
 		               "makes them), or peers.insecure for a trial",
 		               where);
 	if (strlen(c->peers_zone) > 63)
-		return err_set(e, EINVAL, "%s: peers.zone is longer than 63 characters", where);
-	return check_addresses(where, c, e);
+		return err_set(e, EINVAL, "%s: peers.zone is longer than 63 characters", name);
+	return check_addresses(name, c, e);
 }
 
 int config_parse(const char *name, const void *yaml, size_t size_bytes, struct config **ret_config,

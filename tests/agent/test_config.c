@@ -215,7 +215,7 @@ static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
 	          "tls: { ca: /a, cert: /b, key: /c } }\n",
 	          "exclude each other");
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, members: [\"a\"] }\n",
-	          "\"a\" is no HOST:PORT");
+	          "f.yaml: peers.members: \"a\" is no HOST:PORT"); /* no line: of listen it would be */
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, dns: \"a:99999\" }\n",
 	          "peers.dns");
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, advertise: \":1\" }\n",
