@@ -214,8 +214,9 @@ static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, "
 	          "tls: { ca: /a, cert: /b, key: /c } }\n",
 	          "exclude each other");
+	/* No line: it would be that of listen. */
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, members: [\"a\"] }\n",
-	          "f.yaml: peers.members: \"a\" is no HOST:PORT"); /* no line: of listen it would be */
+	          "f.yaml: peers.members: \"a\" is no HOST:PORT");
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, dns: \"a:99999\" }\n",
 	          "peers.dns");
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, advertise: \":1\" }\n",
