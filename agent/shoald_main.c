@@ -118,7 +118,7 @@ static int print_docs(const char *what)
 	return -usage_error("--print-docs takes config, metrics, schema or man");
 }
 
-/* Our unit does not start it again then, and they would wait without a word. */
+/* They would wait without a word: for long where our unit does not start it again. */
 static void tell_of_waiting(const struct daemon *d)
 {
 	if (d->config->keeper_socket != NULL)
@@ -264,10 +264,9 @@ static int run(struct daemon *d)
 	d->agent.ready = on_ready;
 	if (agent_start(&d->agent, d->config, d->log, &e) < 0) {
 		log_error(d->log, "cannot start", "error=%s", LOG_Q(e.msg));
-		if (e.code != EINVAL)
-			return EXIT_FAILURE;
-		tell_of_waiting(d); /* what the configuration names is not what it should be */
-		return EXIT_USAGE;
+		tell_of_waiting(d);
+		/* A setting that cannot be, a database of a newer version: they stay so. */
+		return e.code == EINVAL || e.code == ENOTSUP ? EXIT_USAGE : EXIT_FAILURE;
 	}
 	if (watch_signals(d) < 0) {
 		log_error(d->log, "cannot start", "error=%s", "signals");

@@ -87,7 +87,7 @@ int own_address(const char *advertise, const char *listen, uint16_t port,
 	if (!host_of(listen, host))
 		return err_set(e, EINVAL, "\"%s\" is no HOST:PORT", listen);
 	if (is_any(host) && !first_of_machine(host))
-		return err_set(e, EINVAL,
+		return err_set(e, EADDRNOTAVAIL, /* yet: it may be starting */
 		               "this machine has no address that is not loopback (set "
 		               "peers.advertise)");
 	n = snprintf(ret_address, WIRE_ADDRESS_MAX + 1, strchr(host, ':') ? "[%s]:%u" : "%s:%u",

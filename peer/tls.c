@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define EXPORTER         "EXPORTER-shoal-peer-v1"
 #define READ_AHEAD_BYTES (128U << 10) /* several records a read(2) */
@@ -49,16 +50,24 @@ static int id_of(X509 *cert, struct wire_id *ret_id)
 	return 0;
 }
 
+/* Files come and are replaced one by one: what is wrong with them now may be right soon. */
+static int refuse_file(const char *what, const char *path, struct err *e)
+{
+	const int code = access(path, R_OK) == 0 ? EAGAIN : errno;
+
+	return err_set(e, code, "%s %s: %s", what, path, openssl_reason());
+}
+
 static int load_files(struct tls *tls, const struct tls_opts *opts, struct err *e)
 {
 	if (SSL_CTX_load_verify_file(tls->ctx, opts->ca_file) != 1)
-		return err_set(e, EINVAL, "CA certificate %s: %s", opts->ca_file, openssl_reason());
+		return refuse_file("CA certificate", opts->ca_file, e);
 	if (SSL_CTX_use_certificate_chain_file(tls->ctx, opts->cert_file) != 1)
-		return err_set(e, EINVAL, "certificate %s: %s", opts->cert_file, openssl_reason());
+		return refuse_file("certificate", opts->cert_file, e);
 	if (SSL_CTX_use_PrivateKey_file(tls->ctx, opts->key_file, SSL_FILETYPE_PEM) != 1)
-		return err_set(e, EINVAL, "key %s: %s", opts->key_file, openssl_reason());
+		return refuse_file("key", opts->key_file, e);
 	if (SSL_CTX_check_private_key(tls->ctx) != 1)
-		return err_set(e, EINVAL, "key %s is not that of certificate %s", opts->key_file,
+		return err_set(e, EAGAIN, "key %s is not that of certificate %s", opts->key_file,
 		               opts->cert_file);
 	return 0;
 }
@@ -98,7 +107,7 @@ int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
 	SSL_CTX_set_verify_depth(tls->ctx, CHAIN_DEPTH_MAX);
 	r = load_files(tls, opts, e);
 	if (r == 0 && id_of(SSL_CTX_get0_certificate(tls->ctx), &tls->own_id) < 0)
-		r = err_set(e, EINVAL, "certificate %s has no usable key", opts->cert_file);
+		r = err_set(e, EAGAIN, "certificate %s has no usable key", opts->cert_file);
 	if (r < 0)
 		return r;
 	*ret_tls = tls;

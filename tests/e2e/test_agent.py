@@ -1,8 +1,10 @@
 """The agent as those who run it meet it: signals, restarts, what is listed, what is cancelled."""
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 
 import lab
@@ -182,16 +184,27 @@ class Configuration(lab.LabTest):
         agent = self.agent(config={"keeper": {"socket": os.path.join(lab.TMP, "nobody.sock"), "start": False}})
         agent.stop()
         none = os.path.join(agent.dir, "none.pem")
-        peers = {"listen": f"127.0.0.1:{lab.free_port()}", "tls": {"ca": none, "cert": none, "key": none}}
-        for change, word in (({"nonsense": 1}, "nonsense"), ({"peers": peers}, none)):
+        listen = {"listen": f"0.0.0.0:{lab.free_port()}"}
+        peers = {**listen, "tls": {"ca": none, "cert": none, "key": none}}
+
+        def refused(change, status, word, argv=()):
             agent.config.update(change)
             agent.write_config()
-            done = subprocess.run([agent.program, "--config", agent.config_path], capture_output=True, text=True,
+            done = subprocess.run([*argv, agent.program, "--config", agent.config_path], capture_output=True, text=True,
                                   timeout=lab.DEADLINE_S, check=False)
-            agent.config.pop(next(iter(change)))
-            self.assertEqual(done.returncode, 2, done.stderr)
+            for name in change:
+                agent.config.pop(name)
+            self.assertEqual(done.returncode, status, done.stderr)
             self.assertIn(word, done.stderr)
             self.assertRegex(done.stderr, "readers .*wait")
+
+        # What stays wrong is 2, and a manager does not try it again; what may pass is 1.
+        refused({"nonsense": 1}, 2, "nonsense")
+        refused({"peers": peers}, 1, none)
+        refused({"peers": {**listen, "insecure": True}}, 1, "no address", ["unshare", "--net"])  # as at boot
+        with contextlib.closing(sqlite3.connect(os.path.join(agent.state_dir, "shoal.db"))) as db:
+            db.execute("PRAGMA user_version=99")
+        refused({}, 2, "newer shoal")
 
 
 class Watchdog(lab.LabTest):
