@@ -5,6 +5,7 @@
  */
 #include "cas.h"
 #include "flush.h"
+#include "hand_out.h"
 #include "image_dirs.h"
 #include "mem.h"
 #include "reflink.h"
@@ -53,6 +54,7 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 	cas->room.dir_fd = dir.blobs_fd;
 	image_dirs_sweep(cas);
 	reflink_try(cas);
+	hand_out_try(cas);
 	r = open_database(cas, opts->sqlite_vfs, e);
 	if (r == 0)
 		r = pool_new(opts->loop, 1, "cas-writer", &cas->writer, e);

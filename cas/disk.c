@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -81,6 +82,16 @@ static bool real_can_clone(const struct disk *d, int dir_fd)
 	if (to >= 0)
 		(void)close(to);
 	return can;
+}
+
+static int real_lease(const struct disk *d, int fd, int type)
+{
+	(void)d;
+	/* Whoever opens it in the meantime waits for us, and a signal tells: one that does nothing.
+	 */
+	if (type == F_WRLCK && fcntl(fd, F_SETSIG, SIGURG) != 0)
+		return -1;
+	return fcntl(fd, F_SETLEASE, type);
 }
 
 static off_t real_seek(const struct disk *d, int fd, off_t offset, int whence)
@@ -170,6 +181,7 @@ const struct disk *disk_real(void)
 		.punch = real_punch,
 		.can_clone = real_can_clone,
 		.clone = real_clone,
+		.lease = real_lease,
 		.seek = real_seek,
 		.sync_data = real_sync_data,
 		.sync = real_sync,

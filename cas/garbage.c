@@ -7,6 +7,7 @@
 #include "garbage.h"
 #include "data_file.h"
 #include "evict.h"
+#include "hand_out.h"
 #include "mem.h"
 #include "refer.h"
 #include "state.h"
@@ -23,7 +24,8 @@
 #define SQL_NO_OWNER REFER_SQL_NO_OWNER("blob.id")
 #define SQL_UNUSED   "SELECT key FROM blob WHERE dying = 0 AND" SQL_NO_IMAGE " AND" SQL_NO_OWNER
 
-/* A name that somebody else gave the file (agent: links_dir) would hold its space. */
+/* A name that somebody else gave the file (agent: links_dir) would hold its space. But what anybody
+ * has open, as the kernel has what it was handed, is left as it is. */
 static void cut_linked(const struct cas *cas, const char *name)
 {
 	const struct disk *d = cas->disk;
@@ -32,10 +34,10 @@ static void cut_linked(const struct cas *cas, const char *name)
 
 	if (fstatat(cas->blobs_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || st.st_nlink < 2)
 		return;
-	fd = d->open(d, cas->blobs_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+	fd = d->open(d, cas->blobs_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return;
-	if (d->truncate(d, fd, 0) != 0)
+	if (file_is_held_elsewhere(cas, fd) || d->truncate(d, fd, 0) != 0)
 		log_warn(cas->log, "a blob that goes has another name, and holds its space there",
 		         "file=%s", name);
 	(void)close(fd);

@@ -3,8 +3,9 @@
  *
  * Such a file must never lose what is ready in it. While its mount is known the blob is pinned. But
  * what the kernel mounted can outlive its mount (an overlay holds it, or an open file) and outlive
- * this process; so a hole is punched only into files that nobody else has open, and that is asked
- * of the kernel itself: it grants a lease for writing to whoever has the file alone.
+ * this process; so a hole is punched only into files that nobody else has open, only such are cut
+ * short when they go (garbage.c), and that is asked of the kernel itself: it grants a lease for
+ * writing to whoever has the file alone.
  * Source: fcntl(2), F_SETLEASE.
  */
 #include "hand_out.h"
@@ -14,7 +15,6 @@
 #include "state.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -23,14 +23,39 @@
 #define BLOCK_BYTES    4096U
 #define PINNED_PERCENT 50U /* of the cache: what is pinned makes no room for others */
 
+/* Leases exist here or do not: what one file alone may lack (memory, an owner) does not count. */
+static bool cannot_lease(int code)
+{
+	return code == EINVAL || code == EACCES || code == EOPNOTSUPP;
+}
+
+void hand_out_try(struct cas *cas)
+{
+	const struct disk *d = cas->disk;
+	const int fd = openat(cas->blobs_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	const int trial = fd >= 0 ? fd : cas->lock_fd; /* no nameless files, or no room for one */
+
+	cas->has_leases = d->lease(d, trial, F_WRLCK) == 0 || !cannot_lease(errno);
+	(void)d->lease(d, trial, F_UNLCK);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+bool file_is_held_elsewhere(const struct cas *cas, int fd)
+{
+	if (cas->disk->lease(cas->disk, fd, F_WRLCK) == 0)
+		return false;
+	return cas->has_leases || !cannot_lease(errno);
+}
+
 bool blob_is_held_elsewhere(const struct cas_blob *blob)
 {
-	/* Whoever opens it in this moment waits for us, and a signal tells: one that does nothing.
-	 */
-	if (fcntl(blob->fd, F_SETSIG, SIGURG) != 0 || fcntl(blob->fd, F_SETLEASE, F_WRLCK) != 0)
-		return errno == EAGAIN;
-	(void)fcntl(blob->fd, F_SETLEASE, F_UNLCK);
-	return false;
+	const struct disk *d = blob->cas->disk;
+	const bool is_held = file_is_held_elsewhere(blob->cas, blob->fd);
+
+	if (!is_held)
+		(void)d->lease(d, blob->fd, F_UNLCK);
+	return is_held;
 }
 
 bool cas_blob_is_whole(const struct cas_blob *blob)
@@ -88,14 +113,16 @@ int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e)
 	AUTO(close_fd) int fd = -1;
 	int r = 0;
 
+	/* Without leases nobody could tell later who has it. */
+	if (!blob->cas->has_leases)
+		return CAS_MISS;
 	if (!cas_blob_is_whole(blob)) /* looked at again below: now nothing waits for it */
 		return CAS_MISS;
 	if (!leaves_room(blob))
 		return CAS_FULL;
 	cas_blob_pin(blob);
 	r = can_stand_alone(blob, e) ? open_again(blob, &fd, e) : CAS_MISS;
-	/* Where this file system has no leases nobody could tell later. */
-	if (r == 0 && !blob_is_held_elsewhere(blob))
+	if (r == 0 && !blob_is_held_elsewhere(blob)) /* it does not see what we opened just now */
 		r = CAS_MISS;
 	if (r != 0) {
 		cas_blob_unpin(blob);

@@ -40,6 +40,7 @@ struct cas {
 	struct kept kept;
 	bool dedup;
 	bool can_clone;      /* files here can share extents: reflink.h */
+	bool has_leases;     /* the kernel tells who has a file open: hand_out.h */
 	struct pool *helper; /* one thread: what sharing does behind everybody's back */
 	atomic_uint n_joins; /* of those: openings whose join goes on */
 	struct hooks hooks;

@@ -38,6 +38,9 @@ struct disk {
 	 * of 4 KiB, within both files. Writes out what of it was not written yet. */
 	int (*clone)(const struct disk *d, int from_fd, off_t from_offset, off_t size_bytes,
 	             int to_fd, off_t to_offset);
+	/* F_WRLCK: a lease for writing, which the kernel gives to whoever has the file open alone;
+	 * F_UNLCK gives it back, as closing does. EAGAIN: others have it open. */
+	int (*lease)(const struct disk *d, int fd, int type);
 	off_t (*seek)(const struct disk *d, int fd, off_t offset,
 	              int whence);                      /* SEEK_DATA, SEEK_HOLE */
 	int (*sync_data)(const struct disk *d, int fd); /* fdatasync */

@@ -36,10 +36,10 @@ static void evict_all(struct fixture *f)
 	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
 }
 
-static void assert_bytes(const struct cas_blob *blob, int fd)
+static void assert_sample_bytes(const struct blob_layout *layout, int fd)
 {
 	for (uint32_t i = 0; i < N_CHUNKS; i++) {
-		const struct chunk_rec *c = &cas_blob_layout(blob)->chunks[i];
+		const struct chunk_rec *c = &layout->chunks[i];
 		uint8_t *want = sample_bytes(SEED, i);
 		uint8_t *got = xcalloc(1, c->plain_size_bytes);
 
@@ -49,6 +49,11 @@ static void assert_bytes(const struct cas_blob *blob, int fd)
 		free(want);
 		free(got);
 	}
+}
+
+static void assert_bytes(const struct cas_blob *blob, int fd)
+{
+	assert_sample_bytes(cas_blob_layout(blob), fd);
 }
 
 static void a_whole_file_is_given_and_stays_whole_as_long_as_anybody_has_it(void **state)
@@ -171,7 +176,116 @@ static void what_is_lost_of_it_comes_back_into_this_very_file(void **state)
 	cas_blob_release(&b);
 }
 
+/* ---- files that go ---- */
+
+/* As if the database had been moved aside: no row names a file any more. */
+static void forget_database(struct fixture *f)
+{
+	static const char *const names[] = { "shoal.db", "shoal.db-wal", "shoal.db-shm" };
+
+	fixture_close(f);
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		AUTO(free_str) char *path = fixture_path(f, names[i]);
+
+		(void)unlink(path);
+	}
+}
+
+static void a_file_that_goes_is_cut_short_only_if_nobody_has_it_open(void **state)
+{
+	static const bool held[] = { true, false };
+	struct fixture *f = *state;
+	AUTO(free_str) char *own = fixture_path(f, "blobs/" SAMPLE_ID ".blob.data");
+	AUTO(free_str) char *other = fixture_path(f, "other-name");
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct cas_blob *b = open_full(f, SAMPLE_ID);
+		AUTO(layout_unref) struct blob_layout *layout = layout_ref(blob_layout(b));
+		AUTO(close_fd) int fd = -1;
+		struct stat st;
+
+		cas_blob_release(&b);
+		assert_int_equal(link(own, other), 0);
+		if (held[i])
+			fd = open(other, O_RDONLY | O_CLOEXEC);
+		forget_database(f);
+		fixture_open(f);
+		assert_int_equal(access(own, F_OK), -1);
+		assert_int_equal(stat(other, &st), 0);
+		assert_true((uint64_t)st.st_size == (held[i] ? layout->plain_size_bytes : 0));
+		if (held[i])
+			assert_sample_bytes(layout, fd);
+		assert_int_equal(unlink(other), 0);
+	}
+}
+
+/* ---- a kernel that does not tell ---- */
+
+struct leases {
+	struct disk disk; /* first: lease() finds the rest by it */
+	int code;         /* of each attempt; 0: as the kernel has it */
+};
+
+static int lease(const struct disk *d, int fd, int type)
+{
+	const struct leases *l = (const void *)d;
+
+	if (l->code == 0 || type == F_UNLCK)
+		return disk_real()->lease(d, fd, type);
+	errno = l->code;
+	return -1;
+}
+
+static void what_the_kernel_does_not_answer_means_that_somebody_has_it(void **state)
+{
+	static const int codes[] = { ENOMEM, EINVAL, EACCES, EAGAIN };
+	struct fixture *f = *state;
+	struct leases leases = { .disk = *disk_real() };
+	struct cas_blob *b;
+
+	leases.disk.lease = lease;
+	f->disk = &leases.disk;
+	fixture_open(f);
+	b = open_full(f, SAMPLE_ID);
+	for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		leases.code = codes[i];
+		evict_all(f);
+		assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
+	}
+	leases.code = 0;
+	evict_all(f);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+	f->disk = NULL;
+}
+
+static void where_it_never_could_answer_nothing_is_given_and_nothing_held(void **state)
+{
+	struct fixture *f = *state;
+	struct leases leases = { .disk = *disk_real(), .code = EINVAL };
+	struct cas_blob *b;
+	int fd = -1;
+
+	leases.disk.lease = lease;
+	f->disk = &leases.disk;
+	fixture_open(f);
+	b = open_full(f, SAMPLE_ID);
+	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+	assert_false(cas_blob_is_pinned(b));
+	leases.code = ENOMEM; /* no answer for another reason than then */
+	evict_all(f);
+	assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
+	leases.code = EINVAL;
+	evict_all(f);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+	f->disk = NULL;
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup_open, fixture_teardown)
+#define U(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void)
 {
@@ -181,6 +295,9 @@ int main(void)
 		T(what_does_not_end_with_a_block_is_not_given),
 		T(half_of_the_cache_stays_for_others),
 		T(what_is_lost_of_it_comes_back_into_this_very_file),
+		T(a_file_that_goes_is_cut_short_only_if_nobody_has_it_open),
+		U(what_the_kernel_does_not_answer_means_that_somebody_has_it),
+		U(where_it_never_could_answer_nothing_is_given_and_nothing_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

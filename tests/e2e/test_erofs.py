@@ -166,6 +166,11 @@ class HandedFiles(lab.LabTest):
         """As the agent tells of them, the smallest first."""
         return sorted(agent.json("blob", "ls")["blobs"], key=lambda b: b["plain_size_bytes"])
 
+    def a_file_in(self, agent, where, key):
+        """Of the mount, with bytes in that blob. @return its path in the image, its digest"""
+        return next((fields[-1], fields[8]) for fields in (line.split(" ") for line in lab.expected_lines(self.IMAGE))
+                    if fields[0] == "f" and int(fields[4]) > 4096 and agent.json("explain", where + fields[-1])["blob"] == key)
+
     def evicted_all(self, agent):
         """What of it stays, in bytes: the files that the kernel has."""
         said = agent.json("gc", "--to", "0")
@@ -199,9 +204,7 @@ class HandedFiles(lab.LabTest):
     def test_they_stay_whole_while_anybody_reads_them_also_behind_an_agent_that_was_killed(self):
         agent, where = self.whole()
         largest = self.blobs(agent)[-1]["key"]
-        path, digest = next((fields[-1], fields[8]) for fields in (line.split(" ") for line in lab.expected_lines(self.IMAGE))
-                            if fields[0] == "f" and int(fields[4]) > 4096
-                            and agent.json("explain", where + fields[-1])["blob"] == largest)
+        path, digest = self.a_file_in(agent, where, largest)
         with open(where + path, "rb", buffering=0) as f:
             agent.kill()
             agent.start()
@@ -212,6 +215,25 @@ class HandedFiles(lab.LabTest):
             self.assertEqual(hashlib.sha256(f.read()).hexdigest(), digest)
             self.assertGreater(self.blobs(agent)[-1]["n_ready"], 0)
         lab.wait_for(lambda: not self.evicted_all(agent) and self.blobs(agent)[-1]["n_ready"] == 0, "them to be let go")
+
+    def test_they_stay_whole_when_the_database_is_lost_and_they_have_another_name(self):
+        agent, where = self.whole()
+        blob = self.blobs(agent)[-1]
+        path, digest = self.a_file_in(agent, where, blob["key"])
+        own = os.path.join(agent.state_dir, "blobs", blob["key"] + ".blob.data")
+        other = os.path.join(agent.new_dir(), "other")
+        os.link(own, other)
+        inode = os.stat(own).st_ino
+        with open(where + path, "rb", buffering=0) as f:
+            agent.kill()
+            for name in os.listdir(agent.state_dir):
+                if name.startswith("shoal.db"):
+                    os.unlink(os.path.join(agent.state_dir, name))
+            agent.start()  # no row names the file: it goes, and what the kernel reads does not
+            self.assertFalse(os.path.exists(own) and os.stat(own).st_ino == inode)
+            lab.drop_caches()
+            self.assertEqual(hashlib.sha256(f.read()).hexdigest(), digest)
+        self.assertEqual(os.stat(other).st_size, blob["plain_size_bytes"])
 
     def test_a_take_over_knows_them(self):
         keeper = os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP), "keeper.sock")
