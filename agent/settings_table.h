@@ -100,7 +100,8 @@
 	X("docker_config", PATH, docker_config, "", 0, 0, NULL, NULL,                              \
 	  "A docker config.json; none: that of the user that shoald runs as.")                     \
 	X("proxy", TEXT, proxy, "", 0, 0, NULL, NULL, "URL of an HTTP proxy.")                     \
-	X("mirrors", LIST, mirrors, "", 0, 0, NULL, NULL, "Hosts that are asked first.")           \
+	X("mirrors", LIST, mirrors, "", 0, 0, NULL, NULL,                                          \
+	  "Hosts that are asked first: as their own entries say, else as this one does.")          \
 	X("requests_per_s", NUMBER, requests_per_s, "requests/s", 0, 1000000, "0", NULL,           \
 	  "Budget of requests to this host; 0: none.")                                             \
 	X("share_metadata", CHOICE, share_metadata, "", 0, 0, "public", "public|cluster|never",    \

@@ -44,7 +44,7 @@ char *registry_own_url(const struct registry_req *req)
 {
 	if (req->want.kind == REGISTRY_URL)
 		return xstrdup(req->reference);
-	return xasprintf("%s://%s/v2/%s/%s/%s", req->reach.scheme, api_host(req->host->name),
+	return xasprintf("%s://%s/v2/%s/%s/%s", req->host_reach.scheme, api_host(req->host->name),
 	                 req->repository, req->want.kind == REGISTRY_BLOB ? "blobs" : "manifests",
 	                 req->reference);
 }
@@ -172,7 +172,7 @@ static void on_end(void *arg, int r, const struct err *why)
 
 /* ---- the question ---- */
 
-/* The settings for the server that is asked: its own entry, else the registry's. */
+/* The settings for the server that is asked: its own entry, else those of who sends us there. */
 static struct registry_config config_for(const struct registry_req *req, const char *url)
 {
 	char authority[AUTHORITY_MAX_BYTES];
@@ -181,9 +181,7 @@ static struct registry_config config_for(const struct registry_req *req, const c
 
 	if (req->target != NULL && url_authority(url, authority, &ignored) == 0)
 		host = registry_host_find(&req->registry->hosts, authority);
-	else if (req->target == NULL)
-		host = req->host;
-	return host != NULL && host->own_entry ? host->config : req->reach;
+	return host != NULL && host->own_entry ? host->config : req->host_reach;
 }
 
 int registry_exchange_start(struct registry_req *req, struct err *e)

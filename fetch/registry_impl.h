@@ -56,15 +56,16 @@ struct registry_req {
 	char *reference;
 	enum req_state state;
 	struct window window;
-	struct registry_host *asked;  /* the registry of want */
-	struct registry_host *host;   /* the registry or mirror that is asked now */
-	struct way *way;              /* a reference; the same for a whole exchange */
-	struct registry_config reach; /* the settings for asked, that way */
-	char *own_url;                /* of what is wanted, at host, whatever the redirects */
-	struct registry_auth *auth;   /* of host, on this way */
-	struct auth_header header;    /* as sent */
-	uint32_t endpoint_idx;        /* the mirrors, then the host itself */
-	char *target;                 /* where a redirect leads; NULL: to host itself */
+	struct registry_host *asked;       /* the registry of want */
+	struct registry_host *host;        /* the registry or mirror that is asked now */
+	struct way *way;                   /* a reference; the same for a whole exchange */
+	struct registry_config reach;      /* the settings for asked, that way */
+	struct registry_config host_reach; /* for host: of a mirror nothing that mounts say */
+	char *own_url;                     /* of what is wanted, at host, whatever the redirects */
+	struct registry_auth *auth;        /* of host, on this way */
+	struct auth_header header;         /* as sent */
+	uint32_t endpoint_idx;             /* the mirrors, then the host itself */
+	char *target;                      /* where a redirect leads; NULL: to host itself */
 	bool target_cached;
 	bool no_cached_target; /* it was stale once: not again in this request */
 	uint32_t n_redirects;

@@ -47,7 +47,7 @@ static bool has_mirror_next(const struct registry_req *req)
 static bool may_tell_credentials(const struct registry_req *req)
 {
 	return req->want.kind != REGISTRY_URL || url_is_tls(req->reference) ||
-	       strcmp(req->reach.scheme, "http") == 0;
+	       strcmp(req->host_reach.scheme, "http") == 0;
 }
 
 void registry_req_free(struct registry_req *req)
@@ -100,6 +100,15 @@ static void free_target(struct registry_req *req)
 	req->target_cached = false;
 }
 
+/* A mirror is asked as is configured for it, else for whom it stands in: never as a mount says,
+ * which may know no better than to go without TLS, or without a look at the certificate. */
+static struct registry_config reach_of_host(const struct registry_req *req)
+{
+	if (req->host == req->asked)
+		return req->reach;
+	return req->host->own_entry ? req->host->config : req->asked->config;
+}
+
 static void set_endpoint(struct registry_req *req, uint32_t idx)
 {
 	const struct registry_config *config = &req->asked->config;
@@ -113,6 +122,7 @@ static void set_endpoint(struct registry_req *req, uint32_t idx)
 	/* A mirror is told what is configured for it, and nothing of what mounts were given. */
 	way = req->host == req->asked ? req->way : &req->registry->auths.ways.plain;
 	req->auth = registry_auth_of(&req->registry->auths, way, req->host, req->repository);
+	req->host_reach = reach_of_host(req);
 	free_str(&req->own_url);
 	req->own_url = registry_own_url(req);
 	req->n_refused = 0;

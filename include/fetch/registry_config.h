@@ -17,8 +17,8 @@ struct registry_config {
 	                              runs as */
 	const char *proxy;         /* http proxy URL; NULL: none */
 	bool skip_verify; /* TLS without a look at the certificate: only by a mount's hint */
-	const char *const *mirrors; /* hosts asked before this one, same scheme and credentials of
-	                               their own entry */
+	const char *const *mirrors; /* hosts asked before this one: as their own entry says, else
+	                               as this one, with credentials of their own alone */
 	uint32_t n_mirrors;
 	uint32_t requests_per_s;    /* 0: no limit */
 	const char *share_metadata; /* "public", "cluster", "never" */

@@ -192,6 +192,79 @@ static void what_is_anonymous_does_not_depend_on_the_way(void **state)
 	assert_false(registry_was_anonymous(n->registry, n->alias, "team/app"));
 }
 
+/* ---- mirrors ---- */
+
+/* "*" has the server as its mirror, under the name that no mount says anything of. */
+static void with_mirror(struct net *n, const char *const *mirrors, const char *scheme)
+{
+	n->configs[1] = (struct registry_config){
+		.host = "*", .scheme = scheme, .mirrors = mirrors, .n_mirrors = 1
+	};
+	n->n_configs = 2;
+}
+
+static void a_mirror_with_an_entry_is_asked_as_that_says(void **state)
+{
+	struct net *n = *state;
+	const char *const mirrors[] = { n->host };
+
+	with_mirror(n, mirrors, "https");
+	net_new_registry(n);
+	hint(n, "/a", "https", DEAD_PROXY);
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_n_requests(n), 1);
+}
+
+static void
+a_mirror_is_never_told_in_the_clear_what_is_for_tls_because_a_mount_says_http(void **state)
+{
+	struct net *n = *state;
+	const char *const mirrors[] = { n->host };
+	AUTO(free_str) char *password = net_path(n, "password");
+
+	net_write(n, "password", "secret\n", 7);
+	n->configs[0].scheme = "https";
+	n->configs[0].username = "user";
+	n->configs[0].password_file = password;
+	with_mirror(n, mirrors, "https");
+	net_new_registry(n);
+	hint(n, "/lax", "http", NULL);
+	net_faults(n, "{\"auth\":\"basic\"}");
+	assert_true(ask(n) < 0);
+	assert_true(net_count(n, "/v2/", "status", "401") > 0); /* the registry itself */
+	assert_int_equal(net_count(n, "/v2/", "auth", "Basic"), 0);
+}
+
+static void a_mirror_without_an_entry_is_asked_as_its_registry_is_configured(void **state)
+{
+	struct net *n = *state;
+	const char *const mirrors[] = { n->host };
+
+	with_mirror(n, mirrors, "http");
+	n->configs[0] = (struct registry_config){ .host = "another.example" };
+	net_new_registry(n);
+	hint(n, "/proxied", NULL, DEAD_PROXY);
+	assert_int_equal(ask(n), 0);
+	hint(n, "/proxied", "https", NULL);
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(net_n_requests(n), 2);
+}
+
+/* Where a mirror sends us is no more the mount's business than the mirror is. */
+static void where_a_mirror_redirects_to_is_not_reached_as_a_mount_says(void **state)
+{
+	struct net *n = *state;
+	const char *const mirrors[] = { n->host };
+	AUTO(free_str)
+	char *faults = xasprintf("{\"redirect\":true,\"redirect_host\":\"%s\"}", n->alias);
+
+	with_mirror(n, mirrors, "https");
+	net_new_registry(n);
+	hint(n, "/a", "https", DEAD_PROXY);
+	net_faults(n, faults);
+	assert_int_equal(ask(n), 0);
+}
+
 /* ---- trouble ---- */
 
 static void a_short_outage_does_not_leave_the_bad_way_for_good(void **state)
@@ -452,6 +525,10 @@ int main(void)
 		TEST(a_mount_that_says_nothing_goes_as_configured),
 		TEST(credentials_of_one_mount_never_go_anothers_way),
 		TEST(what_is_anonymous_does_not_depend_on_the_way),
+		TEST(a_mirror_with_an_entry_is_asked_as_that_says),
+		TEST(a_mirror_is_never_told_in_the_clear_what_is_for_tls_because_a_mount_says_http),
+		TEST(a_mirror_without_an_entry_is_asked_as_its_registry_is_configured),
+		TEST(where_a_mirror_redirects_to_is_not_reached_as_a_mount_says),
 		TEST(a_short_outage_does_not_leave_the_bad_way_for_good),
 		TEST(what_all_ways_fail_is_not_asked_at_once_for_ever),
 		TEST(a_way_that_is_mute_costs_one_request_its_time),
