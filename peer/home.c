@@ -27,6 +27,7 @@ void home_free(struct home **home)
 
 	if (h == NULL)
 		return;
+	h->opts.placement = NULL; /* it may be gone before us */
 	for (uint32_t i = 0; i < h->n_nodes_ever; i++) {
 		while (h->nodes[i].asks != NULL)
 			home_ask_free(h, h->nodes[i].asks);
