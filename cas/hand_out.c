@@ -68,6 +68,24 @@ bool cas_blob_is_whole(const struct cas_blob *blob)
 	return true;
 }
 
+/* Is, or may soon be, anything in the file that is not named? What others
+ * open later is not foreseen here. */
+static bool has_others(struct cas_blob *blob, const struct bitmap *named)
+{
+	const struct blob_layout *l;
+	bool has = false;
+
+	if (named == NULL)
+		return false;
+	(void)pthread_mutex_lock(&blob->mutex);
+	l = blob_layout(blob);
+	for (uint32_t i = 0; i < l->n_chunks && !has; i++)
+		has = (i >= named->n_bits || !bitmap_get(named, i)) &&
+		      (l->chunks[i].plain_size_bytes > 0 || bitmap_get(blob->ready, i));
+	(void)pthread_mutex_unlock(&blob->mutex);
+	return has;
+}
+
 static bool can_stand_alone(const struct cas_blob *blob, struct err *e)
 {
 	const struct blob_layout *l = blob_layout(blob);
@@ -108,7 +126,7 @@ static int open_again(const struct cas_blob *blob, int *ret_fd, struct err *e)
 	return *ret_fd >= 0 ? 0 : err_errno(e, errno, "cannot open the data file of %s", blob->key);
 }
 
-int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e)
+int cas_blob_hand_out(struct cas_blob *blob, const struct bitmap *named, int *ret_fd, struct err *e)
 {
 	AUTO(close_fd) int fd = -1;
 	int r = 0;
@@ -121,7 +139,8 @@ int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e)
 	if (!leaves_room(blob))
 		return CAS_FULL;
 	cas_blob_pin(blob);
-	r = can_stand_alone(blob, e) ? open_again(blob, &fd, e) : CAS_MISS;
+	r = can_stand_alone(blob, e) && !has_others(blob, named) ? open_again(blob, &fd, e)
+	                                                         : CAS_MISS;
 	if (r == 0 && !blob_is_held_elsewhere(blob)) /* it does not see what we opened just now */
 		r = CAS_MISS;
 	if (r != 0) {

@@ -102,6 +102,11 @@ static struct lazy_image *make_image(struct assemble *op)
 		free(image);
 		return NULL;
 	}
+	image->named = xcalloc(a->n_parts + (size_t)1, sizeof(struct bitmap *));
+	for (uint32_t i = 0; i < a->n_parts; i++) {
+		image->named[i] = a->parts[i].named;
+		a->parts[i].named = NULL;
+	}
 	image->image = a->image;
 	a->image = NULL;
 	image->bootstrap = a->bootstrap;

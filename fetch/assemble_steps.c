@@ -11,6 +11,7 @@
 #include "meta_steps.h"
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +135,24 @@ int assembly_layout(const struct assembly *a, uint32_t i, struct blob_layout **r
 	                    ret_layout, e);
 }
 
+/* Before others' chunks can be among them. */
+static int note_named(struct part *part, const struct blob_layout *l, struct err *e)
+{
+	AUTO(bitmap_free) struct bitmap *named = bitmap_new(l->n_chunks);
+	uint32_t n = 0;
+
+	if (named == NULL)
+		return err_set(e, ENOMEM, "no memory for a map of %" PRIu32 " chunks", l->n_chunks);
+	for (uint32_t i = 0; i < l->n_chunks; i++)
+		if (l->chunks[i].plain_size_bytes > 0)
+			n += bitmap_set(named, i);
+	if (n < l->n_chunks) {
+		part->named = named;
+		named = NULL;
+	}
+	return 0;
+}
+
 static int open_part(struct assembly *a, uint32_t i, struct err *e)
 {
 	AUTO(layout_unref) struct blob_layout *layout = NULL;
@@ -145,6 +164,8 @@ static int open_part(struct assembly *a, uint32_t i, struct err *e)
 		r = err_set(e, ENOTSUP,
 		            "there is nothing to check its bytes against (build the image with "
 		            "chunk digests, or set images.allow_unverified: true)");
+	if (r == 0)
+		r = note_named(part, layout, e);
 	if (r == 0)
 		r = cas_blob_open(a->cas, layout, &part->blob, e);
 	if (r < 0)
@@ -185,6 +206,7 @@ void assembly_clear(struct assembly *a)
 		blob_extras_clear(&part->extras);
 		cas_blob_release(&part->blob);
 		layout_unref(&part->whole);
+		bitmap_free(&part->named);
 	}
 	free(a->parts);
 	image_close(&a->image);

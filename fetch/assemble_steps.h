@@ -5,6 +5,7 @@
  * No network, no loop. [worker] all but assembly_clear().
  */
 #pragma once
+#include "bitmap.h"
 #include "cas.h"
 #include "image.h"
 #include "image_store.h"
@@ -16,6 +17,7 @@ struct part {
 	struct image_file meta_file, digests_file; /* what is kept here */
 	struct blob_extras extras;                 /* what was fetched now */
 	bool wants_meta, wants_digests;            /* neither here nor fetched yet */
+	struct bitmap *named;                      /* chunks that the image describes; NULL: all */
 	struct cas_blob *blob;
 	struct blob_layout *whole; /* it must be fetched whole; blob is NULL until then */
 };

@@ -58,9 +58,12 @@ void lazy_image_release(struct lazy_image **image)
 		return;
 	if (img->loader != NULL)
 		unlist(img);
-	for (uint32_t i = 0; i < img->n_blobs; i++)
+	for (uint32_t i = 0; i < img->n_blobs; i++) {
 		fetch_blob_release(&img->blobs[i]);
+		bitmap_free(&img->named[i]);
+	}
 	free(img->blobs);
+	free(img->named);
 	image_close(&img->image);
 	image_file_unmap(&img->bootstrap);
 	free(img);

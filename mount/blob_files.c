@@ -6,6 +6,7 @@
  * are described is made first.
  */
 #include "blob_files.h"
+#include "bitmap.h"
 #include "bytes.h"
 #include "fuse_member.h"
 #include "mem.h"
@@ -25,9 +26,10 @@
 struct blob_file {
 	struct fetch_blob *blob; /* borrowed from the image */
 	const struct blob_layout
-		*layout; /* as it was at the mount: it has all that the image names */
+		*layout;            /* as it was at the mount: it has all that the image names */
+	const struct bitmap *named; /* what of it the image names, borrowed; NULL: all */
 	uint64_t size_bytes;
-	uint32_t n_chunks; /* that are described */
+	uint32_t n_chunks; /* that are named */
 	uint32_t *chunks;  /* their indices, in order; NULL: all of them are */
 };
 
@@ -41,12 +43,19 @@ static uint32_t chunk_at(const struct blob_file *f, uint32_t i)
 	return f->chunks != NULL ? f->chunks[i] : i;
 }
 
-static uint32_t n_described(const struct blob_layout *l)
+/* Others' chunks are zeros like padding: whoever mounts this image may not have theirs. */
+static bool is_named(const struct blob_file *f, uint32_t i)
+{
+	return f->layout->chunks[i].plain_size_bytes > 0 &&
+	       (f->named == NULL || bitmap_get(f->named, i));
+}
+
+static uint32_t n_named(const struct blob_file *f)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < l->n_chunks; i++)
-		n += l->chunks[i].plain_size_bytes != 0;
+	for (uint32_t i = 0; i < f->layout->n_chunks; i++)
+		n += is_named(f, i);
 	return n;
 }
 
@@ -55,7 +64,7 @@ static int list_chunks(struct blob_file *f, struct err *e)
 	const struct blob_layout *l = f->layout;
 	uint32_t n = 0;
 
-	f->n_chunks = n_described(l);
+	f->n_chunks = n_named(f);
 	if (f->n_chunks != l->n_chunks) {
 		f->chunks = calloc((size_t)f->n_chunks + 1, sizeof(f->chunks[0]));
 		if (f->chunks == NULL)
@@ -63,7 +72,7 @@ static int list_chunks(struct blob_file *f, struct err *e)
 			               f->n_chunks);
 	}
 	for (uint32_t i = 0; i < l->n_chunks; i++) {
-		if (l->chunks[i].plain_size_bytes == 0)
+		if (!is_named(f, i))
 			continue;
 		if (l->chunks[i].plain_offset % BLOB_FILE_BLOCK_BYTES != 0)
 			return err_set(e, ENOTSUP,
@@ -75,12 +84,14 @@ static int list_chunks(struct blob_file *f, struct err *e)
 	return 0;
 }
 
-static int file_init(struct blob_file *f, struct fetch_blob *blob, struct err *e)
+static int file_init(struct blob_file *f, const struct lazy_image *image, uint32_t i, struct err *e)
 {
 	const uint64_t block = BLOB_FILE_BLOCK_BYTES;
 
-	f->blob = blob;
-	f->layout = cas_blob_layout(fetch_blob_cas(blob));
+	f->blob = image->blobs[i];
+	f->named = image->named[i];
+	f->layout = cas_blob_layout(fetch_blob_cas(f->blob));
+	assert(f->named == NULL || f->named->n_bits == f->layout->n_chunks);
 	f->size_bytes = (f->layout->plain_size_bytes + block - 1) / block * block;
 	return list_chunks(f, e);
 }
@@ -93,7 +104,7 @@ int blob_files_new(const struct lazy_image *image, struct blob_files **ret_files
 
 	files->n_files = image->n_blobs; /* <= IMAGE_BLOBS_MAX */
 	for (uint32_t i = 0; i < files->n_files; i++) {
-		const int r = file_init(&files->files[i], image->blobs[i], e);
+		const int r = file_init(&files->files[i], image, i, e);
 
 		if (r < 0)
 			return r;
@@ -127,7 +138,7 @@ static const struct blob_file *file_of(const struct blob_files *files, uint64_t 
 	return &files->files[node - FIRST_FILE_NODE];
 }
 
-/* The first described chunk that ends behind offset: its place in the list; n_chunks: none. */
+/* The first named chunk that ends behind offset: its place in the list; n_chunks: none. */
 static uint32_t first_behind(const struct blob_file *f, uint64_t offset)
 {
 	uint32_t low = 0;

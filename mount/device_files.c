@@ -53,7 +53,8 @@ int device_files_open(const struct lazy_image *image, int mount_fd, struct devic
 		int fd = -1;
 		struct err ignored = { 0 };
 
-		if (i != served && cas_blob_hand_out(blob_of(image, i), &fd, &ignored) == 0)
+		if (i != served &&
+		    cas_blob_hand_out(blob_of(image, i), image->named[i], &fd, &ignored) == 0)
 			handed->blobs[handed->n++] = blob_of(image, i);
 		else
 			r = open_served(mount_fd, i, &fd, e);

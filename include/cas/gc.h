@@ -5,6 +5,7 @@
  * disk space; knows no image but that a blob without one is garbage.
  */
 #pragma once
+#include "bitmap.h"
 #include "cas.h"
 
 struct cas_gc_progress {
@@ -61,11 +62,15 @@ bool cas_blob_is_whole(const struct cas_blob *blob);
  * the blob is pinned. It can be read for as long as anybody has it open, also when this process is
  * gone: no hole is ever punched into a file that others have open.
  *
+ * @param named   the chunks that whoever gets the file may read (the image's own); NULL: all. Not
+ *                given where the file has others, or an open image describes others. What images
+ *                that are opened later name does come into the file.
  * @param ret_fd  for reading, the caller's
- * @return 0; CAS_MISS some of it is not ready in this file, or it could not be told later that it
- * is in use; CAS_FULL what is pinned would take more than half of the cache; negative
+ * @return 0; CAS_MISS some of it is not ready in this file, or not named, or it could not be told
+ * later that it is in use; CAS_FULL what is pinned would take more than half of the cache; negative
  */
-MUST_CHECK int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e);
+MUST_CHECK int cas_blob_hand_out(struct cas_blob *blob, const struct bitmap *named, int *ret_fd,
+                                 struct err *e);
 
 /** [worker] Pin a blob whose file was handed out by an earlier process, and is in use still.
  * @return false: it is not, and not pinned */

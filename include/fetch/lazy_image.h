@@ -10,6 +10,7 @@
  * the neighbours; a tag then means what it meant here last, or nothing.
  */
 #pragma once
+#include "bitmap.h"
 #include "fetch.h"
 #include "image.h"
 #include "image_store.h"
@@ -23,7 +24,10 @@ struct lazy_image {
 	struct image *image;
 	uint32_t n_blobs;
 	struct fetch_blob **blobs; /* by the image's blob index */
-	uint64_t unverified;       /* != 0: some blob is TRUST_NONE */
+	/* By the same index: the chunks that this image itself describes; NULL: each of the blob.
+	 * The layout of an open blob may have more, of other images: not for who reads this one. */
+	struct bitmap **named;
+	uint64_t unverified; /* != 0: some blob is TRUST_NONE */
 	/* the rest is lazy_image.c's */
 	uint32_t refs;
 	struct image_file bootstrap;

@@ -62,7 +62,7 @@ static void a_whole_file_is_given_and_stays_whole_as_long_as_anybody_has_it(void
 	struct cas_blob *b = open_full(f, SAMPLE_ID);
 	int fd = -1;
 
-	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), 0);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), 0);
 	assert_true(cas_blob_is_pinned(b));
 	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
 	evict_all(f);
@@ -91,17 +91,58 @@ static void what_is_not_whole_is_not_given(void **state)
 	int fd = -1;
 
 	for (uint32_t i = 0; i < N_CHUNKS; i++) {
-		assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+		assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), CAS_MISS);
 		assert_false(cas_blob_is_pinned(b));
 		assert_int_equal(put_sample(b, SEED, i), 0);
 	}
-	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), 0);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), 0);
 	(void)close(fd);
 	cas_blob_unpin(b);
 	/* Somebody took a block out of it: the kernel would read zeros. */
 	assert_int_equal(fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK), 0);
-	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), CAS_MISS);
 	assert_false(cas_blob_is_pinned(b));
+	cas_blob_release(&b);
+}
+
+static void a_file_with_chunks_that_only_others_name_is_not_given(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(layout_unref)
+	struct blob_layout *part = sample_layout(SAMPLE_ID, N_CHUNKS, SEED);
+	AUTO(bitmap_free) struct bitmap *named = bitmap_new(N_CHUNKS);
+	struct cas_blob *b = NULL;
+	struct cas_blob *all;
+	int fd = -1;
+
+	assert_non_null(named);
+	part->chunks[5] = (struct chunk_rec){ .plain_size_bytes = 0 };
+	assert_int_equal(cas_blob_open(f->cas, part, &b, &f->e), 0);
+	for (uint32_t i = 0; i < N_CHUNKS; i++) {
+		if (i == 5)
+			continue;
+		(void)bitmap_set(named, i);
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	}
+	assert_int_equal(cas_blob_hand_out(b, named, &fd, &f->e), 0); /* as long as nobody has it */
+	(void)close(fd);
+	cas_blob_unpin(b);
+	all = open_sample(f, SAMPLE_ID, N_CHUNKS, SEED); /* another image: will bring it */
+	assert_ptr_equal(all, b);
+	assert_int_equal(cas_blob_hand_out(b, named, &fd, &f->e), CAS_MISS);
+	assert_int_equal(put_sample(all, SEED, 5), 0);
+	assert_int_equal(cas_blob_hand_out(b, named, &fd, &f->e), CAS_MISS);
+	assert_false(cas_blob_is_pinned(b));
+	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), 0); /* to one that names it */
+	(void)close(fd);
+	cas_blob_unpin(b);
+	cas_blob_release(&all);
+	cas_blob_release(&b);
+	/* The other image is not open any more, but what it brought is there. */
+	fixture_reopen(f);
+	assert_int_equal(cas_blob_open(f->cas, part, &b, &f->e), 0);
+	assert_true(cas_blob_is_whole(b));
+	assert_int_equal(cas_blob_hand_out(b, named, &fd, &f->e), CAS_MISS);
 	cas_blob_release(&b);
 }
 
@@ -118,7 +159,7 @@ static void what_does_not_end_with_a_block_is_not_given(void **state)
 	assert_int_equal(cas_blob_open(f->cas, layout, &b, &f->e), 0);
 	for (uint32_t i = 0; i < N_CHUNKS; i++)
 		assert_int_equal(put_sample(b, SEED, i), 0);
-	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), CAS_MISS);
 	cas_blob_release(&b);
 	layout_unref(&layout);
 }
@@ -138,11 +179,11 @@ static void half_of_the_cache_stays_for_others(void **state)
 	fixture_reopen(f);
 	a = open_full(f, SAMPLE_ID);
 	b = open_full(f, OTHER_ID);
-	assert_int_equal(cas_blob_hand_out(a, &fd, &f->e), 0);
-	assert_int_equal(cas_blob_hand_out(b, &other_fd, &f->e), CAS_FULL);
+	assert_int_equal(cas_blob_hand_out(a, NULL, &fd, &f->e), 0);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &other_fd, &f->e), CAS_FULL);
 	assert_false(cas_blob_is_pinned(b));
 	cas_blob_unpin(a);
-	assert_int_equal(cas_blob_hand_out(b, &other_fd, &f->e), 0);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &other_fd, &f->e), 0);
 	cas_blob_unpin(b);
 	(void)close(fd);
 	(void)close(other_fd);
@@ -161,7 +202,7 @@ static void what_is_lost_of_it_comes_back_into_this_very_file(void **state)
 	fixture_reopen(f);
 	a = open_full(f, SAMPLE_ID);
 	b = open_full(f, OTHER_ID); /* the same chunks */
-	assert_int_equal(cas_blob_hand_out(a, &fd, &f->e), 0);
+	assert_int_equal(cas_blob_hand_out(a, NULL, &fd, &f->e), 0);
 	assert_int_equal(
 		pwrite(a->fd, "wrong", 5, (off_t)cas_blob_layout(a)->chunks[3].plain_offset), 5);
 	assert_int_equal(cas_blob_check(a, 3, &f->e), CAS_MISMATCH);
@@ -271,7 +312,7 @@ static void where_it_never_could_answer_nothing_is_given_and_nothing_held(void *
 	f->disk = &leases.disk;
 	fixture_open(f);
 	b = open_full(f, SAMPLE_ID);
-	assert_int_equal(cas_blob_hand_out(b, &fd, &f->e), CAS_MISS);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), CAS_MISS);
 	assert_false(cas_blob_is_pinned(b));
 	leases.code = ENOMEM; /* no answer for another reason than then */
 	evict_all(f);
@@ -292,6 +333,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_whole_file_is_given_and_stays_whole_as_long_as_anybody_has_it),
 		T(what_is_not_whole_is_not_given),
+		T(a_file_with_chunks_that_only_others_name_is_not_given),
 		T(what_does_not_end_with_a_block_is_not_given),
 		T(half_of_the_cache_stays_for_others),
 		T(what_is_lost_of_it_comes_back_into_this_very_file),

@@ -235,6 +235,23 @@ class HandedFiles(lab.LabTest):
             self.assertEqual(hashlib.sha256(f.read()).hexdigest(), digest)
         self.assertEqual(os.stat(other).st_size, blob["plain_size_bytes"])
 
+    def test_what_another_image_has_in_a_blob_is_not_given_to_one_that_names_a_part_of_it(self):
+        # The second is built upon chunks of the first one's blob, and names some of them.
+        all_of_it, part_of_it = (lab.registry().push(image) for image in ("edge:v6", "edge:v6-chunk-dict"))
+        agent = self.agent(config={"mount": "erofs"})
+        if not agent.json("status")["erofs"]["works"]:
+            self.skipTest(agent.json("status")["erofs"]["why"])
+        agent.shoal("prefetch", agent.mount(all_of_it, "--how", "tree"))
+        where = agent.mount(part_of_it)
+        agent.shoal("prefetch", where)
+        agent.umount(where)
+        where = agent.mount(part_of_it)  # all is here now
+        self.assertEqual(lab.mount_type(where), "erofs")
+        self.assertEqual(len(self.blobs(agent)), 2, "the blob is one for both")
+        self.assert_tree(where, "edge:v6-chunk-dict")
+        self.assertEqual(self.evicted_all(agent), 0, "the kernel has none of the files")
+        self.assert_tree(where, "edge:v6-chunk-dict", "after eviction")
+
     def test_a_take_over_knows_them(self):
         keeper = os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP), "keeper.sock")
         agent, where = self.whole(config={"keeper": {"socket": keeper}})

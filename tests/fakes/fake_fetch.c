@@ -199,9 +199,10 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 
 /* ---- what the kernel reads by itself: nothing here ---- */
 
-int cas_blob_hand_out(struct cas_blob *blob, int *ret_fd, struct err *e)
+int cas_blob_hand_out(struct cas_blob *blob, const struct bitmap *named, int *ret_fd, struct err *e)
 {
 	(void)blob;
+	(void)named;
 	(void)ret_fd;
 	(void)e;
 	return CAS_MISS;

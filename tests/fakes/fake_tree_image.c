@@ -49,10 +49,13 @@ static bool in_dir(uint64_t node)
 void fake_tree_image_init(struct image *image, struct fake_counts *counts, struct lazy_image *lazy)
 {
 	static struct fetch_blob *blobs[1];
+	static struct bitmap *named[1];
 
 	blobs[0] = (struct fetch_blob *)image; /* never looked into */
 	*image = (struct image){ .flags = 0x20, .counts = counts };
-	*lazy = (struct lazy_image){ .image = image, .n_blobs = 1, .blobs = blobs, .refs = 1 };
+	*lazy = (struct lazy_image){
+		.image = image, .n_blobs = 1, .blobs = blobs, .named = named, .refs = 1
+	};
 	(void)snprintf(lazy->name, sizeof(lazy->name), "registry.test/fake:1");
 }
 

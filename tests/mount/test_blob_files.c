@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "bitmap.h"
 #include "blob_files.h"
 #include "layout.h"
 #include "tree.h"
@@ -45,6 +46,7 @@ struct world {
 	struct blob_layout layout;
 	struct fetch_blob blob;
 	struct fetch_blob *blobs[1];
+	struct bitmap *named[1];
 	struct lazy_image image;
 	struct blob_files *files;
 };
@@ -68,7 +70,7 @@ static void world_init(struct world *w, uint64_t shift)
 	w->layout.chunks = w->chunks;
 	w->blob.layout = &w->layout;
 	w->blobs[0] = &w->blob;
-	w->image = (struct lazy_image){ .n_blobs = 1, .blobs = w->blobs };
+	w->image = (struct lazy_image){ .n_blobs = 1, .blobs = w->blobs, .named = w->named };
 }
 
 static void expect(const struct world *w, uint64_t offset, int64_t chunk_idx, uint32_t chunk_offset,
@@ -105,6 +107,27 @@ static void every_place_is_a_chunk_or_zeros(void **state)
 	expect(&w, 24575, 5, 4095, 1);
 	expect(&w, 24576, -1, 0, 4096); /* up to a whole block */
 	blob_files_free(&w.files);
+}
+
+static void what_only_others_name_is_zeros(void **state)
+{
+	struct world w;
+	struct err e = { 0 };
+
+	(void)state;
+	world_init(&w, 0);
+	w.named[0] = bitmap_new(6);
+	assert_non_null(w.named[0]);
+	(void)bitmap_set(w.named[0], 0);
+	(void)bitmap_set(w.named[0], 3);
+	assert_int_equal(blob_files_new(&w.image, &w.files, &e), 0);
+	expect(&w, 0, 0, 0, 100);
+	expect(&w, 100, -1, 0, 12188);
+	expect(&w, 4096, -1, 0, 8192);
+	expect(&w, 12288, 3, 0, 1);
+	expect(&w, 20480, -1, 0, 8192);
+	blob_files_free(&w.files);
+	bitmap_free(&w.named[0]);
 }
 
 static void a_piece_is_no_longer_than_asked_and_the_file_ends(void **state)
@@ -155,6 +178,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_place_is_a_chunk_or_zeros),
+		cmocka_unit_test(what_only_others_name_is_zeros),
 		cmocka_unit_test(a_piece_is_no_longer_than_asked_and_the_file_ends),
 		cmocka_unit_test(other_nodes_are_no_files),
 		cmocka_unit_test(chunks_between_blocks_are_not_for_the_kernel),
