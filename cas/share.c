@@ -5,6 +5,7 @@
  */
 #include "share.h"
 #include "gc.h"
+#include "hand_out.h"
 #include "join.h"
 #include "mem.h"
 #include "refer.h"
@@ -350,8 +351,9 @@ static int settle(struct cas_blob *blob, uint32_t chunk_idx, struct cas_blob *fr
                   uint32_t from_idx, const uint8_t *plain, struct err *e)
 {
 	const uint32_t size_bytes = blob_layout(blob)->chunks[chunk_idx].plain_size_bytes;
-	/* The kernel looks for it in this file and nowhere else. */
-	int r = cas_blob_is_pinned(blob) ? CAS_MISS : refer_set(blob, chunk_idx, from, from_idx, e);
+	/* The kernel looks for it in this file and nowhere else, also after its mount is gone. */
+	const bool here = cas_blob_is_pinned(blob) || blob_is_held_elsewhere(blob);
+	int r = here ? CAS_MISS : refer_set(blob, chunk_idx, from, from_idx, e);
 
 	if (r == 0) {
 		count_shared(blob, size_bytes);
