@@ -18,6 +18,7 @@
 #define RENEW_FIRST_MS 100 /* one that is being restarted is there in a moment */
 #define RENEW_AGAIN_MS 5000
 #define REAP_AGAIN_MS  100
+#define ENDED_MAX      16 /* keepers that end within REAP_AGAIN_MS */
 
 /* What the job works on. */
 struct renewal {
@@ -35,10 +36,12 @@ struct keeping {
 	struct keeping_opts opts;
 	struct kept *left[KEEPER_ITEMS_MAX]; /* what the earlier agent left; NULL: taken */
 	uint32_t n_left;
+	bool has_list;      /* a listed mount was asked for */
 	struct event *gone; /* of the watched connection, -1 when there is none */
 	int watch_fd;
-	int pid;       /* of the keeper, when it is our child; else 0 */
-	int ended_pid; /* of one before it, that may not have ended quite yet; else 0 */
+	int pid;              /* of the keeper, when it is our child; else 0 */
+	int ended[ENDED_MAX]; /* pids of those before it, that may not have ended quite yet */
+	uint32_t n_ended;
 	struct timer reaper;
 	struct timer again;
 	uint64_t miss_ms; /* after the last miss; 0: there is one */
@@ -112,10 +115,24 @@ static void unwatch(struct keeping *k)
 /* It hangs up a moment before it can be waited for. */
 static void reap(struct keeping *k)
 {
-	if (k->ended_pid > 0 && waitpid(k->ended_pid, NULL, WNOHANG) == 0)
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < k->n_ended; i++) {
+		if (waitpid(k->ended[i], NULL, WNOHANG) == 0)
+			k->ended[n++] = k->ended[i];
+	}
+	k->n_ended = n;
+	if (n > 0)
 		timer_start(&k->reaper, REAP_AGAIN_MS);
-	else
-		k->ended_pid = 0;
+}
+
+/* @param pid  of the keeper from now on; 0: it is not our child, or there is none */
+static void set_pid(struct keeping *k, int pid)
+{
+	if (k->pid > 0 && k->n_ended < ENDED_MAX)
+		k->ended[k->n_ended++] = k->pid;
+	k->pid = pid;
+	reap(k);
 }
 
 static void on_reaper(struct timer *t)
@@ -131,10 +148,7 @@ static void on_gone(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	unwatch(k);
 	show(k, false);
-	if (k->pid > 0)
-		k->ended_pid = k->pid;
-	k->pid = 0;
-	reap(k);
+	set_pid(k, 0);
 	log_warn(k->opts.log, "the keeper is gone", "socket=%s", LOG_Q(k->opts.socket));
 	renew(k);
 }
@@ -207,7 +221,7 @@ static void renew_after(struct job *job)
 	struct keeping *k = container_of(n, struct keeping, renewal);
 
 	if (n->pid > 0)
-		k->pid = n->pid;
+		set_pid(k, n->pid);
 	if (n->result < 0) {
 		close_fd(&n->watch_fd);
 		renewal_clear(n);
@@ -329,35 +343,89 @@ bool keeping_has_left(const struct keeping *keeping)
 	return keeping->n_left > 0;
 }
 
+/* The keeper holds it under another key from now on; the old one stays where that fails. */
+static void rekey(const struct keeping *k, struct kept *kept, const char *key)
+{
+	struct kept again = *kept;
+	struct err e = { 0 };
+	int r;
+
+	memcpy(again.key, key, sizeof(again.key));
+	r = keeper_keep(k->opts.socket, &again, &e);
+	if (r == 0)
+		r = keeper_drop(k->opts.socket, kept->key, &e);
+	if (r == 0)
+		*kept = again;
+	else
+		log_warn(k->opts.log, "the keeper does not name a mount anew", "error=%s",
+		         LOG_Q(e.msg));
+}
+
 struct kept *keeping_take(struct keeping *keeping, const char *dir)
 {
-	char key[KEEPER_KEY_BYTES];
+	char key[KEEPER_KEY_BYTES], elsewhere[KEEPER_KEY_BYTES];
 
+	keeping->has_list = true;
 	kept_key(dir, key);
+	kept_key_elsewhere(key, elsewhere);
 	for (uint32_t i = 0; i < keeping->n_left; i++) {
 		struct kept *kept = keeping->left[i];
 
-		if (kept == NULL || strcmp(kept->key, key) != 0)
+		if (kept == NULL ||
+		    (strcmp(kept->key, key) != 0 && strcmp(kept->key, elsewhere) != 0))
 			continue;
 		keeping->left[i] = NULL;
+		if (kept_is_elsewhere(kept))
+			rekey(keeping, kept, key);
 		return kept;
 	}
 	return NULL;
 }
 
+static void drop(const struct keeping *k, const struct kept *kept)
+{
+	struct err e = { 0 };
+
+	if (keeper_drop(k->opts.socket, kept->key, &e) < 0)
+		log_warn(k->opts.log, "the keeper does not let go of a mount", "error=%s",
+		         LOG_Q(e.msg));
+	else
+		log_info(k->opts.log, "let go of a kept mount that is not listed", "key=%s",
+		         kept->key);
+}
+
+/* For the agent of another state directory. */
+static void leave(const struct keeping *k, struct kept *kept)
+{
+	char elsewhere[KEEPER_KEY_BYTES];
+
+	if (kept_is_elsewhere(kept))
+		return;
+	kept_key_elsewhere(kept->key, elsewhere);
+	rekey(k, kept, elsewhere);
+}
+
 void keeping_drop_rest(struct keeping *keeping)
 {
-	for (uint32_t i = 0; i < keeping->n_left; i++) {
-		struct err e = { 0 };
+	uint32_t n_elsewhere = 0;
 
-		if (keeping->left[i] == NULL)
+	for (uint32_t i = 0; i < keeping->n_left; i++) {
+		struct kept *kept = keeping->left[i];
+
+		if (kept == NULL)
 			continue;
-		if (keeper_drop(keeping->opts.socket, keeping->left[i]->key, &e) < 0)
-			log_warn(keeping->opts.log, "the keeper does not let go of a mount",
-			         "error=%s", LOG_Q(e.msg));
-		else
-			log_info(keeping->opts.log, "let go of a kept mount that is not listed",
-			         "key=%s", keeping->left[i]->key);
+		if (kept_is_alive(kept) && (!keeping->has_list || kept_is_elsewhere(kept))) {
+			leave(keeping, kept);
+			n_elsewhere++;
+		} else {
+			drop(keeping, kept);
+		}
 		kept_free(&keeping->left[i]);
 	}
+	if (n_elsewhere > 0)
+		log_warn(keeping->opts.log,
+		         "the keeper holds mounts that this state_dir does not list: who reads "
+		         "them waits for an agent with the state_dir that does, or gets an error "
+		         "when the keeper is restarted",
+		         "mounts=%u keeper=%s", n_elsewhere, LOG_Q(keeping->opts.socket));
 }

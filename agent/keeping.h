@@ -35,7 +35,8 @@ struct keeping *keeping_new(const struct keeping_opts *opts);
 void keeping_free(
 	struct keeping **keeping); /* [after the loop] NULL is fine; a keeper with mounts stays */
 
-/** What an earlier agent left of the mount on dir: moved, malloc'd, or NULL. */
+/** [before the loop] What an earlier agent left of the mount on dir, which is listed: moved,
+ * malloc'd, or NULL. */
 struct kept *keeping_take(struct keeping *keeping, const char *dir);
 
 /** [before the loop] Did an earlier agent leave anything: are there readers who wait? */
@@ -44,5 +45,8 @@ bool keeping_has_left(const struct keeping *keeping);
 /** [loop] A mount came up without a keeper: give all of them again, in a moment. */
 void keeping_renew(struct keeping *keeping);
 
-/** [before the loop] What nobody took is let go: its readers get an error. */
+/** [before the loop] What nobody took is let go: its readers get an error. But where nothing was to
+ * be taken, the list is not that of these mounts (another state directory): they stay with the
+ * keeper, for an agent that has it, until they are unmounted, mounted anew, or the keeper is
+ * started anew. */
 void keeping_drop_rest(struct keeping *keeping);

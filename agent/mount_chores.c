@@ -42,11 +42,26 @@ static int check_dir(const char *dir, struct err *e)
 	return 0;
 }
 
+/* Where it is mounted anew, nobody comes back for what another state directory's agent left. */
+static void let_go_of_others(const struct mount_chore *chore)
+{
+	char key[KEEPER_KEY_BYTES], elsewhere[KEEPER_KEY_BYTES];
+	struct err e = { 0 };
+
+	if (chore->keeper_socket == NULL)
+		return;
+	kept_key(chore->rec.dir, key);
+	kept_key_elsewhere(key, elsewhere);
+	if (keeper_drop(chore->keeper_socket, elsewhere, &e) < 0) /* no keeper: nothing is held */
+		log_debug(chore->log, "no keeper was asked", "error=%s", LOG_Q(e.msg));
+}
+
 /* What cannot be taken on: its readers get an error, and what is mounted is dead then. */
 static void let_go(struct mount_chore *chore)
 {
 	struct err e = { 0 };
 
+	let_go_of_others(chore);
 	if (chore->kept != NULL && keeper_drop(chore->keeper_socket, chore->kept->key, &e) < 0)
 		log_warn(chore->log, "the keeper does not let go of a mount", "dir=%s error=%s",
 		         LOG_Q(chore->rec.dir), LOG_Q(e.msg));

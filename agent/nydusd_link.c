@@ -117,8 +117,10 @@ static bool wait_for_node(struct link *link)
 {
 	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
 
-	log_warn(link->log, "the node's agent is away: waiting for it", "socket=%s at_most_ms=%d",
-	         LOG_Q(link->node_socket), NODE_WAIT_MS);
+	log_warn(link->log,
+	         "the node's agent is away: waiting for it (if this node has none, remove its "
+	         "socket)",
+	         "socket=%s at_most_ms=%d", LOG_Q(link->node_socket), NODE_WAIT_MS);
 	for (uint32_t ms = 0; ms < NODE_WAIT_MS && !is_leaving(link); ms += LOOK_AGAIN_MS) {
 		if (answers(link->node_socket))
 			return true;
@@ -189,8 +191,10 @@ int link_ensure(struct link *link, const char *work_dir, struct err *e)
 	if (work_dir != NULL && !is_nodes)
 		return use_own(link, work_dir, e);
 	return err_set(e, ECONNREFUSED,
-	               "no agent at %s (start shoald, or name its socket in SHOAL_SOCKET)",
-	               link->node_socket);
+	               "no agent at %s (start shoald, or name its socket in SHOAL_SOCKET%s)",
+	               link->node_socket,
+	               is_socket(link->node_socket) ? "; remove that file if this node has no agent"
+	                                            : "");
 }
 
 int link_watch(struct link *link)

@@ -23,6 +23,7 @@
 #define CALL_AGAIN_MS    10
 #define START_TIMEOUT_MS 5000
 #define KEY_DIGEST_BYTES 12
+#define ELSEWHERE        "other:" /* before the key */
 
 void kept_key(const char *dir, char ret_key[KEEPER_KEY_BYTES])
 {
@@ -30,6 +31,18 @@ void kept_key(const char *dir, char ret_key[KEEPER_KEY_BYTES])
 
 	digest_compute(DIGEST_SHA256, dir, strlen(dir), digest);
 	hex_encode(digest, KEY_DIGEST_BYTES, ret_key);
+}
+
+void kept_key_elsewhere(const char *key, char ret_key[KEEPER_KEY_BYTES])
+{
+	static_assert(sizeof(ELSEWHERE) + 2UL * KEY_DIGEST_BYTES <= KEEPER_KEY_BYTES,
+	              "it must fit");
+	(void)snprintf(ret_key, KEEPER_KEY_BYTES, ELSEWHERE "%.*s", 2 * KEY_DIGEST_BYTES, key);
+}
+
+bool kept_is_elsewhere(const struct kept *kept)
+{
+	return strncmp(kept->key, ELSEWHERE, strlen(ELSEWHERE)) == 0;
 }
 
 void kept_fill(struct kept *kept, const char *dir, const char *digest)

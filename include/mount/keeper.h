@@ -35,6 +35,10 @@ struct kept {
 /** The key of a mount on this directory. */
 void kept_key(const char *dir, char ret_key[KEEPER_KEY_BYTES]);
 
+/** The key of a mount that the list of another state directory names: its agent may come back. */
+void kept_key_elsewhere(const char *key, char ret_key[KEEPER_KEY_BYTES]);
+bool kept_is_elsewhere(const struct kept *kept);
+
 /** That key, this version, and the image's digest. */
 void kept_fill(struct kept *kept, const char *dir, const char *digest);
 

@@ -234,6 +234,7 @@ class NodeAgentAway(NydusdTest):
         lab.wait_for(lambda: os.path.exists(f.log_path) and "waiting for it" in f.log(), "nydusd to wait")
         f.process.terminate()
         self.assertIn(f.process.wait(lab.DEADLINE_S), (0, 1))
+        self.assertIn("remove its socket", f.log())  # whoever left it there: it is what keeps nydusd waiting
 
 
 class ManyImages(NydusdTest):

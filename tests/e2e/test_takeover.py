@@ -1,5 +1,7 @@
 """A keeper holds the mounts: the agent is killed, stopped or replaced under readers, who see a pause and no error."""
+import contextlib
 import ctypes
+import glob
 import json
 import os
 import signal
@@ -248,14 +250,52 @@ class TakeOver(lab.LabTest):
 
     def test_what_is_not_listed_any_more_is_let_go(self):
         agent = self.kept_agent()
-        where = agent.mount(lab.registry().push(IMAGE))
+        reference = lab.registry().push(IMAGE)
+        where = agent.mount(reference)
+        stays = agent.mount(reference)
+        self.keeps(2)
         agent.kill()
-        subprocess.run(["find", os.path.join(agent.state_dir, "mounts"), "-name", "mount.json", "-delete"], check=True)
+        for name in os.listdir(os.path.join(agent.state_dir, "mounts")):
+            record = os.path.join(agent.state_dir, "mounts", name, "mount.json")
+            with open(record, encoding="utf-8") as f:
+                if json.load(f)["dir"] == where:
+                    os.unlink(record)
         agent.start()
-        self.keeps(0)
-        self.assertEqual(agent.json("ls")["mounts"], [])
-        agent.mount(lab.registry().push(IMAGE), where=where)
+        self.keeps(1)
+        self.assertEqual([m["dir"] for m in agent.json("ls")["mounts"]], [stays])
+        agent.mount(reference, where=where)
         self.assert_tree(where, IMAGE, "over the dead one")
+
+    def test_mounts_of_another_state_directory_stay_for_the_agent_that_lists_them(self):
+        agent = self.kept_agent()
+        reference = lab.registry().push(IMAGE)
+        where, other = agent.mount(reference), agent.mount(reference)
+        self.keeps(2)
+        agent.kill()
+        listed = os.path.join(agent.state_dir, "mounts")
+        os.rename(listed, listed + ".away")
+        agent.start()
+        self.assertIn("this state_dir does not list", agent.log())
+        agent.mount(reference, where=other)  # said: nobody waits for the old one
+        self.assert_tree(other, IMAGE, "over the one from before")
+        self.keeps(2)
+        agent.kill()
+        agent.start()  # it has a list now, which is still not that one
+        self.keeps(2)
+        self.assert_tree(other, IMAGE, "taken on")
+        reader = subprocess.Popen(["sha256sum", os.path.join(where, "sizes", "4096")], stdout=subprocess.PIPE, text=True)
+        lab.adopt_process(reader)
+        agent.umount(other)
+        agent.kill()
+        self.assertIsNone(reader.poll())
+        os.rmdir(listed)
+        os.rename(listed + ".away", listed)
+        agent.start()
+        self.assertEqual(reader.wait(lab.DEADLINE_S), 0)
+        self.assert_tree(where, IMAGE, "of the agent that lists it")
+        agent.umount(where)
+        agent.umount(other)
+        self.keeps(0)
 
     def test_a_lost_image_is_an_error_for_readers_and_not_a_wait_for_ever(self):
         agent = self.kept_agent()
@@ -293,6 +333,21 @@ class TakeOver(lab.LabTest):
         self.keeps(0)
         agent.stop()
         lab.stop_process(heir)
+
+    def test_keepers_that_end_one_after_the_other_are_all_waited_for(self):
+        agent = self.kept_agent()
+        for _ in range(20):
+            pid = self.keeper_pid()
+            os.kill(pid, signal.SIGKILL)
+            lab.wait_for(lambda ended=pid: self._answers() not in (None, ended), "the next keeper")
+
+        def children():
+            found = []
+            for path in glob.glob(f"/proc/{agent.process.pid}/task/*/children"):
+                with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as f:
+                    found += f.read().split()
+            return found
+        lab.wait_for(lambda: children() == [str(self._answers())], lambda: f"all but the last keeper to be waited for: {children()}")
 
     def test_where_both_are_killed_readers_get_an_error_and_the_next_start_mounts_again(self):
         agent = self.kept_agent()
