@@ -32,6 +32,7 @@ struct round {
 	struct cas_gc_progress told;
 	uint64_t n_chunks;
 	uint64_t freed_bytes; /* with dry_run: that would be */
+	uint64_t handed_bytes;
 };
 
 static bool is_dry(const struct round *r)
@@ -153,6 +154,7 @@ static int run_round(struct round *round, uint64_t *ret_pinned_bytes, struct err
 	     i++)
 		r = evict_pile(round, &piles, &piles.piles[i], e);
 	*ret_pinned_bytes = piles.pinned_bytes;
+	round->handed_bytes = piles.handed_bytes;
 	if (!is_dry(round))
 		metrics_add(round->cas->metrics, METRIC_CACHE_EVICTED_BYTES, NULL,
 		            (int64_t)round->freed_bytes);
@@ -192,7 +194,7 @@ static void round_work(struct job *job)
 	if (r == 0 && round.target_bytes != UINT64_MAX)
 		r = run_round(&round, &pinned_bytes, &e);
 	if (r == 0 && round.target_bytes != UINT64_MAX)
-		room_pinned(&cas->room, pinned_bytes);
+		room_held(&cas->room, pinned_bytes - round.handed_bytes, round.handed_bytes);
 	room_made(&cas->room, round.freed_bytes);
 	make_ballast(cas);
 	if (round.target_bytes != UINT64_MAX && round.freed_bytes == 0)
@@ -268,7 +270,7 @@ int cas_gc(struct cas *cas, const struct cas_gc_opts *opts, struct cas_gc_result
 
 struct wanted {
 	uint64_t n_bytes;
-	uint64_t freed_bytes;
+	uint64_t freed_bytes; /* with dry_run: that would be */
 };
 
 static int make_room(struct cas *cas, void *arg, struct err *e)

@@ -65,6 +65,7 @@ struct piles {
 	uint32_t n_blobs;
 	struct pinned pinned;
 	uint64_t pinned_bytes; /* by images, or because the kernel reads them */
+	uint64_t handed_bytes; /* of it, what no image pins */
 };
 
 /** [evictor] */

@@ -50,7 +50,13 @@ static void add_open(struct piles *p, struct cas_blob *blob)
 	uint64_t unknown = 0;
 
 	if (atomic_load(&blob->n_pins) > 0 || (pin != NULL && pin->whole)) {
-		p->pinned_bytes += measure_fd(blob->fd);
+		const uint64_t all = measure_fd(blob->fd);
+		const uint64_t of_images = pin == NULL  ? 0
+		                           : pin->whole ? all
+		                                        : min_u64(all, pin->bytes);
+
+		p->pinned_bytes += all;
+		p->handed_bytes += all - of_images;
 		return;
 	}
 	p->pinned_bytes += pin != NULL ? pin->bytes : 0;

@@ -12,6 +12,7 @@
 #include "data_file.h"
 #include "gc.h"
 #include "mem.h"
+#include "pinned.h"
 #include "state.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -99,21 +100,27 @@ static bool can_stand_alone(const struct cas_blob *blob, struct err *e)
 	return data_file_missing(blob->cas->disk, blob->fd, l, blob->ready, gone, e) == 0;
 }
 
-static bool leaves_room(const struct cas_blob *blob)
+static bool leaves_room(const struct cas_blob *blob, struct err *e)
 {
 	struct cas *cas = blob->cas;
+	AUTO(pinned_free) struct pinned images = { .n_blobs = 0 };
+	uint64_t bytes = atomic_load(&cas->room.pinned_bytes); /* of images */
 	struct cas_blob **open = NULL;
-	uint64_t pinned_bytes =
-		atomic_load(&cas->room.pinned_bytes); /* of images: others, mostly */
-	const uint32_t n_open = blob_table_all(cas, &open);
+	uint32_t n_open;
 
+	if (pinned_collect(cas, &images, e) < 0)
+		return false;
+	n_open = blob_table_all(cas, &open);
 	for (uint32_t i = 0; i < n_open; i++) {
-		if (open[i] == blob || cas_blob_is_pinned(open[i]))
-			pinned_bytes += blob_layout(open[i])->plain_size_bytes;
+		const struct pinned_blob *pin = pinned_find(&images, open[i]->key);
+
+		if ((open[i] == blob || cas_blob_is_pinned(open[i])) &&
+		    (pin == NULL || !pin->whole))
+			bytes += blob_layout(open[i])->plain_size_bytes;
 		cas_blob_release(&open[i]);
 	}
 	free(open);
-	return pinned_bytes <= room_percent(room_may_use(&cas->room), PINNED_PERCENT);
+	return bytes <= room_percent(room_may_use(&cas->room), PINNED_PERCENT);
 }
 
 /* For reading alone: a second descriptor of the very same file. */
@@ -136,7 +143,7 @@ int cas_blob_hand_out(struct cas_blob *blob, const struct bitmap *named, int *re
 		return CAS_MISS;
 	if (!cas_blob_is_whole(blob)) /* looked at again below: now nothing waits for it */
 		return CAS_MISS;
-	if (!leaves_room(blob))
+	if (!leaves_room(blob, e))
 		return CAS_FULL;
 	cas_blob_pin(blob);
 	r = can_stand_alone(blob, e) && !has_others(blob, named) ? open_again(blob, &fd, e)

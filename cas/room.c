@@ -52,7 +52,7 @@ void room_fini(struct room *room)
 /* Would it still be full without everything that may be evicted? */
 static bool is_all_pinned(struct room *room)
 {
-	return atomic_load(&room->pinned_bytes) >
+	return atomic_load(&room->pinned_bytes) + atomic_load(&room->handed_bytes) >
 	       room_percent(atomic_load(&room->may_bytes), atomic_load(&room->low_percent));
 }
 
@@ -99,6 +99,12 @@ void room_pinned(struct room *room, uint64_t bytes)
 {
 	atomic_store(&room->pinned_bytes, bytes);
 	series_set(room->pinned_gauge, (int64_t)bytes);
+}
+
+void room_held(struct room *room, uint64_t pinned_bytes, uint64_t handed_bytes)
+{
+	atomic_store(&room->handed_bytes, handed_bytes);
+	room_pinned(room, pinned_bytes);
 }
 
 void room_ran_out(struct room *room, int code)

@@ -48,7 +48,8 @@ struct room {
 	_Atomic uint64_t writing_bytes; /* that are being written right now */
 	_Atomic uint64_t wrote_bytes;   /* ever */
 	_Atomic uint64_t may_bytes;     /* that they may take, as of the last look */
-	_Atomic uint64_t pinned_bytes;  /* of what blobs take: may not be evicted */
+	_Atomic uint64_t pinned_bytes;  /* of what blobs take: images pin it */
+	_Atomic uint64_t handed_bytes;  /* ... they do not, but the kernel reads it by itself */
 	_Atomic uint64_t ceiling_bytes; /* a write failed for want of space when so much was used */
 	_Atomic uint64_t unasked_bytes; /* written since the file system was asked last */
 	_Atomic uint64_t ask_again_ns;  /* while full: not before */
@@ -81,6 +82,8 @@ void room_measured(struct room *room, uint64_t used_bytes, uint64_t wrote_before
 
 /** [any] So much of what blobs take may not be evicted, because images are pinned. */
 void room_pinned(struct room *room, uint64_t bytes);
+/** [any] The same, and what else may not, because the kernel reads it by itself. */
+void room_held(struct room *room, uint64_t pinned_bytes, uint64_t handed_bytes);
 
 /** A write failed for want of space (ENOSPC, EDQUOT): full until room was made. */
 void room_ran_out(struct room *room, int code);

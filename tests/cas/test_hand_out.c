@@ -191,6 +191,48 @@ static void half_of_the_cache_stays_for_others(void **state)
 	cas_blob_release(&b);
 }
 
+/* A round of eviction, which counts what must stay, as if the cache had become small. */
+static void crowd(struct fixture *f, uint64_t quota_bytes)
+{
+	const struct cas_opts tight = { .quota_bytes = quota_bytes,
+		                        .high_percent = 2,
+		                        .low_percent = 1 };
+	const struct cas_opts wide = { .quota_bytes = quota_bytes };
+	const struct cas_gc_opts look = { .to_bytes = UINT64_MAX, .dry_run = true };
+	struct cas_gc_result result;
+
+	cas_set_limits(f->cas, &tight);
+	do
+		assert_int_equal(cas_gc(f->cas, &look, &result, &f->e), 0);
+	while (atomic_load(&f->cas->evictor.round_queued));
+	assert_int_equal(cas_gc(f->cas, &look, &result, &f->e), 0); /* behind that round */
+	cas_set_limits(f->cas, &wide);
+}
+
+static void what_is_given_counts_once_and_not_as_pinned_by_images(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_full(f, SAMPLE_ID);
+	const uint64_t bytes = cas_blob_layout(a)->plain_size_bytes;
+	struct cas_blob *b;
+	int fd = -1;
+	int other_fd = -1;
+
+	assert_int_equal(cas_blob_hand_out(a, NULL, &fd, &f->e), 0);
+	crowd(f, 5 * bytes);
+	assert_int_equal(cas_blob_n_ready(a), N_CHUNKS);
+	assert_true(atomic_load(&f->cas->room.handed_bytes) > 0);
+	assert_int_equal(atomic_load(&f->cas->room.pinned_bytes), 0);
+	b = open_full(f, OTHER_ID);
+	assert_int_equal(cas_blob_hand_out(b, NULL, &other_fd, &f->e), 0);
+	cas_blob_unpin(a);
+	cas_blob_unpin(b);
+	(void)close(fd);
+	(void)close(other_fd);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
 /* Bytes that others have, too. pinned: its mount is known; or what the kernel has outlived that. */
 static void lose_and_share(struct fixture *f, bool pinned)
 {
@@ -345,6 +387,7 @@ int main(void)
 		T(a_file_with_chunks_that_only_others_name_is_not_given),
 		T(what_does_not_end_with_a_block_is_not_given),
 		T(half_of_the_cache_stays_for_others),
+		T(what_is_given_counts_once_and_not_as_pinned_by_images),
 		T(what_is_lost_of_it_comes_back_into_this_very_file),
 		T(a_file_that_goes_is_cut_short_only_if_nobody_has_it_open),
 		U(what_the_kernel_does_not_answer_means_that_somebody_has_it),
