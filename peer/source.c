@@ -108,6 +108,7 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	s->missed = s->want;
 	s->paused = s->want;
 	s->hurried = s->want;
+	s->unwatched = s->want;
 	s->chained = s->want;
 }
 
@@ -238,7 +239,8 @@ static bool begin(struct source_req *req)
 	cut(req);
 	if (!req->run->reader && req->seeks != NULL)
 		order(req);
-	unit_chain(req);
+	if (!req->early) /* its reader waits for no other */
+		unit_chain(req);
 	return true;
 }
 
@@ -378,6 +380,7 @@ static void hurry(struct source_req *req, uint32_t unit_idx)
 	const struct blob_layout *l = req->run->layout;
 	struct unit_rec u;
 
+	req->early = req->early || req->n_seeks == 0;
 	if (req->n_seeks == 0 || !layout_unit(l, unit_idx, &u))
 		return;
 	for (uint32_t m = 0; m < u.n_members; m++) {
@@ -393,6 +396,7 @@ static void hurry(struct source_req *req, uint32_t unit_idx)
 			if (s->segment_idx != segment_idx)
 				continue;
 			wire_set_add(&s->hurried, pos);
+			wire_set_add(&s->unwatched, pos);
 			if (wire_set_has(&s->chained, pos)) /* its reader waits for no other */
 				s->chained = set_none(s->want.n);
 		}

@@ -39,17 +39,28 @@ static void tell_avoided(const struct seek *s, struct wire_ask *ask)
 	ask->missed = s->missed;
 }
 
-static struct wire_ask make_ask(const struct seek *s, const struct wire_set *todo)
+/* Whoever is slow has it: another holder is welcome, the origin is not. */
+static bool is_slow_alone(const struct seek *s, const struct wire_set *todo)
+{
+	const struct wire_set held = seek_in_gets(s, true, NULL);
+	const struct wire_set waited = ask_wanted(s, &(struct wire_set){ .n = todo->n });
+	const struct wire_set unheld = set_minus(*todo, &held);
+	const struct wire_set slow = set_minus(*todo, &waited);
+
+	return set_empty(&unheld) && !set_empty(&slow);
+}
+
+/* wanted: of it, todo is new. */
+static struct wire_ask make_ask(const struct seek *s, const struct wire_set *wanted,
+                                const struct wire_set *todo)
 {
 	const struct peer *p = s->req->p;
 	const struct wire_part here =
 		known_present(s->req->known, s->segment_idx, s->req->run->blob);
-	struct wire_ask ask = { .part = seek_part(s, todo),
+	struct wire_ask ask = { .part = seek_part(s, wanted),
 		                .have = here.set,
 		                .deadline_ms = source_ms_left(s->req) };
 	struct cas_origin *origin = xcalloc(1, sizeof(*origin));
-	const struct wire_set held = seek_in_gets(s, true, NULL);
-	const struct wire_set unheld = set_minus(*todo, &held);
 
 	ask.patience_ms = (uint32_t)(max_u64(2 * p->origin_first_ns, PATIENCE_MIN_NS) / NS_PER_MS);
 	if (s->req->run->reader)
@@ -58,13 +69,12 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *tod
 		ask.flags |= WIRE_ASK_SETTLE;
 	if (s->beyond)
 		ask.flags |= WIRE_ASK_CLUSTER;
-	/* Whoever is slow has it: another holder is welcome, the origin is not. */
-	if (set_empty(&unheld) || cas_blob_origins(s->req->run->blob, origin, 1) == 0)
+	if (is_slow_alone(s, todo) || cas_blob_origins(s->req->run->blob, origin, 1) == 0)
 		ask.flags |= WIRE_ASK_NO_LEASE;
 	free(origin);
 	tell_avoided(s, &ask);
 	order_cut(s->req->known->segments, s->segment_idx, &ask.units, &ask.runs);
-	unit_adopt(s, todo, &ask.units);
+	unit_adopt(s, wanted, &ask.units);
 	return ask;
 }
 
@@ -187,6 +197,20 @@ struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo)
 	return set;
 }
 
+struct wire_set ask_unwatched(const struct seek *s)
+{
+	const struct wire_set none = set_none(s->want.n);
+	const struct wire_set waited = ask_wanted(s, &none);
+	struct wire_set set = set_and(s->unwatched, &s->want);
+
+	set = set_and(set, &waited);
+	set = set_minus(set, &s->lost);
+	set = set_minus(set, &s->paused);
+	if (s->ask_open)
+		set = set_minus(set, &s->asked);
+	return set_empty(&set) ? set : unit_begun_here(s, &set);
+}
+
 bool ask_is_hurried(const struct seek *s)
 {
 	const struct wire_set hurried = set_and(s->hurried, &s->asked);
@@ -201,7 +225,7 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 {
 	const struct peer *p = s->req->p;
 	const struct wire_set wanted = ask_wanted(s, todo);
-	struct wire_ask ask = make_ask(s, &wanted);
+	struct wire_ask ask = make_ask(s, &wanted, todo);
 
 	struct wire_id home;
 
@@ -226,6 +250,7 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 		s->ask_sent_ns = peer_now_ns(p);
 		s->ask_home = home;
 		s->asked = wanted;
+		s->unwatched = set_minus(s->unwatched, &wanted);
 		s->asked_ns = peer_calm_ns(p);
 		s->n_asks++;
 		return true;

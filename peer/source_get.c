@@ -248,6 +248,8 @@ static void probe(struct get *g)
 	const uint64_t least_ns = source_silent_ns(g->s->req->run->reader);
 
 	g->hedged = g->hedged || !g->wait;
+	if (g->wait && g->s->req->run->reader) /* the home sees sooner that nothing comes of it */
+		g->s->unwatched = set_or(g->s->unwatched, &g->set);
 	g->probed_ns = peer_now_ns(peer_of(g));
 	g->dead_ns = peer_calm_ns(peer_of(g)) + max_u64(least_ns, conn_patience_ns(g->conn));
 	if (!g->wait)

@@ -66,6 +66,7 @@ struct seek {
 	uint32_t n_avoid;
 	struct wire_set missed;  /* what those avoided for WIRE_AVOID_MISSED have not */
 	struct wire_set hurried; /* a reader is blocked on it now: of want, perhaps */
+	struct wire_set unwatched; /* ... and the home is to be asked, where it was not */
 	struct wire_set paused;  /* of want: whoever is to be asked is busy, or not connected now */
 	uint64_t pause_ns;       /* until then */
 	uint32_t n_asks;
@@ -116,6 +117,7 @@ struct source_req {
 	uint32_t n_seeks;
 	struct unpack *unpacks;
 	bool dirty;
+	bool early;          /* a reader was blocked on some of it before it began */
 	uint64_t wait_bytes; /* told by wait() */
 	/* source_budget.c */
 	bool admitted;
@@ -198,6 +200,9 @@ void seek_settle(struct seek *s, const struct wire_set *set);
 bool ask_home(struct seek *s, const struct wire_set *todo);
 /** What is waited for elsewhere, too: only who is asked tells when that comes to nothing. */
 struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo);
+/** Of what is waited for elsewhere and a reader is blocked on: what no home was asked for. Only a home
+ * knows whether who is to bring it still does. */
+struct wire_set ask_unwatched(const struct seek *s);
 /** Is it open as a prefetch's, and a reader is blocked on some of it now? */
 bool ask_is_hurried(const struct seek *s);
 void ask_close(struct seek *s);               /* cancelled, if it is open */
@@ -228,6 +233,8 @@ enum get_outcome source_unreached(struct peer *p, const struct wire_id *node);
 
 /** Positions of a unit's chunks in the segment of s. */
 struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u);
+/** Those of set whose unit begins in the segment of s: the home there knows who leases it. */
+struct wire_set unit_begun_here(const struct seek *s, const struct wire_set *set);
 /** Those of set whose unit begins in another segment that is still being looked for. */
 struct wire_set unit_put_off(struct seek *s, const struct wire_set *set);
 /** Units of set that begin in an earlier segment with a chunk that is here: nobody would ask for a

@@ -14,6 +14,7 @@
 #include <utlist.h>
 
 #define ASKS_MAX     32U /* of one seek, until what is left is lost */
+#define WATCHES_MAX  16U /* ... and until what is waited for is not asked for any more */
 #define PAUSE_MIN_MS 10U
 
 struct wire_part seek_part(const struct seek *s, const struct wire_set *set)
@@ -256,6 +257,11 @@ void seek_step(struct seek *s)
 		gets_hurry(s);
 	todo = ask_all_holders(s);
 	drop_idle_gets(s);
+	if (!set_empty(&s->unwatched) && s->n_asks < WATCHES_MAX) {
+		const struct wire_set unwatched = ask_unwatched(s);
+
+		todo = set_or(todo, &unwatched);
+	}
 	ask_step(s, &todo, hurried);
 	if (seek_is_settled(s))
 		ask_close(s);

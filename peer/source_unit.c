@@ -48,6 +48,19 @@ static struct seek *first_of_unit(const struct seek *s, uint16_t pos, uint16_t *
 	return NULL;
 }
 
+struct wire_set unit_begun_here(const struct seek *s, const struct wire_set *set)
+{
+	struct wire_set here = set_none(set->n);
+
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1)) {
+		uint16_t first_pos;
+
+		if (first_of_unit(s, (uint16_t)pos, &first_pos) == s)
+			wire_set_add(&here, pos);
+	}
+	return here;
+}
+
 struct wire_set unit_put_off(struct seek *s, const struct wire_set *set)
 {
 	struct wire_set put_off = set_none(set->n);

@@ -287,6 +287,57 @@ static void a_lease_that_passes_on_is_taken_by_who_waited(void **state)
 	assert_false(s->home.last_end.failed);
 }
 
+/* It lives, and may have let go of the lease: nobody but the home knows. */
+static void is_watched_by_the_home(struct scene *s, uint32_t n_gets)
+{
+	const struct wire_set all = chunks_of(0, 2);
+
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(set_count(&s->home.asks[1].part.set), 2);
+	assert_int_equal(s->home.asks[1].flags & WIRE_ASK_READER, WIRE_ASK_READER);
+	assert_int_equal(s->home.asks[1].flags & WIRE_ASK_NO_LEASE, 0);
+	/* It is waited for all the same. */
+	peers_until(s->w->peers, &s->other.n_gets, n_gets);
+	actor_grant(&s->other, &s->other.gets[n_gets - 1], true);
+	actor_send(&s->other, &s->other.gets[n_gets - 1], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 2);
+	assert_int_equal(s->home.n_asks, 2);
+	assert_int_equal(s->other.n_gets, n_gets);
+}
+
+static void a_reader_does_not_wait_without_a_home_that_watches(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_end(&s->home, ask->req, WIRE_NOT_HERE, 0);
+	is_watched_by_the_home(s, 1);
+}
+
+static void who_comes_to_read_what_is_waited_for_has_the_home_watch(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask;
+
+	chunks_want(s->w, 0, 2);
+	s->w->run.reader = false;
+	peers_until(s->w->peers, &s->home.n_asks, 1);
+	ask = &s->home.asks[0];
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_end(&s->home, ask->req, WIRE_NOT_HERE, 0);
+	peers_run_ms(s->w->peers, 2);
+	s->w->run.reader = true;
+	source_of(s)->ops->hurry(s->w->req, 0);
+	source_of(s)->ops->hurry(s->w->req, 1);
+	is_watched_by_the_home(s, 2);
+}
+
 /* ---- homes ---- */
 
 static void a_home_that_drains_is_left_for_the_next(void **state)
@@ -365,6 +416,8 @@ int main(void)
 		T(what_is_cancelled_in_flight_is_heard_of_no_more),
 		T(what_is_waited_for_comes_when_it_is_there),
 		T(a_lease_that_passes_on_is_taken_by_who_waited),
+		T(a_reader_does_not_wait_without_a_home_that_watches),
+		T(who_comes_to_read_what_is_waited_for_has_the_home_watch),
 		T(a_home_that_drains_is_left_for_the_next),
 		cmocka_unit_test_setup_teardown(
 			a_zone_lease_is_renewed_by_what_comes_and_not_by_time, setup_zones,
