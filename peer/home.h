@@ -52,8 +52,10 @@
 #define HOME_LEASE_LIFE_MS     30000U /* however much progress is told */
 #define HOME_LEASE_OVERRIDE_MS 10000U /* then a reader gets a second one in spite of progress */
 #define HOME_LEASE_RUNS_ALONE  4U
-#define HOME_PREFETCHES        16U  /* leases for prefetches, of all homes together */
-#define HOME_QUIET_MS          250U /* without progress it is not counted among these */
+#define HOME_PREFETCHES        16U   /* leases for prefetches, of all homes together */
+#define HOME_QUIET_MS          250U  /* without progress it is not counted among these */
+#define HOME_LATE_MS           1000U /* nor is one that takes longer than that ... */
+#define HOME_LATE_TIMES        4U    /* ... and so many times as long as most did of late */
 #define HOME_PATIENCE_MIN_MS   50U
 #define HOME_PROBE_MIN_MS      250U /* for a sign of life */
 #define HOME_GRACE_MS          100U /* after a node went: time for holders to tell the new home */

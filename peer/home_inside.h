@@ -5,6 +5,7 @@
  *   home.c        what comes in
  *   home_table.c  nodes, lists and chunks, bounded
  *   home_lease.c  who may ask the origin, and until when
+ *   home_share.c  who is next, where several could be given something
  *   home_answer.c who is sent where, and what is told to whom
  *
  * A call from outside changes the state and marks: asks that are to be told something (dirty),
@@ -106,7 +107,9 @@ struct h_lease {
 	uint64_t progress_bytes;
 	uint16_t node;
 	bool second;
-	bool prefetch; /* counted in home.n_prefetches */
+	uint8_t level;    /* enum place_level of its ask */
+	bool prefetch;    /* counted in home.n_prefetches */
+	bool of_prefetch; /* ... of its node, until it is over */
 };
 
 struct h_node {
@@ -120,6 +123,7 @@ struct h_node {
 	uint64_t probe_ns;          /* when one was asked for last */
 	uint64_t probe_limit_ns;
 	uint32_t n_asks, n_leases, n_chunks;
+	uint32_t n_prefetches; /* leases for prefetches that it holds, quiet and late ones, too */
 	uint16_t n_strikes;
 	bool used, lost, draining;
 	bool wants_probe; /* to be asked for a sign of life */
@@ -148,10 +152,13 @@ struct home {
 	uint32_t max_chunks;
 	uint32_t n_waits;
 	uint32_t n_nodes_ever, n_lost;
-	uint32_t n_askers;     /* nodes with open asks */
-	uint64_t shared_ns;    /* when there was more than one last; 0: never */
-	uint32_t n_prefetches; /* leases of prefetches */
-	uint32_t n_probes;     /* nodes that want one */
+	uint32_t n_askers;  /* nodes with open asks */
+	uint64_t shared_ns; /* when there was more than one last; 0: never */
+	/* Leases of prefetches, by level: one of the zone may wait for one of the cluster. */
+	uint32_t n_prefetches[PLACE_LEVELS];
+	uint64_t usual_ns; /* what one takes, of late */
+	bool capped;       /* somebody could be given one, and holds its share */
+	uint32_t n_probes; /* nodes that want one */
 	struct home_stats stats;
 };
 
@@ -191,6 +198,17 @@ void home_lease_done(struct home *h, struct h_chunk *c, uint16_t node);
 bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const struct wire_set *set);
 void home_lease_second(struct home *h, struct h_ask *ask, bool at_once);
 uint64_t home_lease_tick(struct home *h, uint64_t now_ns);
+bool home_could_grant(struct home *h, const struct h_ask *ask);
+/* Its next run, if it could. @return false: nothing */
+bool home_grant(struct home *h, struct h_ask *ask);
+
+/* ---- home_share.c ---- */
+void home_share_count(struct home *h, const struct h_ask *ask,
+                      struct h_lease *l);                         /* a prefetch's */
+void home_share_over(struct home *h, struct h_lease *l);          /* any lease */
+void home_share_brought(struct home *h, const struct h_lease *l); /* ... all that it was for */
+/* A prefetch that hangs, or is slow, does not hold up others. @return when to look again */
+uint64_t home_share_tick(struct home *h, struct h_lease *l, uint64_t now_ns);
 void home_regrant(struct home *h, struct h_list *l); /* mark */
 void home_settle(struct home *h);                    /* and do */
 

@@ -56,7 +56,7 @@ static void lease_free(struct home *h, struct h_lease *l)
 	h->stats.leases--;
 	l->list = NULL;
 	LL_PREPEND(h->free_leases, l);
-	h->n_prefetches -= l->prefetch;
+	home_share_over(h, l);
 	home_regrant(h, list); /* its node may take another */
 }
 
@@ -77,8 +77,10 @@ void home_lease_done(struct home *h, struct h_chunk *c, uint16_t node)
 		l->end_ns = max_u64(l->end_ns, l->progress_ns + HOME_LEASE_TERM_MS * NS_PER_MS);
 		h->nodes[node].n_strikes = 0;
 		h->nodes[node].proven = true;
-		if (set_empty(&l->set))
-			lease_free(h, l);
+		if (!set_empty(&l->set))
+			continue;
+		home_share_brought(h, l);
+		lease_free(h, l);
 	}
 }
 
@@ -149,11 +151,6 @@ static bool has_lease(const struct h_list *l, uint16_t node)
 			return true;
 	}
 	return false;
-}
-
-static bool is_graced(const struct home *h, const struct h_list *l)
-{
-	return l->created_ns >= h->moved_ns && now_of(h) < h->grace_until_ns;
 }
 
 /* Nobody else wants anything here, and it is not the first that comes. */
@@ -266,124 +263,27 @@ static uint32_t next_free(struct home *h, const struct h_ask *ask, uint32_t pos)
 	return pos;
 }
 
-static bool grant(struct home *h, struct h_ask *ask)
+bool home_could_grant(struct home *h, const struct h_ask *ask)
+{
+	return may_take(h, ask) && !has_lease(ask->list, ask->node) &&
+	       next_free(h, ask, 0) < ask->list->n;
+}
+
+bool home_grant(struct home *h, struct h_ask *ask)
 {
 	struct h_list *l = ask->list;
 	const uint32_t n_runs = is_alone(h, ask->node) ? HOME_LEASE_RUNS_ALONE : 1;
 	uint32_t pos;
 	struct wire_set set;
 
-	if (!may_take(h, ask) || has_lease(l, ask->node))
+	if (!home_could_grant(h, ask))
 		return false;
 	pos = next_free(h, ask, 0);
-	if (pos == l->n)
-		return false;
 	set = lease_set(h, ask, pos, n_runs, false);
 	give(h, ask, &set, false);
-	l->leases->prev->prefetch = (ask->flags & WIRE_ASK_READER) == 0;
-	h->n_prefetches += l->leases->prev->prefetch;
+	if ((ask->flags & WIRE_ASK_READER) == 0)
+		home_share_count(h, ask, l->leases->prev);
 	return true;
-}
-
-void home_regrant(struct home *h, struct h_list *l)
-{
-	if (l->regrant || l->asks == NULL)
-		return;
-	l->regrant = true;
-	l->next_regrant = h->regrant;
-	h->regrant = l;
-}
-
-static void grant_readers(struct home *h, struct h_list *l)
-{
-	struct h_ask *ask;
-
-	for (ask = l->asks; ask != NULL; ask = ask->next) {
-		if ((ask->flags & WIRE_ASK_READER) != 0)
-			(void)grant(h, ask);
-	}
-}
-
-/* Leases for prefetches at a time: all homes together fill an origin's line, with few flows. */
-static uint32_t prefetches_max(const struct home *h)
-{
-	const uint32_t n = h->opts.placement == NULL ? 1 : placement_n_nodes(h->opts.placement);
-
-	return n >= HOME_PREFETCHES ? 1 : HOME_PREFETCHES / (n > 0 ? n : 1);
-}
-
-static uint64_t leased_of(const struct home *h, const struct h_ask *ask)
-{
-	const struct h_node *n = &h->nodes[ask->node];
-	const uint64_t halvings = (now_of(h) - n->leased_ns) / NS_PER_S;
-
-	return halvings < 64 ? n->leased >> halvings : 0;
-}
-
-/* The ask of a prefetch whose node was given least of late, of all that could be given something.
- * What one node fetches all others have from it: where one has most, its line is all there is. */
-static struct h_ask *next_prefetch(struct home *h)
-{
-	struct h_ask *best = NULL;
-	uint64_t best_leased = UINT64_MAX;
-
-	for (struct h_list *l = h->regrant; l != NULL; l = l->next_regrant) {
-		if (is_graced(h, l))
-			continue;
-		for (struct h_ask *ask = l->asks; ask != NULL; ask = ask->next) {
-			const uint64_t leased = leased_of(h, ask);
-
-			if ((ask->flags & WIRE_ASK_READER) != 0 || leased >= best_leased ||
-			    !may_take(h, ask) || has_lease(l, ask->node) ||
-			    next_free(h, ask, 0) == l->n)
-				continue;
-			best = ask;
-			best_leased = leased;
-		}
-	}
-	return best;
-}
-
-static void grant_prefetches(struct home *h)
-{
-	while (h->n_prefetches < prefetches_max(h)) {
-		struct h_ask *ask = next_prefetch(h);
-		struct h_node *n;
-
-		if (ask == NULL)
-			return;
-		(void)grant(h, ask);
-		n = &h->nodes[ask->node];
-		n->leased = leased_of(h, ask) + 1;
-		n->leased_ns = now_of(h);
-	}
-}
-
-/* Lists that somebody waits for stay marked while there is no room for another prefetch. */
-static void unmark(struct home *h)
-{
-	const bool full = h->n_prefetches >= prefetches_max(h);
-	struct h_list *l = h->regrant;
-
-	h->regrant = NULL;
-	while (l != NULL) {
-		struct h_list *next = l->next_regrant;
-
-		l->regrant = false;
-		if (full)
-			home_regrant(h, l);
-		l = next;
-	}
-}
-
-void home_settle(struct home *h)
-{
-	for (struct h_list *l = h->regrant; l != NULL; l = l->next_regrant) {
-		if (!is_graced(h, l))
-			grant_readers(h, l);
-	}
-	grant_prefetches(h);
-	unmark(h);
 }
 
 bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const struct wire_set *set)
@@ -540,18 +440,6 @@ static void expire(struct home *h, struct h_lease *l)
 	home_lease_drop(h, l);
 }
 
-/* A prefetch that hangs does not hold up others. @return when to look again */
-static uint64_t quiet_tick(struct home *h, struct h_lease *l, uint64_t now_ns)
-{
-	const uint64_t quiet_ns = l->progress_ns + HOME_QUIET_MS * NS_PER_MS;
-
-	if (!l->prefetch || now_ns < quiet_ns)
-		return l->prefetch ? quiet_ns : UINT64_MAX;
-	l->prefetch = false;
-	h->n_prefetches--;
-	return UINT64_MAX;
-}
-
 uint64_t home_lease_tick(struct home *h, uint64_t now_ns)
 {
 	uint64_t due_ns = UINT64_MAX;
@@ -560,7 +448,7 @@ uint64_t home_lease_tick(struct home *h, uint64_t now_ns)
 
 	DL_FOREACH_SAFE2(h->live_leases, l, next, live_next)
 	{
-		const uint64_t quiet_ns = quiet_tick(h, l, now_ns);
+		const uint64_t quiet_ns = home_share_tick(h, l, now_ns);
 		const uint64_t end_ns =
 			min_u64(l->end_ns, l->granted_ns + HOME_LEASE_LIFE_MS * NS_PER_MS);
 		if (now_ns >= end_ns && !is_given_time(h, l, now_ns))

@@ -16,6 +16,7 @@ void home_table_init(struct home *h)
 	h->chunks = xcalloc(h->max_chunks, sizeof(*h->chunks)); /* touched as it fills */
 	h->buckets = xcalloc(HOME_BUCKETS, sizeof(*h->buckets));
 	h->leases = xcalloc(HOME_LEASES_MAX, sizeof(*h->leases));
+	h->usual_ns = HOME_LATE_MS * NS_PER_MS; /* nothing is known yet */
 	if (getrandom(&h->seed, sizeof(h->seed), GRND_NONBLOCK) != (ssize_t)sizeof(h->seed))
 		h->seed = (uint64_t)(uintptr_t)h;
 	for (uint32_t i = HOME_LEASES_MAX; i-- > 0;)

@@ -130,7 +130,7 @@ struct peer {
 	bool look_again;     /* something happened since */
 	uint64_t held_bytes; /* for sending, by all connections */
 	bool packs;          /* the link that was measured last is slow: a new one may be, too */
-	atomic_bool wants_packed; /* there are others, and no link was found to be fast */
+	atomic_bool wants_packed; /* there are others; serve_wants_packed() */
 	struct packed *packed;
 	struct meta_source meta_source;
 	struct meta_req *meta_reqs;

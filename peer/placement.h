@@ -22,6 +22,7 @@
 #define PLACEMENT_RANK_MAX  8U
 
 enum place_level { PLACE_ZONE, PLACE_CLUSTER };
+#define PLACE_LEVELS 2
 
 struct place_node {
 	struct wire_id id;

@@ -57,3 +57,5 @@ void serve_read_work(struct job *job); /* worker: the chosen chunks */
 void serve_find_work(struct job *job); /* worker: what names mean */
 void serve_sort(struct serve *s);      /* what is here, what is waited for */
 void serve_choose_form(struct serve *s);
+/** Are packed forms worth keeping? Some connection is slow, or none was measured yet. */
+bool serve_wants_packed(const struct peer *p);

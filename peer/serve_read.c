@@ -7,6 +7,7 @@
 #include "share.h"
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 #include <zstd.h>
 
 #define PACK_MIN_BYTES      512U
@@ -123,8 +124,27 @@ void serve_sort(struct serve *s)
 	}
 }
 
+static bool is_slow(const struct send_rate *rate)
+{
+	return send_rate_is_below(rate, PACK_BELOW_BYTES_US);
+}
+
+bool serve_wants_packed(const struct peer *p)
+{
+	bool any_known = false;
+	const struct link *l;
+
+	DL_FOREACH(p->links, l)
+	{
+		if (is_slow(&l->rate))
+			return true;
+		any_known = any_known || send_rate_is_known(&l->rate);
+	}
+	return !any_known;
+}
+
 /* In what form do chunks go out now? What came packed is passed on like that while the link may be
- * slow; to pack takes time, and a link that is known to be. */
+ * slow; to pack takes time, and a link that is known to be, or is new where the last one was. */
 void serve_choose_form(struct serve *s)
 {
 	struct peer *p = s->p;
@@ -136,9 +156,9 @@ void serve_choose_form(struct serve *s)
 	if (conn_sent(s->link->conn, &acked_bytes, &busy_us))
 		send_rate_look(rate, acked_bytes, busy_us);
 	if (send_rate_is_known(rate)) {
-		p->packs = send_rate_is_below(rate, PACK_BELOW_BYTES_US);
-		atomic_store(&p->wants_packed, p->packs);
+		p->packs = is_slow(rate);
+		atomic_store(&p->wants_packed, serve_wants_packed(p));
 	}
 	s->packs = may && p->packs;
-	s->passes_on = may && atomic_load(&p->wants_packed);
+	s->passes_on = may && (!send_rate_is_known(rate) || is_slow(rate));
 }

@@ -64,11 +64,11 @@ struct seek {
 	struct get *gets;
 	struct avoid avoid[WIRE_AVOID_MAX];
 	uint32_t n_avoid;
-	struct wire_set missed;  /* what those avoided for WIRE_AVOID_MISSED have not */
-	struct wire_set hurried; /* a reader is blocked on it now: of want, perhaps */
+	struct wire_set missed;    /* what those avoided for WIRE_AVOID_MISSED have not */
+	struct wire_set hurried;   /* a reader is blocked on it now: of want, perhaps */
 	struct wire_set unwatched; /* ... and the home is to be asked, where it was not */
-	struct wire_set paused;  /* of want: whoever is to be asked is busy, or not connected now */
-	uint64_t pause_ns;       /* until then */
+	struct wire_set paused; /* of want: whoever is to be asked is busy, or not connected now */
+	uint64_t pause_ns;      /* until then */
 	uint32_t n_asks;
 	struct wire_id failed_homes[SEEK_HOMES_MAX]; /* the next in rank are asked */
 	uint32_t n_failed_homes;
@@ -200,8 +200,8 @@ void seek_settle(struct seek *s, const struct wire_set *set);
 bool ask_home(struct seek *s, const struct wire_set *todo);
 /** What is waited for elsewhere, too: only who is asked tells when that comes to nothing. */
 struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo);
-/** Of what is waited for elsewhere and a reader is blocked on: what no home was asked for. Only a home
- * knows whether who is to bring it still does. */
+/** Of what is waited for elsewhere and a reader is blocked on: what no home was asked for. Only a
+ * home knows whether who is to bring it still does. */
 struct wire_set ask_unwatched(const struct seek *s);
 /** Is it open as a prefetch's, and a reader is blocked on some of it now? */
 bool ask_is_hurried(const struct seek *s);

@@ -145,6 +145,98 @@ static void a_prefetch_that_hangs_does_not_hold_up_others(void **state)
 	assert_int_equal(n_leases(f), 2 * (HOME_PREFETCHES / N_NODES) - 1);
 }
 
+static void progress(struct fixture *f, uint32_t node, const struct wire_answer_item *item,
+                     uint64_t bytes)
+{
+	const struct wire_id id = home_node_id(node);
+
+	home_lease_progress(f->home, &id,
+	                    &(struct wire_lease){ .token = item->token, .progress_bytes = bytes });
+}
+
+/* Node 1 is slow, and node 2 fast: as many leases for who wants most, but one at a time for 1. */
+static void a_slow_node_does_not_get_all_leases_in_the_end(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	const struct wire_answer_item *next;
+	struct wire_answer_item slow;
+	struct wire_answer_item fast;
+	struct many m;
+
+	begin(f, p, &m);
+	ask(f, &m, 1, 0, 0);
+	slow = *home_must(f, 1, 0, WIRE_LEASE);
+	ask(f, &m, 2, 1, 0);
+	fast = *home_must(f, 2, 1, WIRE_LEASE);
+	for (uint32_t i = 2; i < N_LISTS; i++) {
+		ask(f, &m, 1, i, 0);
+		ask(f, &m, 2, i, 0);
+	}
+	for (uint32_t i = 1; i < 8; i++) {
+		for (uint32_t k = 0; k < 10; k++) {
+			(void)home_after_ms(f, 110); /* what was given a second ago counts half */
+			progress(f, 1, &slow, 10 * i + k + 1);
+			progress(f, 2, &fast, 10 * i + k + 1);
+		}
+		bring(f, &m, 2, i, &fast);
+		assert_null(lease_told(f, 1));
+		next = lease_told(f, 2);
+		if (next == NULL)
+			fail_msg("nobody was given the next one");
+		else
+			fast = *next;
+	}
+}
+
+static void a_prefetch_that_is_slow_does_not_hold_up_others(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	struct wire_answer_item item[2];
+	const uint64_t late_ms = (uint64_t)HOME_LATE_TIMES * HOME_LATE_MS;
+	struct many m;
+
+	begin(f, p, &m);
+	for (uint32_t i = 0; i < 2; i++) {
+		ask(f, &m, i + 1, i, 0);
+		item[i] = *home_must(f, i + 1, i, WIRE_LEASE);
+	}
+	for (uint32_t i = 2; i < 5; i++)
+		ask(f, &m, 3, i, 0);
+	for (uint64_t ms = 100; ms <= late_ms; ms += 100) {
+		assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
+		for (uint32_t i = 0; i < 2; i++)
+			progress(f, i + 1, &item[i], ms);
+		(void)home_after_ms(f, 100);
+	}
+	assert_non_null(lease_told(f, 3));
+}
+
+/* Who has the zone's lease waits for one of the cluster, perhaps of the same home. */
+static void what_crosses_zones_does_not_wait_for_itself(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	const struct wire_id seven = home_node_id(7);
+	struct place_node nodes[N_NODES];
+	struct wire_id names[N];
+	struct many m;
+	struct err e;
+
+	begin(f, p, &m);
+	for (uint32_t i = 0; i < N_NODES; i++)
+		nodes[i] = (struct place_node){ home_node_id(i), i < 7 ? "a" : "b" };
+	assert_int_equal(placement_set(p, nodes, N_NODES, &e), 0);
+	for (uint32_t i = 0; i < 3; i++)
+		ask(f, &m, 1, i, 0);
+	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
+	home_names_of(1000, names);
+	home_tell_list(f, &seven, names);
+	ask(f, &m, 2, 0, WIRE_ASK_CLUSTER);
+	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES + 1);
+}
+
 /* Chunks that were told to be had at each node, in the last drain. */
 static void count_given(const struct fixture *f, uint32_t n_given[N_NODES + 1])
 {
@@ -192,6 +284,9 @@ int main(void)
 		T(a_node_that_comes_first_is_not_given_all_of_it),
 		T(readers_do_not_wait_for_prefetches),
 		T(a_prefetch_that_hangs_does_not_hold_up_others),
+		T(a_slow_node_does_not_get_all_leases_in_the_end),
+		T(a_prefetch_that_is_slow_does_not_hold_up_others),
+		T(what_crosses_zones_does_not_wait_for_itself),
 		T(what_prefetches_want_goes_over_all_lines),
 	};
 
