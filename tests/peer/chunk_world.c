@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define ASK_TIMEOUT_NS (20 * NS_PER_S)
-#define NUMBERS_EACH   80 /* of ids that an actor may have */
 
 void chunk_bytes(uint32_t chunk_idx, uint8_t ret_bytes[CHUNK_BYTES])
 {
@@ -228,27 +227,27 @@ static struct wire_id agent_id(const struct chunk_world *w)
 	return id;
 }
 
-/* Its number decides whose the segment is. */
-static uint8_t number_for(const struct chunk_world *w, bool as_home, uint8_t from)
+/* Its id decides whose the segment is. Whatever the agent's is, among many there is one. */
+static struct wire_id id_for(struct chunk_world *w, bool as_home)
 {
 	const struct wire_id agent = agent_id(w);
 	const uint64_t score = placement_score(&w->segment.name, &agent);
-	uint8_t nr = from;
-	struct wire_id id;
+	struct wire_id id = { .b = { ++w->n_actors } };
+	uint32_t n = 0;
 
 	do {
-		nr++;
-		memset(id.b, nr, sizeof(id.b));
+		n++;
+		memcpy(id.b + 1, &n, sizeof(n));
 	} while ((placement_score(&w->segment.name, &id) > score) != as_home);
-	return nr;
+	return id;
 }
 
 void actor_join_from(struct chunk_world *w, struct actor *a, bool as_home, const char *zone)
 {
-	const uint8_t nr = number_for(w, as_home, (uint8_t)(w->n_actors++ * NUMBERS_EACH));
+	const struct wire_id id = id_for(w, as_home);
 
 	*a = (struct actor){ .world = w };
-	stranger_call_from(w->peers, &a->stranger, nr, zone);
+	stranger_call_as(w->peers, &a->stranger, &id, zone);
 	a->stranger.message = on_message;
 	peers_run_ms(w->peers, 2); /* the agent's next round, in which it is placed */
 }

@@ -321,6 +321,15 @@ void stranger_call(struct peers *world, struct stranger *s, uint8_t nr)
 
 void stranger_call_from(struct peers *world, struct stranger *s, uint8_t nr, const char *zone)
 {
+	struct wire_id id;
+
+	memset(id.b, nr, sizeof(id.b));
+	stranger_call_as(world, s, &id, zone);
+}
+
+void stranger_call_as(struct peers *world, struct stranger *s, const struct wire_id *id,
+                      const char *zone)
+{
 	static const struct conn_ops ops = { .open = on_open,
 		                             .message = on_message,
 		                             .cancelled = on_cancelled,
@@ -332,7 +341,7 @@ void stranger_call_from(struct peers *world, struct stranger *s, uint8_t nr, con
 	struct err e;
 
 	*s = (struct stranger){ .self.self.generation = 1 };
-	memset(s->self.self.id.b, nr, WIRE_ID_BYTES);
+	s->self.self.id = *id;
 	(void)snprintf(s->self.self.address, sizeof(s->self.self.address), "127.0.0.1:1");
 	(void)snprintf(s->self.self.zone, sizeof(s->self.self.zone), "%s", zone);
 	(void)snprintf(s->self.agent, sizeof(s->self.agent), "stranger");

@@ -80,4 +80,6 @@ struct stranger {
 /** Call the first agent, until the connection is open. nr: of its id */
 void stranger_call(struct peers *world, struct stranger *s, uint8_t nr);
 void stranger_call_from(struct peers *world, struct stranger *s, uint8_t nr, const char *zone);
+void stranger_call_as(struct peers *world, struct stranger *s, const struct wire_id *id,
+                      const char *zone);
 void stranger_leave(struct stranger *s);
