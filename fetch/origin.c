@@ -120,6 +120,7 @@ static const struct source_ops ops = {
 	.cancel = origin_run_cancel,
 	.distrust = distrust,
 	.is_down = is_down,
+	.hurry = origin_run_hurry,
 };
 
 int origin_source_new(const struct origin_source_opts *opts, struct source **ret_source,

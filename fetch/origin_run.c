@@ -7,12 +7,14 @@
  *
  * Slices of a gzip stream overlap. What the first one has in common with a slice before it that
  * came lately, or is on its way in another run, is not asked for again: it is the slice's head, and
- * comes from there. Where that run fails, all of it is asked for after all.
+ * comes from there. Where that run fails, or a reader would have to wait for what is far in front
+ * of it, the head alone is asked for; where that fails, all of it.
  *
  * Origins that lately failed come last; one that gave wrong bytes for a unit twice is not asked for
  * it. When to try all of them again is not decided here. Does not know digests.
  */
 #include "origin_run.h"
+#include "bytes.h"
 #include "mem.h"
 #include "unit_cutter.h"
 #include <assert.h>
@@ -22,7 +24,8 @@
 #include <string.h>
 #include <utlist.h>
 
-#define HEAD_NEAR_BYTES (256U << 10) /* a blocked reader waits for no more in front of a head */
+#define HEAD_NEAR_BYTES (256U << 10)   /* a blocked reader waits for no more in front of a head */
+#define HEAD_WAIT_NS    (1 * NS_PER_S) /* nor longer for one */
 
 struct candidate {
 	struct origin_addr addr;
@@ -50,8 +53,14 @@ struct source_req {
 	struct slice_head head; /* that is waited for, while the cutter is headless ... */
 	uint32_t head_unit;     /* ... by this unit */
 	uint8_t *head_bytes;    /* it has come */
-	bool whole;             /* no heads any more: the one that was waited for did not come */
-	bool only_head;         /* all but the head is here */
+	uint64_t head_late_ns;  /* a reader is blocked on head_unit, and waits until then; else 0 */
+	struct origin_asked *head_asked; /* for the head alone ... */
+	uint8_t *head_part;              /* of which this came */
+	uint32_t head_part_bytes;
+	uint64_t patience_ns; /* the time that the run has got for a question; 0: no deadline */
+	uint64_t late_ns;     /* the deadline of what is asked for after a wait for a head; or 0 */
+	bool whole;           /* no heads any more: the one that was waited for did not come */
+	bool only_head;       /* all but the head is here */
 	struct err why;
 };
 
@@ -81,8 +90,19 @@ static void look_for_heads(struct origin_source *s)
 		timer_start(&s->heads_timer, 0);
 }
 
+static void drop_head_ask(struct source_req *req)
+{
+	if (req->head_asked != NULL)
+		origin_ask_cancel(req->head_asked);
+	req->head_asked = NULL;
+	free(req->head_part);
+	req->head_part = NULL;
+	req->head_part_bytes = 0;
+}
+
 static void req_free(struct source_req *req)
 {
+	drop_head_ask(req);
 	req->s->n_runs--;
 	DL_DELETE(req->s->runs, req);
 	look_for_heads(req->s);
@@ -293,7 +313,7 @@ static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes,
 		.size_bytes = size_bytes,
 		.metric = "data",
 		.gave_wrong_bytes = req->has_strikes,
-		.deadline_ns = req->run->deadline_ns,
+		.deadline_ns = max_u64(req->run->deadline_ns, req->late_ns),
 		.urgent = &req->run->reader,
 		.body = on_body,
 		.end = on_end,
@@ -309,15 +329,18 @@ static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes,
 static bool head_is_coming(const struct source_req *req, uint32_t unit_idx)
 {
 	const struct source_req *other;
+	const bool reader = req->head_late_ns != 0;
 	uint64_t before_bytes;
 
+	if (reader && now_ns(req->s) >= req->head_late_ns)
+		return false;
 	DL_FOREACH(req->s->runs, other)
 	{
 		if (other == req || strcmp(other->key, req->key) != 0 ||
 		    (other->asked == NULL && !other->only_head) ||
 		    !unit_cutter_awaits(&other->cutter, unit_idx - 1, &before_bytes))
 			continue;
-		if (!req->run->reader || (other->run->reader && before_bytes <= HEAD_NEAR_BYTES))
+		if (!reader || (other->run->reader && before_bytes <= HEAD_NEAR_BYTES))
 			return true;
 	}
 	return false;
@@ -331,8 +354,10 @@ static void leave_out_head(struct source_req *req, uint64_t *offset, uint64_t *s
 	uint32_t i = 0;
 	struct unit_rec next;
 
+	drop_head_ask(req);
 	free(req->head_bytes);
 	req->head_bytes = NULL;
+	req->head_late_ns = req->run->reader ? now_ns(req->s) + HEAD_WAIT_NS : 0;
 	if (req->whole || req->has_strikes)
 		return;
 	while (req->cutter.cuts[i].state != CUT_WANTED)
@@ -351,16 +376,18 @@ static void leave_out_head(struct source_req *req, uint64_t *offset, uint64_t *s
 	*size_bytes -= req->head.size_bytes;
 	if (bytes == NULL && req->s->heads_timer.fn == NULL)
 		timer_init(&req->s->heads_timer, req->s->opts.loop, on_heads);
-	if (bytes != NULL &&
-	    unit_cutter_head(&req->cutter, bytes, req->head.size_bytes, hand_out, req) < 0)
+	if (bytes == NULL)
+		look_for_heads(req->s);
+	else if (unit_cutter_head(&req->cutter, bytes, req->head.size_bytes, hand_out, req) < 0)
 		abort(); /* a head is not all of it: nothing was handed out */
 }
 
 static void take_head(struct source_req *req)
 {
-	const int r = unit_cutter_head(&req->cutter, req->head_bytes, req->head.size_bytes,
-	                               hand_out, req);
+	int r;
 
+	drop_head_ask(req);
+	r = unit_cutter_head(&req->cutter, req->head_bytes, req->head.size_bytes, hand_out, req);
 	if (req->cancelled)
 		req_free(req);
 	else if (r == 0 && req->only_head)
@@ -373,10 +400,64 @@ static void lose_head(struct source_req *req)
 	if (req->asked != NULL)
 		origin_ask_cancel(req->asked);
 	req->asked = NULL;
+	drop_head_ask(req);
 	req->whole = true;
 	req->only_head = false;
 	if (ask_from(req, req->candidate_idx) < 0)
 		finish(req, outcome(req));
+}
+
+static int on_head_body(void *arg, const uint8_t *bytes, size_t size_bytes)
+{
+	struct source_req *req = arg;
+	const size_t n = min_u64(size_bytes, req->head.size_bytes - req->head_part_bytes);
+
+	memcpy(req->head_part + req->head_part_bytes, bytes, n);
+	req->head_part_bytes += (uint32_t)n;
+	return 0;
+}
+
+static void on_head_end(void *arg, int r, const struct err *why)
+{
+	struct source_req *req = arg;
+
+	(void)why; /* the same origin is asked for all of it, and says it again */
+	req->head_asked = NULL;
+	if (r < 0 || req->head_part_bytes < req->head.size_bytes) {
+		lose_head(req);
+		return;
+	}
+	free(req->head_bytes);
+	req->head_bytes = req->head_part;
+	req->head_part = NULL;
+	take_head(req);
+}
+
+/* What was asked for besides it goes on. */
+static void ask_head(struct source_req *req)
+{
+	struct err e;
+
+	/* Whatever time the run had for its question went by while it waited. */
+	if (req->patience_ns > 0)
+		req->late_ns = now_ns(req->s) + req->patience_ns;
+	const struct origin_ask ask = {
+		.addr = &req->candidates[req->candidate_idx].addr,
+		.object = req->run->layout->blob_id,
+		.offset = req->head.offset,
+		.size_bytes = req->head.size_bytes,
+		.metric = "data",
+		.deadline_ns = max_u64(req->run->deadline_ns, req->late_ns),
+		.urgent = &req->run->reader,
+		.body = on_head_body,
+		.end = on_head_end,
+		.arg = req,
+	};
+
+	req->head_part = malloc(req->head.size_bytes);
+	if (req->head_part == NULL ||
+	    origin_ask_start(&req->s->opts, &ask, &req->head_asked, &e) < 0)
+		lose_head(req);
 }
 
 /* @return false: nobody's wait has ended */
@@ -390,13 +471,31 @@ static bool settle_one_head(struct origin_source *s)
 			continue;
 		if (req->head_bytes != NULL)
 			take_head(req);
-		else if (!head_is_coming(req, req->head_unit))
-			lose_head(req);
+		else if (req->head_asked == NULL && !head_is_coming(req, req->head_unit))
+			ask_head(req);
 		else
 			continue;
 		return true;
 	}
 	return false;
+}
+
+/* Readers do not wait for ever. */
+static void await_late_heads(struct origin_source *s)
+{
+	const uint64_t now = now_ns(s);
+	uint64_t late_ns = UINT64_MAX;
+	const struct source_req *req;
+
+	DL_FOREACH(s->runs, req)
+	{
+		if (unit_cutter_is_headless(&req->cutter) && req->head_asked == NULL &&
+		    req->head_late_ns != 0)
+			late_ns = min_u64(late_ns, req->head_late_ns);
+	}
+	if (late_ns != UINT64_MAX)
+		timer_start(&s->heads_timer,
+		            late_ns > now ? (late_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0);
 }
 
 static void on_heads(struct timer *t)
@@ -406,6 +505,7 @@ static void on_heads(struct timer *t)
 	/* Whoever is told something may end any of them. */
 	while (settle_one_head(s)) {
 	}
+	await_late_heads(s);
 }
 
 /* @return 0 somebody is being asked; -1 nobody is left */
@@ -447,6 +547,8 @@ int origin_run_start(struct origin_source *s, const struct origin_question *q,
 	req->s->n_runs++;
 	DL_APPEND(s->runs, req);
 	req->run = q->run;
+	if (q->run->deadline_ns > now_ns(s))
+		req->patience_ns = q->run->deadline_ns - now_ns(s);
 	req->ev = *q->ev;
 	req->arg = q->arg;
 	(void)snprintf(req->key, sizeof(req->key), "%s", q->target.key);
@@ -472,4 +574,13 @@ void origin_run_cancel(struct source_req *req)
 	req->cancelled = true;
 	if (!req->in_unit)
 		req_free(req);
+}
+
+void origin_run_hurry(struct source_req *req, uint32_t unit_idx)
+{
+	if (!unit_cutter_is_headless(&req->cutter) || unit_idx != req->head_unit ||
+	    req->head_late_ns != 0)
+		return;
+	req->head_late_ns = now_ns(req->s) + HEAD_WAIT_NS;
+	look_for_heads(req->s);
 }

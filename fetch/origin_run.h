@@ -45,6 +45,9 @@ int origin_run_start(struct origin_source *s, const struct origin_question *q,
 /* As source_ops.cancel. */
 void origin_run_cancel(struct source_req *req);
 
+/* As source_ops.hurry. */
+void origin_run_hurry(struct source_req *req, uint32_t unit_idx);
+
 static inline struct origin_source *origin_source_of(struct source *s)
 {
 	return container_of(s, struct origin_source, source);

@@ -1,10 +1,8 @@
 /*
  * test_origin: runs of units from real servers and directories: cut, passed on, struck.
  */
-#include "fake_cas_origins.h"
 #include "mem.h"
-#include "net_fixture.h"
-#include "source.h"
+#include "origin_world.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,182 +14,16 @@
 
 #include <cmocka.h>
 
-#define BLOB       "3333333333333333333333333333333333333333333333333333333333333333"
-#define N_UNITS    8
-#define UNIT_BYTES 20000U
-#define BLOB_BYTES (N_UNITS * (size_t)UNIT_BYTES)
-
-struct world {
-	struct net *net;
-	struct source *source;
-	struct cas_blob blob;
-	struct blob_layout *layout;
-	uint8_t bytes[BLOB_BYTES];
-	struct source_req *req;
-	/* what came */
-	uint32_t n_units;
-	bool got[N_UNITS];
-	bool wrong[N_UNITS];
-	bool cancel_at_first;
-	uint32_t n_others; /* whose ends are not waited for */
-	struct net_result end;
-};
-
-static struct blob_layout *make_layout(uint32_t overlap_bytes)
-{
-	struct blob_layout *l = layout_new(N_UNITS);
-
-	assert_non_null(l);
-	(void)memcpy(l->blob_id, BLOB, sizeof(BLOB));
-	l->n_units = N_UNITS;
-	l->n_chunks = N_UNITS;
-	l->units = xcalloc(N_UNITS, sizeof(*l->units));
-	l->members = xcalloc(N_UNITS, sizeof(*l->members));
-	for (uint32_t i = 0; i < N_UNITS; i++) {
-		const uint32_t more = i + 1 < N_UNITS ? overlap_bytes : 0;
-
-		l->members[i] = i;
-		l->chunks[i].plain_size_bytes = UNIT_BYTES;
-		l->chunks[i].place = (uint64_t)i << 32;
-		l->units[i] = (struct unit_rec){ .packed_offset = (uint64_t)i * UNIT_BYTES,
-			                         .packed_size_bytes = UNIT_BYTES + more,
-			                         .plain_size_bytes = UNIT_BYTES,
-			                         .first_member = i,
-			                         .n_members = 1 };
-	}
-	return l;
-}
-
-static int setup(void **state)
-{
-	struct world *w = xcalloc(1, sizeof(*w));
-	void *net = NULL;
-	struct origin_source_opts opts = { .clock = clock_real() };
-	struct err e;
-
-	(void)net_setup(&net);
-	w->net = net;
-	for (size_t i = 0; i < BLOB_BYTES; i++)
-		w->bytes[i] = (uint8_t)(i * 13 + i / 509);
-	net_write(w->net, BLOB, w->bytes, BLOB_BYTES);
-	w->layout = make_layout(0);
-	(void)memcpy(w->blob.key, BLOB, sizeof(BLOB));
-	opts.loop = w->net->loop;
-	opts.pool = w->net->pool;
-	opts.http = w->net->http;
-	opts.registry = w->net->registry;
-	opts.metrics = w->net->metrics;
-	assert_int_equal(origin_source_new(&opts, &w->source, &e), 0);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-	void *net = w->net;
-
-	origin_source_free(&w->source);
-	layout_unref(&w->layout);
-	(void)net_teardown(&net);
-	free(w);
-	return 0;
-}
-
-static void add_registry(struct world *w, const char *host)
-{
-	AUTO(free_str) char *text = xasprintf("registry:%s/team/app", host);
-
-	fake_cas_add_origin(&w->blob, text);
-}
-
-static void add_dir(struct world *w, const char *name)
-{
-	AUTO(free_str) char *text = xasprintf("dir:%s%s%s", w->net->dir, *name ? "/" : "", name);
-
-	fake_cas_add_origin(&w->blob, text);
-}
-
-static void on_unit(void *arg, uint32_t unit_idx, uint8_t *bytes)
-{
-	struct world *w = arg;
-	const struct unit_rec *u = &w->layout->units[unit_idx];
-
-	assert_true(unit_idx < N_UNITS);
-	assert_false(w->got[unit_idx]);
-	w->got[unit_idx] = true;
-	w->wrong[unit_idx] = memcmp(bytes, w->bytes + u->packed_offset, u->packed_size_bytes) != 0;
-	w->n_units++;
-	free(bytes);
-	if (w->cancel_at_first) {
-		w->source->ops->cancel(w->req);
-		w->req = NULL;
-		w->end.done = true;
-		loop_stop(w->net->loop);
-	}
-}
-
-static void on_end(void *arg, int r, const struct err *why)
-{
-	struct world *w = arg;
-
-	net_on_end(&w->end, r, why);
-}
-
-static struct unit_run run_of(struct world *w, uint32_t first, uint32_t n)
-{
-	return (struct unit_run){ .blob = &w->blob,
-		                  .layout = w->layout,
-		                  .first_unit = first,
-		                  .n_units = n,
-		                  .reader = true,
-		                  .deadline_ns = net_deadline() };
-}
-
-static int get(struct world *w, uint32_t first, uint32_t n)
-{
-	static const struct source_events events = { .unit = on_unit, .end = on_end };
-	const struct unit_run run = run_of(w, first, n);
-	int r;
-
-	w->n_units = 0;
-	memset(w->got, 0, sizeof(w->got));
-	w->end = (struct net_result){ .net = w->net };
-	r = w->source->ops->get(w->source, &run, &events, w, &w->req, &w->end.why);
-	assert_int_equal(w->n_units, 0);
-	assert_false(w->end.done);
-	if (r != 0)
-		return r;
-	net_wait(w->net, &w->end);
-	return w->end.r;
-}
-
-static bool distrust(struct world *w, uint32_t unit_idx)
-{
-	const struct unit_run run = run_of(w, unit_idx, 1);
-
-	return w->source->ops->distrust(w->source, &run, unit_idx, 0);
-}
-
-static uint32_t n_wrong(const struct world *w)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < N_UNITS; i++)
-		n += w->got[i] && w->wrong[i];
-	return n;
-}
-
 /* ---- whole runs ---- */
 
 static void a_run_is_one_request_and_every_byte_comes_once(void **state)
 {
 	struct world *w = *state;
 
-	add_registry(w, w->net->host);
-	assert_int_equal(get(w, 1, 6), SOURCE_OK);
+	origin_add_registry(w, w->net->host);
+	assert_int_equal(origin_get(w, 1, 6), SOURCE_OK);
 	assert_int_equal(w->n_units, 6);
-	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(origin_n_wrong(w), 0);
 	assert_int_equal(net_n_requests(w->net), 1);
 	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES),
 	                 6 * UNIT_BYTES);
@@ -202,88 +34,12 @@ static void overlapping_units_share_the_bytes_of_one_request(void **state)
 	struct world *w = *state;
 
 	layout_unref(&w->layout);
-	w->layout = make_layout(UNIT_BYTES / 2);
-	add_registry(w, w->net->host);
-	assert_int_equal(get(w, 0, N_UNITS), SOURCE_OK);
+	w->layout = origin_layout(UNIT_BYTES / 2);
+	origin_add_registry(w, w->net->host);
+	assert_int_equal(origin_get(w, 0, N_UNITS), SOURCE_OK);
 	assert_int_equal(w->n_units, N_UNITS);
-	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(origin_n_wrong(w), 0);
 	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES), BLOB_BYTES);
-}
-
-static void on_one_end(void *arg, int r, const struct err *why)
-{
-	struct world *w = arg;
-
-	assert_int_equal(r, SOURCE_OK);
-	if (w->n_others > 0)
-		w->n_others--;
-	else
-		on_end(w, r, why);
-}
-
-/* Two runs of slices at once; the second begins where the first one ends. */
-static void get_both(struct world *w, bool cancel_first)
-{
-	static const struct source_events events = { .unit = on_unit, .end = on_one_end };
-	struct unit_run first = run_of(w, 0, 3);
-	struct unit_run second = run_of(w, 3, N_UNITS - 3);
-	struct source_req *req;
-
-	first.reader = false;
-	second.reader = false;
-	w->end = (struct net_result){ .net = w->net };
-	w->n_others = cancel_first ? 0 : 1;
-	assert_int_equal(w->source->ops->get(w->source, &first, &events, w, &req, &w->end.why), 0);
-	assert_int_equal(w->source->ops->get(w->source, &second, &events, w, &w->req, &w->end.why),
-	                 0);
-	if (cancel_first)
-		w->source->ops->cancel(req);
-	net_wait(w->net, &w->end);
-	assert_int_equal(w->end.r, SOURCE_OK);
-	assert_int_equal(n_wrong(w), 0);
-}
-
-static void slices_of_two_runs_share_the_bytes_of_one_request(void **state)
-{
-	struct world *w = *state;
-
-	layout_unref(&w->layout);
-	w->layout = make_layout(UNIT_BYTES / 2);
-	add_registry(w, w->net->host);
-	get_both(w, false);
-	assert_int_equal(w->n_units, N_UNITS);
-	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES), BLOB_BYTES);
-	/* And what came a while ago. */
-	assert_int_equal(get(w, 1, 2), SOURCE_OK);
-	assert_int_equal(get(w, 3, 1), SOURCE_OK);
-	assert_int_equal(n_wrong(w), 0);
-	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES),
-	                 (int64_t)BLOB_BYTES + (int64_t)3 * UNIT_BYTES);
-}
-
-static void a_slice_whose_head_does_not_come_is_asked_for_whole(void **state)
-{
-	struct world *w = *state;
-
-	layout_unref(&w->layout);
-	w->layout = make_layout(UNIT_BYTES / 2);
-	add_registry(w, w->net->host);
-	get_both(w, true);
-	assert_int_equal(w->n_units, N_UNITS - 3);
-}
-
-static void after_wrong_bytes_a_slice_is_asked_for_whole(void **state)
-{
-	struct world *w = *state;
-
-	layout_unref(&w->layout);
-	w->layout = make_layout(UNIT_BYTES / 2);
-	add_registry(w, w->net->host);
-	assert_int_equal(get(w, 0, 1), SOURCE_OK);
-	assert_true(distrust(w, 0));
-	assert_int_equal(get(w, 1, 1), SOURCE_OK);
-	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES),
-	                 (int64_t)3 * UNIT_BYTES);
 }
 
 static void directories_and_plain_servers_deliver_the_same(void **state)
@@ -291,14 +47,14 @@ static void directories_and_plain_servers_deliver_the_same(void **state)
 	struct world *w = *state;
 	AUTO(free_str) char *prefix = xasprintf("http://%s/files/", w->net->host);
 
-	add_dir(w, "");
-	assert_int_equal(get(w, 0, N_UNITS), SOURCE_OK);
-	assert_int_equal(n_wrong(w), 0);
+	origin_add_dir(w, "");
+	assert_int_equal(origin_get(w, 0, N_UNITS), SOURCE_OK);
+	assert_int_equal(origin_n_wrong(w), 0);
 	w->blob.n_origins = 0;
 	fake_cas_add_origin(&w->blob, prefix);
-	assert_int_equal(get(w, 2, 3), SOURCE_OK);
+	assert_int_equal(origin_get(w, 2, 3), SOURCE_OK);
 	assert_int_equal(w->n_units, 3);
-	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(origin_n_wrong(w), 0);
 	assert_int_equal(net_n_requests(w->net), 1);
 }
 
@@ -306,11 +62,11 @@ static void a_server_without_ranges_still_delivers_the_run_alone(void **state)
 {
 	struct world *w = *state;
 
-	add_registry(w, w->net->host);
+	origin_add_registry(w, w->net->host);
 	net_faults(w->net, "{\"ignore_range\":true}");
-	assert_int_equal(get(w, 3, 2), SOURCE_OK);
+	assert_int_equal(origin_get(w, 3, 2), SOURCE_OK);
 	assert_int_equal(w->n_units, 2);
-	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(origin_n_wrong(w), 0);
 }
 
 /* ---- several origins ---- */
@@ -319,17 +75,17 @@ static void the_next_origin_brings_what_the_first_did_not(void **state)
 {
 	struct world *w = *state;
 
-	add_registry(w, w->net->host);
-	add_dir(w, "");
+	origin_add_registry(w, w->net->host);
+	origin_add_dir(w, "");
 	net_faults(w->net, "{\"reset_after_bytes\":50000}");
-	assert_int_equal(get(w, 0, N_UNITS), SOURCE_OK);
+	assert_int_equal(origin_get(w, 0, N_UNITS), SOURCE_OK);
 	assert_int_equal(w->n_units, N_UNITS);
-	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(origin_n_wrong(w), 0);
 	assert_true(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES) <=
 	            (int64_t)BLOB_BYTES + UNIT_BYTES);
 	/* And while the first one is in trouble, it is not the first to be asked. */
 	assert_int_equal(net_n_requests(w->net), 1);
-	assert_int_equal(get(w, 0, 1), SOURCE_OK);
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
 	assert_int_equal(net_n_requests(w->net), 0);
 }
 
@@ -337,32 +93,32 @@ static void no_origin_having_it_is_final_and_says_what_each_said(void **state)
 {
 	struct world *w = *state;
 
-	add_registry(w, w->net->host);
-	add_dir(w, "manifests");
+	origin_add_registry(w, w->net->host);
+	origin_add_dir(w, "manifests");
 	net_faults(w->net, "{\"status\":404}");
-	assert_int_equal(get(w, 0, 1), SOURCE_GONE);
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE);
 	assert_non_null(strstr(w->end.why.msg, "registry:"));
 	assert_non_null(strstr(w->end.why.msg, "dir:"));
 	net_faults(w->net, "{\"status\":403}");
-	assert_int_equal(get(w, 0, 1), SOURCE_GONE);
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE);
 	net_faults(w->net, "{}"); /* it has come back */
-	assert_int_equal(get(w, 0, 1), SOURCE_OK);
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
 	w->blob.n_origins = 0;
-	assert_int_equal(get(w, 0, 1), SOURCE_GONE);
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE);
 }
 
 static void trouble_at_one_origin_is_never_final(void **state)
 {
 	struct world *w = *state;
 
-	add_registry(w, w->net->host);
-	add_dir(w, "manifests"); /* has nothing */
+	origin_add_registry(w, w->net->host);
+	origin_add_dir(w, "manifests"); /* has nothing */
 	net_faults(w->net, "{\"status\":500}");
-	assert_int_equal(get(w, 0, 1), -EAGAIN);
+	assert_int_equal(origin_get(w, 0, 1), -EAGAIN);
 	net_faults(w->net, "{\"wrong_range\":1}");
-	assert_int_equal(get(w, 0, 1), -EAGAIN);
-	add_registry(w, "127.0.0.1:1");
-	assert_int_equal(get(w, 0, 1), -EAGAIN);
+	assert_int_equal(origin_get(w, 0, 1), -EAGAIN);
+	origin_add_registry(w, "127.0.0.1:1");
+	assert_int_equal(origin_get(w, 0, 1), -EAGAIN);
 	assert_non_null(strstr(w->end.why.msg, "127.0.0.1:1"));
 }
 
@@ -372,56 +128,57 @@ static void wrong_bytes_twice_strike_an_origin_and_the_next_one_serves(void **st
 {
 	struct world *w = *state;
 
-	add_registry(w, w->net->host);
+	origin_add_registry(w, w->net->host);
 	net_faults(w->net, "{\"flip\":1}");
-	assert_int_equal(get(w, 0, 1), SOURCE_OK);
-	assert_int_equal(n_wrong(w), 1);
-	assert_true(distrust(w, 0));
-	assert_int_equal(get(w, 0, 1), SOURCE_OK);
-	assert_false(distrust(w, 0));
-	assert_int_equal(get(w, 0, 1), SOURCE_GONE); /* struck, for this unit */
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
+	assert_int_equal(origin_n_wrong(w), 1);
+	assert_true(origin_distrust_unit(w, 0));
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
+	assert_false(origin_distrust_unit(w, 0));
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE); /* struck, for this unit */
 	net_faults(w->net, "{}");
-	assert_int_equal(get(w, 1, 1), SOURCE_OK);
-	add_dir(w, "");
-	assert_int_equal(get(w, 0, N_UNITS), SOURCE_OK); /* the struck unit from the other one */
+	assert_int_equal(origin_get(w, 1, 1), SOURCE_OK);
+	origin_add_dir(w, "");
+	assert_int_equal(origin_get(w, 0, N_UNITS),
+	                 SOURCE_OK); /* the struck unit from the other one */
 	assert_int_equal(w->n_units, N_UNITS);
-	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(origin_n_wrong(w), 0);
 }
 
 static void an_origin_with_a_strike_is_asked_after_the_others(void **state)
 {
 	struct world *w = *state;
 
-	add_registry(w, w->net->host);
-	add_dir(w, "");
+	origin_add_registry(w, w->net->host);
+	origin_add_dir(w, "");
 	net_faults(w->net, "{\"flip\":1}");
-	assert_int_equal(get(w, 0, 1), SOURCE_OK);
-	assert_true(distrust(w, 0));
-	assert_int_equal(get(w, 0, 1), SOURCE_OK);
-	assert_int_equal(n_wrong(w), 0);
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
+	assert_true(origin_distrust_unit(w, 0));
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
+	assert_int_equal(origin_n_wrong(w), 0);
 }
 
 /* ---- cancelling, reads, texts ---- */
 
 static void a_run_can_be_cancelled_at_any_moment(void **state)
 {
-	static const struct source_events events = { .unit = on_unit, .end = on_end };
+	static const struct source_events events = { .unit = origin_on_unit, .end = origin_on_end };
 	struct world *w = *state;
-	const struct unit_run run = run_of(w, 0, N_UNITS);
+	const struct unit_run run = origin_run_of(w, 0, N_UNITS);
 
-	add_registry(w, w->net->host);
+	origin_add_registry(w, w->net->host);
 	w->end = (struct net_result){ .net = w->net };
 	assert_int_equal(w->source->ops->get(w->source, &run, &events, w, &w->req, &w->end.why), 0);
 	w->source->ops->cancel(w->req);
 	w->cancel_at_first = true;
-	(void)get(w, 0, N_UNITS);
+	(void)origin_get(w, 0, N_UNITS);
 	assert_int_equal(w->n_units, 1);
 	w->blob.n_origins = 0;
-	add_dir(w, "");
-	(void)get(w, 0, N_UNITS);
+	origin_add_dir(w, "");
+	(void)origin_get(w, 0, N_UNITS);
 	assert_int_equal(w->n_units, 1);
 	w->cancel_at_first = false;
-	assert_int_equal(get(w, 0, N_UNITS), SOURCE_OK);
+	assert_int_equal(origin_get(w, 0, N_UNITS), SOURCE_OK);
 }
 
 static int read_until(struct world *w, const char *origin, uint64_t offset, uint64_t size_bytes,
@@ -500,7 +257,7 @@ static bool is_down(struct world *w, const char *host)
 {
 	struct cas_blob other = { .key = BLOB };
 	AUTO(free_str) char *text = xasprintf("registry:%s/team/other", host);
-	struct unit_run run = run_of(w, 0, 1);
+	struct unit_run run = origin_run_of(w, 0, 1);
 
 	fake_cas_add_origin(&other, text);
 	run.blob = &other;
@@ -513,11 +270,11 @@ static void a_host_is_down_unless_mounts_say_how_it_is_reached(void **state)
 	const struct registry_scope scope = { "localhost:1", "team/app", "/m" };
 
 	registry_hint(w->net->registry, &scope, &(struct registry_hints){ .scheme = "http" });
-	add_registry(w, "localhost:1");
-	assert_int_not_equal(get(w, 0, 1), 0);
+	origin_add_registry(w, "localhost:1");
+	assert_int_not_equal(origin_get(w, 0, 1), 0);
 	assert_false(is_down(w, "localhost:1"));
 	registry_forget(w->net->registry, &scope);
-	assert_int_not_equal(get(w, 0, 1), 0);
+	assert_int_not_equal(origin_get(w, 0, 1), 0);
 	assert_true(is_down(w, "localhost:1"));
 }
 
@@ -550,13 +307,10 @@ static void origins_are_checked_before_they_are_believed(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, origin_setup, origin_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_run_is_one_request_and_every_byte_comes_once),
 		TEST(overlapping_units_share_the_bytes_of_one_request),
-		TEST(slices_of_two_runs_share_the_bytes_of_one_request),
-		TEST(a_slice_whose_head_does_not_come_is_asked_for_whole),
-		TEST(after_wrong_bytes_a_slice_is_asked_for_whole),
 		TEST(directories_and_plain_servers_deliver_the_same),
 		TEST(a_server_without_ranges_still_delivers_the_run_alone),
 		TEST(the_next_origin_brings_what_the_first_did_not),
