@@ -3,7 +3,9 @@
  *
  * Knows the order; blobs are garbage.c's, directories image_dirs.c's.
  */
+#include "evict.h"
 #include "garbage.h"
+#include "gc.h"
 #include "hex.h"
 #include "image_dirs.h"
 #include "image_store.h"
@@ -89,10 +91,25 @@ static bool exists(struct db *db, const char *sql, const uint8_t digest[DIGEST_B
 	return db_step(stmt, &e) == 1;
 }
 
+/* Blobs first: cut off in between, the image is still there to be removed again. */
+static int remove_all(struct cas *cas, const char *digest, const uint8_t *bytes, struct err *e)
+{
+	uint64_t n_garbage = 0;
+	int r = forget_references(cas->db, bytes, e);
+
+	if (r == 0)
+		r = remove_blobs(cas, bytes, e);
+	if (r == 0)
+		r = forget_rows(cas->db, bytes, e);
+	if (r == 0)
+		r = image_dirs_retire(cas, digest, e);
+	/* And what outlived its image, because others referred to it, or had it open. */
+	return r == 0 ? garbage_blobs(cas, true, &n_garbage, e) : r;
+}
+
 int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 {
 	uint8_t bytes[DIGEST_BYTES];
-	uint64_t n_garbage = 0;
 	int r;
 
 	if (!hex_is_sha256(digest) || !hex_decode(digest, DIGEST_BYTES, bytes))
@@ -102,16 +119,13 @@ int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 		return CAS_MISS;
 	if (exists(cas->db, SQL_PIN, bytes))
 		return err_set(e, EBUSY, "it is pinned (shoal unpin it first)");
-	/* Blobs first: cut off in between, the image is still there to be removed again. */
-	r = forget_references(cas->db, bytes, e);
-	if (r == 0)
-		r = remove_blobs(cas, bytes, e);
-	if (r == 0)
-		r = forget_rows(cas->db, bytes, e);
-	if (r == 0)
-		r = image_dirs_retire(cas, digest, e);
-	/* And what outlived its image, because others referred to it, or had it open. */
-	return r == 0 ? garbage_blobs(cas, true, &n_garbage, e) : r;
+	r = remove_all(cas, digest, bytes, e);
+	/* On a full disk there is no room even for the rows' removal. */
+	if (r == -ENOSPC && evict_give_ballast(cas))
+		r = remove_all(cas, digest, bytes, e);
+	if (r == -ENOSPC && cas_make_room(cas, 0))
+		r = remove_all(cas, digest, bytes, e);
+	return r;
 }
 
 static int retire(struct cas *cas, void *arg, struct err *e)
