@@ -24,8 +24,8 @@ mount -t tmpfs tmpfs /mnt
 for dir in etc/shoal run/shoal var/lib/shoal; do
   mkdir -p "$ROOT/$dir"
   lower=$(dirname "/$dir")
-  mkdir -p "$ROOT/over/$lower" "$ROOT/work/$lower"
-  [ -d "/$dir" ] || mount -t overlay overlay -o "lowerdir=$lower,upperdir=$ROOT/over/$lower,workdir=$ROOT/work/$lower" "$lower"
+  mkdir -p "$ROOT/over/$lower" "$ROOT/scratch/$lower"
+  [ -d "/$dir" ] || mount -t overlay overlay -o "lowerdir=$lower,upperdir=$ROOT/over/$lower,workdir=$ROOT/scratch/$lower" "$lower"
   mkdir -p "/$dir"
   mount --bind "$ROOT/$dir" "/$dir"
 done
