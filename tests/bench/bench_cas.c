@@ -20,14 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CHUNKS      100000U
 #define CHUNK_BYTES 4096U
 #define BLOBS_MAX   1000U
 #define KEY_MAX     96
-#define TICK_NS     200000L
 
 struct bench {
 	struct cas *cas;
@@ -136,19 +134,47 @@ static sqlite3_stmt *db_prepare(sqlite3 *db, const char *sql)
 	return stmt;
 }
 
+/* ---- the serial queue that writes it ---- */
+
+struct turn { /* of the writer: a job of ours */
+	struct job job;
+	struct bench *b;
+	int r;
+	struct err e;
+};
+
+static void stop_loop(struct job *job)
+{
+	loop_stop(container_of(job, struct turn, job)->b->loop);
+}
+
+/* Have the writer do it, and wait until it has. */
+static void take_turn(struct bench *b, struct turn *turn)
+{
+	turn->b = b;
+	turn->job.after = stop_loop;
+	pool_submit(cas_writer(b->cas), &turn->job);
+	loop_run(b->loop);
+}
+
+static void no_work(struct job *job)
+{
+	(void)job;
+}
+
 /* Wait until all chunks of the blob have their row. */
-static void wait_named(sqlite3 *db, const char *key)
+static void wait_named(struct bench *b, sqlite3 *db, const char *key)
 {
 	sqlite3_stmt *stmt = db_prepare(db, "SELECT n_named FROM blob WHERE key = ?");
-	const struct timespec tick = { .tv_nsec = TICK_NS };
 	bool done = false;
 
 	while (!done) {
 		(void)sqlite3_bind_text(stmt, 1, key, -1, SQLITE_STATIC);
 		done = sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int64(stmt, 0) >= CHUNKS;
 		(void)sqlite3_reset(stmt);
-		if (!done)
-			(void)nanosleep(&tick, NULL); /* between two looks */
+		if (!done) /* rows come in portions, each at the end of the queue: after the next */
+			take_turn(b, &(struct turn){
+					     .job = { .work = no_work, .prio = JOB_PREFETCH } });
 	}
 	(void)sqlite3_finalize(stmt);
 }
@@ -179,7 +205,7 @@ static double register_blob(struct bench *b, sqlite3 *db, uint32_t blob_no)
 
 	must(cas_blob_open(b->cas, l, &blob, &e), "a blob", &e);
 	(void)snprintf(b->keys[blob_no], KEY_MAX, "%s", cas_blob_key(blob));
-	wait_named(db, b->keys[blob_no]);
+	wait_named(b, db, b->keys[blob_no]);
 	took_s = seconds_since(start_ns);
 	if (is_last)
 		put_all(blob);
@@ -228,34 +254,22 @@ static double lookup_us(const struct bench *b)
 	return took_s * 1e6 / CHUNKS;
 }
 
-struct record {
-	struct job job;
-	struct bench *b;
-	int r;
-	struct err e;
-};
-
 static void record_work(struct job *job)
 {
-	struct record *rec = container_of(job, struct record, job);
+	struct turn *turn = container_of(job, struct turn, job);
 	const char *keys[BLOBS_MAX];
 	struct image_record image = { .name = "bench.example/bench:1" };
 
 	memset(image.digest, 'b', DIGEST_TEXT_BYTES - 1);
-	for (uint32_t i = 0; i < rec->b->n_blobs; i++)
-		keys[i] = rec->b->keys[i];
-	rec->r = image_store_record(rec->b->cas, &image, keys, rec->b->n_blobs, &rec->e);
-}
-
-static void record_after(struct job *job)
-{
-	loop_stop(container_of(job, struct record, job)->b->loop);
+	for (uint32_t i = 0; i < turn->b->n_blobs; i++)
+		keys[i] = turn->b->keys[i];
+	turn->r = image_store_record(turn->b->cas, &image, keys, turn->b->n_blobs, &turn->e);
 }
 
 /* All blobs belong to an image, or they would be nobody's. */
 static void record_image(struct bench *b)
 {
-	struct record rec = { .job = { .work = record_work, .after = record_after }, .b = b };
+	struct turn turn = { .job = { .work = record_work } };
 	struct image_draft *draft = NULL;
 	char digest[DIGEST_TEXT_BYTES] = { 0 };
 	struct err e;
@@ -264,9 +278,8 @@ static void record_image(struct bench *b)
 	must(image_draft_begin(b->cas, &draft, &e), "an image", &e);
 	must(image_draft_put(draft, "manifest.json", "{}", 2, &e), "an image", &e);
 	must(image_draft_commit(&draft, digest, &e), "an image", &e);
-	pool_submit(cas_writer(b->cas), &rec.job);
-	loop_run(b->loop);
-	must(rec.r, "an image", &rec.e);
+	take_turn(b, &turn);
+	must(turn.r, "an image", &turn.e);
 }
 
 static void open_all(struct bench *b, const char *state_dir)
