@@ -14,7 +14,7 @@ N_MOUNTS = 8
 N_READERS = 32
 KILLS = 10  # of an agent that has everything
 COLD_ROUNDS = (1, 4, 12, 30)  # files that each reader has read when an agent that has nothing is killed
-CALM_S = 0.1
+CALM_S = 0.1  # about as long as a kill and a new start take: for how long calls are looked at where nobody is killed
 
 
 def one_round(how, reference, listed, copy, tools):
@@ -159,7 +159,7 @@ class KeptAgent:
 def run_takeover(row, reference, listed, rounds):
     """kill -9 of the agent under 32 readers of 8 mounts, again and again; the time until it serves again is in it."""
     def calm():
-        time.sleep(CALM_S)  # what is measured is what happens meanwhile
+        time.sleep(CALM_S)  # the time itself is meant: what the readers' calls take in it is measured
 
     warm, cold = Pauses(), Pauses()
     kept = KeptAgent(reference, prefetch=True)

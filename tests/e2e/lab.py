@@ -123,7 +123,7 @@ def wait_for(condition, what, deadline_s=None):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"waited in vain for: {what() if callable(what) else what}")
-        time.sleep(0.005)  # between two looks at the condition
+        time.sleep(0.005)  # what other processes show (metrics, mounts, /proc) has no one event to wait for
 
 
 def database(state_dir):
