@@ -14,6 +14,7 @@
  */
 #include "clock.h"
 #include "err.h"
+#include "listed.h"
 #include "mem.h"
 #include <assert.h>
 #include <errno.h>
@@ -36,18 +37,12 @@
 #define ROUNDS_MAX  4096U   /* that the first reader can be ahead of the last */
 #define THINK_NS    (5 * NS_PER_MS)
 
-struct file {
-	char *path;
-	int64_t size_bytes;
-};
-
 struct call {
 	uint64_t begin_ns, end_ns;
 };
 
 struct team {
-	struct file *files;
-	size_t n_files;
+	struct listed files;
 	atomic_bool stopping;
 	atomic_uint n_done[ROUNDS_MAX]; /* readers that are through with that round */
 	atomic_uint n_errors;
@@ -63,41 +58,6 @@ struct reader {
 	struct call *calls;
 };
 
-static void die(const char *what)
-{
-	(void)fprintf(stderr, "bench_pause: %s: %s\n", what, strerrordesc_np(errno));
-	_exit(1);
-}
-
-static void load_list(struct team *t, const char *path)
-{
-	FILE *f = fopen(path, "re");
-	char *line = NULL;
-	size_t room_bytes = 0;
-	size_t room = 0;
-	ssize_t n;
-
-	if (f == NULL)
-		die(path);
-	while ((n = getline(&line, &room_bytes, f)) > 0) {
-		char *space = strchr(line, ' ');
-
-		if (space == NULL || line[0] < '0' || line[0] > '9')
-			continue; /* no regular file */
-		line[n - 1] = '\0';
-		if (t->n_files == room) {
-			room = room == 0 ? 1024 : room * 2;
-			t->files = xrealloc(t->files, room, sizeof(t->files[0]));
-		}
-		t->files[t->n_files++] = (struct file){
-			.path = xstrdup(space + 1),
-			.size_bytes = strtoll(line, NULL, 10),
-		};
-	}
-	free(line);
-	(void)fclose(f);
-}
-
 static void note_call(struct reader *r, uint64_t begin_ns)
 {
 	const uint64_t end_ns = clock_now_ns(clock_real());
@@ -106,7 +66,7 @@ static void note_call(struct reader *r, uint64_t begin_ns)
 		r->calls[r->n_calls++] = (struct call){ begin_ns, end_ns };
 }
 
-static bool read_file(struct reader *r, const struct file *file, char *buf)
+static bool read_file(struct reader *r, const struct entry *file, char *buf)
 {
 	uint64_t begin_ns = clock_now_ns(clock_real());
 	AUTO(close_fd) int fd = openat(r->dir_fd, file->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -144,7 +104,7 @@ static void *read_on(void *arg)
 
 	for (size_t round = 0; !atomic_load(&t->stopping); round++) {
 		const size_t at = round + (size_t)r->number * APART;
-		const struct file *file = &t->files[at % t->n_files];
+		const struct entry *file = &t->files.entries[at % t->files.n_entries];
 
 		if (!read_file(r, file, buf)) {
 			(void)fprintf(stderr, "bench_pause: %s: %s\n", file->path,
@@ -152,7 +112,7 @@ static void *read_on(void *arg)
 			atomic_fetch_add(&t->n_errors, 1);
 		}
 		end_round(t, round);
-		(void)nanosleep(&think, NULL);
+		(void)nanosleep(&think, NULL); /* the time itself is meant: it bounds the load */
 	}
 	free(buf);
 	return NULL;
@@ -190,9 +150,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "usage: see the head of bench_pause.c\n");
 		return 2;
 	}
-	load_list(&t, argv[1]);
-	if (t.n_files == 0)
-		die("the list is empty");
+	t.files = listed_load(argv[1], true);
 	for (uint32_t i = 0; i < t.n_readers; i++)
 		reader_start(&readers[i], &t, i, argv[3 + i % (uint32_t)(argc - 3)]);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
@@ -201,8 +159,6 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < t.n_readers; i++)
 		reader_end(&readers[i]);
 	(void)printf("errors %u\n", atomic_load(&t.n_errors));
-	for (size_t i = 0; i < t.n_files; i++)
-		free_str(&t.files[i].path);
-	free(t.files);
+	listed_free(&t.files);
 	return 0;
 }

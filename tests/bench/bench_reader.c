@@ -12,11 +12,11 @@
  */
 #include "clock.h"
 #include "err.h"
+#include "listed.h"
 #include "mem.h"
 #include "times.h"
 #include <assert.h>
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -33,58 +33,13 @@
 #define LARGE_BYTES (64U << 10)
 #define THREADS_MAX 64U
 
-struct entry {
-	char *path;
-	int64_t size_bytes; /* NO_FILE, DIRECTORY */
-};
-
-enum { NO_FILE = -1, DIRECTORY = -2 };
-
 struct tree {
 	int dir_fd;
-	struct entry *entries;
-	size_t n_entries;
+	struct listed list;
 	atomic_size_t next;
 	atomic_llong total_bytes;
 	atomic_bool failed;
 };
-
-static void die(const char *what)
-{
-	(void)fprintf(stderr, "bench_reader: %s: %s\n", what, strerrordesc_np(errno));
-	_exit(1);
-}
-
-static void load_list(struct tree *t, const char *path)
-{
-	FILE *f = fopen(path, "re");
-	char *line = NULL;
-	size_t room_bytes = 0;
-	size_t room = 0;
-	ssize_t n;
-
-	if (f == NULL)
-		die(path);
-	while ((n = getline(&line, &room_bytes, f)) > 0) {
-		char *space = strchr(line, ' ');
-
-		if (space == NULL)
-			continue;
-		line[n - 1] = '\0';
-		if (t->n_entries == room) {
-			room = room == 0 ? 1024 : room * 2;
-			t->entries = xrealloc(t->entries, room, sizeof(t->entries[0]));
-		}
-		t->entries[t->n_entries++] = (struct entry){
-			.path = xstrdup(space + 1),
-			.size_bytes = line[0] == '-'   ? NO_FILE
-			              : line[0] == 'd' ? DIRECTORY
-			                               : strtoll(line, NULL, 10),
-		};
-	}
-	free(line);
-	(void)fclose(f);
-}
 
 static double seconds_since(uint64_t start_ns)
 {
@@ -131,7 +86,7 @@ static struct entry *next_entry(struct tree *t)
 {
 	const size_t i = atomic_fetch_add(&t->next, 1);
 
-	return i < t->n_entries ? &t->entries[i] : NULL;
+	return i < t->list.n_entries ? &t->list.entries[i] : NULL;
 }
 
 static void *read_directories(void *arg)
@@ -175,8 +130,9 @@ static void run_read(struct tree *t, uint32_t n_threads, void *(*work)(void *arg
 	for (uint32_t i = 0; i < n_threads; i++)
 		(void)pthread_join(threads[i], NULL);
 	(void)printf("%.6f\n", seconds_since(start_ns));
-	for (size_t i = 0; i < t->n_entries; i++)
-		expected_bytes += t->entries[i].size_bytes > 0 ? t->entries[i].size_bytes : 0;
+	for (size_t i = 0; i < t->list.n_entries; i++)
+		expected_bytes +=
+			t->list.entries[i].size_bytes > 0 ? t->list.entries[i].size_bytes : 0;
 	check(t, atomic_load(&t->total_bytes) == expected_bytes, "all that the list says");
 }
 
@@ -185,9 +141,9 @@ static void run_lstat(struct tree *t)
 	const uint64_t start_ns = clock_now_ns(clock_real());
 	struct stat st;
 
-	for (size_t i = 0; i < t->n_entries; i++) {
-		if (fstatat(t->dir_fd, t->entries[i].path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			die(t->entries[i].path);
+	for (size_t i = 0; i < t->list.n_entries; i++) {
+		if (fstatat(t->dir_fd, t->list.entries[i].path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			die(t->list.entries[i].path);
 	}
 	(void)printf("%.6f\n", seconds_since(start_ns));
 }
@@ -206,9 +162,9 @@ static uint64_t next_random(uint64_t *seed)
 static const struct entry *pick(const struct tree *t, uint64_t *seed, uint32_t size_bytes,
                                 off_t *ret_offset)
 {
-	assert(t->n_entries > 0);
+	assert(t->list.n_entries > 0);
 	for (;;) {
-		const struct entry *e = &t->entries[next_random(seed) % t->n_entries];
+		const struct entry *e = &t->list.entries[next_random(seed) % t->list.n_entries];
 
 		if (e->size_bytes < (int64_t)size_bytes)
 			continue;
@@ -271,9 +227,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "usage: see the head of bench_reader.c\n");
 		return 2;
 	}
-	load_list(&t, argv[2]);
-	if (t.n_entries == 0)
-		die("the list is empty");
+	t.list = listed_load(argv[2], false);
 	t.dir_fd = open(argv[3], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (t.dir_fd < 0)
 		die(argv[3]);
@@ -287,9 +241,7 @@ int main(int argc, char **argv)
 		run_pread(&t, n, seed);
 	else
 		run_random(&t, n, seed);
-	for (size_t i = 0; i < t.n_entries; i++)
-		free_str(&t.entries[i].path);
-	free(t.entries);
+	listed_free(&t.list);
 	close_fd(&t.dir_fd);
 	return atomic_load(&t.failed) ? 1 : 0;
 }
