@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
 
 enum { NO_FILE = -1, DIRECTORY = -2 };
 
@@ -20,7 +19,7 @@ struct listed {
 };
 
 /** Say on stderr what failed, with errno's words, and end. */
-noreturn void die(const char *what);
+__attribute__((noreturn)) void die(const char *what);
 
 /**
  * Read lines "SIZE PATH": SIZE "-" for what is no regular file, "d" for a directory. A list without
