@@ -4,6 +4,7 @@
  * Knows no table. Opening, with all its checks, is db_open.c.
  */
 #include "db.h"
+#include "mem.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,30 @@ bool db_text(db_stmt *stmt, int i, char *ret_text, size_t size_bytes)
 	const int n = snprintf(ret_text, size_bytes, "%s", text == NULL ? "" : (const char *)text);
 
 	return text != NULL && n >= 0 && (size_t)n < size_bytes;
+}
+
+int db_texts(db_stmt *stmt, size_t max_bytes, char **ret_texts, struct err *e)
+{
+	AUTO(free_str) char *texts = xcalloc(1, 1);
+	size_t n_bytes = 0;
+	int r;
+
+	while ((r = db_step(stmt, e)) == 1) {
+		const char *text = (const char *)sqlite3_column_text(stmt, 0);
+		const size_t n = text == NULL ? 0 : strlen(text) + 1;
+
+		if (n < 2 || n > max_bytes)
+			continue;
+		texts = xrealloc(texts, n_bytes + n + 1, 1);
+		memcpy(texts + n_bytes, text, n);
+		n_bytes += n;
+		texts[n_bytes] = '\0';
+	}
+	if (r < 0)
+		return r;
+	*ret_texts = texts;
+	texts = NULL;
+	return 0;
 }
 
 int tx_begin(struct db *db, enum tx_sync sync, struct tx *ret_tx, struct err *e)

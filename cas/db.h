@@ -66,6 +66,11 @@ const uint8_t *db_blob(db_stmt *stmt, int i, size_t *ret_size_bytes);
 /** Copy text, cut to fit. @return false: it did not fit, or there is none */
 bool db_text(db_stmt *stmt, int i, char *ret_text, size_t size_bytes);
 
+/** Step to the end. Of each row the first value, where it is a text that with its end has at most
+ * max_bytes: each with a NUL, one after another; an empty one ends them.
+ * @param ret_texts  malloc'd, the caller's */
+MUST_CHECK int db_texts(db_stmt *stmt, size_t max_bytes, char **ret_texts, struct err *e);
+
 /* How long after a commit a power cut may still undo it. */
 enum tx_sync {
 	TX_LAZY,   /* until the next synced one: for what can be made or fetched again */

@@ -62,33 +62,16 @@ int pins_set(struct cas *cas, const char *name, bool pinned, struct err *e)
 	return c.changed ? 0 : CAS_MISS;
 }
 
-/* All of them first: whoever is told may take long, or ask again. Each with a NUL, one after
- * another; an empty one ends them. */
+/* All of them first: whoever is told may take long, or ask again. */
 static int read_names(struct cas *cas, char **ret_names, struct err *e)
 {
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	AUTO(free_str) char *names = xcalloc(1, 1);
-	char name[CAS_ORIGIN_MAX_BYTES];
-	size_t n_bytes = 0;
 	int r = db_reader_begin(cas->readers, &reader, e);
 
 	if (r == 0)
 		r = db_prepare(reader.db, "SELECT name FROM pinned ORDER BY name", &stmt, e);
-	while (r == 0 && (r = db_step(stmt, e)) == 1) {
-		r = 0;
-		if (!db_text(stmt, 0, name, sizeof(name)) || name[0] == '\0')
-			continue;
-		names = xrealloc(names, n_bytes + strlen(name) + 2, 1);
-		memcpy(names + n_bytes, name, strlen(name) + 1);
-		n_bytes += strlen(name) + 1;
-		names[n_bytes] = '\0';
-	}
-	if (r < 0)
-		return r;
-	*ret_names = names;
-	names = NULL;
-	return 0;
+	return r == 0 ? db_texts(stmt, CAS_ORIGIN_MAX_BYTES, ret_names, e) : r;
 }
 
 int pins_list(struct cas *cas, int (*fn)(void *arg, const char *name), void *arg, struct err *e)

@@ -189,29 +189,13 @@ int stored_keys_of(struct db *db, const char *sql, const uint8_t *digest, char *
                    struct err *e)
 {
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	AUTO(free_str) char *keys = xcalloc(1, 1);
-	size_t n_bytes = 0;
-	int r = db_prepare(db, sql, &stmt, e);
+	const int r = db_prepare(db, sql, &stmt, e);
 
 	if (r < 0)
 		return r;
 	if (digest != NULL)
 		db_bind_blob(stmt, 1, digest, DIGEST_BYTES);
-	while ((r = db_step(stmt, e)) == 1) {
-		char key[CAS_KEY_BYTES];
-
-		if (!db_text(stmt, 0, key, sizeof(key)) || key[0] == '\0')
-			continue;
-		keys = xrealloc(keys, n_bytes + strlen(key) + 2, 1);
-		memcpy(keys + n_bytes, key, strlen(key) + 1);
-		n_bytes += strlen(key) + 1;
-		keys[n_bytes] = '\0';
-	}
-	if (r < 0)
-		return r;
-	*ret_keys = keys;
-	keys = NULL;
-	return 0;
+	return db_texts(stmt, CAS_KEY_BYTES, ret_keys, e);
 }
 
 int stored_keys(struct db *db, char **ret_keys, struct err *e)
