@@ -154,8 +154,7 @@ int cas_blob_hand_out(struct cas_blob *blob, const struct bitmap *named, int *re
 		cas_blob_unpin(blob);
 		return r;
 	}
-	*ret_fd = fd;
-	fd = -1;
+	*ret_fd = take_fd(&fd);
 	return 0;
 }
 

@@ -84,11 +84,8 @@ int state_dir_open(const char *path, struct state_dir *ret_dir, struct err *e)
 		r = err_errno(e, errno, "cannot sync %s", path);
 	if (r < 0)
 		return r;
-	*ret_dir = (struct state_dir){ .lock_fd = lock_fd,
-		                       .blobs_fd = blobs_fd,
-		                       .images_fd = images_fd };
-	lock_fd = -1;
-	blobs_fd = -1;
-	images_fd = -1;
+	*ret_dir = (struct state_dir){ .lock_fd = take_fd(&lock_fd),
+		                       .blobs_fd = take_fd(&blobs_fd),
+		                       .images_fd = take_fd(&images_fd) };
 	return 0;
 }
