@@ -108,14 +108,13 @@ static bool leaves_room(const struct cas_blob *blob, struct err *e)
 	struct cas_blob **open = NULL;
 	uint32_t n_open;
 
-	if (pinned_collect(cas, &images, e) < 0)
+	if (pinned_images(cas, &images, e) < 0)
 		return false;
 	n_open = blob_table_all(cas, &open);
 	for (uint32_t i = 0; i < n_open; i++) {
 		const struct pinned_blob *pin = pinned_find(&images, open[i]->key);
 
-		if ((open[i] == blob || cas_blob_is_pinned(open[i])) &&
-		    (pin == NULL || !pin->whole))
+		if ((open[i] == blob || cas_blob_is_pinned(open[i])) && pin == NULL)
 			bytes += blob_layout(open[i])->plain_size_bytes;
 		cas_blob_release(&open[i]);
 	}

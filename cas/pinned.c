@@ -153,22 +153,31 @@ static int add_from_memory(struct cas *cas, struct pinned *p, const char *key, s
 	return r;
 }
 
-int pinned_collect(struct cas *cas, struct pinned *ret_pinned, struct err *e)
+int pinned_images(struct cas *cas, struct pinned *ret_pinned, struct err *e)
 {
-	AUTO(pinned_free) struct pinned p = { .n_blobs = 0 };
 	AUTO(db_reader_end) struct db_reader reader = { .db = NULL };
 	AUTO(free_str) char *keys = NULL;
 	int r = db_reader_begin(cas->readers, &reader, e);
 
 	if (r == 0)
 		r = stored_keys_of(reader.db, SQL_KEYS, NULL, &keys, e);
-	db_reader_end(&reader);
 	if (r < 0)
 		return r;
+	*ret_pinned = (struct pinned){ .n_blobs = 0 };
 	for (const char *key = keys; key != NULL && *key != '\0'; key += strlen(key) + 1)
-		add(&p, key)->whole = true;
-	for (const char *key = keys; r == 0 && key != NULL && *key != '\0';
-	     key += strlen(key) + 1) {
+		add(ret_pinned, key)->whole = true;
+	return 0;
+}
+
+int pinned_collect(struct cas *cas, struct pinned *ret_pinned, struct err *e)
+{
+	AUTO(pinned_free) struct pinned p = { .n_blobs = 0 };
+	int r = pinned_images(cas, &p, e);
+	const uint32_t n_of_images = p.n_blobs; /* behind them come owners */
+
+	for (uint32_t i = 0; r == 0 && i < n_of_images; i++) {
+		const char *key = p.blobs[i].key;
+
 		r = add_from_rows(cas, &p, key, e);
 		if (r == 0)
 			r = add_from_memory(cas, &p, key, e);

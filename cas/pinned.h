@@ -24,7 +24,10 @@ struct pinned {
 	uint32_t n_blobs;
 };
 
-/** [worker] */
+/** [worker] The blobs of pinned images alone, which is quick: what they refer to is not looked for.
+ */
+MUST_CHECK int pinned_images(struct cas *cas, struct pinned *ret_pinned, struct err *e);
+/** [worker] With the chunks of owners. */
 MUST_CHECK int pinned_collect(struct cas *cas, struct pinned *ret_pinned, struct err *e);
 void pinned_free(struct pinned *p); /* zeroed is fine; for AUTO() */
 
