@@ -56,9 +56,9 @@ static struct pinned_blob *add(struct pinned *p, const char *key)
 
 /* ---- owners' chunks ---- */
 
-/* @param n_chunks  of the owner */
-static int add_chunk(struct pinned *p, const char *owner_key, uint32_t n_chunks, uint32_t idx,
-                     uint32_t plain_bytes, struct err *e)
+/* run: of an owner that has so many chunks; their sizes are those of who refers */
+static int add_run(struct pinned *p, const char *owner_key, uint32_t owner_n_chunks,
+                   const struct refer_run *run, const struct blob_layout *layout, struct err *e)
 {
 	struct pinned_blob *b = find(p, owner_key);
 
@@ -67,11 +67,17 @@ static int add_chunk(struct pinned *p, const char *owner_key, uint32_t n_chunks,
 	if (b->whole)
 		return 0;
 	if (b->chunks == NULL)
-		b->chunks = bitmap_new(n_chunks);
+		b->chunks = bitmap_new(owner_n_chunks);
 	if (b->chunks == NULL)
 		return err_set(e, ENOMEM, "what is pinned: out of memory");
-	if (idx < b->chunks->n_bits && bitmap_set(b->chunks, idx))
-		b->bytes += plain_bytes;
+	for (uint32_t i = 0; i < run->n_chunks; i++) {
+		const uint32_t idx = run->chunk_idx + i;
+		const uint32_t owner_idx = run->owner_idx + i;
+
+		if (idx < layout->n_chunks && owner_idx < b->chunks->n_bits &&
+		    bitmap_set(b->chunks, owner_idx))
+			b->bytes += layout->chunks[idx].plain_size_bytes;
+	}
 	return 0;
 }
 
@@ -106,17 +112,11 @@ static int look_up_owner(struct rows_walk *w, uint64_t row, struct err *e)
 static int note_run(void *arg, const struct refer_run *run, struct err *e)
 {
 	struct rows_walk *w = arg;
-	int r = run->owner_row != w->owner_row ? look_up_owner(w, run->owner_row, e) : 0;
+	const int r = run->owner_row != w->owner_row ? look_up_owner(w, run->owner_row, e) : 0;
 
-	for (uint32_t i = 0; r == 0 && w->owner_n_chunks > 0 && i < run->n_chunks; i++) {
-		const uint32_t idx = run->chunk_idx + i;
-
-		if (idx < w->layout->n_chunks)
-			r = add_chunk(w->pinned, w->owner_key, w->owner_n_chunks,
-			              run->owner_idx + i, w->layout->chunks[idx].plain_size_bytes,
-			              e);
-	}
-	return r;
+	if (r < 0 || w->owner_n_chunks == 0)
+		return r;
+	return add_run(w->pinned, w->owner_key, w->owner_n_chunks, run, w->layout, e);
 }
 
 static int add_from_rows(struct cas *cas, struct pinned *p, const char *key, struct err *e)
@@ -143,12 +143,11 @@ static int add_from_memory(struct cas *cas, struct pinned *p, const char *key, s
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && blob != NULL && i < layout->n_chunks; i++) {
+		struct refer_run one = { .chunk_idx = i, .n_chunks = 1 };
 		struct cas_blob *owner;
-		uint32_t idx;
 
-		if (refer_get(blob, i, &owner, &idx))
-			r = add_chunk(p, owner->key, owner->ready->n_bits, idx,
-			              layout->chunks[i].plain_size_bytes, e);
+		if (refer_get(blob, i, &owner, &one.owner_idx))
+			r = add_run(p, owner->key, owner->ready->n_bits, &one, layout, e);
 	}
 	return r;
 }
