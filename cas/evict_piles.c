@@ -31,6 +31,14 @@ static void add_pile(struct piles *p, struct pile pile)
 	p->piles[p->n_piles++] = pile;
 }
 
+/* Of a file that takes so many. */
+static uint64_t bytes_of_images(const struct pinned_blob *pin, uint64_t all_bytes)
+{
+	if (pin == NULL)
+		return 0;
+	return pin->whole ? all_bytes : min_u64(all_bytes, pin->bytes);
+}
+
 static uint32_t add_blob(struct piles *p, const char *key, struct cas_blob *open)
 {
 	p->blobs = xrealloc(p->blobs, p->n_blobs + 1, sizeof(p->blobs[0]));
@@ -51,12 +59,9 @@ static void add_open(struct piles *p, struct cas_blob *blob)
 
 	if (atomic_load(&blob->n_pins) > 0 || (pin != NULL && pin->whole)) {
 		const uint64_t all = measure_fd(blob->fd);
-		const uint64_t of_images = pin == NULL  ? 0
-		                           : pin->whole ? all
-		                                        : min_u64(all, pin->bytes);
 
 		p->pinned_bytes += all;
-		p->handed_bytes += all - of_images;
+		p->handed_bytes += all - bytes_of_images(pin, all);
 		return;
 	}
 	p->pinned_bytes += pin != NULL ? pin->bytes : 0;
@@ -83,12 +88,11 @@ static void add_closed(struct cas *cas, struct piles *p, const char *key, uint64
 	const struct pinned_blob *pin = pinned_find(&p->pinned, key);
 	char name[DATA_FILE_NAME_BYTES];
 	uint64_t bytes;
-	uint64_t stays = 0;
+	uint64_t stays;
 
 	data_file_name(key, name);
 	bytes = measure_name(cas->blobs_fd, name);
-	if (pin != NULL)
-		stays = pin->whole ? bytes : min_u64(bytes, pin->bytes);
+	stays = bytes_of_images(pin, bytes);
 	p->pinned_bytes += stays;
 	bytes -= stays;
 	if (bytes == 0)
