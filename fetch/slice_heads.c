@@ -3,6 +3,7 @@
  */
 #include "slice_heads.h"
 #include "mem.h"
+#include "plan.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,20 +21,14 @@ struct slice_heads {
 
 bool slice_head_of(const struct blob_layout *l, uint32_t unit_idx, struct slice_head *ret_head)
 {
-	struct unit_rec before;
+	const uint64_t bytes = plan_overlap_bytes(l, unit_idx);
 	struct unit_rec unit;
-	uint64_t end;
 
-	if (l->units == NULL || unit_idx == 0 || unit_idx >= l->n_units ||
-	    !layout_unit(l, unit_idx - 1, &before) || !layout_unit(l, unit_idx, &unit))
+	if (bytes == 0 || bytes > SLICE_HEAD_MAX_BYTES || !layout_unit(l, unit_idx, &unit) ||
+	    bytes >= unit.packed_size_bytes)
 		return false;
-	end = before.packed_offset + before.packed_size_bytes;
-	if (unit.packed_offset < before.packed_offset || unit.packed_offset >= end ||
-	    end >= unit.packed_offset + unit.packed_size_bytes ||
-	    end - unit.packed_offset > SLICE_HEAD_MAX_BYTES)
-		return false;
-	*ret_head = (struct slice_head){ .offset = unit.packed_offset,
-		                         .size_bytes = (uint32_t)(end - unit.packed_offset) };
+	*ret_head =
+		(struct slice_head){ .offset = unit.packed_offset, .size_bytes = (uint32_t)bytes };
 	return true;
 }
 
