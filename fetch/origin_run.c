@@ -303,10 +303,10 @@ static void on_end(void *arg, int r, const struct err *why)
 		finish(req, outcome(req));
 }
 
-/* @return 0 this origin is being asked; -errno it cannot be */
-static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes, struct err *e)
+/* Of the origin whose turn it is; who gets the answer is to be added. */
+static struct origin_ask ask_for(struct source_req *req, uint64_t offset, uint64_t size_bytes)
 {
-	const struct origin_ask ask = {
+	return (struct origin_ask){
 		.addr = &req->candidates[req->candidate_idx].addr,
 		.object = req->run->layout->blob_id,
 		.offset = offset,
@@ -315,11 +315,17 @@ static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes,
 		.gave_wrong_bytes = req->has_strikes,
 		.deadline_ns = max_u64(req->run->deadline_ns, req->late_ns),
 		.urgent = &req->run->reader,
-		.body = on_body,
-		.end = on_end,
 		.arg = req,
 	};
+}
 
+/* @return 0 this origin is being asked; -errno it cannot be */
+static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes, struct err *e)
+{
+	struct origin_ask ask = ask_for(req, offset, size_bytes);
+
+	ask.body = on_body;
+	ask.end = on_end;
 	return origin_ask_start(&req->s->opts, &ask, &req->asked, e);
 }
 
@@ -436,24 +442,15 @@ static void on_head_end(void *arg, int r, const struct err *why)
 /* What was asked for besides it goes on. */
 static void ask_head(struct source_req *req)
 {
+	struct origin_ask ask;
 	struct err e;
 
 	/* Whatever time the run had for its question went by while it waited. */
 	if (req->patience_ns > 0)
 		req->late_ns = now_ns(req->s) + req->patience_ns;
-	const struct origin_ask ask = {
-		.addr = &req->candidates[req->candidate_idx].addr,
-		.object = req->run->layout->blob_id,
-		.offset = req->head.offset,
-		.size_bytes = req->head.size_bytes,
-		.metric = "data",
-		.deadline_ns = max_u64(req->run->deadline_ns, req->late_ns),
-		.urgent = &req->run->reader,
-		.body = on_head_body,
-		.end = on_head_end,
-		.arg = req,
-	};
-
+	ask = ask_for(req, req->head.offset, req->head.size_bytes);
+	ask.body = on_head_body;
+	ask.end = on_head_end;
 	req->head_part = malloc(req->head.size_bytes);
 	if (req->head_part == NULL ||
 	    origin_ask_start(&req->s->opts, &ask, &req->head_asked, &e) < 0)
