@@ -14,59 +14,63 @@ static uint32_t us_since(uint64_t from_ns, uint64_t to_ns)
 	return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
 }
 
-static struct fetch_event *new_event(struct run *run)
+static struct fetch_event *new_event(const struct fetch_blob *blob, uint32_t source_idx)
 {
-	struct fetch *f = run->blob->f;
+	struct fetch *f = blob->f;
 	struct fetch_event *event = &f->events[f->n_events++ % EXPLAIN_EVENTS];
 
-	*event = (struct fetch_event){
-		.first_unit = run->ask.first_unit,
-		.n_units = run->ask.n_units,
-		.source = f->sources[run->source_idx]->ops->name,
-		.reader = run->ask.reader,
-		.asked_wall_ms = run->asked_wall_ms,
-		.took_us = us_since(run->asked_ns, clock_now_ns(f->opts.clock)),
-	};
+	*event = (struct fetch_event){ .source = f->sources[source_idx]->ops->name };
+	(void)snprintf(event->blob_key, sizeof(event->blob_key), "%s", cas_blob_key(blob->cas));
+	return event;
+}
+
+static struct fetch_event *new_event_of_run(const struct run *run)
+{
+	struct fetch_event *event = new_event(run->blob, run->source_idx);
+
+	event->first_unit = run->ask.first_unit;
+	event->n_units = run->ask.n_units;
+	event->reader = run->ask.reader;
+	event->asked_wall_ms = run->asked_wall_ms;
+	event->took_us = us_since(run->asked_ns, clock_now_ns(run->blob->f->opts.clock));
 	if (run->first_unit_ns != 0)
 		event->first_unit_us = us_since(run->asked_ns, run->first_unit_ns);
-	(void)snprintf(event->blob_key, sizeof(event->blob_key), "%s",
-	               cas_blob_key(run->blob->cas));
 	return event;
+}
+
+static void set_detail(struct fetch_event *event, const char *text)
+{
+	(void)snprintf(event->detail, sizeof(event->detail), "%.*s", (int)sizeof(event->detail) - 1,
+	               text);
 }
 
 void explain_record(struct run *run, int result, const struct err *why)
 {
-	struct fetch_event *event = new_event(run);
+	struct fetch_event *event = new_event_of_run(run);
 
 	event->result = result;
 	if (result < 0)
-		(void)snprintf(event->detail, sizeof(event->detail), "%.*s",
-		               (int)sizeof(event->detail) - 1, why->msg);
+		set_detail(event, why->msg);
 }
 
 void explain_wrong(struct flight *fl)
 {
-	struct fetch *f = fl->blob->f;
-	struct fetch_event *event = &f->events[f->n_events++ % EXPLAIN_EVENTS];
+	const struct clock *clock = fl->blob->f->opts.clock;
+	struct fetch_event *event = new_event(fl->blob, fl->source_idx);
 
-	*event = (struct fetch_event){ .first_unit = fl->unit_idx,
-		                       .n_units = 1,
-		                       .source = f->sources[fl->source_idx]->ops->name,
-		                       .result = -EBADMSG,
-		                       .asked_wall_ms =
-		                               f->opts.clock->wall_seconds(f->opts.clock) * 1000 };
-	(void)snprintf(event->detail, sizeof(event->detail), "%.*s", (int)sizeof(event->detail) - 1,
-	               fl->why->msg);
-	(void)snprintf(event->blob_key, sizeof(event->blob_key), "%s", cas_blob_key(fl->blob->cas));
+	event->first_unit = fl->unit_idx;
+	event->n_units = 1;
+	event->result = -EBADMSG;
+	event->asked_wall_ms = clock->wall_seconds(clock) * 1000;
+	set_detail(event, fl->why->msg);
 }
 
 void explain_note(void *arg, const char *text)
 {
-	struct fetch_event *event = new_event(arg);
+	struct fetch_event *event = new_event_of_run(arg);
 
 	event->is_note = true;
-	(void)snprintf(event->detail, sizeof(event->detail), "%.*s", (int)sizeof(event->detail) - 1,
-	               text);
+	set_detail(event, text);
 }
 
 uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t unit_idx,
