@@ -10,6 +10,7 @@
 #include "mem.h"
 #include "origin.h"
 #include "reference.h"
+#include "text.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -81,11 +82,6 @@ void mount_record_copy(struct mount_record *ret_copy, const struct mount_record 
 const char *mount_record_image(const struct mount_record *rec)
 {
 	return rec->reference != NULL ? rec->reference : rec->bootstrap;
-}
-
-static bool same_text(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 bool mount_record_same_image(const struct mount_record *a, const struct mount_record *b)

@@ -5,6 +5,7 @@
 #include "credentials.h"
 #include "mem.h"
 #include "registry_auth.h"
+#include "text.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +23,6 @@ struct way_owner {
 };
 
 /* ---- what a way is ---- */
-
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
 
 static bool same_transport(const struct way *a, const struct way *b)
 {
