@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "registry_auth.h"
 #include "text.h"
+#include "unconst.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,16 +202,12 @@ void ways_say(struct ways *ways, const struct registry_scope *scope,
 {
 	const struct way_owner *o = *find(ways, scope);
 	struct way like = o != NULL ? *o->way : (struct way){ .given = false };
-	/* Copies, for they are constant there and are not written here. */
-	AUTO(free_str) char *scheme = xstrdup_or_null(said->scheme);
-	AUTO(free_str) char *ca_file = xstrdup_or_null(said->ca_file);
-	AUTO(free_str) char *proxy = xstrdup_or_null(said->proxy);
-	AUTO(free_str) char *auth_file = xstrdup_or_null(said->auth_file);
 
-	like.scheme = scheme;
-	like.ca_file = ca_file;
-	like.proxy = proxy;
-	like.auth_file = auth_file;
+	/* A way like this is looked for, or made of copies. */
+	like.scheme = unconst(said->scheme);
+	like.ca_file = unconst(said->ca_file);
+	like.proxy = unconst(said->proxy);
+	like.auth_file = unconst(said->auth_file);
 	like.skip_verify = said->skip_verify;
 	go(ways, scope, &like);
 }
