@@ -160,12 +160,15 @@ static struct way_owner **find(struct ways *ways, const struct registry_scope *s
 	return at;
 }
 
-static struct way_owner *other_owner(const struct ways *ways, const struct way_owner *of)
+/* One who goes this way to that repository, or NULL. */
+static const struct way_owner *who_goes(const struct ways *ways, const char *host,
+                                        const char *repository, const struct way *way)
 {
-	for (struct way_owner *o = ways->owners; o != NULL; o = o->next)
-		if (o != of && o->way == of->way && is_for(o, of->host, of->repository))
-			return o;
-	return NULL;
+	const struct way_owner *o = ways->owners;
+
+	while (o != NULL && (o->way != way || !is_for(o, host, repository)))
+		o = o->next;
+	return o;
 }
 
 /* This owner goes that way, and is the latest, unless it did so before. */
@@ -190,7 +193,7 @@ static void go(struct ways *ways, const struct registry_scope *scope, const stru
 		o->owner = xstrdup(scope->owner);
 	}
 	o->way = way;
-	other = other_owner(ways, o);
+	other = who_goes(ways, scope->host, scope->repository, way);
 	o->failed_at = other != NULL ? other->failed_at : 0;
 	o->worked_at = other != NULL ? other->worked_at : 0;
 	o->next = ways->owners;
@@ -283,10 +286,9 @@ void ways_worked(struct ways *ways, const struct registry_host *host, const char
 uint64_t ways_worked_at(const struct ways *ways, const struct registry_host *host,
                         const char *repository, const struct way *way)
 {
-	for (const struct way_owner *o = ways->owners; o != NULL; o = o->next)
-		if (o->way == way && is_for(o, host->name, repository))
-			return o->worked_at;
-	return 0;
+	const struct way_owner *o = who_goes(ways, host->name, repository, way);
+
+	return o != NULL ? o->worked_at : 0;
 }
 
 bool ways_any_said(const struct ways *ways, const struct registry_host *host)
