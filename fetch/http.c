@@ -48,15 +48,18 @@ static CURL *take_handle(struct http *http)
 	return curl_easy_init();
 }
 
-static void give_handle(struct http *http, CURL *easy)
+/* What failed half way is not used again: of a name that was not found libcurl (7.88) keeps the
+ * buffer, and then refuses its size. */
+static void give_handle(struct http *http, CURL *easy, bool succeeded)
 {
 	if (easy == NULL)
 		return;
-	curl_easy_reset(easy);
-	if (http->n_spare < SPARE_HANDLES_MAX)
-		http->spare[http->n_spare++] = easy;
-	else
+	if (!succeeded || http->n_spare == SPARE_HANDLES_MAX) {
 		curl_easy_cleanup(easy);
+		return;
+	}
+	curl_easy_reset(easy);
+	http->spare[http->n_spare++] = easy;
 }
 
 static void req_free(struct http_req *req)
@@ -67,7 +70,7 @@ static void req_free(struct http_req *req)
 	timer_fini(&req->late);
 	if (req->added)
 		(void)curl_multi_remove_handle(http->multi, req->easy);
-	give_handle(http, req->easy);
+	give_handle(http, req->easy, req->succeeded);
 	curl_slist_free_all(req->headers);
 	head_reader_reset(&req->head_reader);
 	http->n_requests--;
@@ -81,6 +84,7 @@ static void req_end(struct http_req *req, CURLcode code)
 	struct err why = { 0 };
 	const int r = http_easy_result(req, code, &why);
 
+	req->succeeded = code == CURLE_OK;
 	req_free(req);
 	end(arg, r, &why);
 }

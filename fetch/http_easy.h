@@ -17,6 +17,7 @@ struct http_req {
 	int result;     /* what head() or body() returned */
 	bool cancelled; /* from inside libcurl: removed when that returns */
 	bool added;     /* the multi handle has it */
+	bool succeeded; /* it ended as libcurl thinks it should */
 	struct http_req *prev;
 	struct http_req *next; /* of http's list of requests to be added or removed */
 	/* http_budget.h */

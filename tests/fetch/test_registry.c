@@ -447,6 +447,42 @@ static void a_cancelled_request_is_not_heard_of_again(void **state)
 	registry_cancel(req);
 }
 
+/* A label of 70 bytes: no server of names has to be asked. */
+#define NO_SUCH_NAME                                                                               \
+	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.invalid"
+
+static int never_a_head(void *arg, const struct http_head *head)
+{
+	(void)arg;
+	(void)head;
+	fail();
+	return 0;
+}
+
+static void a_name_that_is_not_found_is_no_harm_to_what_is_asked_next(void **state)
+{
+	const struct http_request request = { .method = "GET",
+		                              .url = "http://" NO_SUCH_NAME "/",
+		                              .head = never_a_head,
+		                              .body = net_on_body,
+		                              .end = net_on_end };
+	struct net *n = *state;
+
+	for (int i = 0; i < 2; i++) {
+		struct net_result res = { .net = n };
+		struct http_request again = request;
+		struct http_req *req = NULL;
+
+		again.arg = &res;
+		assert_int_equal(http_start(n->http, &again, &req, &res.why), 0);
+		net_wait(n, &res);
+		assert_int_equal(res.r, -EAGAIN);
+		assert_non_null(strstr(res.why.msg, "resolve"));
+		net_result_wipe(&res);
+	}
+	ask_range(n, false, 0, 9);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
@@ -473,6 +509,7 @@ int main(void)
 		TEST(a_redirect_target_that_never_works_is_final),
 		TEST(a_mirror_is_asked_first_and_its_failures_do_not_matter),
 		TEST(a_cancelled_request_is_not_heard_of_again),
+		TEST(a_name_that_is_not_found_is_no_harm_to_what_is_asked_next),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
