@@ -213,6 +213,19 @@ int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
 	return r;
 }
 
+static int nothing(struct cas *cas, void *arg, struct err *e)
+{
+	(void)cas;
+	(void)arg;
+	(void)e;
+	return 0;
+}
+
+void writer_is_done(struct fixture *f)
+{
+	assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+}
+
 void rows_are_removed(struct fixture *f)
 {
 	while (query(f, "SELECT count(*) FROM blob WHERE dying = 1") > 0)

@@ -57,6 +57,9 @@ int put_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
 /** cas_blob_read() of one whole chunk, held against its bytes. @return 0; CAS_MISS; -EBADMSG */
 int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
 
+/** Wait until the writer has done all that was queued so far. */
+void writer_is_done(struct fixture *f);
+
 /** Wait until rows of blobs that were removed are all gone. */
 void rows_are_removed(struct fixture *f);
 

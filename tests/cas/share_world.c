@@ -71,6 +71,27 @@ void spoil(struct fixture *f, const char *key, uint64_t offset)
 	free(name);
 }
 
+bool is_open(struct fixture *f, const char *key)
+{
+	struct cas_blob *b = blob_table_find(f->cas, key);
+	const bool open = b != NULL;
+
+	cas_blob_release(&b);
+	return open;
+}
+
+void all_are_closed(struct fixture *f)
+{
+	bool any = true;
+
+	while (any) {
+		writer_is_done(f);
+		(void)pthread_mutex_lock(&f->cas->table.mutex);
+		any = f->cas->table.first != NULL;
+		(void)pthread_mutex_unlock(&f->cas->table.mutex);
+	}
+}
+
 int64_t failures(const struct fixture *f, const char *source)
 {
 	return series_get(metrics_series(f->metrics, METRIC_VERIFY_FAILURES, &source));

@@ -33,18 +33,10 @@ static uint32_t idx_of(uint32_t b, uint32_t sample)
 	return b % 2 == 0 ? sample : N - 1 - sample;
 }
 
-static int nothing(struct cas *cas, void *arg, struct err *e)
-{
-	(void)cas;
-	(void)arg;
-	(void)e;
-	return 0;
-}
-
 static void settle(struct world *w)
 {
 	for (uint32_t i = 0; i < 6; i++)
-		assert_int_equal(writer_do(w->f->cas, nothing, NULL, &w->f->e), 0);
+		writer_is_done(w->f);
 }
 
 static void open_one(struct world *w, uint32_t b)
@@ -147,18 +139,11 @@ static void check(struct world *w)
 				check_lacking(w, b, s);
 }
 
-static void all_are_closed(struct world *w)
+static void release_all(struct world *w)
 {
-	bool any = true;
-
 	for (uint32_t b = 0; b < N_BLOBS; b++)
 		cas_blob_release(&w->used[b]);
-	while (any) {
-		settle(w);
-		(void)pthread_mutex_lock(&w->f->cas->table.mutex);
-		any = w->f->cas->table.first != NULL;
-		(void)pthread_mutex_unlock(&w->f->cas->table.mutex);
-	}
+	all_are_closed(w->f);
 }
 
 static void in_any_order(void **state)
@@ -174,19 +159,10 @@ static void in_any_order(void **state)
 			settle(&w);
 			check(&w);
 		}
-		all_are_closed(&w);
+		release_all(&w);
 		if (w.seed % 2 != 0)
 			fixture_reopen(w.f);
 	}
-}
-
-static bool is_open(struct fixture *f, const char *key)
-{
-	struct cas_blob *b = blob_table_find(f->cas, key);
-	const bool open = b != NULL;
-
-	cas_blob_release(&b);
-	return open;
 }
 
 /* c refers to b, which nobody uses, and so who has what b lacks is closed. */

@@ -248,28 +248,6 @@ static void all_referrers_hear_of_it_however_many(void **state)
 	cas_blob_release(&a);
 }
 
-static int nothing(struct cas *cas, void *arg, struct err *e)
-{
-	(void)cas;
-	(void)arg;
-	(void)e;
-	return 0;
-}
-
-/* The last holder of a blob may be a join that runs behind: ctest's time-out ends a wait in vain.
- */
-static void wait_closed(struct fixture *f)
-{
-	bool any = true;
-
-	while (any) {
-		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
-		(void)pthread_mutex_lock(&f->cas->table.mutex);
-		any = f->cas->table.first != NULL;
-		(void)pthread_mutex_unlock(&f->cas->table.mutex);
-	}
-}
-
 static void two_that_refer_to_each_other_can_be_closed(void **state)
 {
 	struct fixture *f = *state;
@@ -294,7 +272,7 @@ static void two_that_refer_to_each_other_can_be_closed(void **state)
 		cas_blob_release(&a);
 		assert_true(holds(b, N - 1 - 2, 1, 2));
 		cas_blob_release(&b);
-		wait_closed(f);
+		all_are_closed(f);
 	}
 }
 
@@ -457,7 +435,7 @@ static void what_closed_blobs_have_is_joined_when_a_blob_is_opened(void **state)
 	assert_true(holds(b, N - 1 - 4, 1, 4));
 	/* Closed and opened again: the same, by references and by a new join. */
 	cas_blob_release(&b);
-	wait_closed(f);
+	all_are_closed(f);
 	b = open_reversed(f, OTHER_ID, 1);
 	assert_true(cas_blob_is_present(b, N - 1 - 4));
 	assert_true(cas_blob_is_candidate(b, N - 1 - 2));
@@ -478,7 +456,7 @@ static void a_blob_that_is_only_an_owner_joins_when_it_is_used_again(void **stat
 	assert_int_equal(cas_blob_share(b, N - 1 - 2, &f->e), 0);
 	cas_blob_release(&a); /* open as b's owner */
 	for (uint32_t i = 0; i < 4; i++)
-		assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+		writer_is_done(f);
 	assert_int_equal(cas_blob_put(b, N - 1 - 5, bytes, &f->e), 0);
 	a = open_sample(f, SAMPLE_ID, N, 1);
 	assert_true(cas_blob_is_candidate(a, 5));

@@ -138,15 +138,6 @@ static void who_has_what_another_may_want_stays_open(void **state)
 	} while (a != NULL);
 }
 
-static bool is_open(struct fixture *f, const char *key)
-{
-	struct cas_blob *b = blob_table_find(f->cas, key);
-	const bool open = b != NULL;
-
-	cas_blob_release(&b);
-	return open;
-}
-
 #define LOOKS_MAX 1000
 
 struct pair {
