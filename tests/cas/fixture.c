@@ -3,6 +3,7 @@
  */
 #include "fixture.h"
 #include "mem.h"
+#include "unconst.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -211,6 +212,37 @@ int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
 	free(bytes);
 	free(got);
 	return r;
+}
+
+struct recording {
+	const struct image_record *rec;
+	const char *const *blob_keys;
+	uint32_t n_blobs;
+};
+
+static int do_record(struct cas *cas, void *arg, struct err *e)
+{
+	const struct recording *r = arg;
+
+	return image_store_record(cas, r->rec, r->blob_keys, r->n_blobs, e);
+}
+
+void record_image(struct fixture *f, const struct image_record *rec, const char *const *blob_keys,
+                  uint32_t n_blobs)
+{
+	struct recording r = { .rec = rec, .blob_keys = blob_keys, .n_blobs = n_blobs };
+
+	assert_int_equal(writer_do(f->cas, do_record, &r, &f->e), 0);
+}
+
+static int do_remove(struct cas *cas, void *arg, struct err *e)
+{
+	return image_store_remove(cas, arg, e);
+}
+
+int remove_image(struct fixture *f, const char *digest)
+{
+	return writer_do(f->cas, do_remove, unconst(digest), &f->e);
 }
 
 static int nothing(struct cas *cas, void *arg, struct err *e)

@@ -18,43 +18,14 @@
 #define SEED   3
 #define CHUNKS 10
 
-struct request {
-	const char *digest;
-	const char *name;
-	const char *const *keys;
-	uint32_t n_keys;
-};
-
-static int do_record(struct cas *cas, void *arg, struct err *e)
-{
-	const struct request *q = arg;
-	struct image_record rec = { .anonymous = true, .added_s = 5, .used_s = 6 };
-
-	(void)snprintf(rec.digest, sizeof(rec.digest), "%s", q->digest);
-	(void)snprintf(rec.name, sizeof(rec.name), "%s", q->name);
-	return image_store_record(cas, &rec, q->keys, q->n_keys, e);
-}
-
-static int do_remove(struct cas *cas, void *arg, struct err *e)
-{
-	const struct request *q = arg;
-
-	return image_store_remove(cas, q->digest, e);
-}
-
 static void record(struct fixture *f, const char *digest, const char *name, const char *const *keys,
                    uint32_t n_keys)
 {
-	struct request q = { digest, name, keys, n_keys };
+	struct image_record rec = { .anonymous = true, .added_s = 5, .used_s = 6 };
 
-	assert_int_equal(writer_do(f->cas, do_record, &q, &f->e), 0);
-}
-
-static int remove_image(struct fixture *f, const char *digest)
-{
-	struct request q = { .digest = digest };
-
-	return writer_do(f->cas, do_remove, &q, &f->e);
+	(void)snprintf(rec.digest, sizeof(rec.digest), "%s", digest);
+	(void)snprintf(rec.name, sizeof(rec.name), "%s", name);
+	record_image(f, &rec, keys, n_keys);
 }
 
 static void make_image(struct fixture *f, const char *digest)

@@ -31,30 +31,13 @@ static struct cas_blob *open_full(struct fixture *f, const char *id, uint32_t se
 	return b;
 }
 
-struct recording {
-	struct image_record rec;
-	const char *key;
-};
-
-static int record_on_writer(struct cas *cas, void *arg, struct err *e)
-{
-	const struct recording *r = arg;
-
-	return image_store_record(cas, &r->rec, &r->key, 1, e);
-}
-
 static void record(struct fixture *f, const char *name, const char *digest, const char *key)
 {
-	struct recording r = { .key = key };
+	struct image_record rec = { .added_s = 0 };
 
-	memcpy(r.rec.digest, digest, strlen(digest) + 1);
-	memcpy(r.rec.name, name, strlen(name) + 1);
-	assert_int_equal(writer_do(f->cas, record_on_writer, &r, &f->e), 0);
-}
-
-static int remove_on_writer(struct cas *cas, void *arg, struct err *e)
-{
-	return image_store_remove(cas, arg, e);
+	memcpy(rec.digest, digest, strlen(digest) + 1);
+	memcpy(rec.name, name, strlen(name) + 1);
+	record_image(f, &rec, &key, 1);
 }
 
 static int64_t pinned_gauge(const struct fixture *f)
@@ -188,12 +171,11 @@ static void a_pinned_image_is_not_forgotten(void **state)
 	struct fixture *f = *state;
 	struct cas_blob *a = open_full(f, SAMPLE_ID, 1);
 	struct image_record rec;
-	char digest[] = DIGEST_1;
 
 	record(f, NAME_1, DIGEST_1, SAMPLE_ID);
 	record(f, NAME_2, DIGEST_1, SAMPLE_ID); /* another name of the same */
 	assert_int_equal(pins_set(f->cas, NAME_1, true, &f->e), 0);
-	assert_int_equal(writer_do(f->cas, remove_on_writer, digest, &f->e), -EBUSY);
+	assert_int_equal(remove_image(f, DIGEST_1), -EBUSY);
 	assert_non_null(strstr(f->e.msg, "pinned"));
 	assert_int_equal(image_store_by_name(f->cas, NAME_2, &rec, &f->e), 0);
 	assert_true(rec.pinned);
@@ -201,7 +183,7 @@ static void a_pinned_image_is_not_forgotten(void **state)
 	assert_int_equal(image_store_by_name(f->cas, NAME_2, &rec, &f->e), 0);
 	assert_false(rec.pinned);
 	cas_blob_release(&a);
-	assert_int_equal(writer_do(f->cas, remove_on_writer, digest, &f->e), 0);
+	assert_int_equal(remove_image(f, DIGEST_1), 0);
 	rows_are_removed(f);
 }
 

@@ -82,22 +82,14 @@ static void evict_all(struct fixture *f)
 	assert_int_equal(result.after_bytes, 0);
 }
 
-static int record_image(struct cas *cas, void *arg, struct err *e)
+static void record_both(struct fixture *f)
 {
 	static const char *const keys[] = { OTHER_ID, SAMPLE_ID };
-	struct image_record rec = { .digest = IMAGE_DIGEST, .name = "host/app:1" };
-	struct image_record other = { .digest = OTHER_DIGEST, .name = "host/app:2" };
-	int r;
+	const struct image_record rec = { .digest = IMAGE_DIGEST, .name = "host/app:1" };
+	const struct image_record other = { .digest = OTHER_DIGEST, .name = "host/app:2" };
 
-	(void)arg;
-	r = image_store_record(cas, &rec, keys, 1, e);
-	return r == 0 ? image_store_record(cas, &other, keys + 1, 1, e) : r;
-}
-
-static int remove_image(struct cas *cas, void *arg, struct err *e)
-{
-	(void)arg;
-	return image_store_remove(cas, IMAGE_DIGEST, e);
+	record_image(f, &rec, keys, 1);
+	record_image(f, &other, keys + 1, 1);
 }
 
 /* @param ret_deleted  the event at which somebody deletes a file behind our back */
@@ -120,13 +112,13 @@ static void live(struct fixture *f, struct recorder *r, uint32_t *ret_deleted)
 	evict_and_refill(f, a, 4);
 	evict_and_refill(f, c, 3);
 	cas_blob_release(&c);
-	assert_int_equal(writer_do(f->cas, record_image, NULL, &f->e), 0);
+	record_both(f);
 	cas_blob_release(&b);
 	evict_all(f);
 	put_some(f, a, SEED, 1, 4);
 	cas_blob_release(&a);
 	fixture_reopen(f);
-	assert_int_equal(writer_do(f->cas, remove_image, NULL, &f->e), 0);
+	assert_int_equal(remove_image(f, IMAGE_DIGEST), 0);
 	b = open_sample(f, OTHER_ID, N_CHUNKS, SEED + 1);
 	assert_int_equal(cas_blob_n_ready(b), 0);
 	put_some(f, b, SEED + 1, 3, 3);

@@ -353,33 +353,6 @@ static void a_flush_while_a_map_is_loaded_loses_none_of_it(void **state)
 	cas_blob_release(&b);
 }
 
-struct of_image {
-	const struct image_record *rec;
-	const char *const *keys;
-};
-
-static int do_record(struct cas *cas, void *arg, struct err *e)
-{
-	const struct of_image *it = arg;
-
-	return image_store_record(cas, it->rec, it->keys, 1, e);
-}
-
-static int do_remove(struct cas *cas, void *arg, struct err *e)
-{
-	return image_store_remove(cas, ((const struct of_image *)arg)->rec->digest, e);
-}
-
-static void record_image(struct fixture *f, struct of_image *it)
-{
-	assert_int_equal(writer_do(f->cas, do_record, it, &f->e), 0);
-}
-
-static void remove_image(struct fixture *f, struct of_image *it)
-{
-	assert_int_equal(writer_do(f->cas, do_remove, it, &f->e), 0);
-}
-
 static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 {
 	struct fixture *f = *state;
@@ -387,8 +360,6 @@ static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 	static const char *const keys_b[] = { OTHER_ID };
 	struct image_record ra = { .name = "a" };
 	struct image_record rb = { .name = "b" };
-	struct of_image ia = { .rec = &ra, .keys = keys_a };
-	struct of_image ib = { .rec = &rb, .keys = keys_b };
 	struct cas_blob *a;
 	struct cas_blob *b;
 
@@ -396,19 +367,19 @@ static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 	memset(rb.digest, 'b', 64);
 	share_all(f, &a, &b);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
-	record_image(f, &ia);
-	record_image(f, &ib);
+	record_image(f, &ra, keys_a, 1);
+	record_image(f, &rb, keys_b, 1);
 	cas_blob_release(&a);
 	cas_blob_release(&b);
 	fixture_reopen(f);
-	remove_image(f, &ia);
+	assert_int_equal(remove_image(f, ra.digest), 0);
 	b = open_reversed(f, OTHER_ID, 1);
 	for (uint32_t i = 0; i < N; i++)
 		assert_true(holds(b, i, 1, N - 1 - i));
 	cas_blob_release(&b);
 	fixture_reopen(f);
 	assert_int_equal(query(f, "SELECT count(*) FROM blob"), 2);
-	remove_image(f, &ib);
+	assert_int_equal(remove_image(f, rb.digest), 0);
 	rows_are_removed(f);
 	assert_int_equal(query(f, "SELECT count(*) FROM blob"), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM refer"), 0);

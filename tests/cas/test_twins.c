@@ -142,23 +142,17 @@ static int on_user(void *arg, const char *digest)
 	return 0;
 }
 
-static int record(struct cas *cas, void *arg, struct err *e)
-{
-	static const char *const keys[] = { SAMPLE_ID };
-
-	return image_store_record(cas, arg, keys, 1, e);
-}
-
 static void the_images_of_a_blob_are_told_those_used_last_first(void **state)
 {
 	struct fixture *f = *state;
 	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
-	struct image_record one = { .digest = IMAGE_A, .name = "h/a:1", .used_s = 5 };
-	struct image_record two = { .digest = IMAGE_B, .name = "h/b:1", .used_s = 7 };
+	const struct image_record one = { .digest = IMAGE_A, .name = "h/a:1", .used_s = 5 };
+	const struct image_record two = { .digest = IMAGE_B, .name = "h/b:1", .used_s = 7 };
+	static const char *const keys[] = { SAMPLE_ID };
 	struct users users = { .n = 0 };
 
-	assert_int_equal(writer_do(f->cas, record, &one, &f->e), 0);
-	assert_int_equal(writer_do(f->cas, record, &two, &f->e), 0);
+	record_image(f, &one, keys, 1);
+	record_image(f, &two, keys, 1);
 	assert_int_equal(image_store_users(f->cas, SAMPLE_ID, on_user, &users, &f->e), 0);
 	assert_int_equal(users.n, 2);
 	assert_string_equal(users.digests[0], IMAGE_B);
