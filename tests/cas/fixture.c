@@ -199,6 +199,15 @@ int put_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
 	return r;
 }
 
+struct cas_blob *open_full(struct fixture *f, const char *blob_id, uint32_t n_chunks, uint32_t seed)
+{
+	struct cas_blob *blob = open_sample(f, blob_id, n_chunks, seed);
+
+	for (uint32_t i = 0; i < n_chunks; i++)
+		assert_int_equal(put_sample(blob, seed, i), 0);
+	return blob;
+}
+
 int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
 {
 	const struct chunk_rec *c = &cas_blob_layout(blob)->chunks[chunk_idx];

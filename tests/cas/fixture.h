@@ -54,6 +54,9 @@ uint8_t *sample_bytes(uint32_t seed, uint32_t chunk_idx); /* malloc'd */
 struct cas_blob *open_sample(struct fixture *f, const char *blob_id, uint32_t n_chunks,
                              uint32_t seed);
 int put_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
+/** With all of its chunks. */
+struct cas_blob *open_full(struct fixture *f, const char *blob_id, uint32_t n_chunks,
+                           uint32_t seed);
 /** cas_blob_read() of one whole chunk, held against its bytes. @return 0; CAS_MISS; -EBADMSG */
 int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
 

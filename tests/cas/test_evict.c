@@ -17,15 +17,6 @@
 #define ID_A     "00000000000000000000000000000000000000000000000000000000000000aa"
 #define ID_B     "00000000000000000000000000000000000000000000000000000000000000bb"
 
-static struct cas_blob *open_full(struct fixture *f, const char *id, uint32_t seed)
-{
-	struct cas_blob *b = open_sample(f, id, N_CHUNKS, seed);
-
-	for (uint32_t i = 0; i < N_CHUNKS; i++)
-		assert_int_equal(put_sample(b, seed, i), 0);
-	return b;
-}
-
 static struct cas_gc_result gc(struct fixture *f, uint64_t to_bytes, bool dry_run)
 {
 	const struct cas_gc_opts opts = { .to_bytes = to_bytes, .dry_run = dry_run };
@@ -54,7 +45,7 @@ static void record(struct fixture *f, const char *id);
 static void chunks_that_were_not_read_for_long_go_first(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 	const uint64_t before = disk_bytes(f);
 	struct cas_gc_result result;
 
@@ -104,8 +95,8 @@ static void blobs_go_in_the_order_of_their_last_use_also_after_a_restart(void **
 	static char older_b[] = "UPDATE used SET at_s = at_s - 1000 - 1000 * (blob = (SELECT id"
 				" FROM blob WHERE key LIKE '%bb'))";
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, ID_A, SEED);
-	struct cas_blob *b = open_full(f, ID_B, SEED + 1);
+	struct cas_blob *a = open_full(f, ID_A, N_CHUNKS, SEED);
+	struct cas_blob *b = open_full(f, ID_B, N_CHUNKS, SEED + 1);
 	uint64_t bytes;
 
 	record(f, ID_A);
@@ -128,8 +119,8 @@ static void blobs_go_in_the_order_of_their_last_use_also_after_a_restart(void **
 static void a_pinned_blob_stays_whole(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, ID_A, SEED);
-	struct cas_blob *b = open_full(f, ID_B, SEED + 1);
+	struct cas_blob *a = open_full(f, ID_A, N_CHUNKS, SEED);
+	struct cas_blob *b = open_full(f, ID_B, N_CHUNKS, SEED + 1);
 	struct cas_gc_result result;
 
 	record(f, ID_A);
@@ -152,7 +143,7 @@ static void a_pinned_blob_stays_whole(void **state)
 static void a_dry_run_changes_nothing_and_says_what_would_go(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 	const uint64_t before = disk_bytes(f);
 	struct cas_gc_result result;
 
@@ -175,8 +166,8 @@ static int stop_at_once(void *arg, const struct cas_gc_progress *p)
 static void gc_stops_when_it_is_told_to(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, ID_A, SEED);
-	struct cas_blob *b = open_full(f, ID_B, SEED);
+	struct cas_blob *a = open_full(f, ID_A, N_CHUNKS, SEED);
+	struct cas_blob *b = open_full(f, ID_B, N_CHUNKS, SEED);
 	int n_told = 0;
 	const struct cas_gc_opts opts = { .progress = stop_at_once, .arg = &n_told };
 	struct cas_gc_result result;
@@ -193,7 +184,7 @@ static void gc_stops_when_it_is_told_to(void **state)
 static void what_was_evicted_is_not_ready_after_a_restart(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 	struct cas_verify_progress total;
 	uint32_t n;
 
@@ -220,7 +211,7 @@ static void without_the_transaction_nothing_is_punched(void **state)
 	static char off[] = "PRAGMA query_only=0";
 	const struct cas_gc_opts opts = { .to_bytes = 0 };
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 	struct cas_gc_result result;
 	uint64_t before;
 
@@ -292,7 +283,7 @@ static void a_block_goes_with_its_last_chunk_and_no_neighbour_is_hurt(void **sta
 static void bytes_that_a_crash_left_behind_go_too(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 
 	record(f, ID_A);
 	for (uint32_t i = 0; i < N_CHUNKS; i++) {
@@ -354,7 +345,7 @@ static void a_file_that_no_row_names_is_removed(void **state)
 {
 	struct fixture *f = *state;
 	AUTO(free_str) char *path = fixture_path(f, "blobs/" ID_B ".blob.data");
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 	struct cas_gc_result result;
 
 	record(f, ID_A);
@@ -374,7 +365,7 @@ static void a_file_that_no_row_names_is_removed(void **state)
 static void a_blob_that_no_image_uses_is_garbage_unless_it_is_open(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(gc(f, UINT64_MAX, false).n_garbage, 0);
@@ -393,7 +384,7 @@ static void a_blob_that_no_image_uses_is_garbage_unless_it_is_open(void **state)
 static void garbage_that_is_open_is_not_swept_every_second(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, ID_A, SEED);
+	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 	uint64_t next_chore_ns;
 
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);

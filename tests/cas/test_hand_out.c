@@ -17,12 +17,10 @@
 #define OTHER_ID "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define BLOCK    4096U
 
-static struct cas_blob *open_full(struct fixture *f, const char *id)
+static struct cas_blob *open_whole(struct fixture *f, const char *id)
 {
-	struct cas_blob *blob = open_sample(f, id, N_CHUNKS, SEED);
+	struct cas_blob *blob = open_full(f, id, N_CHUNKS, SEED);
 
-	for (uint32_t i = 0; i < N_CHUNKS; i++)
-		assert_int_equal(put_sample(blob, SEED, i), 0);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	return blob;
 }
@@ -59,7 +57,7 @@ static void assert_bytes(const struct cas_blob *blob, int fd)
 static void a_whole_file_is_given_and_stays_whole_as_long_as_anybody_has_it(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *b = open_full(f, SAMPLE_ID);
+	struct cas_blob *b = open_whole(f, SAMPLE_ID);
 	int fd = -1;
 
 	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), 0);
@@ -167,7 +165,7 @@ static void what_does_not_end_with_a_block_is_not_given(void **state)
 static void half_of_the_cache_stays_for_others(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, SAMPLE_ID);
+	struct cas_blob *a = open_whole(f, SAMPLE_ID);
 	struct cas_blob *b;
 	uint64_t bytes;
 	int fd = -1;
@@ -177,8 +175,8 @@ static void half_of_the_cache_stays_for_others(void **state)
 	cas_blob_release(&a);
 	f->quota_bytes = 3 * bytes;
 	fixture_reopen(f);
-	a = open_full(f, SAMPLE_ID);
-	b = open_full(f, OTHER_ID);
+	a = open_whole(f, SAMPLE_ID);
+	b = open_whole(f, OTHER_ID);
 	assert_int_equal(cas_blob_hand_out(a, NULL, &fd, &f->e), 0);
 	assert_int_equal(cas_blob_hand_out(b, NULL, &other_fd, &f->e), CAS_FULL);
 	assert_false(cas_blob_is_pinned(b));
@@ -212,7 +210,7 @@ static void crowd(struct fixture *f, uint64_t quota_bytes)
 static void what_is_given_counts_once_and_not_as_pinned_by_images(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, SAMPLE_ID);
+	struct cas_blob *a = open_whole(f, SAMPLE_ID);
 	const uint64_t bytes = cas_blob_layout(a)->plain_size_bytes;
 	struct cas_blob *b;
 	int fd = -1;
@@ -223,7 +221,7 @@ static void what_is_given_counts_once_and_not_as_pinned_by_images(void **state)
 	assert_int_equal(cas_blob_n_ready(a), N_CHUNKS);
 	assert_true(atomic_load(&f->cas->room.handed_bytes) > 0);
 	assert_int_equal(atomic_load(&f->cas->room.pinned_bytes), 0);
-	b = open_full(f, OTHER_ID);
+	b = open_whole(f, OTHER_ID);
 	assert_int_equal(cas_blob_hand_out(b, NULL, &other_fd, &f->e), 0);
 	cas_blob_unpin(a);
 	cas_blob_unpin(b);
@@ -242,8 +240,8 @@ static void lose_and_share(struct fixture *f, bool pinned)
 
 	f->dedup = true;
 	fixture_reopen(f);
-	a = open_full(f, SAMPLE_ID);
-	b = open_full(f, OTHER_ID); /* the same chunks */
+	a = open_whole(f, SAMPLE_ID);
+	b = open_whole(f, OTHER_ID); /* the same chunks */
 	assert_int_equal(cas_blob_hand_out(a, NULL, &fd, &f->e), 0);
 	if (!pinned)
 		cas_blob_unpin(a);
@@ -291,7 +289,7 @@ static void a_file_that_goes_is_cut_short_only_if_nobody_has_it_open(void **stat
 	AUTO(free_str) char *other = fixture_path(f, "other-name");
 
 	for (unsigned i = 0; i < 2; i++) {
-		struct cas_blob *b = open_full(f, SAMPLE_ID);
+		struct cas_blob *b = open_whole(f, SAMPLE_ID);
 		AUTO(layout_unref) struct blob_layout *layout = layout_ref(blob_layout(b));
 		AUTO(close_fd) int fd = -1;
 		struct stat st;
@@ -338,7 +336,7 @@ static void what_the_kernel_does_not_answer_means_that_somebody_has_it(void **st
 	leases.disk.lease = lease;
 	f->disk = &leases.disk;
 	fixture_open(f);
-	b = open_full(f, SAMPLE_ID);
+	b = open_whole(f, SAMPLE_ID);
 	for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
 		leases.code = codes[i];
 		evict_all(f);
@@ -362,7 +360,7 @@ static void where_it_never_could_answer_nothing_is_given_and_nothing_held(void *
 	leases.disk.lease = lease;
 	f->disk = &leases.disk;
 	fixture_open(f);
-	b = open_full(f, SAMPLE_ID);
+	b = open_whole(f, SAMPLE_ID);
 	assert_int_equal(cas_blob_hand_out(b, NULL, &fd, &f->e), CAS_MISS);
 	assert_false(cas_blob_is_pinned(b));
 	leases.code = ENOMEM; /* no answer for another reason than then */

@@ -22,15 +22,6 @@ static void gc_all(struct fixture *f, struct cas_gc_result *ret_result)
 	assert_int_equal(cas_gc(f->cas, &opts, ret_result, &f->e), 0);
 }
 
-static struct cas_blob *open_full(struct fixture *f, const char *id, uint32_t seed)
-{
-	struct cas_blob *b = open_sample(f, id, N, seed);
-
-	for (uint32_t i = 0; i < N; i++)
-		assert_int_equal(put_sample(b, seed, i), 0);
-	return b;
-}
-
 static void record(struct fixture *f, const char *name, const char *digest, const char *key)
 {
 	struct image_record rec = { .added_s = 0 };
@@ -48,8 +39,8 @@ static int64_t pinned_gauge(const struct fixture *f)
 static void a_pinned_image_stays_until_it_is_let_go(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, SAMPLE_ID, 1);
-	struct cas_blob *b = open_full(f, OTHER_ID, 2);
+	struct cas_blob *a = open_full(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_full(f, OTHER_ID, N, 2);
 	struct cas_gc_result result;
 
 	record(f, NAME_1, DIGEST_1, SAMPLE_ID);
@@ -73,7 +64,7 @@ static void a_pinned_image_stays_until_it_is_let_go(void **state)
 static void a_pin_outlives_a_restart_and_holds_what_nobody_has_open(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, SAMPLE_ID, 1);
+	struct cas_blob *a = open_full(f, SAMPLE_ID, N, 1);
 	struct cas_gc_result result;
 
 	record(f, NAME_1, DIGEST_1, SAMPLE_ID);
@@ -93,7 +84,7 @@ static void a_pin_outlives_a_restart_and_holds_what_nobody_has_open(void **state
 /* base has all of it, app refers to the last half: that much of base is needed. */
 static struct cas_blob *refer_to_half(struct fixture *f)
 {
-	struct cas_blob *base = open_full(f, OTHER_ID, 1);
+	struct cas_blob *base = open_full(f, OTHER_ID, N, 1);
 	struct cas_blob *app = open_sample(f, SAMPLE_ID, N, 1);
 
 	for (uint32_t i = N / 2; i < N; i++)
@@ -153,11 +144,11 @@ static void a_pin_follows_its_name_to_the_next_image(void **state)
 
 	assert_int_equal(pins_set(f->cas, NAME_1, true, &f->e), 0); /* before there is any */
 	assert_int_equal(pinned_gauge(f), 0);
-	a = open_full(f, SAMPLE_ID, 1);
+	a = open_full(f, SAMPLE_ID, N, 1);
 	record(f, NAME_1, DIGEST_1, SAMPLE_ID);
 	gc_all(f, &result);
 	assert_int_equal(cas_blob_n_ready(a), N);
-	b = open_full(f, OTHER_ID, 2);
+	b = open_full(f, OTHER_ID, N, 2);
 	record(f, NAME_1, DIGEST_2, OTHER_ID);
 	gc_all(f, &result);
 	assert_int_equal(cas_blob_n_ready(a), 0);
@@ -169,7 +160,7 @@ static void a_pin_follows_its_name_to_the_next_image(void **state)
 static void a_pinned_image_is_not_forgotten(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, SAMPLE_ID, 1);
+	struct cas_blob *a = open_full(f, SAMPLE_ID, N, 1);
 	struct image_record rec;
 
 	record(f, NAME_1, DIGEST_1, SAMPLE_ID);
@@ -216,7 +207,7 @@ static void pins_are_listed_in_order_and_bounded_in_length(void **state)
 static void an_older_database_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
-	struct cas_blob *a = open_full(f, SAMPLE_ID, 1);
+	struct cas_blob *a = open_full(f, SAMPLE_ID, N, 1);
 
 	record(f, NAME_1, DIGEST_1, SAMPLE_ID);
 	cas_blob_release(&a);
