@@ -290,11 +290,10 @@ void net_wait(struct net *n, const struct net_result *res)
 		loop_run(n->loop);
 }
 
-int net_ask(struct net *n, struct registry_request *want, struct net_result *res)
+int net_start(struct net *n, struct registry_request *want, struct net_result *res)
 {
 	struct registry_req *req;
 	struct err e = { 0 };
-	int r;
 
 	*res = (struct net_result){ .net = n };
 	if (want->host == NULL)
@@ -307,10 +306,25 @@ int net_ask(struct net *n, struct registry_request *want, struct net_result *res
 	want->body = net_on_body;
 	want->end = net_on_end;
 	want->arg = res;
-	r = registry_start(n->registry, want, &req, &e);
+	return registry_start(n->registry, want, &req, &e);
+}
+
+int net_ask(struct net *n, struct registry_request *want, struct net_result *res)
+{
+	const int r = net_start(n, want, res);
+
 	if (r < 0)
 		return r;
 	assert_false(res->done);
 	net_wait(n, res);
 	return res->r;
+}
+
+void net_wait_all(struct net *n, struct net_result *res, uint32_t n_res, int r)
+{
+	for (uint32_t i = 0; i < n_res; i++) {
+		net_wait(n, &res[i]);
+		assert_int_equal(res[i].r, r);
+		net_result_wipe(&res[i]);
+	}
 }

@@ -61,8 +61,12 @@ void net_result_wipe(struct net_result *res);
 /** Ask the registry for a blob (or whatever want says; host and callbacks are filled in) and wait.
  */
 int net_ask(struct net *n, struct registry_request *want, struct net_result *res);
+/** The same without the wait. @return as registry_start() */
+int net_start(struct net *n, struct registry_request *want, struct net_result *res);
 
 void net_on_head(void *arg, const struct http_head *head);
 int net_on_body(void *arg, const uint8_t *bytes, size_t size_bytes);
 void net_on_end(void *arg, int r, const struct err *why);
 void net_wait(struct net *n, const struct net_result *res);
+/** For each of them; all end with r. They are wiped. */
+void net_wait_all(struct net *n, struct net_result *res, uint32_t n_res, int r);

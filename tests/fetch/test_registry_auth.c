@@ -98,26 +98,12 @@ static void a_password_gets_a_token(void **state)
 
 static void ask_in_parallel(struct net *n)
 {
-	struct net_result res[N_PARALLEL] = { 0 };
+	struct net_result res[N_PARALLEL];
 	struct registry_request want = blob_request();
-	struct registry_req *req;
-	struct err e;
 
-	want.host = n->host;
-	want.repository = "team/app";
-	want.deadline_ns = net_deadline();
-	want.body = net_on_body;
-	want.end = net_on_end;
-	for (int i = 0; i < N_PARALLEL; i++) {
-		res[i].net = n;
-		want.arg = &res[i];
-		assert_int_equal(registry_start(n->registry, &want, &req, &e), 0);
-	}
-	for (int i = 0; i < N_PARALLEL; i++) {
-		net_wait(n, &res[i]);
-		assert_int_equal(res[i].r, 0);
-		net_result_wipe(&res[i]);
-	}
+	for (int i = 0; i < N_PARALLEL; i++)
+		assert_int_equal(net_start(n, &want, &res[i]), 0);
+	net_wait_all(n, res, N_PARALLEL, 0);
 }
 
 static void parallel_requests_share_one_token(void **state)

@@ -419,17 +419,11 @@ static void a_refusal_of_a_way_that_never_worked_is_not_final_in_an_outage(void 
 static void start_all(struct net *n, struct net_result res[N_PARALLEL], uint64_t timeout_ms)
 {
 	struct registry_request want = blob_request(n);
-	struct registry_req *req;
-	struct err e;
 
 	want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
-	want.body = net_on_body;
-	want.end = net_on_end;
 	for (int i = 0; i < N_PARALLEL; i++) {
-		res[i] = (struct net_result){ .net = n };
-		want.arg = &res[i];
 		want.retry = i % 2 == 0;
-		assert_int_equal(registry_start(n->registry, &want, &req, &e), 0);
+		assert_int_equal(net_start(n, &want, &res[i]), 0);
 	}
 }
 
@@ -455,11 +449,7 @@ static void a_dead_redirect_target_is_not_held_against_the_ways(void **state)
 	assert_int_equal(ask(n), 0);
 	net_faults(n, "{\"redirect\":true,\"redirect_host\":\"127.0.0.1:1\"}");
 	start_all(n, res, 500);
-	for (int i = 0; i < N_PARALLEL; i++) {
-		net_wait(n, &res[i]);
-		assert_int_equal(res[i].r, -EAGAIN);
-		net_result_wipe(&res[i]);
-	}
+	net_wait_all(n, res, N_PARALLEL, -EAGAIN);
 	net_faults(n, "{}");
 	assert_int_equal(ask(n), 0);
 	assert_int_equal(net_n_requests(n), 1); /* the good way is still the first */
@@ -478,20 +468,12 @@ static void an_answer_is_held_against_the_way_that_was_asked(void **state)
 	net_faults(n, faults);
 	start_all(n, res, NET_DEADLINE_MS);
 	hint(n, "/a", "https", NULL); /* with the questions under way */
-	for (int i = 0; i < N_PARALLEL; i++) {
-		net_wait(n, &res[i]);
-		assert_int_equal(res[i].r, 0);
-		net_result_wipe(&res[i]);
-	}
+	net_wait_all(n, res, N_PARALLEL, 0);
 	assert_true(ask(n) < 0);
 	hint(n, "/a", "http", NULL);
 	start_all(n, res, NET_DEADLINE_MS);
 	forget(n, "/a"); /* it lives for those that go it */
-	for (int i = 0; i < N_PARALLEL; i++) {
-		net_wait(n, &res[i]);
-		assert_int_equal(res[i].r, 0);
-		net_result_wipe(&res[i]);
-	}
+	net_wait_all(n, res, N_PARALLEL, 0);
 }
 
 /* ---- the host ---- */
