@@ -10,6 +10,21 @@
 
 #include <cmocka.h>
 
+/* Each has half of the next one, too; at the real server. */
+static void use_slices(struct world *w)
+{
+	layout_unref(&w->layout);
+	w->layout = origin_layout(UNIT_BYTES / 2);
+	origin_add_registry(w, w->net->host);
+}
+
+static void comes_right(struct world *w)
+{
+	net_wait(w->net, &w->end);
+	assert_int_equal(w->end.r, SOURCE_OK);
+	assert_int_equal(origin_n_wrong(w), 0);
+}
+
 static void on_one_end(void *arg, int r, const struct err *why)
 {
 	struct world *w = arg;
@@ -38,18 +53,14 @@ static void get_both(struct world *w, bool cancel_first)
 	                 0);
 	if (cancel_first)
 		w->source->ops->cancel(req);
-	net_wait(w->net, &w->end);
-	assert_int_equal(w->end.r, SOURCE_OK);
-	assert_int_equal(origin_n_wrong(w), 0);
+	comes_right(w);
 }
 
 static void slices_of_two_runs_share_the_bytes_of_one_request(void **state)
 {
 	struct world *w = *state;
 
-	layout_unref(&w->layout);
-	w->layout = origin_layout(UNIT_BYTES / 2);
-	origin_add_registry(w, w->net->host);
+	use_slices(w);
 	get_both(w, false);
 	assert_int_equal(w->n_units, N_UNITS);
 	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES), BLOB_BYTES);
@@ -65,9 +76,7 @@ static void a_slice_whose_head_does_not_come_is_asked_for_whole(void **state)
 {
 	struct world *w = *state;
 
-	layout_unref(&w->layout);
-	w->layout = origin_layout(UNIT_BYTES / 2);
-	origin_add_registry(w, w->net->host);
+	use_slices(w);
 	get_both(w, true);
 	assert_int_equal(w->n_units, N_UNITS - 3);
 }
@@ -80,53 +89,51 @@ static void stop_on_bytes(void *arg, uint64_t progress_bytes)
 	loop_stop(w->net->loop);
 }
 
-/* The first run is slow, and no reader's; the second begins where the first one ends, and has all
- * of its own but the head. */
-static struct source_req *get_slow_and_headless(struct world *w, struct world *slow,
-                                                struct unit_run *first, struct unit_run *second)
+struct late {
+	struct world slow; /* of the first one */
+	struct unit_run first, second;
+	struct source_req *req; /* the first one's */
+};
+
+/* Two runs, of which the first is slow, and neither a reader's; the second begins where the first
+ * one ends, and has all of its own but the head. */
+static void get_slow_and_headless(struct world *w, struct late *late)
 {
 	static const struct source_events events = { .unit = origin_on_unit,
 		                                     .wait = stop_on_bytes,
 		                                     .end = origin_on_end };
 	const struct source_ops *ops = w->source->ops;
-	struct source_req *req;
+	struct net_result *end = &w->end;
 
-	layout_unref(&w->layout);
-	w->layout = origin_layout(UNIT_BYTES / 2);
-	slow->net = w->net;
-	slow->layout = w->layout;
-	*first = origin_run_of(w, 0, 3);
-	*second = origin_run_of(w, 3, N_UNITS - 3);
-	first->reader = second->reader = false;
+	use_slices(w);
+	late->slow = (struct world){ .net = w->net, .layout = w->layout };
+	late->first = origin_run_of(w, 0, 3);
+	late->second = origin_run_of(w, 3, N_UNITS - 3);
+	late->first.reader = late->second.reader = false;
 	net_faults(w->net, "{\"bytes_per_s\":2000,\"count\":1}");
-	assert_int_equal(ops->get(w->source, first, &events, slow, &req, &w->end.why), 0);
+	assert_int_equal(
+		ops->get(w->source, &late->first, &events, &late->slow, &late->req, &end->why), 0);
 	loop_run(w->net->loop); /* until it has begun */
-	w->end = (struct net_result){ .net = w->net };
-	assert_int_equal(ops->get(w->source, second, &events, w, &w->req, &w->end.why), 0);
+	*end = (struct net_result){ .net = w->net };
+	assert_int_equal(ops->get(w->source, &late->second, &events, w, &w->req, &end->why), 0);
 	while (w->n_units < N_UNITS - 4)
 		loop_run(w->net->loop);
 	assert_false(w->got[3]);
-	return req;
 }
 
 static void a_reader_does_not_wait_behind_a_prefetch_for_a_head(void **state)
 {
 	struct world *w = *state;
-	struct world slow = { .n_units = 0 };
-	struct unit_run first, second;
-	struct source_req *req;
+	struct late late;
 
-	origin_add_registry(w, w->net->host);
-	req = get_slow_and_headless(w, &slow, &first, &second);
-	second.reader = true;
+	get_slow_and_headless(w, &late);
+	late.second.reader = true;
 	w->source->ops->hurry(w->req, 4); /* is here */
 	w->source->ops->hurry(w->req, 3);
-	net_wait(w->net, &w->end);
-	assert_int_equal(w->end.r, SOURCE_OK);
+	comes_right(w);
 	assert_true(w->got[3]);
-	assert_int_equal(origin_n_wrong(w), 0);
-	assert_int_equal(slow.n_units, 0);
-	w->source->ops->cancel(req);
+	assert_int_equal(late.slow.n_units, 0);
+	w->source->ops->cancel(late.req);
 	/* No more than the head was asked for a second time. */
 	assert_true(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES) <
 	            (int64_t)(N_UNITS - 2) * UNIT_BYTES);
@@ -135,36 +142,26 @@ static void a_reader_does_not_wait_behind_a_prefetch_for_a_head(void **state)
 static void a_reader_waits_for_another_ones_head_but_not_for_long(void **state)
 {
 	struct world *w = *state;
-	struct world slow = { .n_units = 0 };
-	struct unit_run first, second;
-	struct source_req *req;
+	struct late late;
 
-	origin_add_registry(w, w->net->host);
-	req = get_slow_and_headless(w, &slow, &first, &second);
-	first.reader = second.reader = true;
+	get_slow_and_headless(w, &late);
+	late.first.reader = late.second.reader = true;
 	w->source->ops->hurry(w->req, 3);
-	net_wait(w->net, &w->end);
-	assert_int_equal(w->end.r, SOURCE_OK);
-	assert_int_equal(origin_n_wrong(w), 0);
-	assert_int_equal(slow.n_units, 0);
-	w->source->ops->cancel(req);
+	comes_right(w);
+	assert_int_equal(late.slow.n_units, 0);
+	w->source->ops->cancel(late.req);
 }
 
 static void where_no_head_can_be_had_alone_all_of_it_is_asked_for(void **state)
 {
 	struct world *w = *state;
-	struct world slow = { .n_units = 0 };
-	struct unit_run first, second;
-	struct source_req *req;
+	struct late late;
 
-	origin_add_registry(w, w->net->host);
-	req = get_slow_and_headless(w, &slow, &first, &second);
+	get_slow_and_headless(w, &late);
 	net_faults(w->net, "{\"status\":416,\"count\":1}");
-	w->source->ops->cancel(req);
-	net_wait(w->net, &w->end);
-	assert_int_equal(w->end.r, SOURCE_OK);
+	w->source->ops->cancel(late.req);
+	comes_right(w);
 	assert_true(w->got[3]);
-	assert_int_equal(origin_n_wrong(w), 0);
 	assert_int_equal(net_n_requests(w->net), 2);
 }
 
@@ -172,9 +169,7 @@ static void after_wrong_bytes_a_slice_is_asked_for_whole(void **state)
 {
 	struct world *w = *state;
 
-	layout_unref(&w->layout);
-	w->layout = origin_layout(UNIT_BYTES / 2);
-	origin_add_registry(w, w->net->host);
+	use_slices(w);
 	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
 	assert_true(origin_distrust_unit(w, 0));
 	assert_int_equal(origin_get(w, 1, 1), SOURCE_OK);
