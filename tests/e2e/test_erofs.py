@@ -11,13 +11,15 @@ import lab
 IMAGE = "edge:v6"
 
 
-class Erofs(lab.LabTest):
+class ErofsTest(lab.LabTest):
     def kernel_agent(self, **kw):
         agent = self.agent(**kw)
         if not agent.json("status")["erofs"]["works"]:
             self.skipTest(agent.json("status")["erofs"]["why"])
         return agent
 
+
+class Erofs(ErofsTest):
     def mounted(self, agent, where):
         return next(m for m in agent.json("ls")["mounts"] if m["dir"] == where)
 
@@ -145,17 +147,14 @@ class Erofs(lab.LabTest):
         self.assertTrue(results and all(isinstance(r, OSError) for r in results), results)
 
 
-class HandedFiles(lab.LabTest):
+class HandedFiles(ErofsTest):
     """Blobs that are here as a whole: the kernel reads their data files without the agent."""
 
     IMAGE = "layers:v6"  # three blobs, of which the smallest stays with the agent
 
-    def whole(self, **kw):
+    def whole(self, **config):
         """An agent with the image mounted when all of it was here. @return it, the directory"""
-        config = {"mount": "erofs", **kw.pop("config", {})}
-        agent = self.agent(config=config, **kw)
-        if not agent.json("status")["erofs"]["works"]:
-            self.skipTest(agent.json("status")["erofs"]["why"])
+        agent = self.kernel_agent(config={"mount": "erofs", **config})
         self.reference = lab.registry().push(self.IMAGE)
         where = agent.mount(self.reference)
         agent.shoal("prefetch", where)
@@ -238,9 +237,7 @@ class HandedFiles(lab.LabTest):
     def test_what_another_image_has_in_a_blob_is_not_given_to_one_that_names_a_part_of_it(self):
         # The second is built upon chunks of the first one's blob, and names some of them.
         all_of_it, part_of_it = (lab.registry().push(image) for image in ("edge:v6", "edge:v6-chunk-dict"))
-        agent = self.agent(config={"mount": "erofs"})
-        if not agent.json("status")["erofs"]["works"]:
-            self.skipTest(agent.json("status")["erofs"]["why"])
+        agent = self.kernel_agent(config={"mount": "erofs"})
         agent.shoal("prefetch", agent.mount(all_of_it, "--how", "tree"))
         where = agent.mount(part_of_it)
         agent.shoal("prefetch", where)
@@ -254,7 +251,7 @@ class HandedFiles(lab.LabTest):
 
     def test_a_take_over_knows_them(self):
         keeper = os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP), "keeper.sock")
-        agent, where = self.whole(config={"keeper": {"socket": keeper}})
+        agent, where = self.whole(keeper={"socket": keeper})
         device = os.stat(where).st_dev
         agent.kill()
         agent.start()
