@@ -485,6 +485,15 @@ class Agent:
         self.stop()
         return self.start()
 
+    def reload(self, **config):
+        """Change the configuration, and have it read while it runs."""
+        self.config.update(config)
+        self.write_config()
+        word = "configuration read again"
+        n = self.log().count(word)
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.log().count(word) > n, "the agent to read its configuration")
+
     def take_down(self):
         """Whatever state it is in: nothing of it is left but with SHOAL_KEEP."""
         unmount_below(self.dir)

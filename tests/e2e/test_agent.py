@@ -91,11 +91,7 @@ class Restart(lab.LabTest):
 class Signals(lab.LabTest):
     def test_sighup_reads_the_configuration_again(self):
         agent = self.agent()
-        agent.config["log"] = {"level": "debug"}
-        agent.config["read"] = {"timeout_ms": 1000}
-        agent.write_config()
-        agent.process.send_signal(signal.SIGHUP)
-        lab.wait_for(lambda: "configuration read again" in agent.log(), "the agent to read it")
+        agent.reload(log={"level": "debug"}, read={"timeout_ms": 1000})
         self.assertIn("setting=read.timeout_ms", agent.log())
         with open(agent.config_path, "w", encoding="utf-8") as f:
             f.write("frob: 1\n")
@@ -104,27 +100,19 @@ class Signals(lab.LabTest):
         self.assertIn(":1: frob", agent.log())
         agent.shoal("status")
 
-    def reload(self, agent, **config):
-        """Change the file, and let the agent read it."""
-        agent.config.update(config)
-        agent.write_config()
-        n = agent.log().count("configuration read again")
-        agent.process.send_signal(signal.SIGHUP)
-        lab.wait_for(lambda: agent.log().count("configuration read again") > n, "the agent to read it")
-
     def test_a_smaller_quota_counts_at_once_and_so_does_a_larger_one(self):
         agent = self.agent()
         image = lab.registry().push("edge:v6")
         agent.shoal("prefetch", image)
         size = agent.metric("shoal_cache_bytes")
-        self.reload(agent, cache={"quota_bytes": int(size) // 2, "high_watermark_percent": 80, "low_watermark_percent": 60,
-                                  "dedup": False})
+        agent.reload(cache={"quota_bytes": int(size) // 2, "high_watermark_percent": 80, "low_watermark_percent": 60,
+                            "dedup": False})
         self.assertIn('counts from now on" setting=cache.quota_bytes', agent.log())
         self.assertIn('needs a restart" setting=cache.dedup', agent.log())
         lab.wait_for(lambda: agent.metric("shoal_cache_bytes") <= size / 2 * 0.6, "the cache to shrink")
         self.assertEqual(agent.metric("shoal_cache_quota_bytes"), int(size) // 2)
         self.assertEqual(agent.json("status")["cache"]["quota_bytes"], int(size) // 2)
-        self.reload(agent, cache={"quota_bytes": 0, "dedup": False})
+        agent.reload(cache={"quota_bytes": 0, "dedup": False})
         agent.shoal("prefetch", image)
         self.assertEqual(agent.metric("shoal_cache_bytes"), size)
 
@@ -132,14 +120,14 @@ class Signals(lab.LabTest):
         agent = self.agent()
         host, registries = lab.registry().host, agent.config["registries"]
         image = lab.registry().push(IMAGE)
-        self.reload(agent, registries=[])
+        agent.reload(registries=[])
         agent.config["read"] = {"timeout_ms": 1000}
         self.assertNotEqual(agent.shoal("prefetch", image, check=False).returncode, 0)  # https, where nobody speaks it
-        self.reload(agent, registries=registries)
+        agent.reload(registries=registries)
         self.assertIn('counts from now on" setting=registries', agent.log())
         where = agent.mount(image)
-        self.reload(agent, registries=[{"host": host, "scheme": "https"}])
-        self.reload(agent, registries=registries)
+        agent.reload(registries=[{"host": host, "scheme": "https"}])
+        agent.reload(registries=registries)
         self.assert_tree(where, IMAGE, "after its registry's entry was replaced twice")
 
     def test_interrupting_a_mount_cancels_it(self):

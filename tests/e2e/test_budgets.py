@@ -1,5 +1,4 @@
 """Budgets in bytes a second: how long it takes at least. How long at most is nobody's promise on a busy machine."""
-import signal
 import time
 
 import cluster
@@ -29,10 +28,7 @@ class Budgets(lab.LabTest):
         return took
 
     def change_limits(self, agent, **limits):
-        agent.config["limits"] = limits
-        agent.write_config()
-        agent.process.send_signal(signal.SIGHUP)
-        lab.wait_for(lambda: "configuration read again" in agent.log(), "the agent to read it")
+        agent.reload(limits=limits)
         self.assertNotIn("needs a restart", agent.log())
 
     def at_least(self, took, n_bytes, rate=RATE):
