@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 import lab
@@ -136,7 +135,7 @@ class KeptAgent:
     """An agent with a keeper and 8 mounts, by turns as a tree and by the kernel's EROFS."""
 
     def __init__(self, reference, prefetch):
-        self.keeper = os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP), "keeper.sock")
+        self.keeper = lab.keeper_socket()
         self.agent = lab.Agent(config={"keeper": {"socket": self.keeper}})
         hows = HOWS if self.agent.json("status")["erofs"]["works"] else ("tree",)
         self.wheres = [self.agent.mount(reference, "--how", hows[i % len(hows)]) for i in range(N_MOUNTS)]

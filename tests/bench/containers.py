@@ -30,8 +30,7 @@ class Round:
     """A node from nothing, with the image's names pulled and none of its data."""
 
     def __init__(self, reference, mode, how):
-        keeper = os.path.join(lab.tempfile.mkdtemp(prefix="k-", dir=lab.TMP), "keeper.sock")
-        self.agent = lab.Agent(config={"registries": [], "keeper": {"socket": keeper}, "mount": how})
+        self.agent = lab.Agent(config=nodes.agent_config(mount=how))
         self.node = nodes.Node(self.agent, mode=mode)
         self.reference = reference
         self.n_runs = 0

@@ -26,6 +26,11 @@ def missing():
     return None
 
 
+def agent_config(**more):
+    """Of an agent as on a node: with a keeper, and without a word on registries."""
+    return {"registries": [], "keeper": {"socket": lab.keeper_socket()}, **more}
+
+
 # A kubelet asks the snapshotter about images, which asks containerd, and keeps the credentials that it hears.
 CRI_SNAPSHOTTER = """
 [remote.auth]

@@ -25,14 +25,9 @@ class Pair:
         self.reference = f"{host}/{names[image]}"
         self.nodes = []
         settings = cluster.peers_settings([f"{m.address}:{cluster.PEER_PORT}" for m in machines[:2]])
-        self.agents = [self._agent(m, peers, how) for m, peers in zip(machines, settings)]
+        self.agents = [lab.Agent(node=m, config=nodes.agent_config(mount=how, peers=peers)) for m, peers in zip(machines, settings)]
         cluster.wait_for_members(self.agents)
         self.nodes = [nodes.Node(agent, mode=mode) for agent in self.agents]
-
-    @staticmethod
-    def _agent(machine, peers, how):
-        keeper = os.path.join(lab.tempfile.mkdtemp(prefix="k-", dir=lab.TMP), "keeper.sock")
-        return lab.Agent(node=machine, config={"registries": [], "keeper": {"socket": keeper}, "mount": how, "peers": peers})
 
     @staticmethod
     def _answers(address):

@@ -18,14 +18,17 @@ REASON = nodes.missing()
 @unittest.skipIf(REASON, REASON or "")
 class ContainerTest(lab.LabTest):
     def lab_agent(self, **kw):
-        """An agent as on a node: with a keeper, and without a word on registries."""
-        keeper = os.path.join(lab.tempfile.mkdtemp(prefix="k-", dir=lab.TMP), "keeper.sock")
-        return self.agent(config={"registries": [], "keeper": {"socket": keeper}, **kw})
+        return self.agent(config=nodes.agent_config(**kw))
 
     def node(self, agent, **kw):
         n = nodes.Node(agent, **kw)
         self.addCleanup(n.take_down)
         return n
+
+    def frees_all(self, agent):
+        """The agent comes to have no blob's file any more."""
+        lab.wait_for(lambda: os.listdir(os.path.join(agent.state_dir, "blobs")) == [], "the agent to free the space",
+                     nodes.DEADLINE_S)
 
     def life(self, n, image=APP):
         """From the pull to nothing: what people do with containers."""
@@ -69,8 +72,7 @@ class Cache(ContainerTest):
         n.ctr("image", "rm", "--sync", reference)
         lab.wait_for(lambda: not [f for f in os.listdir(n.path("nydus", "cache")) if f.endswith(".blob.data")],
                      "the snapshotter to collect its cache", nodes.DEADLINE_S)
-        lab.wait_for(lambda: os.listdir(os.path.join(agent.state_dir, "blobs")) == [], "the agent to free the space",
-                     nodes.DEADLINE_S)
+        self.frees_all(agent)
 
 
 class Deaths(ContainerTest):

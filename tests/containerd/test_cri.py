@@ -50,8 +50,7 @@ class Cri(ContainerTest):
         n.cri("remove-pod", pod)
         n.cri("remove-image", reference)
         lab.wait_for(lambda: agent.json("ls")["mounts"] == [], "the agent's mounts to end", nodes.DEADLINE_S)
-        lab.wait_for(lambda: os.listdir(os.path.join(agent.state_dir, "blobs")) == [], "the agent to free the space",
-                     nodes.DEADLINE_S)
+        self.frees_all(agent)
 
     def test_pods_dedicated(self):
         self.from_pull_to_nothing("dedicated")

@@ -192,8 +192,7 @@ class Matrix(ContainerTest):
         self.an_overlay_is_as_over_an_ordinary_image(n)
         self.end(n, agent, reference)
         self.assertEqual({}, n.nydusds())
-        lab.wait_for(lambda: os.listdir(os.path.join(agent.state_dir, "blobs")) == [], "the agent to free the space",
-                     nodes.DEADLINE_S)
+        self.frees_all(agent)
         self.assertEqual([], [d for d in lab.mounts_below(n.dir) if "/nydus" in d])
 
     def test_dedicated_by_trees(self):

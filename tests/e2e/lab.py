@@ -557,6 +557,11 @@ class Agent:
         return int(self.metric("shoal_origin_received_bytes_total", kind=kind))
 
 
+def keeper_socket():
+    """Where a keeper of one agent's may listen; its path."""
+    return os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=TMP), "keeper.sock")
+
+
 def keeper_pid(path):
     """Of the keeper that listens at that socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:

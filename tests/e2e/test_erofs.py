@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 
 import lab
 
@@ -250,7 +249,7 @@ class HandedFiles(ErofsTest):
         self.assert_tree(where, "edge:v6-chunk-dict", "after eviction")
 
     def test_a_take_over_knows_them(self):
-        keeper = os.path.join(tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP), "keeper.sock")
+        keeper = lab.keeper_socket()
         agent, where = self.whole(keeper={"socket": keeper})
         device = os.stat(where).st_dev
         agent.kill()

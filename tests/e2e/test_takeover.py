@@ -65,8 +65,7 @@ class TakeOver(lab.LabTest):
     alone = True  # what it asserts is about time
 
     def kept_agent(self, start=True, **kw):
-        directory = tempfile.mkdtemp(prefix="keeper-", dir=lab.TMP)
-        self.socket = os.path.join(directory, "keeper.sock")
+        self.socket = lab.keeper_socket()
         config = {**kw.pop("config", {}), "keeper": {"socket": self.socket, "start": start}}
         self.addCleanup(lab.end_keeper, self.socket)  # after the agent, which would start another one
         return self.agent(config=config, **kw)
