@@ -51,10 +51,10 @@ class Events(lab.LabTest):
         lab.wait_for(lambda: self.status_of(self.connect(agent)) == 200, "room for another viewer")
 
 
-class LivePage(cluster.LoopbackTest):
-    def open(self, agent, **kw):
+class PageTest(cluster.LoopbackTest):
+    def browse(self, url, **kw):
         browser.require_browser()
-        page = browser.Page(f"http://127.0.0.1:{agent.http_port}/", **kw)
+        page = browser.Page(url, **kw)
         self.addCleanup(page.close)
         lab.wait_for(lambda: page.value("document.body?.dataset.uptime"), "the first event to be shown")
         return page
@@ -62,6 +62,11 @@ class LivePage(cluster.LoopbackTest):
     def keep_picture(self, page, name):
         if PICTURES:
             page.picture(os.path.join(PICTURES, name))
+
+
+class LivePage(PageTest):
+    def open(self, agent):
+        return self.browse(f"http://127.0.0.1:{agent.http_port}/")
 
     def test_it_shows_where_bytes_come_from_while_an_image_loads(self):
         first, second = self.cluster(2)
@@ -115,17 +120,13 @@ CONTRAST = """(selector => {
 })"""
 
 
-class MadeUp(lab.LabTest):
+class MadeUp(PageTest):
     """The page with more, and worse, than a test's agents have."""
 
     def open(self, document, **kw):
-        browser.require_browser()
         agent = made_up.Agent(document)
         self.addCleanup(agent.close)
-        page = browser.Page(agent.url, **kw)
-        self.addCleanup(page.close)
-        lab.wait_for(lambda: page.value("document.body?.dataset.uptime"), "the first event to be shown")
-        return agent, page
+        return agent, self.browse(agent.url, **kw)
 
     def say(self, agent, page, document):
         agent.say(document)
@@ -136,10 +137,6 @@ class MadeUp(lab.LabTest):
 
     def text(self, page, selector):
         return page.value(f"document.querySelector('{selector}').textContent")
-
-    def keep_picture(self, page, name):
-        if PICTURES:
-            page.picture(os.path.join(PICTURES, name))
 
     def test_30_images_and_64_peers_fit_on_a_phone_under_a_finger(self):
         document = made_up.busy(30, 64)
