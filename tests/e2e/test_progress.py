@@ -16,7 +16,7 @@ class Progress(lab.LabTest):
     def on_terminal(self, agent, *words, columns=60):
         """(exit status, what it drew on stderr)"""
         master, slave = pty.openpty()
-        test_top.fcntl.ioctl(slave, test_top.termios.TIOCSWINSZ, test_top.struct.pack("HHHH", 15, columns, 0, 0))
+        test_top.set_size(slave, 15, columns)
         process = subprocess.Popen([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket, *words],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
         lab.adopt_process(process)

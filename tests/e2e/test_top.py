@@ -14,12 +14,16 @@ import lab
 IMAGE = "edge:v6"
 
 
+def set_size(terminal, lines, columns):
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+
 class Terminal:
     """A command on a terminal; what it wrote since the last look."""
 
     def __init__(self, argv, lines=40, columns=120):
         self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        set_size(slave, lines, columns)
         self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=subprocess.PIPE,
                                         start_new_session=True, env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"})
         lab.adopt_process(self.process)
@@ -33,7 +37,7 @@ class Terminal:
 
     def resize(self, lines, columns):
         self.text = ""
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        set_size(self.master, lines, columns)
         os.kill(self.process.pid, signal.SIGWINCH)  # it is the leader of a session without this terminal
 
     def press(self, keys):
