@@ -35,6 +35,11 @@ def wait_for_members(agents):
         lab.wait_for(lambda a=agent: a.metric("shoal_peers", state="up") == len(agents) - 1, "all peers to be up")
 
 
+def prefetch_all(agents, wheres):
+    """What each has mounted, at once."""
+    at_once(lambda agent, where: agent.shoal("prefetch", where), agents, wheres)
+
+
 class Pki:
     """A cluster's CA, by `shoal pki`."""
 
@@ -100,8 +105,7 @@ class Cluster:
         return at_once(lambda agent: agent.mount(self.reference(image)), self.agents)
 
     def prefetch_all(self, wheres):
-        """What each has mounted, at once."""
-        at_once(lambda agent, where: agent.shoal("prefetch", where), self.agents, wheres)
+        prefetch_all(self.agents, wheres)
 
     def total(self, name, agents=None, **labels):
         return int(sum(agent.metric(name, **labels) for agent in agents or self.agents))

@@ -8,7 +8,7 @@ import threading
 import chunk_facts
 import lab
 import rafs_facts
-from cluster import PEER_PORT, Cluster, Pki, at_once
+from cluster import PEER_PORT, Cluster, Pki, prefetch_all
 
 IMAGE = "edge:v6"
 SMALL = "layers:v6"
@@ -42,7 +42,7 @@ class OddNodes(lab.LabTest):
         wheres = cluster.mount_all(SMALL)
         reading = threading.Thread(target=lab.read_all, args=(wheres[0],))
         reading.start()  # it gets leases, and can keep few of the chunks
-        at_once(lambda agent, where: agent.shoal("prefetch", where), cluster.agents[1:], wheres[1:])
+        prefetch_all(cluster.agents[1:], wheres[1:])
         reading.join()
         for where in wheres:
             self.assert_tree(where, SMALL, "with one disk full")

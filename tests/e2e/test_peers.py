@@ -52,7 +52,7 @@ class PeersTest(cluster.LoopbackTest):
         reference = lab.registry().push(IMAGE)
         once = compressed_bytes(IMAGE)
         dirs = cluster.at_once(lambda a: a.mount(reference), agents)
-        cluster.at_once(lambda a, where: a.shoal("prefetch", where), agents, dirs)
+        cluster.prefetch_all(agents, dirs)
         self.assertEqual(sum(a.origin_bytes() for a in agents), once)
         for agent, where in zip(agents, dirs):
             self.assert_tree(where, IMAGE)
@@ -65,7 +65,7 @@ class PeersTest(cluster.LoopbackTest):
             reference = lab.registry().push(image)
             dirs = [a.mount(reference) for a in agents]
             before = sum(a.origin_bytes() for a in agents)
-            cluster.at_once(lambda a, where: a.shoal("prefetch", where), agents, dirs)
+            cluster.prefetch_all(agents, dirs)
             self.assertEqual(sum(a.origin_bytes() for a in agents) - before, once, image)
             for where in dirs:
                 self.assert_tree(where, image)
