@@ -20,7 +20,6 @@ from links import Links
 MBIT = 100
 SLOW_MBIT = 20
 MANY = 64
-SHOW_LINKS = False
 SMALL_READS = 300
 
 
@@ -52,9 +51,9 @@ def prefetch_all(cluster, wheres):
 
 
 @contextlib.contextmanager
-def watched(cluster):
-    """What the links carry meanwhile, shown where --links wants it."""
-    if not SHOW_LINKS:
+def watched(cluster, show_links):
+    """What the links carry meanwhile, shown where that is wanted."""
+    if not show_links:
         yield
         return
     pids = {f"node{i}": agent.process.pid for i, agent in enumerate(cluster.agents)}
@@ -171,7 +170,7 @@ def overtake(row):
 
 # ---- storms ----
 
-def storm(row):
+def storm(row, show_links):
     image = "app:1-v6"
     with Stage() as stage:
         cluster = Cluster(stage, [image, "app:2-v6"], 8)
@@ -180,7 +179,7 @@ def storm(row):
         cluster.wait_for_members()
         alone = curl_blobs(cluster, cluster.net.nodes[1], image)
         wheres = cluster.mount_all(image)
-        with watched(cluster):
+        with watched(cluster, show_links):
             seconds = prefetch_all(cluster, wheres)
         row(f"8 nodes, {MBIT} Mbit/s, prefetch: slowest, s / curl", max(seconds), alone, "<= 1.25")
         packed = rafs_facts.packed_bytes(image)
@@ -192,7 +191,7 @@ def storm(row):
         row("  app:2-v6 then: registry bytes / new chunks", cluster.origin_bytes() - before, 1055756, "<= 1.0")
 
 
-def on_demand(row):
+def on_demand(row, show_links):
     image = "app:1-v6"
     with Stage() as stage:
         cluster = Cluster(stage, [image], 9)
@@ -208,7 +207,7 @@ def on_demand(row):
         cluster.wait_for_members()
         before = cluster.origin_bytes()
         wheres = cluster.mount_all(image)
-        with watched(cluster):
+        with watched(cluster, show_links):
             seconds = at_once(lambda where: timed(lab.read_all, where), wheres)
         row(f"8 nodes, {MBIT} Mbit/s, all read: slowest, s / one node", max(seconds), alone, "<= 1.5")
         row("  registry bytes / packed chunks", cluster.origin_bytes() - before, rafs_facts.packed_bytes(image),
@@ -295,21 +294,19 @@ def many(row):
         row("  RSS, the largest, MB", max(rss), None, "<= 41")
 
 
-PARTS = {"stream": lambda row, rounds: one_stream(row, rounds),
-         "latency": lambda row, rounds: (read_latency(row, "edge:v6-64k", 64 << 10, [(0.5, 0.5), (0.99, 3)]),
-                                         read_latency(row, "edge:v6", 1 << 20, [(0.5, 3), (0.99, 8)])),
-         "overtake": lambda row, rounds: overtake(row),
-         "storm": lambda row, rounds: storm(row),
-         "demand": lambda row, rounds: on_demand(row),
-         "killed": lambda row, rounds: killed(row),
-         "stopped": lambda row, rounds: stopped(row),
-         "units": lambda row, rounds: units_of_many(row),
-         "many": lambda row, rounds: many(row)}
+PARTS = {"stream": lambda row, args: one_stream(row, args.rounds),
+         "latency": lambda row, args: (read_latency(row, "edge:v6-64k", 64 << 10, [(0.5, 0.5), (0.99, 3)]),
+                                       read_latency(row, "edge:v6", 1 << 20, [(0.5, 3), (0.99, 8)])),
+         "overtake": lambda row, args: overtake(row),
+         "storm": lambda row, args: storm(row, args.links),
+         "demand": lambda row, args: on_demand(row, args.links),
+         "killed": lambda row, args: killed(row),
+         "stopped": lambda row, args: stopped(row),
+         "units": lambda row, args: units_of_many(row),
+         "many": lambda row, args: many(row)}
 
 
-def run(row, rounds, parts, links=False):
-    global SHOW_LINKS  # pylint: disable=global-statement
-    SHOW_LINKS = links
+def run(row, args):
     for name, part in PARTS.items():
-        if not parts or name in parts:
-            part(row, rounds)
+        if not args.parts or name in args.parts:
+            part(row, args)
