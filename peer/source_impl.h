@@ -103,7 +103,6 @@ struct unpack {
 	struct wire_id node;        /* whose it is */
 	struct blob_layout *layout; /* a reference */
 	uint32_t chunk_idx;
-	int r; /* 0; -ENOMEM; -EBADMSG */
 };
 
 struct source_req {
