@@ -199,8 +199,8 @@ bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const str
 void home_lease_second(struct home *h, struct h_ask *ask, bool at_once);
 uint64_t home_lease_tick(struct home *h, uint64_t now_ns);
 bool home_could_grant(struct home *h, const struct h_ask *ask);
-/* Its next run, if it could. @return false: nothing */
-bool home_grant(struct home *h, struct h_ask *ask);
+/* Its next run, if it could. */
+void home_grant(struct home *h, struct h_ask *ask);
 
 /* ---- home_share.c ---- */
 void home_share_count(struct home *h, const struct h_ask *ask,

@@ -234,7 +234,8 @@ static struct h_lease *lease_new(struct home *h, struct h_list *list, uint16_t n
 }
 
 /* The asker's waits for what it fetches itself are over; others hear that it brings it. */
-static void give(struct home *h, struct h_ask *ask, const struct wire_set *set, bool second)
+static struct h_lease *give(struct home *h, struct h_ask *ask, const struct wire_set *set,
+                            bool second)
 {
 	struct h_lease *l = lease_new(h, ask->list, ask->node, set, second);
 
@@ -247,6 +248,7 @@ static void give(struct home *h, struct h_ask *ask, const struct wire_set *set, 
 		home_wake(h, home_chunk(h, ask->list, pos), NO_NODE);
 	}
 	home_mark_dirty(h, ask);
+	return l;
 }
 
 static bool may_take(const struct home *h, const struct h_ask *ask)
@@ -254,10 +256,13 @@ static bool may_take(const struct home *h, const struct h_ask *ask)
 	return h->free_leases != NULL && h->nodes[ask->node].n_leases < HOME_LEASES_PER_PEER;
 }
 
-/* From pos on, the first open position that this ask may lease; the list's n: none. */
-static uint32_t next_free(struct home *h, const struct h_ask *ask, uint32_t pos)
+/* The first open position that this ask may be given a lease from; the list's n: none. */
+static uint32_t first_grant(struct home *h, const struct h_ask *ask)
 {
-	pos = set_next(&ask->open, pos);
+	uint32_t pos = set_next(&ask->open, 0);
+
+	if (!may_take(h, ask) || has_lease(ask->list, ask->node))
+		return ask->list->n;
 	while (pos < ask->list->n && !(is_free(h, ask, pos, false) && home_can_lease(h, ask, pos)))
 		pos = set_next(&ask->open, pos + 1);
 	return pos;
@@ -265,25 +270,22 @@ static uint32_t next_free(struct home *h, const struct h_ask *ask, uint32_t pos)
 
 bool home_could_grant(struct home *h, const struct h_ask *ask)
 {
-	return may_take(h, ask) && !has_lease(ask->list, ask->node) &&
-	       next_free(h, ask, 0) < ask->list->n;
+	return first_grant(h, ask) < ask->list->n;
 }
 
-bool home_grant(struct home *h, struct h_ask *ask)
+void home_grant(struct home *h, struct h_ask *ask)
 {
-	struct h_list *l = ask->list;
 	const uint32_t n_runs = is_alone(h, ask->node) ? HOME_LEASE_RUNS_ALONE : 1;
-	uint32_t pos;
+	const uint32_t pos = first_grant(h, ask);
+	struct h_lease *lease;
 	struct wire_set set;
 
-	if (!home_could_grant(h, ask))
-		return false;
-	pos = next_free(h, ask, 0);
+	if (pos == ask->list->n)
+		return;
 	set = lease_set(h, ask, pos, n_runs, false);
-	give(h, ask, &set, false);
+	lease = give(h, ask, &set, false);
 	if ((ask->flags & WIRE_ASK_READER) == 0)
-		home_share_count(h, ask, l->leases->prev);
-	return true;
+		home_share_count(h, ask, lease);
 }
 
 bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const struct wire_set *set)
@@ -381,7 +383,7 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 			continue;
 		}
 		set = lease_set(h, ask, pos, 1, true);
-		give(h, ask, &set, true);
+		(void)give(h, ask, &set, true);
 		return; /* the rest, if the reader needs it, at the next look */
 	}
 }

@@ -88,7 +88,7 @@ static void grant_readers(struct home *h, struct h_list *l)
 
 	for (ask = l->asks; ask != NULL; ask = ask->next) {
 		if ((ask->flags & WIRE_ASK_READER) != 0)
-			(void)home_grant(h, ask);
+			home_grant(h, ask);
 	}
 }
 
@@ -162,7 +162,7 @@ static void grant_prefetches(struct home *h, enum place_level level)
 
 		if (ask == NULL)
 			return;
-		(void)home_grant(h, ask);
+		home_grant(h, ask);
 		n = &h->nodes[ask->node];
 		n->leased = leased_of(h, ask) + 1;
 		n->leased_ns = now_of(h);
