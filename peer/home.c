@@ -332,8 +332,7 @@ static int ask_here(struct home *h, uint16_t node, const struct wire_ask *msg)
 int home_ask(struct home *h, const struct wire_id *from, const struct wire_ask *msg)
 {
 	const struct placement *p = h->opts.placement;
-	const enum place_level level =
-		(msg->flags & WIRE_ASK_CLUSTER) != 0 ? PLACE_CLUSTER : PLACE_ZONE;
+	const enum place_level level = home_level(msg->flags);
 	const uint16_t node = home_node(h, from);
 	struct wire_id home_id;
 	int r;

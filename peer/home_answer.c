@@ -230,10 +230,7 @@ bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos)
 
 static uint64_t load_of(const struct home *h, uint16_t node)
 {
-	const struct h_node *n = &h->nodes[node];
-	const uint64_t halvings = (clock_now_ns(h->opts.clock) - n->load_ns) / NS_PER_S;
-
-	return halvings < 64 ? n->load >> halvings : 0;
+	return home_halved(h, h->nodes[node].load, h->nodes[node].load_ns);
 }
 
 /* About as many bytes as a chunk may have: a home knows names alone, and where runs begin. */

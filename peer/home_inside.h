@@ -117,7 +117,7 @@ struct h_node {
 	struct h_list *lists; /* that it brought, the least recently used first */
 	struct h_ask *asks;
 	uint64_t no_lease_until_ns;
-	uint64_t load, load_ns;     /* chunks that it was named for, halved each second */
+	uint64_t load, load_ns;     /* what it was named for (weight_of()), home_halved() */
 	uint64_t leased, leased_ns; /* leases for prefetches, likewise */
 	uint64_t heard_ns;          /* its last sign of life */
 	uint64_t probe_ns;          /* when one was asked for last */
@@ -184,6 +184,17 @@ bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos);
 static inline struct h_chunk *home_chunk(struct home *h, const struct h_list *l, uint32_t pos)
 {
 	return &h->chunks[l->chunks[pos]];
+}
+/* What counts half as much each second: n, of since_ns. */
+static inline uint64_t home_halved(const struct home *h, uint64_t n, uint64_t since_ns)
+{
+	const uint64_t halvings = (clock_now_ns(h->opts.clock) - since_ns) / NS_PER_S;
+
+	return halvings < 64 ? n >> halvings : 0;
+}
+static inline enum place_level home_level(uint32_t ask_flags)
+{
+	return (ask_flags & WIRE_ASK_CLUSTER) != 0 ? PLACE_CLUSTER : PLACE_ZONE;
 }
 void home_table_init(struct home *h);
 void home_table_fini(struct home *h);

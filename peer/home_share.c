@@ -15,14 +15,9 @@ static uint64_t now_of(const struct home *h)
 
 /* ---- what counts ---- */
 
-static enum place_level level_of(const struct h_ask *ask)
-{
-	return (ask->flags & WIRE_ASK_CLUSTER) != 0 ? PLACE_CLUSTER : PLACE_ZONE;
-}
-
 void home_share_count(struct home *h, const struct h_ask *ask, struct h_lease *l)
 {
-	l->level = (uint8_t)level_of(ask);
+	l->level = (uint8_t)home_level(ask->flags);
 	l->prefetch = l->of_prefetch = true;
 	h->n_prefetches[l->level]++;
 	h->nodes[l->node].n_prefetches++;
@@ -102,10 +97,7 @@ static uint32_t prefetches_max(const struct home *h)
 
 static uint64_t leased_of(const struct home *h, const struct h_ask *ask)
 {
-	const struct h_node *n = &h->nodes[ask->node];
-	const uint64_t halvings = (now_of(h) - n->leased_ns) / NS_PER_S;
-
-	return halvings < 64 ? n->leased >> halvings : 0;
+	return home_halved(h, h->nodes[ask->node].leased, h->nodes[ask->node].leased_ns);
 }
 
 /* While others ask, too, a node holds its share at most: one that is slow would have all in the
@@ -133,8 +125,9 @@ static struct h_ask *next_prefetch(struct home *h, enum place_level level)
 			const uint64_t leased = leased_of(h, ask);
 			const uint32_t held = h->nodes[ask->node].n_prefetches;
 
-			if ((ask->flags & WIRE_ASK_READER) != 0 || level_of(ask) != level ||
-			    held > best_held || (held == best_held && leased >= best_leased) ||
+			if ((ask->flags & WIRE_ASK_READER) != 0 ||
+			    home_level(ask->flags) != level || held > best_held ||
+			    (held == best_held && leased >= best_leased) ||
 			    !home_could_grant(h, ask))
 				continue;
 			if (has_share(h, ask->node)) {
