@@ -264,9 +264,6 @@ static uint64_t cost_of(const struct home *h, const struct h_ask *ask, uint32_t 
 	                 !placement_same_zone(h->opts.placement, &h->nodes[ask->node].id,
 	                                      &h->nodes[e->node].id);
 	const uint32_t share = receiving ? 1 : HOME_TREE_HELD;
-	const uint64_t more =
-		(receiving ? (uint64_t)1 << 18 : 0) +
-		weight_of(ask, pos) * (receiving + e->n_children * (receiving ? CHAIN_WEIGHT : 1));
 	uint64_t rank = 0;
 	uint64_t cost = load_of(h, e->node);
 
@@ -274,7 +271,9 @@ static uint64_t cost_of(const struct home *h, const struct h_ask *ask, uint32_t 
 		rank = (uint64_t)receiving + (e->n_children < share ? 0 : 2);
 		cost = min_u64(cost, UINT32_MAX) | (uint64_t)e->n_children << 32;
 	} else {
-		cost += more;
+		cost += (receiving ? RECEIVING_BYTES : 0) +
+		        weight_of(ask, pos) *
+		                (receiving + e->n_children * (receiving ? CHAIN_WEIGHT : 1));
 	}
 	return (uint64_t)far << 62 | rank << 60 | min_u64(cost, (UINT64_C(1) << 60) - 1);
 }
@@ -523,12 +522,17 @@ static void fill(struct home *h, struct h_ask *ask, struct home_out *out)
 static struct h_ask *next_dirty(const struct home *h)
 {
 	struct h_ask *best = h->dirty;
-	uint32_t n = 0;
+	uint64_t best_load = load_of(h, best->node);
+	uint32_t n = 1;
 
-	for (struct h_ask *ask = h->dirty; ask != NULL && n < TELL_LOOKS;
+	for (struct h_ask *ask = best->dirty_next; ask != NULL && n < TELL_LOOKS;
 	     ask = ask->dirty_next, n++) {
-		if (load_of(h, ask->node) < load_of(h, best->node))
+		const uint64_t load = load_of(h, ask->node);
+
+		if (load < best_load) {
 			best = ask;
+			best_load = load;
+		}
 	}
 	return best;
 }
