@@ -90,7 +90,7 @@ static void grant_readers(struct home *h, struct h_list *l)
 /* Leases for prefetches at a time: all homes together fill an origin's line, with few flows. */
 static uint32_t prefetches_max(const struct home *h)
 {
-	const uint32_t n = h->opts.placement == NULL ? 1 : placement_n_nodes(h->opts.placement);
+	const uint32_t n = h->opts.placement == NULL ? 1 : placement_count(h->opts.placement);
 
 	return n >= HOME_PREFETCHES ? 1 : HOME_PREFETCHES / (n > 0 ? n : 1);
 }

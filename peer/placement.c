@@ -94,6 +94,11 @@ int placement_set(struct placement *p, const struct place_node *nodes, uint32_t 
 	return 0;
 }
 
+uint32_t placement_count(const struct placement *p)
+{
+	return p->n_nodes;
+}
+
 uint64_t placement_version(const struct placement *p)
 {
 	return p->version;
@@ -110,11 +115,6 @@ static const struct node *find(const struct placement *p, const struct wire_id *
 
 	return p->n_nodes == 0 ? NULL
 	                       : bsearch(&key, p->nodes, p->n_nodes, sizeof(*p->nodes), by_id);
-}
-
-uint32_t placement_n_nodes(const struct placement *p)
-{
-	return p->n_nodes;
 }
 
 bool placement_has(const struct placement *p, const struct wire_id *id)

@@ -40,9 +40,9 @@ void placement_free(struct placement **p);
 MUST_CHECK int placement_set(struct placement *p, const struct place_node *nodes, uint32_t n_nodes,
                              struct err *e);
 
+uint32_t placement_count(const struct placement *p);
 uint64_t placement_version(const struct placement *p); /* changes with each list that differs */
 bool placement_has_zones(const struct placement *p);   /* more than one: ask on two levels */
-uint32_t placement_n_nodes(const struct placement *p);
 bool placement_has(const struct placement *p, const struct wire_id *id);
 bool placement_same_zone(const struct placement *p, const struct wire_id *a,
                          const struct wire_id *b); /* false where one is unknown */
