@@ -112,14 +112,24 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	s->chained = s->want;
 }
 
-static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
+/* The last one first: chunks are looked up in their order. */
+struct seek *source_seek(const struct source_req *req, uint32_t segment_idx, bool beyond)
 {
 	for (uint32_t i = req->n_seeks; i > 0; i--) {
 		struct seek *s = &req->seeks[i - 1];
 
-		if (s->segment_idx == segment_idx && !s->beyond)
+		if (s->segment_idx == segment_idx && s->beyond == beyond)
 			return s;
 	}
+	return NULL;
+}
+
+static struct seek *seek_for(struct source_req *req, uint32_t segment_idx)
+{
+	struct seek *s = source_seek(req, segment_idx, false);
+
+	if (s != NULL)
+		return s;
 	/* All of them now: they are not moved while something points to them. */
 	if (placement_has_zones(req->p->placement))
 		add_seek(req, segment_idx, true);

@@ -58,7 +58,7 @@ struct seek {
 	struct wire_set unpacking; /* of want: with a worker */
 	struct wire_set put_off;   /* of want: its unit begins in another segment (source_unit.c) */
 	struct wire_set chained;   /* goes the way of the lead, a chunk of another segment ... */
-	uint32_t lead_idx;         /* ... the seek at this place ... */
+	const struct seek *lead;   /* ... which this seek looks for ... */
 	uint16_t lead_pos;
 	bool held_back; /* ... which is not known yet */
 	struct get *gets;
@@ -155,6 +155,8 @@ static inline uint32_t seek_chunk(const struct seek *s, uint16_t pos)
 /** The part of its segment, set empty. */
 struct wire_part seek_part(const struct seek *s, const struct wire_set *set);
 
+/** The seek of a segment, in the zone or beyond it. NULL: there is none. */
+struct seek *source_seek(const struct source_req *req, uint32_t segment_idx, bool beyond);
 void source_dirty(struct source_req *req);
 /** To the asker. plain is moved. */
 void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver);

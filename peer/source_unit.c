@@ -29,23 +29,27 @@ struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u)
 	return set;
 }
 
-/* The seek and position of the first chunk of a chunk's unit. */
+/* The seek and position of the first chunk of a unit. NULL: it is not looked for */
+static struct seek *begin_of(const struct source_req *req, uint32_t unit_idx, bool beyond,
+                             struct unit_rec *ret_unit, uint16_t *ret_pos)
+{
+	const struct blob_layout *l = req->run->layout;
+	uint32_t segment_idx;
+
+	if (!layout_unit(l, unit_idx, ret_unit) || ret_unit->n_members == 0 ||
+	    !segments_find(req->known->segments, layout_member(l, ret_unit, 0), &segment_idx,
+	                   ret_pos))
+		return NULL;
+	return source_seek(req, segment_idx, beyond);
+}
+
+/* ... of a chunk's unit. */
 static struct seek *first_of_unit(const struct seek *s, uint16_t pos, uint16_t *ret_pos)
 {
-	const struct source_req *req = s->req;
-	const struct blob_layout *l = req->run->layout;
-	const uint32_t unit_idx = layout_unit_of(l, seek_chunk(s, pos));
-	uint32_t segment_idx;
+	const uint32_t unit_idx = layout_unit_of(s->req->run->layout, seek_chunk(s, pos));
 	struct unit_rec u;
 
-	if (!layout_unit(l, unit_idx, &u) || u.n_members == 0 ||
-	    !segments_find(req->known->segments, layout_member(l, &u, 0), &segment_idx, ret_pos))
-		return NULL;
-	for (uint32_t i = 0; i < req->n_seeks; i++) {
-		if (req->seeks[i].segment_idx == segment_idx && req->seeks[i].beyond == s->beyond)
-			return &req->seeks[i];
-	}
-	return NULL;
+	return begin_of(s->req, unit_idx, s->beyond, &u, ret_pos);
 }
 
 struct wire_set unit_begun_here(const struct seek *s, const struct wire_set *set)
@@ -126,40 +130,16 @@ void unit_follow(struct seek *s, const struct wire_set *set, const struct wire_i
 
 /* ---- chains ---- */
 
-static uint32_t seek_index(const struct source_req *req, uint32_t segment_idx, bool beyond)
+/* @param lead  another seek than s */
+static void chain(struct seek *s, const struct unit_rec *u, const struct seek *lead,
+                  uint16_t lead_pos)
 {
-	for (uint32_t i = 0; i < req->n_seeks; i++) {
-		if (req->seeks[i].segment_idx == segment_idx && req->seeks[i].beyond == beyond)
-			return i;
-	}
-	return UINT32_MAX;
-}
-
-/* Where the first chunk of a unit stands, in seeks of the own zone. @return false: nowhere */
-static bool begin_of(const struct source_req *req, uint32_t unit_idx, struct unit_rec *ret_unit,
-                     uint32_t *ret_seek_idx, uint16_t *ret_pos)
-{
-	const struct blob_layout *l = req->run->layout;
-	uint32_t segment_idx;
-
-	if (!layout_unit(l, unit_idx, ret_unit) || ret_unit->n_members == 0 ||
-	    !segments_find(req->known->segments, layout_member(l, ret_unit, 0), &segment_idx,
-	                   ret_pos))
-		return false;
-	*ret_seek_idx = seek_index(req, segment_idx, false);
-	return *ret_seek_idx != UINT32_MAX;
-}
-
-static void chain(struct source_req *req, uint32_t seek_idx, const struct unit_rec *u,
-                  uint32_t lead_idx, uint16_t lead_pos)
-{
-	struct seek *s = &req->seeks[seek_idx];
 	const struct wire_set set = unit_in_segment(s, u);
 
-	if (set_empty(&set) || seek_idx == lead_idx)
+	if (set_empty(&set))
 		return;
 	if (set_empty(&s->chained)) {
-		s->lead_idx = lead_idx;
+		s->lead = lead;
 		s->lead_pos = lead_pos;
 	}
 	s->chained = set_or(s->chained, &set);
@@ -172,38 +152,35 @@ static bool overlaps(const struct unit_rec *a, const struct unit_rec *b)
 }
 
 /* A unit behind another of the run: is it, or what it overlaps with, chained in its segment? */
-static void chain_unit(struct source_req *req, uint32_t unit_idx)
+static void chain_unit(const struct source_req *req, uint32_t unit_idx)
 {
 	struct unit_rec before;
 	struct unit_rec u;
-	uint32_t before_idx;
-	uint32_t at_idx;
 	uint16_t before_pos;
 	uint16_t pos;
-	const struct seek *s;
+	const struct seek *lead = begin_of(req, unit_idx - 1, false, &before, &before_pos);
+	struct seek *s = begin_of(req, unit_idx, false, &u, &pos);
 
-	if (!begin_of(req, unit_idx - 1, &before, &before_idx, &before_pos) ||
-	    !begin_of(req, unit_idx, &u, &at_idx, &pos) || !overlaps(&before, &u))
+	if (lead == NULL || s == NULL || !overlaps(&before, &u))
 		return;
-	s = &req->seeks[at_idx];
-	if (at_idx != before_idx) {
-		chain(req, at_idx, &before, before_idx, before_pos);
-		chain(req, at_idx, &u, before_idx, before_pos);
+	if (s != lead) {
+		chain(s, &before, lead, before_pos);
+		chain(s, &u, lead, before_pos);
 	} else if (wire_set_has(&s->chained, before_pos)) {
-		chain(req, at_idx, &u, s->lead_idx, s->lead_pos);
+		chain(s, &u, s->lead, s->lead_pos);
 	}
 }
 
 /* Beyond the zone it is the same. */
-static void chain_beyond(struct source_req *req, const struct seek *s)
+static void chain_beyond(const struct seek *s)
 {
 	struct seek *beyond = seek_beyond(s);
 
 	if (beyond == NULL || set_empty(&s->chained))
 		return;
-	beyond->lead_idx = seek_index(req, req->seeks[s->lead_idx].segment_idx, true);
+	beyond->lead = seek_beyond(s->lead);
 	beyond->lead_pos = s->lead_pos;
-	if (beyond->lead_idx != UINT32_MAX)
+	if (beyond->lead != NULL)
 		beyond->chained = s->chained;
 }
 
@@ -214,7 +191,7 @@ void unit_chain(struct source_req *req)
 	for (uint32_t i = 1; i < req->run->n_units; i++)
 		chain_unit(req, req->run->first_unit + i);
 	for (uint32_t i = 0; i < req->n_seeks; i++)
-		chain_beyond(req, &req->seeks[i]);
+		chain_beyond(&req->seeks[i]);
 }
 
 /* Nobody has been asked for it who has it, and it is not known who brings it. */
@@ -240,8 +217,7 @@ bool unit_hold_back(struct source_req *req)
 		struct seek *s = &req->seeks[i];
 		const bool was = s->held_back;
 
-		s->held_back =
-			!set_empty(&s->chained) && is_open(&req->seeks[s->lead_idx], s->lead_pos);
+		s->held_back = !set_empty(&s->chained) && is_open(s->lead, s->lead_pos);
 		any = any || (was && !s->held_back);
 	}
 	return any;
@@ -270,8 +246,7 @@ void unit_chain_follow(struct seek *s, const struct wire_set *set, const struct 
 	for (uint32_t i = 0; req->run->layout->units != NULL && i < req->n_seeks; i++) {
 		struct seek *t = &req->seeks[i];
 
-		if (set_empty(&t->chained) || &req->seeks[t->lead_idx] != s ||
-		    !wire_set_has(&follow, t->lead_pos))
+		if (set_empty(&t->chained) || t->lead != s || !wire_set_has(&follow, t->lead_pos))
 			continue;
 		follow = follow_lead(t, node);
 		s = t;

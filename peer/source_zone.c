@@ -20,13 +20,7 @@
 
 struct seek *seek_beyond(const struct seek *s)
 {
-	struct source_req *req = s->req;
-
-	for (uint32_t i = 0; !s->beyond && i < req->n_seeks; i++) {
-		if (req->seeks[i].beyond && req->seeks[i].segment_idx == s->segment_idx)
-			return &req->seeks[i];
-	}
-	return NULL;
+	return s->beyond ? NULL : source_seek(s->req, s->segment_idx, true);
 }
 
 /* ---- across ---- */
