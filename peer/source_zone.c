@@ -124,6 +124,14 @@ static bool covers_any(const struct lease_held *held, const struct wire_id *list
 	return false;
 }
 
+/* Is it the zone home's, and beyond, of the cluster's home, for some of it? */
+static bool crosses_by(const struct lease_held *held, const struct lease_held *beyond)
+{
+	return held->crossing &&
+	       covers_any(held, &segments_at(beyond->known->segments, beyond->segment_idx)->list,
+	                  &beyond->set);
+}
+
 static void move_on(struct lease_held *held, uint32_t more_bytes)
 {
 	held->progress_bytes += more_bytes;
@@ -154,13 +162,11 @@ void zone_progress(const struct seek *s, uint32_t more_bytes)
 
 void zone_lease_progress(struct peer *p, const struct lease_held *beyond, uint32_t more_bytes)
 {
-	const struct wire_id *list =
-		&segments_at(beyond->known->segments, beyond->segment_idx)->list;
 	struct lease_held *held;
 
 	DL_FOREACH(p->leases, held)
 	{
-		if (held->crossing && covers_any(held, list, &beyond->set))
+		if (crosses_by(held, beyond))
 			move_on(held, more_bytes);
 	}
 }
@@ -187,12 +193,10 @@ void zone_lost(const struct source_req *req)
 
 void zone_failed(struct peer *p, const struct lease_held *beyond)
 {
-	const struct wire_id *list =
-		&segments_at(beyond->known->segments, beyond->segment_idx)->list;
 	struct lease_held *held;
 
 	DL_FOREACH(p->leases, held)
-	held->failed = held->failed || (held->crossing && covers_any(held, list, &beyond->set));
+	held->failed = held->failed || crosses_by(held, beyond);
 }
 
 /* Who failed is not given it again for a while; who was only stopped is. */
