@@ -39,11 +39,25 @@ static void tell_avoided(const struct seek *s, struct wire_ask *ask)
 	ask->missed = s->missed;
 }
 
+/* What somebody else is to bring, at whom it is waited for. */
+static struct wire_set waited_for(const struct seek *s)
+{
+	struct wire_set set = set_none(s->want.n);
+	const struct get *g;
+
+	DL_FOREACH(s->gets, g)
+	{
+		if (g->wait)
+			set = set_or(set, &g->set);
+	}
+	return set;
+}
+
 /* Whoever is slow has it: another holder is welcome, the origin is not. */
 static bool is_slow_alone(const struct seek *s, const struct wire_set *todo)
 {
 	const struct wire_set held = seek_in_gets(s, true, NULL);
-	const struct wire_set waited = ask_wanted(s, &(struct wire_set){ .n = todo->n });
+	const struct wire_set waited = waited_for(s);
 	const struct wire_set unheld = set_minus(*todo, &held);
 	const struct wire_set slow = set_minus(*todo, &waited);
 
@@ -186,21 +200,14 @@ static int ask_one(struct seek *s, const struct wire_id *home, struct wire_ask *
 
 struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo)
 {
-	struct wire_set set = *todo;
-	const struct get *g;
+	const struct wire_set waited = waited_for(s);
 
-	DL_FOREACH(s->gets, g)
-	{
-		if (g->wait)
-			set = set_or(set, &g->set);
-	}
-	return set;
+	return set_or(*todo, &waited);
 }
 
 struct wire_set ask_unwatched(const struct seek *s)
 {
-	const struct wire_set none = set_none(s->want.n);
-	const struct wire_set waited = ask_wanted(s, &none);
+	const struct wire_set waited = waited_for(s);
 	struct wire_set set = set_and(s->unwatched, &s->want);
 
 	set = set_and(set, &waited);
@@ -226,7 +233,6 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 	const struct peer *p = s->req->p;
 	const struct wire_set wanted = ask_wanted(s, todo);
 	struct wire_ask ask = make_ask(s, &wanted, todo);
-
 	struct wire_id home;
 
 	while (pick_home(s, &home)) {
