@@ -10,12 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void draw(void *arg, const json_t *line)
-{
-	if (json_object_get(line, "total_bytes") != NULL)
-		progress_draw(arg, json_u64(line, "done_bytes"), json_u64(line, "total_bytes"));
-}
-
 static bool parse_bytes(const char *text, json_int_t *ret_bytes)
 {
 	char *end = NULL;
@@ -54,12 +48,7 @@ int cmd_gc(struct shoal *sh)
 	AUTO(json_drop) json_t *body = json_object();
 	AUTO(json_drop) json_t *document = NULL;
 	struct progress bar;
-	struct client_request req = { .method = "POST",
-		                      .path = "/v1/gc",
-		                      .body = body,
-		                      .stream = true,
-		                      .line = draw,
-		                      .arg = &bar };
+	struct client_request req = { .method = "POST", .path = "/v1/gc", .body = body };
 	json_int_t to_bytes = 0;
 	int status;
 
@@ -69,7 +58,7 @@ int cmd_gc(struct shoal *sh)
 		(void)json_object_set_new(body, "to_bytes", json_integer(to_bytes));
 	if (sh->dry_run)
 		(void)json_object_set_new(body, "dry_run", json_true());
-	progress_begin(&bar, "gc", !sh->json);
+	progress_follow(&bar, "gc", !sh->json, &req);
 	status = shoal_ask(sh, &req, &document);
 	progress_end(&bar);
 	if (status == SHOAL_DONE && !sh->json)

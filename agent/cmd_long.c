@@ -9,12 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void draw(void *arg, const json_t *line)
-{
-	if (json_object_get(line, "total_bytes") != NULL)
-		progress_draw(arg, json_u64(line, "done_bytes"), json_u64(line, "total_bytes"));
-}
-
 static bool is_dir(const char *arg)
 {
 	struct stat st;
@@ -28,18 +22,13 @@ int cmd_prefetch(struct shoal *sh)
 	AUTO(json_drop) json_t *document = NULL;
 	AUTO(free_str) char *dir = is_dir(sh->args[0]) ? absolute_path(sh->args[0]) : NULL;
 	struct progress bar;
-	struct client_request req = { .method = "POST",
-		                      .path = "/v1/prefetch",
-		                      .body = body,
-		                      .stream = true,
-		                      .line = draw,
-		                      .arg = &bar };
+	struct client_request req = { .method = "POST", .path = "/v1/prefetch", .body = body };
 	static const struct column size = { "", "plain_bytes", CELL_BYTES, NULL };
 	int status;
 
 	(void)json_object_set_new(body, dir != NULL ? "dir" : "image",
 	                          json_string(dir != NULL ? dir : sh->args[0]));
-	progress_begin(&bar, "prefetch", !sh->json);
+	progress_follow(&bar, "prefetch", !sh->json, &req);
 	status = shoal_ask(sh, &req, &document);
 	progress_end(&bar);
 	if (status == SHOAL_DONE && !sh->json) {
@@ -65,7 +54,7 @@ static void on_line(void *arg, const json_t *line)
 	json_t *fault = json_object_get(line, "fault");
 
 	if (fault == NULL) {
-		draw(&v->bar, line);
+		progress_line(&v->bar, line);
 		return;
 	}
 	if (v->sh->json) {

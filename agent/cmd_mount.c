@@ -15,27 +15,16 @@ static void set_path(json_t *object, const char *key, const char *path)
 		(void)json_object_set_new(object, key, json_string(absolute));
 }
 
-static void draw(void *arg, const json_t *line)
-{
-	if (json_object_get(line, "total_bytes") != NULL)
-		progress_draw(arg, json_u64(line, "done_bytes"), json_u64(line, "total_bytes"));
-}
-
 /* The agent fetches in the background, whoever looks; who sits at a terminal sees how far it is. */
 static int watch_prefetch(const struct shoal *sh, const char *dir)
 {
 	AUTO(json_drop) json_t *body = json_object();
 	AUTO(json_drop) json_t *document = NULL;
 	struct progress bar;
-	struct client_request req = { .method = "POST",
-		                      .path = "/v1/prefetch",
-		                      .body = body,
-		                      .stream = true,
-		                      .line = draw,
-		                      .arg = &bar };
+	struct client_request req = { .method = "POST", .path = "/v1/prefetch", .body = body };
 	int status;
 
-	progress_begin(&bar, "prefetch", true);
+	progress_follow(&bar, "prefetch", true, &req);
 	if (!bar.on)
 		return SHOAL_DONE;
 	(void)json_object_set_new(body, "dir", json_words(dir));

@@ -13,12 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void draw(void *arg, const json_t *line)
-{
-	if (json_object_get(line, "total_bytes") != NULL)
-		progress_draw(arg, json_u64(line, "done_bytes"), json_u64(line, "total_bytes"));
-}
-
 static int unpin_name(const struct shoal *sh, const char *name, struct err *e)
 {
 	AUTO(free_str) char *path = client_query("/v1/pins", "image", name);
@@ -38,13 +32,9 @@ static int pin(const struct shoal *sh, const char *image, json_t **ret_document,
 	struct client_request put = {
 		.socket = sh->socket, .method = "PUT", .path = "/v1/pins", .body = body
 	};
-	struct client_request fetch = { .socket = sh->socket,
-		                        .method = "POST",
-		                        .path = "/v1/prefetch",
-		                        .body = body,
-		                        .stream = true,
-		                        .line = draw,
-		                        .arg = &bar };
+	struct client_request fetch = {
+		.socket = sh->socket, .method = "POST", .path = "/v1/prefetch", .body = body
+	};
 	int status;
 
 	if (body == NULL) {
@@ -54,7 +44,7 @@ static int pin(const struct shoal *sh, const char *image, json_t **ret_document,
 	status = client_call(&put, &pinned, e);
 	if (status != SHOAL_DONE)
 		return status;
-	progress_begin(&bar, "pin", !sh->json);
+	progress_follow(&bar, "pin", !sh->json, &fetch);
 	status = client_call(&fetch, ret_document, e);
 	progress_end(&bar);
 	if (status == SHOAL_DONE)

@@ -1,7 +1,8 @@
 /*
  * progress: one line on stderr, drawn over itself.
  *
- * Knows bytes and the clock. Knows nothing of what is being done.
+ * Knows bytes, the clock, and how the agent says how far it is. Knows nothing of what is being
+ * done.
  */
 #include "progress.h"
 #include "clock.h"
@@ -26,6 +27,14 @@ void progress_begin(struct progress *p, const char *label, bool on)
 		                .started_ns = clock_now_ns(clock_real()) };
 }
 
+void progress_follow(struct progress *p, const char *label, bool on, struct client_request *req)
+{
+	progress_begin(p, label, on);
+	req->stream = true;
+	req->line = progress_line;
+	req->arg = p;
+}
+
 static int columns(void)
 {
 	struct winsize size = { 0 };
@@ -48,7 +57,7 @@ static char *rest_text(double seconds)
 
 /* "prefetch [####   ]  40% 1.0 of 2.5 MiB, 1.2 MiB/s, 2 s left", and never wider than the terminal:
  * a line that wraps could not be drawn over. */
-void progress_draw(struct progress *p, uint64_t done_bytes, uint64_t total_bytes)
+static void draw(struct progress *p, uint64_t done_bytes, uint64_t total_bytes)
 {
 	const double seconds =
 		(double)(clock_now_ns(clock_real()) - p->started_ns) / (double)NS_PER_S;
@@ -78,6 +87,12 @@ void progress_draw(struct progress *p, uint64_t done_bytes, uint64_t total_bytes
 	}
 	(void)fprintf(stderr, "%.*s\x1b[K", width, text);
 	(void)fflush(stderr);
+}
+
+void progress_line(void *arg, const json_t *line)
+{
+	if (json_object_get(line, "total_bytes") != NULL)
+		draw(arg, json_u64(line, "done_bytes"), json_u64(line, "total_bytes"));
 }
 
 void progress_end(struct progress *p)

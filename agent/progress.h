@@ -2,6 +2,7 @@
  * progress: a bar on the terminal for work that takes long. Nothing where there is no terminal.
  */
 #pragma once
+#include "client.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,5 +15,9 @@ struct progress {
 
 /** @param on  false: never draw (as with --json) */
 void progress_begin(struct progress *p, const char *label, bool on);
-void progress_draw(struct progress *p, uint64_t done_bytes, uint64_t total_bytes);
+/** Begin, and draw what req streams. */
+void progress_follow(struct progress *p, const char *label, bool on, struct client_request *req);
+/** As client_request.line: what the agent says of its progress, drawn. @param arg  struct progress
+ */
+void progress_line(void *arg, const json_t *line);
 void progress_end(struct progress *p); /* wipes the bar */
