@@ -5,23 +5,7 @@
 #include "mem.h"
 #include "progress.h"
 #include "render.h"
-#include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-
-static bool parse_bytes(const char *text, json_int_t *ret_bytes)
-{
-	char *end = NULL;
-	long long n;
-
-	if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text))
-		return false;
-	errno = 0;
-	n = strtoll(text, &end, 10);
-	*ret_bytes = n;
-	return errno == 0;
-}
 
 static void print_result(const json_t *document)
 {
@@ -49,13 +33,13 @@ int cmd_gc(struct shoal *sh)
 	AUTO(json_drop) json_t *document = NULL;
 	struct progress bar;
 	struct client_request req = { .method = "POST", .path = "/v1/gc", .body = body };
-	json_int_t to_bytes = 0;
+	uint64_t to_bytes = 0;
 	int status;
 
-	if (sh->to != NULL && !parse_bytes(sh->to, &to_bytes))
+	if (sh->to != NULL && !shoal_number(sh->to, INT64_MAX, &to_bytes))
 		return shoal_fail(sh, SHOAL_USAGE, "--to is a number of bytes (see shoal --help)");
 	if (sh->to != NULL)
-		(void)json_object_set_new(body, "to_bytes", json_integer(to_bytes));
+		json_set_u64(body, "to_bytes", to_bytes);
 	if (sh->dry_run)
 		(void)json_object_set_new(body, "dry_run", json_true());
 	progress_follow(&bar, "gc", !sh->json, &req);

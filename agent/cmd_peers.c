@@ -4,10 +4,8 @@
 #include "commands.h"
 #include "render.h"
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
-#define TIMEOUT_DIGITS_MAX 6
+#define TIMEOUT_S_MAX 999999U
 
 int cmd_peers(struct shoal *sh)
 {
@@ -44,16 +42,15 @@ int cmd_peers(struct shoal *sh)
 
 int cmd_drain(struct shoal *sh)
 {
-	const char *seconds = sh->timeout_s != NULL ? sh->timeout_s : "0";
 	AUTO(json_drop) json_t *document = NULL;
 	struct client_request req = { .socket = sh->socket, .method = "POST", .path = "/v1/drain" };
+	uint64_t seconds = 0;
 	struct err e = { 0 };
 	int status;
 
-	if (seconds[0] == '\0' || seconds[strspn(seconds, "0123456789")] != '\0' ||
-	    strlen(seconds) > TIMEOUT_DIGITS_MAX)
+	if (sh->timeout_s != NULL && !shoal_number(sh->timeout_s, TIMEOUT_S_MAX, &seconds))
 		return shoal_fail(sh, SHOAL_USAGE, "--timeout takes a whole number of seconds");
-	req.timeout_ms = (uint32_t)(strtoul(seconds, NULL, 10) * 1000);
+	req.timeout_ms = (uint32_t)(seconds * 1000);
 	status = client_call(&req, &document, &e);
 	if (status == SHOAL_FAILED && e.code == ETIMEDOUT)
 		return shoal_fail(sh, status,
