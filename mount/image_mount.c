@@ -221,7 +221,8 @@ static int take_on(struct image_mount *m, struct kept *kept, struct err *e)
 	kept->fd = -1;
 	if (r == 0)
 		r = serve(m, m->erofs ? &blob_files_ops : &tree_ops, &fd, e);
-	if (r == 0 && m->erofs) /* behind the readers: in use, they stay whole anyway */
+	/* Last, behind the readers: in use, they stay whole anyway. */
+	if (r == 0 && m->erofs)
 		handed_files_find(m->opts.image, &m->handed);
 	return r;
 }
@@ -269,8 +270,6 @@ static void take_on_work(struct job *job)
 	m->kept_there = true;
 	m->result = take_on(m, m->opts.kept, &m->why);
 	kept_free(&m->opts.kept);
-	if (m->result != 0)
-		handed_files_release(&m->handed);
 	if (m->result == 0) {
 		m->kept.fd = session_fd(m->session);
 		return;
