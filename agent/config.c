@@ -262,19 +262,16 @@ static void take_registries(struct config *config, struct config *fresh)
 void config_take(struct config *config, struct config **fresh,
                  void (*fn)(void *arg, const char *setting), void *arg)
 {
+	config_diff(config, *fresh, fn, arg);
 	for (uint32_t i = 0; i < config_n_settings; i++) {
 		const struct setting *s = &config_settings[i];
 
-		if (!settings_differ(s, config, *fresh))
-			continue;
-		if (config_is_at_once(s->name))
+		if (config_is_at_once(s->name) && settings_differ(s, config, *fresh))
 			take_value(config, s, *fresh);
-		fn(arg, s->name);
 	}
 	if (registries_differ(config, *fresh)) {
 		take_registries(config, *fresh);
 		*fresh = NULL;
-		fn(arg, "registries");
 	}
 	config_free(fresh);
 }

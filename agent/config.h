@@ -66,8 +66,8 @@ void config_free(struct config **config); /* NULL is fine */
 bool config_is_at_once(const char *setting);
 
 /**
- * Take over from a configuration that was read again whatever counts at once, and tell each setting
- * that differs, "registries" for any of theirs.
+ * Take over from a configuration that was read again whatever counts at once, and tell what differs
+ * as config_diff() does.
  *
  * @param config  its texts, and the array of registries, stay where they are: they are in use
  * @param fresh  NULL on return: it was freed, or is kept by config
