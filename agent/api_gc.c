@@ -75,8 +75,7 @@ static json_t *result_json(const struct gc *gc)
 		r->before_bytes > r->after_bytes ? r->before_bytes - r->after_bytes : 0;
 
 	json_set_u64(document, "freed_bytes", freed);
-	(void)json_object_set_new(document, "pinned_bytes",
-	                          json_integer((json_int_t)r->pinned_bytes));
+	json_set_u64(document, "pinned_bytes", r->pinned_bytes);
 	return document;
 }
 

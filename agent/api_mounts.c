@@ -175,10 +175,8 @@ static void count_ready(struct row *row)
 				ready_bytes += l->chunks[c].plain_size_bytes;
 		}
 	}
-	(void)json_object_set_new(row->object, "plain_bytes",
-	                          json_integer((json_int_t)plain_bytes));
-	(void)json_object_set_new(row->object, "ready_bytes",
-	                          json_integer((json_int_t)ready_bytes));
+	json_set_u64(row->object, "plain_bytes", plain_bytes);
+	json_set_u64(row->object, "ready_bytes", ready_bytes);
 }
 
 static void listing_work(struct job *job)
@@ -220,8 +218,7 @@ static void add_detail(json_t *object, const struct mounted *m, struct metrics *
 		const char *const labels[] = { fetch_found_names[i], m->image->name };
 		const struct series *series = metrics_series(metrics, METRIC_READ_BYTES, labels);
 
-		(void)json_object_set_new(read_bytes, fetch_found_names[i],
-		                          json_integer((json_int_t)series_get(series)));
+		json_set_u64(read_bytes, fetch_found_names[i], (uint64_t)series_get(series));
 	}
 	(void)json_object_set_new(object, "read_bytes", read_bytes);
 }

@@ -51,8 +51,8 @@ static void render_explain(const json_t *document)
 	render_fields(stdout, document, fields, ARRAY_LEN(fields));
 	if (json_array_size(events) == 0)
 		return;
-	json_array_foreach(events, i, event)(void) json_object_set_new(
-		event, "when", json_integer((json_int_t)(json_u64(event, "asked_wall_ms") / 1000)));
+	json_array_foreach(events, i, event)
+		json_set_u64(event, "when", json_u64(event, "asked_wall_ms") / 1000);
 	(void)fputc('\n', stdout);
 	render_table(stdout, events, asked, ARRAY_LEN(asked));
 }

@@ -27,7 +27,7 @@ static int watch_prefetch(const struct shoal *sh, const char *dir)
 	progress_follow(&bar, "prefetch", true, &req);
 	if (!bar.on)
 		return SHOAL_DONE;
-	(void)json_object_set_new(body, "dir", json_words(dir));
+	json_set_text(body, "dir", dir);
 	status = shoal_ask(sh, &req, &document);
 	progress_end(&bar);
 	return status;

@@ -18,7 +18,7 @@ json_t *http_query(struct evhttp_request *req)
 	if (text == NULL || evhttp_parse_query_str(text, &pairs) != 0)
 		return query;
 	TAILQ_FOREACH(pair, &pairs, next)
-	(void)json_object_set_new(query, pair->key, json_words(pair->value));
+	json_set_text(query, pair->key, pair->value);
 	evhttp_clear_headers(&pairs);
 	return query;
 }

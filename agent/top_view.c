@@ -38,9 +38,7 @@ static void print_sources(FILE *out, const char *title, const struct source *sou
 		                        (json_int_t)total);
 
 		if (then_ms > 0 && now_ms > then_ms && total >= was)
-			(void)json_object_set_new(row, "rate",
-			                          json_integer((json_int_t)((total - was) * 1000 /
-			                                                    (now_ms - then_ms))));
+			json_set_u64(row, "rate", (total - was) * 1000 / (now_ms - then_ms));
 		(void)json_array_append_new(rows, row);
 	}
 	render_table(out, rows, columns, ARRAY_LEN(columns));
