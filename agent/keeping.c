@@ -2,9 +2,10 @@
  * keeping: see keeping.h.
  *
  *   WATCHING --the keeper hangs up--> RENEWING (a job: call again, or start one; give it all)
- *      ^------------- there is one ------'   `-- there is none --> WAITING --0.1 s, 0.2 ... 5 s-->
- * RENEWING A start without a keeper is WAITING. While it is renewing, nothing is watched: the
- * connection that the job made says afterwards whether the keeper has gone since.
+ *      ^------------- there is one ------'  ^ `-- there is none --> WAITING
+ *                                           `--- 0.1 s, 0.2 ... 5 s ---'
+ *   A start without a keeper is WAITING. While it is renewing, nothing is watched: the connection
+ *   that the job made says afterwards whether the keeper has gone since.
  */
 #include "keeping.h"
 #include "bytes.h"
