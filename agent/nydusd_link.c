@@ -1,8 +1,7 @@
 /*
  * nydusd_link: see nydusd_link.h.
  *
- * The mutex guards which agent it is, and whether the front is leaving. It is not held across a
- * call.
+ * The mutex guards which agent it is. It is not held across a call.
  */
 #include "nydusd_link.h"
 #include "client.h"
@@ -13,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -33,7 +33,7 @@ struct link {
 	pthread_mutex_t lock;
 	char *socket; /* of the agent that answered last; or NULL */
 	bool is_own;
-	bool leaving;
+	atomic_bool leaving; /* the front is: nobody waits for the node's agent any longer */
 };
 
 /* A second agent beside the node's would keep its containers for good: without its configuration,
@@ -76,11 +76,13 @@ static bool answers(const char *path)
 	return fd >= 0;
 }
 
-static bool wait_for(const char *path, uint32_t at_most_ms)
+/* @param unless  ends it, too; NULL: nothing does */
+static bool wait_for(const char *path, uint32_t at_most_ms, const atomic_bool *unless)
 {
 	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
 
-	for (uint32_t ms = 0; ms < at_most_ms; ms += LOOK_AGAIN_MS) {
+	for (uint32_t ms = 0; ms < at_most_ms && (unless == NULL || !atomic_load(unless));
+	     ms += LOOK_AGAIN_MS) {
 		if (answers(path))
 			return true;
 		(void)nanosleep(&pause, NULL);
@@ -95,38 +97,19 @@ static bool is_socket(const char *path)
 	return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-static bool is_leaving(struct link *link)
-{
-	bool leaving;
-
-	(void)pthread_mutex_lock(&link->lock);
-	leaving = link->leaving;
-	(void)pthread_mutex_unlock(&link->lock);
-	return leaving;
-}
-
 void link_stop_waiting(struct link *link)
 {
-	(void)pthread_mutex_lock(&link->lock);
-	link->leaving = true;
-	(void)pthread_mutex_unlock(&link->lock);
+	atomic_store(&link->leaving, true);
 }
 
 /* It is being installed, upgraded or rolled out. */
-static bool wait_for_node(struct link *link)
+static bool wait_for_node(const struct link *link)
 {
-	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
-
 	log_warn(link->log,
 	         "the node's agent is away: waiting for it (if this node has none, remove its "
 	         "socket)",
 	         "socket=%s at_most_ms=%d", LOG_Q(link->node_socket), NODE_WAIT_MS);
-	for (uint32_t ms = 0; ms < NODE_WAIT_MS && !is_leaving(link); ms += LOOK_AGAIN_MS) {
-		if (answers(link->node_socket))
-			return true;
-		(void)nanosleep(&pause, NULL);
-	}
-	return answers(link->node_socket);
+	return wait_for(link->node_socket, NODE_WAIT_MS, &link->leaving);
 }
 
 /* A copy, malloc'd; NULL: none has answered yet. */
@@ -156,7 +139,7 @@ static int use_own(struct link *link, const char *work_dir, struct err *e)
 
 	if (!answers(socket)) {
 		r = own_agent_start(work_dir, link->log, e);
-		if (r == 0 && !wait_for(socket, START_WAIT_MS))
+		if (r == 0 && !wait_for(socket, START_WAIT_MS, NULL))
 			r = err_set(e, ECONNREFUSED,
 			            "the agent that was started does not answer at "
 			            "%s (its log: %s/shoal/shoald.log)",
@@ -183,7 +166,7 @@ int link_ensure(struct link *link, const char *work_dir, struct err *e)
 	if (!there && is_nodes)
 		there = !was_nodes && work_dir != NULL
 		                ? wait_for_node(link)
-		                : wait_for(link->node_socket, RESTART_WAIT_MS);
+		                : wait_for(link->node_socket, RESTART_WAIT_MS, NULL);
 	if (there) {
 		use(link, link->node_socket, false);
 		return 0;
