@@ -409,7 +409,7 @@ void world_restart(struct world *w)
 	world_settle(w);
 }
 
-struct world *world_new(void)
+int world_setup(void **state)
 {
 	struct world *w = xcalloc(1, sizeof(*w));
 	struct err e = { 0 };
@@ -427,7 +427,8 @@ struct world *world_new(void)
 	r = pool_new(w->loop, 1, "fake", &w->pool, &e);
 	assert(r == 0);
 	mounts_make(w);
-	return w;
+	*state = w;
+	return 0;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -438,8 +439,10 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
-void world_free(struct world *w)
+int world_teardown(void **state)
 {
+	struct world *w = *state;
+
 	world_stop(w);
 	while (w->fuse_pool.stopping != NULL)
 		world_stop_done(w, 0);
@@ -451,4 +454,5 @@ void world_free(struct world *w)
 	loop_free(&w->loop);
 	(void)nftw(w->state_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	free(w);
+	return 0;
 }

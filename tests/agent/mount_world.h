@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #define WORLD_OPS_MAX 8
+#define DIGEST_A      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 struct image_load {
 	struct image_loader *loader;
@@ -75,8 +76,8 @@ struct world {
 	struct err why;
 };
 
-struct world *world_new(void);
-void world_free(struct world *w);
+int world_setup(void **state); /* *state: struct world */
+int world_teardown(void **state);
 /** A new struct mounts over the same state directory, with what is listed: as after a restart. */
 void world_restart(struct world *w);
 void world_settle(struct world *w); /* the pool and the loop, until both are still */

@@ -17,20 +17,6 @@
 
 #include <cmocka.h>
 
-#define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
-static int setup(void **state)
-{
-	*state = world_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
 static void an_auth_file_counts_while_it_is_mounted(void **state)
 {
 	struct world *w = *state;
@@ -149,7 +135,7 @@ static void what_a_hidden_mount_said_stays_until_it_is_gone_too(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(an_auth_file_counts_while_it_is_mounted),
 		TEST(credentials_that_were_given_live_as_long_as_the_mount),
