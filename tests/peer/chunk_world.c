@@ -3,6 +3,7 @@
  */
 #include "chunk_world.h"
 #include "clock.h"
+#include "hex.h"
 #include "mem.h"
 #include "placement.h"
 #include "share.h"
@@ -17,6 +18,17 @@ void chunk_bytes(uint32_t chunk_idx, uint8_t ret_bytes[CHUNK_BYTES])
 {
 	for (uint32_t i = 0; i < CHUNK_BYTES; i++)
 		ret_bytes[i] = (uint8_t)(chunk_idx * 131 + i * 7 + (i >> 8));
+}
+
+bool chunk_is(uint32_t chunk_idx, const uint8_t bytes[CHUNK_BYTES])
+{
+	uint8_t *right = xcalloc(1, CHUNK_BYTES);
+	bool is_right;
+
+	chunk_bytes(chunk_idx, right);
+	is_right = memcmp(bytes, right, CHUNK_BYTES) == 0;
+	free(right);
+	return is_right;
 }
 
 static struct blob_layout *make_layout(void)
@@ -112,12 +124,9 @@ struct wire_set chunks_of(uint32_t first, uint32_t n)
 static void on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
 {
 	struct chunk_world *w = arg;
-	uint8_t *right = xcalloc(1, CHUNK_BYTES);
 
 	assert(!w->came[chunk_idx]);
-	chunk_bytes(chunk_idx, right);
-	assert(memcmp(plain, right, CHUNK_BYTES) == 0);
-	free(right);
+	assert(chunk_is(chunk_idx, plain));
 	free(plain);
 	w->came[chunk_idx] = true;
 	w->giver = giver;
@@ -216,14 +225,10 @@ static void on_message(struct stranger *s, const struct wire_msg *msg)
 
 static struct wire_id agent_id(const struct chunk_world *w)
 {
-	const char *name = peer_self_name(w->peers->peers[0]);
 	struct wire_id id;
+	const bool is_hex = hex_decode(peer_self_name(w->peers->peers[0]), WIRE_ID_BYTES, id.b);
 
-	for (uint32_t i = 0; i < WIRE_ID_BYTES; i++) {
-		const char two[3] = { name[(size_t)2 * i], name[(size_t)2 * i + 1], '\0' };
-
-		id.b[i] = (uint8_t)strtoul(two, NULL, 16);
-	}
+	assert(is_hex);
 	return id;
 }
 

@@ -56,6 +56,7 @@ struct chunk_world *chunk_world_new(void);
 void chunk_world_free(struct chunk_world **w);
 
 void chunk_bytes(uint32_t chunk_idx, uint8_t ret_bytes[CHUNK_BYTES]);
+bool chunk_is(uint32_t chunk_idx, const uint8_t bytes[CHUNK_BYTES]); /* are these its? */
 /** It becomes ready in the agent's cache. */
 void chunk_put(struct chunk_world *w, uint32_t chunk_idx);
 struct wire_set chunks_of(uint32_t first, uint32_t n); /* positions, which are indices too */
