@@ -21,15 +21,20 @@ struct scene {
 	struct actor other; /* a member */
 };
 
-static int setup(void **state)
+static int setup_with(void **state, const char *others_zone)
 {
 	struct scene *s = xcalloc(1, sizeof(*s));
 
 	s->w = chunk_world_new();
 	actor_join(s->w, &s->home, true);
-	actor_join(s->w, &s->other, false);
+	actor_join_from(s->w, &s->other, false, others_zone);
 	*state = s;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, "a"); /* like everybody */
 }
 
 static int teardown(void **state)
@@ -50,6 +55,23 @@ static const struct wire_ask *wants(struct scene *s, uint32_t n)
 	peers_until(s->w->peers, &s->home.n_asks, 1);
 	assert_int_equal(set_count(&s->home.asks[0].part.set), n);
 	return &s->home.asks[0];
+}
+
+/* The home says that the other holds it, and the agent asks there. */
+static void is_sent_to_other(struct scene *s, const struct wire_ask *ask,
+                             const struct wire_set *set)
+{
+	actor_answer(&s->home, ask, WIRE_HOLDERS, set, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+}
+
+/* It knows the digests, and sends the bytes. */
+static void gives(struct actor *a, const struct wire_get *get, const struct wire_set *set,
+                  bool then_end)
+{
+	actor_grant(a, get, true);
+	actor_send(a, get, set, then_end);
 }
 
 static struct source *source_of(const struct scene *s)
@@ -91,12 +113,9 @@ static void who_holds_it_sends_it(void **state)
 	const struct wire_ask *ask = wants(s, 4);
 
 	assert_int_equal(ask->flags & WIRE_ASK_READER, WIRE_ASK_READER);
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	is_sent_to_other(s, ask, &all);
 	assert_int_equal(set_count(&s->other.gets[0].part.set), 4);
-	actor_grant(&s->other, &s->other.gets[0], true);
-	actor_send(&s->other, &s->other.gets[0], &all, true);
+	gives(&s->other, &s->other.gets[0], &all, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->r, SOURCE_OK);
 	assert_int_equal(s->w->n_chunks, 4);
@@ -111,9 +130,7 @@ static void who_has_it_not_is_told_to_the_home_and_the_lease_is_taken(void **sta
 	const struct wire_ask *ask = wants(s, 3);
 	const struct wire_ask *again = &s->home.asks[1];
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	is_sent_to_other(s, ask, &all);
 	actor_end(&s->other, s->other.gets[0].req, WIRE_NOT_HERE, 0);
 	peers_until(s->w->peers, &s->home.n_asks, 2);
 	assert_int_equal(again->n_avoid, 1);
@@ -145,9 +162,7 @@ static void a_redirect_is_followed_without_the_home(void **state)
 	const struct wire_ask *ask = wants(s, 2);
 	struct wire_msg redirect = { .type = WIRE_REDIRECT, .u.redirect.set = all };
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	is_sent_to_other(s, ask, &all);
 	actor_grant(&s->other, &s->other.gets[0], true);
 	redirect.u.redirect.req = s->other.gets[0].req;
 	redirect.u.redirect.n_nodes = 1;
@@ -155,8 +170,7 @@ static void a_redirect_is_followed_without_the_home(void **state)
 	conn_send(s->other.stranger.conn, &redirect);
 	actor_end(&s->other, s->other.gets[0].req, WIRE_DONE, 0);
 	peers_until(s->w->peers, &s->home.n_gets, 1);
-	actor_grant(&s->home, &s->home.gets[0], true);
-	actor_send(&s->home, &s->home.gets[0], &all, true);
+	gives(&s->home, &s->home.gets[0], &all, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_chunks, 2);
 	assert_int_equal(s->home.n_asks, 1);
@@ -169,14 +183,11 @@ static void who_is_busy_is_asked_again_and_nobody_leases_meanwhile(void **state)
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	is_sent_to_other(s, ask, &all);
 	actor_end(&s->other, s->other.gets[0].req, WIRE_IS_BUSY, 30);
 	peers_until(s->w->peers, &s->other.n_gets, 2);
 	assert_int_equal(s->home.n_asks, 1);
-	actor_grant(&s->other, &s->other.gets[1], true);
-	actor_send(&s->other, &s->other.gets[1], &all, true);
+	gives(&s->other, &s->other.gets[1], &all, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_chunks, 2);
 }
@@ -187,9 +198,7 @@ static void who_cannot_show_the_digests_is_a_liar(void **state)
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	is_sent_to_other(s, ask, &all);
 	actor_grant(&s->other, &s->other.gets[0], false);
 	peers_until(s->w->peers, &s->home.n_asks, 2);
 	assert_int_equal(s->home.asks[1].avoid_why[0], WIRE_AVOID_FAILED);
@@ -203,11 +212,8 @@ static void who_gave_wrong_bytes_is_not_asked_again(void **state)
 	const struct wire_set one = chunks_of(0, 1);
 	const struct wire_ask *ask = wants(s, 1);
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &one, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
-	actor_grant(&s->other, &s->other.gets[0], true);
-	actor_send(&s->other, &s->other.gets[0], &one, true);
+	is_sent_to_other(s, ask, &one);
+	gives(&s->other, &s->other.gets[0], &one, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	/* The engine held it against the digest, let us say, and it was wrong. */
 	assert_true(source_of(s)->ops->distrust(source_of(s), &s->w->run, 0, s->w->giver));
@@ -232,8 +238,7 @@ static void what_is_cancelled_in_flight_is_heard_of_no_more(void **state)
 
 	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->other);
 	peers_until(s->w->peers, &s->other.n_gets, 1);
-	actor_grant(&s->other, &s->other.gets[0], true);
-	actor_send(&s->other, &s->other.gets[0], &first, false);
+	gives(&s->other, &s->other.gets[0], &first, false);
 	peers_until(s->w->peers, &s->w->n_chunks, 1);
 	source_of(s)->ops->cancel(s->w->req);
 	s->w->req = NULL;
@@ -256,8 +261,7 @@ static void what_is_waited_for_comes_when_it_is_there(void **state)
 	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
 	peers_until(s->w->peers, &s->other.n_gets, 1);
 	assert_int_equal(s->other.gets[0].flags & WIRE_GET_WAIT, WIRE_GET_WAIT);
-	actor_grant(&s->other, &s->other.gets[0], true);
-	actor_send(&s->other, &s->other.gets[0], &first, false);
+	gives(&s->other, &s->other.gets[0], &first, false);
 	peers_until(s->w->peers, &s->w->n_chunks, 1);
 	actor_send_more(&s->other, &second, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
@@ -298,8 +302,7 @@ static void is_watched_by_the_home(struct scene *s, uint32_t n_gets)
 	assert_int_equal(s->home.asks[1].flags & WIRE_ASK_NO_LEASE, 0);
 	/* It is waited for all the same. */
 	peers_until(s->w->peers, &s->other.n_gets, n_gets);
-	actor_grant(&s->other, &s->other.gets[n_gets - 1], true);
-	actor_send(&s->other, &s->other.gets[n_gets - 1], &all, true);
+	gives(&s->other, &s->other.gets[n_gets - 1], &all, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_chunks, 2);
 	assert_int_equal(s->home.n_asks, 2);
@@ -359,13 +362,7 @@ static void a_home_that_drains_is_left_for_the_next(void **state)
 
 static int setup_zones(void **state)
 {
-	struct scene *s = xcalloc(1, sizeof(*s));
-
-	s->w = chunk_world_new();
-	actor_join(s->w, &s->home, true);
-	actor_join_from(s->w, &s->other, false, "b");
-	*state = s;
-	return 0;
+	return setup_with(state, "b");
 }
 
 static void a_zone_lease_is_renewed_by_what_comes_and_not_by_time(void **state)
@@ -388,8 +385,7 @@ static void a_zone_lease_is_renewed_by_what_comes_and_not_by_time(void **state)
 	actor_answer(&s->home, beyond, WIRE_WAIT, &all, &s->other);
 	peers_until(s->w->peers, &s->home.n_progress, 2);
 	peers_until(s->w->peers, &s->other.n_gets, 1);
-	actor_grant(&s->other, &s->other.gets[0], true);
-	actor_send(&s->other, &s->other.gets[0], &first, false);
+	gives(&s->other, &s->other.gets[0], &first, false);
 	peers_until(s->w->peers, &s->home.n_progress, 3);
 	assert_true(s->home.last_progress.progress_bytes >= CHUNK_BYTES);
 	assert_int_equal(s->home.last_progress.token, ACTOR_TOKEN);
