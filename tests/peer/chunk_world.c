@@ -225,7 +225,7 @@ static void on_message(struct stranger *s, const struct wire_msg *msg)
 
 static struct wire_id agent_id(const struct chunk_world *w)
 {
-	struct wire_id id;
+	struct wire_id id = { 0 };
 	const bool is_hex = hex_decode(peer_self_name(w->peers->peers[0]), WIRE_ID_BYTES, id.b);
 
 	assert(is_hex);
