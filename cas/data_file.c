@@ -91,6 +91,14 @@ bool data_file_has_hole(const struct disk *disk, int fd, uint64_t offset, uint64
 	return hole < 0 || (uint64_t)hole < offset + size_bytes;
 }
 
+bool data_file_grow_back(const struct disk *disk, int fd, uint64_t size_bytes)
+{
+	struct file_identity found;
+
+	return disk->identify(disk, fd, &found) == 0 && found.size_bytes < size_bytes &&
+	       disk->truncate(disk, fd, (off_t)size_bytes) == 0;
+}
+
 /* Chunks whose last block is the one that `last` ends in: with a cut inside it, they end in zeros.
  */
 static int64_t void_same_block(const struct blob_layout *l, const struct bitmap *ready,

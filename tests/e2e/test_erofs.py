@@ -199,6 +199,21 @@ class HandedFiles(ErofsTest):
         lab.drop_caches()
         self.assert_tree(where, self.IMAGE, "after the repair")
 
+    def test_one_that_somebody_cuts_short_is_whole_again_when_verify_has_found_it(self):
+        agent, where = self.whole()
+        blob = self.blobs(agent)[-1]
+        path = os.path.join(agent.state_dir, "blobs", blob["key"] + ".blob.data")
+        size = os.path.getsize(path)
+        os.truncate(path, size // 2)
+        self.assertEqual(agent.shoal("verify", check=False).returncode, 1)
+        lab.wait_for(lambda: self.blobs(agent)[-1]["n_ready"] == blob["n_ready"], "the chunks to come back, unasked")
+        self.assertEqual(os.path.getsize(path), size)
+        lab.drop_caches()
+        self.assert_tree(where, self.IMAGE, "after the repair")
+        os.truncate(path, size - 4096)  # where no chunk is, but a block that the kernel reads
+        agent.shoal("verify", check=False)
+        self.assertEqual(os.path.getsize(path), size)
+
     def test_they_stay_whole_while_anybody_reads_them_also_behind_an_agent_that_was_killed(self):
         agent, where = self.whole()
         largest = self.blobs(agent)[-1]["key"]
