@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 };
@@ -168,6 +169,17 @@ static void on_changed(void *arg, const char *setting)
 		log_warn(d->log, "a changed setting needs a restart", "setting=%s", setting);
 }
 
+/* The loop must not wait for whoever would write into a pipe. At the start that is nobody's harm.
+ */
+static int check_is_file(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return err_errno(e, errno, "%s: the configuration cannot be opened", path);
+	return S_ISREG(st.st_mode) ? 0 : err_set(e, EINVAL, "%s: it is not a regular file", path);
+}
+
 /* The parts borrow the texts of the old configuration: it takes over what is new. */
 static void on_reload(evutil_socket_t signal_number, short what, void *arg)
 {
@@ -177,7 +189,7 @@ static void on_reload(evutil_socket_t signal_number, short what, void *arg)
 
 	(void)signal_number;
 	(void)what;
-	if (config_load(d->config_path, &fresh, &e) < 0) {
+	if (check_is_file(d->config_path, &e) < 0 || config_load(d->config_path, &fresh, &e) < 0) {
 		log_error(d->log, "the configuration is wrong: the old one stays", "error=%s",
 		          LOG_Q(e.msg));
 		return;

@@ -99,6 +99,10 @@ class Signals(lab.LabTest):
         agent.process.send_signal(signal.SIGHUP)
         lab.wait_for(lambda: "the old one stays" in agent.log(), "the agent to refuse it")
         self.assertIn(":1: frob", agent.log())
+        os.unlink(agent.config_path)
+        os.mkfifo(agent.config_path)  # nobody will write into it
+        agent.process.send_signal(signal.SIGHUP)
+        lab.wait_for(lambda: "it is not a regular file" in agent.log(), "the agent to go on")
         agent.shoal("status")
 
     @staticmethod
