@@ -210,6 +210,10 @@ static int read_bootstrap(const char *path, struct buffer *into, struct err *e)
 		return err_errno(e, errno, "opening it");
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "it is not a regular file");
+	if ((uint64_t)st.st_size > IMAGE_BOOTSTRAP_MAX_BYTES) /* not when 2 GiB of it are here */
+		return err_set(e, EMSGSIZE,
+		               "it has more than the %" PRIu64 " bytes that are allowed",
+		               IMAGE_BOOTSTRAP_MAX_BYTES);
 	into->max_bytes = IMAGE_BOOTSTRAP_MAX_BYTES;
 	return read_all(fd, into, e);
 }
