@@ -160,6 +160,27 @@ class MadeUp(PageTest):
         self.assertEqual(page.value(wide), 0)
         self.assertEqual(page.complaints, [])
 
+    def test_what_came_while_nobody_listened_is_spread_over_that_time(self):
+        document = made_up.document(came=(0, 0, 0, 0))
+        agent, page = self.open(document)
+        minute = made_up.document(came=(0, 0, 0, 60 * made_up.MIB), uptime_ms=document["uptime_ms"] + 60000)
+        self.say(agent, page, minute)
+        self.assertEqual(self.text(page, "#chart-scale"), "at most 1.0 MiB/s")
+        self.assertIn(self.count(page, "#chart > div > span"), (12, 13))  # of 5 seconds each
+        self.say(agent, page, {**minute, "uptime_ms": minute["uptime_ms"] + 600000, "origin_received_bytes": 660 * made_up.MIB})
+        self.assertEqual(self.text(page, "#chart-scale"), "at most 1.0 MiB/s")  # longer than it shows
+        self.assertIn(self.count(page, "#chart > div > span"), (59, 60))
+        self.assertEqual(page.complaints, [])
+
+    def test_mounts_that_are_not_told_one_by_one_are_counted(self):
+        document = made_up.busy(64, 0)
+        agent, page = self.open(document)
+        self.assertTrue(page.value("document.getElementById('more-mounts').hidden"))
+        self.say(agent, page, {**document, "n_mounts": 201, "uptime_ms": document["uptime_ms"] + 1000})
+        self.assertEqual(self.text(page, "#more-mounts"), "and 137 more, which shoal ls has")
+        self.assertFalse(page.value("document.getElementById('more-mounts').hidden"))
+        self.assertEqual(page.complaints, [])
+
     def test_without_colours_and_with_a_keyboard_alone(self):
         document = made_up.busy(12, 20)
         agent, page = self.open(document, vision="achromatopsia")
