@@ -157,29 +157,55 @@ static void add_strip(json_t *mount, const struct lazy_image *image,
 	json_set_text(mount, "strip", cells);
 }
 
+static json_t *mount_live(const struct mounted *m, const struct questions *questions)
+{
+	json_t *mount = json_object();
+
+	json_set_text(mount, "dir", m->rec.dir);
+	json_set_text(mount, "state", mount_state_name(m->state));
+	if (m->state == MOUNT_UP)
+		json_set_text(mount, "as", m->erofs ? "erofs" : "tree");
+	if (m->state == MOUNT_DOWN)
+		json_set_text(mount, "error", m->why.msg);
+	if (m->image != NULL) {
+		json_set_text(mount, "name", m->image->name);
+		json_set_text(mount, "digest", m->image->digest);
+		add_strip(mount, m->image, questions);
+	}
+	return mount;
+}
+
+/* Where not all are told: first those that are down, then those on their way, then the others. */
+enum need { NEED_HELP, NEED_TIME, NEED_NOTHING, N_NEEDS };
+
+static enum need need_of(const struct mounted *m)
+{
+	if (m->state == MOUNT_DOWN)
+		return NEED_HELP;
+	return m->state == MOUNT_UP ? NEED_NOTHING : NEED_TIME;
+}
+
 static json_t *mounts_live(const struct agent *agent, const struct questions *questions)
 {
 	json_t *list = json_array();
-	uint32_t n = 0;
 
-	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL && n < MOUNTS_MAX;
-	     m = m->next, n++) {
-		json_t *mount = json_object();
-
-		json_set_text(mount, "dir", m->rec.dir);
-		json_set_text(mount, "state", mount_state_name(m->state));
-		if (m->state == MOUNT_UP)
-			json_set_text(mount, "as", m->erofs ? "erofs" : "tree");
-		if (m->state == MOUNT_DOWN)
-			json_set_text(mount, "error", m->why.msg);
-		if (m->image != NULL) {
-			json_set_text(mount, "name", m->image->name);
-			json_set_text(mount, "digest", m->image->digest);
-			add_strip(mount, m->image, questions);
+	for (int need = NEED_HELP; need < N_NEEDS; need++) {
+		for (const struct mounted *m = mounts_first(agent->mounts);
+		     m != NULL && json_array_size(list) < MOUNTS_MAX; m = m->next) {
+			if ((int)need_of(m) == need)
+				(void)json_array_append_new(list, mount_live(m, questions));
 		}
-		(void)json_array_append_new(list, mount);
 	}
 	return list;
+}
+
+static uint64_t count_mounts(const struct agent *agent)
+{
+	uint64_t n = 0;
+
+	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL; m = m->next)
+		n++;
+	return n;
 }
 
 /* ---- questions and peers ---- */
@@ -217,6 +243,7 @@ json_t *live_document(struct agent *agent)
 	             (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS);
 	add_sums(document, agent->metrics);
 	(void)json_object_set_new(document, "mounts", mounts_live(agent, questions));
+	json_set_u64(document, "n_mounts", count_mounts(agent));
 	(void)json_object_set_new(document, "questions", questions_live(questions));
 	(void)json_object_set_new(document, "peers", api_peers_list(agent));
 	free(questions);

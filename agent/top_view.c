@@ -118,15 +118,21 @@ static void print_mount(FILE *out, const json_t *mount, int columns)
 		print_share(out, mount, strip, columns);
 }
 
-static void print_mounts(FILE *out, const json_t *mounts, int columns)
+static void print_mounts(FILE *out, const json_t *document, int columns)
 {
+	const json_t *mounts = json_object_get(document, "mounts");
+	const uint64_t n_told = json_array_size(mounts);
+	const uint64_t n_all = json_u64(document, "n_mounts");
 	size_t i;
 	json_t *mount;
 
 	(void)fputs("MOUNTED   # here  = shared  > on its way  . absent\n", out);
 	json_array_foreach(mounts, i, mount) print_mount(out, mount, columns);
-	if (json_array_size(mounts) == 0)
+	if (n_told == 0)
 		(void)fputs("none\n", out);
+	if (n_all > n_told)
+		(void)fprintf(out, "and %" PRIu64 " more (shoal ls has them all)\n",
+		              n_all - n_told);
 	(void)fputc('\n', out);
 }
 
@@ -195,7 +201,7 @@ void top_view(FILE *out, const json_t *document, const json_t *before, int colum
 	              is_ready ? "ready" : "not ready", is_full ? ", THE DISK IS FULL" : "");
 	print_sources(out, "READERS GOT FROM", read, ARRAY_LEN(read), document, before);
 	print_sources(out, "CAME FROM", came, ARRAY_LEN(came), document, before);
-	print_mounts(out, json_object_get(document, "mounts"), columns);
+	print_mounts(out, document, columns);
 	print_questions(out, document);
 	print_peers(out, json_object_get(document, "peers"));
 }

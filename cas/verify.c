@@ -133,8 +133,7 @@ static int verify_blob(struct verification *v, const char *key, struct err *e)
 
 		r = r < 0 ? r : cleared;
 	}
-	if (r == 0 &&
-	    data_file_grow_back(v->cas->disk, blob->fd, blob->identity.size_bytes))
+	if (r == 0 && data_file_grow_back(v->cas->disk, blob->fd, blob->identity.size_bytes))
 		log_warn(v->cas->log, "a data file was cut short: it has its size again", "blob=%s",
 		         key);
 	return r;

@@ -34,7 +34,7 @@ def document(mounts=(), peers=(), questions=(), read=(0, 0, 0, 0), came=(0, 0, 0
             "peer_received_bytes": {"same": came[1], "other": came[2]}, "peer_sent_bytes": {"same": 0, "other": 0},
             "origin_received_bytes": came[3], "origin_requests": came[3] // MIB, "dedup_saved_bytes": came[0], "readers_waiting": 0,
             "fetches_in_flight": 0, "cache_bytes": sum(came), "cache_quota_bytes": 0, "cache_pinned_bytes": 0, "cache_full": False,
-            "mounts": list(mounts), "questions": list(questions), "peers": list(peers), **more}
+            "mounts": list(mounts), "n_mounts": len(mounts), "questions": list(questions), "peers": list(peers), **more}
 
 
 def busy(n_mounts, n_peers):

@@ -85,6 +85,18 @@ class Top(lab.LabTest):
         self.assertEqual(terminal.process.wait(lab.DEADLINE_S), 0)
         terminal.process.stderr.close()
 
+    def test_of_many_mounts_those_in_trouble_are_told_and_the_others_counted(self):
+        agent = self.agent()
+        image = lab.registry().push(IMAGE)
+        wheres = [agent.mount(image) for _ in range(66)]
+        agent.stop()
+        os.rmdir(wheres[-1])
+        agent.start()
+        live = agent.json("top")
+        self.assertEqual((len(live["mounts"]), live["n_mounts"]), (64, 66))
+        self.assertEqual((live["mounts"][0]["dir"], live["mounts"][0]["state"]), (wheres[-1], "down"))
+        self.assertIn("\nand 2 more (shoal ls has them all)\n", agent.shoal("top").stdout)
+
     def test_elsewhere_it_says_once_what_is_so(self):
         agent = self.agent()
         where = agent.mount(lab.registry().push(IMAGE))
