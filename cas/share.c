@@ -227,26 +227,29 @@ static bool note_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 }
 
 /* Another blob has it still: a candidate again for this one and for all who referred to it here. */
-static void mark_again(struct cas_blob *blob, uint32_t chunk_idx)
+static void mark_again(struct cas_blob *blob, const uint8_t name[PUBLIC_NAME_BYTES])
 {
 	struct look look = { .except = blob, .n_max = 1 };
 
-	share_map_each_of(blob->cas->map, blob, chunk_idx, note_ready, &look);
+	share_map_each(blob->cas->map, name, note_ready, &look);
 	if (look.n > 0)
-		share_map_each_of(blob->cas->map, blob, chunk_idx, mark, look.blobs[0]);
+		share_map_each(blob->cas->map, name, mark, look.blobs[0]);
 }
 
 void share_went(struct cas_blob *blob, uint32_t chunk_idx)
 {
 	struct cas *cas = blob->cas;
 	struct told told = { .n = 0 };
+	uint8_t name[PUBLIC_NAME_BYTES];
+	const bool is_named = share_map_name(blob, chunk_idx, name);
 
-	if (cas->dedup)
-		mark_again(blob, chunk_idx);
+	if (is_named && cas->dedup)
+		mark_again(blob, name);
 	if (!atomic_load(&cas->hooks.is_on))
 		return;
 	hooks_gone(&cas->hooks, blob, chunk_idx);
-	share_map_each_of(cas->map, blob, chunk_idx, note_referrer, &told);
+	if (is_named)
+		share_map_each(cas->map, name, note_referrer, &told);
 	for (uint32_t i = 0; i < told.n; i++) {
 		struct referrer *r = &told.referrers[i];
 

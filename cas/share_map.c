@@ -209,19 +209,27 @@ void share_map_each(struct share_map *m, const uint8_t name[PUBLIC_NAME_BYTES],
 	(void)pthread_mutex_unlock(&s->mutex);
 }
 
-void share_map_each_of(struct share_map *m, const struct cas_blob *blob, uint32_t chunk_idx,
-                       bool (*fn)(void *arg, struct cas_blob *blob, uint32_t chunk_idx), void *arg)
+bool share_map_name(const struct cas_blob *blob, uint32_t chunk_idx,
+                    uint8_t ret_name[PUBLIC_NAME_BYTES])
 {
 	const struct share_entry *entries = atomic_load(&blob->entries);
 	const struct blob_layout *l = blob_layout(blob);
 	const struct chunk_rec *c = &l->chunks[chunk_idx];
 	struct public_namer *namer;
-	uint8_t name[PUBLIC_NAME_BYTES];
 
 	if (entries == NULL || !(c->flags & CHUNK_HAS_DIGEST))
-		return;
+		return false;
 	namer = public_namer_new();
-	public_name(namer, l->digest_alg, c->digest, c->plain_size_bytes, name);
+	public_name(namer, l->digest_alg, c->digest, c->plain_size_bytes, ret_name);
 	public_namer_free(&namer);
-	share_map_each(m, name, fn, arg);
+	return true;
+}
+
+void share_map_each_of(struct share_map *m, const struct cas_blob *blob, uint32_t chunk_idx,
+                       bool (*fn)(void *arg, struct cas_blob *blob, uint32_t chunk_idx), void *arg)
+{
+	uint8_t name[PUBLIC_NAME_BYTES];
+
+	if (share_map_name(blob, chunk_idx, name))
+		share_map_each(m, name, fn, arg);
 }

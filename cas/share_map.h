@@ -33,6 +33,10 @@ void share_map_remove(struct share_map *m, struct cas_blob *blob);
 void share_map_each(struct share_map *m, const uint8_t name[PUBLIC_NAME_BYTES],
                     bool (*fn)(void *arg, struct cas_blob *blob, uint32_t chunk_idx), void *arg);
 
-/** [any] The same for the name of a chunk of an open blob. */
+/** [any] The name of a chunk of an open blob. @return false: nobody finds it by one */
+bool share_map_name(const struct cas_blob *blob, uint32_t chunk_idx,
+                    uint8_t ret_name[PUBLIC_NAME_BYTES]);
+
+/** [any] share_map_each() for that name, where there is one. */
 void share_map_each_of(struct share_map *m, const struct cas_blob *blob, uint32_t chunk_idx,
                        bool (*fn)(void *arg, struct cas_blob *blob, uint32_t chunk_idx), void *arg);
