@@ -26,14 +26,15 @@ class Page:
     def __init__(self, url, width=1200, height=1500, dark=False, vision="none"):
         self.complaints = []
         self.profile = tempfile.mkdtemp(prefix="browser-", dir=lab.TMP)
+        self.said = os.path.join(self.profile, "said")
         theirs_in, self.to = os.pipe()
         self.of, theirs_out = os.pipe()
         argv = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                 "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={self.profile}", "about:blank"]
         # The shell moves the descriptors to where the browser expects them.
-        self.process = lab.start_process(["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", *argv],
-                                         pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL,
-                                         stderr=subprocess.DEVNULL)
+        with open(self.said, "wb") as said:
+            self.process = lab.start_process(["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", *argv],
+                                             pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=said)
         os.close(theirs_in)
         os.close(theirs_out)
         self.buffer = b""
@@ -55,7 +56,9 @@ class Page:
         while b"\0" not in self.buffer:
             more = os.read(self.of, 1 << 16)
             if not more:
-                raise AssertionError("the browser is gone")
+                with open(self.said, encoding="utf-8", errors="replace") as said:
+                    raise AssertionError(f"the browser is gone, with status {self.process.wait(lab.DEADLINE_S)}: "
+                                         f"{said.read()[-2000:]}")
             self.buffer += more
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)
