@@ -520,8 +520,10 @@ static uint64_t ask_tick(struct home *h, struct h_ask *ask, uint64_t now_ns)
 	}
 	if ((ask->flags & WIRE_ASK_READER) == 0 || ask->list == NULL)
 		return ask->end_ns;
-	if (now_ns >= ask->check_ns)
+	if (now_ns >= ask->check_ns) {
+		home_look_beside(h, ask);
 		home_lease_second(h, ask, false);
+	}
 	return ask->check_ns < ask->end_ns ? ask->check_ns : ask->end_ns;
 }
 

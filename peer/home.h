@@ -58,6 +58,7 @@
 #define HOME_LATE_TIMES        4U    /* ... and so many times as long as most did of late */
 #define HOME_PATIENCE_MIN_MS   50U
 #define HOME_PROBE_MIN_MS      250U /* for a sign of life */
+#define HOME_BESIDE_MS         500U /* a reader waits at who receives, while others have it */
 #define HOME_GRACE_MS          100U /* after a node went: time for holders to tell the new home */
 #define HOME_ASK_MAX_MS        60000U
 #define HOME_TREE_HELD         3U

@@ -125,7 +125,7 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 	ask->runs = msg->runs;
 	ask->end_ns = now_ns + ttl_ms * NS_PER_MS;
 	ask->patience_ns = patience_ms * NS_PER_MS;
-	ask->check_ns = now_ns + ask->patience_ns;
+	ask->check_ns = now_ns + min_u64(ask->patience_ns, HOME_BESIDE_MS * NS_PER_MS);
 	ask->open = ask->pending = set_none(l == NULL ? 0 : l->n);
 	if (l != NULL) {
 		ask->waits = xcalloc(l->n, sizeof(*ask->waits));
@@ -306,9 +306,11 @@ static bool is_waited_at(const struct h_chunk *c, uint16_t node)
 	return w != NULL;
 }
 
+/* Who was sent to wait somewhere is sent on to who has it alone. NULL: nobody. */
 static struct entry *choose(struct home *h, const struct h_ask *ask, uint32_t pos)
 {
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
+	const bool waits = ask->waits[pos].told != NO_NODE;
 	const bool is_parent = is_waited_at(c, ask->node); /* by an ask before, perhaps */
 	struct entry *best = NULL;
 	uint64_t best_cost = UINT64_MAX;
@@ -318,8 +320,8 @@ static struct entry *choose(struct home *h, const struct h_ask *ask, uint32_t po
 		uint64_t cost;
 
 		if (!is_candidate(h, ask, pos, e) ||
-		    (is_parent && (e->flags & ENTRY_RECEIVING) != 0 &&
-		     waits_for(c, e->node, ask->node)))
+		    ((e->flags & ENTRY_RECEIVING) != 0 &&
+		     (waits || (is_parent && waits_for(c, e->node, ask->node)))))
 			continue;
 		cost = cost_of(h, ask, pos, e);
 		if (cost < best_cost) {
@@ -328,6 +330,30 @@ static struct entry *choose(struct home *h, const struct h_ask *ask, uint32_t po
 		}
 	}
 	return best;
+}
+
+static uint32_t now_ms(const struct home *h)
+{
+	return (uint32_t)(clock_now_ns(h->opts.clock) / NS_PER_MS);
+}
+
+static bool waits_in_vain(struct home *h, const struct h_ask *ask, const struct h_wait *w)
+{
+	const struct entry *at;
+
+	if (w->told == NO_NODE || now_ms(h) - w->told_ms < HOME_BESIDE_MS)
+		return false;
+	at = home_entry(home_chunk(h, ask->list, w->pos), w->told);
+	return at == NULL || (at->flags & ENTRY_RECEIVING) != 0;
+}
+
+void home_look_beside(struct home *h, struct h_ask *ask)
+{
+	for (uint32_t pos = set_next(&ask->open, 0); pos < ask->list->n;
+	     pos = set_next(&ask->open, pos + 1)) {
+		if (waits_in_vain(h, ask, &ask->waits[pos]) && choose(h, ask, pos) != NULL)
+			home_tell(h, ask, pos);
+	}
 }
 
 /* ---- an answer ---- */
@@ -456,6 +482,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 		item->progress_bytes = lease->progress_bytes;
 	if (e != NULL) {
 		w->told = e->node;
+		w->told_ms = now_ms(h);
 		add_load(h, ask, pos, e->node);
 		send_to(h, ask, c, e);
 	}

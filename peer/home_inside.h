@@ -39,7 +39,8 @@ struct h_wait {                     /* an ask that wants a chunk */
 	struct h_wait *prev, *next; /* of the chunk */
 	struct h_ask *ask;
 	uint16_t pos;
-	uint16_t told; /* the node that was named for it; NO_NODE: none */
+	uint16_t told;    /* the node that was named for it; NO_NODE: none */
+	uint32_t told_ms; /* when, on a clock that wraps */
 };
 
 struct h_chunk {
@@ -234,3 +235,6 @@ void home_mark_dirty(struct home *h, struct h_ask *ask);
 /* Those who wait for a chunk, and were told node (NO_NODE: nobody), are to be told anew. */
 void home_wake(struct home *h, struct h_chunk *c, uint16_t told);
 void home_wake_all_told(struct home *h, uint16_t node);
+/* A reader that was sent to one who receives it, and got nothing for HOME_BESIDE_MS, is told of who
+ * has it by now: of a dead one further up only the next one in the chain sees that it is. */
+void home_look_beside(struct home *h, struct h_ask *ask);

@@ -366,7 +366,7 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 	const uint64_t now_ns = now_of(h);
 	const struct h_list *l = ask->list;
 
-	ask->check_ns = now_ns + ask->patience_ns;
+	ask->check_ns = now_ns + min_u64(ask->patience_ns, HOME_BESIDE_MS * NS_PER_MS);
 	for (uint32_t pos = set_next(&ask->open, 0); pos < l->n;
 	     pos = set_next(&ask->open, pos + 1)) {
 		const struct h_chunk *c = home_chunk(h, l, pos);

@@ -383,6 +383,48 @@ static void progress_that_is_only_told_does_not_starve_a_reader(void **state)
 	assert_in_range(ms, HOME_LEASE_OVERRIDE_MS - 20, HOME_LEASE_OVERRIDE_MS + 100);
 }
 
+/* Node 1 has the lease and does nothing, 2 waits there, 3 waits at 2; 4 has all from elsewhere. */
+static void stand_in_a_chain(struct fixture *f, uint32_t flags, uint32_t patience_ms)
+{
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	(void)home_asks(f, 2, &a);
+	a.flags = flags;
+	a.patience_ms = patience_ms;
+	(void)home_asks(f, 3, &a);
+	home_names_node(home_told(f, 3, 1, WIRE_WAIT), 2);
+	home_has(f, 4, 0, 5);
+	assert_null(home_told(f, 3, 1, WIRE_HOLDERS)); /* it comes from 2, any moment */
+}
+
+static void a_reader_behind_who_hangs_is_told_who_has_it_by_now(void **state)
+{
+	struct fixture *f = *state;
+
+	stand_in_a_chain(f, WIRE_ASK_READER, 30000);
+	assert_true(home_after_ms(f, HOME_BESIDE_MS - 10) <=
+	            clock_now_ns(&f->clock.clock) + 10 * NS_PER_MS);
+	assert_null(home_told(f, 3, 1, WIRE_HOLDERS));
+	(void)home_after_ms(f, 10);
+	home_names_node(home_told(f, 3, 1, WIRE_HOLDERS), 4);
+	assert_int_equal(set_count(&home_must(f, 3, 1, WIRE_HOLDERS)->set), 5);
+	for (uint32_t i = 0; i < 10; i++) {
+		(void)home_after_ms(f, HOME_BESIDE_MS);
+		assert_null(home_told(f, 3, 1, WIRE_HOLDERS)); /* once: that one has it */
+	}
+}
+
+static void a_prefetch_there_stays_in_the_chain(void **state)
+{
+	struct fixture *f = *state;
+
+	stand_in_a_chain(f, 0, HOME_PATIENCE_MIN_MS);
+	(void)home_after_ms(f, UINT64_C(2) * HOME_BESIDE_MS);
+	assert_null(home_told(f, 3, 1, WIRE_HOLDERS));
+}
+
 static void whole_units_are_leased(void **state)
 {
 	struct fixture *f = *state;
@@ -499,6 +541,8 @@ int main(void)
 		T(a_reader_without_progress_gets_a_second_lease),
 		T(who_lives_is_waited_for_and_who_hung_once_is_not_waited_for_again),
 		T(progress_that_is_only_told_does_not_starve_a_reader),
+		T(a_reader_behind_who_hangs_is_told_who_has_it_by_now),
+		T(a_prefetch_there_stays_in_the_chain),
 		T(whole_units_are_leased),
 		T(who_cannot_lease_hears_of_nobody_or_waits_for_who_can),
 		T(who_lives_and_is_slow_is_waited_for_longer_where_no_reader_waits),
