@@ -259,8 +259,10 @@ uint64_t source_due_ns(struct peer *p);
 void source_on_known(struct peer *p, struct known *k);
 /** An answer of this node as a home to itself. */
 void source_self_answer(struct peer *p, const struct home_out *out);
-/** Is a chunk on its way here, so that who waits for it should wait on? */
-bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos);
+/** Is a chunk on its way here, so that asker, who waits for it, should wait on? Not where it is
+ * waited for at asker itself. */
+bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos,
+                      const struct wire_id *asker);
 /** A number for who gave something. 0: there are too many. */
 uint32_t source_giver(struct peer *p, const struct wire_id *node);
 /** What it gave was wrong. @param ret_name  "?" where giver is nobody */

@@ -412,7 +412,7 @@ static void give_up_waiting(struct serve *s)
 {
 	for (uint32_t pos = set_next(&s->waiting, 0); pos < s->waiting.n;
 	     pos = set_next(&s->waiting, pos + 1)) {
-		if (source_is_coming(s->p, &s->list, (uint16_t)pos))
+		if (source_is_coming(s->p, &s->list, (uint16_t)pos, &s->asker))
 			continue;
 		wire_set_remove(&s->waiting, pos);
 		wire_set_add(&s->ready, pos);

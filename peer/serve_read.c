@@ -117,7 +117,7 @@ void serve_sort(struct serve *s)
 			cas_blob_release(&blob);
 			continue;
 		}
-		if (!source_is_coming(s->p, &s->list, (uint16_t)pos))
+		if (!source_is_coming(s->p, &s->list, (uint16_t)pos, &s->asker))
 			continue;
 		wire_set_remove(&s->ready, pos);
 		wire_set_add(&s->waiting, pos);

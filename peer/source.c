@@ -434,7 +434,25 @@ void source_self_answer(struct peer *p, const struct home_out *out)
 	}
 }
 
-bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos)
+/* It is waited for at node, and nowhere else. */
+static bool hangs_on(const struct seek *s, uint16_t pos, const struct wire_id *node)
+{
+	const struct get *g;
+	bool hangs = false;
+
+	DL_FOREACH(s->gets, g)
+	{
+		if (!wire_set_has(&g->set, pos))
+			continue;
+		if (!g->wait || !id_equal(&g->node, node))
+			return false;
+		hangs = true;
+	}
+	return hangs;
+}
+
+bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos,
+                      const struct wire_id *asker)
 {
 	const struct source_req *req;
 
@@ -446,7 +464,7 @@ bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos)
 			const struct seek *s = &req->seeks[i];
 
 			if (id_equal(&seek_segment(s)->list, list) && is_wanted(s, pos) &&
-			    !wire_set_has(&s->lost, pos))
+			    !wire_set_has(&s->lost, pos) && !hangs_on(s, pos, asker))
 				return true;
 		}
 	}

@@ -341,6 +341,48 @@ static void who_comes_to_read_what_is_waited_for_has_the_home_watch(void **state
 	is_watched_by_the_home(s, 2);
 }
 
+static void on_no_answer(void *arg, const struct wire_msg *msg)
+{
+	(void)arg;
+	(void)msg;
+}
+
+struct ended {
+	uint32_t n;
+	enum wire_status status;
+};
+
+static void on_get_end(void *arg, enum wire_status status, uint32_t retry_ms)
+{
+	struct ended *ended = arg;
+
+	(void)retry_ms;
+	ended->status = status;
+	ended->n++;
+}
+
+/* Two homes, of which one knows nothing of the other's words, can send two nodes to each other. */
+static void who_is_waited_for_is_not_told_to_wait_for_who_waits_there(void **state)
+{
+	static const struct request_ops ops = { .answer = on_no_answer, .end = on_get_end };
+	static const uint32_t plain_sizes[CHUNKS] = { CHUNK_BYTES, CHUNK_BYTES };
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+	struct ended ended = { .n = 0 };
+	const struct request_opts opts = { .ops = &ops, .arg = &ended, .plain_sizes = plain_sizes };
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	(void)actor_get(&s->other, &all, WIRE_GET_WAIT, true, &opts);
+	peers_until(s->w->peers, &ended.n, 1);
+	assert_int_equal(ended.status, WIRE_NOT_HERE);
+	/* Others may wait there, and what comes goes its way. */
+	gives(&s->other, &s->other.gets[0], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 2);
+}
+
 /* ---- homes ---- */
 
 static void a_home_that_drains_is_left_for_the_next(void **state)
@@ -414,6 +456,7 @@ int main(void)
 		T(a_lease_that_passes_on_is_taken_by_who_waited),
 		T(a_reader_does_not_wait_without_a_home_that_watches),
 		T(who_comes_to_read_what_is_waited_for_has_the_home_watch),
+		T(who_is_waited_for_is_not_told_to_wait_for_who_waits_there),
 		T(a_home_that_drains_is_left_for_the_next),
 		cmocka_unit_test_setup_teardown(
 			a_zone_lease_is_renewed_by_what_comes_and_not_by_time, setup_zones,
