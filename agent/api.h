@@ -75,6 +75,7 @@ void api_mounts_list(struct api_call *call);
 void api_mounts_add(struct api_call *call);
 void api_mounts_give(struct api_call *call);
 void api_mounts_remove(struct api_call *call);
+void api_mounts_requests(struct api_call *call);
 void api_status(struct api_call *call);
 void api_images_list(struct api_call *call);
 void api_images_inspect(struct api_call *call);

@@ -249,3 +249,28 @@ void api_mounts_list(struct api_call *call)
 		(struct job){ .work = listing_work, .after = listing_after, .prio = JOB_NORMAL };
 	pool_submit(call->api->agent->desk, &listing->job);
 }
+
+/* ---- what readers wait for ---- */
+
+void api_mounts_requests(struct api_call *call)
+{
+	struct fuse_asked asked[ASKED_MAX];
+	json_t *requests = json_array();
+
+	for (const struct mounted *m = mounts_first(call->api->agent->mounts); m != NULL;
+	     m = m->next) {
+		const uint32_t n = mounts_asked(m, asked);
+
+		for (uint32_t i = 0; i < n; i++) {
+			json_t *request = json_object();
+
+			json_set_text(request, "dir", m->rec.dir);
+			json_set_u64(request, "node", asked[i].node);
+			json_set_u64(request, "opcode", asked[i].opcode);
+			json_set_u64(request, "unique", asked[i].unique);
+			json_set_u64(request, "since_s", asked[i].since_s);
+			(void)json_array_append_new(requests, request);
+		}
+	}
+	api_reply(call, json_pack("{s:o}", "requests", requests));
+}

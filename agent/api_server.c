@@ -43,6 +43,7 @@ static const struct route routes[] = {
 	{ EVHTTP_REQ_POST, false, "/v1/mounts", "mount", api_mounts_add },
 	{ EVHTTP_REQ_PUT, false, "/v1/mounts/credentials", "give credentials", api_mounts_give },
 	{ EVHTTP_REQ_DELETE, false, "/v1/mounts", "umount", api_mounts_remove },
+	{ EVHTTP_REQ_GET, false, "/v1/mounts/requests", "requests", api_mounts_requests },
 	{ EVHTTP_REQ_GET, false, "/v1/status", "status", api_status },
 	{ EVHTTP_REQ_GET, false, "/v1/live", "top", api_live },
 	{ EVHTTP_REQ_GET, false, "/v1/images", "image ls", api_images_list },

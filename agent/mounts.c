@@ -113,6 +113,13 @@ const struct mounted *mounts_resolve(const struct mounts *mounts, const char *pa
 	return best;
 }
 
+uint32_t mounts_asked(const struct mounted *m, struct fuse_asked *ret_asked)
+{
+	const struct image_mount *tree = life_of(unconst(m))->tree;
+
+	return tree != NULL ? image_mount_asked(tree, ret_asked) : 0;
+}
+
 /* ---- operations ---- */
 
 static struct mount_op *op_new(struct mounts *mounts, const char *dir, mounts_added_fn *done,

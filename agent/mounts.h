@@ -123,6 +123,10 @@ const struct mounted *mounts_find(const struct mounts *mounts, const char *dir);
 bool mounts_use_image(const struct mounts *mounts, const char *digest);
 const char *mount_state_name(enum mount_state state);
 
+/** [loop] What the kernel asked of this mount and was not answered yet: as image_mount_asked().
+ */
+uint32_t mounts_asked(const struct mounted *m, struct fuse_asked *ret_asked);
+
 /** The mount with the longest directory that path lies in. @param ret_rest  behind it: "" or "/..."
  */
 const struct mounted *mounts_resolve(const struct mounts *mounts, const char *path,

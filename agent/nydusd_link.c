@@ -265,6 +265,19 @@ int link_look(struct link *link, const char *dir, json_t **ret_mount, struct err
 	return r;
 }
 
+int link_requests(struct link *link, json_t **ret_requests, struct err *e)
+{
+	AUTO(json_drop) json_t *answer = NULL;
+	const int r = call(link, "GET", "/v1/mounts/requests", NULL, &answer, e);
+	json_t *requests = json_object_get(answer, "requests");
+
+	if (r == 0 && !json_is_array(requests))
+		return err_set(e, EPROTO, "the agent's answer has no requests");
+	if (r == 0)
+		*ret_requests = json_incref(requests);
+	return r;
+}
+
 void link_leave(struct link *link)
 {
 	AUTO(json_drop) json_t *mounts = NULL;

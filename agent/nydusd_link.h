@@ -44,6 +44,10 @@ MUST_CHECK int link_give(struct link *link, const char *dir, const json_t *crede
 /** [worker] What the agent says of one mount. ret_mount: a new reference. @return 0; -ENOENT */
 MUST_CHECK int link_look(struct link *link, const char *dir, json_t **ret_mount, struct err *e);
 
+/** [worker] What readers of all of the agent's mounts wait for (docs/api.md). ret_requests: a new
+ * reference to an array. */
+MUST_CHECK int link_requests(struct link *link, json_t **ret_requests, struct err *e);
+
 /** [worker] For the end of the front: if the agent is one of its own and mounts nothing any more,
  * stop it. */
 void link_leave(struct link *link);

@@ -187,10 +187,83 @@ void nydusd_get_metrics_blobcache(struct nydusd_call *call)
 	answer(call, blobcache_json);
 }
 
-/* A read that hangs ends by itself, with an error, after read.timeout_ms of the agent. */
+/* ---- what readers wait for ---- */
+
+/* Of all mounts of the agent, looked at by a worker. */
+struct inflight {
+	struct job job;
+	struct nydusd_call *call;
+	struct link *link;
+	json_t *requests;
+	int result;
+	struct err err;
+};
+
+static void inflight_work(struct job *job) /* worker */
+{
+	struct inflight *f = container_of(job, struct inflight, job);
+
+	f->result = link_requests(f->link, &f->requests, &f->err);
+}
+
+static bool is_ours(const struct front *front, const char *dir)
+{
+	for (const struct instance *i = front->instances; i != NULL; i = i->next) {
+		if (strcmp(i->dir, dir) == 0)
+			return true;
+	}
+	return false;
+}
+
+static json_t *inflight_json(const struct front *front, const json_t *requests)
+{
+	json_t *found = json_array();
+
+	for (size_t n = 0; n < json_array_size(requests); n++) {
+		const json_t *request = json_array_get(requests, n);
+		json_t *one;
+
+		if (!is_ours(front, json_str(request, "dir")))
+			continue;
+		one = json_object();
+		json_set_u64(one, "inode", json_u64(request, "node"));
+		json_set_u64(one, "opcode", json_u64(request, "opcode"));
+		json_set_u64(one, "unique", json_u64(request, "unique"));
+		json_set_u64(one, "timestamp_secs", json_u64(request, "since_s"));
+		(void)json_array_append_new(found, one);
+	}
+	return found;
+}
+
+static void inflight_after(struct job *job)
+{
+	struct inflight *f = container_of(job, struct inflight, job);
+	json_t *found = inflight_json(f->call->front, f->requests);
+
+	if (f->result < 0)
+		nydusd_fail(f->call, HTTP_INTERNAL, f->err.msg);
+	else if (json_array_size(found) > 0)
+		nydusd_reply(f->call, json_incref(found));
+	else
+		nydusd_reply_nothing(f->call);
+	json_drop(&found);
+	json_drop(&f->requests);
+	free(f);
+}
+
 void nydusd_get_metrics_inflight(struct nydusd_call *call)
 {
-	nydusd_reply_nothing(call);
+	struct inflight *f;
+
+	if (call->front->instances == NULL) {
+		nydusd_reply_nothing(call);
+		return;
+	}
+	f = xcalloc(1, sizeof(*f));
+	f->call = call;
+	f->link = call->front->link;
+	f->job = (struct job){ .work = inflight_work, .after = inflight_after, .prio = JOB_NORMAL };
+	pool_submit(call->front->pool, &f->job);
 }
 
 void nydusd_get_metrics_files(struct nydusd_call *call)

@@ -2,6 +2,7 @@
  * fuse_member: one mount's /dev/fuse descriptor among those that the fuse_pool serves.
  */
 #pragma once
+#include "fuse_asked.h"
 #include "fuse_pool.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,10 +31,19 @@ void fuse_pool_remove(struct fuse_pool *pool, struct fuse_member **member);
 #define FUSE_BLOCK_BYTES    (FUSE_READ_MAX_BYTES + (64U << 10))
 struct block_list *fuse_pool_blocks(struct fuse_pool *pool); /* borrowed */
 
+/* ---- what is being served ---- */
+
+/** The request that the calling thread of the pool serves. @return false: it serves none, or is no
+ * thread of the pool */
+bool fuse_pool_asked(struct fuse_pool *pool, struct fuse_asked *ret_asked);
+/** [any thread] What threads of the pool are serving of one member right now. @return how many */
+uint32_t fuse_pool_inside(struct fuse_pool *pool, const struct fuse_member *member,
+                          struct fuse_asked ret_asked[FUSE_THREADS_MAX]);
+
 /**
- * May this thread of the pool stay with its member for a while, and even wait for another request
- * of it to be served? Not if it were the last one that serves: then false. fuse_pool_back() ends
- * it.
+ * May this thread of the pool, which has answered its request, stay with its member for a while,
+ * and even wait for another request of it to be served? Not if it were the last one that serves:
+ * then false. fuse_pool_back() ends it.
  */
 bool fuse_pool_step_aside(struct fuse_pool *pool);
 void fuse_pool_back(struct fuse_pool *pool);

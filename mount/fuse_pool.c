@@ -7,7 +7,8 @@
  * nobody waiting. An event carries a number, not a pointer: a member that was removed while its
  * event was on the way is simply not found any more.
  *
- * Knows descriptors and who is inside which. Knows nothing of images, nor of what a request means.
+ * Knows descriptors and who is inside which, with what request by its header. Knows nothing of
+ * images, nor of what a request means.
  */
 #include "block_list.h"
 #include "fuse_member.h"
@@ -15,6 +16,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/fuse.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -25,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #include <uthash.h>
 
@@ -33,6 +36,8 @@
 #define REQUEST_MAX_BYTES ((1U << 20) + 4096)
 #define SPARE_BLOCKS_MAX  8
 #define STOP_ID           0 /* the event of stop_fd */
+/* It was sent before, to an earlier process. Source: Linux fuse.h, FUSE_UNIQUE_RESEND (6.9). */
+#define UNIQUE_RESEND (UINT64_C(1) << 63)
 
 struct fuse_member {
 	uint64_t id;
@@ -47,6 +52,9 @@ struct thread {
 	struct fuse_pool *pool;
 	pthread_t id;
 	int epoll_fd;
+	pthread_mutex_t lock; /* guards what it serves, for those who watch: */
+	const struct fuse_member *inside;
+	struct fuse_asked asked; /* unique 0: nothing */
 };
 
 struct fuse_pool {
@@ -57,6 +65,7 @@ struct fuse_pool {
 	uint32_t n_started;
 	atomic_uint n_aside;
 	struct thread threads[FUSE_THREADS_MAX];
+	pthread_key_t own;    /* a thread's struct thread */
 	pthread_mutex_t lock; /* guards members, next_id, n_inside; held for a look-up alone */
 	pthread_cond_t left;  /* a thread left a removed member */
 	struct fuse_member *members;
@@ -117,26 +126,86 @@ static void tell_gone(struct fuse_pool *pool, struct fuse_member *m, int code)
 	m->opts.gone(m->opts.arg);
 }
 
+/* ---- what a thread serves ---- */
+
+static void set_asked(struct thread *thread, const struct fuse_member *m,
+                      const struct fuse_asked *asked)
+{
+	pthread_mutex_lock(&thread->lock);
+	thread->inside = m;
+	thread->asked = *asked;
+	pthread_mutex_unlock(&thread->lock);
+}
+
+static void set_idle(struct thread *thread)
+{
+	set_asked(thread, NULL, &(struct fuse_asked){ 0 });
+}
+
+static void set_busy(struct thread *thread, const struct fuse_member *m, const void *buf, size_t n)
+{
+	struct fuse_in_header header;
+
+	if (n < sizeof(header))
+		return;
+	memcpy(&header, buf, sizeof(header));
+	set_asked(thread, m,
+	          &(struct fuse_asked){ .unique = header.unique & ~UNIQUE_RESEND,
+	                                .node = header.nodeid,
+	                                .opcode = header.opcode,
+	                                .since_s = (uint64_t)time(NULL) });
+}
+
+bool fuse_pool_asked(struct fuse_pool *pool, struct fuse_asked *ret_asked)
+{
+	const struct thread *thread = pthread_getspecific(pool->own);
+
+	if (thread == NULL || thread->asked.unique == 0) /* ours: nobody else writes it */
+		return false;
+	*ret_asked = thread->asked;
+	return true;
+}
+
+uint32_t fuse_pool_inside(struct fuse_pool *pool, const struct fuse_member *member,
+                          struct fuse_asked ret_asked[FUSE_THREADS_MAX])
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < pool->n_started; i++) {
+		struct thread *thread = &pool->threads[i];
+
+		pthread_mutex_lock(&thread->lock);
+		if (thread->inside == member && thread->asked.unique != 0)
+			ret_asked[n++] = thread->asked;
+		pthread_mutex_unlock(&thread->lock);
+	}
+	return n;
+}
+
 /* One request: then the thread looks which descriptor is next, so that all have their turn. */
-static void serve(struct fuse_pool *pool, struct fuse_member *m, void *buf)
+static void serve(struct thread *thread, struct fuse_member *m, void *buf)
 {
 	const ssize_t n = read(m->opts.fd, buf, REQUEST_MAX_BYTES);
 
-	if (n > 0)
+	if (n > 0) {
+		set_busy(thread, m, buf, (size_t)n);
 		m->opts.request(m->opts.arg, buf, (size_t)n);
-	else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOENT)
-		tell_gone(pool, m, errno);
+		set_idle(thread);
+	} else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOENT) {
+		tell_gone(thread->pool, m, errno);
+	}
 	/* EAGAIN: another thread was faster; ENOENT: the asker gave up. */
 }
 
 static void *thread_main(void *arg)
 {
-	const struct thread *thread = arg;
+	struct thread *thread = arg;
 	struct fuse_pool *pool = thread->pool;
 	void *buf = mmap(NULL, REQUEST_MAX_BYTES, PROT_READ | PROT_WRITE,
 	                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert(buf != MAP_FAILED); /* as xcalloc(): at start, a fixed size of our own */
+	(void)pthread_setspecific(pool->own, thread);
 	for (;;) {
 		struct epoll_event ev;
 		struct fuse_member *m;
@@ -148,7 +217,7 @@ static void *thread_main(void *arg)
 		m = member_enter(pool, ev.data.u64);
 		if (m == NULL)
 			continue;
-		serve(pool, m, buf);
+		serve(thread, m, buf);
 		member_leave(pool, m);
 	}
 	(void)munmap(buf, REQUEST_MAX_BYTES);
@@ -207,6 +276,10 @@ int fuse_pool_new(uint32_t n_threads, struct log *log, struct fuse_pool **ret_po
 	pool->next_id = STOP_ID + 1;
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->left, NULL);
+	for (uint32_t i = 0; i < FUSE_THREADS_MAX; i++)
+		pthread_mutex_init(&pool->threads[i].lock, NULL);
+	r = pthread_key_create(&pool->own, NULL);
+	assert(r == 0); /* as xcalloc(): one a pool */
 	if (n_threads == 0 || n_threads > FUSE_THREADS_MAX)
 		return err_set(e, EINVAL, "%" PRIu32 " FUSE threads: 1 to %d are possible",
 		               n_threads, FUSE_THREADS_MAX);
@@ -236,6 +309,9 @@ void fuse_pool_free(struct fuse_pool **pool)
 		close_fd(&p->threads[i].epoll_fd);
 	block_list_free(&p->blocks);
 	close_fd(&p->stop_fd);
+	(void)pthread_key_delete(p->own);
+	for (uint32_t i = 0; i < FUSE_THREADS_MAX; i++)
+		pthread_mutex_destroy(&p->threads[i].lock);
 	pthread_cond_destroy(&p->left);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
@@ -248,6 +324,10 @@ struct block_list *fuse_pool_blocks(struct fuse_pool *pool)
 
 bool fuse_pool_step_aside(struct fuse_pool *pool)
 {
+	struct thread *thread = pthread_getspecific(pool->own);
+
+	if (thread != NULL)
+		set_idle(thread); /* its request is answered */
 	if (atomic_fetch_add(&pool->n_aside, 1) + 1 < pool->n_threads)
 		return true;
 	fuse_pool_back(pool);

@@ -578,6 +578,11 @@ uint64_t image_mount_device(const struct image_mount *mount)
 	return mount->dev;
 }
 
+uint32_t image_mount_asked(const struct image_mount *mount, struct fuse_asked *ret_asked)
+{
+	return mount->state == MOUNTED ? session_asked(mount->session, ret_asked, ASKED_MAX) : 0;
+}
+
 void image_mount_unkeep(struct image_mount *mount)
 {
 	mount->kept = (struct kept){ .fd = -1 };

@@ -164,6 +164,28 @@ int session_fd(const struct session *session)
 	return fuse_session_fd(session->fuse);
 }
 
+static bool is_among(const struct fuse_asked *asked, uint32_t n, uint64_t unique)
+{
+	while (n > 0 && asked[n - 1].unique != unique)
+		n--;
+	return n > 0;
+}
+
+/* A thread that hands a read to fetch has it for a moment, too. */
+uint32_t session_asked(const struct session *session, struct fuse_asked *ret_asked, uint32_t n_max)
+{
+	struct fuse_asked inside[FUSE_THREADS_MAX];
+	const uint32_t n_inside =
+		fuse_pool_inside(session->opts.fuse_pool, session->member, inside);
+	uint32_t n = tree_asked(session->opts.tree, ret_asked, n_max - FUSE_THREADS_MAX);
+
+	for (uint32_t i = 0; i < n_inside; i++) {
+		if (!is_among(ret_asked, n, inside[i].unique))
+			ret_asked[n++] = inside[i];
+	}
+	return n;
+}
+
 void session_leave(struct session *session)
 {
 	if (session != NULL)

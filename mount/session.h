@@ -40,6 +40,10 @@ MUST_CHECK int session_describe(struct session *session, struct kept *ret_kept, 
 
 int session_fd(const struct session *session); /* borrowed */
 
+/** [loop] What the kernel asked and was not answered yet. Not beside session_leave().
+ * @param n_max  more than FUSE_THREADS_MAX @return how many */
+uint32_t session_asked(const struct session *session, struct fuse_asked *ret_asked, uint32_t n_max);
+
 /** [worker] Serve no longer; returns when no thread is inside. NULL is fine. */
 void session_leave(struct session *session);
 

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "err.h"
 #include "failed_reads.h"
+#include "fuse_asked.h"
 #include "lazy_image.h"
 #include "log.h"
 #include "metrics.h"
@@ -89,6 +90,10 @@ void tree_op_read(fuse_req_t req, fuse_ino_t node, size_t size_bytes, off_t offs
 
 /** [loop] Cancel every read that is pending now; they are answered EIO. */
 void tree_cancel_reads(struct tree *tree);
+
+/** [any thread] The reads that fetch has, at most n_max of them: those that wait longest. @return
+ * how many */
+uint32_t tree_asked(struct tree *tree, struct fuse_asked *ret_asked, uint32_t n_max);
 
 /**
  * No thread serves this tree any more. @return true: fetch holds no read of it; false: it does, and

@@ -41,6 +41,7 @@ struct tree_read {
 	uint64_t offset;
 	uint32_t size_bytes; /* of the answer */
 	uint64_t started_ns;
+	struct fuse_asked asked; /* for those who watch; once it is listed */
 
 	/* Under tree->lock once fetch has it. The block goes back when the last holder lets go. */
 	uint32_t n_holders; /* its thread until it has listed it; done(); a canceller */
@@ -281,6 +282,7 @@ static void list_pending(struct tree_read *read)
 {
 	struct tree *tree = read->tree;
 
+	(void)fuse_pool_asked(tree->fuse_pool, &read->asked);
 	pthread_mutex_lock(&tree->lock);
 	if (read->n_holders > 1) {
 		read->counted = true;
@@ -445,6 +447,20 @@ void tree_cancel_reads(struct tree *tree)
 		fetch_cancel(tree->fetch, &read->fetch);
 		let_go(read);
 	}
+}
+
+uint32_t tree_asked(struct tree *tree, struct fuse_asked *ret_asked, uint32_t n_max)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&tree->lock);
+	for (const struct tree_read *read = tree->pending; read != NULL && n < n_max;
+	     read = read->next) {
+		if (read->asked.unique != 0)
+			ret_asked[n++] = read->asked;
+	}
+	pthread_mutex_unlock(&tree->lock);
+	return n;
 }
 
 bool tree_drain(struct tree *tree)

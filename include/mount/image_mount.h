@@ -11,6 +11,7 @@
 #pragma once
 #include "clock.h"
 #include "erofs.h"
+#include "fuse_asked.h"
 #include "fuse_pool.h"
 #include "keeper.h"
 #include "lazy_image.h"
@@ -81,6 +82,15 @@ void image_mount_leave(struct image_mount *mount,
 /** Is it the kernel that reads the tree? @param ret_why  where it should have been, but is not: one
  * clause why; else "". Borrowed. */
 bool image_mount_is_erofs(const struct image_mount *mount, const char **ret_why);
+
+/**
+ * [loop] The requests of the kernel that are not answered yet: those that wait longest first, then
+ * those that a thread is at. None while it is on its way up or down.
+ * @param ret_asked  room for ASKED_MAX
+ * @return how many
+ */
+#define ASKED_MAX 256U
+uint32_t image_mount_asked(const struct image_mount *mount, struct fuse_asked *ret_asked);
 
 /** Its device number: what stat(2) says of its directory. */
 uint64_t image_mount_device(const struct image_mount *mount);

@@ -166,6 +166,13 @@ bool image_mount_is_seen(const char *dir, uint64_t device)
 	return device != 0;
 }
 
+uint32_t image_mount_asked(const struct image_mount *mount, struct fuse_asked *ret_asked)
+{
+	(void)mount;
+	(void)ret_asked;
+	return 0;
+}
+
 void image_mount_unkeep(struct image_mount *mount)
 {
 	mount->kept = false;

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -29,6 +30,8 @@ struct fixture {
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;
 	bool hold;
+	bool step_aside;         /* as who has answered, and stays */
+	struct fuse_asked asked; /* as the last thread saw it, inside */
 	uint32_t n_requests, n_inside, n_gone;
 	bool removed;
 };
@@ -38,8 +41,12 @@ static void request(void *arg, void *buf, size_t size_bytes)
 	struct fixture *f = arg;
 
 	(void)buf;
-	assert(size_bytes == 1);
+	assert(size_bytes == 1 || size_bytes == sizeof(struct fuse_in_header));
+	if (f->step_aside)
+		assert(fuse_pool_step_aside(f->pool));
 	pthread_mutex_lock(&f->lock);
+	if (!fuse_pool_asked(f->pool, &f->asked))
+		f->asked = (struct fuse_asked){ 0 };
 	f->n_requests++;
 	f->n_inside++;
 	pthread_cond_broadcast(&f->changed);
@@ -48,6 +55,8 @@ static void request(void *arg, void *buf, size_t size_bytes)
 	f->n_inside--;
 	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->lock);
+	if (f->step_aside)
+		fuse_pool_back(f->pool);
 }
 
 static void gone(void *arg)
@@ -177,6 +186,51 @@ static void a_removed_member_gets_no_request(void **state)
 	assert_int_equal(f->n_requests, 1);
 }
 
+static void send_header(struct fixture *f, uint64_t unique)
+{
+	const struct fuse_in_header header = {
+		.len = sizeof(header), .opcode = FUSE_READ, .unique = unique, .nodeid = 7
+	};
+
+	assert_int_equal(send(f->theirs, &header, sizeof(header), 0), sizeof(header));
+}
+
+static void what_is_being_served_can_be_seen(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_asked asked[FUSE_THREADS_MAX];
+
+	assert_false(fuse_pool_asked(f->pool, &asked[0])); /* no thread of the pool */
+	set_hold(f, true);
+	send_header(f, (UINT64_C(1) << 63) | 4); /* sent before, to an earlier process */
+	wait_for(f, &f->n_inside, 1);
+	assert_int_equal(fuse_pool_inside(f->pool, f->member, asked), 1);
+	assert_int_equal(asked[0].unique, 4);
+	assert_int_equal(asked[0].node, 7);
+	assert_int_equal(asked[0].opcode, FUSE_READ);
+	assert_int_not_equal(asked[0].since_s, 0);
+	assert_memory_equal(&f->asked, &asked[0], sizeof(f->asked));
+	assert_int_equal(fuse_pool_inside(f->pool, NULL, asked), 0); /* another member */
+	set_hold(f, false);
+	send_requests(f, 1); /* with no header: nothing that can be told */
+	wait_for(f, &f->n_requests, 2);
+	fuse_pool_remove(f->pool, &f->member);
+	assert_int_equal(f->asked.unique, 0);
+}
+
+static void what_is_answered_is_not_being_served(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_asked asked[FUSE_THREADS_MAX];
+
+	f->step_aside = true;
+	set_hold(f, true);
+	send_header(f, 4);
+	wait_for(f, &f->n_inside, 1);
+	assert_int_equal(fuse_pool_inside(f->pool, f->member, asked), 0);
+	set_hold(f, false);
+}
+
 static void a_pool_wants_one_to_sixteen_threads(void **state)
 {
 	struct fuse_pool *pool = NULL;
@@ -196,6 +250,8 @@ int main(void)
 		                                up, down),
 		cmocka_unit_test_setup_teardown(remove_waits_until_no_thread_is_inside, up, down),
 		cmocka_unit_test_setup_teardown(a_removed_member_gets_no_request, up, down),
+		cmocka_unit_test_setup_teardown(what_is_being_served_can_be_seen, up, down),
+		cmocka_unit_test_setup_teardown(what_is_answered_is_not_being_served, up, down),
 		cmocka_unit_test(a_pool_wants_one_to_sixteen_threads),
 	};
 
