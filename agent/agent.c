@@ -446,6 +446,15 @@ int agent_start(struct agent *a, const struct config *config, struct log *log, s
 	return r;
 }
 
+static void peers_changed(const struct agent *a)
+{
+	const struct config *c = a->config;
+
+	peer_set_budgets(a->peer, c->limits_upload_bytes_per_s, c->limits_download_bytes_per_s);
+	peer_set_members(a->peer, c->peers_members, c->n_peers_members,
+	                 none_if_empty(c->peers_dns));
+}
+
 void agent_config_changed(struct agent *a)
 {
 	const struct config *c = a->config;
@@ -454,9 +463,11 @@ void agent_config_changed(struct agent *a)
 
 	cas_set_limits(a->cas, &cas);
 	http_set_budget(a->http, c->limits_origin_bytes_per_s);
+	http_set_timeouts(a->http, share_of_budget_ms(c, ORIGIN_CONNECT_MS),
+	                  share_of_budget_ms(c, ORIGIN_SILENCE_MS));
+	fetch_set_read_timeout(a->fetch, c->read_timeout_ms);
 	if (a->peer != NULL)
-		peer_set_budgets(a->peer, c->limits_upload_bytes_per_s,
-		                 c->limits_download_bytes_per_s);
+		peers_changed(a);
 	registry_configure(a->registry, c->registries, c->n_registries);
 	if (a->shelf != NULL)
 		image_shelf_configure(a->shelf, c->registries, c->n_registries);

@@ -235,16 +235,6 @@ bool config_is_at_once(const char *setting)
 	return false;
 }
 
-static void take_value(struct config *config, const struct setting *s, const struct config *fresh)
-{
-	AUTO(free_str) char *value = setting_get(s, fresh);
-	struct err e;
-	const int r = setting_set(s, value, config->arena, config, &e);
-
-	assert(r == 0); /* it was checked when it was read */
-	(void)r;
-}
-
 /* The old array and the texts of both stay: fresh has them from here on. */
 static void take_registries(struct config *config, struct config *fresh)
 {
@@ -267,7 +257,7 @@ void config_take(struct config *config, struct config **fresh,
 		const struct setting *s = &config_settings[i];
 
 		if (config_is_at_once(s->name) && settings_differ(s, config, *fresh))
-			take_value(config, s, *fresh);
+			setting_copy(s, *fresh, config->arena, config);
 	}
 	if (registries_differ(config, *fresh)) {
 		take_registries(config, *fresh);

@@ -179,6 +179,47 @@ void setting_set_list(const struct setting *s, const char *const *texts, uint32_
 	       sizeof(list.n_texts));
 }
 
+static void list_of(const struct setting *s, const void *object, struct setting_list *ret_list)
+{
+	memcpy(&ret_list->texts, const_field_of(s, object), sizeof(ret_list->texts));
+	memcpy(&ret_list->n_texts,
+	       (const char *)const_field_of(s, object) + offsetof(struct setting_list, n_texts),
+	       sizeof(ret_list->n_texts));
+}
+
+static void text_copy(const struct setting *s, const void *from, struct text_arena *arena,
+                      void *object)
+{
+	const char *text = NULL;
+
+	memcpy(&text, const_field_of(s, from), sizeof(text));
+	if (text != NULL)
+		text = text_arena_add(arena, text);
+	memcpy(field_of(s, object), &text, sizeof(text));
+}
+
+void setting_copy(const struct setting *s, const void *from, struct text_arena *arena, void *object)
+{
+	struct setting_list list;
+
+	switch (s->type) {
+	case SETTING_NUMBER:
+	case SETTING_BOOL:
+		memcpy(field_of(s, object), const_field_of(s, from), s->field_size_bytes);
+		return;
+	case SETTING_LIST:
+		list_of(s, from, &list);
+		setting_set_list(s, list.texts, list.n_texts, arena, object);
+		return;
+	case SETTING_TEXT:
+	case SETTING_PATH:
+	case SETTING_ADDRESS:
+	case SETTING_CHOICE:
+	default:
+		text_copy(s, from, arena, object);
+	}
+}
+
 static char *number_get(const struct setting *s, const void *object)
 {
 	uint64_t n = 0;
@@ -195,16 +236,12 @@ static char *number_get(const struct setting *s, const void *object)
 
 static char *list_get(const struct setting *s, const void *object)
 {
-	const char *const *texts = NULL;
-	uint32_t n_texts = 0;
+	struct setting_list list;
 	char *all = xstrdup("");
 
-	memcpy(&texts, const_field_of(s, object), sizeof(texts));
-	memcpy(&n_texts,
-	       (const char *)const_field_of(s, object) + offsetof(struct setting_list, n_texts),
-	       sizeof(n_texts));
-	for (uint32_t i = 0; i < n_texts; i++) {
-		char *longer = xasprintf("%s%s%s", all, i > 0 ? ", " : "", texts[i]);
+	list_of(s, object, &list);
+	for (uint32_t i = 0; i < list.n_texts; i++) {
+		char *longer = xasprintf("%s%s%s", all, i > 0 ? ", " : "", list.texts[i]);
 
 		free(all);
 		all = longer;

@@ -59,6 +59,10 @@ MUST_CHECK int setting_set(const struct setting *s, const char *text, struct tex
 void setting_set_list(const struct setting *s, const char *const *texts, uint32_t n_texts,
                       struct text_arena *arena, void *object);
 
+/** Take the value of another object of this kind; its texts are copied. */
+void setting_copy(const struct setting *s, const void *from, struct text_arena *arena,
+                  void *object);
+
 /** The value as text, malloc'd; "" where there is none. */
 char *setting_get(const struct setting *s, const void *object);
 

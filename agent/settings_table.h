@@ -82,6 +82,9 @@
 	X("cache.low_watermark_percent")                                                           \
 	X("images.allow_unverified")                                                               \
 	X("mount")                                                                                 \
+	X("read.timeout_ms")                                                                       \
+	X("peers.members")                                                                         \
+	X("peers.dns")                                                                             \
 	X("limits.origin_bytes_per_s")                                                             \
 	X("limits.upload_bytes_per_s")                                                             \
 	X("limits.download_bytes_per_s")

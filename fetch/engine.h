@@ -59,8 +59,9 @@ struct fetch_read_state {
 	bool listed;
 	uint64_t deadline_ns;
 	struct fetch_read_state *prev, *next; /* fetch.readers: in order of deadline */
-	struct err why;                       /* the last failure that it heard of */
-	uint32_t n_placed;                    /* waiters that hold this object */
+	uint64_t timeout_ms;
+	struct err why;       /* the last failure that it heard of */
+	uint32_t n_placed;    /* waiters that hold this object */
 	pthread_mutex_t lock; /* guards ended, n_open, and against ended what r points to; never
 	                       * held across I/O or a callback */
 	bool ended;
@@ -285,6 +286,7 @@ struct fetch {
 	struct series *readers_waiting;
 	struct series *unverified_bytes;
 	bool closing;
+	_Atomic uint64_t read_timeout_ms; /* as opts has it, until it is set anew */
 
 	struct fetch_blob *blobs;
 	struct flight *buckets[FLIGHT_BUCKETS];

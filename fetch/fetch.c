@@ -65,6 +65,7 @@ int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch, struct er
 	for (uint32_t i = 0; i < opts->n_sources; i++)
 		f->sources[i] = opts->sources[i];
 	f->opts.sources = f->sources;
+	f->read_timeout_ms = opts->read_timeout_ms;
 	if (f->opts.in_flight_max_bytes == 0)
 		f->opts.in_flight_max_bytes = IN_FLIGHT_DEFAULT_BYTES;
 	f->n_workers = n_cpus > 0 && n_cpus < DECODERS_MAX ? (uint32_t)n_cpus : 4;
@@ -86,6 +87,11 @@ void fetch_free(struct fetch **fetch)
 	f->closing = true;
 	runs_cancel(f, NULL);
 	fetch_maybe_finish(f);
+}
+
+void fetch_set_read_timeout(struct fetch *f, uint64_t timeout_ms)
+{
+	f->read_timeout_ms = timeout_ms;
 }
 
 bool fetch_is_idle(const struct fetch *f)

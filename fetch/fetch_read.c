@@ -32,7 +32,8 @@ struct fetch_read_state *read_state_new(struct fetch *f, struct fetch_read *r)
 	st->waiters = (struct waiter *)(st + 1);
 	st->filled = (bool *)(st->waiters + r->n_pieces);
 	st->call.fn = read_begin;
-	st->deadline_ns = clock_now_ns(f->opts.clock) + f->opts.read_timeout_ms * NS_PER_MS;
+	st->timeout_ms = f->read_timeout_ms;
+	st->deadline_ns = clock_now_ns(f->opts.clock) + st->timeout_ms * NS_PER_MS;
 	(void)pthread_mutex_init(&st->lock, NULL);
 	return st;
 }
@@ -341,14 +342,21 @@ static void arm_timer(struct fetch *f)
 	timer_start(&f->reader_timer, wait_ns / NS_PER_MS + 1);
 }
 
+/* Behind those whose time ends earlier: nearly always that is all of them. */
 static void list_reader(struct fetch_read_state *st)
 {
-	const bool first = st->f->readers == NULL;
+	struct fetch *f = st->f;
+	struct fetch_read_state *before = f->readers != NULL ? f->readers->prev : NULL;
 
-	DL_APPEND(st->f->readers, st);
+	while (before != NULL && before->deadline_ns > st->deadline_ns)
+		before = before != f->readers ? before->prev : NULL;
+	if (before != NULL)
+		DL_APPEND_ELEM(f->readers, before, st);
+	else
+		DL_PREPEND(f->readers, st);
 	st->listed = true;
-	if (first)
-		arm_timer(st->f);
+	if (f->readers == st)
+		arm_timer(f);
 }
 
 static void read_begin(struct loop_call *call)
@@ -399,7 +407,7 @@ void reads_expire(struct fetch *f)
 		if (!end_once(st))
 			continue;
 		(void)err_set(&why, EIO, "no source gave the bytes within %llu ms (last: %s)",
-		              (unsigned long long)f->opts.read_timeout_ms,
+		              (unsigned long long)st->timeout_ms,
 		              st->why.code != 0 ? st->why.msg : "silence");
 		answer_on_loop(st, -EIO, &why);
 	}

@@ -343,7 +343,7 @@ static void on_end(void *arg, int r, const struct err *why)
 
 static uint64_t deadline_ns(const struct fetch *f)
 {
-	return clock_now_ns(f->opts.clock) + f->opts.read_timeout_ms * NS_PER_MS;
+	return clock_now_ns(f->opts.clock) + f->read_timeout_ms * NS_PER_MS;
 }
 
 static void on_wait(void *arg, uint64_t progress_bytes)

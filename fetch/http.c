@@ -232,6 +232,12 @@ static void on_budget(struct timer *t)
 	watch_budget(http);
 }
 
+void http_set_timeouts(struct http *http, uint32_t connect_ms, uint32_t stall_ms)
+{
+	http->opts.connect_timeout_ms = connect_ms;
+	http->opts.stall_timeout_ms = stall_ms;
+}
+
 void http_set_budget(struct http *http, uint64_t bytes_per_s)
 {
 	http->budget.rate.bytes_per_s = bytes_per_s;

@@ -141,6 +141,7 @@ static void link_address(struct mesh *m, struct node *n, const char *text, bool 
 	if (a != NULL) {
 		a->id = n->m.id;
 		a->id_known = true;
+		n->struck = n->struck && !a->configured;
 	}
 }
 
@@ -296,7 +297,8 @@ static void tick_nodes(struct mesh *m, uint64_t now_ns, uint64_t *due_ns)
 			set_state(m, n, MEMBER_DOWN);
 		else
 			*due_ns = end_ns < *due_ns ? end_ns : *due_ns;
-		if (n->m.state == MEMBER_DOWN && now_ns - n->m.since_ns > FORGET_MS * NS_PER_MS)
+		if (n->m.state == MEMBER_DOWN &&
+		    (n->struck || now_ns - n->m.since_ns > FORGET_MS * NS_PER_MS))
 			forget_node(m, n);
 	}
 }

@@ -70,7 +70,8 @@ struct members_ops {
 	/** The next thing to do. After every other call. @return false: nothing */
 	bool (*next)(struct members *m, struct members_todo *ret_todo);
 	/** The addresses that a name gives now (all of them); those that went are forgotten once
-	 * no node answers there. name: as it is configured. */
+	 * no node answers there. name: as it is configured. None: it is configured no more; a node
+	 * that had no other configured address is forgotten as soon as it is down. */
 	void (*resolved)(struct members *m, const char *name, const char *const *addresses,
 	                 size_t n_addresses);
 	/** A connection's hello came. address: that which was dialled, NULL where it called.

@@ -74,6 +74,14 @@ static uint32_t hash_name(const char *name)
 	return h;
 }
 
+static void strike(const struct mesh *m, const struct address *a, bool struck)
+{
+	struct node *n = a->id_known ? mesh_node(m, &a->id) : NULL;
+
+	if (n != NULL)
+		n->struck = struck;
+}
+
 void mesh_resolved(struct members *members, const char *name, const char *const *addresses,
                    size_t n_addresses)
 {
@@ -84,14 +92,17 @@ void mesh_resolved(struct members *members, const char *name, const char *const 
 
 	HASH_ITER(hh, m->addresses, a, next)
 	{
-		if (a->configured && a->name_hash == name_hash)
-			a->configured = false;
+		if (!a->configured || a->name_hash != name_hash)
+			continue;
+		a->configured = false;
+		strike(m, a, n_addresses == 0);
 	}
 	for (size_t i = 0; i < n_addresses && i < MEMBERS_MAX; i++) {
 		a = mesh_address_put(m, addresses[i]);
 		if (a == NULL)
 			continue;
 		a->configured = true;
+		strike(m, a, false);
 		a->name_hash = name_hash;
 	}
 	HASH_ITER(hh, m->addresses, a, next)

@@ -29,6 +29,7 @@ struct node {
 	struct member m;
 	void *conns[CONNS_PER_NODE]; /* [0] is used */
 	bool by_us[CONNS_PER_NODE];
+	bool struck; /* taken out of the configuration: when it is down it is forgotten */
 	uint32_t n_conns;
 	UT_hash_handle hh;
 };

@@ -208,7 +208,6 @@ void link_count(struct link *l);
 void resolve_start(struct peer *p);
 void resolve_stop(struct peer *p); /* no more questions */
 void resolve_free(struct peer *p); /* after the desk: one may be open to the end */
-void resolve_due(struct peer *p);
 
 /* ---- peer_home.c ---- */
 

@@ -43,6 +43,9 @@ MUST_CHECK int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch
 /** [loop] All reads must have ended and all blobs been released. NULL is fine. */
 void fetch_free(struct fetch **fetch);
 
+/** [any] As in fetch_opts, for reads and questions from now on. */
+void fetch_set_read_timeout(struct fetch *f, uint64_t timeout_ms);
+
 /** [loop] Does nobody hold a blob, workers included? After the last release that takes a moment,
  * which fetch_free() cannot wait for. */
 bool fetch_is_idle(const struct fetch *f);

@@ -31,6 +31,8 @@ MUST_CHECK int http_new(const struct http_opts *opts, struct http **ret_http, st
 void http_free(struct http **http); /* all requests must have ended or been cancelled */
 
 void http_set_budget(struct http *http, uint64_t bytes_per_s); /* as http_opts */
+/** As http_opts, for requests from now on. */
+void http_set_timeouts(struct http *http, uint32_t connect_ms, uint32_t stall_ms);
 
 /* What came before the body. Strings live during the call. */
 struct http_head {

@@ -57,6 +57,11 @@ void peer_free(struct peer **p);
 /** As in peer_opts, from now on. */
 void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t download_bytes_per_s);
 
+/** As in peer_opts, from now on; copied. Who is not in it any more is not dialled again, and
+ * forgotten once it is down; while it is connected it stays a member. */
+void peer_set_members(struct peer *p, const char *const *members, uint32_t n_members,
+                      const char *dns);
+
 /** The files of tls are looked at once a minute; now, too. A new certificate of the same key counts
  * for connections from then on. */
 void peer_look_at_certificate(struct peer *p);

@@ -326,9 +326,12 @@ static void a_changed_setting_is_named(void **state)
 static void what_counts_at_once_is_taken_and_the_rest_is_told(void **state)
 {
 	AUTO(config_free)
-	struct config *running = must_parse("registries: [ { host: a, proxy: u } ]");
+	struct config *running = must_parse("peers: { members: [\"a:1\"], dns: \"d:3\" }\n"
+	                                    "registries: [ { host: a, proxy: u } ]");
 	struct config *fresh = must_parse("log: { level: debug }\nmount: auto\n"
 	                                  "cache: { quota_bytes: 9, dedup: false }\n"
+	                                  "read: { timeout_ms: 500 }\n"
+	                                  "peers: { members: [\"a:1\", \"b:2\"] }\n"
 	                                  "registries: [ { host: b, mirrors: [m] } ]");
 	const char *old_text = running->registries[0].proxy;
 	AUTO(free_str) char *changed = xstrdup("");
@@ -336,15 +339,22 @@ static void what_counts_at_once_is_taken_and_the_rest_is_told(void **state)
 	(void)state;
 	config_take(running, &fresh, collect, &changed);
 	assert_null(fresh);
-	assert_string_equal(changed, "log.level cache.quota_bytes cache.dedup mount registries ");
+	assert_string_equal(changed, "log.level cache.quota_bytes cache.dedup mount "
+	                             "read.timeout_ms peers.members peers.dns registries ");
 	assert_string_equal(running->log_level, "debug");
 	assert_string_equal(running->mount, "auto");
 	assert_int_equal(running->cache_quota_bytes, 9);
 	assert_true(running->cache_dedup); /* not before a restart */
+	assert_int_equal(running->read_timeout_ms, 500);
+	assert_int_equal(running->n_peers_members, 2);
+	assert_string_equal(running->peers_members[1], "b:2");
+	assert_null(running->peers_dns);
 	assert_string_equal(running->registries[0].host, "b");
 	assert_string_equal(running->registries[0].mirrors[0], "m");
 	assert_string_equal(old_text, "u"); /* somebody may use it still */
 	fresh = must_parse("log: { level: debug }\nmount: auto\ncache: { quota_bytes: 9 }\n"
+	                   "read: { timeout_ms: 500 }\n"
+	                   "peers: { members: [\"a:1\", \"b:2\"] }\n"
 	                   "registries: [ { host: b, mirrors: [m] } ]");
 	free_str(&changed);
 	changed = xstrdup("");

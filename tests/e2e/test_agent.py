@@ -93,7 +93,7 @@ class Signals(lab.LabTest):
     def test_sighup_reads_the_configuration_again(self):
         agent = self.agent()
         agent.reload(log={"level": "debug"}, read={"timeout_ms": 1000})
-        self.assertIn("setting=read.timeout_ms", agent.log())
+        self.assertIn('counts from now on" setting=read.timeout_ms', agent.log())
         with open(agent.config_path, "w", encoding="utf-8") as f:
             f.write("frob: 1\n")
         agent.process.send_signal(signal.SIGHUP)

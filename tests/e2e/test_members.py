@@ -63,6 +63,36 @@ class Members(lab.LabTest):
         self.assert_tree(agents[2].mount(image), IMAGE, "from a neighbour that nobody named")
         self.assertEqual(agents[2].origin_bytes(), 0)
 
+    def test_who_is_put_into_the_list_or_taken_out_of_it_counts_at_once(self):
+        owns = [self.listen() for _ in range(3)]
+        agents = [self.start(**own) for own in owns]  # nobody knows anybody
+        addresses = [own["listen"] for own in owns]
+
+        def reload(i, members):
+            agents[i].reload(peers={"insecure": True, **owns[i], "members": members})
+            self.assertIn('counts from now on" setting=peers.members', agents[i].log())
+
+        reload(0, addresses)
+        self.wait_for_states(agents, "self", "up", "up")
+        agents.pop().stop()
+        self.wait_for_states(agents, "self", "up", "down")
+        reload(0, addresses[:2])
+        self.wait_for_states(agents[:1], "self", "up")
+        self.assertEqual(agents[0].metric("shoal_peers", state="down"), 0)
+        self.wait_for_states(agents[1:], "self", "up", "down")  # its list never had it
+        self.assertEqual(agents[0].shoal("top").returncode, 0)
+
+    def test_a_name_that_is_configured_later_is_asked_at_once(self):
+        first, second = self.listen(), self.listen()
+        agents = [self.start(**first), self.start(**second)]
+        port = first["listen"].rsplit(":", 1)[1]
+        agents[1].reload(peers={"insecure": True, **second, "dns": f"localhost:{port}"})
+        self.assertIn('counts from now on" setting=peers.dns', agents[1].log())
+        self.wait_for_states(agents, "self", "up")
+        agents[1].reload(peers={"insecure": True, **second})
+        agents[0].stop()
+        self.wait_for_states(agents[1:], "self")
+
     def test_who_restarts_is_found_again(self):
         agents = [self.agent(config={"peers": peers}) for peers in cluster.loopback_peers(2)]
         cluster.wait_for_members(agents)

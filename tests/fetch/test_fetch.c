@@ -222,6 +222,30 @@ static void silence_is_an_error_when_the_deadline_has_passed(void **state)
 	world_read_end(w, &r);
 }
 
+static void a_shorter_budget_counts_for_reads_from_then_on_and_for_none_before(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read before = { 0 };
+	struct world_read after = { 0 };
+
+	(void)world_read_start(w, &before, 1, 1);
+	world_settle(w);
+	fetch_set_read_timeout(w->fetch, 20);
+	(void)world_read_start(w, &after, 1, 1);
+	world_settle(w);
+	fake_clock_advance_ms(&w->clock, 21);
+	world_wait(w, &after.n_done, 1); /* behind one whose time is not over */
+	assert_int_equal(after.result, -EIO);
+	assert_non_null(strstr(after.why, "20 ms"));
+	assert_int_equal(before.n_done, 0);
+	world_give(w, &w->origin, 0, 1);
+	world_settle(w);
+	assert_int_equal(before.result, 0);
+	assert_int_equal(before.n_done, 1);
+	world_read_end(w, &before);
+	world_read_end(w, &after);
+}
+
 static void a_short_answer_goes_on_with_what_is_missing(void **state)
 {
 	struct engine_world *w = *state;
@@ -437,6 +461,7 @@ int main(void)
 		TEST(a_failure_is_tried_again_after_a_pause),
 		cmocka_unit_test_setup_teardown(silence_is_an_error_when_the_deadline_has_passed,
 		                                set_up_impatient, world_tear_down),
+		TEST(a_shorter_budget_counts_for_reads_from_then_on_and_for_none_before),
 		TEST(a_short_answer_goes_on_with_what_is_missing),
 		TEST(a_cancelled_read_is_answered_at_once_and_what_comes_is_kept),
 		TEST(a_read_cancelled_before_the_loop_saw_it_asks_nobody),

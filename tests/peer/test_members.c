@@ -347,6 +347,50 @@ static void an_address_that_dns_gives_no_more_is_forgotten(void **state)
 	assert_true(dials(f, "10.0.0.2:9465"));
 }
 
+static bool is_known(const struct fixture *f, uint32_t i)
+{
+	const struct wire_id id = test_id(1, i);
+	struct member m;
+
+	return f->m->ops->find(f->m, &id, &m);
+}
+
+static void who_is_taken_out_of_the_configuration_is_forgotten_once_it_is_down(void **state)
+{
+	struct fixture *f = *state;
+	int one;
+	int two;
+
+	resolved(f, "one", "10.0.0.1:9465", NULL);
+	resolved(f, "two", "10.0.0.2:9465", NULL);
+	opened(f, 1, 7, "10.0.0.1:9465", &one);
+	opened(f, 2, 7, "10.0.0.2:9465", &two);
+	f->m->ops->closed(f->m, &two, true);
+	drain(f);
+	assert_int_equal(state_of(f, 2), MEMBER_DOWN);
+	resolved(f, "one", NULL, NULL);
+	assert_int_equal(state_of(f, 1), MEMBER_UP); /* others name it, too: it is there */
+	resolved(f, "two", NULL, NULL);
+	assert_false(is_known(f, 2)); /* and nobody is told that it is down */
+	f->m->ops->closed(f->m, &one, true);
+	drain(f);
+	assert_false(is_known(f, 1));
+}
+
+static void who_stands_under_another_name_too_or_comes_back_into_the_list_stays(void **state)
+{
+	struct fixture *f = *state;
+	int conn;
+
+	resolved(f, "one", "10.0.0.1:9465", NULL);
+	opened(f, 1, 7, "10.0.0.1:9465", &conn);
+	resolved(f, "one", NULL, NULL);
+	resolved(f, "another", "10.0.0.1:9465", NULL);
+	f->m->ops->closed(f->m, &conn, true);
+	drain(f);
+	assert_int_equal(state_of(f, 1), MEMBER_DOWN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +407,8 @@ int main(void)
 		T(addresses_that_others_tell_do_not_hold_up_ours),
 		T(equal_lists_have_equal_hashes),
 		T(an_address_that_dns_gives_no_more_is_forgotten),
+		T(who_is_taken_out_of_the_configuration_is_forgotten_once_it_is_down),
+		T(who_stands_under_another_name_too_or_comes_back_into_the_list_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
