@@ -82,8 +82,12 @@ void api_mounts_add(struct api_call *call)
 	AUTO(mount_record_clear) struct mount_record rec = { 0 };
 	struct credentials given = { 0 };
 	struct err e = { 0 };
-	int r = mount_record_parse(call->body, false, &rec, &e);
+	bool replace = false;
+	int r = json_get_bool(call->body, "replace", &replace, &e);
 
+	(void)json_object_del(call->body, "replace"); /* the wish's, and not the mount's */
+	if (r == 0)
+		r = mount_record_parse(call->body, false, &rec, &e);
 	if (r == 0 && credentials != NULL)
 		r = take_credentials(credentials, &given, &e);
 	if (r < 0) {
@@ -91,8 +95,9 @@ void api_mounts_add(struct api_call *call)
 		return;
 	}
 	rec.given = rec.given || credentials != NULL;
-	call->on_gone_arg = mounts_add(call->api->agent->mounts, &rec,
-	                               credentials != NULL ? &given : NULL, on_mounted, call);
+	call->on_gone_arg =
+		mounts_add(call->api->agent->mounts, &rec, credentials != NULL ? &given : NULL,
+	                   replace, on_mounted, call);
 	call->on_gone = on_mount_gone;
 }
 
@@ -237,7 +242,7 @@ void api_mounts_list(struct api_call *call)
 	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next) {
 		struct row *row;
 
-		if (dir != NULL && strcmp(m->rec.dir, dir) != 0)
+		if (dir != NULL && (m->hidden || strcmp(m->rec.dir, dir) != 0))
 			continue;
 		row = &listing->rows[listing->n_rows++];
 		row->object = mounted_json(m);

@@ -76,9 +76,13 @@ static int check(struct mount_chore *chore, bool again)
 	AUTO(free_str) char *images_dir = xasprintf("%s/images", chore->state_dir);
 
 	let_go(chore);
+	r = chore->replaced != 0 ? image_mount_detach(chore->rec.dir, chore->replaced, &chore->err)
+	                         : 0;
 	detach_dead(chore->rec.dir);
-	erofs_detach_left(chore->rec.dir, images_dir, chore->log);
-	r = check_dir(chore->rec.dir, &chore->err);
+	if (r == 0)
+		erofs_detach_left(chore->rec.dir, images_dir, chore->log);
+	if (r == 0)
+		r = check_dir(chore->rec.dir, &chore->err);
 	chore->auth_file_gone = auth_file != NULL && access(auth_file, R_OK) != 0;
 	if (r == 0 && chore->auth_file_gone && !again)
 		r = err_set(&chore->err, ENOENT, "the auth file %s cannot be read by the agent",

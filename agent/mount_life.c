@@ -3,7 +3,8 @@
  *
  *   CHECK --> LOAD --> ATTACH --> SAVE --> UP --umount--> STOP --> UNLIST --> GONE
  *     |         |         |         |       |<---- busy ---'
- *     |         |         |       failed    '-- ended from outside, agent leaves --> UNDO
+ *     |         |         |       failed    |'-- ended from outside, agent leaves --> UNDO
+ *     |         |         |         |<------' its record was replaced (mount_replace.c)
  *     `---------'---------'----------'--> UNDO --> GONE, or DOWN when it is listed (or UNLIST,
  *                                                  when it was listed a moment too early)
  *   DOWN --again--> CHECK; DOWN --umount--> UNLIST
@@ -48,7 +49,7 @@ static const struct {
 	[MOUNT_LOAD] = { "loading", enter_load, BIT(MOUNT_ATTACH) | BIT(MOUNT_UNDO) },
 	[MOUNT_ATTACH] = { "mounting", enter_attach, BIT(MOUNT_SAVE) | BIT(MOUNT_UNDO) },
 	[MOUNT_SAVE] = { "listing", enter_save, BIT(MOUNT_UP) | BIT(MOUNT_UNDO) },
-	[MOUNT_UP] = { "mounted", enter_up, BIT(MOUNT_STOP) | BIT(MOUNT_UNDO) },
+	[MOUNT_UP] = { "mounted", enter_up, BIT(MOUNT_STOP) | BIT(MOUNT_UNDO) | BIT(MOUNT_SAVE) },
 	[MOUNT_STOP] = { "unmounting", enter_stop, BIT(MOUNT_UP) | BIT(MOUNT_UNLIST) },
 	[MOUNT_UNLIST] = { "unlisting", enter_unlist, BIT(MOUNT_GONE) | BIT(MOUNT_DOWN) },
 	[MOUNT_UNDO] = { "undoing", enter_undo,
@@ -103,6 +104,8 @@ static void chore_submit(struct mount_life *life, void (*work)(struct job *job),
 	chore->make_room = life->mounts->opts.make_room;
 	chore->make_room_arg = life->mounts->opts.make_room_arg;
 	life->kept = NULL;
+	chore->replaced = life->replaces;
+	life->replaces = 0;
 	chore->err = (struct err){ 0 };
 	chore->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
 	pool_submit(life->mounts->opts.disk_pool, &chore->job);
@@ -131,10 +134,30 @@ static enum mount_state enter_check(struct mount_life *life)
 	return MOUNT_CHECK;
 }
 
+/* Written or not: it can be read as before. */
+static void renewed(struct mount_life *life)
+{
+	struct mount_op *op = life->op;
+
+	life->renewing = false;
+	if (life->abandoned || life->chore.result == 0) {
+		life_step(life, 0, NULL, MOUNT_UP);
+		return;
+	}
+	life->op = NULL;
+	life_run(life, MOUNT_UP);
+	if (op != NULL)
+		mount_op_end(op, life->chore.result, NULL, &life->chore.err);
+}
+
 static void save_after(struct job *job)
 {
 	struct mount_life *life = life_of_job(job);
 
+	if (life->renewing) {
+		renewed(life);
+		return;
+	}
 	/* Nobody waits for it any more: the record that was just written goes again. */
 	life->unlist = !life->listed && life->abandoned && !life->mounts->stopping;
 	life->listed = life->listed || life->chore.result == 0;
@@ -242,18 +265,23 @@ static enum mount_state enter_load(struct mount_life *life)
 
 /* ---- the tree ---- */
 
+static enum mount_state ended_from_outside(struct mount_life *life)
+{
+	log_warn(life->mounts->opts.log, "unmounted from outside", "dir=%s",
+	         LOG_Q(life->pub.rec.dir));
+	(void)err_set(&life->pub.why, ENOTCONN, "it was unmounted from outside");
+	life->unlist = life->pub.rec.transient;
+	return MOUNT_UNDO;
+}
+
 static void on_ended(void *arg, struct image_mount *tree)
 {
 	struct mount_life *life = arg;
 
 	(void)tree;
-	if (life->pub.state != MOUNT_UP)
-		return; /* we are taking it down ourselves */
-	log_warn(life->mounts->opts.log, "unmounted from outside", "dir=%s",
-	         LOG_Q(life->pub.rec.dir));
-	(void)err_set(&life->pub.why, ENOTCONN, "it was unmounted from outside");
-	life->unlist = life->pub.rec.transient;
-	life_run(life, MOUNT_UNDO);
+	life->ended = true;
+	if (life->pub.state == MOUNT_UP) /* else: when it is; or we are taking it down ourselves */
+		life_run(life, ended_from_outside(life));
 }
 
 static void tell_if_unkept(const struct mount_life *life)
@@ -360,7 +388,7 @@ static enum mount_state enter_up(struct mount_life *life)
 	life->op = NULL;
 	if (op != NULL)
 		mount_op_end(op, 0, &life->pub, NULL);
-	return MOUNT_UP;
+	return life->ended ? ended_from_outside(life) : MOUNT_UP;
 }
 
 /* ---- and back ---- */
@@ -371,6 +399,7 @@ static void let_go(struct mount_life *life)
 		fetch_prefetch_cancel(life->prefetch);
 	life->prefetch = NULL;
 	life->tree = NULL;
+	life->ended = false;
 	life->pub.erofs = false;
 	life->pub.no_erofs = NULL;
 	life->auth_added = false; /* it stays with the registry, for the next try */
@@ -536,6 +565,16 @@ void mount_life_remove(struct mount_life *life)
 {
 	timer_stop(&life->retry);
 	life_run(life, life->pub.state == MOUNT_UP ? MOUNT_STOP : MOUNT_UNLIST);
+}
+
+void mount_life_renew(struct mount_life *life, const struct credentials *given)
+{
+	life->auth_added = false;
+	if (given != NULL)
+		mount_life_give(life, given);
+	auth_add(life);
+	life->renewing = true;
+	life_run(life, MOUNT_SAVE);
 }
 
 void mount_life_leave(struct mount_life *life)

@@ -12,6 +12,7 @@ struct mount_chore {
 	const char *state_dir;
 	struct log *log;
 	struct kept *kept; /* ours: to be let go, also by the keeper at keeper_socket */
+	uint64_t replaced; /* the device of what is to go from the directory first; 0: nothing is */
 	const char *keeper_socket;
 	struct blob_links links;      /* to be made; freed by the worker */
 	bool (*make_room)(void *arg); /* mounts_opts */
@@ -43,6 +44,9 @@ struct mount_life {
 	bool detach;              /* unmount it even if it is in use */
 	bool adopting;            /* on its way up from what an earlier agent left */
 	bool left;                /* in use at the agent's end: the keeper has it */
+	bool renewing;            /* mounted, and its record is being written again */
+	bool ended;               /* the kernel ended it, perhaps at a bad moment */
+	uint64_t replaces;        /* for the chore that comes first; else 0 */
 	void (*removed)(void *arg, int r, const struct err *why); /* who waits for it to go */
 	void *removed_arg;
 };
@@ -61,6 +65,15 @@ struct mounts {
 	struct loop_call stopped_call;
 };
 
+/* What is to be in place of what is mounted. */
+struct mount_wish {
+	struct mount_record rec;
+	struct mount_record way; /* rec of another directory: how the registry is reached until it
+	                          * is known whether it works */
+	bool has_credentials;
+	struct credentials given;
+};
+
 struct mount_op {
 	struct mounts *mounts;
 	struct mount_life *life; /* NULL: a look whether the same image is there */
@@ -69,6 +82,8 @@ struct mount_op {
 	struct job look; /* is the same image still to be seen there? */
 	uint64_t device;
 	bool is_seen;
+	bool is_other;           /* than the image that is mounted */
+	struct mount_wish *wish; /* NULL: nothing is to be replaced */
 	mounts_added_fn *done;
 	void *arg;
 	struct mount_op *prev, *next;
@@ -87,12 +102,32 @@ void mount_life_start(struct mount_life *life);
 void mount_life_abandon(struct mount_life *life);
 /** From MOUNT_UP or MOUNT_DOWN: unmount and unlist, then tell removed. */
 void mount_life_remove(struct mount_life *life);
+/** From MOUNT_UP, when its record was replaced: tell the registry and write it; then life->op is
+ * over.
+ * @param given  NULL: none */
+void mount_life_renew(struct mount_life *life, const struct credentials *given);
 /** From MOUNT_UP: unmount, keep the record. */
 void mount_life_leave(struct mount_life *life);
 void mount_life_free(struct mount_life *life);
 
 /** [mounts.c] The operation that waited is over. Frees it. */
 void mount_op_end(struct mount_op *op, int r, const struct mounted *m, const struct err *why);
+/** [mounts.c] What a mount said to its registry is forgotten, unless another one says the same. */
+void mounts_forget_auth(struct mounts *mounts, const struct mounted *m);
+/** [mounts.c] m lives on as long as somebody uses it, and its directory gets a mount by this
+ * record; op ends when that is up. @return the new one's life, to be started */
+struct mount_life *mounts_hide(struct mount_op *op, struct mounted *m,
+                               const struct mount_record *rec);
+
+/* ---- mount_replace.c ---- */
+
+struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_record *rec,
+                                  const struct credentials *given);
+void mount_wish_free(struct mounts *mounts, struct mount_wish **wish); /* NULL is fine */
+/** The new image is loaded, and m was looked at: op->is_other, op->is_seen. Ends op, sooner or
+ * later. */
+void mount_replace(struct mount_op *op, struct mounted *m);
+
 /** [mounts.c] One of the restored is up or down: perhaps it was the last. */
 void mounts_look(struct mounts *mounts);
 /** [mounts.c] This one is gone or down: off the list if gone, and perhaps all have stopped now. */

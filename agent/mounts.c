@@ -26,7 +26,7 @@ struct mounts *mounts_new(const struct mounts_opts *opts)
 
 /* What it said to the registry goes with it, unless it is said for another mount, too: a hidden one
  * (see hide()) and the one that took its place have a directory in common. */
-static void forget_auth(struct mounts *mounts, const struct mounted *m)
+void mounts_forget_auth(struct mounts *mounts, const struct mounted *m)
 {
 	const struct mounted *other;
 
@@ -49,7 +49,7 @@ void mounts_free(struct mounts **mounts)
 	{
 		assert(m->state == MOUNT_DOWN);
 		DL_DELETE((*mounts)->list, m);
-		forget_auth(*mounts, m);
+		mounts_forget_auth(*mounts, m);
 		mount_life_free(life_of(m));
 	}
 	free((*mounts)->state_dir);
@@ -138,6 +138,7 @@ static struct mount_op *op_new(struct mounts *mounts, const char *dir, mounts_ad
 static void op_free(struct mount_op *op)
 {
 	DL_DELETE(op->mounts->ops, op);
+	mount_wish_free(op->mounts, &op->wish);
 	free(op->dir);
 	free(op);
 }
@@ -148,7 +149,8 @@ void mount_op_end(struct mount_op *op, int r, const struct mounted *m, const str
 	void *arg = op->arg;
 
 	op_free(op);
-	done(arg, r, m, why);
+	if (done != NULL)
+		done(arg, r, m, why);
 }
 
 /* A refusal that is known at once is told from the loop, as everything else. */
@@ -192,22 +194,27 @@ static struct mount_life *life_new(struct mounts *mounts, const struct mount_rec
 	return life;
 }
 
-/* An overlay holds what was unmounted from its directory: it lives until the overlay goes, and the
- * directory gets a mount of its own. */
-static void hide(struct mount_op *op, struct mounted *m)
+struct mount_life *mounts_hide(struct mount_op *op, struct mounted *m,
+                               const struct mount_record *rec)
 {
 	struct mount_life *old = life_of(m);
-	struct mount_life *life = life_new(op->mounts, &m->rec);
+	struct mount_life *life = life_new(op->mounts, rec);
 
-	log_warn(op->mounts->opts.log, "unmounted from outside, but in use: mounted again",
-	         "dir=%s", LOG_Q(op->dir));
 	m->hidden = true;
 	old->listed = false;
 	image_mount_unkeep(old->tree);
 	life->listed = true;
 	op->life = life;
 	life->op = op;
-	mount_life_start(life);
+	return life;
+}
+
+/* An overlay holds what was unmounted from its directory. */
+static void mount_above(struct mount_op *op, struct mounted *m)
+{
+	log_warn(op->mounts->opts.log, "unmounted from outside, but in use: mounted again",
+	         "dir=%s", LOG_Q(op->dir));
+	mount_life_start(mounts_hide(op, m, &m->rec));
 }
 
 static void look_work(struct job *job) /* worker */
@@ -231,10 +238,12 @@ static void look_after(struct job *job)
 		mount_op_end(op,
 		             err_set(&e, EAGAIN, "%s was unmounted meanwhile (try again)", op->dir),
 		             NULL, &e);
+	else if (op->wish != NULL)
+		mount_replace(op, m);
 	else if (op->is_seen)
 		mount_op_end(op, 0, m, &e);
 	else
-		hide(op, m);
+		mount_above(op, m);
 }
 
 static void look_at(struct mount_op *op, const struct mounted *m)
@@ -255,9 +264,10 @@ static void on_same_loaded(void *arg, int r, struct lazy_image *image, const str
 		mount_op_end(op, r, NULL, why);
 		return;
 	}
+	op->is_other = m != NULL && strcmp(m->rec.digest, image->digest) != 0;
 	if (m == NULL || m->state != MOUNT_UP)
 		r = err_set(&e, EAGAIN, "%s was unmounted meanwhile (try again)", op->dir);
-	else if (strcmp(m->rec.digest, image->digest) != 0)
+	else if (op->is_other && op->wish == NULL)
 		r = err_set(&e, EBUSY, "another image is mounted at %s: %s (umount it first)",
 		            op->dir, mount_record_image(&m->rec));
 	lazy_image_release(&image);
@@ -283,7 +293,8 @@ static struct mount_op *compare(struct mount_op *op, const struct mount_record *
 }
 
 struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,
-                            const struct credentials *given, mounts_added_fn *done, void *arg)
+                            const struct credentials *given, bool replace, mounts_added_fn *done,
+                            void *arg)
 {
 	struct mounted *m = find(mounts, rec->dir);
 	struct mount_op *op = op_new(mounts, rec->dir, done, arg);
@@ -295,12 +306,14 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 		return refuse(op, ESHUTDOWN, "cannot be mounted: the agent is stopping");
 	if (m == NULL && n_mounts >= MOUNTS_MAX)
 		return refuse(op, ENOSPC, "cannot be mounted: there are too many mounts");
-	if (m != NULL && m->state == MOUNT_UP)
+	if (m != NULL && m->state == MOUNT_UP) {
+		op->wish = replace ? mount_wish_new(mounts, rec, given) : NULL;
 		return compare(op, rec);
+	}
 	if (m != NULL && m->state != MOUNT_DOWN)
 		return refuse(op, EAGAIN, "is being mounted or unmounted (wait and try again)");
 	if (m != NULL) {
-		forget_auth(mounts, m);
+		mounts_forget_auth(mounts, m);
 		mount_record_clear(&m->rec);
 		mount_record_copy(&m->rec, rec);
 	}
@@ -481,7 +494,7 @@ void mounts_settle(struct mounts *mounts, struct mount_life *life)
 {
 	if (life->pub.state == MOUNT_GONE) {
 		DL_DELETE(mounts->list, &life->pub);
-		forget_auth(mounts, &life->pub);
+		mounts_forget_auth(mounts, &life->pub);
 		mount_life_free(life);
 		mounts_look(mounts);
 	}

@@ -38,7 +38,8 @@ struct mounted {
 	struct err why;           /* MOUNT_DOWN */
 	bool auth_file_gone;
 	bool hidden; /* MOUNT_UP, but its directory was unmounted, and perhaps mounted again: an
-	                overlay holds it. Not found by its directory; gone when that lets go */
+	                overlay or an open file holds it. Not found by its directory; gone when
+	                that lets go */
 	bool erofs;  /* MOUNT_UP: it is the kernel that reads the tree */
 	const char *no_erofs; /* ... and why not, where it should; else "". Borrowed */
 	struct mounted *prev, *next;
@@ -82,9 +83,12 @@ typedef void mounts_added_fn(void *arg, int r, const struct mounted *m, const st
  * Mount and list. The same image where it is mounted already: done(0) after a look at the registry.
  * done: once, not from inside. The record is copied, as what is given: credentials (rec->given), or
  * NULL.
+ * @param replace  the same image takes on what else this record says; another one takes its place,
+ *   and who uses the old one goes on with it. If the new one cannot be loaded, all stays as it was
  */
 struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,
-                            const struct credentials *given, mounts_added_fn *done, void *arg);
+                            const struct credentials *given, bool replace, mounts_added_fn *done,
+                            void *arg);
 /** The asker lost interest: done will not follow, and the mount is taken back. */
 void mounts_cancel(struct mount_op *op);
 

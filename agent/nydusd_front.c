@@ -254,15 +254,72 @@ static void umount_after(struct job *job)
 	instance_job_end(j);
 }
 
-/* One that waits until the agent was asked what it is being asked about a mount. */
+/* ---- remount ---- */
+
+/* The same place with another bootstrap or configuration: what the agent has done, we know. */
+static void take_fresh(struct instance *i, struct instance *fresh)
+{
+	struct instance *const prev = i->prev, *const next = i->next;
+	const struct instance old = *i;
+
+	*i = *fresh;
+	i->prev = prev;
+	i->next = next;
+	i->up = true;
+	*fresh = old;
+}
+
+static void remount_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct front *front = j->front;
+	struct instance *i = j->instance;
+
+	i->busy = false;
+	if (j->result == 0) {
+		take_fresh(i, j->fresh);
+		i->blob_ids = json_incref(j->blob_ids);
+		log_info(front->log, "mounted with another bootstrap or configuration",
+		         "at=%s dir=%s", LOG_Q(i->at), LOG_Q(i->dir));
+	}
+	instance_job_end(j);
+}
+
+/* @param fresh  moved */
+static struct instance_job *remount_job(struct front *front, struct instance *i,
+                                        struct instance *fresh, front_done_fn *done, void *arg)
+{
+	struct instance_job *j = instance_job_new(front, fresh, done, arg);
+
+	(void)json_object_set_new(j->wish, "replace", json_true());
+	j->make_dir = false; /* it is there */
+	j->instance = i;
+	j->fresh = fresh;
+	return j;
+}
+
+/* ---- one that waits until the agent was asked what it is being asked about a mount ---- */
+
 struct patience {
 	struct timer timer;
 	struct front *front;
 	char *at;
+	struct instance *fresh; /* for a remount; NULL: it is to be unmounted */
 	uint32_t n_looks;
 	front_done_fn *done;
 	void *arg;
 };
+
+static void go_on(struct patience *p, struct instance *i)
+{
+	assert(i != NULL);
+	if (p->fresh == NULL)
+		submit(instance_job_new(p->front, i, p->done, p->arg), umount_work, umount_after);
+	else
+		submit(remount_job(p->front, i, p->fresh, p->done, p->arg), instance_mount_work,
+		       remount_after);
+	p->fresh = NULL;
+}
 
 static void on_patience(struct timer *t)
 {
@@ -278,68 +335,45 @@ static void on_patience(struct timer *t)
 		(void)err_set(&e, ENOENT, "nothing is mounted at %.100s", p->at);
 	else if (i->busy)
 		(void)err_set(&e, EBUSY, "%.100s is being mounted or unmounted", p->at);
+	else if (p->fresh != NULL && p->front->stopping)
+		(void)err_set(&e, ESHUTDOWN, "nydusd is stopping");
 	if (e.code != 0)
 		p->done(p->arg, -e.code, &e);
 	else
-		submit(instance_job_new(p->front, i, p->done, p->arg), umount_work, umount_after);
+		go_on(p, i);
 	timer_fini(&p->timer);
+	instance_free(&p->fresh);
 	free_str(&p->at);
 	free(p);
 }
 
-void front_umount(struct front *front, const char *at, front_done_fn *done, void *arg)
+static void be_patient(struct front *front, const char *at, struct instance *fresh,
+                       front_done_fn *done, void *arg)
 {
 	struct patience *p = xcalloc(1, sizeof(*p));
 
-	*p = (struct patience){ .front = front, .at = xstrdup(at), .done = done, .arg = arg };
+	*p = (struct patience){
+		.front = front, .at = xstrdup(at), .fresh = fresh, .done = done, .arg = arg
+	};
 	timer_init(&p->timer, front->loop, on_patience);
 	timer_start(&p->timer, 0);
 }
 
-/* ---- remount ---- */
-
-struct remount {
-	struct front *front;
-	char *at, *bootstrap, *config;
-	front_done_fn *done;
-	void *arg;
-};
-
-static void on_old_gone(void *arg, int r, const struct err *why)
+void front_umount(struct front *front, const char *at, front_done_fn *done, void *arg)
 {
-	struct remount *m = arg;
-
-	if (r == 0)
-		front_mount(m->front, m->at, m->bootstrap, m->config, m->done, m->arg);
-	else
-		m->done(m->arg, r, why);
-	free_str(&m->at);
-	free_str(&m->bootstrap);
-	free_secret(&m->config);
-	free(m);
+	be_patient(front, at, NULL, done, arg);
 }
 
 void front_remount(struct front *front, const char *at, const char *bootstrap, const char *config,
                    front_done_fn *done, void *arg)
 {
 	struct instance *fresh = NULL;
-	struct remount *m;
 	struct err e = { 0 };
 
-	/* What is wrong is found before the old one goes. */
-	if (instance_new(front, at, bootstrap, config, &fresh, &e) < 0) {
+	if (instance_new(front, at, bootstrap, config, &fresh, &e) < 0)
 		tell(front, &e, done, arg);
-		return;
-	}
-	instance_free(&fresh);
-	m = xcalloc(1, sizeof(*m));
-	*m = (struct remount){ .front = front,
-		               .at = xstrdup(at),
-		               .bootstrap = xstrdup(bootstrap),
-		               .config = xstrdup(config),
-		               .done = done,
-		               .arg = arg };
-	front_umount(front, at, on_old_gone, m);
+	else
+		be_patient(front, at, fresh, done, arg);
 }
 
 /* ---- the root, and the end ---- */

@@ -56,7 +56,8 @@ const char *front_state_name(enum front_state state);
  * -ENOTSUP ...) */
 void front_mount(struct front *front, const char *at, const char *bootstrap, const char *config,
                  front_done_fn *done, void *arg);
-/** In place of what is there, which goes first. As front_mount(); -ENOENT */
+/** In place of what is there: readers notice nothing, and go on with what they have. Where it
+ * fails, that stays. As front_mount(); -ENOENT */
 void front_remount(struct front *front, const char *at, const char *bootstrap, const char *config,
                    front_done_fn *done, void *arg);
 void front_umount(struct front *front, const char *at, front_done_fn *done, void *arg);
@@ -111,6 +112,7 @@ struct instance_job {
 	struct front *front;
 	struct instance *instance;
 	struct link *link;
+	struct instance *fresh; /* what instance becomes, where it goes well; or NULL. Ours */
 	json_t *wish;
 	json_t *credentials;
 	json_t *blob_ids; /* the result */

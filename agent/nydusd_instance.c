@@ -159,6 +159,7 @@ void instance_job_end(struct instance_job *job)
 	const int r = job->result;
 	const struct err why = job->err;
 
+	instance_free(&job->fresh);
 	json_drop(&job->wish);
 	json_drop(&job->credentials);
 	json_drop(&job->blob_ids);

@@ -157,6 +157,11 @@ int fuse_dev_umount(const char *dir, dev_t dev, bool lazy, struct err *e)
 	return err_errno(e, errno, "cannot unmount %s", dir);
 }
 
+int image_mount_detach(const char *dir, uint64_t device, struct err *e)
+{
+	return fuse_dev_umount(dir, device, true, e);
+}
+
 void fuse_dev_detach(const char *dir, struct log *log)
 {
 	if (umount2(dir, MNT_DETACH) < 0)

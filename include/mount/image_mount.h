@@ -97,6 +97,10 @@ uint64_t image_mount_device(const struct image_mount *mount);
 /** [worker] Is this what is to be seen at dir? It may have been unmounted while an overlay holds
  * it: then its connection lives on. */
 bool image_mount_is_seen(const char *dir, uint64_t device);
+/** [worker] Take it off its directory: who uses it goes on. @return 0; -EBUSY something else is
+ * there
+ */
+MUST_CHECK int image_mount_detach(const char *dir, uint64_t device, struct err *e);
 /** [loop] From here on it ends with this process: another mount on its directory is about to be
  * kept in its place. */
 void image_mount_unkeep(struct image_mount *mount);

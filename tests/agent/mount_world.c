@@ -110,11 +110,13 @@ void registry_hint(struct registry *r, const struct registry_scope *scope,
 	(void)snprintf(r->hinted, sizeof(r->hinted), "%s %s %s %s", scope->host, scope->repository,
 	               hints->scheme != NULL ? hints->scheme : "-",
 	               hints->auth_file != NULL ? hints->auth_file : "-");
+	(void)snprintf(r->owner, sizeof(r->owner), "%s", scope->owner);
 }
 
 void registry_forget(struct registry *r, const struct registry_scope *scope)
 {
-	(void)scope;
+	if (strcmp(r->owner, scope->owner) != 0)
+		return;
 	r->given[0] = '\0';
 	r->hinted[0] = '\0';
 }
@@ -164,6 +166,12 @@ bool image_mount_is_seen(const char *dir, uint64_t device)
 {
 	(void)dir;
 	return device != 0;
+}
+
+int image_mount_detach(const char *dir, uint64_t device, struct err *e)
+{
+	(void)dir;
+	return device == DEVICE_COVERED ? err_set(e, EBUSY, "something else is there") : 0;
 }
 
 uint32_t image_mount_asked(const struct image_mount *mount, struct fuse_asked *ret_asked)
@@ -312,7 +320,7 @@ static void on_added(void *arg, int r, const struct mounted *m, const struct err
 
 struct mount_op *world_add_record(struct world *w, const struct mount_record *rec)
 {
-	struct mount_op *op = mounts_add(w->mounts, rec, w->given, on_added, w);
+	struct mount_op *op = mounts_add(w->mounts, rec, w->given, w->replace, on_added, w);
 
 	world_settle(w);
 	return op;

@@ -7,8 +7,9 @@
 #include "mounts.h"
 #include <stdbool.h>
 
-#define WORLD_OPS_MAX 8
-#define DIGEST_A      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define WORLD_OPS_MAX  8
+#define DEVICE_COVERED 4711 /* it is to be seen, and covered a moment later */
+#define DIGEST_A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 struct image_load {
 	struct image_loader *loader;
@@ -22,7 +23,7 @@ struct image_mount {
 	struct fuse_pool *pool;
 	struct image_mount_opts opts;
 	bool kept;
-	uint64_t device; /* 0: another is to be seen on its directory */
+	uint64_t device; /* 0: another is to be seen on its directory. DEVICE_COVERED */
 	void (*done)(void *arg, int r, struct image_mount *mount, const struct err *why);
 	void *arg;
 	void (*stopped)(void *arg, int r, const struct err *why);
@@ -56,6 +57,7 @@ struct fetch {
 struct registry {
 	char given[512]; /* "HOST REPOSITORY OWNER USER" while it is there */
 	char hinted[256];
+	char owner[256]; /* who hinted */
 };
 
 struct world {
@@ -69,6 +71,7 @@ struct world {
 	struct registry registry;
 	struct mounts *mounts;
 	const struct credentials *given; /* with the next mounts_add(); or NULL */
+	bool replace;                    /* with the next mounts_add() */
 	bool with_keeper; /* at the next restart: each listed mount was left to one */
 	/* What the last mounts_add() and mounts_remove() said. */
 	uint32_t n_added, n_removed, n_stopped, n_settled;

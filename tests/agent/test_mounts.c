@@ -202,6 +202,21 @@ static void an_end_from_outside_is_noticed_and_stays_listed(void **state)
 	assert_int_equal(w->added, 0);
 }
 
+static void an_end_from_outside_is_noticed_while_it_is_being_listed_too(void **state)
+{
+	struct world *w = *state;
+	struct image_mount *tree;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_A);
+	world_tree_up(w);
+	tree = w->fuse_pool.up;
+	tree->opts.ended(tree->opts.arg, tree);
+	world_settle(w);
+	world_stop_done(w, 0);
+	assert_int_equal(state_of(w), MOUNT_DOWN);
+}
+
 static void a_restart_mounts_what_is_listed_without_the_registry(void **state)
 {
 	struct world *w = *state;
@@ -480,6 +495,7 @@ int main(void)
 		TEST(an_umount_takes_it_off_the_list),
 		TEST(a_busy_umount_leaves_it_mounted_and_listed),
 		TEST(an_end_from_outside_is_noticed_and_stays_listed),
+		TEST(an_end_from_outside_is_noticed_while_it_is_being_listed_too),
 		TEST(a_restart_mounts_what_is_listed_without_the_registry),
 		TEST(a_restart_stays_with_its_image_when_the_tag_has_moved),
 		TEST(what_cannot_come_back_stays_listed_and_can_be_unlisted),

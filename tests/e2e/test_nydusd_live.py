@@ -1,14 +1,19 @@
 """nydusd while it runs: what readers wait for, and a mount that gets another configuration or image."""
+import hashlib
+import json
 import os
 import signal
+import subprocess
 import time
 import unittest
 
 import front
 import lab
+import rafs_facts
 from test_nydusd import IMAGE, NydusdTest
 
 READ = 15  # of linux/fuse.h
+OTHER = "layers:v6"
 
 
 class Inflight(NydusdTest):
@@ -67,6 +72,117 @@ class Inflight(NydusdTest):
         agent.kill()
         status, answer, _ = f.request("GET", "/api/v1/metrics/inflight")
         self.assertEqual((500, "UNDEFINED"), (status, answer["code"]))
+
+class Remount(NydusdTest):
+    """PUT /api/v1/mount: another configuration, or another bootstrap, in place of what is mounted."""
+
+    @staticmethod
+    def put(f, name, image, config=None, source=None):
+        config = config or front.registry_config(image.split(":")[0], f.cache, snapshot=name)
+        wish = {"fs_type": "rafs", "source": source or front.bootstrap_file(f.dir, image), "config": json.dumps(config)}
+        return f.request("PUT", f"/api/v1/mount?mountpoint=/{name}", wish)[:2]
+
+    def overlay(self, f, lower):
+        """A container's tree over it."""
+        dirs = {name: os.path.join(f.dir, "overlay-" + name) for name in ("upper", "work", "merged")}
+        for path in dirs.values():
+            os.mkdir(path)
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", "lowerdir={},upperdir={upper},workdir={work}".format(lower, **dirs),
+                        dirs["merged"]], check=True)
+        return dirs["merged"]
+
+    def agent_for(self, how):
+        for image in (IMAGE, OTHER):
+            lab.registry().push(image)
+        agent = self.agent(config={"registries": [], "mount": how, "keeper": {"socket": lab.keeper_socket()}})
+        if how == "erofs" and not agent.json("status")["erofs"]["works"]:
+            self.skipTest("this kernel cannot mount images")
+        return agent
+
+    def test_another_configuration_comes_under_the_readers(self):
+        private = self.private_registry("sesame-17")
+        agent = self.quiet_agent()
+        f = self.front(agent)
+
+        def config(password):
+            return front.registry_config("edge", f.cache, snapshot="1", host=private.host, auth=lab.base64_of("nydus:" + password))
+        self.assertEqual((204, None), f.mount("1", IMAGE, config("wrong")))
+        where = os.path.join(f.mountpoint, "1")
+        with self.assertRaises(OSError), open(os.path.join(where, "sizes/4096"), "rb") as file:
+            file.read()
+        device = os.stat(where).st_dev
+        with open(os.path.join(where, "big/random"), "rb") as opened:
+            self.assertEqual((204, None), self.put(f, "1", IMAGE, config("sesame-17")))
+            self.assertEqual(device, os.stat(where).st_dev, "it is the mount that was there")
+            self.assertEqual(4096, len(opened.read(4096)))
+        self.assert_tree(where, IMAGE)
+        with self.subTest("the agent goes on with it when it is started anew"):
+            agent.restart()
+            self.assert_tree(where, IMAGE)
+        self.assertEqual([], lab.files_that_hold(agent.dir, "sesame-17"))
+        self.assertEqual((204, None), f.umount("1"))
+
+    def another_image(self, how):
+        agent = self.agent_for(how)
+        f = self.front(agent)
+        self.assertEqual((204, None), f.mount("1", IMAGE))
+        where = os.path.join(f.mountpoint, "1")
+        merged = self.overlay(f, where)
+        with open(os.path.join(where, "big/random"), "rb") as opened:
+            self.assertEqual((204, None), self.put(f, "1", OTHER))
+            self.assert_tree(where, OTHER, "in its place")
+            self.assert_tree(merged, IMAGE, "below a container that runs")
+            digest = next(line.split(" ")[8] for line in lab.expected_lines(IMAGE) if line.endswith(" /big/random"))
+            self.assertEqual(digest, hashlib.sha256(opened.read()).hexdigest())
+        _, cache, _ = f.request("GET", "/api/v1/metrics/blobcache?id=/1")
+        self.assertEqual([i + ".blob.data" for i in rafs_facts.blob_ids(OTHER)], cache["underlying_files"])
+        self.assertEqual([False, True], sorted(m.get("hidden", False) for m in agent.json("ls")["mounts"]))
+        subprocess.run(["umount", merged], check=True)
+        lab.wait_for(lambda: len(agent.json("ls")["mounts"]) == 1, "the old one to go when nobody uses it")
+        with self.subTest("and it is what the next agent has"):
+            agent.kill()
+            agent.start()
+            self.assert_tree(where, OTHER)
+        self.assertEqual((204, None), f.umount("1"))
+        self.assertEqual(([], []), (agent.json("ls")["mounts"], os.listdir(f.mountpoint)))
+
+    def test_another_image_leaves_the_old_one_to_who_uses_it(self):
+        self.another_image("tree")
+
+    def test_another_image_by_the_kernels_erofs(self):
+        self.another_image("erofs")
+
+    def test_what_cannot_be_mounted_changes_nothing(self):
+        agent = self.agent_for("tree")
+        f = self.front(agent)
+        self.assertEqual((204, None), f.mount("1", IMAGE))
+        garbage = os.path.join(f.dir, "garbage")
+        with open(garbage, "wb") as file:
+            file.write(b"x" * 8192)
+        before = agent.json("ls")["mounts"]
+        for wrong in ({"source": garbage}, {"source": "/none"}, {"config": {"device": {"backend": {"type": "oss", "config": {}}}}},
+                      {"config": {"mode": "direct"}}):
+            with self.subTest(wrong):
+                self.assertEqual(500, self.put(f, "1", IMAGE, **wrong)[0])
+                self.assertEqual(before, agent.json("ls")["mounts"])
+        self.assertEqual(500, self.put(f, "2", IMAGE)[0], "nothing is mounted there")
+        self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
+
+    def test_one_image_alone_and_its_successor(self):
+        """nydusd of one image: the mountpoint itself; and what the next nydusd is told is the new image."""
+        agent, supervisor = self.agent_for("tree"), self.supervisor()
+        f = self.front(agent, IMAGE, supervisor=supervisor.path)
+        self.assertEqual((204, None), self.put(f, "", OTHER))
+        self.assert_tree(f.mountpoint, OTHER)
+        supervisor.fetch(f)
+        f.kill()
+        f.start(wait=False)
+        f.wait_for_state("INIT")
+        self.assertEqual((204, None), supervisor.serve(f))
+        self.assertEqual(204, f.request("PUT", "/api/v1/daemon/start")[0])
+        self.assert_tree(f.mountpoint, OTHER)
+        f.stop()
+        self.assertEqual((None, []), (lab.mount_type(f.mountpoint), agent.json("ls")["mounts"]))
 
 
 if __name__ == "__main__":
