@@ -202,9 +202,10 @@ static int start_peers(struct agent *a, struct err *e)
 }
 
 /* [worker] */
-static void on_packed(void *arg, struct cas_blob *blob, uint32_t unit_idx, uint8_t *bytes)
+static void on_packed(void *arg, struct cas_blob *blob, uint32_t chunk_idx,
+                      struct chunk_bytes bytes)
 {
-	peer_on_packed(arg, blob, unit_idx, bytes);
+	peer_on_packed(arg, blob, chunk_idx, bytes);
 }
 
 static void on_blob_opened(void *arg, struct cas_blob *blob)

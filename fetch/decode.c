@@ -143,6 +143,24 @@ int decoder_unit(struct decoder *d, const struct blob_layout *l, uint32_t unit_i
 	return r < 0 ? err_wrap(e, "unit %u", unit_idx) : 0;
 }
 
+int decoder_chunk(struct decoder *d, const struct chunk_bytes *bytes, uint8_t *ret_plain,
+                  uint32_t plain_size_bytes, struct err *e)
+{
+	const struct decode_io io = { .in = bytes->data,
+		                      .in_size_bytes = bytes->size_bytes,
+		                      .out = ret_plain,
+		                      .out_size_bytes = plain_size_bytes };
+
+	switch ((int)bytes->form) {
+	case COMPRESSOR_NONE:
+		return unpack_none(&io, e);
+	case COMPRESSOR_ZSTD:
+		return unpack_zstd(d, &io, e);
+	default:
+		return err_set(e, EBADMSG, "a form that is not used: %d", (int)bytes->form);
+	}
+}
+
 int decode_unit(const struct blob_layout *l, uint32_t unit_idx, const uint8_t *packed,
                 uint8_t *ret_plain, struct err *e)
 {

@@ -119,11 +119,14 @@ static void on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain)
 {
 	struct source_req *req = arg;
 	const uint32_t at = index_of(req, chunk_idx);
+	const struct chunk_bytes bytes = {
+		.data = plain, .size_bytes = req->run->layout->chunks[chunk_idx].plain_size_bytes
+	};
 
 	assert(!req->given[at]);
 	req->given[at] = true;
 	req->n_given++;
-	req->ev.chunk(req->arg, chunk_idx, plain, 0);
+	req->ev.chunk(req->arg, chunk_idx, bytes, 0);
 }
 
 static void on_progress(void *arg, uint64_t more_bytes)

@@ -111,7 +111,7 @@ struct flight {
 	uint32_t unit_idx;
 	uint32_t packed_size_bytes;
 	uint32_t plain_size_bytes;
-	bool accounted;      /* its packed bytes are in fetch.in_flight_bytes */
+	uint32_t held_bytes; /* in fetch.in_flight_bytes: as it was asked for; as it came */
 	uint32_t source_idx; /* that brought it, or is asked */
 	uint32_t struck;     /* bit a source: gave a final answer or wrong bytes twice */
 	uint32_t n_wrong;    /* wrong digests from source_idx */
@@ -119,8 +119,10 @@ struct flight {
 	struct batch *batch; /* from then on */
 	struct lease *lease; /* it is asked for in the name of others, too */
 	uint8_t *packed;
-	bool is_plain;  /* packed is plain bytes */
-	uint32_t giver; /* source_events.chunk */
+	bool by_chunk;        /* packed is its only chunk, as source_events.chunk gave it: */
+	enum compressor form; /* ... in this form */
+	uint32_t came_bytes;  /* ... so many bytes */
+	uint32_t giver;       /* source_events.chunk */
 	bool landed;
 	struct waiter *waiters; /* guarded by batch->lock while that is with a worker */
 	bool served;            /* likewise: the waiters have their bytes */
@@ -136,6 +138,7 @@ bool flight_wanted(void *blob, uint32_t unit_idx); /* plan_view.wanted */
 struct flight *flight_find(struct fetch_blob *blob, uint32_t unit_idx);
 struct flight *flight_new(struct fetch_blob *blob, uint32_t unit_idx);
 void flight_end(struct flight *fl); /* frees it; its waiters must have been taken */
+void flight_hold(struct flight *fl, uint32_t n_bytes); /* of the budget, until its end */
 bool flight_is_waited_for(struct flight *fl);
 void flight_fail(struct flight *fl, const struct err *why); /* its readers get -EIO */
 void flight_drop(struct flight *fl);                        /* nobody waits for it */
@@ -187,7 +190,7 @@ void run_settled(struct run *run); /* ended, and no piece is left: go on with wh
 /** The flights of units [first_unit, end_unit) that are run's: to the next source, at once. */
 void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit);
 struct flight *run_flight(const struct run *run, uint32_t unit_idx); /* NULL: not this run's */
-void run_start(struct run *run, uint64_t packed_bytes);              /* QUEUED: its turn has come */
+void run_start(struct run *run);                                     /* QUEUED: its turn has come */
 void run_fail(struct run *run);                                      /* its readers get -EIO */
 /** Give up the flights that nobody waits for. @return how many are left */
 uint32_t run_drop_idle(struct run *run);
@@ -209,7 +212,7 @@ struct batch {
 	struct job job;
 	bool submitted;
 	uint64_t packed_bytes;
-	uint32_t plain_bytes; /* of its largest unit: the worker's buffer */
+	uint32_t plain_bytes; /* of its largest unit that is packed: the worker's buffer */
 	pthread_mutex_t lock; /* guards waiters and served of its flights; pointers only */
 	uint32_t n_flights;
 	struct flight *flights[BATCH_UNITS_MAX];
@@ -219,6 +222,8 @@ void batch_add(struct run *run, struct flight *fl); /* its bytes are here */
 void batch_close(struct run *run);                  /* no more will come */
 void batch_promote(struct flight *fl);              /* a reader waits for it now */
 void batches_pump(struct fetch *f);
+struct decoder *decoder_take(struct fetch *f); /* [worker] NULL: memory is out */
+void decoder_give(struct fetch *f, struct decoder *d);
 /** A flight's bytes were wrong. @return may the same source be asked for them once more? */
 bool flight_was_wrong(struct flight *fl, uint32_t source_idx, uint32_t giver);
 /** All chunks of a flight are here (or, on a full disk, not kept): tell all who wait, free it. */
@@ -234,12 +239,12 @@ struct piece {
 	uint32_t unit_idx, chunk_idx;
 	uint32_t source_idx;
 	uint32_t giver;
-	uint8_t *plain;
+	struct chunk_bytes bytes; /* as they came; plain when the worker is done with them */
 	int result;
 	struct err why;
 };
 
-void run_on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver);
+void run_on_chunk(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, uint32_t giver);
 void pieces_forget(struct run *run); /* it is cancelled */
 
 /* ---- leases ---- */
@@ -282,7 +287,6 @@ struct fetch {
 	struct series *chunks[FETCH_SOURCES_MAX];
 	struct series *chunk_bytes[FETCH_SOURCES_MAX];
 	struct series *verify_failures[FETCH_SOURCES_MAX];
-	struct series *origin_unique;
 	struct series *fetches_in_flight;
 	struct series *readers_waiting;
 	struct series *unverified_bytes;
@@ -291,7 +295,7 @@ struct fetch {
 
 	struct fetch_blob *blobs;
 	struct flight *buckets[FLIGHT_BUCKETS];
-	uint64_t in_flight_bytes; /* packed bytes asked for and not done, plain bytes being made */
+	uint64_t in_flight_bytes; /* bytes asked for and not done, plain bytes being made */
 	struct run *queue[N_RUN_PRIOS];
 	struct run *runs;
 	uint32_t n_prefetch_runs;     /* asked */

@@ -3,8 +3,9 @@
  * to the readers that wait. Small units that nobody waits for share a job; one that somebody waits
  * for goes at once. Knows sources only where one gave wrong bytes.
  *
- * Memory: a job needs a buffer of its largest unit. It is accounted when the job goes to the
- * workers, so that packed bytes and buffers together stay below the budget with any number of them.
+ * Memory: a job needs a buffer of its largest unit that came packed. It is accounted when the job
+ * goes to the workers, so that packed bytes and buffers together stay below the budget with any
+ * number of them.
  */
 #include "bytes.h"
 #include "decode.h"
@@ -46,11 +47,16 @@ static void batch_free(struct batch *b)
 	blob_drop(blob);
 }
 
+static bool came_plain(const struct flight *fl)
+{
+	return fl->by_chunk && fl->form == COMPRESSOR_NONE;
+}
+
 static void put_in(struct batch *b, struct flight *fl)
 {
 	b->flights[b->n_flights++] = fl;
 	b->packed_bytes += fl->packed_size_bytes;
-	if (fl->plain_size_bytes > b->plain_bytes)
+	if (!came_plain(fl) && fl->plain_size_bytes > b->plain_bytes)
 		b->plain_bytes = fl->plain_size_bytes;
 	fl->batch = b;
 }
@@ -119,7 +125,7 @@ static bool may_submit(const struct fetch *f, const struct batch *b)
 {
 	if (f->n_jobs == 0)
 		return true;
-	if (f->in_flight_bytes + b->plain_bytes > f->opts.in_flight_max_bytes)
+	if (b->plain_bytes > 0 && f->in_flight_bytes + b->plain_bytes > f->opts.in_flight_max_bytes)
 		return false;
 	/* What waits here can still be overtaken and promoted; what the pool has cannot. */
 	return b->job.prio == JOB_READER || f->n_jobs < 2 * f->n_workers;
@@ -145,7 +151,7 @@ void batches_pump(struct fetch *f)
 
 /* ---- on the worker ---- */
 
-static struct decoder *decoder_take(struct fetch *f)
+struct decoder *decoder_take(struct fetch *f)
 {
 	struct decoder *d = NULL;
 
@@ -156,7 +162,7 @@ static struct decoder *decoder_take(struct fetch *f)
 	return d != NULL ? d : decoder_new();
 }
 
-static void decoder_give(struct fetch *f, struct decoder *d)
+void decoder_give(struct fetch *f, struct decoder *d)
 {
 	(void)pthread_mutex_lock(&f->decoders_lock);
 	if (f->n_decoders < DECODERS_MAX) {
@@ -222,30 +228,56 @@ static void serve(struct batch *b, struct flight *fl, const uint8_t *plain)
 		waiter_fill(w, plain, found);
 }
 
+static bool is_packed_chunk(const struct flight *fl, const struct unit_rec *u)
+{
+	if (fl->by_chunk)
+		return fl->form != COMPRESSOR_NONE;
+	return u->kind == UNIT_CHUNK && u->compressed && !u->encrypted;
+}
+
 /* Others may have a use for it as it is packed. */
 static void pass_on(struct flight *fl, const struct unit_rec *u)
 {
 	const struct fetch_opts *opts = &fl->blob->f->opts;
+	const struct blob_layout *l = fl->blob->layout;
+	struct chunk_bytes bytes = { .data = fl->packed,
+		                     .size_bytes = fl->came_bytes,
+		                     .form = fl->form };
 
-	if (opts->packed == NULL || fl->is_plain || u->kind != UNIT_CHUNK || !u->compressed ||
-	    u->encrypted)
+	if (opts->packed == NULL || !is_packed_chunk(fl, u))
 		return;
-	opts->packed(opts->packed_arg, fl->blob->cas, fl->unit_idx, fl->packed);
+	if (!fl->by_chunk) {
+		bytes.size_bytes = u->packed_size_bytes;
+		bytes.form = l->compressor;
+	}
 	fl->packed = NULL;
+	opts->packed(opts->packed_arg, fl->blob->cas, layout_member(l, u, 0), bytes);
+}
+
+/* Its plain bytes: in buffer, or where it came. */
+static int open_up(struct flight *fl, const struct unit_rec *u, struct decoder *d, uint8_t *buffer,
+                   const uint8_t **ret_plain, struct err *e)
+{
+	const struct chunk_bytes bytes = { .data = fl->packed,
+		                           .size_bytes = fl->came_bytes,
+		                           .form = fl->form };
+
+	*ret_plain = came_plain(fl) || (!fl->by_chunk && is_plain(u)) ? fl->packed : buffer;
+	if (*ret_plain == fl->packed)
+		return 0;
+	if (fl->by_chunk)
+		return decoder_chunk(d, &bytes, buffer, u->plain_size_bytes, e);
+	return decoder_unit(d, fl->blob->layout, fl->unit_idx, fl->packed, buffer, e);
 }
 
 static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t *buffer)
 {
-	const uint8_t *plain = buffer;
+	const uint8_t *plain;
 	struct unit_rec u;
 	struct err why;
 
 	(void)layout_unit(fl->blob->layout, fl->unit_idx, &u); /* no hole is ever in flight */
-	if (fl->is_plain || is_plain(&u))
-		plain = fl->packed;
-	else
-		fl->result =
-			decoder_unit(d, fl->blob->layout, fl->unit_idx, fl->packed, buffer, &why);
+	fl->result = open_up(fl, &u, d, buffer, &plain, &why);
 	if (fl->result == 0)
 		fl->result = keep(fl, &u, plain, &why);
 	if (fl->result == 0)
@@ -297,8 +329,6 @@ static void count_kept(const struct flight *fl)
 
 	series_add(f->chunks[fl->source_idx], fl->n_kept);
 	series_add(f->chunk_bytes[fl->source_idx], (int64_t)fl->kept_bytes);
-	if (f->found_at[fl->source_idx] == FOUND_ORIGIN && fl->n_kept > 0)
-		series_add(f->origin_unique, fl->packed_size_bytes);
 }
 
 /* Those who came too late look again: it is ready now, or, on a full disk, asked for anew. */
@@ -357,7 +387,9 @@ static void was_wrong(struct flight *fl)
 	explain_wrong(fl);
 	(void)flight_was_wrong(fl, fl->source_idx, fl->giver);
 	fl->result = 0;
-	fl->is_plain = false;
+	fl->by_chunk = false;
+	if (fl->held_bytes > 0)
+		flight_hold(fl, fl->packed_size_bytes);
 	fl->giver = 0;
 }
 

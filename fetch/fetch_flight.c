@@ -55,6 +55,13 @@ struct flight *flight_new(struct fetch_blob *blob, uint32_t unit_idx)
 	return fl;
 }
 
+void flight_hold(struct flight *fl, uint32_t n_bytes)
+{
+	fl->blob->f->in_flight_bytes -= fl->held_bytes;
+	fl->blob->f->in_flight_bytes += n_bytes;
+	fl->held_bytes = n_bytes;
+}
+
 void flight_end(struct flight *fl)
 {
 	struct fetch *f = fl->blob->f;
@@ -66,8 +73,7 @@ void flight_end(struct flight *fl)
 		at = &(*at)->next_in_bucket;
 	*at = fl->next_in_bucket;
 	(void)bitmap_clear(fl->blob->in_flight, fl->unit_idx);
-	if (fl->accounted)
-		f->in_flight_bytes -= fl->packed_size_bytes;
+	flight_hold(fl, 0);
 	series_add(f->fetches_in_flight, -1);
 	free(fl->packed);
 	free(fl->why);

@@ -1,11 +1,12 @@
 /*
- * fetch_piece: plain chunks from sources that do not pack as the origin does.
+ * fetch_piece: chunks from sources that do not pack as the origin does.
  *
  * A chunk that is its own unit takes the way of units (fetch_batch.c). One of several in a unit is
  * a piece: verified and kept at once, and handed to the readers that wait for it, so that a reader
  * need not wait for the rest of the unit and nothing is lost when that comes from somewhere else.
  * The run waits for its pieces before it goes on.
  */
+#include "decode.h"
 #include "engine.h"
 #include "mem.h"
 #include "metrics.h"
@@ -13,11 +14,56 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+static uint32_t plain_size(const struct piece *p)
+{
+	return p->blob->layout->chunks[p->chunk_idx].plain_size_bytes;
+}
+
+static int unpack(struct piece *p, uint8_t *plain)
+{
+	struct decoder *d = decoder_take(p->blob->f);
+	const int r = d != NULL ? decoder_chunk(d, &p->bytes, plain, plain_size(p), &p->why)
+	                        : err_set(&p->why, ENOMEM, "no memory to unpack");
+
+	if (d != NULL)
+		decoder_give(p->blob->f, d);
+	return r;
+}
+
+/* Others may have a use for it as it came. */
+static void pass_on(const struct piece *p, struct chunk_bytes packed)
+{
+	const struct fetch_opts *opts = &p->blob->f->opts;
+
+	if (opts->packed != NULL && p->result == 0)
+		opts->packed(opts->packed_arg, p->blob->cas, p->chunk_idx, packed);
+	else
+		free(packed.data);
+}
+
+static void packed_piece_work(struct piece *p)
+{
+	const struct chunk_bytes packed = p->bytes;
+	AUTO(free_bytes) uint8_t *plain = malloc(plain_size(p));
+
+	p->result = plain != NULL ? unpack(p, plain) : err_set(&p->why, ENOMEM, "no memory");
+	if (p->result == 0)
+		p->result = cas_blob_put(p->blob->cas, p->chunk_idx, plain, &p->why);
+	else if (p->result == -EBADMSG)
+		p->result = CAS_MISMATCH;
+	p->bytes = (struct chunk_bytes){ .data = plain };
+	plain = NULL;
+	pass_on(p, packed);
+}
+
 static void piece_work(struct job *job) /* worker */
 {
 	struct piece *p = container_of(job, struct piece, job);
 
-	p->result = cas_blob_put(p->blob->cas, p->chunk_idx, p->plain, &p->why);
+	if (p->bytes.form != COMPRESSOR_NONE)
+		packed_piece_work(p);
+	else
+		p->result = cas_blob_put(p->blob->cas, p->chunk_idx, p->bytes.data, &p->why);
 }
 
 static void was_wrong(struct piece *p, struct flight *fl)
@@ -48,7 +94,7 @@ static bool serve_one(struct piece *p, struct waiter *w)
 	if (!waiter_wants(w, p->chunk_idx))
 		return false;
 	if (p->result != 0) { /* verified, not kept: from memory */
-		if (!waiter_fill_chunk(w, p->chunk_idx, p->plain, found))
+		if (!waiter_fill_chunk(w, p->chunk_idx, p->bytes.data, found))
 			return false;
 		waiter_release(w);
 		return true;
@@ -75,26 +121,13 @@ static void serve(struct piece *p, struct flight *fl)
 	}
 }
 
-/* Of a unit of several chunks: its share. (Another blob may have it packed a little otherwise.) */
-static int64_t packed_bytes(const struct piece *p, uint32_t plain_bytes)
-{
-	struct unit_rec u;
-
-	if (!layout_unit(p->blob->layout, p->unit_idx, &u) || u.plain_size_bytes == 0)
-		return 0;
-	return (int64_t)((uint64_t)u.packed_size_bytes * plain_bytes / u.plain_size_bytes);
-}
-
 static void was_right(struct piece *p, struct flight *fl)
 {
 	struct fetch *f = p->blob->f;
-	const uint32_t plain_bytes = p->blob->layout->chunks[p->chunk_idx].plain_size_bytes;
 
 	if (p->result == 0) {
 		series_add(f->chunks[p->source_idx], 1);
-		series_add(f->chunk_bytes[p->source_idx], plain_bytes);
-		if (f->found_at[p->source_idx] == FOUND_ORIGIN)
-			series_add(f->origin_unique, packed_bytes(p, plain_bytes));
+		series_add(f->chunk_bytes[p->source_idx], plain_size(p));
 	} else if (p->run != NULL) {
 		p->run->disk_full = true;
 	}
@@ -120,7 +153,7 @@ static void piece_after(struct job *job)
 	struct flight *fl = flight_find(blob, p->unit_idx);
 
 	f->n_jobs--;
-	f->in_flight_bytes -= blob->layout->chunks[p->chunk_idx].plain_size_bytes;
+	f->in_flight_bytes -= plain_size(p);
 	if (fl != NULL && fl->run == NULL)
 		fl = NULL; /* all of it came another way meanwhile: that tells the readers */
 	if (p->result == CAS_MISMATCH || p->result == -EINVAL) /* wrong, or not to be checked */
@@ -129,7 +162,7 @@ static void piece_after(struct job *job)
 		was_right(p, fl);
 	if (run != NULL)
 		DL_DELETE(run->pieces, p);
-	free(p->plain);
+	free(p->bytes.data);
 	free(p);
 	if (run != NULL && run->ended && run->pieces == NULL)
 		run_settled(run);
@@ -158,7 +191,7 @@ static void piece_start(struct run *run, const struct flight *fl, const struct p
 	blob_hold(p->blob);
 	DL_APPEND(run->pieces, p);
 	f->n_jobs++;
-	f->in_flight_bytes += p->blob->layout->chunks[p->chunk_idx].plain_size_bytes;
+	f->in_flight_bytes += plain_size(p);
 	pool_submit(f->opts.pool, &p->job);
 }
 
@@ -172,7 +205,7 @@ static void on_round_over(struct loop_call *call)
 	f->chunks_posted = false;
 	DL_FOREACH(f->runs, run)
 	{
-		if (run->open != NULL && run->open->flights[0]->is_plain)
+		if (run->open != NULL && run->open->flights[0]->by_chunk)
 			batch_close(run);
 	}
 }
@@ -186,7 +219,7 @@ static void close_after_this_round(struct fetch *f)
 	loop_post(f->opts.loop, &f->chunks_call);
 }
 
-void run_on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
+void run_on_chunk(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, uint32_t giver)
 {
 	struct run *run = arg;
 	const struct blob_layout *l = run->blob->layout;
@@ -197,20 +230,23 @@ void run_on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
 	if (chunk_idx < l->n_chunks && l->chunks[chunk_idx].plain_size_bytes > 0)
 		fl = run_flight(run, layout_unit_of(l, chunk_idx));
 	if (fl == NULL) { /* not asked for, or given already */
-		free(plain);
+		free(bytes.data);
 		return;
 	}
 	run->n_pauses = 0;
 	if (l->units != NULL) {
 		const struct piece given = { .chunk_idx = chunk_idx,
-			                     .plain = plain,
+			                     .bytes = bytes,
 			                     .giver = giver };
 
 		piece_start(run, fl, &given);
 		return;
 	}
-	fl->packed = plain;
-	fl->is_plain = true;
+	fl->packed = bytes.data;
+	fl->by_chunk = true;
+	fl->form = bytes.form;
+	fl->came_bytes = bytes.size_bytes;
+	flight_hold(fl, bytes.size_bytes);
 	fl->giver = giver;
 	fl->run = NULL;
 	batch_add(run, fl);

@@ -40,7 +40,7 @@ void runs_pump(struct fetch *f)
 
 			if (!has_room(f, prio, bytes))
 				return;
-			run_start(run, bytes);
+			run_start(run);
 		}
 	}
 }

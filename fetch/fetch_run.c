@@ -487,11 +487,13 @@ void run_again(struct flight *fl)
 	run_step(run, RUN_ASK);
 }
 
-void run_start(struct run *run, uint64_t packed_bytes)
+void run_start(struct run *run)
 {
-	for (uint32_t i = 0; i < run->n_units; i++)
-		own_flight(run, run->first_unit + i)->accounted = true;
-	fetch_of(run)->in_flight_bytes += packed_bytes;
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = own_flight(run, run->first_unit + i);
+
+		flight_hold(fl, fl->packed_size_bytes);
+	}
 	unqueue(run);
 	run_step(run, RUN_ASK);
 }

@@ -176,10 +176,6 @@ static inline uint64_t peer_calm_due_ns(const struct peer *p, uint64_t due_ns)
 /** Something happened: do what is due, in the next round of the loop. */
 void peer_work_soon(struct peer *p);
 
-/** [any] Keep the packed form of a chunk, whose plain bytes it was held against. bytes: moved. */
-void peer_keep_packed(struct peer *p, const struct blob_layout *layout, uint32_t chunk_idx,
-                      enum compressor form, uint8_t *bytes, uint32_t size_bytes);
-
 void wire_id_text(const struct wire_id *id, char ret_text[PEER_NAME_BYTES]);
 
 /** A fault of its own, HOLDERS_LIED or HOLDERS_WRONG_BYTES: counted by its name, it is distrusted.

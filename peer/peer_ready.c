@@ -47,34 +47,23 @@ void peer_on_gone(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx)
 
 /* ---- as it is packed ---- */
 
-void peer_keep_packed(struct peer *p, const struct blob_layout *layout, uint32_t chunk_idx,
-                      enum compressor form, uint8_t *bytes, uint32_t size_bytes)
+void peer_on_packed(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx,
+                    struct chunk_bytes bytes)
 {
+	const struct blob_layout *layout = cas_blob_layout(blob);
 	const struct chunk_rec *c = &layout->chunks[chunk_idx];
 	struct public_namer *namer;
 	struct wire_id name;
 
 	if (!atomic_load(&p->wants_packed) || (c->flags & CHUNK_HAS_DIGEST) == 0 ||
-	    size_bytes > c->plain_size_bytes) {
-		free(bytes);
+	    bytes.form != COMPRESSOR_ZSTD || bytes.size_bytes > c->plain_size_bytes) {
+		free(bytes.data);
 		return;
 	}
 	namer = public_namer_new();
 	public_name(namer, layout->digest_alg, c->digest, c->plain_size_bytes, name.b);
 	public_namer_free(&namer);
-	packed_put(p->packed, &name, form, bytes, size_bytes, peer_now_ns(p));
-}
-
-void peer_on_packed(struct peer *p, struct cas_blob *blob, uint32_t unit_idx, uint8_t *bytes)
-{
-	const struct blob_layout *l = cas_blob_layout(blob);
-	struct unit_rec u;
-
-	if (layout_unit(l, unit_idx, &u) && u.n_members == 1 && l->compressor == COMPRESSOR_ZSTD)
-		peer_keep_packed(p, l, layout_member(l, &u, 0), l->compressor, bytes,
-		                 u.packed_size_bytes);
-	else
-		free(bytes);
+	packed_put(p->packed, &name, bytes.form, bytes.data, bytes.size_bytes, peer_now_ns(p));
 }
 
 /* Neighbouring news of one segment. */

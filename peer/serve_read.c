@@ -55,6 +55,18 @@ static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, 
 	return (uint32_t)n;
 }
 
+/* Packed, they need less than there was room for, and may wait for the line for long. */
+static void give_room_back(struct piece *piece, size_t room)
+{
+	uint8_t *smaller;
+
+	if (piece->n_bytes == 0 || piece->n_bytes == room)
+		return;
+	smaller = realloc(piece->bytes, piece->n_bytes);
+	if (smaller != NULL)
+		piece->bytes = smaller;
+}
+
 void serve_read_work(struct job *job)
 {
 	struct serve *s = container_of(job, struct serve, job);
@@ -79,6 +91,7 @@ void serve_read_work(struct job *job)
 			(struct wire_chunk_item){ .pos = pos, .form = form, .size_bytes = n };
 		piece->n_bytes += n;
 	}
+	give_room_back(piece, room);
 }
 
 void serve_find_work(struct job *job)

@@ -102,7 +102,6 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	*s = (struct seek){ .req = req, .segment_idx = segment_idx, .beyond = beyond };
 	s->want = set_none(seek_segment(s)->n_chunks);
 	s->lost = s->want;
-	s->unpacking = s->want;
 	s->asked = s->want;
 	s->put_off = s->want;
 	s->missed = s->want;
@@ -169,14 +168,14 @@ static bool is_wanted(const struct seek *s, uint16_t pos)
 	return wire_set_has(&s->want, pos);
 }
 
-void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver)
+void source_deliver(struct seek *s, uint16_t pos, struct chunk_bytes bytes, uint32_t giver)
 {
 	struct source_req *req = s->req;
 	const uint32_t chunk_idx = seek_chunk(s, pos);
 	struct wire_set one = set_none(s->want.n);
 
 	if (!is_wanted(s, pos)) {
-		free(plain);
+		free(bytes.data);
 		return;
 	}
 	wire_set_add(&one, pos);
@@ -187,24 +186,16 @@ void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver
 	req->wait_bytes += req->run->layout->chunks[chunk_idx].plain_size_bytes;
 	req->ev.wait(req->arg, req->wait_bytes);
 	source_dirty(req);
-	req->ev.chunk(req->arg, chunk_idx, plain, giver);
+	req->ev.chunk(req->arg, chunk_idx, bytes, giver);
 }
 
 /* ---- begin, step, end ---- */
 
 static void req_free(struct source_req *req)
 {
-	struct unpack *u;
-	struct unpack *next;
-
 	for (uint32_t i = 0; i < req->n_seeks; i++)
 		seek_stop(&req->seeks[i]);
 	budget_settle(req);
-	DL_FOREACH_SAFE(req->unpacks, u, next)
-	{
-		DL_DELETE(req->unpacks, u);
-		u->req = NULL;
-	}
 	DL_DELETE(req->p->reqs, req);
 	known_put(req->known);
 	free(req->seeks);

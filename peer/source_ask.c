@@ -308,8 +308,7 @@ static void on_holders(struct seek *s, const struct wire_answer_item *item)
 
 static void on_wait(struct seek *s, const struct wire_answer_item *item)
 {
-	const struct wire_set rest = set_minus(s->want, &s->unpacking);
-	struct wire_set set = set_and(item->set, &rest);
+	struct wire_set set = set_and(item->set, &s->want);
 	const struct get *g;
 
 	if (item->n_nodes == 0) {

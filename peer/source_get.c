@@ -4,12 +4,10 @@
 #include "bytes.h"
 #include "mem.h"
 #include "source_impl.h"
-#include "unconst.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-#include <zstd.h>
 
 #define STUCK_AGAIN 4                 /* so much sooner, where it failed before */
 #define WATCH_NS    (500 * NS_PER_MS) /* of who waits itself */
@@ -94,76 +92,6 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 	source_dirty(s->req);
 }
 
-/* Only what was held against its digest is passed on. */
-static bool is_its_plain(const struct unpack *u)
-{
-	const struct chunk_rec *c = &u->layout->chunks[u->chunk_idx];
-
-	return atomic_load(&u->p->wants_packed) &&
-	       digest_matches(u->layout->digest_alg, u->plain, u->plain_size_bytes, c->digest);
-}
-
-/* What does not unpack is wrong bytes like others, and whoever asked finds that out. */
-static void unpack_work(struct job *job) /* worker */
-{
-	struct unpack *u = container_of(job, struct unpack, job);
-
-	u->plain = calloc(1, u->plain_size_bytes);
-	if (u->plain == NULL)
-		return;
-	if (u->form == COMPRESSOR_ZSTD &&
-	    ZSTD_decompress(u->plain, u->plain_size_bytes, u->packed, u->packed_size_bytes) ==
-	            u->plain_size_bytes &&
-	    is_its_plain(u)) {
-		peer_keep_packed(u->p, u->layout, u->chunk_idx, u->form, u->packed,
-		                 u->packed_size_bytes);
-		u->packed = NULL;
-	}
-}
-
-static void unpack_after(struct job *job)
-{
-	struct unpack *u = container_of(job, struct unpack, job);
-	struct wire_set one;
-
-	if (u->req != NULL) {
-		DL_DELETE(u->req->unpacks, u);
-		one = set_none(u->s->want.n);
-		wire_set_add(&one, u->pos);
-		u->s->unpacking = set_minus(u->s->unpacking, &one);
-		source_dirty(u->req);
-		if (u->plain != NULL)
-			source_deliver(u->s, u->pos, u->plain, u->giver);
-		else /* memory is out */
-			seek_avoid(u->s, &u->node, WIRE_AVOID_FAILED);
-		u->plain = NULL;
-	}
-	free(u->plain);
-	free(u->packed);
-	layout_unref(&u->layout);
-	free(u);
-}
-
-static void unpack(struct get *g, const struct unpack *given)
-{
-	struct source_req *req = g->s->req;
-	struct unpack *u = xcalloc(1, sizeof(*u));
-
-	*u = *given;
-	u->req = req;
-	u->s = g->s;
-	u->plain_size_bytes = chunk_at(g, u->pos)->plain_size_bytes;
-	u->p = req->p;
-	u->layout = layout_ref(unconst(req->run->layout));
-	u->chunk_idx = seek_chunk(g->s, u->pos);
-	u->job = (struct job){ .work = unpack_work,
-		               .after = unpack_after,
-		               .prio = req->run->reader ? JOB_READER : JOB_PREFETCH };
-	wire_set_add(&g->s->unpacking, u->pos);
-	DL_APPEND(req->unpacks, u);
-	pool_submit(req->p->opts.pool, &u->job);
-}
-
 static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t *bytes,
                      uint32_t size_bytes)
 {
@@ -176,20 +104,10 @@ static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t
 	s->req->received_bytes += size_bytes;
 	wire_set_add(&one, pos);
 	g->set = set_minus(g->set, &one);
-	if (!wire_set_has(&s->want, pos) || wire_set_has(&s->unpacking, pos)) {
-		free(bytes); /* it came another way */
-		return;
-	}
-	if (form == COMPRESSOR_NONE) {
-		source_deliver(s, pos, bytes, giver);
-		return;
-	}
-	unpack(g, &(struct unpack){ .pos = pos,
-	                            .form = form,
-	                            .packed = bytes,
-	                            .packed_size_bytes = size_bytes,
-	                            .giver = giver,
-	                            .node = g->node });
+	source_deliver(
+		s, pos,
+		(struct chunk_bytes){ .data = bytes, .size_bytes = size_bytes, .form = form },
+		giver);
 }
 
 /* ---- silence ---- */

@@ -52,13 +52,12 @@ struct avoid {
 struct seek {
 	struct source_req *req;
 	uint32_t segment_idx;
-	bool beyond;               /* the zone: it asks the cluster's home (source_zone.c) */
-	struct wire_set want;      /* not delivered, not leased */
-	struct wire_set lost;      /* of want: no way is left */
-	struct wire_set unpacking; /* of want: with a worker */
-	struct wire_set put_off;   /* of want: its unit begins in another segment (source_unit.c) */
-	struct wire_set chained;   /* goes the way of the lead, a chunk of another segment ... */
-	const struct seek *lead;   /* ... which this seek looks for ... */
+	bool beyond;             /* the zone: it asks the cluster's home (source_zone.c) */
+	struct wire_set want;    /* not delivered, not leased */
+	struct wire_set lost;    /* of want: no way is left */
+	struct wire_set put_off; /* of want: its unit begins in another segment (source_unit.c) */
+	struct wire_set chained; /* goes the way of the lead, a chunk of another segment ... */
+	const struct seek *lead; /* ... which this seek looks for ... */
 	uint16_t lead_pos;
 	bool held_back; /* ... which is not known yet */
 	struct get *gets;
@@ -86,25 +85,6 @@ struct seek {
 	bool ask_reader; /* it said that a reader is blocked on it */
 };
 
-/* A chunk that came packed, with a worker. */
-struct unpack {
-	struct unpack *prev, *next; /* source_req.unpacks */
-	struct job job;
-	struct source_req *req; /* NULL: cancelled */
-	struct seek *s;
-	uint16_t pos;
-	enum compressor form;
-	uint8_t *packed;
-	uint32_t packed_size_bytes;
-	uint8_t *plain; /* result; NULL: memory is out */
-	uint32_t plain_size_bytes;
-	uint32_t giver;
-	struct peer *p;
-	struct wire_id node;        /* whose it is */
-	struct blob_layout *layout; /* a reference */
-	uint32_t chunk_idx;
-};
-
 struct source_req {
 	struct source_req *prev, *next;
 	struct peer *p;
@@ -114,7 +94,6 @@ struct source_req {
 	struct known *known;
 	struct seek *seeks;
 	uint32_t n_seeks;
-	struct unpack *unpacks;
 	bool dirty;
 	bool early;          /* a reader was blocked on some of it before it began */
 	uint64_t wait_bytes; /* told by wait() */
@@ -159,7 +138,7 @@ struct wire_part seek_part(const struct seek *s, const struct wire_set *set);
 struct seek *source_seek(const struct source_req *req, uint32_t segment_idx, bool beyond);
 void source_dirty(struct source_req *req);
 /** To the asker. plain is moved. */
-void source_deliver(struct seek *s, uint16_t pos, uint8_t *plain, uint32_t giver);
+void source_deliver(struct seek *s, uint16_t pos, struct chunk_bytes bytes, uint32_t giver);
 void source_note(struct source_req *req, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /** Until its deadline, as homes and holders are told it: at least 1, at most a minute. */

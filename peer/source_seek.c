@@ -73,9 +73,8 @@ struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wir
 struct wire_set seek_open(const struct seek *s)
 {
 	const struct wire_set gets = seek_in_gets(s, true, NULL);
-	const struct wire_set set = set_minus(s->want, &gets);
 
-	return set_minus(set, &s->unpacking);
+	return set_minus(s->want, &gets);
 }
 
 static struct wire_set todo_of(const struct seek *s)
@@ -83,7 +82,6 @@ static struct wire_set todo_of(const struct seek *s)
 	const struct wire_set busy = seek_in_gets(s, false, NULL);
 	struct wire_set todo = set_minus(s->want, &s->lost);
 
-	todo = set_minus(todo, &s->unpacking);
 	todo = set_minus(todo, &s->put_off);
 	todo = set_minus(todo, &s->paused);
 	if (s->held_back)
@@ -98,7 +96,6 @@ void seek_settle(struct seek *s, const struct wire_set *set)
 
 	s->want = set_minus(s->want, set);
 	s->lost = set_minus(s->lost, set);
-	s->unpacking = set_minus(s->unpacking, set);
 	s->put_off = set_minus(s->put_off, set);
 	s->paused = set_minus(s->paused, set);
 	DL_FOREACH_SAFE(s->gets, g, next)
@@ -136,7 +133,7 @@ bool seek_is_settled(const struct seek *s)
 	const struct wire_set open = seek_in_gets(s, true, NULL);
 	const struct wire_set rest = set_minus(s->want, &s->lost);
 
-	return set_empty(&rest) && set_empty(&open) && set_empty(&s->unpacking);
+	return set_empty(&rest) && set_empty(&open);
 }
 
 bool seek_has_only_put_off(const struct seek *s)
@@ -145,7 +142,7 @@ bool seek_has_only_put_off(const struct seek *s)
 	struct wire_set rest = set_minus(s->want, &s->lost);
 
 	rest = set_minus(rest, &s->put_off);
-	return set_empty(&rest) && set_empty(&open) && set_empty(&s->unpacking);
+	return set_empty(&rest) && set_empty(&open);
 }
 
 /* ---- holders ---- */

@@ -28,8 +28,7 @@ struct seek *seek_beyond(const struct seek *s)
 /* The unit's chunks in the segment of s: wanted there until now, from here on beyond. */
 static struct wire_set move(struct seek *s, const struct unit_rec *u)
 {
-	const struct wire_set wanted = set_and(unit_in_segment(s, u), &s->want);
-	const struct wire_set set = set_minus(wanted, &s->unpacking);
+	const struct wire_set set = set_and(unit_in_segment(s, u), &s->want);
 	struct seek *beyond = seek_beyond(s);
 
 	if (beyond == NULL || set_empty(&set))

@@ -3,7 +3,7 @@
  *
  * All of it on the loop thread. What comes is not verified: the asker does that.
  *
- * A source may bring a unit as the origin packs it, or chunk by chunk as plain bytes. It may say
+ * A source may bring a unit as the origin packs it, or chunk by chunk, packed or not. It may say
  * that somebody else is at it, or that the sources behind it may be asked for some units in the
  * name of others too (a lease): the asker then takes these units out of the question, puts them to
  * the next source at once, and says when they are settled.
@@ -50,15 +50,22 @@ struct source_lease {
 	uint32_t n_units;
 };
 
+/* One chunk by itself. */
+struct chunk_bytes {
+	uint8_t *data; /* malloc'd */
+	uint32_t size_bytes;
+	enum compressor form; /* COMPRESSOR_NONE: plain; COMPRESSOR_ZSTD: one frame of all of it */
+};
+
 struct source_events {
 	/* One unit as the origin packs it. bytes: malloc'd, exactly unit.packed_size_bytes, now the
 	 * receiver's. 0..n times, in any order, each unit once. */
 	void (*unit)(void *arg, uint32_t unit_idx, uint8_t *bytes);
-	/* Plain bytes of one chunk of the units asked for. plain: malloc'd, exactly
-	 * chunk.plain_size_bytes, now the receiver's. A unit is settled when all its chunks are
-	 * here: those that were here before need not come. giver: the source's word for whom it has
-	 * them from, told again to distrust(). */
-	void (*chunk)(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver);
+	/* One chunk of the units asked for. bytes: now the receiver's; at most
+	 * chunk.plain_size_bytes, and exactly that where they are plain. A unit is settled when all
+	 * its chunks are here: those that were here before need not come. giver: the source's word
+	 * for whom it has them from, told again to distrust(). */
+	void (*chunk)(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, uint32_t giver);
 	/* It is on its way, however slowly: so many bytes of it so far, as far as is known. Where
 	 * that grew, deadline_ns is moved when this returns. */
 	void (*wait)(void *arg, uint64_t progress_bytes);

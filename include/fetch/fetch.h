@@ -31,10 +31,10 @@ struct fetch_opts {
 	/* [loop] A blob is open for reads from now on. NULL: nobody wants to know. */
 	void (*blob_opened)(void *arg, struct cas_blob *blob);
 	void *blob_opened_arg;
-	/* [worker] A unit that is one chunk came from an origin, is verified and kept: its bytes as
-	 * packed there (layout.compressor, unit.packed_size_bytes), malloc'd, now the receiver's.
-	 * NULL: nobody wants them. */
-	void (*packed)(void *arg, struct cas_blob *blob, uint32_t unit_idx, uint8_t *bytes);
+	/* [worker] A chunk came packed, by itself, and is verified: its bytes as they came, in
+	 * whatever form their origin has them, now the receiver's. NULL: nobody wants them. */
+	void (*packed)(void *arg, struct cas_blob *blob, uint32_t chunk_idx,
+	               struct chunk_bytes bytes);
 	void *packed_arg;
 };
 #define FETCH_SOURCES_MAX 4

@@ -77,9 +77,10 @@ void peer_blob_opened(struct peer *p, struct cas_blob *blob);
 void peer_on_ready(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx);
 void peer_on_gone(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx);
 
-/** [any] For fetch_opts.packed: a unit that is one chunk came from an origin and is verified.
- * bytes: as it is packed there, malloc'd, now the peer's: for others who want the same soon. */
-void peer_on_packed(struct peer *p, struct cas_blob *blob, uint32_t unit_idx, uint8_t *bytes);
+/** [any] For fetch_opts.packed: a chunk came and is verified. bytes: as it came, now the peer's:
+ * for others who want the same soon. */
+void peer_on_packed(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx,
+                    struct chunk_bytes bytes);
 
 /** Take no new requests or leases from others. done: once none is left. Twice is fine: the last
  * done is told. */
@@ -90,7 +91,6 @@ void *peer_drain_forget(struct peer *p);
 
 /** Bring the counters of bytes up to date: before the metrics are shown. */
 void peer_count(struct peer *p);
-void peer_count_bytes(struct peer *p); /* without who is in which state: cheap */
 
 struct peer_info {
 	char name[PEER_NAME_BYTES]; /* its id */

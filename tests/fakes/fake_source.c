@@ -103,13 +103,14 @@ void fake_source_give(struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx
 }
 
 void fake_source_chunk(struct fake_source *s, uint32_t ask_idx, uint32_t chunk_idx,
-                       const uint8_t *plain, size_t size_bytes, uint32_t giver)
+                       const struct chunk_bytes *bytes, uint32_t giver)
 {
 	struct fake_ask *ask = &s->asks[ask_idx];
-	uint8_t *copy = malloc(size_bytes + 1);
+	struct chunk_bytes copy = *bytes;
 
-	assert(ask_idx < s->n_asks && ask->open && copy != NULL);
-	memcpy(copy, plain, size_bytes);
+	copy.data = malloc(bytes->size_bytes + (size_t)1);
+	assert(ask_idx < s->n_asks && ask->open && copy.data != NULL);
+	memcpy(copy.data, bytes->data, bytes->size_bytes);
 	ask->ev->chunk(ask->arg, chunk_idx, copy, giver);
 }
 

@@ -4,7 +4,7 @@
  *   fake_source_init(&f->origin, "origin");
  *   ... the code under test asks ...
  *   fake_source_give(&f->origin, 0, unit_idx, bytes, size);   a unit of its first question
- *   fake_source_chunk(&f->peer, 0, chunk_idx, bytes, size, giver);    or one chunk
+ *   fake_source_chunk(&f->peer, 0, chunk_idx, &bytes, giver);         or one chunk
  *   fake_source_lease(&f->peer, 0, token, first_unit, n_units);       or: ask the next source
  *   fake_source_end(&f->origin, 0, SOURCE_OK, NULL);
  */
@@ -50,9 +50,9 @@ void fake_source_init(struct fake_source *s, const char *name);
 void fake_source_give(struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx,
                       const uint8_t *bytes, size_t size_bytes);
 
-/** Give a chunk of it. plain is copied. */
+/** Give a chunk of it. bytes are copied. */
 void fake_source_chunk(struct fake_source *s, uint32_t ask_idx, uint32_t chunk_idx,
-                       const uint8_t *plain, size_t size_bytes, uint32_t giver);
+                       const struct chunk_bytes *bytes, uint32_t giver);
 
 void fake_source_lease(struct fake_source *s, uint32_t ask_idx, uint64_t token, uint32_t first_unit,
                        uint32_t n_units);

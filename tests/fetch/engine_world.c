@@ -15,6 +15,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
+
+/* [worker] */
+static void on_packed(void *arg, struct cas_blob *blob, uint32_t chunk_idx,
+                      struct chunk_bytes bytes)
+{
+	struct engine_world *w = arg;
+
+	assert_ptr_equal(blob, w->cas);
+	assert_int_equal(bytes.form, COMPRESSOR_ZSTD);
+	w->n_passed_on++;
+	w->passed_on = chunk_idx;
+	free(bytes.data);
+}
 
 void world_open(struct engine_world *w, const struct world_wish *wish)
 {
@@ -39,6 +53,8 @@ void world_open(struct engine_world *w, const struct world_wish *wish)
 	opts.n_sources = 2;
 	opts.read_timeout_ms = wish->read_timeout_ms > 0 ? wish->read_timeout_ms : 30000;
 	opts.prefetch_run_bytes = wish->prefetch_run_bytes;
+	opts.packed = on_packed;
+	opts.packed_arg = w;
 	assert_int_equal(fetch_new(&opts, &w->fetch, &e), 0);
 	w->cas = fake_cas_blob(wish->n_chunks > 0 ? wish->n_chunks : WORLD_CHUNKS,
 	                       wish->chunk_bytes > 0 ? wish->chunk_bytes : WORLD_CHUNK_BYTES);
@@ -118,8 +134,27 @@ void world_chunk(struct engine_world *w, struct fake_source *s, uint32_t ask_idx
 
 	fake_cas_fill(chunk_idx, bytes, size);
 	bytes[size / 2] ^= spoil;
-	fake_source_chunk(s, ask_idx, chunk_idx, bytes, size, 7000 + chunk_idx);
+	fake_source_chunk(s, ask_idx, chunk_idx,
+	                  &(struct chunk_bytes){ .data = bytes, .size_bytes = size },
+	                  WORLD_GIVERS + chunk_idx);
 	free(bytes);
+}
+
+void world_packed_chunk(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
+                        uint32_t chunk_idx, uint8_t spoil)
+{
+	const uint32_t size = cas_blob_layout(w->cas)->chunks[chunk_idx].plain_size_bytes;
+	const size_t room = ZSTD_compressBound(size);
+	uint8_t *plain = xcalloc(1, size);
+	struct chunk_bytes bytes = { .data = xcalloc(1, room), .form = COMPRESSOR_ZSTD };
+
+	fake_cas_fill(chunk_idx, plain, size);
+	bytes.size_bytes = (uint32_t)ZSTD_compress(bytes.data, room, plain, size, 1);
+	assert_true(bytes.size_bytes < size);
+	bytes.data[0] ^= spoil;
+	fake_source_chunk(s, ask_idx, chunk_idx, &bytes, WORLD_GIVERS + chunk_idx);
+	free(bytes.data);
+	free(plain);
 }
 
 void world_give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx)

@@ -11,6 +11,7 @@
 
 #define WORLD_CHUNKS      512
 #define WORLD_CHUNK_BYTES 4096
+#define WORLD_GIVERS      7000 /* and the chunk: who gave it */
 
 /* What a test wants to be otherwise; zeroed is fine. */
 struct world_wish {
@@ -33,6 +34,8 @@ struct engine_world {
 	struct fetch *fetch;
 	struct cas_blob *cas;
 	struct fetch_blob *blob;
+	uint32_t n_passed_on; /* chunks, packed as they came */
+	uint32_t passed_on;   /* the last one */
 };
 
 void world_open(struct engine_world *w, const struct world_wish *wish);
@@ -57,6 +60,8 @@ void world_give_wrong(struct engine_world *w, struct fake_source *s, uint32_t as
 /** The right (spoil 0) bytes of a chunk. */
 void world_chunk(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
                  uint32_t chunk_idx, uint8_t spoil);
+void world_packed_chunk(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
+                        uint32_t chunk_idx, uint8_t spoil);
 
 /** The first open question of s that covers a unit; fails the test if there is none. */
 uint32_t world_ask_of(const struct fake_source *s, uint32_t unit_idx);

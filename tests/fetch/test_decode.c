@@ -251,6 +251,31 @@ static void each_codec_gives_exactly_what_is_due_or_an_error(void **state)
 	check_codec(COMPRESSOR_GZIP, pack_gzip);
 }
 
+static void a_chunk_by_itself_has_the_forms_that_sources_use_and_its_size(void **state)
+{
+	struct decoder *d = decoder_new();
+	uint8_t plain[MADE_BYTES];
+	uint8_t packed[2 * MADE_BYTES];
+	uint8_t out[MADE_BYTES + 1];
+	struct chunk_bytes bytes = { .data = packed, .form = COMPRESSOR_ZSTD };
+	struct err e;
+
+	(void)state;
+	assert_non_null(d);
+	fill(plain, MADE_BYTES);
+	bytes.size_bytes = pack_zstd(plain, packed);
+	assert_int_equal(decoder_chunk(d, &bytes, out, MADE_BYTES, &e), 0);
+	assert_memory_equal(out, plain, MADE_BYTES);
+	assert_int_equal(decoder_chunk(d, &bytes, out, MADE_BYTES + 1, &e), -EBADMSG);
+	assert_int_equal(decoder_chunk(d, &bytes, out, MADE_BYTES - 1, &e), -EBADMSG);
+	bytes.form = COMPRESSOR_GZIP;
+	assert_int_equal(decoder_chunk(d, &bytes, out, MADE_BYTES, &e), -EBADMSG);
+	bytes = (struct chunk_bytes){ .data = plain, .size_bytes = MADE_BYTES };
+	assert_int_equal(decoder_chunk(d, &bytes, out, MADE_BYTES, &e), 0);
+	assert_int_equal(decoder_chunk(d, &bytes, out, MADE_BYTES + 1, &e), -EBADMSG);
+	decoder_free(&d);
+}
+
 static void stored_chunks_have_one_size(void **state)
 {
 	uint8_t packed[16] = "0123456789abcde";
@@ -367,6 +392,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(zstd_chunks_unpack),
 		TEST(each_codec_gives_exactly_what_is_due_or_an_error),
+		TEST(a_chunk_by_itself_has_the_forms_that_sources_use_and_its_size),
 		TEST(stored_chunks_have_one_size),
 		TEST(short_encrypted_chunks_lose_their_padding),
 		TEST(encrypted_bytes_without_a_key_are_an_error),

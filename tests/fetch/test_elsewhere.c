@@ -289,7 +289,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
+static void on_chunk(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, uint32_t giver)
 {
 	struct world *w = arg;
 	uint8_t right[CHUNK_BYTES];
@@ -297,8 +297,10 @@ static void on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giv
 	(void)giver;
 	assert_true(chunk_idx < N && !(w->given & BIT(chunk_idx)));
 	fill(chunk_idx, right);
-	assert_memory_equal(plain, right, CHUNK_BYTES);
-	free(plain);
+	assert_int_equal(bytes.size_bytes, CHUNK_BYTES);
+	assert_int_equal(bytes.form, COMPRESSOR_NONE);
+	assert_memory_equal(bytes.data, right, CHUNK_BYTES);
+	free(bytes.data);
 	w->given |= BIT(chunk_idx);
 }
 

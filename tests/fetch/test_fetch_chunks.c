@@ -1,5 +1,6 @@
 /*
- * Sources that bring plain chunks, as peers do: alone, or one by one for units that hold many.
+ * Sources that bring chunks, as peers do, packed or not: alone, or one by one for units that hold
+ * many.
  */
 
 #include <setjmp.h>
@@ -57,13 +58,51 @@ static void a_wrong_chunk_is_held_against_its_giver_and_asked_for_again(void **s
 	world_settle(w);
 	assert_int_equal(r.n_done, 0);
 	assert_int_equal(w->peer.n_distrusts, 1);
-	assert_int_equal(w->peer.last_giver, 7007);
+	assert_int_equal(w->peer.last_giver, WORLD_GIVERS + 7);
 	assert_int_equal(metrics_sum(w->metrics, METRIC_VERIFY_FAILURES), 1);
 	assert_int_equal(w->peer.n_asks, 2); /* another peer may have it */
 	ask = 1;
 	assert_int_equal(w->peer.asks[ask].run.first_unit, 7);
 	world_chunk(w, &w->peer, ask, 7, 0);
 	fake_source_end(&w->peer, ask, SOURCE_OK, NULL);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
+static void what_came_packed_is_unpacked_verified_and_passed_on_as_it_came(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 7, 1);
+	world_settle(w);
+	world_packed_chunk(w, &w->peer, 0, 7, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	world_read_is_right(w, &r);
+	assert_int_equal(w->n_passed_on, 1);
+	assert_int_equal(w->passed_on, 7);
+	world_read_end(w, &r);
+}
+
+static void what_does_not_unpack_is_held_against_its_giver(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 7, 1);
+	world_settle(w);
+	world_packed_chunk(w, &w->peer, 0, 7, 1);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0);
+	assert_int_equal(w->peer.n_distrusts, 1);
+	assert_int_equal(w->peer.last_giver, WORLD_GIVERS + 7);
+	assert_int_equal(w->n_passed_on, 0);
+	assert_int_equal(w->peer.n_asks, 2);
+	world_packed_chunk(w, &w->peer, 1, 7, 0);
 	world_settle(w);
 	assert_int_equal(r.n_done, 1);
 	world_read_is_right(w, &r);
@@ -211,7 +250,7 @@ static void a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again(void **sta
 	world_settle(w);
 	assert_int_equal(r.n_done, 0);
 	assert_int_equal(w->peer.n_distrusts, 1);
-	assert_int_equal(w->peer.last_giver, 7009);
+	assert_int_equal(w->peer.last_giver, WORLD_GIVERS + 9);
 	assert_int_equal(w->origin.n_asks, 0);
 	assert_int_equal(w->peer.n_asks, 2);
 	assert_int_equal(w->peer.asks[1].run.first_unit, 2);
@@ -225,6 +264,33 @@ static void a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again(void **sta
 	world_settle(w);
 	assert_int_equal(r.n_done, 1);
 	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
+static void chunks_of_a_unit_may_come_packed(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+	uint32_t n;
+
+	(void)world_read_start(w, &r, 8, 4);
+	world_settle(w);
+	n = 4 * w->peer.asks[0].run.n_units;
+	for (uint32_t i = 0; i < n; i++)
+		world_packed_chunk(w, &w->peer, 0, 8 + i, i == 1);
+	fake_source_end(&w->peer, 0, SOURCE_OK, NULL);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0);
+	assert_int_equal(w->peer.n_distrusts, 1);
+	assert_int_equal(w->peer.last_giver, WORLD_GIVERS + 9);
+	assert_int_equal(w->n_passed_on, n - 1);
+	world_packed_chunk(w, &w->peer, 1, 9, 0);
+	fake_source_end(&w->peer, 1, SOURCE_OK, NULL);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	world_read_is_right(w, &r);
+	assert_int_equal(w->n_passed_on, n);
 	world_read_end(w, &r);
 }
 
@@ -271,6 +337,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_chunk_that_is_its_own_unit_takes_the_way_of_units),
 		TEST(a_wrong_chunk_is_held_against_its_giver_and_asked_for_again),
+		TEST(what_came_packed_is_unpacked_verified_and_passed_on_as_it_came),
+		TEST(what_does_not_unpack_is_held_against_its_giver),
 		TEST(a_chunk_is_kept_while_its_question_goes_on),
 		TEST(what_nobody_asked_for_is_thrown_away),
 		BATCHES(a_reader_gets_its_chunk_before_the_rest_of_the_unit),
@@ -278,6 +346,7 @@ int main(void)
 		BATCHES(workers_may_be_done_with_a_unit_before_the_loop_hears_of_its_chunks),
 		BATCHES(what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest),
 		BATCHES(a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again),
+		BATCHES(chunks_of_a_unit_may_come_packed),
 		BATCHES(a_full_disk_does_not_keep_chunks_of_units_from_readers),
 		BATCHES(a_blob_may_be_closed_while_a_worker_has_chunks_of_it),
 	};

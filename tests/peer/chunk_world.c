@@ -121,13 +121,14 @@ struct wire_set chunks_of(uint32_t first, uint32_t n)
 
 /* ---- its question ---- */
 
-static void on_chunk(void *arg, uint32_t chunk_idx, uint8_t *plain, uint32_t giver)
+static void on_chunk(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, uint32_t giver)
 {
 	struct chunk_world *w = arg;
 
 	assert(!w->came[chunk_idx]);
-	assert(chunk_is(chunk_idx, plain));
-	free(plain);
+	assert(bytes.form == COMPRESSOR_NONE && bytes.size_bytes == CHUNK_BYTES);
+	assert(chunk_is(chunk_idx, bytes.data));
+	free(bytes.data);
 	w->came[chunk_idx] = true;
 	w->giver = giver;
 	w->n_chunks++;
