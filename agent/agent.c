@@ -12,11 +12,11 @@
 #include "elsewhere.h"
 #include "erofs.h"
 #include "gc.h"
+#include "heap.h"
 #include "http_page.h"
 #include "image_shelf.h"
 #include "keeping.h"
 #include "linked_images.h"
-#include "live.h"
 #include "mem.h"
 #include "mending.h"
 #include "mount_list.h"
@@ -38,6 +38,7 @@
 #define IDLE_LOOK_MS          2
 #define IDLE_LOOKS_MAX        5000
 #define SWARM_RUN_BYTES       (1U << 20)
+#define QUIET_MS              1000
 
 static uint32_t n_cpus(uint32_t at_most)
 {
@@ -48,13 +49,25 @@ static uint32_t n_cpus(uint32_t at_most)
 	return n > (long)at_most ? at_most : (uint32_t)n;
 }
 
+/* [worker] Nothing was fetched or given to others for a while: what that took is not needed now. */
+static void on_quiet(void *arg)
+{
+	(void)arg;
+	heap_give_back();
+}
+
 static int start_base(struct agent *a, struct err *e)
 {
-	int r = loop_new(&a->loop, e);
+	int r;
+
+	heap_configure(n_cpus(WORKERS_MAX));
+	r = loop_new(&a->loop, e);
 
 	a->metrics = metrics_new();
 	if (r == 0)
 		r = pool_new(a->loop, n_cpus(WORKERS_MAX), "shoal-work", &a->pool, e);
+	if (r == 0)
+		pool_on_quiet(a->pool, QUIET_MS, on_quiet, NULL);
 	if (r == 0)
 		r = pool_new(a->loop, DESK_THREADS, "shoal-desk", &a->desk, e);
 	if (r == 0)
@@ -440,8 +453,6 @@ int agent_start(struct agent *a, const struct config *config, struct log *log, s
 	if (r == 0)
 		r = start_mounts(a, e);
 	if (r == 0)
-		live_start(a);
-	if (r == 0)
 		r = api_listen(a, config->api_socket, &a->api, e);
 	if (r == 0)
 		r = http_page_new(a, config->http_listen, &a->page, e);
@@ -543,7 +554,6 @@ void agent_stop(struct agent *a)
 void agent_free(struct agent *a)
 {
 	timer_fini(&a->fetch_idle);
-	live_stop(a);
 	mounts_free(&a->mounts);
 	fuse_pool_free(&a->fuse_pool);
 	pool_free(&a->desk);

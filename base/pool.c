@@ -3,6 +3,7 @@
  * priority; a job's result goes back through loop_post().
  */
 #include "pool.h"
+#include "clock.h"
 #include "mem.h"
 #include <assert.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define POOL_THREADS_MAX 256
 
@@ -21,10 +23,16 @@ struct queue {
 
 struct pool {
 	struct loop *loop;
-	pthread_mutex_t mutex; /* guards queues and ending */
+	pthread_mutex_t mutex; /* guards all up to n_busy */
 	pthread_cond_t work_or_end;
 	struct queue queues[N_JOB_PRIOS];
 	bool ending;
+	bool used; /* since it was quiet last */
+	uint64_t n_taken;
+	uint32_t n_busy; /* jobs that run */
+	uint32_t quiet_ms;
+	void (*quiet)(void *arg); /* NULL: nobody wants to know */
+	void *quiet_arg;
 	uint32_t n_threads;
 	pthread_t threads[];
 };
@@ -48,6 +56,9 @@ static struct job *pop(struct pool *pool)
 		q->first = job->next;
 		if (q->first == NULL)
 			q->last = &q->first;
+		pool->used = true;
+		pool->n_taken++;
+		pool->n_busy++;
 		return job;
 	}
 	return NULL;
@@ -71,6 +82,40 @@ static void run(struct pool *pool, struct job *job)
 	loop_post(pool->loop, &job->call);
 }
 
+static struct timespec quiet_from_now(const struct pool *pool)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += pool->quiet_ms / 1000;
+	t.tv_nsec += (long)(pool->quiet_ms % 1000) * (long)NS_PER_MS;
+	if (t.tv_nsec >= (long)NS_PER_S) {
+		t.tv_nsec -= (long)NS_PER_S;
+		t.tv_sec++;
+	}
+	return t;
+}
+
+/* For a job, or the end. With the mutex held. @return it is quiet: nothing ran or came for a while,
+ * and this thread is the one to say so */
+static bool wait_for_work(struct pool *pool)
+{
+	const uint64_t n_taken = pool->n_taken;
+	struct timespec end;
+
+	if (pool->quiet == NULL || !pool->used || pool->n_busy > 0) {
+		(void)pthread_cond_wait(&pool->work_or_end, &pool->mutex);
+		return false;
+	}
+	end = quiet_from_now(pool);
+	if (pthread_cond_timedwait(&pool->work_or_end, &pool->mutex, &end) != ETIMEDOUT)
+		return false;
+	if (pool->n_taken != n_taken || !pool->used)
+		return false;
+	pool->used = false;
+	return true;
+}
+
 static void *worker(void *arg)
 {
 	struct pool *pool = arg;
@@ -81,13 +126,16 @@ static void *worker(void *arg)
 		job = pop(pool);
 		if (job == NULL && pool->ending)
 			break;
-		if (job == NULL) {
-			(void)pthread_cond_wait(&pool->work_or_end, &pool->mutex);
+		if (job == NULL && !wait_for_work(pool))
 			continue;
-		}
 		(void)pthread_mutex_unlock(&pool->mutex);
-		run(pool, job);
+		if (job != NULL)
+			run(pool, job);
+		else
+			pool->quiet(pool->quiet_arg);
 		(void)pthread_mutex_lock(&pool->mutex);
+		if (job != NULL)
+			pool->n_busy--;
 	}
 	(void)pthread_mutex_unlock(&pool->mutex);
 	return NULL;
@@ -117,6 +165,16 @@ static int start_threads(struct pool *pool, uint32_t n_threads, const char *name
 	return r;
 }
 
+static void init_cond(pthread_cond_t *cond)
+{
+	pthread_condattr_t how;
+
+	(void)pthread_condattr_init(&how);
+	(void)pthread_condattr_setclock(&how, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(cond, &how);
+	(void)pthread_condattr_destroy(&how);
+}
+
 int pool_new(struct loop *loop, uint32_t n_threads, const char *name, struct pool **ret_pool,
              struct err *e)
 {
@@ -129,7 +187,7 @@ int pool_new(struct loop *loop, uint32_t n_threads, const char *name, struct poo
 	pool = xcalloc(1, sizeof(*pool) + n_threads * sizeof(pool->threads[0]));
 	pool->loop = loop;
 	(void)pthread_mutex_init(&pool->mutex, NULL);
-	(void)pthread_cond_init(&pool->work_or_end, NULL);
+	init_cond(&pool->work_or_end);
 	for (unsigned prio = 0; prio < N_JOB_PRIOS; prio++)
 		pool->queues[prio].last = &pool->queues[prio].first;
 	r = start_threads(pool, n_threads, name);
@@ -157,6 +215,15 @@ void pool_free(struct pool **pool)
 	(void)pthread_mutex_destroy(&p->mutex);
 	free(p);
 	*pool = NULL;
+}
+
+void pool_on_quiet(struct pool *pool, uint32_t quiet_ms, void (*fn)(void *arg), void *arg)
+{
+	(void)pthread_mutex_lock(&pool->mutex);
+	pool->quiet = fn;
+	pool->quiet_arg = arg;
+	pool->quiet_ms = quiet_ms;
+	(void)pthread_mutex_unlock(&pool->mutex);
 }
 
 void pool_submit(struct pool *pool, struct job *job)

@@ -32,5 +32,9 @@ MUST_CHECK int pool_new(struct loop *loop, uint32_t n_threads, const char *name,
  * posted run when the loop runs. NULL is fine. */
 void pool_free(struct pool **pool);
 
+/** Before the first job. Once after each time with jobs, when none was there for quiet_ms: fn(arg),
+ * on one of the pool's threads. */
+void pool_on_quiet(struct pool *pool, uint32_t quiet_ms, void (*fn)(void *arg), void *arg);
+
 /** Any thread. */
 void pool_submit(struct pool *pool, struct job *job);

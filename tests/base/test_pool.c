@@ -17,15 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define N_MANY 200
+#define N_MANY  200
+#define N_QUIET 50
 
 struct fixture {
 	struct loop *loop;
 	struct pool *pool;
-	sem_t gate; /* what a gate job waits for */
+	sem_t gate; /* what a gate job waits for; in another test, what tells of quiet */
 	char order[16];
 	unsigned n_order; /* one thread's */
 	_Atomic unsigned n_worked;
+	_Atomic unsigned n_quiet;
 	unsigned n_after; /* loop thread */
 	unsigned n_expected;
 };
@@ -190,6 +192,34 @@ static void ending_waits_for_work_that_work_submits(void **state)
 	assert_string_equal(f->order, "abc");
 }
 
+static void on_quiet(void *arg)
+{
+	struct fixture *f = arg;
+
+	assert_false(loop_is_mine(f->loop));
+	atomic_fetch_add(&f->n_quiet, 1);
+	(void)sem_post(&f->gate);
+}
+
+static void quiet_is_told_once_after_each_time_with_jobs(void **state)
+{
+	struct fixture *f = *state;
+
+	open_pool(f, 3);
+	pool_on_quiet(f->pool, 1, on_quiet, f);
+	for (unsigned round = 1; round <= N_QUIET; round++) {
+		struct work *w = xcalloc(1, sizeof(*w));
+
+		w->job = (struct job){ .work = free_work };
+		w->f = f;
+		pool_submit(f->pool, &w->job);
+		while (sem_wait(&f->gate) != 0)
+			continue;
+		assert_int_equal(f->n_worked, round);
+		assert_int_equal(f->n_quiet, round); /* not again while nothing is done */
+	}
+}
+
 static void no_threads_or_too_many_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -210,6 +240,7 @@ int main(void)
 		TEST(work_runs_on_workers_and_after_on_the_loop),
 		TEST(without_after_work_may_free_the_job),
 		TEST(ending_waits_for_work_that_work_submits),
+		TEST(quiet_is_told_once_after_each_time_with_jobs),
 		TEST(no_threads_or_too_many_are_refused),
 	};
 
