@@ -17,6 +17,7 @@
 #include "image_shelf.h"
 #include "keeping.h"
 #include "linked_images.h"
+#include "live.h"
 #include "mem.h"
 #include "mending.h"
 #include "mount_list.h"
@@ -453,6 +454,8 @@ int agent_start(struct agent *a, const struct config *config, struct log *log, s
 	if (r == 0)
 		r = start_mounts(a, e);
 	if (r == 0)
+		live_start(a);
+	if (r == 0)
 		r = api_listen(a, config->api_socket, &a->api, e);
 	if (r == 0)
 		r = http_page_new(a, config->http_listen, &a->page, e);
@@ -554,6 +557,7 @@ void agent_stop(struct agent *a)
 void agent_free(struct agent *a)
 {
 	timer_fini(&a->fetch_idle);
+	live_stop(a);
 	mounts_free(&a->mounts);
 	fuse_pool_free(&a->fuse_pool);
 	pool_free(&a->desk);

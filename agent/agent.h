@@ -43,6 +43,8 @@ struct agent {
 	struct linked_images *linked_images;
 	struct api *api;
 	struct http_page *page;
+	struct past *past;       /* what was counted over the last minutes ... */
+	struct timer past_timer; /* ... a sample every PAST_STEP_MS */
 	bool stopping;
 	struct loop_call api_stopped;
 	struct timer fetch_idle; /* is looked at again */

@@ -74,9 +74,8 @@ static void tell(const struct viewer *v, const char *text)
 	evbuffer_free(event);
 }
 
-static char *live_text(const struct http_events *events)
+static char *text_of(json_t *document)
 {
-	json_t *document = live_document(events->agent);
 	char *text = json_dumps(document, JSON_COMPACT);
 
 	json_decref(document);
@@ -87,7 +86,7 @@ static void on_tick(struct timer *t)
 {
 	struct http_events *events = container_of(t, struct http_events, timer);
 	struct viewer *v, *next;
-	char *text = live_text(events);
+	char *text = text_of(live_document(events->agent));
 
 	if (text != NULL)
 		DL_FOREACH_SAFE(events->viewers, v, next)
@@ -127,7 +126,7 @@ static void begin(struct viewer *v)
 {
 	struct evhttp_connection *connection = evhttp_request_get_connection(v->req);
 	const struct timeval timeout = { .tv_sec = VIEWER_TIMEOUT_S };
-	char *text = live_text(v->events);
+	char *text = text_of(live_document_with_past(v->events->agent));
 
 	evhttp_send_reply_start(v->req, HTTP_OK, NULL);
 	(void)bufferevent_set_timeouts(viewer_socket(v), NULL, &timeout);

@@ -8,6 +8,7 @@
 #include "live.h"
 #include "api.h"
 #include "mem.h"
+#include "past.h"
 #include "share.h"
 #include <stdlib.h>
 #include <string.h>
@@ -19,36 +20,49 @@
 
 /* ---- sums ---- */
 
-static json_t *sums(const struct metrics *m, enum metric_id id, const char *const *values,
-                    size_t n_values)
+static void take_sums(const struct agent *agent, struct sums *ret_sums)
 {
-	json_t *object = json_object();
+	const uint64_t uptime_ms = (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS;
 
-	for (size_t i = 0; i < n_values; i++)
-		json_set_u64(object, values[i], (uint64_t)metrics_sum_where(m, id, values[i]));
-	return object;
+	if (agent->peer != NULL)
+		peer_count_bytes(agent->peer);
+	sums_take(agent->metrics, uptime_ms, ret_sums);
 }
 
-static void add_sums(json_t *document, const struct metrics *m)
+/* At whole steps since the start; a timer may be a little early. */
+static void arm_past(struct agent *agent, uint64_t uptime_ms)
 {
-	static const char *const zones[] = { "same", "other" };
+	const uint64_t wait_ms = PAST_STEP_MS - uptime_ms % PAST_STEP_MS;
 
-	(void)json_object_set_new(document, "read_bytes",
-	                          sums(m, METRIC_READ_BYTES, fetch_found_names, N_FOUND));
-	/* The cache, the first of them, makes nothing ready. */
-	(void)json_object_set_new(document, "chunk_bytes",
-	                          sums(m, METRIC_CHUNK_BYTES, fetch_found_names + 1, N_FOUND - 1));
-	(void)json_object_set_new(document, "verify_failures",
-	                          sums(m, METRIC_VERIFY_FAILURES, fetch_found_names, N_FOUND));
-	(void)json_object_set_new(document, "peer_received_bytes",
-	                          sums(m, METRIC_PEER_RECEIVED_BYTES, zones, ARRAY_LEN(zones)));
-	(void)json_object_set_new(document, "peer_sent_bytes",
-	                          sums(m, METRIC_PEER_SENT_BYTES, zones, ARRAY_LEN(zones)));
-	json_set_u64(document, "origin_received_bytes",
-	             (uint64_t)metrics_sum(m, METRIC_ORIGIN_RECEIVED_BYTES));
-	json_set_u64(document, "origin_requests", (uint64_t)metrics_sum(m, METRIC_ORIGIN_REQUESTS));
-	json_set_u64(document, "dedup_saved_bytes",
-	             (uint64_t)metrics_sum(m, METRIC_DEDUP_SAVED_BYTES));
+	timer_start(&agent->past_timer,
+	            wait_ms < PAST_STEP_MS / 2 ? wait_ms + PAST_STEP_MS : wait_ms);
+}
+
+static void on_past(struct timer *t)
+{
+	struct agent *agent = container_of(t, struct agent, past_timer);
+	struct sums now;
+
+	take_sums(agent, &now);
+	past_add(agent->past, &now);
+	arm_past(agent, now.uptime_ms);
+}
+
+void live_start(struct agent *agent)
+{
+	agent->past = past_new();
+	timer_init(&agent->past_timer, agent->loop, on_past);
+	arm_past(agent, 0);
+}
+
+void live_stop(struct agent *agent)
+{
+	timer_fini(&agent->past_timer);
+	past_free(&agent->past);
+}
+
+static void add_now(json_t *document, const struct metrics *m)
+{
 	json_set_u64(document, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
 	json_set_u64(document, "fetches_in_flight",
 	             (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
@@ -59,6 +73,18 @@ static void add_sums(json_t *document, const struct metrics *m)
 	             (uint64_t)metrics_sum(m, METRIC_CACHE_QUOTA_BYTES));
 	(void)json_object_set_new(document, "cache_full",
 	                          json_boolean(metrics_sum(m, METRIC_CACHE_FULL) > 0));
+}
+
+static void add_sums(json_t *document, const struct agent *agent)
+{
+	json_t *minutes_ago = json_object();
+	struct sums now;
+
+	take_sums(agent, &now);
+	sums_tell(&now, document);
+	sums_tell(past_begin(agent->past, now.uptime_ms), minutes_ago);
+	(void)json_object_set_new(document, "minutes_ago", minutes_ago);
+	add_now(document, agent->metrics);
 }
 
 /* ---- strips ---- */
@@ -95,25 +121,7 @@ static uint32_t strip_seek(struct strip *s, uint64_t chunk, const struct cas_blo
 	return (uint32_t)(chunk - s->blob_begin);
 }
 
-static bool is_asked_for(const struct questions *questions, const struct cas_blob *blob,
-                         uint32_t chunk_idx)
-{
-	uint32_t unit = 0;
-
-	for (uint32_t i = 0; i < questions->n; i++) {
-		const struct fetch_question *q = &questions->list[i];
-
-		if (strcmp(q->blob_key, cas_blob_key(blob)) != 0)
-			continue;
-		unit = layout_unit_of(cas_blob_layout(blob), chunk_idx);
-		if (unit >= q->first_unit && unit - q->first_unit < q->n_units)
-			return true;
-	}
-	return false;
-}
-
-static void draw_cell(struct strip *s, const struct questions *questions, uint64_t begin,
-                      uint64_t end, char *ret_cell)
+static void draw_cell(struct strip *s, uint64_t begin, uint64_t end, char *ret_cell)
 {
 	const uint64_t n_looks = end - begin < CELL_SAMPLES ? end - begin : CELL_SAMPLES;
 	uint64_t n_present = 0, n_seen = 0;
@@ -130,11 +138,67 @@ static void draw_cell(struct strip *s, const struct questions *questions, uint64
 			n_present++;
 			if (ret_cell[1] == '.' && !cas_blob_is_ready(blob, idx))
 				ret_cell[1] = 's';
-		} else if (is_asked_for(questions, blob, idx)) {
-			ret_cell[1] = 'f';
 		}
 	}
 	ret_cell[0] = (char)('0' + (n_seen > 0 ? n_present * 9 / n_seen : 0));
+}
+
+/* The cell that a chunk of the strip is in: the inverse of where cells begin. */
+static uint64_t cell_of(const struct strip *s, uint64_t n_cells, uint64_t chunk)
+{
+	uint64_t cell = chunk * n_cells / s->n_chunks;
+
+	while ((cell + 1) * s->n_chunks / n_cells <= chunk)
+		cell++;
+	return cell;
+}
+
+/* The first chunk of a unit, or the last. @return false: there is no such unit */
+static bool chunk_of_unit(const struct blob_layout *l, uint32_t unit_idx, bool last,
+                          uint32_t *ret_chunk)
+{
+	struct unit_rec u;
+
+	if (unit_idx >= l->n_units || !layout_unit(l, unit_idx, &u) || u.n_members == 0)
+		return false;
+	*ret_chunk = layout_member(l, &u, last ? u.n_members - 1 : 0);
+	return true;
+}
+
+/* Looks at samples would miss what few chunks are on their way: so each question marks its cells.
+ * Of several those that look whole are, most likely: what has come is still part of the question.
+ */
+static void mark_question(const struct strip *s, const struct fetch_question *q,
+                          const struct cas_blob *blob, uint64_t blob_begin, char *cells)
+{
+	const struct blob_layout *l = cas_blob_layout(blob);
+	const uint64_t n_cells = strlen(cells) / 2;
+	uint32_t first = 0, last = 0;
+	uint64_t from, to;
+
+	if (q->n_units == 0 || !chunk_of_unit(l, q->first_unit, false, &first) ||
+	    !chunk_of_unit(l, q->first_unit + q->n_units - 1, true, &last))
+		return;
+	from = cell_of(s, n_cells, blob_begin + first);
+	to = cell_of(s, n_cells, blob_begin + (last > first ? last : first));
+	for (uint64_t i = from; i <= to; i++) {
+		if (cells[2 * i] != '9' || from == to)
+			cells[2 * i + 1] = 'f';
+	}
+}
+
+static void mark_questions(const struct strip *s, const struct questions *questions, char *cells)
+{
+	uint64_t blob_begin = 0;
+
+	for (uint32_t i = 0; i < s->image->n_blobs; i++) {
+		const struct cas_blob *blob = strip_blob(s, i);
+
+		for (uint32_t k = 0; k < questions->n; k++)
+			if (strcmp(questions->list[k].blob_key, cas_blob_key(blob)) == 0)
+				mark_question(s, &questions->list[k], blob, blob_begin, cells);
+		blob_begin += cas_blob_layout(blob)->n_chunks;
+	}
 }
 
 static void add_strip(json_t *mount, const struct lazy_image *image,
@@ -150,8 +214,9 @@ static void add_strip(json_t *mount, const struct lazy_image *image,
 	}
 	n_cells = s.n_chunks < CELLS ? s.n_chunks : CELLS;
 	for (uint64_t i = 0; i < n_cells; i++)
-		draw_cell(&s, questions, i * s.n_chunks / n_cells, (i + 1) * s.n_chunks / n_cells,
+		draw_cell(&s, i * s.n_chunks / n_cells, (i + 1) * s.n_chunks / n_cells,
 		          &cells[2 * i]);
+	mark_questions(&s, questions, cells);
 	json_set_u64(mount, "chunks", s.n_chunks);
 	json_set_u64(mount, "chunks_ready", s.n_ready);
 	json_set_text(mount, "strip", cells);
@@ -239,13 +304,20 @@ json_t *live_document(struct agent *agent)
 	json_set_text(document, "version", SHOAL_VERSION);
 	json_set_text(document, "node", agent->peer != NULL ? peer_self_name(agent->peer) : "");
 	(void)json_object_set_new(document, "ready", json_boolean(agent_is_ready(agent)));
-	json_set_u64(document, "uptime_ms",
-	             (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS);
-	add_sums(document, agent->metrics);
+	add_sums(document, agent);
 	(void)json_object_set_new(document, "mounts", mounts_live(agent, questions));
 	json_set_u64(document, "n_mounts", count_mounts(agent));
 	(void)json_object_set_new(document, "questions", questions_live(questions));
 	(void)json_object_set_new(document, "peers", api_peers_list(agent));
 	free(questions);
+	return document;
+}
+
+json_t *live_document_with_past(struct agent *agent)
+{
+	json_t *document = live_document(agent);
+
+	(void)json_object_set_new(document, "past",
+	                          past_tell(agent->past, json_u64(document, "uptime_ms")));
 	return document;
 }

@@ -24,9 +24,11 @@ static void print_sources(FILE *out, const char *title, const struct source *sou
 {
 	const uint64_t now_ms = json_u64(document, "uptime_ms");
 	const uint64_t then_ms = json_u64(before, "uptime_ms"); /* 0 where there is none */
+	const json_t *ago = json_object_get(document, "minutes_ago");
 	const struct column columns[] = {
 		{ title, "label", CELL_TEXT, NULL },
 		{ "PER SECOND", "rate", CELL_BYTES, NULL },
+		{ "LAST 5 MIN", "lately", CELL_BYTES, NULL },
 		{ "IN ALL", "total", CELL_BYTES, NULL },
 	};
 	AUTO(json_drop) json_t *rows = json_array();
@@ -39,10 +41,33 @@ static void print_sources(FILE *out, const char *title, const struct source *sou
 
 		if (then_ms > 0 && now_ms > then_ms && total >= was)
 			json_set_u64(row, "rate", (total - was) * 1000 / (now_ms - then_ms));
+		json_set_u64(row, "lately", total - value_of(ago, &sources[i]));
 		(void)json_array_append_new(rows, row);
 	}
 	render_table(out, rows, columns, ARRAY_LEN(columns));
 	(void)fputc('\n', out);
+}
+
+/* What registries sent against the least that they could have, here and, as far as this node is the
+ * home of chunks, in the cluster. */
+static void print_origins(FILE *out, const json_t *document)
+{
+	const json_t *leased = json_object_get(document, "leased_chunks");
+	const uint64_t unique = json_u64(document, "origin_unique_bytes");
+	static const struct column sent = { "", "origin_data_bytes", CELL_BYTES, NULL };
+	static const struct column least = { "", "origin_unique_bytes", CELL_BYTES, NULL };
+	AUTO(free_str) char *sent_text = render_cell(document, &sent);
+	AUTO(free_str) char *least_text = render_cell(document, &least);
+
+	(void)fprintf(out, "origins sent %s for %s that was missing", sent_text, least_text);
+	if (unique > 0)
+		(void)fprintf(out, ": %.3f",
+		              (double)json_u64(document, "origin_data_bytes") / (double)unique);
+	if (json_u64(leased, "first") > 0)
+		(void)fprintf(out,
+		              "; as home it let %" PRIu64 " chunks be fetched, %" PRIu64 " again",
+		              json_u64(leased, "first"), json_u64(leased, "again"));
+	(void)fputs("\n\n", out);
 }
 
 /* '#' here, '+' and '-' partly, '=' shared with another image, '>' on its way, '.' absent */
@@ -147,9 +172,14 @@ static void print_questions(FILE *out, const json_t *document)
 		{ "LAST WORD", "detail", CELL_TEXT, NULL },
 	};
 
-	(void)fprintf(out, "%" PRIu64 " readers wait, %" PRIu64 " units are on their way\n",
-	              json_u64(document, "readers_waiting"),
-	              json_u64(document, "fetches_in_flight"));
+	const json_t *ago = json_object_get(document, "minutes_ago");
+
+	(void)fprintf(
+		out,
+		"%" PRIu64 " readers wait, %" PRIu64 " units are on their way; "
+		"readers waited %.1f s in the last 5 min\n",
+		json_u64(document, "readers_waiting"), json_u64(document, "fetches_in_flight"),
+		(double)(json_u64(document, "waited_ms") - json_u64(ago, "waited_ms")) / 1000);
 	if (json_array_size(json_object_get(document, "questions")) > 0)
 		render_table(out, json_object_get(document, "questions"), columns,
 		             ARRAY_LEN(columns));
@@ -201,6 +231,7 @@ void top_view(FILE *out, const json_t *document, const json_t *before, int colum
 	              is_ready ? "ready" : "not ready", is_full ? ", THE DISK IS FULL" : "");
 	print_sources(out, "READERS GOT FROM", read, ARRAY_LEN(read), document, before);
 	print_sources(out, "CAME FROM", came, ARRAY_LEN(came), document, before);
+	print_origins(out, document);
 	print_mounts(out, document, columns);
 	print_questions(out, document);
 	print_peers(out, json_object_get(document, "peers"));

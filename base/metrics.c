@@ -178,15 +178,44 @@ int64_t metrics_sum(const struct metrics *m, enum metric_id id)
 
 int64_t metrics_sum_where(const struct metrics *m, enum metric_id id, const char *first_value)
 {
+	return metrics_sum_at(m, id, 0, first_value);
+}
+
+/* A key is its values, each with its NUL. */
+static const char *value_at(const struct series_node *n, uint32_t label_idx)
+{
+	const char *value = n->key;
+
+	for (; label_idx > 0; label_idx--)
+		value += strlen(value) + 1;
+	return value;
+}
+
+int64_t metrics_sum_at(const struct metrics *m, enum metric_id id, uint32_t label_idx,
+                       const char *value)
+{
 	int64_t sum = 0;
 
+	assert(value == NULL || label_idx < metric_n_labels(id));
 	(void)pthread_mutex_lock(m->mutex);
 	for (const struct series_node *n = m->families[id].nodes; n != NULL; n = n->hh.next)
-		/* a key is its values, each with its NUL */
-		if (first_value == NULL || strcmp(n->key, first_value) == 0)
+		if (value == NULL || strcmp(value_at(n, label_idx), value) == 0)
 			sum += series_get(&n->series);
 	(void)pthread_mutex_unlock(m->mutex);
 	return sum;
+}
+
+uint64_t metrics_sum_ns_where(const struct metrics *m, enum metric_id id, const char *first_value)
+{
+	uint64_t sum_ns = 0;
+
+	assert(metric_defs[id].type == METRIC_TYPE_HISTOGRAM);
+	(void)pthread_mutex_lock(m->mutex);
+	for (const struct series_node *n = m->families[id].nodes; n != NULL; n = n->hh.next)
+		if (strcmp(n->key, first_value) == 0)
+			sum_ns += n->series.histogram->sum_ns;
+	(void)pthread_mutex_unlock(m->mutex);
+	return sum_ns;
 }
 
 void series_observe_ns(struct series *s, uint64_t ns)

@@ -287,6 +287,7 @@ struct fetch {
 	struct series *chunks[FETCH_SOURCES_MAX];
 	struct series *chunk_bytes[FETCH_SOURCES_MAX];
 	struct series *verify_failures[FETCH_SOURCES_MAX];
+	struct series *origin_unique;
 	struct series *fetches_in_flight;
 	struct series *readers_waiting;
 	struct series *unverified_bytes;

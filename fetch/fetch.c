@@ -42,6 +42,7 @@ static void look_up_series(struct fetch *f)
 		f->chunk_bytes[i] = metrics_series(m, METRIC_CHUNK_BYTES, &label);
 		f->verify_failures[i] = metrics_series(m, METRIC_VERIFY_FAILURES, &label);
 	}
+	f->origin_unique = metrics_series(m, METRIC_ORIGIN_UNIQUE_BYTES, NULL);
 	f->fetches_in_flight = metrics_series(m, METRIC_FETCHES_IN_FLIGHT, NULL);
 	f->readers_waiting = metrics_series(m, METRIC_READERS_WAITING, NULL);
 	f->unverified_bytes = metrics_series(m, METRIC_UNVERIFIED_BYTES, NULL);

@@ -329,6 +329,8 @@ static void count_kept(const struct flight *fl)
 
 	series_add(f->chunks[fl->source_idx], fl->n_kept);
 	series_add(f->chunk_bytes[fl->source_idx], (int64_t)fl->kept_bytes);
+	if (f->found_at[fl->source_idx] == FOUND_ORIGIN && fl->n_kept > 0)
+		series_add(f->origin_unique, fl->packed_size_bytes);
 }
 
 /* Those who came too late look again: it is ready now, or, on a full disk, asked for anew. */

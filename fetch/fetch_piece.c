@@ -121,13 +121,26 @@ static void serve(struct piece *p, struct flight *fl)
 	}
 }
 
+/* Of a unit of several chunks: its share. (Another blob may have it packed a little otherwise.) */
+static int64_t packed_bytes(const struct piece *p, uint32_t plain_bytes)
+{
+	struct unit_rec u;
+
+	if (!layout_unit(p->blob->layout, p->unit_idx, &u) || u.plain_size_bytes == 0)
+		return 0;
+	return (int64_t)((uint64_t)u.packed_size_bytes * plain_bytes / u.plain_size_bytes);
+}
+
 static void was_right(struct piece *p, struct flight *fl)
 {
 	struct fetch *f = p->blob->f;
+	const uint32_t plain_bytes = plain_size(p);
 
 	if (p->result == 0) {
 		series_add(f->chunks[p->source_idx], 1);
-		series_add(f->chunk_bytes[p->source_idx], plain_size(p));
+		series_add(f->chunk_bytes[p->source_idx], plain_bytes);
+		if (f->found_at[p->source_idx] == FOUND_ORIGIN)
+			series_add(f->origin_unique, packed_bytes(p, plain_bytes));
 	} else if (p->run != NULL) {
 		p->run->disk_full = true;
 	}

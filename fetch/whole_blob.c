@@ -13,6 +13,7 @@
 #include "whole_blob.h"
 #include "bytes.h"
 #include "mem.h"
+#include "metrics.h"
 #include "whole_steps.h"
 #include <assert.h>
 #include <errno.h>
@@ -264,6 +265,11 @@ static void unpack_work(struct job *job)
 
 static void unpack_after(struct job *job)
 {
+	const struct whole_blob *op = container_of(job, struct whole_blob, step.job);
+
+	if (op->step.r == 0)
+		metrics_add(op->env.metrics, METRIC_ORIGIN_UNIQUE_BYTES, NULL,
+		            (int64_t)op->size_bytes);
 	came_back(job, DONE);
 }
 

@@ -392,6 +392,13 @@ static void count_leases(struct peer *p)
 	}
 }
 
+void peer_count_bytes(struct peer *p)
+{
+	for (struct link *l = p->links; l != NULL; l = l->next)
+		link_count(l);
+	count_leases(p);
+}
+
 void peer_count(struct peer *p)
 {
 	uint32_t n[N_MEMBER_STATES] = { 0 };
@@ -409,9 +416,7 @@ void peer_count(struct peer *p)
 		if (s != MEMBER_SELF)
 			series_set(metrics_series(p->opts.metrics, METRIC_PEERS, &name), n[s]);
 	}
-	for (struct link *l = p->links; l != NULL; l = l->next)
-		link_count(l);
-	count_leases(p);
+	peer_count_bytes(p);
 }
 
 static void add_holding(struct peer *p, const struct wire_id *id, struct peer_info *info)

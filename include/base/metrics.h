@@ -69,5 +69,12 @@ int64_t metrics_sum(const struct metrics *m, enum metric_id id);
 /** ... over those whose first label has this value; NULL: any. Else the metric has labels. */
 int64_t metrics_sum_where(const struct metrics *m, enum metric_id id, const char *first_value);
 
+/** ... over those whose label at that place, of the table's order from 0 on, has this value. */
+int64_t metrics_sum_at(const struct metrics *m, enum metric_id id, uint32_t label_idx,
+                       const char *value);
+
+/** Of a histogram: the sum of what was observed by the series whose first label has this value. */
+uint64_t metrics_sum_ns_where(const struct metrics *m, enum metric_id id, const char *first_value);
+
 /** The whole page. malloc'd text, owned by the caller. */
 char *metrics_render(const struct metrics *m);

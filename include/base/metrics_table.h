@@ -14,6 +14,9 @@
 	  "Uncompressed bytes of the chunks made ready here.")                                     \
 	X(ORIGIN_RECEIVED_BYTES, COUNTER, "shoal_origin_received_bytes_total", "origin,kind",      \
 	  "Bytes of chunks (data) and of blob metas and indexes (meta) received from origins.")    \
+	X(ORIGIN_UNIQUE_BYTES, COUNTER, "shoal_origin_unique_bytes_total", "",                     \
+	  "Packed bytes of what origins brought and was absent here: the least that they could "   \
+	  "have sent (as data).")                                                                  \
 	X(ORIGIN_REQUESTS, COUNTER, "shoal_origin_requests_total", "origin,code",                  \
 	  "Requests to origins by HTTP status; 0: no answer.")                                     \
 	X(STALE_TAGS, COUNTER, "shoal_stale_tags_total", "",                                       \

@@ -91,6 +91,7 @@ void *peer_drain_forget(struct peer *p);
 
 /** Bring the counters of bytes up to date: before the metrics are shown. */
 void peer_count(struct peer *p);
+void peer_count_bytes(struct peer *p); /* without who is in which state: cheap */
 
 struct peer_info {
 	char name[PEER_NAME_BYTES]; /* its id */

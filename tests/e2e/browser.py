@@ -31,9 +31,9 @@ class Page:
         self.of, theirs_out = os.pipe()
         argv = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                 "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={self.profile}", "about:blank"]
-        # The shell moves the descriptors to where the browser expects them.
+        # The shell moves the descriptors to where the browser expects them (dash cannot: it knows none above 9).
         with open(self.said, "wb") as said:
-            self.process = lab.start_process(["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", *argv],
+            self.process = lab.start_process(["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash", *argv],
                                              pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=said)
         os.close(theirs_in)
         os.close(theirs_out)

@@ -25,14 +25,30 @@ def peer(i, state="up", **faults):
             "sent_bytes": i * MIB, "failed": 0, "missed": 0, "lied": 0, "wrong_bytes": 0, "paused_ms": 0, **faults}
 
 
-def document(mounts=(), peers=(), questions=(), read=(0, 0, 0, 0), came=(0, 0, 0, 0), **more):
-    """What GET /v1/live would answer. read: from cache, dedup, peers, origins; came: dedup, peers here and elsewhere, origins."""
-    return {"version": "0.1.0", "node": peers[0]["id"] if peers else "", "ready": True, "uptime_ms": 3723000,
+def sums(uptime_ms, read, came, waited_ms=0):
+    """What is counted since the start. read: from cache, dedup, peers, origins; came: dedup, peers here and elsewhere, origins."""
+    return {"uptime_ms": uptime_ms,
             "read_bytes": dict(zip(("cache", "dedup", "peer", "origin"), read)),
             "chunk_bytes": {"dedup": came[0], "peer": (came[1] + came[2]) * 2, "origin": came[3] * 2},
             "verify_failures": {"cache": 0, "dedup": 0, "peer": 0, "origin": 0},
             "peer_received_bytes": {"same": came[1], "other": came[2]}, "peer_sent_bytes": {"same": 0, "other": 0},
-            "origin_received_bytes": came[3], "origin_requests": came[3] // MIB, "dedup_saved_bytes": came[0], "readers_waiting": 0,
+            "origin_received_bytes": came[3], "origin_data_bytes": came[3], "origin_unique_bytes": came[3] * 100 // 101,
+            "origin_requests": came[3] // MIB, "leased_chunks": {"first": came[3] // 4096, "again": came[3] // 409600},
+            "dedup_saved_bytes": came[0], "waited_ms": waited_ms}
+
+
+def past(uptime_ms, read, came, waited_ms=0):
+    """The sums of five minutes that led to these, in an uneven flow."""
+    def part(values, i):
+        flow = i * i * (3 - 2 * i / 60) / 3600  # slow at both ends
+        return [int(value * (0.4 + 0.6 * flow)) for value in values]
+    return [sums(uptime_ms - (60 - i) * 5000 - 2000, part(read, i), part(came, i), waited_ms * i // 60) for i in range(60)]
+
+
+def document(mounts=(), peers=(), questions=(), read=(0, 0, 0, 0), came=(0, 0, 0, 0), **more):
+    """What GET /v1/live would answer; read and came as for sums()."""
+    return {"version": "0.1.0", "node": peers[0]["id"] if peers else "", "ready": True, **sums(3723000, read, came),
+            "minutes_ago": sums(3423000, [n // 3 for n in read], [n // 3 for n in came]), "readers_waiting": 0,
             "fetches_in_flight": 0, "cache_bytes": sum(came), "cache_quota_bytes": 0, "cache_pinned_bytes": 0, "cache_full": False,
             "mounts": list(mounts), "n_mounts": len(mounts), "questions": list(questions), "peers": list(peers), **more}
 
@@ -49,8 +65,9 @@ def busy(n_mounts, n_peers):
         peers[-2] |= {"lied": 3, "wrong_bytes": 4096}
     questions = [{"blob": f"{i:064x}", "first_unit": i, "n_units": 3 + i, "source": ("peer", "origin")[i % 2], "reader": i < 2,
                   "since_us": 4000 * (i + 1), "detail": "waits for what 10.0.0.7:9465 is getting"} for i in range(5)]
-    return document(mounts, peers, questions, read=(900 * MIB, 60 * MIB, 210 * MIB, 30 * MIB), came=(60 * MIB, 190 * MIB, 20 * MIB, 30 * MIB),
-                    readers_waiting=2, fetches_in_flight=19, cache_quota_bytes=50 << 30, cache_pinned_bytes=120 * MIB)
+    read, came = (900 * MIB, 60 * MIB, 210 * MIB, 30 * MIB), (60 * MIB, 190 * MIB, 20 * MIB, 30 * MIB)
+    before = past(3723000, read, came, waited_ms=9300)
+    return document(mounts, peers, questions, read, came, past=before, minutes_ago=before[0], waited_ms=9300, readers_waiting=2, fetches_in_flight=19, cache_quota_bytes=50 << 30, cache_pinned_bytes=120 * MIB)
 
 
 class Agent:

@@ -3,6 +3,8 @@ import json
 import os
 import socket
 
+from concurrent.futures import ThreadPoolExecutor
+
 import browser
 import cluster
 import lab
@@ -13,8 +15,55 @@ IMAGE = "edge:v6"
 PICTURES = os.environ.get("SHOAL_PICTURES")
 
 
-def number(page, key):
-    return int(page.value(f"Number(document.querySelector('[data-key=\"{key}\"]')?.dataset.value ?? -1)"))
+SOURCES = {"cache": "cache", "dedup": "another image here", "peer": "peers", "origin": "origins"}
+GAUGES = ("readers_waiting", "fetches_in_flight", "cache_bytes")  # that go down, too
+SHOWN = """(() => {
+  const all = (e, selector) => [...e.querySelectorAll(selector)];
+  const $ = id => document.getElementById(id).textContent;
+  const sums = {}, lately = {};
+  for (const e of all(document, '[data-key][data-value]')) {
+    if (sums[e.dataset.key] !== undefined && sums[e.dataset.key] !== e.dataset.value) throw new Error(e.dataset.key + ' differs');
+    sums[e.dataset.key] = e.dataset.value;
+  }
+  for (const key of ['node', 'version', 'uptime_ms']) delete sums[key];
+  for (const e of all(document, '[data-lately]')) lately[e.dataset.lately] = e.dataset.value;
+  const mounts = all(document, '.mount').map(m => ({
+    dir: m.querySelector('code').textContent, share: m.querySelector('.share')?.textContent,
+    ready: +m.querySelector('[data-ready]')?.dataset.ready, chunks: +m.querySelector('[data-ready]')?.dataset.chunks,
+    strip: all(m, '.strip i').map(c => [parseFloat(c.style.getPropertyValue('--h')), c.className]) }));
+  const cells = tr => [...tr.children].map(td => td.dataset.value ?? td.textContent);
+  const peers = Object.fromEntries(all(document, '#peers tr').map(cells).map(c => [c[0], [c[1], c[3], c[5], c[6], c[7]]]));
+  return { uptime: +document.body.dataset.uptime, sums, lately, mounts, peers, peers_sum: $('peers-sum'),
+    questions: all(document, '#questions tr').map(cells).filter(c => c.length > 1), hit: $('hit'), ratio: $('ratio'), waiting: $('waiting'),
+    waited: +document.getElementById('waited').dataset.value, bar: document.getElementById('read-bar').getAttribute('aria-label') };
+})()"""
+
+
+def shown(page):
+    """What stands on the page, all of it of one event."""
+    return page.value(SHOWN)
+
+
+def total(metrics, name, **labels):
+    return sum(value for (n, its), value in metrics.items() if n == name and all(pair in its for pair in labels.items()))
+
+
+def truth(metrics):
+    """{what the page calls it: what /metrics says}, for everything that is counted on the page."""
+    of = {f"read_bytes.{s}": total(metrics, "shoal_read_bytes_total", source=s) for s in SOURCES}
+    of |= {f"chunk_bytes.{s}": total(metrics, "shoal_chunk_bytes_total", source=s) for s in ("dedup", "peer", "origin")}
+    of |= {f"peer_received_bytes.{zone}": total(metrics, "shoal_peer_received_bytes_total", zone=zone) for zone in ("same", "other")}
+    of |= {f"leased_chunks.{kind}": total(metrics, "shoal_leased_chunks_total", kind=kind) for kind in ("first", "again")}
+    return of | {"origin_received_bytes": total(metrics, "shoal_origin_received_bytes_total"),
+                 "origin_data_bytes": total(metrics, "shoal_origin_received_bytes_total", kind="data"),
+                 "origin_unique_bytes": total(metrics, "shoal_origin_unique_bytes_total"),
+                 "origin_requests": total(metrics, "shoal_origin_requests_total"), "cache_bytes": total(metrics, "shoal_cache_bytes"),
+                 "readers_waiting": total(metrics, "shoal_readers_waiting"),
+                 "fetches_in_flight": total(metrics, "shoal_fetches_in_flight")}
+
+
+def percent(part, whole):
+    return f"{part * 100 / whole:.{1 if 0 < part * 10 < whole else 0}f} %" if whole else "-"
 
 
 class Events(lab.LabTest):
@@ -42,6 +91,24 @@ class Events(lab.LabTest):
             lab.wait_for(lambda: [m["dir"] for m in self.next_event(stream)["mounts"]] == [where],
                          "the mount to be told")
 
+    def test_only_the_first_event_brings_the_past(self):
+        agent = self.agent()
+        agent.mount(lab.registry().push(IMAGE), "--prefetch")
+        lab.wait_for(lambda: agent.json("blob", "ls")["blobs"][0]["ready_bytes"] > 0, "the image to come")
+        lab.wait_for(lambda: agent.json("top")["uptime_ms"] > 5500, "the first sample")
+        with self.connect(agent).makefile("rb") as stream:
+            first, second = self.next_event(stream), self.next_event(stream)
+        self.assertGreaterEqual(len(first["past"]), 2)
+        self.assertNotIn("past", second)
+        self.assertEqual(first["past"][0], first["minutes_ago"])
+        times = [sums["uptime_ms"] for sums in first["past"]] + [first["uptime_ms"]]
+        self.assertEqual(times, sorted(times))
+        self.assertEqual(times[0], 0)
+        self.assertEqual([time // 5000 for time in times[1:-1]], list(range(1, len(times) - 1)))
+        received = [sums["origin_received_bytes"] for sums in first["past"]]
+        self.assertEqual((received, received[0]), (sorted(received), 0))
+        self.assertEqual(agent.json("top")["minutes_ago"], first["minutes_ago"])
+
     def test_more_viewers_than_it_bears_are_told_so_and_make_room_when_they_go(self):
         agent = self.agent()
         viewers = [self.connect(agent) for _ in range(16)]
@@ -68,31 +135,131 @@ class LivePage(PageTest):
     def open(self, agent):
         return self.browse(f"http://127.0.0.1:{agent.http_port}/")
 
-    def test_it_shows_where_bytes_come_from_while_an_image_loads(self):
+    def assert_between(self, agent, page):
+        """Each value of the page is one that the metrics had while it was made. What it shows."""
+        before = truth(agent.metrics())
+        uptime = shown(page)["uptime"]
+        lab.wait_for(lambda: shown(page)["uptime"] >= uptime + 2000, "an event that was made after that")
+        page_says = shown(page)
+        after = truth(agent.metrics())
+        self.assertEqual(set(page_says["sums"]), set(before), "values of the page without a metric, or the other way round")
+        for key, value in page_says["sums"].items():
+            if key not in GAUGES:
+                self.assertTrue(before[key] <= int(value) <= after[key], f"{key}: {before[key]} {value} {after[key]}")
+        return page_says
+
+    def assert_equal_now(self, agent, page):
+        """... and exactly what they say, where nothing moves."""
+        def differences():
+            says, sums = shown(page), truth(agent.metrics())
+            return [f"{key}: {says['sums'].get(key)}, not {value}" for key, value in sums.items()
+                    if float(says["sums"].get(key, -1)) != value]
+        lab.wait_for(lambda: not differences(), lambda: f"the page to say what the metrics say: {differences()}")
+        says, metrics = shown(page), agent.metrics()
+        sums = truth(metrics)
+        for key, value in says["lately"].items():  # the agent is younger than five minutes
+            self.assertEqual(int(value), sums[key], key)
+        read = {source: sums[f"read_bytes.{source}"] for source in SOURCES}
+        self.assertEqual(says["hit"], percent(read["cache"] + read["dedup"], sum(read.values())))
+        self.assertEqual(says["bar"], ", ".join(f"{name} {value * 100 / sum(read.values()):.1f} %"
+                                                for name, value in zip(SOURCES.values(), read.values())))
+        unique = sums["origin_unique_bytes"]
+        self.assertEqual(says["ratio"], f"{sums['origin_data_bytes'] / unique:.2f} × unique bytes" if unique else "nothing was missing")
+        seconds = sum(total(metrics, "shoal_read_seconds_sum", source=source) for source in ("peer", "origin"))
+        self.assertAlmostEqual(says["waited"], seconds * 1000, delta=2)
+        self.assert_mounts(agent, says)
+        self.assert_peers(agent, says)
+        return says
+
+    def assert_mounts(self, agent, says):
+        blobs = agent.json("blob", "ls")["blobs"]
+        told = {m["dir"]: m for m in agent.json("top")["mounts"]}
+        self.assertEqual([m["dir"] for m in says["mounts"]], list(told))
+        for mount in says["mounts"]:  # (of one image here, so of all blobs)
+            self.assertEqual((mount["ready"], mount["chunks"]), (sum(b["n_ready"] for b in blobs), sum(b["n_chunks"] for b in blobs)))
+            strip = told[mount["dir"]]["strip"]
+            self.assertEqual([(round(h * 9 / 100), note or ".") for h, note in mount["strip"]],
+                             [(int(strip[i]), strip[i + 1]) for i in range(0, len(strip), 2)])
+            present = sum(int(strip[i]) for i in range(0, len(strip), 2)) / (9 * len(strip) / 2)
+            self.assertAlmostEqual(present, mount["ready"] / mount["chunks"], delta=0.15)  # cells are sampled
+            self.assertEqual(mount["share"], f"{mount['ready'] * 100 // mount['chunks']} %")
+
+    def assert_peers(self, agent, says):
+        """States, bytes and speeds: as `shoal peers` has them."""
+        def rows():
+            return {p["id"][:12]: ["this node" if p["state"] == "self" else p["state"], p["address"], str(p["rate_bytes_per_s"]),
+                                   str(p["received_bytes"]), str(p["sent_bytes"])] for p in agent.json("peers")["peers"]}
+        self.assertEqual(says["peers"], rows())
+        by_state = {state: int(agent.metric("shoal_peers", state=state)) for state in ("up", "down", "suspect")}
+        self.assertEqual(says["peers_sum"], ": " + ", ".join(f"{n} {state}" for state, n in by_state.items() if n))
+        for direction in ("received", "sent"):
+            self.assertEqual(sum(int(row[3 if direction == "received" else 4]) for row in says["peers"].values()),
+                             agent.metric(f"shoal_peer_{direction}_bytes_total"))
+
+    def test_each_value_is_what_the_metrics_say_while_an_image_loads_on_two_agents(self):
+        agents = self.cluster(2)
+        pages = [self.open(agent) for agent in agents]
+        image = lab.registry().push(IMAGE)
+        wheres = [agent.mount(image) for agent in agents]
+        for where in wheres:  # a part of it: readahead brings more
+            with open(next(lab.regular_files(where)), "rb") as f:
+                f.read(1)
+        for agent, page in zip(agents, pages):
+            says = self.assert_equal_now(agent, page)
+            self.assertEqual([m["dir"] for m in says["mounts"]], [wheres[agents.index(agent)]])
+            self.assertLess(says["mounts"][0]["ready"], says["mounts"][0]["chunks"])
+
+        # Readers that wait, and go on waiting.
+        for agent in agents:
+            agent.reload(limits={"origin_bytes_per_s": 1})
+        with ThreadPoolExecutor(2) as pool:
+            reads = [pool.submit(lab.read_all, where) for where in wheres]
+            for agent, page in zip(agents, pages):
+                self.assert_waiting(agent, page)
+            for agent in agents:
+                agent.reload(limits={"origin_bytes_per_s": 2_000_000})
+            n_loading = 0
+            while not all(read.done() for read in reads):
+                for agent, page in zip(agents, pages):
+                    says = self.assert_between(agent, page)
+                    if says["mounts"][0]["ready"] < says["mounts"][0]["chunks"]:
+                        n_loading += 1
+                        self.keep_picture(page, "page.png")
+            self.assertGreater(n_loading, 0)
+            for read in reads:
+                read.result()
+        for agent, page in zip(agents, pages):
+            says = self.assert_equal_now(agent, page)
+            self.assertEqual({cell for m in says["mounts"] for cell in map(tuple, m["strip"])}, {(100, "")})
+            for key in ("read_bytes.origin", "origin_unique_bytes", "peer_received_bytes.same", "leased_chunks.first"):
+                self.assertGreater(int(says["sums"][key]), 0, key)
+            self.assertGreater(says["waited"], 0)
+            self.assertEqual(page.complaints, [])
+
+    def assert_waiting(self, agent, page):
+        """Readers wait for the registry, which may not send: who waits for what is on the page."""
+        def waits():
+            metrics, says = agent.metrics(), shown(page)
+            waiting = total(metrics, "shoal_readers_waiting")
+            return waiting > 0 and says["waiting"] == f"{waiting:.0f} reader" + ("s" if waiting > 1 else "") and \
+                says["sums"]["fetches_in_flight"] == str(int(total(metrics, "shoal_fetches_in_flight"))) and says
+        says = lab.wait_for(waits, lambda: f"the page to show who waits: {shown(page)['waiting']}, {agent.metric('shoal_readers_waiting')}")
+        told = agent.json("top")["questions"]
+        self.assertIn("a reader", [question[0] for question in says["questions"]])
+        self.assertEqual({(q[1], q[4]) for q in says["questions"]}, {(q["source"], q["blob"][:12]) for q in told})
+        self.assertIn("f", [note for _, note in says["mounts"][0]["strip"]])
+
+    def test_the_last_minutes_are_there_at_once(self):
         first, second = self.cluster(2)
         image = lab.registry().push(IMAGE)
         first.shoal("prefetch", first.mount(image))
+        self.assert_tree(second.mount(image), IMAGE)
         page = self.open(second)
-        self.assertEqual(number(page, "read_bytes.peer"), 0)
-        where = second.mount(image)
-        strip = "document.querySelector('#mounts [data-ready]')"
-        lab.wait_for(lambda: page.value(f"!!{strip}"), "the mount to be shown")
-        self.assertIn(where, page.value("document.getElementById('mounts').textContent"))
-        self.assert_tree(where, IMAGE)
-        total = int(page.value(f"Number({strip}.dataset.chunks)"))
-        self.assertEqual(total, sum(b["n_chunks"] for b in second.json("blob", "ls")["blobs"]))
-        lab.wait_for(lambda: int(page.value(f"Number({strip}.dataset.ready)")) == total, "the strip to fill")
-
-        def as_metrics_say():
-            return (number(page, "read_bytes.peer") == second.metric("shoal_read_bytes_total", source="peer") > 0 and
-                    number(page, "read_bytes.cache") == second.metric("shoal_read_bytes_total", source="cache") and
-                    number(page, "peer_received_bytes.same") ==
-                    second.metric("shoal_peer_received_bytes_total", zone="same") > 0 and
-                    number(page, "origin_received_bytes") == second.metric("shoal_origin_received_bytes_total"))
-        lab.wait_for(as_metrics_say, "the page to say what the metrics say")
-        self.assertIn("up", page.value("document.getElementById('peers').textContent"))
-        self.assertRegex(page.value("document.getElementById('read-bar').getAttribute('aria-label')"), r"peers \d")
-        self.keep_picture(page, "page.png")
+        lab.wait_for(lambda: page.value("document.querySelectorAll('#chart .same').length"), "what came before it was opened")
+        says = self.assert_equal_now(second, page)
+        self.assertGreater(int(says["lately"]["read_bytes.peer"]), 0)
+        page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        self.keep_picture(page, "page-dark.png")
         self.assertEqual(page.complaints, [])
 
     def test_it_says_so_when_the_agent_is_gone_and_goes_on_with_the_next(self):
@@ -170,6 +337,21 @@ class MadeUp(PageTest):
         self.say(agent, page, {**minute, "uptime_ms": minute["uptime_ms"] + 600000, "origin_received_bytes": 660 * made_up.MIB})
         self.assertEqual(self.text(page, "#chart-scale"), "at most 1.0 MiB/s")  # longer than it shows
         self.assertIn(self.count(page, "#chart > div > span"), (59, 60))
+        self.assertEqual(page.complaints, [])
+
+    def test_what_was_before_the_page_was_opened_is_shown_at_once_and_goes_on(self):
+        MIB, now, read = made_up.MIB, 3723000, (60 * made_up.MIB, 0, 0, 0)
+        before = [made_up.sums(now - 300000 + i * 5000, read, (0, 0, i * 10 * MIB if i < 50 else 500 * MIB, 0)) for i in range(60)]
+        document = made_up.document(read=read, came=(0, 0, 500 * MIB, 0), past=before, minutes_ago=before[0])
+        agent, page = self.open(document)
+        self.assertEqual(self.text(page, "#chart-scale"), "at most 2.0 MiB/s")
+        self.assertIn(self.count(page, "#chart .other"), (50, 51))  # of 5 seconds each; and nothing in the last of them
+        self.assertEqual(self.text(page, '[data-lately="peer_received_bytes.other"]'), "500.0 MiB")
+        self.assertEqual(self.text(page, '[data-lately="read_bytes.cache"]'), "0 B")
+        later = made_up.document(read=read, came=(0, 0, 500 * MIB, 20 * MIB), uptime_ms=now + 1000, minutes_ago=before[0])
+        self.say(agent, page, later)
+        self.assertEqual((self.count(page, "#chart .origin"), self.text(page, "#chart-scale")), (1, "at most 4.0 MiB/s"))
+        self.assertIn(self.count(page, "#chart .other"), (49, 50, 51))
         self.assertEqual(page.complaints, [])
 
     def test_mounts_that_are_not_told_one_by_one_are_counted(self):

@@ -105,6 +105,11 @@ class Top(lab.LabTest):
         self.assertIn(where, text)
         self.assertRegex(text, r"\[[#+-]*\] \d+ of \d+ chunks")
         self.assertNotIn("\x1b", text)
+        self.assertRegex(text, r"\norigins +\d\S* \w+ +\d\S* \w+\n")  # (once: no rate) the last minutes, in all
+        sent, unique = agent.origin_bytes(), agent.metric("shoal_origin_unique_bytes_total")
+        self.assertEqual(sent, unique)
+        self.assertRegex(text, r"\norigins sent (\S+ MiB) for \1 that was missing: 1\.000\n")
+        self.assertRegex(text, r"; readers waited \d+\.\d s in the last 5 min\n")
         live = agent.json("top")
         self.assertEqual(sum(live["read_bytes"].values()), agent.metric("shoal_read_bytes_total"))
         agent.stop()
