@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import chunk_facts  # noqa: E402
 import lab  # noqa: E402
 import node as nodes  # noqa: E402
+import rights  # noqa: E402
 import tree_manifest  # noqa: E402
 from test_containers import ContainerTest, REASON  # noqa: E402
 
@@ -159,6 +160,18 @@ class Matrix(ContainerTest):
             finally:
                 subprocess.run(["umount", plain["merged"]], check=True)
 
+    def programs_have_their_rights(self, n):
+        """Run by a user without any, in a container that lets programs have more than that."""
+        reference = lab.registry().push(rights.image())
+        n.pull(reference)
+        said = {name: n.run(reference, "rights-" + name, "/bin/" + name, options=["--allow-new-privs"]).stdout.split()
+                for name in ("plain", "cap", "setuid")}
+        nobody = [str(rights.NOBODY)] * 4
+        self.assertEqual([*nobody, "0", "-"], said["plain"])
+        self.assertEqual([*nobody, "2000", "raw"], said["cap"])
+        self.assertEqual([nobody[0], "0"], said["setuid"][:2])
+        n.ctr("image", "rm", "--sync", reference)
+
     def only_what_is_new_is_fetched(self, n, agent):
         """The next version of an image that is here whole; both run."""
         (mounted,) = agent.json("ls")["mounts"]
@@ -190,6 +203,8 @@ class Matrix(ContainerTest):
         with self.snapshot(n, "layers:zran") as (where, _):
             self.assert_tree(where, "layers:zran", "in a container")
         self.an_overlay_is_as_over_an_ordinary_image(n)
+        if mode == "shared":
+            self.programs_have_their_rights(n)
         self.end(n, agent, reference)
         self.assertEqual({}, n.nydusds())
         self.frees_all(agent)

@@ -197,8 +197,8 @@ class Layout:
         entry = {"mediaType": media_type, "digest": "sha256:" + digest, "size": len(data)}
         return {**entry, "annotations": annotations} if annotations else entry
 
-    def finish(self, layers, diff_ids):
-        config = self.put(json.dumps({"architecture": "amd64", "os": "linux", "config": {},
+    def finish(self, layers, diff_ids, **how_to_run):
+        config = self.put(json.dumps({"architecture": "amd64", "os": "linux", "config": how_to_run,
                                       "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode(),
                           "application/vnd.oci.image.config.v1+json")
         manifest = self.put(json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
