@@ -6,6 +6,7 @@
 #include <event2/buffer.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
+#include <string.h>
 #include <sys/queue.h>
 
 json_t *http_query(struct evhttp_request *req)
@@ -15,7 +16,9 @@ json_t *http_query(struct evhttp_request *req)
 	const struct evkeyval *pair;
 	json_t *query = json_object();
 
-	if (text == NULL || evhttp_parse_query_str(text, &pairs) != 0)
+	/* A text that ends early is another text. */
+	if (text == NULL || strstr(text, "%00") != NULL ||
+	    evhttp_parse_query_str(text, &pairs) != 0)
 		return query;
 	TAILQ_FOREACH(pair, &pairs, next)
 	json_set_text(query, pair->key, pair->value);

@@ -4,6 +4,7 @@
 #include "nydusd_config.h"
 #include "mem.h"
 #include "secret.h"
+#include "toml_json.h"
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
@@ -223,6 +224,28 @@ static json_t *take_v2(const json_t *root, struct nydusd_config *c)
 	return c->backend != NULL ? json_object_get(backend, c->backend) : NULL;
 }
 
+/* JSON, or TOML where it does not begin as an object does. nydusd has TOML for version 2 alone. */
+static int read_document(const char *text, size_t size_bytes, json_t **ret_root, struct err *e)
+{
+	AUTO(json_drop) json_t *root = NULL;
+	size_t n_blank = 0;
+	int r;
+
+	while (n_blank < size_bytes && text[n_blank] != '\0' &&
+	       strchr(" \t\r\n", text[n_blank]) != NULL)
+		n_blank++;
+	if (n_blank == size_bytes || text[n_blank] == '{')
+		return json_parse_object(text, size_bytes, ret_root, e);
+	r = toml_parse_object(text, size_bytes, &root, e);
+	if (r < 0)
+		return err_wrap(e, "neither a JSON object nor");
+	if (json_integer_value(json_object_get(root, "version")) != 2)
+		return err_set(e, EINVAL, "a configuration in TOML has \"version = 2\"");
+	*ret_root = root;
+	root = NULL;
+	return 0;
+}
+
 int nydusd_config_parse(const char *text, size_t size_bytes, struct nydusd_config *ret_config,
                         struct err *e)
 {
@@ -233,7 +256,7 @@ int nydusd_config_parse(const char *text, size_t size_bytes, struct nydusd_confi
 
 	if (size_bytes > NYDUSD_CONFIG_MAX_BYTES)
 		return err_set(e, EINVAL, "longer than %u bytes", NYDUSD_CONFIG_MAX_BYTES);
-	r = json_parse_object(text, size_bytes, &root, e);
+	r = read_document(text, size_bytes, &root, e);
 	if (r < 0)
 		return r;
 	backend = json_integer_value(json_object_get(root, "version")) == 2 ? take_v2(root, &c)

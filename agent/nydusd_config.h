@@ -1,7 +1,8 @@
 /*
  * nydusd_config: nydusd's configuration document: where an image's blobs are, and what opens them.
  *
- * Pure; hostile input. JSON in nydusd's version 1 (what nydus-snapshotter writes) and version 2.
+ * Pure; hostile input. JSON in nydusd's version 1 (what nydus-snapshotter writes), JSON or TOML in
+ * version 2.
  * Unknown keys are passed over, as nydusd does.
  */
 #pragma once

@@ -2,6 +2,7 @@
  * nydusd_instance: one mount of a front: from nydusd's configuration to the wish that the agent
  * understands.
  */
+#include "commands.h"
 #include "mem.h"
 #include "mount_record.h"
 #include "nydusd_front.h"
@@ -62,22 +63,50 @@ static int resolve(const char *what, const char *path, char **ret_path, struct e
 }
 
 /* The same for what the agent can do without, or says itself what is wrong with it. */
-static void resolve_if_there(char **path)
+static void settle(char **path)
 {
-	char *real = *path != NULL ? realpath(*path, NULL) : NULL;
+	char *settled = *path != NULL ? absolute_path(*path) : NULL;
 
-	if (real == NULL)
+	if (settled == NULL)
 		return;
 	free_str(path);
-	*path = real;
+	*path = settled;
 }
 
-/* Where an agent of our own would have its state; NULL: nowhere. */
+static void settle_origin(char **blobs)
+{
+	static const char prefix[] = "dir:";
+	char *dir;
+
+	if (*blobs == NULL || strncmp(*blobs, prefix, strlen(prefix)) != 0)
+		return;
+	dir = xstrdup(*blobs + strlen(prefix));
+	settle(&dir);
+	free_str(blobs);
+	*blobs = xasprintf("%s%s", prefix, dir != NULL ? dir : "");
+	free_str(&dir);
+}
+
+/* As nydusd does. Where it cannot be made, the agent says so. */
+static void make_dirs(const char *path)
+{
+	AUTO(free_str) char *parents = xstrdup(path);
+
+	for (char *slash = strchr(parents + 1, '/'); slash != NULL;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		(void)mkdir(parents, 0755);
+		*slash = '/';
+	}
+	(void)mkdir(path, 0755);
+}
+
+/* Where an agent of our own would have its state; nydusd's default is where it stands. */
 static char *own_dir(const struct front *front, const struct nydusd_config *c)
 {
-	if (c->work_dir != NULL)
-		return xstrdup(c->work_dir);
-	return front->args->localfs_dir != NULL ? realpath(front->args->localfs_dir, NULL) : NULL;
+	const char *dir = c->work_dir != NULL ? c->work_dir : front->args->localfs_dir;
+
+	return absolute_path(dir != NULL ? dir : ".");
 }
 
 int instance_new(const struct front *front, const char *at, const char *bootstrap,
@@ -92,8 +121,11 @@ int instance_new(const struct front *front, const char *at, const char *bootstra
 		r = nydusd_config_parse(config, strlen(config), &c, e);
 	if (r < 0)
 		return err_wrap(e, "mount %s", at);
-	resolve_if_there(&c.work_dir);
-	resolve_if_there(&c.ca_file);
+	settle(&c.work_dir);
+	settle(&c.ca_file);
+	settle_origin(&c.blobs);
+	if (c.work_dir != NULL)
+		make_dirs(c.work_dir);
 	i->at = xstrdup(at);
 	i->dir = strcmp(at, "/") == 0 ? xstrdup(front->root) : xasprintf("%s%s", front->root, at);
 	i->wish = wish_of(&c, source, i->dir);

@@ -24,6 +24,7 @@
 #define RESTART_WAIT_MS 5000  /* for one that answered before: whoever needs it asks again */
 #define START_WAIT_MS   30000 /* one of our own */
 #define LOOK_AGAIN_MS   20
+#define UMOUNT_WAIT_MS  10000 /* for what is on its way */
 #define CALL_TIMEOUT_MS 30000 /* what is not a mount */
 
 struct link {
@@ -135,7 +136,14 @@ static void use(struct link *link, const char *socket, bool is_own)
 static int use_own(struct link *link, const char *work_dir, struct err *e)
 {
 	AUTO(free_str) char *socket = own_agent_socket(work_dir);
+	struct sockaddr_un address;
 	int r = 0;
+
+	if (unix_address(socket, &address) < 0)
+		return err_set(e, ENAMETOOLONG,
+		               "an agent cannot listen at %s: the path of a unix socket has at "
+		               "most %zu bytes",
+		               socket, sizeof(address.sun_path) - 1);
 
 	if (!answers(socket)) {
 		r = own_agent_start(work_dir, link->log, e);
@@ -232,13 +240,21 @@ int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
 	return call(link, "POST", "/v1/mounts", body, &answer, e);
 }
 
+/* It may be on its way up, or down because somebody else has unmounted it. */
 int link_umount(struct link *link, const char *dir, struct err *e)
 {
 	AUTO(free_str) char *query = client_query("/v1/mounts", "dir", dir);
 	AUTO(free_str) char *path = xasprintf("%s&detach=true", query);
-	AUTO(json_drop) json_t *answer = NULL;
-	const int r = call(link, "DELETE", path, NULL, &answer, e);
+	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
+	int r = -EAGAIN;
 
+	for (uint32_t ms = 0; r == -EAGAIN && ms < UMOUNT_WAIT_MS; ms += LOOK_AGAIN_MS) {
+		AUTO(json_drop) json_t *answer = NULL;
+
+		if (ms > 0)
+			(void)nanosleep(&pause, NULL);
+		r = call(link, "DELETE", path, NULL, &answer, e);
+	}
 	return r == -ENOENT ? 0 : r;
 }
 

@@ -105,12 +105,12 @@ static int listen_api(struct nydusd *n, struct err *e)
 	return nydusd_api_listen(&n->front, n->args.apisock, &n->api, e);
 }
 
+/* Whoever started it gets its status, and nothing is left of it. */
 static void give_up(struct nydusd *n, const struct err *why)
 {
 	n->why = *why;
 	n->failed = true;
-	n->front.stopping = true;
-	loop_stop(n->front.loop);
+	front_stop(&n->front, on_stopped, n);
 }
 
 /* Whoever waits for the socket then has 2 s more. */
@@ -208,9 +208,9 @@ static int start(struct nydusd *n, struct err *e)
 	}
 	if (n->args.mode == NYDUSD_FUSE && n->args.bootstrap != NULL)
 		return start_image(n, e);
-	r = n->args.mode == NYDUSD_FUSE ? front_make_root(&n->front, e) : 0;
 	n->front.state = FRONT_RUNNING;
-	return r < 0 ? r : listen_api(n, e);
+	r = listen_api(n, e); /* nobody is answered before the loop runs */
+	return r == 0 && n->args.mode == NYDUSD_FUSE ? front_make_root(&n->front, e) : r;
 }
 
 static int find_root(struct nydusd *n, struct err *e)

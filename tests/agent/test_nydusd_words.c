@@ -167,6 +167,27 @@ static void other_backends_and_version_2(void **state)
 	assert_string_equal(second.work_dir, "/c");
 }
 
+static void toml_is_version_2(void **state)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+	AUTO(nydusd_config_clear) struct nydusd_config none = { 0 };
+
+	(void)state;
+	assert_int_equal(parse("\n# by hand\nversion = 2\n[backend]\ntype = 'registry'\n"
+	                       "[backend.registry]\nhost = 'h'\nrepo = 'r'\nauth = 'dTpw'\n"
+	                       "[cache.filecache]\nwork_dir = '/c'\n"
+	                       "[rafs.prefetch]\nenable = true\nprefetch_all = true\n",
+	                       &c),
+	                 0);
+	assert_string_equal(c.blobs, "registry:h/r");
+	assert_string_equal(c.password, "p");
+	assert_string_equal(c.work_dir, "/c");
+	assert_true(c.prefetch);
+	assert_int_equal(parse("[device.backend]\ntype = 'localfs'\n", &none), -EINVAL);
+	assert_int_equal(parse("version = 2\nversion = 2\n", &none), -EINVAL);
+	assert_int_equal(parse("<config/>", &none), -EINVAL);
+}
+
 static void only_loopback_is_spoken_to_in_the_clear_unasked(void **state)
 {
 	static const struct {
@@ -261,6 +282,7 @@ int main(void)
 		cmocka_unit_test(command_lines_that_make_no_sense_are_refused),
 		cmocka_unit_test(a_registry_with_credentials),
 		cmocka_unit_test(other_backends_and_version_2),
+		cmocka_unit_test(toml_is_version_2),
 		cmocka_unit_test(only_loopback_is_spoken_to_in_the_clear_unasked),
 		cmocka_unit_test(configurations_that_make_no_sense_are_refused),
 		cmocka_unit_test(user_and_password_in_base64),

@@ -1,0 +1,156 @@
+"""nydusd as people run it by hand: configurations of all kinds, odd places, and what a failed start leaves."""
+import json
+import os
+import subprocess
+import unittest
+
+import front
+import lab
+import rafs_facts
+from test_nydusd import IMAGE, NydusdTest
+
+
+class ByHand(NydusdTest):
+    """Each nydusd runs in a directory of its own, which is what relative paths are relative to."""
+
+    def setUp(self):
+        lab.require_image(IMAGE)
+        self.dir = os.path.realpath(lab.tempfile.mkdtemp(prefix="hand-", dir=lab.TMP))
+        self.addCleanup(lab.unmount_below, self.dir)
+        self.boot = os.path.basename(front.bootstrap_file(self.dir, IMAGE))
+        rafs_facts.write_blobs(IMAGE, self.path("blobs"))
+        os.mkdir(self.path("mnt"))
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as f:
+            f.write(text if isinstance(text, str) else json.dumps(text))
+        return name
+
+    def nydusd(self, *argv, agent=None):
+        """A process; with no agent it knows of none."""
+        with open(self.path("words"), "ab") as words:
+            return lab.start_process([front.NYDUSD, *argv], cwd=self.dir, stdout=words, stderr=words,
+                                     env={**os.environ, "SHOAL_SOCKET": agent.socket if agent else "/none"})
+
+    def words(self):
+        with open(self.path("words"), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def own_agents(self):
+        return [pid for pid, argv in lab.processes_that_name(self.dir).items() if "shoald" in argv[0]]
+
+    def shows_the_image(self, where, *argv, agent=None):
+        device = os.stat(where).st_dev
+        p = self.nydusd(*argv, "--bootstrap", self.boot, agent=agent)
+        lab.wait_for(lambda: os.stat(where).st_dev != device or p.poll() is not None, "the mount")
+        self.assertIsNone(p.poll(), self.words())
+        self.assert_tree(where, IMAGE)
+        self.assertEqual(0, lab.stop_process(p), self.words())
+        self.assertEqual(device, os.stat(where).st_dev, "it is unmounted")
+        lab.wait_for(lambda: self.own_agents() == [], "its own agent to end")
+
+    def test_toml_with_relative_paths_and_a_cache_directory_that_is_not_there(self):
+        config = self.write("config.toml", f"""
+# as in nydus's own examples
+version = 2
+id = "my_id"
+[backend]
+type = "localfs"
+[backend.localfs]
+dir = "blobs"
+[cache]
+type = "filecache"
+compressed = false
+[cache.filecache]
+work_dir = "new/cache"
+[rafs]
+mode = "direct"
+batch_size = 1_048_576
+[rafs.prefetch]
+enable = true
+threads = 8
+unknown = [1, {{ a = 'b' }}]
+""")
+        self.shows_the_image(self.path("mnt"), "--config", config, "--mountpoint", "mnt", "--apisock", "api.sock", "--log-file", "log")
+        self.assertEqual([i + ".blob.data" for i in rafs_facts.blob_ids(IMAGE)],
+                         [n for n in os.listdir(self.path("new/cache")) if n != "shoal"])
+
+    def test_without_a_cache_directory_it_stands_where_nydusd_does(self):
+        config = self.write("config.json", {"version": 2, "backend": {"type": "localfs", "localfs": {"dir": "blobs"}}, "zzz": {"y": [1]},
+                                            "device": {"backend": {"type": "oss"}}})
+        self.shows_the_image(self.path("mnt"), "--config", config, "--mountpoint", "mnt")
+        self.assertTrue(os.path.isdir(self.path("shoal/state")))
+
+    def test_odd_places(self):
+        agent = self.agent()
+        config = self.write("config.json", {"device": {"backend": {"type": "localfs", "config": {"dir": "./blobs/../blobs"}},
+                                                       "cache": {"type": "blobcache", "config": {"work_dir": "cache"}}}, "mode": "direct"})
+        odd = self.path("a b 'c' =,:\\")
+        os.mkdir(odd)
+        self.write(os.path.join(odd, "full"), "there is something in it already")
+        os.symlink(odd, self.path("link"))
+        outer = agent.mount(lab.registry().push(IMAGE, "outer:1"), where=self.path("mnt"))
+        for mountpoint, where in ((odd, odd), ("link", odd), (os.path.join("mnt", "modes"), os.path.join(outer, "modes"))):
+            with self.subTest(mountpoint):
+                self.shows_the_image(where, "--config", config, "--mountpoint", mountpoint, agent=agent)
+        self.assertEqual(["full"], os.listdir(odd))
+        self.assert_tree(outer, IMAGE)
+
+    def fails(self, *argv, words, agent=None):
+        p = self.nydusd(*argv, agent=agent)
+        self.assertNotIn(p.wait(lab.DEADLINE_S), (0, -11, -6))
+        self.assertIn(words, self.words())
+        self.assertEqual([], lab.mounts_below(self.dir))
+        lab.wait_for(lambda: self.own_agents() == [], "its own agent to end")
+
+    def test_a_start_that_fails_leaves_nothing(self):
+        config = self.write("config.json", {"device": {"backend": {"type": "localfs", "config": {"dir": "blobs"}},
+                                                       "cache": {"config": {"work_dir": "cache"}}}})
+        image = ("--config", config, "--bootstrap", self.boot, "--mountpoint", "mnt")
+        for name, argv, words in (
+                ("a directory of images", ("--mountpoint", "mnt", "--apisock", "none/api.sock"), "none/api.sock"),
+                ("an image and its own agent", (*image, "--apisock", "none/api.sock"), "none/api.sock"),
+                ("below a directory of images", (*image, "--virtual-mountpoint", "/x", "--apisock", "none/api.sock"), "none/api.sock"),
+                ("a bootstrap that is none", ("--config", config, "--bootstrap", config, "--mountpoint", "mnt"), "config.json"),
+                ("a place for its agent that is too long", (*image[2:], "--config", self.write("long.json", {
+                    "device": {"backend": {"type": "localfs", "config": {"dir": "blobs"}},
+                               "cache": {"config": {"work_dir": "l" * 100}}}})), "at most 107 bytes")):
+            with self.subTest(name):
+                self.fails(*argv, words=words)
+        with self.subTest("an image of the node's agent"):
+            agent = self.quiet_agent()
+            self.fails(*image, "--apisock", "none/api.sock", words="none/api.sock", agent=agent)
+            self.assertEqual([], agent.json("ls")["mounts"])
+
+
+class ByOthers(NydusdTest):
+    def test_what_was_unmounted_by_hand_can_be_unmounted_at_once(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        for i in range(10):
+            self.assertEqual((204, None), f.mount(f"m{i}", IMAGE))
+            subprocess.run(["umount", os.path.join(f.mountpoint, f"m{i}")], check=True)
+            self.assertEqual((204, None), f.umount(f"m{i}"))
+        self.assertEqual(([], []), (agent.json("ls")["mounts"], os.listdir(f.mountpoint)))
+
+    def test_names_of_all_kinds(self):
+        lab.registry().push(IMAGE)
+        f = self.front(self.quiet_agent())
+        config = front.registry_config("edge", f.cache)
+        for name in ("a%20b", "%C3%A4", ".hidden", "a%5cb", "x" * 255):
+            with self.subTest(name[:20]):
+                self.assertEqual((204, None), f.mount(name, IMAGE, config))
+                self.assertEqual((204, None), f.umount(name))
+        for name, status in (("..", 500), (".", 500), ("%2e%2e", 500), ("a/b", 500), ("a%2fb", 500), ("", 500), ("x" * 256, 500), ("%0a", 500),
+                             ("a%00b", 400)):
+            with self.subTest(name[:20]):
+                self.assertEqual(status, f.mount(name, IMAGE, config)[0])
+        self.assertEqual([], os.listdir(f.mountpoint))
+
+
+if __name__ == "__main__":
+    unittest.main()
