@@ -17,6 +17,7 @@
  */
 #include "mount_life.h"
 #include "bytes.h"
+#include "image_reads.h"
 #include "mem.h"
 #include "mount_auth.h"
 #include "mount_chores.h"
@@ -238,6 +239,8 @@ static void on_loaded(void *arg, int r, struct lazy_image *image, const struct e
 		why = &life->pub.why;
 	} else if (r == 0) {
 		life->pub.image = image;
+		if (!life->restoring && !life->adopting)
+			image_reads_begin(image);
 		memcpy(life->pub.rec.digest, image->digest, sizeof(image->digest));
 	}
 	life_step(life, r, why, MOUNT_ATTACH);

@@ -216,8 +216,9 @@ void image_file_unmap(struct image_file *file)
 	*file = (struct image_file){ .data = NULL };
 }
 
-int image_store_add(struct cas *cas, const char *digest, const char *name, const void *data,
-                    uint64_t size_bytes, struct err *e)
+/* @param instead  of what is there under that name; else that stays */
+static int put_into_image(struct cas *cas, const char *digest, const char *name,
+                          const struct image_file *file, bool instead, struct err *e)
 {
 	const struct disk *d = cas->disk;
 	AUTO(close_fd) int dir_fd = -1;
@@ -230,11 +231,29 @@ int image_store_add(struct cas *cas, const char *digest, const char *name, const
 		r = random_name(IMAGE_DRAFT_PREFIX, tmp, e);
 	if (r < 0)
 		return r;
-	r = put_file(cas, dir_fd, tmp, data, size_bytes, e);
+	r = put_file(cas, dir_fd, tmp, file->data, file->size_bytes, e);
+	if (r == 0 && instead)
+		(void)d->unlink(d, dir_fd, name, 0);
 	if (r == 0 && d->rename(d, dir_fd, tmp, dir_fd, name) != 0 && errno != EEXIST)
 		r = err_errno(e, errno, "cannot put %s of image %s into place", name, digest);
 	(void)d->unlink(d, dir_fd, tmp, 0); /* still there unless it was renamed */
 	if (r == 0 && d->sync(d, dir_fd) != 0)
 		r = err_errno(e, errno, "cannot sync the directory of image %s", digest);
 	return r;
+}
+
+int image_store_add(struct cas *cas, const char *digest, const char *name, const void *data,
+                    uint64_t size_bytes, struct err *e)
+{
+	const struct image_file file = { .data = data, .size_bytes = size_bytes };
+
+	return put_into_image(cas, digest, name, &file, false, e);
+}
+
+int image_store_replace(struct cas *cas, const char *digest, const char *name, const void *data,
+                        uint64_t size_bytes, struct err *e)
+{
+	const struct image_file file = { .data = data, .size_bytes = size_bytes };
+
+	return put_into_image(cas, digest, name, &file, true, e);
 }

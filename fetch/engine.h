@@ -14,6 +14,7 @@
  *   fetch_lease.c    units that are asked for in the name of others too       (struct lease)
  *   fetch_explain.c  the ring of remembered questions
  *   prefetch.c       whole blobs in the background
+ *   fetch_bring.c    what is expected to be read soon
  *
  * A unit on its way is a flight. It belongs to a run until its bytes are here, then to a batch
  * until they are verified. A unit of several chunks may also come chunk by chunk: then it stays
@@ -311,6 +312,7 @@ struct fetch {
 	uint32_t
 		n_answering; /* the loop is inside done() of a read: what it walks over must stay */
 	struct fetch_prefetch *prefetches;
+	struct fetch_bring *brings;
 	uint64_t random; /* for jitter */
 
 	pthread_mutex_t decoders_lock; /* guards decoders and n_decoders; pointers only */
@@ -355,4 +357,5 @@ void explain_note(void *arg, const char *text); /* source_events.note */
  * for; -ENOSPC it came but could not be kept; else why. */
 void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
                         const struct err *why);
-void prefetches_pump(struct fetch *f);
+void prefetches_pump(struct fetch *f); /* these, and brings */
+void brings_pump(struct fetch *f);

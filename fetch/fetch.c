@@ -105,7 +105,8 @@ void fetch_maybe_finish(struct fetch *f)
 {
 	if (!f->closing || f->n_jobs > 0)
 		return;
-	assert(f->blobs == NULL && f->readers == NULL && f->prefetches == NULL);
+	assert(f->blobs == NULL && f->readers == NULL && f->prefetches == NULL &&
+	       f->brings == NULL);
 	for (uint32_t i = 0; i < f->n_decoders; i++)
 		decoder_free(&f->decoders[i]);
 	timer_fini(&f->reader_timer);

@@ -10,6 +10,7 @@
 #define IMAGE_FILE_SOURCE     "source.json"
 #define IMAGE_FILE_INDEX      "index.json" /* that led to the manifest, if one did */
 #define IMAGE_FILE_LAYER      "layer" /* with the bootstrap, as the registry has it: for others */
+#define IMAGE_FILE_READS      "first-reads" /* first_reads.h */
 #define IMAGE_FILE_NAME_BYTES (BLOB_ID_MAX + 16)
 
 /* The blob's chunk index in local form (blob_meta.h); blob_id: of the object that carries it. */

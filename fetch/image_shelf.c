@@ -5,6 +5,8 @@
 #include "blob_tail.h"
 #include "boot_layer.h"
 #include "bytes.h"
+#include "first_reads.h"
+#include "hex.h"
 #include "image_files.h"
 #include "image_store.h"
 #include "manifest.h"
@@ -34,7 +36,7 @@ struct asked {
 
 /* ---- the key ---- */
 
-static int parse_key(enum meta_kind kind, const char *key, struct asked *a, struct err *e)
+static int parse_image_key(enum meta_kind kind, const char *key, struct asked *a, struct err *e)
 {
 	const char *at = strchr(key, '@');
 	const size_t n = at == NULL ? 0 : (size_t)(at - key) + strlen("@sha256:") + 64;
@@ -54,6 +56,17 @@ static int parse_key(enum meta_kind kind, const char *key, struct asked *a, stru
 		return err_set(e, EINVAL, "something behind an image's digest");
 	}
 	return reference_parse(a->text, &a->ref, e);
+}
+
+/* By digest alone: it holds numbers of chunks, which say nothing to who does not have the image. */
+static int parse_reads_key(const char *key, struct asked *a, struct err *e)
+{
+	static const char prefix[] = "sha256:";
+
+	if (strncmp(key, prefix, strlen(prefix)) != 0 || !hex_is_sha256(key + strlen(prefix)))
+		return err_set(e, EINVAL, "no digest of an image");
+	memcpy(a->directory, key + strlen(prefix), sizeof(a->directory));
+	return 0;
 }
 
 /* ---- what is here ---- */
@@ -125,6 +138,10 @@ static bool file_of(enum meta_kind kind, const struct asked *a, char name[IMAGE_
 		fixed = IMAGE_FILE_LAYER;
 		*ret_max_bytes = BOOT_LAYER_PACKED_MAX_BYTES;
 		break;
+	case META_FIRST_READS:
+		fixed = IMAGE_FILE_READS;
+		*ret_max_bytes = FIRST_READS_MAX_BYTES;
+		break;
 	case META_BLOB_TAIL:
 		image_file_tail(a->blob_id, name);
 		*ret_max_bytes = BLOB_TAIL_MAX_BYTES;
@@ -160,7 +177,10 @@ static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key
 	struct asked a = { .shelf = container_of(s, struct image_shelf, shelf) };
 	int r;
 
-	if (parse_key(kind, key, &a, e) < 0)
+	if (kind == META_FIRST_READS)
+		return parse_reads_key(key, &a, e) < 0 ? META_NOWHERE
+		                                       : open_file(kind, &a, ret_item, e);
+	if (parse_image_key(kind, key, &a, e) < 0)
 		return META_NOWHERE; /* nonsense is nowhere */
 	r = image_store_list(a.shelf->opts.cas, on_record, &a, e);
 	if (r < 0)

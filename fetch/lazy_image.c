@@ -58,6 +58,8 @@ void lazy_image_release(struct lazy_image **image)
 		return;
 	if (img->loader != NULL)
 		unlist(img);
+	if (img->end_reads != NULL)
+		img->end_reads(img);
 	for (uint32_t i = 0; i < img->n_blobs; i++) {
 		fetch_blob_release(&img->blobs[i]);
 		bitmap_free(&img->named[i]);

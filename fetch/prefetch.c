@@ -220,6 +220,7 @@ void prefetches_pump(struct fetch *f)
 {
 	struct fetch_prefetch *p;
 
+	brings_pump(f); /* first: somebody will wait for these */
 	/* Not from inside whatever called: the owner may end everything in done(). */
 	DL_FOREACH(f->prefetches, p)
 	{

@@ -16,6 +16,7 @@
 #include "blob_files.h"
 #include "bytes.h"
 #include "fuse_member.h"
+#include "read_log.h"
 #include "share.h"
 #include "tree.h"
 #include "tree_ahead.h"
@@ -368,8 +369,11 @@ static bool bring_file(struct tree *tree, uint64_t node)
 	here = plan(read, SMALL_FILE_MAX_BYTES, &e) == 0 && read->size_bytes > 0 && all_here(read);
 	if (here)
 		r = fetch_it(read, &e);
-	if (r == 0)
+	if (r == 0) {
 		store(read, read->bytes);
+		/* Whoever reads it from there is not seen here. */
+		read_log_note(tree->image->log, read->pieces, read->fetch.n_pieces);
+	}
 	if (r != FETCH_PENDING)
 		block_give(tree->blocks, read);
 	return here;
@@ -409,6 +413,7 @@ void tree_op_read(fuse_req_t req, fuse_ino_t node, size_t size_bytes, off_t offs
 	r = plan_once(read, wanted_bytes, &e);
 	small = tree->files == NULL && offset == 0 && read->size_bytes <= SMALL_FILE_MAX_BYTES;
 	if (r == 0 && read->size_bytes > 0) {
+		read_log_note(tree->image->log, read->pieces, read->fetch.n_pieces);
 		r = fetch_it(read, &e);
 		if (r == FETCH_PENDING)
 			return;

@@ -49,7 +49,8 @@ struct meta_serve {
 
 static_assert((int)META_MANIFEST == WIRE_META_MANIFEST &&
                       (int)META_BOOT_LAYER == WIRE_META_BOOTSTRAP &&
-                      (int)META_BLOB_TAIL == WIRE_META_BLOB,
+                      (int)META_BLOB_TAIL == WIRE_META_BLOB &&
+                      (int)META_FIRST_READS == WIRE_META_READS,
               "the wire's numbers");
 static_assert(META_KEY_MAX <= WIRE_META_KEY_MAX, "a key fits");
 
@@ -243,7 +244,7 @@ void meta_get(struct peer *p, struct link *l, const struct wire_meta_get *get)
 
 	if (p->draining || p->stopping) {
 		send_end(p, l, get->req, WIRE_DRAINING);
-	} else if (p->opts.shelf == NULL) {
+	} else if (p->opts.shelf == NULL || get->kind >= N_WIRE_META_KINDS) {
 		send_end(p, l, get->req, WIRE_NOT_HERE);
 	} else if (!has_room(p, &l->id)) {
 		send_end(p, l, get->req, WIRE_IS_BUSY);

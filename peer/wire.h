@@ -300,6 +300,8 @@ enum wire_meta_kind {
 	WIRE_META_BOOTSTRAP, /* key: HOST/REPOSITORY@sha256:... of the manifest; payload: the layer
 	                      * that holds the bootstrap, as the registry has it */
 	WIRE_META_BLOB,      /* key: that and "/", blob id; payload: the blob's tail */
+	WIRE_META_READS,     /* key: sha256:... of the manifest, or of the bootstrap; payload: which
+	                      * chunks its readers ask for first */
 	N_WIRE_META_KINDS
 };
 

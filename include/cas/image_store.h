@@ -49,6 +49,10 @@ void image_file_unmap(struct image_file *file); /* zeroed is fine */
 /** [worker] Add one file to an image that is there (a blob meta that was fetched later). Atomic. */
 MUST_CHECK int image_store_add(struct cas *cas, const char *digest, const char *name,
                                const void *data, uint64_t size_bytes, struct err *e);
+/** [worker] Likewise, but instead of what is there under that name: for a moment, and after a crash
+ * in it, neither is. For files that the image can do without. */
+MUST_CHECK int image_store_replace(struct cas *cas, const char *digest, const char *name,
+                                   const void *data, uint64_t size_bytes, struct err *e);
 
 /** [worker] Its files are no good: take the directory away, so that it can be brought anew. What
  * the database knows of the image stays. Nobody reads it now. */

@@ -121,6 +121,31 @@ struct fetch_prefetch *fetch_prefetch_start(struct fetch *f,
 void fetch_prefetch_cancel(
 	struct fetch_prefetch *p); /* [loop] done(-ECANCELED) before it returns */
 
+/* ---- some of it, that is expected to be read soon ---- */
+
+struct fetch_stretch {
+	uint32_t blob_idx; /* of fetch_bring_opts.blobs */
+	uint32_t first_chunk;
+	uint32_t n_chunks;
+};
+
+struct fetch_bring;
+struct fetch_bring_opts {
+	struct fetch_blob *const *blobs; /* references are taken; the array is copied */
+	uint32_t n_blobs;
+	const struct fetch_stretch *stretches; /* soonest first; copied; what is not there is
+	                                        * passed over */
+	uint32_t n_stretches;
+	/* [loop] Once, last: all was asked for, or as much as is asked for at all. It may still be
+	 * on its way. */
+	void (*done)(void *arg, uint64_t packed_bytes_asked);
+	void *arg;
+};
+
+/** [loop] Ask for what is missing of these, behind all readers, 32 MiB packed at most. */
+struct fetch_bring *fetch_bring_start(struct fetch *f, const struct fetch_bring_opts *opts);
+void fetch_bring_cancel(struct fetch_bring *b); /* [loop] done does not follow */
+
 /* ---- for people ---- */
 
 /* One question to a source, remembered for `shoal explain`. */

@@ -27,7 +27,11 @@ struct lazy_image {
 	/* By the same index: the chunks that this image itself describes; NULL: each of the blob.
 	 * The layout of an open blob may have more, of other images: not for who reads this one. */
 	struct bitmap **named;
-	uint64_t unverified; /* != 0: some blob is TRUST_NONE */
+	uint64_t unverified;          /* != 0: some blob is TRUST_NONE */
+	struct read_log *_Atomic log; /* what readers ask for is noted there; NULL: nowhere */
+	struct image_reads *reads;    /* NULL until image_reads_begin() ... */
+	void (*end_reads)(
+		struct lazy_image *image); /* ... and who ends them, before the blobs go */
 	/* the rest is lazy_image.c's */
 	uint32_t refs;
 	struct image_file bootstrap;

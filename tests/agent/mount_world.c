@@ -3,6 +3,7 @@
  */
 #include "mount_world.h"
 #include "fake_pool.h"
+#include "image_reads.h"
 #include "mem.h"
 #include "mount_list.h"
 #include "origin.h"
@@ -65,6 +66,11 @@ void lazy_image_release(struct lazy_image **image)
 		free(*image);
 	}
 	*image = NULL;
+}
+
+void image_reads_begin(struct lazy_image *image)
+{
+	image->loader->n_reads_begun++;
 }
 
 int origin_check(const char *text, struct err *e)

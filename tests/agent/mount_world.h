@@ -34,6 +34,7 @@ struct image_mount {
 struct image_loader {
 	struct image_load *loads; /* the newest first */
 	uint32_t n_started, n_cancelled, n_images;
+	uint32_t n_reads_begun;
 };
 
 struct fuse_pool {

@@ -48,6 +48,7 @@ static void a_mount_is_told_when_it_can_be_read_and_is_listed(void **state)
 	assert_int_equal(state_of(w), MOUNT_LOAD);
 	world_load_done(w, 0, DIGEST_A);
 	assert_int_equal(w->n_added, 0);
+	assert_int_equal(w->loader.n_reads_begun, 1);
 	world_tree_done(w, 0);
 	assert_int_equal(w->n_added, 1);
 	assert_int_equal(w->added, 0);
@@ -236,6 +237,7 @@ static void a_restart_mounts_what_is_listed_without_the_registry(void **state)
 	assert_int_equal(state_of(w), MOUNT_UP);
 	assert_true(mounts_are_settled(w->mounts));
 	assert_int_equal(w->n_settled, 1);
+	assert_int_equal(w->loader.n_reads_begun, 1); /* what is read now is no start */
 }
 
 static void a_restart_stays_with_its_image_when_the_tag_has_moved(void **state)

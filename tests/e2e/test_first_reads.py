@@ -1,0 +1,86 @@
+"""What readers of an image ask for first is brought before they come, the next time: on this node and on others."""
+import os
+import struct
+
+import cluster
+import lab
+
+IMAGE = "edge:v6"
+LIST = "first-reads"
+
+
+class FirstReads(cluster.LoopbackTest):
+    def lists(self, agent):
+        """What the agent keeps: {path: bytes}"""
+        found = {}
+        for path in lab.regular_files(os.path.join(agent.state_dir, "images")):
+            if os.path.basename(path) == LIST:
+                with open(path, "rb") as f:
+                    found[path] = f.read()
+        return found
+
+    @staticmethod
+    def some_files(where, n):
+        return [path for path in lab.regular_files(where) if os.path.getsize(path) > 0][5:5 + n]
+
+    def read_some(self, where, n=20):
+        for path in self.some_files(where, n):
+            with open(path, "rb") as f:
+                f.read()
+
+    @staticmethod
+    def n_chunks(data):
+        return sum(count for _, _, count in struct.iter_unpack("<III", data[16:]))
+
+    def started_on(self, agent, reference):
+        """It mounts and reads, and has written all of it down. @return the directory"""
+        where = agent.mount(reference)
+        self.read_some(where)
+        chunks = {(x["blob"], x["chunk_idx"]) for x in (agent.json("explain", p) for p in self.some_files(where, 20))}
+        lab.wait_for(lambda: any(self.n_chunks(data) >= len(chunks) for data in self.lists(agent).values()),
+                     "the list of first reads to be kept")
+        return where
+
+    def test_a_second_node_has_them_from_the_first_before_anybody_reads(self):
+        first, second = self.cluster(2)
+        reference = lab.registry().push(IMAGE)
+        self.started_on(first, reference)
+        where = second.mount(reference)
+        read = first.metric("shoal_read_bytes_total", source="origin")
+        lab.wait_for(lambda: second.metric("shoal_chunk_bytes_total", source="peer") >= read, "them to come")
+        second.settle()
+        self.read_some(where)
+        self.assertEqual(0, second.origin_bytes())
+        self.assertEqual(0, second.metric("shoal_read_bytes_total", source="peer"), "no reader waits")
+        self.assertGreaterEqual(second.metric("shoal_read_bytes_total", source="cache"), read)
+        self.assertEqual(list(self.lists(first).values()), list(self.lists(second).values()), "a third could have it of either")
+
+    def test_a_node_that_has_lost_them_asks_for_them_at_once(self):
+        agent = self.agent()
+        reference = lab.registry().push(IMAGE)
+        where = self.started_on(agent, reference)
+        before = agent.origin_bytes()
+        agent.umount(where)
+        agent.shoal("gc", "--to", "0")
+        agent.mount(reference, where=where)
+        lab.wait_for(lambda: agent.origin_bytes() > before, "them to be asked for")
+        agent.settle()
+        got = agent.origin_bytes()
+        self.read_some(where)
+        self.assertEqual(got, agent.origin_bytes(), "nothing was missing")
+        self.assertLessEqual(got, 2 * before)
+
+    def test_a_list_that_is_damaged_is_none(self):
+        agent = self.agent()
+        reference = lab.registry().push(IMAGE)
+        where = self.started_on(agent, reference)
+        agent.umount(where)
+        agent.shoal("gc", "--to", "0")
+        for path, data in self.lists(agent).items():
+            with open(path, "wb") as f:
+                f.write(data[:-1])
+        before = agent.origin_bytes()
+        agent.mount(reference, where=where)
+        self.read_some(where, 1)
+        self.assertGreater(agent.origin_bytes(), before)
+        lab.wait_for(lambda: any(len(data) % 12 == 4 for data in self.lists(agent).values()), "a new one to be kept")
