@@ -330,14 +330,27 @@ bool holders_failing(const struct holders *h, const struct wire_id *node)
 	return w != NULL && w->n_failures > 0;
 }
 
+static void home_is_silent(const struct holders *h, struct worth *w)
+{
+	w->home_silent_until_ns =
+		clock_now_ns(h->clock) +
+		NS_PER_MS * growing_ms(HOLDERS_BREAK_MS, w->n_home_silent++, BREAK_MAX_MS);
+}
+
 void holders_home_silent(struct holders *h, const struct wire_id *node)
 {
 	struct worth *w = worth_of(h, node);
 
 	w->told.n_faults[HOLDERS_FAILED]++;
-	w->home_silent_until_ns =
-		clock_now_ns(h->clock) +
-		NS_PER_MS * growing_ms(HOLDERS_BREAK_MS, w->n_home_silent++, BREAK_MAX_MS);
+	home_is_silent(h, w);
+}
+
+void holders_dead(struct holders *h, const struct wire_id *node)
+{
+	struct worth *w = worth_of(h, node);
+
+	if (clock_now_ns(h->clock) >= w->home_silent_until_ns)
+		home_is_silent(h, w);
 }
 
 void holders_home_answered(struct holders *h, const struct wire_id *node)

@@ -72,6 +72,8 @@ bool holders_failing(const struct holders *h, const struct wire_id *node);
 
 /** Its ASK was not answered in time: a fault; it is not asked for a growing while. */
 void holders_home_silent(struct holders *h, const struct wire_id *node);
+/** As a holder it showed no sign of life: as a home it is not asked either, for as long. */
+void holders_dead(struct holders *h, const struct wire_id *node);
 void holders_home_answered(struct holders *h, const struct wire_id *node);
 bool holders_home_usable(const struct holders *h, const struct wire_id *node);
 

@@ -441,6 +441,8 @@ void ask_watch(struct seek *s)
 		return;
 	}
 	holders_home_silent(p->holders, &s->ask_home);
+	if (!s->ask_probed) /* nor is it waited for as a holder */
+		seek_avoid(s, &s->ask_home, WIRE_AVOID_FAILED);
 	ask_close(s);
 	home_failed(s, &s->ask_home);
 }

@@ -175,7 +175,7 @@ static void probe(struct get *g)
 	conn_probe(g->conn);
 }
 
-static void give_up(struct get *g);
+static void give_up(struct get *g, bool dead);
 
 /* It lives, and has not what it is waited for: once in a while the home is asked who has. */
 static void wait_elsewhere(struct get *g)
@@ -201,9 +201,10 @@ void get_watch(struct get *g)
 
 	if (now < (g->probed_ns != 0 ? g->dead_ns : g->hedge_ns))
 		return;
-	if (g->probed_ns != 0 &&
-	    (conn_heard_ns(g->conn) <= g->probed_ns || (!g->wait && now >= g->stuck_ns)))
-		give_up(g); /* it is dead; or lives, and brings nothing */
+	if (g->probed_ns != 0 && conn_heard_ns(g->conn) <= g->probed_ns)
+		give_up(g, true);
+	else if (g->probed_ns != 0 && !g->wait && now >= g->stuck_ns)
+		give_up(g, false); /* it lives, and brings nothing */
 	else if (g->probed_ns == 0 || !g->wait)
 		probe(g);
 	else if (now >= g->stuck_ns)
@@ -291,13 +292,15 @@ static const struct request_ops get_ops = {
 	.answer = on_answer, .chunk = on_chunk, .progress = on_progress, .end = on_end
 };
 
-static void give_up(struct get *g)
+static void give_up(struct get *g, bool dead)
 {
 	struct seek *s = g->s;
 
 	note_end(g, WIRE_FAILED);
 	conn_cancel(g->conn, g->req);
 	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
+	if (dead)
+		holders_dead(peer_of(g)->holders, &g->node);
 	seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
 	want_again(s, &g->set);
 	get_free(g);

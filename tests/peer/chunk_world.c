@@ -3,11 +3,13 @@
  */
 #include "chunk_world.h"
 #include "clock.h"
+#include "conn_impl.h"
 #include "hex.h"
 #include "mem.h"
 #include "placement.h"
 #include "share.h"
 #include <assert.h>
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,6 +268,21 @@ void actor_join(struct chunk_world *w, struct actor *a, bool as_home)
 void actor_leave(struct actor *a)
 {
 	stranger_leave(&a->stranger);
+}
+
+void actor_hang(struct actor *a, bool on)
+{
+	struct conn *c = a->stranger.conn;
+
+	if (!on) {
+		(void)event_add(c->ev_read, NULL);
+		timer_start(&c->tick, 1);
+		return;
+	}
+	(void)event_del(c->ev_read);
+	(void)event_del(c->ev_write);
+	(void)event_del(c->ev_kick);
+	timer_stop(&c->tick);
 }
 
 void actor_answer(struct actor *a, const struct wire_ask *ask, enum wire_answer_kind kind,

@@ -71,6 +71,8 @@ void chunks_lease_end(struct chunk_world *w, bool ok);
 void actor_join(struct chunk_world *w, struct actor *a, bool as_home);
 void actor_join_from(struct chunk_world *w, struct actor *a, bool as_home, const char *zone);
 void actor_leave(struct actor *a);
+/** It hangs: hears nothing, and so says nothing; until it is on again, and hears all of it. */
+void actor_hang(struct actor *a, bool on);
 
 /** One item for an ASK. node: NULL: none. */
 void actor_answer(struct actor *a, const struct wire_ask *ask, enum wire_answer_kind kind,

@@ -400,6 +400,56 @@ static void a_home_that_drains_is_left_for_the_next(void **state)
 	chunks_lease_end(s->w, true);
 }
 
+static void who_dies_with_a_lease_is_not_waited_for_as_a_home_as_well(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->home);
+	peers_until(s->w->peers, &s->home.n_gets, 1);
+	actor_hang(&s->home, true);
+	peers_until(s->w->peers, &s->w->n_leases, 1); /* of the next in rank: the agent itself */
+	actor_hang(&s->home, false);
+	peers_until(s->w->peers, &s->home.stranger.n_cancelled, 2); /* ASK and GET */
+	assert_int_equal(s->home.n_asks, 1);
+	assert_int_equal(info_of(s, &s->home).n_failed, 1);
+	chunks_lease_end(s->w, true);
+}
+
+static int setup_homes(void **state)
+{
+	struct scene *s = xcalloc(1, sizeof(*s));
+
+	s->w = chunk_world_new();
+	actor_join(s->w, &s->home, true);
+	actor_join(s->w, &s->other, true);
+	*state = s;
+	return 0;
+}
+
+static void a_home_that_is_dead_is_not_waited_for_as_a_holder_as_well(void **state)
+{
+	struct scene *s = *state;
+	struct actor *next = &s->other;
+	struct actor *first = &s->home;
+
+	actor_hang(first, true);
+	chunks_want(s->w, 0, 2);
+	peers_until(s->w->peers, &next->n_asks, 1);
+	if ((next->asks[0].flags & WIRE_ASK_SETTLE) == 0) { /* it is the first in rank */
+		actor_hang(first, false);
+		actor_hang(next, true);
+		first = next;
+		next = &s->home;
+		peers_until(s->w->peers, &next->n_asks, 1);
+	}
+	assert_int_equal(next->asks[0].flags & WIRE_ASK_SETTLE, WIRE_ASK_SETTLE);
+	assert_int_equal(next->asks[0].n_avoid, 1);
+	assert_int_equal(next->asks[0].avoid_why[0], WIRE_AVOID_FAILED);
+	assert_true(id_equal(&next->asks[0].avoid[0], &first->stranger.self.self.id));
+}
+
 /* ---- zones ---- */
 
 static int setup_zones(void **state)
@@ -458,6 +508,10 @@ int main(void)
 		T(who_comes_to_read_what_is_waited_for_has_the_home_watch),
 		T(who_is_waited_for_is_not_told_to_wait_for_who_waits_there),
 		T(a_home_that_drains_is_left_for_the_next),
+		T(who_dies_with_a_lease_is_not_waited_for_as_a_home_as_well),
+		cmocka_unit_test_setup_teardown(
+			a_home_that_is_dead_is_not_waited_for_as_a_holder_as_well, setup_homes,
+			teardown),
 		cmocka_unit_test_setup_teardown(
 			a_zone_lease_is_renewed_by_what_comes_and_not_by_time, setup_zones,
 			teardown),
