@@ -71,7 +71,7 @@ class Cluster:
         test.addCleanup(self.net.close)
         root, self.names = netlab.registry_root(*images)
         self.registry_node = self.net.node()
-        self.registry = lab.Registry(htpasswd=htpasswd, root=root, node=self.registry_node)
+        self.registry = lab.Registry(htpasswd=htpasswd, root=root, node=self.registry_node, keeps_log=True)
         test.addCleanup(self._stop_registry)
         self.nodes = [self.net.node() for _ in range(n)]
         self.peers = peers_settings([f"{node.address}:{PEER_PORT}" for node in self.nodes], zones,
@@ -112,6 +112,11 @@ class Cluster:
 
     def origin_bytes(self, agents=None):
         return self.total("shoal_origin_received_bytes_total", agents, kind="data")
+
+    def registry_sent(self):
+        """Bytes of data blobs that left the registry, by its own log; see lab.Registry.sent()."""
+        bootstraps = {lab.layout_manifest(image)[1]["layers"][-1]["digest"] for image in self.names}
+        return sum(n for digest, n in self.registry.sent().items() if digest not in bootstraps)
 
     def payload_bytes(self):
         return self.total("shoal_peer_received_bytes_total")

@@ -285,8 +285,9 @@ def auth_file(name, host, user, password):
 class Registry:
     """docker-registry on a free port, filled by skopeo."""
 
-    def __init__(self, htpasswd=None, root=None, node=None, tls=None):
-        """node: where it runs, of netlab; else here, on loopback. tls: has .cert and .key, paths."""
+    def __init__(self, htpasswd=None, root=None, node=None, tls=None, keeps_log=False):
+        """node: where it runs, of netlab; else here, on loopback. tls: has .cert and .key, paths. keeps_log: of
+        requests, for sent()."""
         self.dir = tempfile.mkdtemp(prefix="registry-", dir=TMP)
         self.root = root or os.path.join(self.dir, "data")
         self.node = node
@@ -300,7 +301,7 @@ class Registry:
         tls_words = f", tls: {{ certificate: {tls.cert}, key: {tls.key} }}" if tls else ""
         config = os.path.join(self.dir, "config.yml")
         with open(config, "w", encoding="utf-8") as f:
-            f.write("version: 0.1\nlog: { level: error, accesslog: { disabled: true } }\n"
+            f.write(f"version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: {'false' if keeps_log else 'true'} }} }}\n"
                     f"storage: {{ filesystem: {{ rootdirectory: {self.root} }}, delete: {{ enabled: true }} }}\n"
                     f"http: {{ addr: {self.host}{tls_words} }}\n{auth}")
         self.log = open(os.path.join(self.dir, "log"), "wb")
@@ -324,6 +325,15 @@ class Registry:
 
     def stop(self):
         stop_process(self.process)
+
+    def sent(self):
+        """{digest of a blob: bytes of it that were sent, by this registry's own log}. A request is in it when it is
+        over."""
+        found = {}
+        with open(self.log.name, encoding="utf-8", errors="replace") as f:
+            for digest, n_bytes in re.findall(r'"GET \S+/blobs/(sha256:[0-9a-f]{64}) \S+" 20[06] (\d+) ', f.read()):
+                found[digest] = found.get(digest, 0) + int(n_bytes)
+        return found
 
     def push(self, image, as_name=None, creds=None):
         """Push an image of the layouts; its reference."""

@@ -42,6 +42,13 @@ class Counts(lab.LabTest):
         once = rafs_facts.object_bytes(image)
         self.assertGreaterEqual(cluster.origin_bytes() - before, once)
         self.assertLessEqual(cluster.origin_bytes() - before, once * 1004 // 1000 if image.endswith(":zran") else once)
+        self.assert_registry_agrees(cluster)
+
+    def assert_registry_agrees(self, cluster):
+        """What agents count is what the registry counts."""
+        said = cluster.origin_bytes() + cluster.total("shoal_origin_received_bytes_total", kind="meta")
+        lab.wait_for(lambda: cluster.registry_sent() >= said, "the registry's log")
+        self.assertEqual(said, cluster.registry_sent())
 
     def test_all_prefetch_at_once_with_tls(self):
         cluster = self.all_prefetch("edge:v6", pki=Pki())
@@ -59,7 +66,22 @@ class Counts(lab.LabTest):
         lacking = chunk_facts.missing_bytes("edge:v6-next", chunk_facts.keys("edge:v6"))
         self.assertGreater(lacking, 0)
         self.assertEqual(cluster.origin_bytes() - first, lacking)
-        self.assert_tree(lab.mounts_below(cluster.agents[2].dir)[0], "edge:v6-next", "most of it from who has version 1")
+        where = lab.mounts_below(cluster.agents[2].dir)[0]
+        self.assert_tree(where, "edge:v6-next", "most of it from who has version 1")
+        self.assert_registry_agrees(cluster)
+        self.assert_nothing_leaves_the_registry(cluster, cluster.agents[2], where)
+
+    def assert_nothing_leaves_the_registry(self, cluster, agent, where):
+        """What one node lost, and its neighbours have, is read again."""
+        agent.settle()
+        link = cluster.registry_node.bytes()[1]
+        self.assertGreater(agent.json("gc", "--to", "0")["n_chunks"], 0)
+        lab.drop_caches()
+        received = agent.metric("shoal_peer_received_bytes_total")
+        self.assert_tree(where, "edge:v6-next", "all of it from neighbours")
+        self.assertGreater(agent.metric("shoal_peer_received_bytes_total"), received)
+        self.assert_registry_agrees(cluster)
+        self.assertLess(cluster.registry_node.bytes()[1] - link, 10_000)  # connections that end, neighbour discovery
 
     def test_on_slow_lines_chunks_cross_as_they_are_packed_at_the_registry(self):
         image = "edge:v6"
@@ -108,6 +130,7 @@ class Counts(lab.LabTest):
         at_once(lab.read_all, wheres)
         lab.wait_for(lambda: cluster.total("shoal_fetches_in_flight") == 0, "readahead to end")
         self.assertEqual(cluster.origin_bytes(), self.origin_alone(image))
+        self.assert_registry_agrees(cluster)
         self.assert_tree(wheres[2], image)
 
 

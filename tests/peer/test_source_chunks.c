@@ -122,6 +122,28 @@ static void who_holds_it_sends_it(void **state)
 	assert_int_equal(s->home.n_asks, 1);
 }
 
+/* In steady state a read asks no home: what went from the cache is had from whom it came before. */
+static void a_holder_that_was_learnt_is_asked_without_the_home(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 4);
+
+	is_sent_to_other(s, wants(s, 4), &all);
+	gives(&s->other, &s->other.gets[0], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	for (uint32_t round = 2; round < HEARD_MAX; round++) {
+		memset(s->w->came, 0, sizeof(s->w->came));
+		chunks_want(s->w, 0, 4);
+		peers_until(s->w->peers, &s->other.n_gets, round);
+		assert_int_equal(set_count(&s->other.gets[round - 1].part.set), 4);
+		gives(&s->other, &s->other.gets[round - 1], &all, true);
+		peers_until(s->w->peers, &s->w->n_ends, 1);
+		assert_int_equal(s->w->r, SOURCE_OK);
+		assert_int_equal(s->w->n_chunks, 4 * round);
+		assert_int_equal(s->home.n_asks, 1);
+	}
+}
+
 static void who_has_it_not_is_told_to_the_home_and_the_lease_is_taken(void **state)
 {
 	struct scene *s = *state;
@@ -496,6 +518,7 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(who_holds_it_sends_it),
+		T(a_holder_that_was_learnt_is_asked_without_the_home),
 		T(who_has_it_not_is_told_to_the_home_and_the_lease_is_taken),
 		T(a_redirect_is_followed_without_the_home),
 		T(who_is_busy_is_asked_again_and_nobody_leases_meanwhile),
