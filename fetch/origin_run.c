@@ -6,9 +6,9 @@
  *            `-- it failed: the next origin, for the rest --> none left: end
  *
  * Slices of a gzip stream overlap. What the first one has in common with a slice before it that
- * came lately, or is on its way in another run, is not asked for again: it is the slice's head, and
- * comes from there. Where that run fails, or a reader would have to wait for what is far in front
- * of it, the head alone is asked for; where that fails, all of it.
+ * came lately from the same origin, or is on its way from there in another run, is not asked for
+ * again: it is the slice's head. Where that run fails, or a reader would have to wait for what is
+ * far in front of it, the head alone is asked for; where that fails, all of it.
  *
  * Origins that lately failed come last; one that gave wrong bytes for a unit twice is not asked for
  * it. When to try all of them again is not decided here. Does not know digests.
@@ -67,6 +67,18 @@ struct source_req {
 static uint64_t now_ns(const struct origin_source *s)
 {
 	return clock_now_ns(s->opts.clock);
+}
+
+/* Whom it asks now. */
+static const char *origin_of(const struct source_req *req)
+{
+	return req->candidates[req->candidate_idx].addr.text;
+}
+
+/* May one give the other a head? */
+static bool are_alike(const struct source_req *one, const struct source_req *other)
+{
+	return strcmp(one->key, other->key) == 0 && strcmp(origin_of(one), origin_of(other)) == 0;
 }
 
 /* What every origin said, one after the other. */
@@ -181,7 +193,7 @@ static void on_heads(struct timer *t);
 
 static void note_delivery(struct source_req *req, uint32_t unit_idx)
 {
-	const char *origin = req->candidates[req->candidate_idx].addr.text;
+	const char *origin = origin_of(req);
 
 	origin_marks_delivered(req->s->marks, origin, req->key, unit_idx,
 	                       req->run->first_unit + req->run->n_units - 1);
@@ -199,12 +211,12 @@ static void keep_head(struct source_req *req, uint32_t unit_idx, const uint8_t *
 	    !layout_unit(req->run->layout, unit_idx, &u))
 		return;
 	bytes += head.offset - u.packed_offset;
-	slice_heads_keep(req->s->heads, req->key, &head, bytes);
+	slice_heads_keep(req->s->heads, req->key, origin_of(req), &head, bytes);
 	DL_FOREACH(req->s->runs, other)
 	{
 		if (!unit_cutter_is_headless(&other->cutter) || other->head_bytes != NULL ||
 		    other->head.offset != head.offset ||
-		    other->head.size_bytes != head.size_bytes || strcmp(other->key, req->key) != 0)
+		    other->head.size_bytes != head.size_bytes || !are_alike(other, req))
 			continue;
 		other->head_bytes = malloc(head.size_bytes);
 		if (other->head_bytes != NULL)
@@ -274,7 +286,7 @@ static bool is_trouble_of_host(const struct source_req *req)
 
 static void note_failure(struct source_req *req, int r, const struct err *why)
 {
-	const char *origin = req->candidates[req->candidate_idx].addr.text;
+	const char *origin = origin_of(req);
 
 	note_why(req, origin, r == 0 ? "sent less than was asked for" : why->msg);
 	if (r == -ENOENT || r == -EACCES || r == -EINVAL) {
@@ -342,8 +354,8 @@ static bool head_is_coming(const struct source_req *req, uint32_t unit_idx)
 		return false;
 	DL_FOREACH(req->s->runs, other)
 	{
-		if (other == req || strcmp(other->key, req->key) != 0 ||
-		    (other->asked == NULL && !other->only_head) ||
+		if (other == req || (other->asked == NULL && !other->only_head) ||
+		    !are_alike(other, req) ||
 		    !unit_cutter_awaits(&other->cutter, unit_idx - 1, &before_bytes))
 			continue;
 		if (!reader || (other->run->reader && before_bytes <= HEAD_NEAR_BYTES))
@@ -374,7 +386,7 @@ static void leave_out_head(struct source_req *req, uint64_t *offset, uint64_t *s
 	if (i + 1 < req->run->n_units && layout_unit(l, req->head_unit + 1, &next) &&
 	    next.packed_offset < req->head.offset + req->head.size_bytes)
 		return; /* it is the head of several */
-	bytes = slice_heads_find(req->s->heads, req->key, &req->head);
+	bytes = slice_heads_find(req->s->heads, req->key, origin_of(req), &req->head);
 	if ((bytes == NULL && !head_is_coming(req, req->head_unit)) ||
 	    unit_cutter_behead(&req->cutter, req->head.size_bytes) < 0)
 		return;

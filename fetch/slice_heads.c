@@ -1,5 +1,5 @@
 /*
- * slice_heads: a ring of byte strings, by blob and place.
+ * slice_heads: a ring of byte strings, by blob, place and origin.
  */
 #include "slice_heads.h"
 #include "mem.h"
@@ -10,6 +10,7 @@
 
 struct kept {
 	char key[BLOB_ID_MAX + 16];
+	char *origin;
 	struct slice_head head;
 	uint8_t *bytes; /* NULL: a free place */
 };
@@ -39,19 +40,23 @@ struct slice_heads *slice_heads_new(void)
 
 void slice_heads_free(struct slice_heads **heads)
 {
-	for (uint32_t i = 0; *heads != NULL && i < SLICE_HEADS_MAX; i++)
+	for (uint32_t i = 0; *heads != NULL && i < SLICE_HEADS_MAX; i++) {
+		free_str(&(*heads)->all[i].origin);
 		free((*heads)->all[i].bytes);
+	}
 	free(*heads);
 	*heads = NULL;
 }
 
-static bool is_it(const struct kept *k, const char *blob_key, const struct slice_head *head)
+static bool is_it(const struct kept *k, const char *blob_key, const char *origin,
+                  const struct slice_head *head)
 {
 	return k->bytes != NULL && k->head.offset == head->offset &&
-	       k->head.size_bytes == head->size_bytes && strcmp(k->key, blob_key) == 0;
+	       k->head.size_bytes == head->size_bytes && strcmp(k->key, blob_key) == 0 &&
+	       strcmp(k->origin, origin) == 0;
 }
 
-void slice_heads_keep(struct slice_heads *heads, const char *blob_key,
+void slice_heads_keep(struct slice_heads *heads, const char *blob_key, const char *origin,
                       const struct slice_head *head, const uint8_t *bytes)
 {
 	struct kept *k = &heads->all[heads->next];
@@ -61,22 +66,24 @@ void slice_heads_keep(struct slice_heads *heads, const char *blob_key,
 		return;
 	memcpy(copy, bytes, head->size_bytes);
 	for (uint32_t i = 0; i < SLICE_HEADS_MAX; i++) {
-		if (is_it(&heads->all[i], blob_key, head))
+		if (is_it(&heads->all[i], blob_key, origin, head))
 			k = &heads->all[i];
 	}
 	if (k == &heads->all[heads->next])
 		heads->next = (heads->next + 1) % SLICE_HEADS_MAX;
 	free(k->bytes);
+	free_str(&k->origin);
+	k->origin = xstrdup(origin);
 	k->bytes = copy;
 	k->head = *head;
 	(void)snprintf(k->key, sizeof(k->key), "%s", blob_key);
 }
 
 const uint8_t *slice_heads_find(const struct slice_heads *heads, const char *blob_key,
-                                const struct slice_head *head)
+                                const char *origin, const struct slice_head *head)
 {
 	for (uint32_t i = 0; i < SLICE_HEADS_MAX; i++) {
-		if (is_it(&heads->all[i], blob_key, head))
+		if (is_it(&heads->all[i], blob_key, origin, head))
 			return heads->all[i].bytes;
 	}
 	return NULL;

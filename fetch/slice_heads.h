@@ -2,8 +2,9 @@
  * slice_heads: what two neighbouring slices of a gzip stream share, kept until the second one is
  * asked for, so that it crosses the line once.
  *
- * The end of a slice that came is the head of the next one. A fixed number of heads, the oldest is
- * forgotten first. Not verified: whoever unpacks the next slice does that. Pure; loop thread.
+ * The end of a slice that came is the head of the next one, where that comes from the same origin:
+ * so wrong bytes of a slice are always one's own. A fixed number of heads, the oldest is forgotten
+ * first. Not verified: whoever unpacks the next slice does that. Pure; loop thread.
  */
 #pragma once
 #include "auto.h"
@@ -27,11 +28,11 @@ struct slice_heads;
 struct slice_heads *slice_heads_new(void); /* never NULL */
 void slice_heads_free(struct slice_heads **heads);
 
-/** bytes: head->size_bytes of them; copied. Where memory is out, nothing is kept. */
-void slice_heads_keep(struct slice_heads *heads, const char *blob_key,
+/** bytes: head->size_bytes of them, from origin; copied. Where memory is out, nothing is kept. */
+void slice_heads_keep(struct slice_heads *heads, const char *blob_key, const char *origin,
                       const struct slice_head *head, const uint8_t *bytes);
 /** @return borrowed until the next call; NULL: it is not there */
 const uint8_t *slice_heads_find(const struct slice_heads *heads, const char *blob_key,
-                                const struct slice_head *head);
+                                const char *origin, const struct slice_head *head);
 /** Something of this blob was wrong. */
 void slice_heads_forget(struct slice_heads *heads, const char *blob_key);

@@ -177,6 +177,21 @@ static void after_wrong_bytes_a_slice_is_asked_for_whole(void **state)
 	                 (int64_t)3 * UNIT_BYTES);
 }
 
+/* Wrong bytes of a slice are held against who gave it: no part of it may be another one's. */
+static void a_head_is_taken_from_no_other_origin(void **state)
+{
+	struct world *w = *state;
+
+	use_slices(w);
+	origin_add_dir(w, "");
+	assert_int_equal(origin_get(w, 0, 3), SOURCE_OK); /* and so the head of the next one */
+	net_faults(w->net, "{\"status\":404,\"count\":1}");
+	assert_int_equal(origin_get(w, 3, 1), SOURCE_OK); /* from the directory */
+	assert_int_equal(origin_n_wrong(w), 0);
+	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES),
+	                 (int64_t)3 * UNIT_BYTES + UNIT_BYTES / 2 + UNIT_BYTES + UNIT_BYTES / 2);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, origin_setup, origin_teardown)
@@ -186,6 +201,7 @@ int main(void)
 		TEST(a_reader_does_not_wait_behind_a_prefetch_for_a_head),
 		TEST(a_reader_waits_for_another_ones_head_but_not_for_long),
 		TEST(where_no_head_can_be_had_alone_all_of_it_is_asked_for),
+		TEST(a_head_is_taken_from_no_other_origin),
 		TEST(after_wrong_bytes_a_slice_is_asked_for_whole),
 	};
 
