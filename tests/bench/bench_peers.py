@@ -20,6 +20,9 @@ from links import Links
 MBIT = 100
 SLOW_MBIT = 20
 MANY = 64
+REST_NODES = 100
+REST_SETTLE_S = 10
+REST_S = 30
 SMALL_READS = 300
 
 
@@ -278,6 +281,55 @@ def units_of_many(row):
                 "<= 1.0")
 
 
+# ---- at rest ----
+
+def resident_mb(agent):
+    with open(f"/proc/{agent.process.pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) / 1024
+
+
+def cpu_s(agent):
+    with open(f"/proc/{agent.process.pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def watch_rest(row, cluster, what):
+    """What all do when nobody asks anything of them."""
+    time.sleep(REST_SETTLE_S)  # what the work before left behind is over: told, expired, given back
+    nodes = list(zip(cluster.agents, cluster.nodes))
+    n, start = len(nodes), time.perf_counter()
+    before = [(agent.metric("shoal_peer_control_bytes_total"), sum(node.bytes()), cpu_s(agent)) for agent, node in nodes]
+    middle = time.perf_counter()
+    time.sleep(REST_S)  # what is measured is what happens meanwhile
+    end = time.perf_counter()
+    after = [(agent.metric("shoal_peer_control_bytes_total"), sum(node.bytes()), cpu_s(agent)) for agent, node in nodes]
+    seconds = (end - start + time.perf_counter() - middle) / 2  # from each one's first look to its second
+    control, link, cpu = ([(a[i] - b[i]) / seconds for a, b in zip(after, before)] for i in range(3))
+    row(f"{n} agents at rest, {what}: control, sent and received, B/s a node", statistics.mean(control), None, "<= 10000")
+    row("  on its link each way, with TLS, TCP, IP and Ethernet, B/s", statistics.mean(link) / 2, None, "<= 10000")
+    row("  CPU of an agent, % of a core", 100 * statistics.mean(cpu), None, "<= 0.2" if n < REST_NODES else "<= 1")
+    rss = [resident_mb(agent) for agent in cluster.agents]
+    row("  RSS, median, MB", statistics.median(rss), None, "<= 41")
+    row("  RSS, the largest, MB", max(rss), None, "<= 41")
+    return statistics.median(rss)
+
+
+def rest(row):
+    image = "app:1-v6"
+    rss = {}
+    for n in (2, REST_NODES):
+        with Stage() as stage:
+            cluster = Cluster(stage, [image], n, pki=Pki())
+            cluster.wait_for_members()
+            rss[n] = watch_rest(row, cluster, "no mount")
+            wheres = cluster.mount_all(image)
+            watch_rest(row, cluster, "one mount each, nothing read")
+            prefetch_all(cluster, wheres)
+            watch_rest(row, cluster, "all of it here")
+    row("RSS of each connection (TLS), KB", 1024 * (rss[REST_NODES] - rss[2]) / (REST_NODES - 2), None, "<= 64")
+
+
 def many(row):
     image = "app:1-v6"
     with Stage() as stage:
@@ -287,10 +339,8 @@ def many(row):
         prefetch_all(cluster, wheres)
         row(f"{MANY} agents: registry bytes / packed chunks", cluster.origin_bytes(), rafs_facts.packed_bytes(image),
             "<= 1.0")
-        rss = []
-        for agent in cluster.agents:
-            with open(f"/proc/{agent.process.pid}/status", encoding="ascii") as f:
-                rss.append(int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) / 1024)
+        rss = [resident_mb(agent) for agent in cluster.agents]
+        row("  RSS, median, MB", statistics.median(rss), None, "<= 41")
         row("  RSS, the largest, MB", max(rss), None, "<= 41")
 
 
@@ -303,7 +353,8 @@ PARTS = {"stream": lambda row, args: one_stream(row, args.rounds),
          "killed": lambda row, args: killed(row),
          "stopped": lambda row, args: stopped(row),
          "units": lambda row, args: units_of_many(row),
-         "many": lambda row, args: many(row)}
+         "many": lambda row, args: many(row),
+         "rest": lambda row, args: rest(row)}
 
 
 def run(row, args):
