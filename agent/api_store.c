@@ -174,7 +174,7 @@ void api_images_remove(struct api_call *call)
 		if (m->rec.digest[0] != '\0')
 			json_set_text(in_use, m->rec.digest, m->rec.dir);
 	}
-	api_work(call, cas_writer(agent->cas), remove_image,
+	api_work(call, agent->desk, remove_image,
 	         json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
 	                   in_use));
 }

@@ -55,6 +55,7 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 	image_dirs_sweep(cas);
 	reflink_try(cas);
 	hand_out_try(cas);
+	evict_lend_ballast(cas);
 	r = open_database(cas, opts->sqlite_vfs, e);
 	if (r == 0)
 		r = pool_new(opts->loop, 1, "cas-writer", &cas->writer, e);

@@ -14,6 +14,7 @@
 
 struct db {
 	sqlite3 *sql;
+	int shm_fd; /* of the writer's shared memory; closed last, with it SQLite's locks go. -1 */
 };
 
 struct db_opts {

@@ -17,6 +17,7 @@
 #define SCHEMA_VERSION  3
 #define BUSY_TIMEOUT_MS 5000
 #define ASIDE_TRIES     100
+#define SHM_BYTES       (4U * 32768U) /* what a log of 16,000 pages needs; most are of 1,000 */
 
 #define SCHEMA_REFER /* since version 2 */                                                         \
 	"CREATE TABLE refer(id INTEGER PRIMARY KEY, runs BLOB NOT NULL);"                          \
@@ -65,6 +66,7 @@ void db_close(struct db **db)
 	if (*db == NULL)
 		return;
 	(void)sqlite3_close_v2((*db)->sql);
+	close_fd(&(*db)->shm_fd);
 	free(*db);
 	*db = NULL;
 }
@@ -72,9 +74,10 @@ void db_close(struct db **db)
 static int connect_to(const struct db_opts *opts, int flags, struct db **ret_db, struct err *e)
 {
 	AUTO(db_close) struct db *db = xcalloc(1, sizeof(*db));
-	const int rc =
-		sqlite3_open_v2(opts->path, &db->sql, flags | SQLITE_OPEN_NOMUTEX, opts->vfs);
+	int rc;
 
+	db->shm_fd = -1;
+	rc = sqlite3_open_v2(opts->path, &db->sql, flags | SQLITE_OPEN_NOMUTEX, opts->vfs);
 	if (rc != SQLITE_OK)
 		return db->sql == NULL ? err_set(e, ENOMEM, "CAS database: out of memory")
 		                       : db_err(db, rc, e, opts->path);
@@ -193,6 +196,19 @@ static int make_file(const char *path, struct err *e)
 	return 0;
 }
 
+/* SQLite writes one byte into each 4 KiB of its shared memory, and then maps it: where blocks of
+ * the file system are smaller, what it stores there later is a SIGBUS on a full disk. */
+static void hold_shared_memory(struct db *db, const struct db_opts *opts)
+{
+	AUTO(free_str) char *path = xasprintf("%s-shm", opts->path);
+
+	db->shm_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (db->shm_fd >= 0 && fallocate(db->shm_fd, FALLOC_FL_KEEP_SIZE, 0, SHM_BYTES) != 0 &&
+	    errno != EOPNOTSUPP)
+		log_warn(opts->log, "no room is held for the CAS database's shared memory",
+		         "path=%s bytes=%u why=%s", LOG_Q(path), SHM_BYTES, LOG_Q(strerror(errno)));
+}
+
 static int open_once(const struct db_opts *opts, struct db **ret_db, struct err *e)
 {
 	AUTO(db_close) struct db *db = NULL;
@@ -209,6 +225,7 @@ static int open_once(const struct db_opts *opts, struct db **ret_db, struct err 
 		r = recognise(db, e);
 	if (r < 0)
 		return r;
+	hold_shared_memory(db, opts);
 	*ret_db = db;
 	db = NULL;
 	return 0;

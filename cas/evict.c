@@ -400,9 +400,16 @@ void evict_on_time(struct cas *cas)
 	evict_chores_soon(cas);
 }
 
-int evictor_start(struct cas *cas, struct err *e)
+void evict_lend_ballast(struct cas *cas)
 {
 	AUTO(free_str) char *path = xasprintf("%s/ballast", cas->state_dir);
+
+	cas->evictor.ballast_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	(void)evict_give_ballast(cas);
+}
+
+int evictor_start(struct cas *cas, struct err *e)
+{
 	struct evictor *ev = &cas->evictor;
 	uint64_t n_swept = 0;
 	uint64_t used = 0;
@@ -421,7 +428,6 @@ int evictor_start(struct cas *cas, struct err *e)
 		r = queue_thread(cas, ev->pool, &ev->thread, e);
 	if (r < 0)
 		return r;
-	ev->ballast_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	make_ballast(cas);
 	atomic_store(&ev->next_chore_ns, clock_now_ns(cas->clock) + CHORES_NS);
 	return 0;

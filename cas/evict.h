@@ -33,6 +33,8 @@ struct evictor {
 	int ballast_fd; /* space that is given up when the database needs it */
 };
 
+/** Before the database is opened, which needs disk space for its log: the ballast is given up. */
+void evict_lend_ballast(struct cas *cas);
 MUST_CHECK int evictor_start(struct cas *cas, struct err *e);
 void evictor_stop(struct cas *cas); /* before the writer ends; fine when it never started */
 

@@ -107,8 +107,9 @@ static int remove_all(struct cas *cas, const char *digest, const uint8_t *bytes,
 	return r == 0 ? garbage_blobs(cas, true, &n_garbage, e) : r;
 }
 
-int image_store_remove(struct cas *cas, const char *digest, struct err *e)
+static int remove_on_writer(struct cas *cas, void *arg, struct err *e)
 {
+	const char *digest = arg;
 	uint8_t bytes[DIGEST_BYTES];
 	int r;
 
@@ -121,11 +122,16 @@ int image_store_remove(struct cas *cas, const char *digest, struct err *e)
 		return err_set(e, EBUSY, "it is pinned (shoal unpin it first)");
 	r = remove_all(cas, digest, bytes, e);
 	/* On a full disk there is no room even for the rows' removal. */
-	if (r == -ENOSPC && evict_give_ballast(cas))
-		r = remove_all(cas, digest, bytes, e);
-	if (r == -ENOSPC && cas_make_room(cas, 0))
-		r = remove_all(cas, digest, bytes, e);
-	return r;
+	return r == -ENOSPC && evict_give_ballast(cas) ? remove_all(cas, digest, bytes, e) : r;
+}
+
+int image_store_remove(struct cas *cas, const char *digest, struct err *e)
+{
+	const int r = writer_do(cas, remove_on_writer, unconst(digest), e);
+
+	return r == -ENOSPC && cas_make_room(cas, 0)
+	               ? writer_do(cas, remove_on_writer, unconst(digest), e)
+	               : r;
 }
 
 static int retire(struct cas *cas, void *arg, struct err *e)

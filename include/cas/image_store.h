@@ -88,8 +88,9 @@ MUST_CHECK int image_store_users(struct cas *cas, const char *blob_key,
                                  struct err *e);
 
 /**
- * [writer] Forget the image: its names, its directory, and the blobs that no other image uses (data
- * files too, after the transaction is synced). The caller has made sure that it is not mounted.
- * @return 0; CAS_MISS no such image
+ * [any worker] Forget the image: its names, its directory, and the blobs that no other image uses
+ * (data files too, after the transaction is synced). The caller has made sure that it is not
+ * mounted. On a full disk chunks of others go for it, unless the writer itself calls.
+ * @return 0; CAS_MISS no such image; -EBUSY it is pinned
  */
 MUST_CHECK int image_store_remove(struct cas *cas, const char *digest, struct err *e);

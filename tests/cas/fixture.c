@@ -3,7 +3,6 @@
  */
 #include "fixture.h"
 #include "mem.h"
-#include "unconst.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -244,14 +243,9 @@ void record_image(struct fixture *f, const struct image_record *rec, const char 
 	assert_int_equal(writer_do(f->cas, do_record, &r, &f->e), 0);
 }
 
-static int do_remove(struct cas *cas, void *arg, struct err *e)
-{
-	return image_store_remove(cas, arg, e);
-}
-
 int remove_image(struct fixture *f, const char *digest)
 {
-	return writer_do(f->cas, do_remove, unconst(digest), &f->e);
+	return image_store_remove(f->cas, digest, &f->e);
 }
 
 static int nothing(struct cas *cas, void *arg, struct err *e)

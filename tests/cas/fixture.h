@@ -60,7 +60,7 @@ struct cas_blob *open_full(struct fixture *f, const char *blob_id, uint32_t n_ch
 /** cas_blob_read() of one whole chunk, held against its bytes. @return 0; CAS_MISS; -EBADMSG */
 int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
 
-/** An image of these blobs is recorded, and removed: on the writer. @return of the removal: as
+/** An image of these blobs is recorded, on the writer; and removed. @return of the removal: as
  * image_store_remove() */
 void record_image(struct fixture *f, const struct image_record *rec, const char *const *blob_keys,
                   uint32_t n_blobs);

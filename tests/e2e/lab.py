@@ -541,7 +541,7 @@ class Agent:
 
     def wait_for_mounts(self, *wheres):
         """Until these are there again: a new agent mounts what was mounted."""
-        wait_for(lambda: set(wheres) <= set(mounts_below(self.dir)), "the mounts to come back")
+        wait_for(lambda: set(wheres) <= set(mounts_below(self.dir)), lambda: f"the mounts to come back:\n{self.log()[-3000:]}")
 
     def _metrics_page(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=DEADLINE_S) as answer:

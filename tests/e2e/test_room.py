@@ -159,8 +159,8 @@ class Remove(lab.LabTest):
 
 
 class FullDisk(lab.LabTest):
-    def small_ext4(self, size_bytes):
-        fs = histories.LoopFs("ext4", size_bytes, "-m", "0")
+    def small_ext4(self, size_bytes, *mkfs_options):
+        fs = histories.LoopFs("ext4", size_bytes, "-m", "0", *mkfs_options)
         self.addCleanup(fs.close)
         return fs.dir
 
@@ -195,6 +195,13 @@ class FullDisk(lab.LabTest):
         agent.wait_for_mounts(mounts["edge:v5"])
         agent.shoal("image", "rm", first)
         self.assert_tree(mounts["edge:v5"], "edge:v5", "after a restart on a full disk")
+
+    def test_the_databases_shared_memory_is_on_the_disk(self):
+        """What is stored in a hole of it is a SIGBUS when the disk is full; SQLite fills 1 KiB of each 4."""
+        agent = self.agent(state_dir=os.path.join(self.small_ext4(24 * MIB, "-b", "1024"), "state"))
+        for _ in range(2):
+            self.assertGreaterEqual(os.stat(os.path.join(agent.state_dir, "shoal.db-shm")).st_blocks * 512, 4 * 32 * 1024)
+            agent.restart()
 
     def test_reads_go_on_and_room_is_made(self):
         ref = lab.registry().push(IMAGE)
