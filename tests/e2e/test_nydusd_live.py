@@ -185,5 +185,85 @@ class Remount(NydusdTest):
         self.assertEqual((None, []), (lab.mount_type(f.mountpoint), agent.json("ls")["mounts"]))
 
 
+
+class Leftovers(NydusdTest):
+    def test_what_another_nydusd_left_in_the_cache_directory_is_not_believed(self):
+        """nydusd's own cache: a data file of zeros whose map says that all is there, and a meta file that is none."""
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent, start=False)
+        blob, = rafs_facts.blob_ids(IMAGE)
+        left = {f"{blob}.blob.data": 1 << 25, f"{blob}.blob.data.chunk_map": 0, f"{blob}.chunk_map": 0, f"{blob}.blob.meta": 4096, blob: 100,
+                f"{blob}.blob.digest": 32, "cas.db": 8192}
+        for name, size in left.items():
+            with open(os.path.join(f.cache, name), "wb") as out:
+                out.write(b"PAMB\x01\0\0\0PAMCPMMM".ljust(4096, b"\0") + b"\xff" * 64 if size == 0 else b"")
+                out.truncate(max(size, out.tell()))
+        f.start()
+        self.assertEqual((204, None), f.mount("1", IMAGE))
+        self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
+        self.assertTrue(os.path.samefile(os.path.join(f.cache, f"{blob}.blob.data"),
+                                         os.path.join(agent.state_dir, "blobs", f"{blob}.blob.data")))
+        for name in left:  # in the snapshotter's order, or any other: while it is read
+            os.unlink(os.path.join(f.cache, name))
+        lab.drop_caches()
+        self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
+
+
+class Large(NydusdTest):
+    def test_a_state_of_any_length_is_taken_over_and_handed_on(self):
+        """Longer than a socket's buffer by far, for mounts that the agent does not know any more."""
+        supervisor = self.supervisor()
+        f = self.front(self.quiet_agent(), supervisor=supervisor.path, options=["--upgrade"], wait=False)
+        f.wait_for_state("INIT")
+        mounts = [{"at": f"/{i}", "wish": {"dir": os.path.join(f.mountpoint, str(i)), "bootstrap": "/none", "blobs": "dir:/none"},
+                   "shown": {"x": "y" * 30000}, "backend": "localfs", "mounted_s": i} for i in range(200)]
+        supervisor.state = json.dumps({"shoal_nydusd": 1, "root": f.mountpoint, "mounts": mounts}).encode()
+        supervisor.fds = [os.open("/dev/null", os.O_RDONLY)]
+        self.assertEqual((204, None), supervisor.serve(f))
+        self.assertEqual("READY", f.state())
+        self.assertEqual(200, len(f.request("GET", "/api/v1/daemon")[1]["backend_collection"]))
+        first = len(supervisor.state)
+        supervisor.fetch(f)
+        self.assertEqual(1, len(supervisor.fds))
+        self.assertEqual([m["at"] for m in mounts], [m["at"] for m in json.loads(supervisor.state)["mounts"]])
+        self.assertGreater(len(supervisor.state), first * 0.99)
+
+    @lab.in_the_long_run
+    def test_three_hundred_mounts_at_once_show_what_they_should(self):
+        """nydusd itself mixed them up from the 256th on."""
+        images = (IMAGE, OTHER)
+        for image in images:
+            lab.registry().push(image)
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        for i in range(300):
+            self.assertEqual((204, None), f.mount(f"m{i}", images[i % 2]))
+        names = [sorted(os.listdir(os.path.join(f.mountpoint, f"m{i}"))) for i in range(300)]
+        self.assertNotEqual(names[0], names[1])
+        for i in range(300):
+            self.assertEqual(names[i % 2], names[i], i)
+        for i in (0, 1, 255, 256, 299):
+            self.assert_tree(os.path.join(f.mountpoint, f"m{i}"), images[i % 2])
+        f.stop()
+        self.assertEqual(([], []), (agent.json("ls")["mounts"], lab.mounts_below(f.dir)))
+
+    @lab.in_the_long_run
+    def test_a_slow_registry_does_not_hold_up_the_socket_for_ever(self):
+        """The snapshotter waits 10 s for it; until the image can be read, nydusd is not RUNNING."""
+        lab.registry().push("layers:zran")
+        slow = self.faulty_origin(stall_head=True)
+        directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
+        began = time.monotonic()
+        f = self.front(self.quiet_agent(), "layers:zran", directory=directory, wait=False,
+                       config=front.registry_config("layers", os.path.join(directory, "cache"), host=slow.host))
+        lab.wait_for(lambda: os.path.exists(f.sock), "the socket")
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertEqual("INIT", f.state())
+        slow.set()
+        f.wait_for_state("RUNNING")
+        self.assert_tree(f.mountpoint, "layers:zran")
+
+
 if __name__ == "__main__":
     unittest.main()

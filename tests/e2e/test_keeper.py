@@ -1,0 +1,94 @@
+"""The keeper by itself: it takes its memory at the start, and nothing afterwards."""
+import errno
+import os
+import re
+import socket
+import struct
+import subprocess
+import unittest
+
+import lab
+
+KEEPER = os.path.join(lab.BUILD, "agent", "shoal-keeper")
+MESSAGE = struct.Struct("<IIiII32s1024s")  # struct keeper_message
+MAGIC, KEEP, DROP, GET = 0x3150454B, 1, 2, 3
+ITEMS_MAX = 4096
+ALLOCATES = re.compile(r"\b(malloc|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|strn?dup|v?asprintf|getline|getdelim|mmap|brk|sbrk|"
+                       r"fopen|fdopen|open_memstream|pthread_create|alloca)\b")
+
+
+class Keeper(lab.LabTest):
+    def setUp(self):
+        self.path = lab.keeper_socket()
+        self.process = self.start()
+        self.caller = self.call()
+
+    def start(self, *argv):
+        p = lab.start_process([KEEPER, "--socket", self.path, *argv], stdout=subprocess.PIPE)
+        self.addCleanup(lambda: p.poll() is None and lab.stop_process(p, 9))
+        self.addCleanup(p.stdout.close)
+        self.assertEqual(b"\n", p.stdout.read(1), "it is ready")
+        return p
+
+    def call(self):
+        caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(caller.close)
+        caller.settimeout(lab.DEADLINE_S)
+        caller.connect(self.path)
+        return caller
+
+    def ask(self, verb, key=b"", idx=0, note=b"", fd=None):
+        """(result, key, how many descriptors came)"""
+        message = MESSAGE.pack(MAGIC, verb, 0, idx, len(note), key, note)
+        socket.send_fds(self.caller, [message], [fd] if fd is not None else [])
+        answer, fds, _, _ = socket.recv_fds(self.caller, 4096, 4)
+        for came in fds:
+            os.close(came)
+        fields = MESSAGE.unpack(answer)
+        return fields[2], fields[5].rstrip(b"\0"), len(fds)
+
+    def memory(self):
+        """What the kernel has given it, in kB: all its memory that can be written, and its locked and mapped sizes."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            found = dict(re.findall(r"(Vm(?:Size|Data|Stk)):\s*(\d+) kB", f.read()))
+        self.assertEqual(3, len(found))
+        return found
+
+    def n_fds(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def test_what_it_holds_and_whoever_calls_costs_no_more_memory(self):
+        self.assertEqual(0, self.ask(KEEP, b"first", fd=0)[0])
+        self.assertEqual(0, self.ask(DROP, b"first")[0])
+        before, n_fds = self.memory(), self.n_fds()
+        for i in range(ITEMS_MAX):
+            self.assertEqual(0, self.ask(KEEP, b"k%d" % i, note=b"n" * 1024, fd=0)[0])
+        self.assertEqual(-errno.ENOSPC, self.ask(KEEP, b"one more", fd=0)[0])
+        self.assertEqual(0, self.ask(KEEP, b"k7", fd=0)[0], "one in place of another fits")
+        self.assertEqual(-errno.EBADF, self.ask(KEEP, b"none")[0])
+        self.assertEqual((0, b"k0", 1), self.ask(GET, idx=0))
+        self.assertEqual(-errno.ENOENT, self.ask(GET, idx=ITEMS_MAX)[0])
+        self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0])
+        self.assertEqual(n_fds + ITEMS_MAX, self.n_fds())
+        callers = [self.call() for _ in range(60)]  # more than it has room for
+        callers[0].send(b"nonsense")
+        self.assertEqual(b"", callers[0].recv(10))
+        for caller in callers:
+            caller.close()
+        for i in range(ITEMS_MAX):
+            self.assertEqual(0, self.ask(DROP, b"k%d" % i)[0])
+        lab.wait_for(lambda: self.n_fds() == n_fds, lambda: f"descriptors to be closed: {self.n_fds()} of {n_fds}")
+        self.assertEqual(before, self.memory())
+
+    def test_its_one_file_takes_memory_in_one_place(self):
+        texts = []
+        for path in ("agent/keeper_main.c", "include/mount/keeper_protocol.h"):
+            with open(os.path.join(lab.REPO, path), encoding="utf-8") as f:
+                texts.append(f.read())
+        self.assertEqual(['"keeper_protocol.h"'], re.findall(r'#include (".*")', texts[0]), "nothing else of ours is in it")
+        code = re.sub(r'/\*.*?\*/|//[^\n]*|"[^"\n]*"', "", "".join(texts), flags=re.DOTALL)
+        self.assertEqual(["calloc"], ALLOCATES.findall(code))
+
+
+if __name__ == "__main__":
+    unittest.main()
