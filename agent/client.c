@@ -74,6 +74,18 @@ static size_t on_bytes(char *bytes, size_t one, size_t n_bytes, void *arg)
 	return n_bytes;
 }
 
+static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+                       curl_off_t up)
+{
+	const struct answer *a = arg;
+
+	(void)down_total;
+	(void)down;
+	(void)up_total;
+	(void)up;
+	return a->req->unwanted(a->req->unwanted_arg);
+}
+
 static void easy_drop(CURL **easy)
 {
 	curl_easy_cleanup(*easy);
@@ -94,7 +106,9 @@ static int explain_failure(const struct answer *a, CURLcode code, struct err *e)
 		              a->req->socket);
 		return SHOAL_NO_AGENT;
 	}
-	if (a->err.code != 0)
+	if (code == CURLE_ABORTED_BY_CALLBACK)
+		(void)err_set(e, ECANCELED, "nobody wants it any more");
+	else if (a->err.code != 0)
 		*e = a->err;
 	else
 		(void)err_set(e, code == CURLE_OPERATION_TIMEDOUT ? ETIMEDOUT : EIO,
@@ -140,6 +154,11 @@ static CURLcode perform(struct answer *a, const char *url, const char *body)
 	(void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)a->req->timeout_ms);
+	if (a->req->unwanted != NULL) {
+		(void)curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+		(void)curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+		(void)curl_easy_setopt(easy, CURLOPT_XFERINFODATA, a);
+	}
 	if (body != NULL)
 		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
 	(void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, a->req->method);

@@ -30,6 +30,9 @@ struct client_request {
 	/* Each line as it comes, the last one too. NULL is fine. */
 	void (*line)(void *arg, const json_t *line);
 	void *arg;
+	/* Looked at once a second while it waits: true: give up. NULL: never. */
+	bool (*unwanted)(void *arg);
+	void *unwanted_arg;
 };
 
 /**

@@ -170,6 +170,13 @@ static void note_file(struct nydusd_api *api)
 	}
 }
 
+static bool is_served(const char *path)
+{
+	AUTO(close_fd) int fd = unix_connect(path);
+
+	return fd >= 0;
+}
+
 int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api **ret_api,
                       struct err *e)
 {
@@ -183,6 +190,8 @@ int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api *
 	api->http = evhttp_new(loop_base(front->loop));
 	if (api->http == NULL)
 		return err_set(e, ENOMEM, "the API cannot be served");
+	if (is_served(path))
+		return err_set(e, EADDRINUSE, "--apisock %s: another one is listening there", path);
 	r = unix_listen("--apisock", path, BACKLOG, &fd, e);
 	if (r < 0)
 		return r;

@@ -104,6 +104,7 @@ static void mount_after(struct job *job)
 	struct instance *i = j->instance;
 
 	i->busy = false;
+	i->coming = NULL;
 	if (j->result < 0) {
 		DL_DELETE(front->instances, i);
 		instance_free(&i);
@@ -133,7 +134,7 @@ static void give_work(struct job *job) /* worker */
 
 	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
 	if (j->result == -ENOENT)
-		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
+		j->result = link_mount(j->link, j->wish, j->credentials, NULL, &j->err);
 }
 
 static void give_after(struct job *job)
@@ -222,8 +223,10 @@ void front_mount(struct front *front, const char *at, const char *bootstrap, con
 		instance_free(&i);
 		return;
 	}
+	assert(i != NULL);
 	instance_add(&front->instances, i);
-	submit(instance_job_new(front, i, done, arg), instance_mount_work, mount_after);
+	i->coming = instance_job_new(front, i, done, arg);
+	submit(i->coming, instance_mount_work, mount_after);
 }
 
 /* ---- umount ---- */
@@ -305,6 +308,7 @@ struct patience {
 	struct front *front;
 	char *at;
 	struct instance *fresh; /* for a remount; NULL: it is to be unmounted */
+	bool gave_up;           /* it was on its way up: it need not come */
 	uint32_t n_looks;
 	front_done_fn *done;
 	void *arg;
@@ -312,7 +316,6 @@ struct patience {
 
 static void go_on(struct patience *p, struct instance *i)
 {
-	assert(i != NULL);
 	if (p->fresh == NULL)
 		submit(instance_job_new(p->front, i, p->done, p->arg), umount_work, umount_after);
 	else
@@ -327,11 +330,17 @@ static void on_patience(struct timer *t)
 	struct instance *i = front_find(p->front, p->at);
 	struct err e = { 0 };
 
+	if (i != NULL && i->coming != NULL && p->fresh == NULL) {
+		atomic_store(&i->coming->given_up, true);
+		p->gave_up = true;
+	}
 	if (i != NULL && i->busy && p->n_looks++ < BUSY_LOOKS_MAX) {
 		timer_start(&p->timer, BUSY_LOOK_MS);
 		return;
 	}
-	if (i == NULL)
+	if (i == NULL && p->gave_up)
+		p->done(p->arg, 0, &e);
+	else if (i == NULL)
 		(void)err_set(&e, ENOENT, "nothing is mounted at %.100s", p->at);
 	else if (i->busy)
 		(void)err_set(&e, EBUSY, "%.100s is being mounted or unmounted", p->at);
@@ -339,7 +348,7 @@ static void on_patience(struct timer *t)
 		(void)err_set(&e, ESHUTDOWN, "nydusd is stopping");
 	if (e.code != 0)
 		p->done(p->arg, -e.code, &e);
-	else
+	else if (i != NULL)
 		go_on(p, i);
 	timer_fini(&p->timer);
 	instance_free(&p->fresh);

@@ -17,17 +17,18 @@
 enum front_state { FRONT_INIT, FRONT_READY, FRONT_RUNNING, FRONT_STOPPED, N_FRONT_STATES };
 
 struct instance {
-	char *at;            /* "/", or "/SNAPSHOT" below the mountpoint */
-	char *dir;           /* where that is */
-	json_t *wish;        /* for the agent, without credentials */
-	json_t *credentials; /* a secret; NULL: none */
-	json_t *shown;       /* nydusd's configuration without secrets */
-	json_t *blob_ids;    /* as last known */
-	char *backend;       /* its type */
-	char *work_dir;      /* NULL: none */
-	int64_t mounted_s;   /* wall clock */
-	bool up;             /* else on its way */
-	bool busy;           /* a worker is at it */
+	char *at;                    /* "/", or "/SNAPSHOT" below the mountpoint */
+	char *dir;                   /* where that is */
+	json_t *wish;                /* for the agent, without credentials */
+	json_t *credentials;         /* a secret; NULL: none */
+	json_t *shown;               /* nydusd's configuration without secrets */
+	json_t *blob_ids;            /* as last known */
+	char *backend;               /* its type */
+	char *work_dir;              /* NULL: none */
+	int64_t mounted_s;           /* wall clock */
+	bool up;                     /* else on its way */
+	bool busy;                   /* a worker is at it */
+	struct instance_job *coming; /* ... and mounts it for the first time; else NULL */
 	bool taken_over; /* from another nydusd: it may be mounted again, which changes nothing */
 	struct instance *prev, *next;
 };
@@ -118,7 +119,8 @@ struct instance_job {
 	json_t *blob_ids; /* the result */
 	char *dir;
 	char *work_dir;
-	bool make_dir; /* below the root */
+	bool make_dir;        /* below the root */
+	atomic_bool given_up; /* nobody wants it any more */
 	int result;
 	struct err err;
 	front_done_fn *done;

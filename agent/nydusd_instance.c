@@ -226,7 +226,7 @@ static void mount_patiently(struct instance_job *j, int given)
 	bool is_next = false;
 
 	for (int i = 0; i < RENEW_TRIES; i++) {
-		j->result = link_mount(j->link, j->wish, j->credentials, &j->err);
+		j->result = link_mount(j->link, j->wish, j->credentials, &j->given_up, &j->err);
 		/* It was just ending: the next one, once. */
 		if (j->result == -ECONNREFUSED && !is_next &&
 		    link_ensure(j->link, j->work_dir, &j->err) == 0) {
@@ -252,6 +252,11 @@ void instance_mount_work(struct job *job)
 	j->result = prepare(j);
 	if (j->result == 0)
 		mount_patiently(j, -ENOENT);
+	/* The agent takes it back: not before that is the directory free. */
+	if (j->result == -ECANCELED && atomic_load(&j->given_up) &&
+	    link_umount(j->link, j->dir, &e) < 0)
+		log_warn(j->front->log, "a mount that nobody wants stays", "dir=%s error=%s",
+		         LOG_Q(j->dir), LOG_Q(e.msg));
 	if (j->result < 0 && j->make_dir)
 		(void)rmdir(j->dir);
 	/* What was there already has not taken those of the wish. */

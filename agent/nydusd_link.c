@@ -22,7 +22,8 @@
 #define NODE_CONFIG     "/etc/shoal/shoal.yaml" /* of the installed package */
 #define NODE_WAIT_MS    30000 /* for an agent that this node has, and that nobody has met yet */
 #define RESTART_WAIT_MS 5000  /* for one that answered before: whoever needs it asks again */
-#define START_WAIT_MS   30000 /* one of our own */
+#define START_WAIT_MS   30000 /* one of our own ... */
+#define OTHER_WAIT_MS   3000  /* ... that has ended */
 #define LOOK_AGAIN_MS   20
 #define UMOUNT_WAIT_MS  10000 /* for what is on its way */
 #define CALL_TIMEOUT_MS 30000 /* what is not a mount */
@@ -133,10 +134,21 @@ static void use(struct link *link, const char *socket, bool is_own)
 	(void)pthread_mutex_unlock(&link->lock);
 }
 
+/* One that has ended may have found another one at its start: that is waited for a little. */
+static bool wait_for_start(const char *socket, pid_t pid)
+{
+	for (uint32_t ms = 0; ms < START_WAIT_MS && kill(pid, 0) == 0; ms += LOOK_AGAIN_MS) {
+		if (wait_for(socket, LOOK_AGAIN_MS, NULL))
+			return true;
+	}
+	return wait_for(socket, OTHER_WAIT_MS, NULL);
+}
+
 static int use_own(struct link *link, const char *work_dir, struct err *e)
 {
 	AUTO(free_str) char *socket = own_agent_socket(work_dir);
 	struct sockaddr_un address;
+	pid_t pid = 0;
 	int r = 0;
 
 	if (unix_address(socket, &address) < 0)
@@ -146,8 +158,8 @@ static int use_own(struct link *link, const char *work_dir, struct err *e)
 		               socket, sizeof(address.sun_path) - 1);
 
 	if (!answers(socket)) {
-		r = own_agent_start(work_dir, link->log, e);
-		if (r == 0 && !wait_for(socket, START_WAIT_MS, NULL))
+		r = own_agent_start(work_dir, link->log, &pid, e);
+		if (r == 0 && !wait_for_start(socket, pid))
 			r = err_set(e, ECONNREFUSED,
 			            "the agent that was started does not answer at "
 			            "%s (its log: %s/shoal/shoald.log)",
@@ -211,7 +223,7 @@ static int errno_of(int status, const struct err *why)
 	case SHOAL_NO_AGENT:
 		return -ECONNREFUSED;
 	default:
-		return why->code == EAGAIN ? -EAGAIN : -EIO;
+		return why->code == EAGAIN || why->code == ECANCELED ? -why->code : -EIO;
 	}
 }
 
@@ -219,25 +231,49 @@ static int call(struct link *link, const char *method, const char *path, const j
                 json_t **ret_document, struct err *e)
 {
 	AUTO(free_str) char *socket = socket_of(link);
-	const struct client_request request = {
-		.socket = socket != NULL ? socket : link->node_socket,
-		.method = method,
-		.path = path,
-		.body = body,
-		.timeout_ms = strcmp(method, "POST") != 0 ? CALL_TIMEOUT_MS : 0
-	};
+	const struct client_request request = { .socket =
+		                                        socket != NULL ? socket : link->node_socket,
+		                                .method = method,
+		                                .path = path,
+		                                .body = body,
+		                                .timeout_ms = CALL_TIMEOUT_MS };
 
 	return errno_of(client_call(&request, ret_document, e), e);
 }
 
-int link_mount(struct link *link, const json_t *wish, const json_t *credentials, struct err *e)
+/* A mount, which may take as long as its registry does. */
+struct wanting {
+	const struct link *link;
+	const atomic_bool *given_up;
+};
+
+static bool is_unwanted(void *arg)
 {
+	const struct wanting *w = arg;
+
+	return atomic_load(&w->link->leaving) || (w->given_up != NULL && atomic_load(w->given_up));
+}
+
+int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
+               const atomic_bool *given_up, struct err *e)
+{
+	AUTO(free_str) char *socket = socket_of(link);
 	AUTO(json_drop) json_t *body = json_copy(unconst(wish));
 	AUTO(json_drop) json_t *answer = NULL;
+	struct wanting wanting = { .link = link, .given_up = given_up };
+	const struct client_request request = { .socket =
+		                                        socket != NULL ? socket : link->node_socket,
+		                                .method = "POST",
+		                                .path = "/v1/mounts",
+		                                .body = body,
+		                                .unwanted = is_unwanted,
+		                                .unwanted_arg = &wanting };
 
+	if (is_unwanted(&wanting))
+		return err_set(e, ECANCELED, "nobody wants it any more");
 	if (credentials != NULL)
 		(void)json_object_set(body, "credentials", unconst(credentials));
-	return call(link, "POST", "/v1/mounts", body, &answer, e);
+	return errno_of(client_call(&request, &answer, e), e);
 }
 
 /* It may be on its way up, or down because somebody else has unmounted it. */

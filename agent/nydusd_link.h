@@ -9,6 +9,7 @@
 #include "auto.h"
 #include "json_util.h"
 #include "log.h"
+#include <stdatomic.h>
 
 struct link;
 
@@ -24,7 +25,8 @@ void link_free(struct link **link);     /* NULL is fine */
  */
 MUST_CHECK int link_ensure(struct link *link, const char *work_dir, struct err *e);
 
-/** [any thread] The front is about to end: whoever waits for an agent nobody has met gives up. */
+/** [any thread] The front is about to end: whoever waits for an agent nobody has met gives up, and
+ * whoever mounts, too. */
 void link_stop_waiting(struct link *link);
 
 /** [loop] A connection that becomes readable when the agent is gone. @return -errno: it is gone */
@@ -32,10 +34,13 @@ int link_watch(struct link *link);
 
 /**
  * [worker] POST the wish (docs/api.md, "A mount"), with credentials if there are any.
- * @return 0; -EAGAIN it is on its way up or down; else -errno as far as the agent's answer tells
+ * @param given_up  nobody wants it any more: looked at once a second, and the agent takes it back.
+ *   NULL: never
+ * @return 0; -EAGAIN it is on its way up or down; -ECANCELED; else -errno as far as the agent's
+ *   answer tells
  */
 MUST_CHECK int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
-                          struct err *e);
+                          const atomic_bool *given_up, struct err *e);
 /** [worker] Also from whoever uses it. Not mounted is no error. */
 MUST_CHECK int link_umount(struct link *link, const char *dir, struct err *e);
 /** [worker] @return 0; -ENOENT not mounted */

@@ -92,6 +92,7 @@ static void on_exit_call(struct front *front)
 {
 	front->stopping = true;
 	front->state = FRONT_STOPPED;
+	link_stop_waiting(front->link);
 	log_info(front->log, "leaving: mounts stay", "pid=%d", (int)getpid());
 	loop_stop(front->loop);
 }

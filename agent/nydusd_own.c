@@ -103,7 +103,7 @@ static int spawn(const char *program, const char *config, const char *log_path, 
 	return -r;
 }
 
-int own_agent_start(const char *work_dir, struct log *log, struct err *e)
+int own_agent_start(const char *work_dir, struct log *log, pid_t *ret_pid, struct err *e)
 {
 	AUTO(free_str) char *dir = xasprintf("%s/shoal", work_dir);
 	AUTO(free_str) char *config = xasprintf("%s/shoal.yaml", dir);
@@ -126,5 +126,6 @@ int own_agent_start(const char *work_dir, struct log *log, struct err *e)
 		return err_errno(e, -r, "%s cannot be started", program);
 	log_info(log, "no agent on this node: started one", "config=%s pid=%d", LOG_Q(config),
 	         (int)pid);
+	*ret_pid = pid;
 	return 0;
 }

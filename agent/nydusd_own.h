@@ -5,6 +5,7 @@
 #include "auto.h"
 #include "err.h"
 #include "log.h"
+#include <sys/types.h>
 
 /** WORK_DIR/shoal/api.sock; malloc'd */
 char *own_agent_socket(const char *work_dir);
@@ -14,4 +15,5 @@ char *own_agent_socket(const char *work_dir);
  * program with it, in a session of its own. It is not waited for: where another one was faster, it
  * ends by itself.
  */
-MUST_CHECK int own_agent_start(const char *work_dir, struct log *log, struct err *e);
+MUST_CHECK int own_agent_start(const char *work_dir, struct log *log, pid_t *ret_pid,
+                               struct err *e);

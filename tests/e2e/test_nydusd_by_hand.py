@@ -1,7 +1,9 @@
 """nydusd as people run it by hand: configurations of all kinds, odd places, and what a failed start leaves."""
+import contextlib
 import json
 import os
 import subprocess
+import threading
 import unittest
 
 import front
@@ -150,6 +152,95 @@ class ByOthers(NydusdTest):
             with self.subTest(name[:20]):
                 self.assertEqual(status, f.mount(name, IMAGE, config)[0])
         self.assertEqual([], os.listdir(f.mountpoint))
+
+
+
+class Stuck(NydusdTest):
+    """A registry that says nothing: mounts wait for it, and whoever wants them no longer does not."""
+    SLOW = "layers:zran"
+
+    def setUp(self):
+        lab.registry().push(self.SLOW)
+        self.silent = self.faulty_origin(stall_head=True)
+        self.agent_here = self.quiet_agent()
+
+    def wait_for_the_question(self):
+        lab.wait_for(lambda: self.silent.stats()["requests"] > 0, "the mount to wait for its registry")
+
+    def nothing_is_left(self, f):
+        lab.wait_for(lambda: self.agent_here.json("ls")["mounts"] == [], "the agent to take it back")
+        self.assertEqual([], lab.mounts_below(f.dir))
+
+    def ends(self, f, how):
+        self.wait_for_the_question()
+        how()
+        self.assertEqual(0, f.process.wait(lab.DEADLINE_S / 2))
+        self.nothing_is_left(f)
+
+    def config(self, cache):
+        return front.registry_config("layers", cache, host=self.silent.host)
+
+    def start_mount(self, f):
+        """POST in the background; a function for what it said: (status, body)."""
+        said = []
+        thread = threading.Thread(target=lambda: said.append(f.mount("1", self.SLOW, self.config(f.cache))))
+        thread.start()
+        self.wait_for_the_question()
+
+        def join():
+            thread.join(lab.DEADLINE_S)
+            return said[0]
+        return join
+
+    def test_nydusd_of_one_image_can_be_stopped(self):
+        directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
+        f = self.front(self.agent_here, self.SLOW, directory=directory, config=self.config(os.path.join(directory, "cache")), wait=False)
+        self.ends(f, f.process.terminate)
+
+    def wish(self, f):
+        """POST, and nobody reads the answer; the connection."""
+        connection = front.UnixConnection(f.sock)
+        connection.request("POST", "/api/v1/mount?mountpoint=/1", json.dumps({
+            "fs_type": "rafs", "source": front.bootstrap_file(f.dir, self.SLOW), "config": json.dumps(self.config(f.cache))}))
+        return connection
+
+    def test_nydusd_of_many_can_be_stopped(self):
+        f = self.front(self.agent_here)
+        with contextlib.closing(self.wish(f)):
+            self.ends(f, f.process.terminate)
+
+    def test_a_mount_on_its_way_can_be_unmounted(self):
+        f = self.front(self.agent_here)
+        join = self.start_mount(f)
+        self.assertEqual((204, None), f.umount("1"))
+        self.assertEqual(500, join()[0])
+        self.assertEqual(([], []), (os.listdir(f.mountpoint), self.agent_here.json("ls")["mounts"]))
+        self.silent.set()
+        self.assertEqual((204, None), f.mount("1", self.SLOW, self.config(f.cache)))
+        self.assert_tree(os.path.join(f.mountpoint, "1"), self.SLOW)
+
+    def test_an_exit_does_not_wait_for_it(self):
+        f = self.front(self.agent_here)
+        with contextlib.closing(self.wish(f)):
+            self.wait_for_the_question()
+            self.assertEqual(204, f.request("PUT", "/api/v1/daemon/exit")[0])
+            self.assertEqual(0, f.process.wait(lab.DEADLINE_S / 2))
+        self.assertEqual([f.mountpoint], lab.mounts_below(f.dir), "what is mounted stays")
+
+    def test_a_socket_that_is_served_is_not_taken(self):
+        f = self.front(self.agent_here)
+        done = subprocess.run([front.NYDUSD, "--mountpoint", f.mountpoint, "--apisock", f.sock], capture_output=True, text=True, check=False)
+        self.assertEqual(1, done.returncode)
+        self.assertIn("another one is listening", done.stderr)
+        self.assertEqual(("RUNNING", "tmpfs"), (f.state(), lab.mount_type(f.mountpoint)))
+
+    def test_an_agent_of_its_own_that_cannot_live_is_not_waited_for(self):
+        full = lab.tempfile.mkdtemp(prefix="full-", dir=lab.TMP)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", full], check=True)
+        self.addCleanup(lab.unmount_below, full)
+        f = self.front(None, IMAGE, config=front.registry_config("edge", full), wait=False, env={"SHOAL_SOCKET": "/none"})
+        self.assertEqual(1, f.process.wait(lab.DEADLINE_S / 2))
+        self.assertIn("shoald.log", f.log())
 
 
 if __name__ == "__main__":
