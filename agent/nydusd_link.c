@@ -186,7 +186,8 @@ int link_ensure(struct link *link, const char *work_dir, struct err *e)
 	if (!there && is_nodes)
 		there = !was_nodes && work_dir != NULL
 		                ? wait_for_node(link)
-		                : wait_for(link->node_socket, RESTART_WAIT_MS, NULL);
+		                : wait_for(link->node_socket, RESTART_WAIT_MS,
+		                           work_dir != NULL ? &link->leaving : NULL);
 	if (there) {
 		use(link, link->node_socket, false);
 		return 0;
