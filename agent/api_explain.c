@@ -142,7 +142,9 @@ static int tell(struct explain *x, struct err *e)
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ENOTSUP, "it is no regular file: it has no chunks (name a file)");
 	if (x->offset >= (uint64_t)st.st_size)
-		return err_set(e, ERANGE, "offset %" PRIu64 " is past its end (%jd bytes)",
+		return err_set(e, ERANGE,
+		               "offset %" PRIu64 " is past its end (offsets begin at 0, and it has "
+		               "%jd bytes)",
 		               x->offset, (intmax_t)st.st_size);
 	r = image_map(x->image->image, node, x->offset, 1, &seg, 1, e);
 	if (r < 0)
@@ -264,7 +266,9 @@ void api_explain(struct api_call *call)
 	if (!path_is_plain(path) || offset_text[strspn(offset_text, "0123456789")] != '\0' ||
 	    strlen(offset_text) > 18) {
 		api_fail(call,
-		         err_set(&e, EINVAL, "an absolute path and a whole offset are expected"),
+		         err_set(&e, EINVAL,
+		                 "\"path\" must be an absolute path, \"offset\" a "
+		                 "whole number (such as ?path=/mnt/app/bin/sh&offset=0)"),
 		         &e);
 		return;
 	}

@@ -61,7 +61,7 @@ static int take_credentials(const json_t *object, struct credentials *ret_given,
 	int r = 0;
 
 	if (!json_is_object(object))
-		return err_set(e, EINVAL, "\"credentials\" must be an object");
+		return err_set(e, EINVAL, "\"credentials\" must be an object (see docs/api.md)");
 	r = json_check_keys(object, keys, ARRAY_LEN(keys), e);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
 		r = json_get_secret(object, keys[i], &texts[i], e);
@@ -69,7 +69,8 @@ static int take_credentials(const json_t *object, struct credentials *ret_given,
 		return r;
 	if ((texts[0] == NULL) != (texts[1] == NULL) || (texts[0] == NULL) == (texts[2] == NULL))
 		return err_set(e, EINVAL,
-		               "\"credentials\" are a username and a password, or a token");
+		               "\"credentials\" are a username and a password, or a token (give "
+		               "one of the two)");
 	*ret_given = (struct credentials){ .username = unconst(texts[0]),
 		                           .password = unconst(texts[1]),
 		                           .bearer = unconst(texts[2]) };
@@ -148,7 +149,9 @@ void api_mounts_remove(struct api_call *call)
 		              strcmp(json_str(call->query, "detach"), "true") == 0, on_removed,
 		              call);
 	else
-		api_fail(call, err_set(&e, EINVAL, "\"dir\" must be an absolute path"), &e);
+		api_fail(call,
+		         err_set(&e, EINVAL, "\"dir\" must be an absolute path (such as /mnt/app)"),
+		         &e);
 }
 
 /* ---- ls ---- */

@@ -39,7 +39,7 @@ static int set(struct agent *agent, const json_t *params, json_t **ret_document,
 	int r = json_get_text(params, "image", &image, e);
 
 	if (r == 0 && image == NULL)
-		r = err_set(e, EINVAL, "an image must be named");
+		r = err_set(e, EINVAL, "an image must be named (as HOST[:PORT]/REPOSITORY:TAG)");
 	if (r == 0)
 		r = reference_parse(image, &ref, e);
 	if (r < 0)

@@ -150,7 +150,8 @@ static int start(struct prefetch *p, struct err *e)
 	if (r < 0)
 		return r;
 	if ((dir != NULL) == (opts.reference != NULL))
-		return err_set(e, EINVAL, "either \"image\" or \"dir\" must be named");
+		return err_set(e, EINVAL,
+		               "either \"image\" or \"dir\" must be named (see docs/api.md)");
 	if (dir == NULL)
 		return image_load_start(agent->loader, &opts, &p->load, e);
 	m = mounts_find(agent->mounts, dir);

@@ -149,7 +149,8 @@ static void on_request(struct evhttp_request *req, void *arg)
 
 	if (route == NULL) {
 		refuse(req, other_method ? HTTP_BADMETHOD : HTTP_NOTFOUND,
-		       other_method ? "not with this method" : "there is no such path");
+		       other_method ? "not with this method (see docs/api.md)"
+		                    : "there is no such path (see docs/api.md)");
 		return;
 	}
 	if (api->stopping) {
@@ -177,7 +178,7 @@ static int make_parent(const char *path, struct err *e)
 		return 0;
 	*slash = '\0';
 	if (mkdir(parent, 0755) != 0 && errno != EEXIST)
-		return err_errno(e, errno, "%s cannot be made", parent);
+		return err_errno(e, errno, "%s cannot be made (choose another api.socket)", parent);
 	return 0;
 }
 
@@ -196,7 +197,10 @@ static int open_socket(const char *path, int *ret_fd, struct err *e)
 	if (r < 0)
 		return r;
 	if (is_alive(path))
-		return err_set(e, EADDRINUSE, "api.socket %s: another agent listens there", path);
+		return err_set(
+			e, EADDRINUSE,
+			"api.socket %s: another agent listens there (stop it, or choose another)",
+			path);
 	return unix_listen("api.socket", path, API_BACKLOG, ret_fd, e);
 }
 

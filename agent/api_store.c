@@ -160,7 +160,7 @@ static int remove_image(struct agent *agent, const json_t *params, json_t **ret_
 		return err_set(e, EBUSY, "%s is mounted at %s (umount it first)", rec.name, dir);
 	r = image_store_remove(agent->cas, rec.digest, e);
 	if (r == CAS_MISS)
-		return err_set(e, ENOENT, "no such image here: %s", rec.name);
+		return err_set(e, ENOENT, "no such image here: %s (see shoal image ls)", rec.name);
 	*ret_document = json_pack("{s:o, s:s}", "name", json_words(rec.name), "digest", rec.digest);
 	return r;
 }
@@ -242,11 +242,18 @@ static int find_chunk(struct agent *agent, const json_t *params, json_t **ret_do
 	int r;
 
 	if (strlen(hex) != sizeof(digest) * 2 || !hex_decode(hex, sizeof(digest), digest))
-		return err_set(e, EINVAL, "%s is no digest (64 hexadecimal digits)", text);
+		return err_set(
+			e, EINVAL,
+			"%s is no digest (64 hexadecimal digits: shoal explain says a chunk's)",
+			text);
 	places = json_array();
 	r = cas_chunk_find(agent->cas, digest, add_place, places, e);
 	if (r >= 0 && json_array_size(places) == 0)
-		r = err_set(e, ENOENT, "no blob that is known here has the chunk %s", text);
+		r = err_set(
+			e, ENOENT,
+			"no blob that is known here has the chunk %s (shoal explain FILE says a "
+			"file's chunks)",
+			text);
 	*ret_document = json_pack("{s:s, s:o}", "digest", hex, "places", places);
 	if (r < 0)
 		json_drop(ret_document);

@@ -44,7 +44,7 @@ static int make_room(struct answer *a, size_t more_bytes)
 	size_t room_bytes = a->room_bytes != 0 ? a->room_bytes : 4096;
 
 	if (more_bytes > ANSWER_LINE_MAX_BYTES - a->n_bytes)
-		return err_set(&a->err, EMSGSIZE, "the agent's answer is too long");
+		return err_set(&a->err, EMSGSIZE, "the agent's answer is too long (see its log)");
 	while (room_bytes < a->n_bytes + more_bytes)
 		room_bytes *= 2;
 	if (room_bytes != a->room_bytes)
@@ -129,7 +129,7 @@ static int read_result(struct answer *a, json_t **ret_document, struct err *e)
 		return status >= 1 && status <= SHOAL_REFUSED ? (int)status : SHOAL_FAILED;
 	}
 	if (a->last == NULL || (a->req->stream && json_object_get(a->last, "done") == NULL)) {
-		(void)err_set(e, EIO, "the agent ended in the middle of its answer");
+		(void)err_set(e, EIO, "the agent ended in the middle of its answer (see its log)");
 		return SHOAL_FAILED;
 	}
 	*ret_document = a->last;

@@ -4,7 +4,8 @@
 #include "commands.h"
 #include "mem.h"
 #include "render.h"
-#include <string.h>
+
+#define OFFSET_MAX (UINT64_MAX / 100) /* 18 digits: as many as the agent takes */
 
 static void render_explain(const json_t *document)
 {
@@ -65,10 +66,12 @@ int cmd_explain(struct shoal *sh)
 	AUTO(free_str) char *path = NULL;
 	AUTO(json_drop) json_t *document = NULL;
 	struct client_request req = { .method = "GET" };
+	uint64_t n = 0;
 	int status;
 
-	if (offset[0] == '\0' || offset[strspn(offset, "0123456789")] != '\0')
-		return shoal_fail(sh, SHOAL_USAGE, "--offset takes a whole number of bytes");
+	if (!shoal_number(offset, OFFSET_MAX, &n))
+		return shoal_fail(sh, SHOAL_USAGE,
+		                  "--offset takes a whole number of bytes (such as --offset 4096)");
 	path = xasprintf("%s&offset=%s", query, offset);
 	req.path = path;
 	status = shoal_ask(sh, &req, &document);

@@ -37,7 +37,8 @@ int cmd_gc(struct shoal *sh)
 	int status;
 
 	if (sh->to != NULL && !shoal_number(sh->to, INT64_MAX, &to_bytes))
-		return shoal_fail(sh, SHOAL_USAGE, "--to is a number of bytes (see shoal --help)");
+		return shoal_fail(sh, SHOAL_USAGE,
+		                  "--to takes a whole number of bytes (such as --to 10737418240)");
 	if (sh->to != NULL)
 		json_set_u64(body, "to_bytes", to_bytes);
 	if (sh->dry_run)

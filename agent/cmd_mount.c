@@ -42,11 +42,14 @@ int cmd_mount(struct shoal *sh)
 	int status;
 
 	if (by_bootstrap && (sh->bootstrap == NULL || sh->blobs == NULL))
-		return shoal_fail(sh, SHOAL_USAGE, "--bootstrap and --blobs go together");
+		return shoal_fail(sh, SHOAL_USAGE,
+		                  "--bootstrap and --blobs go together (see shoal --help)");
 	if (sh->n_args != (by_bootstrap ? 1 : 2))
 		return shoal_fail(sh, SHOAL_USAGE,
-		                  by_bootstrap ? "with --bootstrap, DIR alone is expected"
-		                               : "IMAGE and DIR are expected");
+		                  by_bootstrap ? "with --bootstrap, DIR alone is expected (the "
+		                                 "bootstrap is the image)"
+		                               : "IMAGE and DIR are expected (as in: shoal mount "
+		                                 "HOST/REPOSITORY:TAG /mnt)");
 	set_path(body, "dir", sh->args[sh->n_args - 1]);
 	set_path(body, "bootstrap", sh->bootstrap);
 	set_path(body, "auth_file", sh->auth_file);

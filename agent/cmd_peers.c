@@ -31,7 +31,8 @@ int cmd_peers(struct shoal *sh)
 	if (status != SHOAL_DONE || sh->json)
 		return status;
 	if (!json_is_true(json_object_get(document, "enabled"))) {
-		(void)puts("This node is alone (peers.listen is off).");
+		(void)puts("This node is alone (peers.listen is off: docs/operating.md says how to "
+		           "set it).");
 		return status;
 	}
 	if (json_is_true(json_object_get(document, "insecure")))
@@ -49,7 +50,9 @@ int cmd_drain(struct shoal *sh)
 	int status;
 
 	if (sh->timeout_s != NULL && !shoal_number(sh->timeout_s, TIMEOUT_S_MAX, &seconds))
-		return shoal_fail(sh, SHOAL_USAGE, "--timeout takes a whole number of seconds");
+		return shoal_fail(
+			sh, SHOAL_USAGE,
+			"--timeout takes a whole number of seconds (such as --timeout 60)");
 	req.timeout_ms = (uint32_t)(seconds * 1000);
 	status = client_call(&req, &document, &e);
 	if (status == SHOAL_FAILED && e.code == ETIMEDOUT)

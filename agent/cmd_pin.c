@@ -38,7 +38,7 @@ static int pin(const struct shoal *sh, const char *image, json_t **ret_document,
 	int status;
 
 	if (body == NULL) {
-		(void)err_set(e, EINVAL, "the name of the image is no text");
+		(void)err_set(e, EINVAL, "the name of the image is no text (UTF-8 is expected)");
 		return SHOAL_USAGE;
 	}
 	status = client_call(&put, &pinned, e);
@@ -87,7 +87,9 @@ static int read_list(const char *path, json_t *ret_images, struct err *e)
 	size_t room = 0;
 
 	if (in == NULL)
-		return err_errno(e, errno, "the list %s cannot be read", path);
+		return err_errno(e, errno,
+		                 "the list %s cannot be read (one image a line is expected in it)",
+		                 path);
 	while (getline(&line, &room, in) >= 0) {
 		const char *image = trim(line);
 
@@ -231,7 +233,8 @@ int cmd_pin(struct shoal *sh)
 	int status;
 
 	if ((sh->list != NULL) == (sh->n_args > 0))
-		return shoal_fail(sh, SHOAL_USAGE, "either IMAGE or --list FILE is expected");
+		return shoal_fail(sh, SHOAL_USAGE,
+		                  "either IMAGE or --list FILE is expected (see shoal --help)");
 	if (sh->list != NULL)
 		return pin_list(sh);
 	status = pin(sh, sh->args[0], &document, &e);

@@ -141,7 +141,10 @@ static int inspect_file(const char *path, json_t **ret_document, struct err *e)
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) != 0)
-		return err_errno(e, errno, "%s", path);
+		return err_errno(
+			e, errno,
+			"%s cannot be read (name a bootstrap, or an image of shoal image ls)",
+			path);
 	if (st.st_size == 0 || (uint64_t)st.st_size > IMAGE_BOOTSTRAP_MAX_BYTES)
 		return err_set(e, ENOTSUP,
 		               "%s has not the size of a bootstrap (that is image/image.boot of an "
@@ -149,7 +152,10 @@ static int inspect_file(const char *path, json_t **ret_document, struct err *e)
 		               path);
 	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (data == MAP_FAILED)
-		return err_errno(e, errno, "%s", path);
+		return err_errno(
+			e, errno,
+			"%s cannot be read (name a bootstrap, or an image of shoal image ls)",
+			path);
 	r = inspect_image(data, (uint64_t)st.st_size, ret_document, e);
 	(void)munmap(data, (size_t)st.st_size);
 	return r;

@@ -100,15 +100,21 @@ static int check_addresses(const char *name, const struct config *c, struct err 
 {
 	for (uint32_t i = 0; i < c->n_peers_members; i++) {
 		if (!is_host_port(c->peers_members[i]))
-			return err_set(e, EINVAL, "%s: peers.members: \"%s\" is no HOST:PORT", name,
-			               c->peers_members[i]);
+			return err_set(
+				e, EINVAL,
+				"%s: peers.members: \"%s\" is no HOST:PORT (such as 10.0.0.6:9465)",
+				name, c->peers_members[i]);
 	}
 	if (c->peers_dns != NULL && !is_host_port(c->peers_dns))
-		return err_set(e, EINVAL, "%s: peers.dns: \"%s\" is no HOST:PORT", name,
-		               c->peers_dns);
+		return err_set(
+			e, EINVAL,
+			"%s: peers.dns: \"%s\" is no HOST:PORT (such as shoal-peers.example:9465)",
+			name, c->peers_dns);
 	if (c->peers_advertise != NULL && !is_host_port(c->peers_advertise))
-		return err_set(e, EINVAL, "%s: peers.advertise: \"%s\" is no HOST:PORT", name,
-		               c->peers_advertise);
+		return err_set(
+			e, EINVAL,
+			"%s: peers.advertise: \"%s\" is no HOST:PORT (such as 10.0.0.5:9465)", name,
+			c->peers_advertise);
 	return 0;
 }
 
@@ -122,7 +128,8 @@ static int check_peers(const char *name, const struct config *c, struct err *e)
 	if (strcmp(c->peers_listen, "off") == 0)
 		return 0;
 	if (n_tls != 0 && c->peers_insecure)
-		return err_set(e, EINVAL, "%s: peers.tls and peers.insecure exclude each other",
+		return err_set(e, EINVAL,
+		               "%s: peers.tls and peers.insecure exclude each other (take one out)",
 		               where);
 	if (n_tls != 3 && !c->peers_insecure)
 		return err_set(e, EINVAL,

@@ -187,7 +187,7 @@ static int key_name(const struct reader *rd, const char *section, const yaml_nod
 	if (n < 0 || n >= NAME_MAX_BYTES)
 		return at(rd, key, section, "there is no such setting (its name is too long)");
 	if (is_repeated(rd, map, pair, text))
-		return at(rd, key, ret_name, "it stands here a second time");
+		return at(rd, key, ret_name, "it stands here a second time (take one out)");
 	return 0;
 }
 
@@ -227,14 +227,18 @@ static int check_registry(const struct reader *rd, const yaml_node_t *node)
 	const struct registry_config *rc = &c->registries[c->n_registries - 1];
 
 	if (rc->host == NULL || rc->host[0] == '\0')
-		return at(rd, node, "registries", "an entry has no host");
+		return at(rd, node, "registries",
+		          "an entry has no host (host: \"registry.example\", or \"*\")");
 	if (strpbrk(rc->host, "/@ ") != NULL)
 		return at(rd, node, "registries", "host must be HOST[:PORT] or \"*\"");
 	if ((rc->username == NULL) != (rc->password_file == NULL))
-		return at(rd, node, "registries", "username and password_file go together");
+		return at(
+			rd, node, "registries",
+			"username and password_file go together (or docker_config in their place)");
 	for (uint32_t i = 0; i + 1 < c->n_registries; i++) {
 		if (strcmp(c->registries[i].host, rc->host) == 0)
-			return at(rd, node, "registries", "this host has an entry already");
+			return at(rd, node, "registries",
+			          "this host has an entry already (make them one)");
 	}
 	return 0;
 }
@@ -247,7 +251,8 @@ static int read_registry(const struct reader *rd, yaml_node_t *node)
 	int r;
 
 	if (rd->config->n_registries == CONFIG_REGISTRIES_MAX)
-		return at(rd, node, "registries", "there are too many entries");
+		return at(rd, node, "registries",
+		          "there are too many entries (\"*\" is every other host)");
 	if (node->type != YAML_MAPPING_NODE)
 		return at(rd, node, "registries", "each entry must be settings: { host: ... }");
 	inner.settings = config_registry_settings;
@@ -291,7 +296,7 @@ static int check_end(const char *name, yaml_parser_t *parser, struct err *e)
 		return r;
 	root = yaml_document_get_root_node(&more);
 	if (root != NULL)
-		r = err_set(e, EINVAL, "%s:%zu: a second document; one is read", name,
+		r = err_set(e, EINVAL, "%s:%zu: a second document; one is read (take it out)", name,
 		            root->start_mark.line + 1);
 	yaml_document_delete(&more);
 	return r;

@@ -19,10 +19,12 @@ int image_walk(const struct image *image, const char *path, uint64_t *ret_node, 
 			continue;
 		}
 		if (n > IMAGE_NAME_MAX)
-			return err_set(e, ENOENT, "a part of the path is too long");
+			return err_set(
+				e, ENOENT,
+				"a part of the path is too long (names have at most 255 bytes)");
 		r = image_lookup(image, node, path + 1, n, &node, e);
 		if (r == -ENOENT)
-			return err_set(e, ENOENT, "the image has no such file");
+			return err_set(e, ENOENT, "the image has no such file (see ls)");
 		if (r < 0)
 			return r;
 		path += 1 + n;

@@ -66,7 +66,7 @@ int inspect_image(const uint8_t *data, uint64_t size_bytes, json_t **ret_documen
 
 	if (r < 0) {
 		json_drop(&blobs);
-		return r;
+		return err_hint(e, IMAGE_HINT);
 	}
 	image_info(image, &info);
 	for (uint32_t i = 0; i < info.n_blobs; i++) {

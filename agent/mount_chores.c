@@ -38,7 +38,7 @@ static int check_dir(const char *dir, struct err *e)
 	if (stat(dir, &st) != 0)
 		return err_errno(e, errno, "the directory %s cannot be used (make it first)", dir);
 	if (!S_ISDIR(st.st_mode))
-		return err_set(e, ENOTDIR, "%s is no directory", dir);
+		return err_set(e, ENOTDIR, "%s is no directory (images are mounted on one)", dir);
 	return 0;
 }
 
@@ -85,7 +85,9 @@ static int check(struct mount_chore *chore, bool again)
 		r = check_dir(chore->rec.dir, &chore->err);
 	chore->auth_file_gone = auth_file != NULL && access(auth_file, R_OK) != 0;
 	if (r == 0 && chore->auth_file_gone && !again)
-		r = err_set(&chore->err, ENOENT, "the auth file %s cannot be read by the agent",
+		r = err_set(&chore->err, ENOENT,
+		            "the auth file %s cannot be read by the agent (it reads it as its own "
+		            "user, where it runs)",
 		            auth_file);
 	return r;
 }

@@ -272,7 +272,8 @@ static enum mount_state ended_from_outside(struct mount_life *life)
 {
 	log_warn(life->mounts->opts.log, "unmounted from outside", "dir=%s",
 	         LOG_Q(life->pub.rec.dir));
-	(void)err_set(&life->pub.why, ENOTCONN, "it was unmounted from outside");
+	(void)err_set(&life->pub.why, ENOTCONN,
+	              "it was unmounted from outside (mount it again, or umount it)");
 	life->unlist = life->pub.rec.transient;
 	return MOUNT_UNDO;
 }

@@ -31,7 +31,7 @@ static char *record_dir(const char *state_dir, const char *dir)
 static int make_dir(const char *path, struct err *e)
 {
 	if (mkdir(path, 0700) != 0 && errno != EEXIST)
-		return err_errno(e, errno, "%s cannot be made", path);
+		return err_errno(e, errno, "%s cannot be made (see state_dir)", path);
 	return 0;
 }
 
@@ -40,7 +40,7 @@ static int sync_dir(const char *path, struct err *e)
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0 || fsync(fd) != 0)
-		return err_errno(e, errno, "%s cannot be synced", path);
+		return err_errno(e, errno, "%s cannot be synced (see state_dir)", path);
 	return 0;
 }
 
@@ -50,17 +50,17 @@ static int write_all(const char *path, const char *text, struct err *e)
 	size_t left = strlen(text);
 
 	if (fd < 0)
-		return err_errno(e, errno, "%s cannot be written", path);
+		return err_errno(e, errno, "%s cannot be written (see state_dir)", path);
 	while (left > 0) {
 		const ssize_t n = write(fd, text, left);
 
 		if (n < 0 && errno != EINTR)
-			return err_errno(e, errno, "%s cannot be written", path);
+			return err_errno(e, errno, "%s cannot be written (see state_dir)", path);
 		text += n > 0 ? n : 0;
 		left -= n > 0 ? (size_t)n : 0;
 	}
 	if (fsync(fd) != 0)
-		return err_errno(e, errno, "%s cannot be synced", path);
+		return err_errno(e, errno, "%s cannot be synced (see state_dir)", path);
 	return 0;
 }
 
@@ -82,7 +82,7 @@ int mount_list_save(const char *state_dir, const struct mount_record *rec, struc
 	if (r == 0)
 		r = write_all(temporary, text, e);
 	if (r == 0 && rename(temporary, path) != 0)
-		r = err_errno(e, errno, "%s cannot be renamed", temporary);
+		r = err_errno(e, errno, "%s cannot be renamed (see state_dir)", temporary);
 	if (r == 0)
 		r = sync_dir(dir, e);
 	return r == 0 ? sync_dir(mounts, e) : r;
@@ -96,10 +96,12 @@ int mount_list_remove(const char *state_dir, const char *dir, struct err *e)
 	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", own);
 
 	if (unlink(path) != 0 && errno != ENOENT)
-		return err_errno(e, errno, "%s cannot be removed", path);
+		return err_errno(e, errno, "%s cannot be removed (see state_dir)", path);
 	(void)unlink(temporary);
 	if (rmdir(own) != 0)
-		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be removed", own);
+		return errno == ENOENT
+		               ? 0
+		               : err_errno(e, errno, "%s cannot be removed (see state_dir)", own);
 	return sync_dir(mounts, e);
 }
 

@@ -133,11 +133,14 @@ static int check_image(const struct mount_record *rec, struct err *e)
 	struct reference ref;
 
 	if (rec->reference != NULL && (rec->bootstrap != NULL || rec->blobs != NULL))
-		return err_set(e, EINVAL, "either an image or a bootstrap and its blobs, not both");
+		return err_set(e, EINVAL,
+		               "an image and a bootstrap cannot both be named (give one of them)");
 	if (rec->reference != NULL)
 		return reference_parse(rec->reference, &ref, e);
 	if (rec->bootstrap == NULL || rec->blobs == NULL)
-		return err_set(e, EINVAL, "an image, or a bootstrap and its blobs, must be named");
+		return err_set(
+			e, EINVAL,
+			"an image, or a bootstrap and its blobs, must be named (see shoal --help)");
 	return origin_check(rec->blobs, e);
 }
 
@@ -174,7 +177,8 @@ static int check_record(const struct mount_record *rec, struct err *e)
 			r = check_path(texts[i].key, text_in(rec, i), e);
 	}
 	if (r == 0 && rec->how != NULL && !mount_how_parse(rec->how, &how))
-		r = err_set(e, EINVAL, "\"how\" must be auto, tree or erofs: %s", rec->how);
+		r = err_set(e, EINVAL, "\"how\": \"%s\" is no way to mount (auto, tree or erofs)",
+		            rec->how);
 	if (r == 0 && rec->digest[0] != '\0' && !hex_is_sha256(rec->digest))
 		r = err_set(e, EINVAL, "\"digest\" is no SHA-256 in hexadecimal");
 	if (r == 0)

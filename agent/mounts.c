@@ -303,9 +303,12 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 
 	DL_COUNT(mounts->list, other, n_mounts);
 	if (mounts->stopping)
-		return refuse(op, ESHUTDOWN, "cannot be mounted: the agent is stopping");
+		return refuse(
+			op, ESHUTDOWN,
+			"cannot be mounted: the agent is stopping (mount it once it runs again)");
 	if (m == NULL && n_mounts >= MOUNTS_MAX)
-		return refuse(op, ENOSPC, "cannot be mounted: there are too many mounts");
+		return refuse(op, ENOSPC,
+		              "cannot be mounted: there are too many mounts (umount some)");
 	if (m != NULL && m->state == MOUNT_UP) {
 		op->wish = replace ? mount_wish_new(mounts, rec, given) : NULL;
 		return compare(op, rec);

@@ -165,7 +165,8 @@ static int print_docs(struct shoal *sh)
 		}
 	}
 	set_what(sh, "--print-docs", NULL);
-	return shoal_fail(sh, SHOAL_USAGE, "it takes commands, man or words");
+	return shoal_fail(sh, SHOAL_USAGE,
+	                  "it takes commands, man or words (as in: shoal --print-docs man)");
 }
 
 int main(int argc, char **argv)

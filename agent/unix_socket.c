@@ -50,7 +50,9 @@ int unix_listen(const char *what, const char *path, int backlog, int *ret_fd, st
 	int r = unix_address(path, &address);
 
 	if (r < 0)
-		return err_set(e, -r, "%s %s: the path of a unix socket has at most %zu bytes",
+		return err_set(e, -r,
+		               "%s %s: the path of a unix socket has at most %zu bytes (choose "
+		               "another)",
 		               what, path, sizeof(address.sun_path) - 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -59,7 +61,8 @@ int unix_listen(const char *what, const char *path, int backlog, int *ret_fd, st
 		(void)unlink(path);
 	r = bind_private(fd, &address);
 	if (r < 0 || listen(fd, backlog) != 0)
-		return err_errno(e, r < 0 ? -r : errno, "%s %s", what, path);
+		return err_errno(e, r < 0 ? -r : errno, "%s %s (can its directory be written?)",
+		                 what, path);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }

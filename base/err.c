@@ -63,3 +63,16 @@ int err_wrap(struct err *e, const char *format, ...)
 	append(msg, e->msg);
 	return keep(e, e->code, msg);
 }
+
+int err_hint(struct err *e, const char *what_to_do)
+{
+	const size_t n = strlen(e->msg);
+
+	if ((n > 0 && e->msg[n - 1] == ')') ||
+	    n + strlen(what_to_do) + strlen(" ()") >= sizeof(e->msg))
+		return -e->code;
+	append(e->msg, " (");
+	append(e->msg, what_to_do);
+	append(e->msg, ")");
+	return -e->code;
+}

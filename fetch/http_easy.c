@@ -223,6 +223,23 @@ static bool speaks_plainly(const struct http_req *req, CURLcode code)
 	        strstr(req->curl_says, "packet length too long") != NULL);
 }
 
+static const char *what_to_do(CURLcode code)
+{
+	switch ((int)code) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return "is the name right, and known here?";
+	case CURLE_COULDNT_CONNECT:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_OPERATION_TIMEDOUT:
+		return "is it up, and are port, proxy and scheme right? See registries";
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+		return "is its CA known? See ca_file under registries";
+	default:
+		return "see the host's entry under registries, and its own log";
+	}
+}
+
 int http_easy_result(const struct http_req *req, CURLcode code, struct err *e)
 {
 	const char *detail = req->curl_says[0] != '\0' ? req->curl_says : curl_easy_strerror(code);
@@ -241,7 +258,6 @@ int http_easy_result(const struct http_req *req, CURLcode code, struct err *e)
 		               "%s answers https in plain text: it speaks http (if that is as it "
 		               "should be, set scheme: http for this host under registries)",
 		               req->url_host);
-	if (is_lasting(code))
-		return err_set(e, EPROTO, "%s: %s", req->url_host, detail);
-	return err_set(e, EAGAIN, "%s: %s", req->url_host, detail);
+	(void)err_set(e, is_lasting(code) ? EPROTO : EAGAIN, "%s: %s", req->url_host, detail);
+	return err_hint(e, what_to_do(code));
 }

@@ -105,7 +105,9 @@ static int try_bootstrap(const struct buffer *bootstrap, struct err *e)
 		                         .size_bytes = bootstrap->size_bytes };
 	AUTO(image_close) struct image *image = NULL;
 
-	return image_open(&opts, &image, e);
+	if (image_open(&opts, &image, e) < 0)
+		return err_hint(e, IMAGE_HINT);
+	return 0;
 }
 
 static int put_source(struct image_draft *draft, const char *reference, const char *origin,

@@ -23,3 +23,7 @@ int err_errno(struct err *e, int code, const char *format, ...) PRINTF_LIKE(3, 4
 
 /** Put "format: " before the message: a fact that the caller knows and e does not. @return -code */
 int err_wrap(struct err *e, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/** Put " (what to do)" behind the message, unless it says so already or all of it would not fit.
+ * @return -code */
+int err_hint(struct err *e, const char *what_to_do);

@@ -23,6 +23,9 @@
 #define IMAGE_SYMLINK_MAX         4096
 #define IMAGE_BLOBS_MAX           255
 #define IMAGE_BOOTSTRAP_MAX_BYTES (UINT64_C(2) << 30)
+/* For err_hint(), where image_open() refused what a user named. */
+#define IMAGE_HINT                                                                                 \
+	"a RAFS v6 or v5 bootstrap, whole, is expected: image/image.boot of an image's layer"
 
 struct image;
 

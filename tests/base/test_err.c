@@ -70,6 +70,29 @@ static void a_message_that_is_too_long_is_cut_and_ended(void **state)
 	assert_memory_equal(e.msg, "fact: xxx", 9);
 }
 
+static void a_hint_stands_behind_once_and_whole_or_not_at_all(void **state)
+{
+	char text[ERR_MSG_BYTES];
+	struct err e;
+
+	(void)state;
+	(void)err_set(&e, ENOENT, "no such thing");
+	assert_int_equal(err_hint(&e, "look for it"), -ENOENT);
+	assert_string_equal(e.msg, "no such thing (look for it)");
+	assert_int_equal(err_hint(&e, "look again"), -ENOENT);
+	assert_string_equal(e.msg, "no such thing (look for it)");
+	memset(text, 'x', sizeof(text));
+	text[ERR_MSG_BYTES - 1 - strlen(" (hint)")] = '\0';
+	(void)err_set(&e, EIO, "%s", text);
+	assert_int_equal(err_hint(&e, "hint"), -EIO);
+	assert_int_equal(strlen(e.msg), ERR_MSG_BYTES - 1);
+	assert_int_equal(e.msg[ERR_MSG_BYTES - 2], ')');
+	(void)err_set(&e, EIO, "x%s", text);
+	assert_int_equal(err_hint(&e, "hint"), -EIO);
+	assert_int_equal(e.msg[ERR_MSG_BYTES - 2 - strlen(" (hint)")], 'x');
+	assert_int_equal(strlen(e.msg), ERR_MSG_BYTES - strlen(" (hint)"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -78,6 +101,7 @@ int main(void)
 		cmocka_unit_test(a_fact_goes_before_the_message_and_keeps_the_code),
 		cmocka_unit_test(the_old_message_can_be_an_argument_of_the_new),
 		cmocka_unit_test(a_message_that_is_too_long_is_cut_and_ended),
+		cmocka_unit_test(a_hint_stands_behind_once_and_whole_or_not_at_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
