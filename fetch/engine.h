@@ -7,6 +7,7 @@
  *   fetch_flight.c   single flight: the table of units on their way           (struct flight)
  *   fetch_run.c      one question to the sources, in order, until settled     (struct run)
  *   fetch_islands.c  what is missing between chunks that are here
+ *   fetch_programs.c the rest of a program that is being started
  *   fetch_lost.c     what becomes of one that no source answers
  *   fetch_queue.c    when its turn comes
  *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers        (struct batch)
@@ -36,6 +37,8 @@
 #define FLIGHT_BUCKETS          1024 /* a power of two */
 #define BATCH_UNITS_MAX         64
 #define DECODERS_MAX            64
+#define PROGRAMS_MAX            4 /* remembered, a blob */
+#define PROGRAM_NONE            UINT32_MAX
 
 /* ---- a read that missed ---- */
 
@@ -104,6 +107,11 @@ void demand_ahead(struct loop_call *call); /* a marked unit was touched */
 void islands_missed(struct fetch_blob *blob, const struct plan_span *demand, uint32_t end_unit);
 void islands_ahead(struct fetch_blob *blob); /* [loop] a marked unit was touched */
 
+/** [any] Is this the first of several chunks of a program? plain: the unit's bytes. */
+bool programs_is_head(const struct unit_rec *u, const uint8_t *plain);
+void programs_add(struct fetch_blob *blob, uint32_t unit_idx);    /* [loop] a reader has its head */
+void programs_missed(struct fetch_blob *blob, uint32_t unit_idx); /* [loop] a reader misses this */
+
 /* ---- flights ---- */
 
 struct flight {
@@ -132,6 +140,7 @@ struct flight {
 	int result;
 	uint32_t n_kept; /* members made ready */
 	uint64_t kept_bytes;
+	bool program; /* one begins with it */
 	struct err *why;
 };
 
@@ -263,16 +272,19 @@ struct fetch_blob {
 	/* Refreshed at each open: another image may have told more of it. Readers look from any
 	 * thread. */
 	const struct blob_layout *_Atomic layout;
-	uint32_t n_users;         /* references given out */
-	uint32_t n_inner;         /* runs and batches */
-	struct bitmap *in_flight; /* a bit a unit; the loop's */
-	struct bitmap *touched;   /* a reader asked for it (since it was brought unasked) */
-	struct bitmap *brought;   /* it was read ahead */
-	struct bitmap *marked;    /* touching it makes the next window due */
-	struct bitmap *sharing;   /* a bit a chunk: a reader's thread shares it right now */
-	struct readahead ra;      /* the loop's */
-	uint32_t islands_marker;  /* the loop's: READAHEAD_NO_MARKER, or a marked unit ... */
-	uint32_t islands_end;     /* ... behind this one the next islands are due then */
+	uint32_t n_users;                /* references given out */
+	uint32_t n_inner;                /* runs and batches */
+	struct bitmap *in_flight;        /* a bit a unit; the loop's */
+	struct bitmap *touched;          /* a reader asked for it (since it was brought unasked) */
+	struct bitmap *brought;          /* it was read ahead */
+	struct bitmap *marked;           /* touching it makes the next window due */
+	struct bitmap *sharing;          /* a bit a chunk: a reader's thread shares it right now */
+	struct readahead ra;             /* the loop's */
+	uint32_t programs[PROGRAMS_MAX]; /* the loop's: heads that readers had of late, or
+	                                  * PROGRAM_NONE */
+	uint32_t next_program;
+	uint32_t islands_marker; /* the loop's: READAHEAD_NO_MARKER, or a marked unit ... */
+	uint32_t islands_end;    /* ... behind this one the next islands are due then */
 	_Atomic uint64_t useful_bytes;
 	atomic_bool ahead_posted;
 	struct loop_call ahead_call;

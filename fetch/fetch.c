@@ -141,6 +141,8 @@ static struct fetch_blob *blob_new(struct fetch *f, struct cas_blob *cas)
 	blob->sharing = bitmap_new(blob->layout->n_chunks);
 	blob->ahead_call.fn = demand_ahead;
 	readahead_init(&blob->ra);
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		blob->programs[i] = PROGRAM_NONE;
 	blob->islands_marker = READAHEAD_NO_MARKER;
 	if (blob->in_flight != NULL && blob->touched != NULL && blob->brought != NULL &&
 	    blob->marked != NULL && blob->sharing != NULL)

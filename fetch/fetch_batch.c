@@ -280,10 +280,12 @@ static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t 
 	fl->result = open_up(fl, &u, d, buffer, &plain, &why);
 	if (fl->result == 0)
 		fl->result = keep(fl, &u, plain, &why);
-	if (fl->result == 0)
+	if (fl->result == 0) {
+		fl->program = programs_is_head(&u, plain);
 		serve(b, fl, plain);
-	else
+	} else {
 		note(fl, &why);
+	}
 	if (fl->result == 0)
 		pass_on(fl, &u);
 	free_bytes(&fl->packed);
@@ -401,6 +403,8 @@ static void settle(struct flight *fl)
 
 	if (result == 0) {
 		count_kept(fl);
+		if (fl->program && fl->waiters != NULL && fl->waiters->blocked)
+			programs_add(fl->blob, fl->unit_idx);
 		release_list(&fl->waiters);
 		flight_landed(fl);
 		return;

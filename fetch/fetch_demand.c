@@ -103,6 +103,7 @@ static void ask_widened(struct fetch_blob *blob, const struct plan_span *demand)
 		(void)run_new(blob, &span, RUN_READER);
 	}
 	remember_window(blob, &span, demand_end);
+	programs_missed(blob, demand->first_unit);
 	islands_missed(blob, demand, span.first_unit + span.n_units);
 }
 

@@ -17,6 +17,7 @@ struct blob_layout *fake_cas_layout(struct cas_blob *blob);
 /** Before the blob is opened: batches of so many chunks, stored plain. It divides n_chunks. */
 void fake_cas_pack(struct cas_blob *blob, uint32_t chunks_per_unit);
 
+#define FAKE_CAS_PROGRAM 400 /* this chunk begins as programs do */
 void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes);
 void fake_cas_set_ready(struct cas_blob *blob, uint32_t chunk_idx);
 /** Another blob is believed to have it. is_true: sharing (any) works. */
