@@ -77,10 +77,16 @@ class Progress(lab.LabTest):
         path = os.path.join(where, "big", "random")
         agent.json("mount", ref, where)
         blob = agent.json("explain", path)
-        for words in (["ls"], ["status"], ["top"], ["image", "ls"], ["image", "inspect", ref], ["blob", "ls"], ["peers"], ["drain"],
+        seen = {"mount", "explain"}
+        for words in (["prefetch", ref], ["verify"], ["gc", "--dry-run"], ["ls"], ["status"], ["top"], ["image", "ls"], ["image", "inspect", ref], ["blob", "ls"], ["peers"], ["drain"],
                       ["chunk", "find", blob["digest"]], ["pin", ref], ["unpin", ref], ["umount", where], ["image", "rm", ref],
                       ["pki", "init", os.path.join(agent.dir, "ca")], ["pki", "node", os.path.join(agent.dir, "ca"), "n"]):
             self.assertIsInstance(agent.json(*words), dict, words)
+            seen |= {words[0], " ".join(words[:2])}
+        table = agent.shoal("--print-docs", "words").stdout
+        commands = {line.split("\t")[0] for line in table.splitlines() if line.count("\t") == 2}
+        self.assertGreater(len(commands), 15)
+        self.assertEqual(commands - seen, set())
         for words in (["umount", where], ["image", "inspect", "no.such/thing:1"], ["nonsense"], ["gc", "--to", "x"]):
             done = agent.shoal("--json", *words, check=False)
             self.assertEqual(lab.json.loads(done.stdout)["error"]["exit"], done.returncode)
