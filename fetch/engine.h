@@ -250,6 +250,7 @@ struct piece {
 	uint32_t source_idx;
 	uint32_t giver;
 	struct chunk_bytes bytes; /* as they came; plain when the worker is done with them */
+	bool judged;              /* its digest was looked at, or it cannot be unpacked */
 	int result;
 	struct err why;
 };

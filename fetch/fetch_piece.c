@@ -47,6 +47,7 @@ static void packed_piece_work(struct piece *p)
 	AUTO(free_bytes) uint8_t *plain = malloc(plain_size(p));
 
 	p->result = plain != NULL ? unpack(p, plain) : err_set(&p->why, ENOMEM, "no memory");
+	p->judged = p->result == 0 || p->result == -EBADMSG;
 	if (p->result == 0)
 		p->result = cas_blob_put(p->blob->cas, p->chunk_idx, plain, &p->why);
 	else if (p->result == -EBADMSG)
@@ -60,10 +61,12 @@ static void piece_work(struct job *job) /* worker */
 {
 	struct piece *p = container_of(job, struct piece, job);
 
-	if (p->bytes.form != COMPRESSOR_NONE)
+	if (p->bytes.form != COMPRESSOR_NONE) {
 		packed_piece_work(p);
-	else
-		p->result = cas_blob_put(p->blob->cas, p->chunk_idx, p->bytes.data, &p->why);
+		return;
+	}
+	p->judged = true;
+	p->result = cas_blob_put(p->blob->cas, p->chunk_idx, p->bytes.data, &p->why);
 }
 
 static void was_wrong(struct piece *p, struct flight *fl)
@@ -84,6 +87,16 @@ static void was_wrong(struct piece *p, struct flight *fl)
 	p->run->again = p->run->again || again;
 	if (!again)
 		p->run->struck |= BIT(p->source_idx);
+}
+
+/* There was no memory to look at it: nobody's fault, and nobody may have it. The next source is
+ * asked. */
+static void was_lost(const struct piece *p)
+{
+	log_warn(p->blob->f->opts.log, "a chunk that came was dropped", "blob=%s chunk=%u why=%s",
+	         cas_blob_key(p->blob->cas), p->chunk_idx, LOG_Q(p->why.msg));
+	if (p->run != NULL)
+		p->run->why = p->why;
 }
 
 /* @return w wants no more of its unit: it is answered, or will be */
@@ -169,7 +182,10 @@ static void piece_after(struct job *job)
 	f->in_flight_bytes -= plain_size(p);
 	if (fl != NULL && fl->run == NULL)
 		fl = NULL; /* all of it came another way meanwhile: that tells the readers */
-	if (p->result == CAS_MISMATCH || p->result == -EINVAL) /* wrong, or not to be checked */
+	if (!p->judged)
+		was_lost(p);
+	else if (p->result == CAS_MISMATCH ||
+	         p->result == -EINVAL) /* wrong, or not to be checked */
 		was_wrong(p, fl);
 	else
 		was_right(p, fl);

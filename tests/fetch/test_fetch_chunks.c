@@ -14,6 +14,18 @@
 #include "fake_pool.h"
 #include <errno.h>
 
+static bool no_decoder;
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c): the linker wants these names */
+struct decoder *__real_decoder_take(struct fetch *f); /* named by the linker */
+struct decoder *__wrap_decoder_take(struct fetch *f);
+
+struct decoder *__wrap_decoder_take(struct fetch *f)
+{
+	return no_decoder ? NULL : __real_decoder_take(f);
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c) */
+
 static int set_up(void **state)
 {
 	const struct world_wish wish = { .peer_answers = true };
@@ -313,6 +325,33 @@ static void a_full_disk_does_not_keep_chunks_of_units_from_readers(void **state)
 	world_read_end(w, &r);
 }
 
+static void a_chunk_that_was_not_looked_at_for_want_of_memory_is_nobodys(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+	uint32_t ask;
+
+	(void)world_read_start(w, &r, 9, 1);
+	world_settle(w);
+	no_decoder = true;
+	world_packed_chunk(w, &w->peer, 0, 9, 0);
+	world_settle(w);
+	no_decoder = false;
+	assert_int_equal(r.n_done, 0);
+	assert_int_equal(w->peer.n_distrusts, 0);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_VERIFY_FAILURES), 0);
+	assert_int_equal(w->n_passed_on, 0);
+	fake_source_end(&w->peer, 0, SOURCE_OK, NULL);
+	world_settle(w);
+	ask = world_ask_of(&w->origin, 2);
+	world_give_all(w, &w->origin, ask);
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, 0);
+	world_read_is_right(w, &r);
+	world_read_end(w, &r);
+}
+
 static void a_blob_may_be_closed_while_a_worker_has_chunks_of_it(void **state)
 {
 	struct engine_world *w = *state;
@@ -348,6 +387,7 @@ int main(void)
 		BATCHES(a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again),
 		BATCHES(chunks_of_a_unit_may_come_packed),
 		BATCHES(a_full_disk_does_not_keep_chunks_of_units_from_readers),
+		BATCHES(a_chunk_that_was_not_looked_at_for_want_of_memory_is_nobodys),
 		BATCHES(a_blob_may_be_closed_while_a_worker_has_chunks_of_it),
 	};
 
