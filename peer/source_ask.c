@@ -39,18 +39,24 @@ static void tell_avoided(const struct seek *s, struct wire_ask *ask)
 	ask->missed = s->missed;
 }
 
-/* What somebody else is to bring, at whom it is waited for. */
-static struct wire_set waited_for(const struct seek *s)
+/* What is asked of those who are to receive it first (wait), or of those who have it. */
+static struct wire_set asked_of(const struct seek *s, bool wait)
 {
 	struct wire_set set = set_none(s->want.n);
 	const struct get *g;
 
 	DL_FOREACH(s->gets, g)
 	{
-		if (g->wait)
+		if (g->wait == wait)
 			set = set_or(set, &g->set);
 	}
 	return set;
+}
+
+/* What somebody else is to bring, at whom it is waited for. */
+static struct wire_set waited_for(const struct seek *s)
+{
+	return asked_of(s, true);
 }
 
 /* Whoever is slow has it: another holder is welcome, the origin is not. */
@@ -308,7 +314,9 @@ static void on_holders(struct seek *s, const struct wire_answer_item *item)
 
 static void on_wait(struct seek *s, const struct wire_answer_item *item)
 {
-	struct wire_set set = set_and(item->set, &s->want);
+	const struct wire_set held = asked_of(s, false); /* who is slow brings it sooner */
+	const struct wire_set rest = set_minus(item->set, &held);
+	struct wire_set set = set_and(rest, &s->want);
 	const struct get *g;
 
 	if (item->n_nodes == 0) {

@@ -122,6 +122,16 @@ static void who_holds_it_sends_it(void **state)
 	assert_int_equal(s->home.n_asks, 1);
 }
 
+/* But those that look for another one beside a slow holder: on a busy machine any may be slow. */
+static uint32_t asks_in_need(const struct actor *home)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < home->n_asks; i++)
+		n += home->asks[i].n_avoid == 0 || home->asks[i].avoid_why[0] != WIRE_AVOID_SLOW;
+	return n;
+}
+
 /* In steady state a read asks no home: what went from the cache is had from whom it came before. */
 static void a_holder_that_was_learnt_is_asked_without_the_home(void **state)
 {
@@ -140,7 +150,7 @@ static void a_holder_that_was_learnt_is_asked_without_the_home(void **state)
 		peers_until(s->w->peers, &s->w->n_ends, 1);
 		assert_int_equal(s->w->r, SOURCE_OK);
 		assert_int_equal(s->w->n_chunks, 4 * round);
-		assert_int_equal(s->home.n_asks, 1);
+		assert_int_equal(asks_in_need(&s->home), 1);
 	}
 }
 
@@ -369,6 +379,27 @@ static void on_no_answer(void *arg, const struct wire_msg *msg)
 	(void)msg;
 }
 
+/* With a full cache that other one may never have it. */
+static void who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+	const struct wire_ask *again = &s->home.asks[1];
+
+	is_sent_to_other(s, ask, &all);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(again->avoid_why[0], WIRE_AVOID_SLOW);
+	actor_answer(&s->home, again, WIRE_WAIT, &all, &s->home);
+	actor_end(&s->home, again->req, WIRE_DONE, 0);
+	peers_run_ms(s->w->peers, 20);
+	gives(&s->other, &s->other.gets[0], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 2);
+	assert_int_equal(s->other.stranger.n_cancelled, 0);
+	assert_int_equal(s->home.n_gets, 0);
+}
+
 struct ended {
 	uint32_t n;
 	enum wire_status status;
@@ -529,6 +560,7 @@ int main(void)
 		T(a_lease_that_passes_on_is_taken_by_who_waited),
 		T(a_reader_does_not_wait_without_a_home_that_watches),
 		T(who_comes_to_read_what_is_waited_for_has_the_home_watch),
+		T(who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it),
 		T(who_is_waited_for_is_not_told_to_wait_for_who_waits_there),
 		T(a_home_that_drains_is_left_for_the_next),
 		T(who_dies_with_a_lease_is_not_waited_for_as_a_home_as_well),
