@@ -310,6 +310,7 @@ struct fetch {
 
 	struct fetch_blob *blobs;
 	struct flight *buckets[FLIGHT_BUCKETS];
+	struct readahead_record ahead_record;
 	uint64_t in_flight_bytes; /* bytes asked for and not done, plain bytes being made */
 	struct run *queue[N_RUN_PRIOS];
 	struct run *runs;

@@ -140,7 +140,7 @@ static struct fetch_blob *blob_new(struct fetch *f, struct cas_blob *cas)
 	blob->marked = bitmap_new(blob->layout->n_units);
 	blob->sharing = bitmap_new(blob->layout->n_chunks);
 	blob->ahead_call.fn = demand_ahead;
-	readahead_init(&blob->ra);
+	readahead_init(&blob->ra, &f->ahead_record);
 	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
 		blob->programs[i] = PROGRAM_NONE;
 	blob->islands_marker = READAHEAD_NO_MARKER;

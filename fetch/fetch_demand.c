@@ -5,6 +5,9 @@
 #include "bytes.h"
 #include "engine.h"
 
+#define AHEAD_REQUESTS 8U   /* of one window: a reader that misses may wait behind them */
+#define AHEAD_LOOKS    512U /* units */
+
 static struct plan_view view_of(struct fetch_blob *blob)
 {
 	return (struct plan_view){ .layout = blob->layout, .wanted = flight_wanted, .arg = blob };
@@ -117,21 +120,34 @@ void demand_plan(struct fetch_read_state *st, uint32_t i)
 		(void)run_new(st->waiters[i].blob, &span, RUN_PREFETCH);
 }
 
+/* Ask for so much from there on. What is here, or on its way, is passed by: a reader who goes
+ * through all of it would otherwise wait at the next unit that is not. */
 static void ask_ahead(struct fetch_blob *blob, uint32_t from_unit, uint64_t max_bytes)
 {
 	const struct plan_view view = view_of(blob);
+	const uint32_t end = (uint32_t)min_u64((uint64_t)from_unit + AHEAD_LOOKS, UINT32_MAX);
+	struct plan_span window = { .n_units = 0 };
 	struct plan_span span;
+	uint32_t at = from_unit;
 
-	if (from_unit == 0 || from_unit >= blob->layout->n_units ||
-	    !plan_touches(blob->layout, from_unit - 1) || !flight_wanted(blob, from_unit))
+	if (from_unit == 0)
 		return;
-	span = plan_unit(blob->layout, from_unit);
-	if (span.packed_bytes > max_bytes)
-		return;
-	(void)plan_widen_forward(&view, &span, max_bytes - span.packed_bytes);
-	mark_brought(blob, span.first_unit, span.first_unit + span.n_units);
-	(void)run_new(blob, &span, RUN_AHEAD);
-	remember_window(blob, &span, span.first_unit);
+	for (uint32_t n = 0; n < AHEAD_REQUESTS && window.packed_bytes < max_bytes && at < end;
+	     n++) {
+		const uint64_t room_bytes = max_bytes - window.packed_bytes;
+
+		if (!plan_next_span(&view, at, room_bytes, end - at, &span, &at) ||
+		    span.packed_bytes > room_bytes)
+			break;
+		mark_brought(blob, span.first_unit, span.first_unit + span.n_units);
+		(void)run_new(blob, &span, RUN_AHEAD);
+		if (window.n_units == 0)
+			window.first_unit = span.first_unit;
+		window.n_units = span.first_unit + span.n_units - window.first_unit;
+		window.packed_bytes += span.packed_bytes;
+	}
+	if (window.n_units > 0)
+		remember_window(blob, &window, window.first_unit);
 }
 
 void demand_ahead(struct loop_call *call)

@@ -19,6 +19,7 @@
 
 struct model {
 	struct readahead ra;
+	struct readahead_record record;
 	struct blob_layout *layout;
 	bool here[N_UNITS];
 	bool brought[N_UNITS];
@@ -26,6 +27,7 @@ struct model {
 	bool marked[N_UNITS];
 	uint64_t bytes;
 	uint64_t largest_miss_bytes; /* beyond the reader's own unit */
+	uint64_t largest_bytes;      /* of a window */
 	uint32_t n_asks;
 	struct plan_view view;
 };
@@ -66,7 +68,7 @@ static struct model *model_new(void)
 	}
 	m->layout->packed_data_end = place;
 	m->view = (struct plan_view){ .layout = m->layout, .wanted = wanted, .arg = m };
-	readahead_init(&m->ra);
+	readahead_init(&m->ra, &m->record);
 	return m;
 }
 
@@ -86,6 +88,7 @@ static void ask(struct model *m, const struct plan_span *span, uint32_t n_demand
 		m->brought[i] = n_demand == 0 || i != demand;
 	}
 	m->n_asks++;
+	m->largest_bytes = max_u64(m->largest_bytes, span->packed_bytes);
 	m->bytes += span->packed_bytes;
 	marker = readahead_issued(&m->ra, span, n_demand == 0 ? span->first_unit : demand + 1);
 	if (marker != READAHEAD_NO_MARKER)
@@ -235,6 +238,56 @@ static void a_sequence_that_ends_costs_no_more_than_a_few_windows(void **state)
 	model_free(m);
 }
 
+static void who_reads_all_that_is_brought_gets_windows_that_grow_with_it(void **state)
+{
+	struct model *m = model_new();
+	uint64_t read_bytes = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < N_UNITS; i++) {
+		read_unit(m, i);
+		read_bytes += size_of(i);
+		assert_true(m->bytes <= 2 * read_bytes + 2 * (uint64_t)READAHEAD_PROVEN_BYTES);
+	}
+	assert_true(m->largest_bytes > READAHEAD_MAX_BYTES - READAHEAD_MAX_BYTES / 16);
+	assert_true(m->largest_bytes <= READAHEAD_MAX_BYTES);
+	model_free(m);
+}
+
+/* Of each window that was earned it reads about half, and goes on elsewhere. */
+static void who_leaves_half_of_it_does_not(void **state)
+{
+	struct model *m = model_new();
+	uint64_t x = 1;
+
+	(void)state;
+	for (uint32_t n = 0; n < 60; n++) {
+		const uint32_t from =
+			(uint32_t)((x = x * 6364136223846793005ULL + 1) >> 33) % N_UNITS;
+
+		for (uint32_t i = from; i < from + 60 && i < N_UNITS; i++)
+			read_unit(m, i);
+	}
+	assert_true(m->largest_bytes <= READAHEAD_PROVEN_BYTES);
+	model_free(m);
+}
+
+/* What one blob's reader proved counts in the next one. */
+static void a_blob_that_is_new_begins_with_what_the_reader_proved_elsewhere(void **state)
+{
+	struct model *m = model_new();
+	struct model *next = model_new();
+
+	(void)state;
+	readahead_init(&next->ra, &m->record);
+	for (uint32_t i = 0; i < N_UNITS / 2; i++)
+		read_unit(m, i);
+	read_unit(next, 100);
+	assert_true(next->bytes > READAHEAD_MISS_MAX_BYTES - READAHEAD_MISS_MAX_BYTES / 4);
+	model_free(next);
+	model_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +299,9 @@ int main(void)
 		cmocka_unit_test(
 			one_read_moves_at_most_its_unit_and_a_mebibyte_whatever_was_earned),
 		cmocka_unit_test(a_sequence_that_ends_costs_no_more_than_a_few_windows),
+		cmocka_unit_test(who_reads_all_that_is_brought_gets_windows_that_grow_with_it),
+		cmocka_unit_test(who_leaves_half_of_it_does_not),
+		cmocka_unit_test(a_blob_that_is_new_begins_with_what_the_reader_proved_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
