@@ -120,6 +120,11 @@ uint64_t conn_patience_ns(const struct conn *c);
  */
 bool conn_sent(const struct conn *c, uint64_t *ret_acked_bytes, uint64_t *ret_busy_us);
 
+/** The line takes about so much. What is handed to the kernel cannot be overtaken any more, neither
+ * by what a home answers nor by what a reader waits for: of a slow line that is little (16 KiB, as
+ * at the beginning), of a fast one what it takes in a millisecond, at most 128 KiB. */
+void conn_pace(struct conn *c, uint64_t bytes_per_ms);
+
 /** No request is open, neither way. */
 bool conn_is_idle(const struct conn *c);
 

@@ -15,11 +15,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define READ_BYTES       (64U << 10)
-#define TURN_BYTES       (256U << 10) /* read, and written, before others have their turn */
-#define OUT_BYTES        (64U << 10)  /* taken from the queue at a time: cannot be overtaken */
-#define UNSENT_LOW_BYTES (128U << 10) /* in the kernel, not on the line: cannot be overtaken */
-#define MESSAGES_PER_S   20000        /* a peer may send; more waits in its own socket */
+#define READ_BYTES      (64U << 10)
+#define TURN_BYTES      (256U << 10) /* read, and written, before others have their turn */
+#define OUT_BYTES       (64U << 10)  /* taken from the queue at a time: cannot be overtaken */
+#define AHEAD_MIN_BYTES (16U << 10)  /* in the kernel, not on the line: cannot be overtaken */
+#define AHEAD_MAX_BYTES (128U << 10)
+#define MESSAGES_PER_S  20000 /* a peer may send; more waits in its own socket */
 
 /* Bytes moved; 0: not now; negative: over, *e is set. */
 static ssize_t ssl_result(struct conn *c, int n, struct err *e)
@@ -200,7 +201,7 @@ void conn_io_read(struct conn *c)
 /* Something to write in c->out? When closing, only what was said before. */
 static bool refill(struct conn *c)
 {
-	size_t want = OUT_BYTES;
+	size_t want = c->ahead_bytes < OUT_BYTES ? c->ahead_bytes : OUT_BYTES;
 
 	if (c->out_sent_bytes < c->out.size_bytes)
 		return true;
@@ -257,15 +258,32 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 	conn_run(c);
 }
 
+/* Sockets that are not TCP (in tests) lack it; nothing breaks. */
+static void set_ahead(struct conn *c, uint32_t n_bytes)
+{
+	const int low = (int)n_bytes;
+
+	c->ahead_bytes = n_bytes;
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, sizeof(low));
+}
+
+void conn_pace(struct conn *c, uint64_t bytes_per_ms)
+{
+	uint32_t n_bytes = AHEAD_MIN_BYTES;
+
+	while (n_bytes < AHEAD_MAX_BYTES && 2 * (uint64_t)n_bytes <= bytes_per_ms)
+		n_bytes *= 2;
+	if (n_bytes != c->ahead_bytes)
+		set_ahead(c, n_bytes);
+}
+
 void conn_io_start(struct conn *c)
 {
 	struct event_base *base = loop_base(c->opts.loop);
 	const int yes = 1;
-	const int low = UNSENT_LOW_BYTES;
 
-	/* Sockets that are not TCP (in tests) lack them; nothing breaks. */
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, sizeof(low));
+	set_ahead(c, AHEAD_MIN_BYTES);
 	(void)evutil_make_socket_nonblocking(c->fd);
 	(void)evutil_make_socket_closeonexec(c->fd);
 	c->ev_read = event_new(base, c->fd, EV_READ | EV_PERSIST, on_socket, c);

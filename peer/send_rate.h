@@ -34,6 +34,12 @@ static inline bool send_rate_is_known(const struct send_rate *r)
 	return r->bytes >= SEND_RATE_FROM_BYTES;
 }
 
+/** Once it is known. */
+static inline uint64_t send_rate_bytes_per_ms(const struct send_rate *r)
+{
+	return r->us == 0 ? UINT64_MAX : r->bytes * 1000 / r->us;
+}
+
 /** Known, and fewer bytes a microsecond (MB/s) than that. */
 static inline bool send_rate_is_below(const struct send_rate *r, uint32_t bytes_per_us)
 {

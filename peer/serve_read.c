@@ -169,6 +169,7 @@ void serve_choose_form(struct serve *s)
 	if (conn_sent(s->link->conn, &acked_bytes, &busy_us))
 		send_rate_look(rate, acked_bytes, busy_us);
 	if (send_rate_is_known(rate)) {
+		conn_pace(s->link->conn, send_rate_bytes_per_ms(rate));
 		p->packs = is_slow(rate);
 		atomic_store(&p->wants_packed, serve_wants_packed(p));
 	}

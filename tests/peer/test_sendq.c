@@ -235,6 +235,7 @@ static void a_rate_is_what_was_taken_while_something_was_under_way(void **state)
 		send_rate_look(&fast, n << 20, n * 1000);  /* 1 GB/s */
 	}
 	assert_true(send_rate_is_below(&slow, 150));
+	assert_in_range(send_rate_bytes_per_ms(&slow), 13000, 13200);
 	assert_true(send_rate_is_known(&fast));
 	assert_false(send_rate_is_below(&fast, 150));
 	for (uint64_t n = 1; n <= 16; n++) /* the past is forgotten */
