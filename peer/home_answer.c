@@ -252,10 +252,11 @@ static void add_load(struct home *h, const struct h_ask *ask, uint32_t pos, uint
 	n->load_ns = clock_now_ns(h->opts.clock);
 }
 
-/* Smaller is better: zone first. For a reader then who has it and has served few; then who receives
- * it and serves nobody yet; then any. For a prefetch whose line has less to carry: who only
- * receives it, and who serves others with it already, counts as one that has more. So a chain forms
- * behind who receives, a tree below who has it, and no line is idle while another is full. */
+/* Smaller is better: zone first, then whose line has less to carry: who only receives it, and who
+ * serves others with it already, counts as one that has more. So a chain forms behind who receives,
+ * a tree below who has it, and no line is idle while another is full. Readers, too: where nobody
+ * has anything to carry that is who has it, and where all read the same at once one line is what
+ * all would wait for. */
 static uint64_t cost_of(const struct home *h, const struct h_ask *ask, uint32_t pos,
                         const struct entry *e)
 {
@@ -263,19 +264,11 @@ static uint64_t cost_of(const struct home *h, const struct h_ask *ask, uint32_t 
 	const bool far = h->opts.placement != NULL && placement_has_zones(h->opts.placement) &&
 	                 !placement_same_zone(h->opts.placement, &h->nodes[ask->node].id,
 	                                      &h->nodes[e->node].id);
-	const uint32_t share = receiving ? 1 : HOME_TREE_HELD;
-	uint64_t rank = 0;
-	uint64_t cost = load_of(h, e->node);
+	const uint64_t cost =
+		load_of(h, e->node) + (receiving ? RECEIVING_BYTES : 0) +
+		weight_of(ask, pos) * (receiving + e->n_children * (receiving ? CHAIN_WEIGHT : 1));
 
-	if ((ask->flags & WIRE_ASK_READER) != 0) {
-		rank = (uint64_t)receiving + (e->n_children < share ? 0 : 2);
-		cost = min_u64(cost, UINT32_MAX) | (uint64_t)e->n_children << 32;
-	} else {
-		cost += (receiving ? RECEIVING_BYTES : 0) +
-		        weight_of(ask, pos) *
-		                (receiving + e->n_children * (receiving ? CHAIN_WEIGHT : 1));
-	}
-	return (uint64_t)far << 62 | rank << 60 | min_u64(cost, (UINT64_C(1) << 60) - 1);
+	return (uint64_t)far << 62 | min_u64(cost, (UINT64_C(1) << 60) - 1);
 }
 
 /* Does node wait for this chunk, directly or through others, from the asker itself? Then neither

@@ -127,12 +127,12 @@ static void holders_serve_some_and_redirect_the_rest_as_a_tree(void **state)
 {
 	struct fixture *f = *state;
 	struct wire_ask a = home_ask_of(f, 1, 0, 5);
-	uint32_t n_children[8] = { 0 };
+	uint32_t n_children[16] = { 0 };
 
 	a.flags = WIRE_ASK_READER;
 	home_tell_names(f, 1);
 	home_has(f, 1, 0, 5);
-	for (uint32_t i = 2; i < 8; i++) {
+	for (uint32_t i = 2; i < 16; i++) {
 		const struct wire_answer_item *item;
 
 		assert_int_equal(home_asks(f, i, &a), HOME_OK);
@@ -145,8 +145,9 @@ static void holders_serve_some_and_redirect_the_rest_as_a_tree(void **state)
 			n_children[k] += id_equal(&item->nodes[0], &id);
 		}
 	}
-	assert_int_equal(n_children[1], HOME_TREE_HELD);
-	for (uint32_t k = 2; k < 8; k++)
+	/* Until its line has so much more to carry than that of one who only receives. */
+	assert_in_range(n_children[1], HOME_TREE_HELD, 2 * HOME_TREE_HELD);
+	for (uint32_t k = 2; k < 16; k++)
 		assert_true(n_children[k] <= 1);
 }
 
