@@ -48,7 +48,7 @@ struct conn {
 	struct wire_buf out; /* taken from sendq, in part written */
 	size_t out_sent_bytes;
 	uint32_t ahead_bytes; /* handed to the kernel before the line takes them, at most */
-	struct err fail; /* why it ends; code 0 with closing set: in order */
+	struct err fail;      /* why it ends; code 0 with closing set: in order */
 	bool failed;
 	bool was_open;
 	struct wire_hello peer;
