@@ -9,7 +9,7 @@
 #define WINDOW         20U
 #define LEASES_AT_ONCE 2U
 #define ASK_MS         2000U
-#define ASK_LOST_MS    400U /* no answer at all: the home is dead or the message lost */
+#define ASK_LOST_MS    400U /* no answer at all: the home is dead, or the message lost */
 #define GET_STALL_MS   3000U
 #define RETRY_MS       30U
 
@@ -140,8 +140,8 @@ static void pump(struct swarm *s, uint32_t node)
 		if (set_count(&g->have) == g->have.n)
 			continue;
 		if (!set_empty(&wanted) && swarm_now_ns(s) >= g->retry_ns) {
-			if (g->req != 0 && g->n_avoid == 0 && g->ask_home != node)
-				g->settle = !g->settle; /* no answer: ask the next in rank */
+			if (g->req != 0 && g->n_avoid == 0 && s->nodes[g->ask_home].dead)
+				g->settle = !g->settle; /* no sign of life: the next in rank */
 			ask(s, node, segment_idx);
 		}
 		/* One that hears of nobody is looked at again later: others go on meanwhile. */

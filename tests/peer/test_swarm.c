@@ -153,16 +153,22 @@ static void a_reader_waits_for_one_delay_a_death(void **state)
 	swarm_free(&s);
 }
 
-static void lost_messages_starve_nobody(void **state)
+/* As when connections break. A home that does not answer and lives is asked again, not the next
+ * one, which would lease what the first one leased: 1.3 x of the image came from the origin then.
+ */
+static void lost_messages_starve_nobody_and_cost_the_origin_little(void **state)
 {
-	struct swarm_opts o = storm;
-	struct swarm *s;
-
 	(void)state;
-	o.loss_percent = 5;
-	s = run(&o, "5 % lost");
-	assert_true(swarm_refetched(s) * 3 <= o.n_chunks);
-	swarm_free(&s);
+	for (uint64_t seed = 1; seed <= 3; seed++) {
+		struct swarm_opts o = storm;
+		struct swarm *s;
+
+		o.loss_percent = 5;
+		o.seed = seed;
+		s = run(&o, "5 % lost");
+		assert_true(swarm_refetched(s) * 50 <= o.n_chunks); /* 2 % */
+		swarm_free(&s);
+	}
 }
 
 /* 100 nodes that hold 1000 chunks each, 60 s after they told so: pings (which the connections
@@ -196,7 +202,7 @@ int main(void)
 		cmocka_unit_test(a_death_in_the_middle_costs_little),
 		cmocka_unit_test(half_of_the_nodes_may_die),
 		cmocka_unit_test(a_reader_waits_for_one_delay_a_death),
-		cmocka_unit_test(lost_messages_starve_nobody),
+		cmocka_unit_test(lost_messages_starve_nobody_and_cost_the_origin_little),
 		cmocka_unit_test(nodes_at_rest_are_quiet),
 	};
 
