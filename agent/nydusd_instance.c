@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "mount_record.h"
 #include "nydusd_front.h"
+#include "secret.h"
 #include "unconst.h"
 #include <assert.h>
 #include <errno.h>
@@ -53,6 +54,21 @@ static json_t *wish_of(const struct nydusd_config *c, const char *bootstrap, con
 	(void)json_object_set_new(wish, "credentials_given",
 	                          json_boolean(c->username != NULL || c->token != NULL));
 	return wish;
+}
+
+/* As nydusd: the environment has the word. */
+static int take_environment(struct nydusd_config *c, struct err *e)
+{
+	const char *auth = secure_getenv("IMAGE_PULL_AUTH");
+
+	if (auth == NULL || *auth == '\0' || strcmp(c->backend, "registry") != 0)
+		return 0;
+	free_secret(&c->username);
+	free_secret(&c->password);
+	free_secret(&c->token);
+	return nydusd_auth_parse(auth, &c->username, &c->password, e) == 0
+	               ? 0
+	               : err_wrap(e, "IMAGE_PULL_AUTH");
 }
 
 /* Absolute, and with no symlinks: the agent stands elsewhere, and refuses "..". */
@@ -119,6 +135,8 @@ int instance_new(const struct front *front, const char *at, const char *bootstra
 
 	if (r == 0)
 		r = nydusd_config_parse(config, strlen(config), &c, e);
+	if (r == 0)
+		r = take_environment(&c, e);
 	if (r < 0)
 		return err_wrap(e, "mount %s", at);
 	settle(&c.work_dir);

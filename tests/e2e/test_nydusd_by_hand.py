@@ -129,6 +129,19 @@ unknown = [1, {{ a = 'b' }}]
 
 
 class ByOthers(NydusdTest):
+    def test_the_environment_has_credentials(self):
+        private = self.private_registry("sesame-18")
+        directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
+        config = front.registry_config("edge", os.path.join(directory, "cache"), host=private.host, auth=lab.base64_of("nydus:wrong"))
+        f = self.front(self.quiet_agent(), IMAGE, config=config, directory=directory,
+                       env={"IMAGE_PULL_AUTH": lab.base64_of("nydus:sesame-18")})
+        self.assert_tree(f.mountpoint, IMAGE)
+        f.stop()
+        f.env["IMAGE_PULL_AUTH"] = "nonsense"
+        f.start(wait=False)
+        self.assertEqual(1, f.process.wait(lab.DEADLINE_S))
+        self.assertIn("IMAGE_PULL_AUTH", f.log())
+
     def test_what_was_unmounted_by_hand_can_be_unmounted_at_once(self):
         lab.registry().push(IMAGE)
         agent = self.quiet_agent()
