@@ -460,7 +460,7 @@ static void stop_after(struct job *job)
 	done(arg, 0, &none);
 }
 
-static bool is_busy(const struct front *front)
+bool front_is_busy(const struct front *front)
 {
 	const struct instance *i;
 
@@ -478,7 +478,7 @@ static void on_stop_timer(struct timer *t)
 	struct instance *i;
 	uint32_t n = 0;
 
-	if (is_busy(s->front) && s->n_looks++ < BUSY_LOOKS_MAX) {
+	if (front_is_busy(s->front) && s->n_looks++ < BUSY_LOOKS_MAX) {
 		timer_start(&s->timer, BUSY_LOOK_MS);
 		return;
 	}

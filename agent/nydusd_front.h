@@ -70,6 +70,8 @@ MUST_CHECK int front_make_root(const struct front *front, struct err *e);
 /** Everything down, for SIGTERM. done(0) */
 void front_stop(struct front *front, front_done_fn *done, void *arg);
 void front_free_instances(struct front *front);
+/** Is a worker at any of its mounts? */
+bool front_is_busy(const struct front *front);
 
 /** By the place, or by the metrics' id (the same words); NULL: there is none. */
 struct instance *front_find(const struct front *front, const char *at);

@@ -21,9 +21,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define POOL_THREADS   4
-#define MOUNT_THREADS  8
-#define SOCKET_LATE_MS 9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
+#define POOL_THREADS    4
+#define MOUNT_THREADS   8
+#define LEAVE_LOOK_MS   20
+#define LEAVE_LOOKS_MAX 250
+#define SOCKET_LATE_MS  9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
 
 static const char usage[] =
 	"Usage: nydusd [fuse] --mountpoint DIR [--bootstrap FILE --config FILE] [--apisock PATH] "
@@ -54,6 +56,8 @@ struct nydusd {
 	struct nydusd_api *api;
 	struct event *signals[3];
 	struct timer late;
+	struct timer leave; /* after PUT .../exit */
+	uint32_t n_looks;
 	struct err why; /* the mount at the start failed */
 	bool failed;
 };
@@ -88,13 +92,29 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	front_stop(&n->front, on_stopped, n);
 }
 
+/* Calls that are given up are over first: each is answered. */
+static void on_leave(struct timer *t)
+{
+	struct nydusd *n = container_of(t, struct nydusd, leave);
+
+	if (front_is_busy(&n->front) && n->n_looks++ < LEAVE_LOOKS_MAX)
+		timer_start(&n->leave, LEAVE_LOOK_MS);
+	else
+		loop_stop(n->front.loop);
+}
+
 static void on_exit_call(struct front *front)
 {
+	struct nydusd *n = container_of(front, struct nydusd, front);
+
+	if (n->leave.fn != NULL)
+		return;
 	front->stopping = true;
 	front->state = FRONT_STOPPED;
 	link_stop_waiting(front->link);
 	log_info(front->log, "leaving: mounts stay", "pid=%d", (int)getpid());
-	loop_stop(front->loop);
+	timer_init(&n->leave, front->loop, on_leave);
+	timer_start(&n->leave, 0);
 }
 
 /* ---- the start ---- */
@@ -272,6 +292,7 @@ static int run(struct nydusd *n, struct err *e)
 static void nydusd_free(struct nydusd *n)
 {
 	timer_fini(&n->late);
+	timer_fini(&n->leave);
 	nydusd_api_free(&n->api);
 	for (size_t i = 0; i < ARRAY_LEN(n->signals); i++) {
 		if (n->signals[i] != NULL)
