@@ -268,6 +268,7 @@ static int start_images(struct agent *a, struct err *e)
 		.registry = a->registry,
 		.origins = a->origins,
 		.neighbours = a->peer != NULL ? peer_meta_source(a->peer) : NULL,
+		.shelf = a->shelf,
 		.clock = a->clock,
 		.log = a->log,
 		.metrics = a->metrics,

@@ -119,6 +119,12 @@ static int real_rename(const struct disk *d, int from_dir_fd, const char *from, 
 	return renameat2(from_dir_fd, from, to_dir_fd, to, RENAME_NOREPLACE);
 }
 
+static int real_replace(const struct disk *d, int dir_fd, const char *from, const char *to)
+{
+	(void)d;
+	return renameat(dir_fd, from, dir_fd, to);
+}
+
 static int real_unlink(const struct disk *d, int dir_fd, const char *name, int flags)
 {
 	(void)d;
@@ -186,6 +192,7 @@ const struct disk *disk_real(void)
 		.sync_data = real_sync_data,
 		.sync = real_sync,
 		.rename = real_rename,
+		.replace = real_replace,
 		.unlink = real_unlink,
 		.set_id = real_set_id,
 		.identify = real_identify,

@@ -41,7 +41,8 @@ static int random_name(const char *prefix, char ret_name[NAME_BYTES], struct err
 	return 0;
 }
 
-static int write_all(const struct disk *d, int fd, const uint8_t *data, uint64_t size_bytes)
+static int write_all(const struct disk *d, int fd, const uint8_t *data, uint64_t size_bytes,
+                     bool sync)
 {
 	uint64_t done = 0;
 
@@ -54,17 +55,17 @@ static int write_all(const struct disk *d, int fd, const uint8_t *data, uint64_t
 			return n == 0 ? -ENOSPC : -errno;
 		done += (uint64_t)n;
 	}
-	return d->sync(d, fd) == 0 ? 0 : -errno;
+	return !sync || d->sync(d, fd) == 0 ? 0 : -errno;
 }
 
-static int try_put(const struct disk *d, int dir_fd, const char *name, const void *data,
-                   uint64_t size_bytes)
+static int try_put(const struct disk *d, int dir_fd, const char *name,
+                   const struct image_file *file, bool sync)
 {
 	AUTO(close_fd) int fd = d->open(d, dir_fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	int r = fd >= 0 ? 0 : -errno;
 
 	if (r == 0)
-		r = write_all(d, fd, data, size_bytes);
+		r = write_all(d, fd, file->data, file->size_bytes, sync);
 	if (r < 0 && fd >= 0)
 		(void)d->unlink(d, dir_fd, name, 0);
 	return r;
@@ -79,10 +80,11 @@ static bool is_full_and_has_room_now(struct cas *cas, int r, uint64_t size_bytes
 static int put_file(struct cas *cas, int dir_fd, const char *name, const void *data,
                     uint64_t size_bytes, struct err *e)
 {
-	int r = try_put(cas->disk, dir_fd, name, data, size_bytes);
+	const struct image_file file = { .data = data, .size_bytes = size_bytes };
+	int r = try_put(cas->disk, dir_fd, name, &file, true);
 
 	if (is_full_and_has_room_now(cas, r, size_bytes))
-		r = try_put(cas->disk, dir_fd, name, data, size_bytes);
+		r = try_put(cas->disk, dir_fd, name, &file, true);
 	return r < 0 ? err_errno(e, -r, "cannot write %s of an image", name) : 0;
 }
 
@@ -216,24 +218,29 @@ void image_file_unmap(struct image_file *file)
 	*file = (struct image_file){ .data = NULL };
 }
 
-/* @param instead  of what is there under that name; else that stays */
-static int put_into_image(struct cas *cas, const char *digest, const char *name,
-                          const struct image_file *file, bool instead, struct err *e)
+static int open_for(struct cas *cas, const char *digest, const char *name, int *ret_dir_fd,
+                    struct err *e)
+{
+	const int r = open_image_dir(cas, digest, ret_dir_fd, e);
+
+	if (r == 0 && !image_file_name_ok(name))
+		return err_set(e, EINVAL, "not a file name of an image: %s", name);
+	return r;
+}
+
+int image_store_add(struct cas *cas, const char *digest, const char *name, const void *data,
+                    uint64_t size_bytes, struct err *e)
 {
 	const struct disk *d = cas->disk;
 	AUTO(close_fd) int dir_fd = -1;
 	char tmp[NAME_BYTES];
-	int r = open_image_dir(cas, digest, &dir_fd, e);
+	int r = open_for(cas, digest, name, &dir_fd, e);
 
-	if (r == 0 && !image_file_name_ok(name))
-		r = err_set(e, EINVAL, "not a file name of an image: %s", name);
 	if (r == 0)
 		r = random_name(IMAGE_DRAFT_PREFIX, tmp, e);
 	if (r < 0)
 		return r;
-	r = put_file(cas, dir_fd, tmp, file->data, file->size_bytes, e);
-	if (r == 0 && instead)
-		(void)d->unlink(d, dir_fd, name, 0);
+	r = put_file(cas, dir_fd, tmp, data, size_bytes, e);
 	if (r == 0 && d->rename(d, dir_fd, tmp, dir_fd, name) != 0 && errno != EEXIST)
 		r = err_errno(e, errno, "cannot put %s of image %s into place", name, digest);
 	(void)d->unlink(d, dir_fd, tmp, 0); /* still there unless it was renamed */
@@ -242,18 +249,24 @@ static int put_into_image(struct cas *cas, const char *digest, const char *name,
 	return r;
 }
 
-int image_store_add(struct cas *cas, const char *digest, const char *name, const void *data,
-                    uint64_t size_bytes, struct err *e)
+/* One draft a file name: what a crash leaves is taken away by the next. */
+int image_store_hint(struct cas *cas, const char *digest, const char *name, const void *data,
+                     uint64_t size_bytes, struct err *e)
 {
 	const struct image_file file = { .data = data, .size_bytes = size_bytes };
+	const struct disk *d = cas->disk;
+	AUTO(close_fd) int dir_fd = -1;
+	AUTO(free_str) char *tmp = xasprintf("%s%s", IMAGE_DRAFT_PREFIX, name);
+	int r = open_for(cas, digest, name, &dir_fd, e);
 
-	return put_into_image(cas, digest, name, &file, false, e);
-}
-
-int image_store_replace(struct cas *cas, const char *digest, const char *name, const void *data,
-                        uint64_t size_bytes, struct err *e)
-{
-	const struct image_file file = { .data = data, .size_bytes = size_bytes };
-
-	return put_into_image(cas, digest, name, &file, true, e);
+	if (r < 0)
+		return r;
+	(void)d->unlink(d, dir_fd, tmp, 0);
+	r = try_put(d, dir_fd, tmp, &file, false);
+	if (r == 0 && d->replace(d, dir_fd, tmp, name) != 0)
+		r = -errno;
+	if (r == 0)
+		return 0;
+	(void)d->unlink(d, dir_fd, tmp, 0);
+	return err_errno(e, -r, "cannot write %s of image %s", name, digest);
 }

@@ -9,12 +9,6 @@
 
 static const char magic[8] = "shoaltl1";
 
-static void put_le64(uint8_t *p, uint64_t v)
-{
-	for (unsigned i = 0; i < 8; i++)
-		p[i] = (uint8_t)(v >> (8 * i));
-}
-
 int blob_tail_parse(const uint8_t *bytes, uint64_t size_bytes, struct blob_tail *ret_tail,
                     struct err *e)
 {

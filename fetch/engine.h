@@ -327,7 +327,8 @@ struct fetch {
 		n_answering; /* the loop is inside done() of a read: what it walks over must stay */
 	struct fetch_prefetch *prefetches;
 	struct fetch_bring *brings;
-	uint64_t random; /* for jitter */
+	uint64_t n_failed_runs; /* that nobody waited for, and no source could answer */
+	uint64_t random;        /* for jitter */
 
 	pthread_mutex_t decoders_lock; /* guards decoders and n_decoders; pointers only */
 	struct decoder *decoders[DECODERS_MAX];

@@ -1,6 +1,7 @@
 /*
  * fetch_bring: stretches of chunks, in about the order given, behind all readers: what somebody
- * expects to be read soon. Each is asked for once; what does not come is left to who reads it.
+ * expects to be read soon. What does not come is left to who reads it; after FAILURES_MAX questions
+ * that came to nothing the rest is, too.
  *
  * The order is given up among TOGETHER stretches, so that neighbours share a request. All of it is
  * the loop thread's.
@@ -15,7 +16,8 @@
 #define TOGETHER     64U
 #define RUN_BYTES    (512U << 10)         /* packed, in one question */
 #define BRING_BYTES  (UINT64_C(32) << 20) /* packed, in all */
-#define LOOKS_A_TURN 4096U                /* units */
+#define LOOKS_A_TURN 4096U                /* chunks */
+#define FAILURES_MAX 8U                   /* of questions that nobody waits for, since it began */
 
 struct fetch_bring {
 	struct fetch_bring *prev, *next;
@@ -26,6 +28,7 @@ struct fetch_bring {
 	uint32_t at;
 	uint32_t n_looked; /* chunks of stretches[at] that were looked at */
 	uint64_t asked_bytes;
+	uint64_t failed_before;
 	bool turn_is_due;
 	struct timer timer;
 };
@@ -116,7 +119,9 @@ static void step(struct fetch_bring *b)
 
 static bool is_over(const struct fetch_bring *b)
 {
-	return b->at == b->opts.n_stretches || b->asked_bytes >= BRING_BYTES ||
+	return b->at == b->opts.n_stretches ||
+	       b->f->n_failed_runs - b->failed_before >= FAILURES_MAX ||
+	       b->asked_bytes >= BRING_BYTES ||
 	       !cas_blob_takes_chunks(b->blobs[b->stretches[b->at].blob_idx]->cas);
 }
 
@@ -185,6 +190,7 @@ struct fetch_bring *fetch_bring_start(struct fetch *f, const struct fetch_bring_
 
 	b->f = f;
 	b->opts = *opts;
+	b->failed_before = f->n_failed_runs;
 	b->stretches = xcalloc(opts->n_stretches + (size_t)1, sizeof(*b->stretches));
 	memcpy(b->stretches, opts->stretches, opts->n_stretches * sizeof(*b->stretches));
 	b->opts.n_stretches = arrange(b->stretches, opts->n_stretches, opts->n_blobs);

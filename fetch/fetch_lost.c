@@ -81,6 +81,7 @@ enum run_state run_lost(struct run *run)
 {
 	const bool joining = may_come_yet(run); /* before the look at what it has found */
 
+	run->blob->f->n_failed_runs += run->prio == RUN_PREFETCH;
 	take_arrived(run);
 	if (is_hopeless(run) && !joining) {
 		if (run->why.code == EBADMSG)

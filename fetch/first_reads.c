@@ -12,12 +12,6 @@
 
 static const char magic[8] = "shoalfr1";
 
-static void put_le32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> (8 * i));
-}
-
 uint8_t *first_reads_make(const struct fetch_stretch *stretches, uint32_t n_stretches,
                           uint64_t *ret_size_bytes)
 {

@@ -125,6 +125,8 @@ static void remember(struct flight *f)
 	const char *top = f->got.top_digest;
 
 	lazy_image_add_origin(f->image, f->origin);
+	if (strcmp(f->image->name, f->name) == 0)
+		f->image->anonymous = f->got.anonymous;
 	lazy_image_record(f->image, f->name, f->got.anonymous);
 	/* What an index is for this machine: so that its digest, too, is known here next time. */
 	if (top[0] != '\0' && strcmp(top, f->got.digest) != 0 && f->ref.digest[0] == '\0') {

@@ -2,22 +2,28 @@
  * image_reads: see the header.
  *
  *   begin --a worker reads the image's list--> bring it
- *     |         `-- there is none --> ask the neighbours --> keep theirs, bring it
+ *     |         `-- there is none --> ask neighbours, where they may hear of the image --> bring
+ * theirs
  *     `-- log what readers ask for, until WINDOW has passed since the first of them, and keep that
  *         from time to time
  *
- * A list is replaced by a later one that is not much smaller: of a mount that only served a shell,
- * or whose files the kernel reads by itself, little can be learnt. All of it is the loop's; jobs
- * know what they need themselves, since the image may go.
+ * Only what was noted here is kept, so a neighbour's list is used once and goes no further. A
+ * shorter list does not take a longer one's place before the window is over, nor then if it is much
+ * shorter: of a mount that only served a shell, or whose files the kernel reads by itself, little
+ * can be learnt. All of it is the loop's; jobs know what they need themselves, since the image may
+ * go.
  */
 #include "image_reads.h"
 #include "bytes.h"
 #include "first_reads.h"
 #include "image_files.h"
+#include "image_shelf.h"
 #include "lazy_image_impl.h"
 #include "log.h"
 #include "mem.h"
+#include "public_name.h"
 #include "read_log.h"
+#include "reads_sift.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -26,10 +32,11 @@
 #define WINDOW_NS    (60 * NS_PER_S)  /* from the first read on */
 #define UNREAD_NS    (600 * NS_PER_S) /* a mount that nobody has read until then is let be */
 #define LOOK_MS      1000U
-#define LOOK_IDLE_MS 5000U  /* while nothing was read yet */
-#define CHUNKS_MAX   65536U /* that are brought */
+#define LOOK_IDLE_MS 5000U /* while nothing was read yet */
+#define REST_LOOKS   3U    /* without anything new: it is kept */
+#define GROWN_CHUNKS 256U  /* likewise, of twice this at least, and twice what was kept */
 #define ASK_MS       2000U
-#define MUCH_SMALLER 4U
+#define MUCH_SHORTER 4U
 
 /* A list on its way from or to the disk. */
 struct list_job {
@@ -47,8 +54,11 @@ struct image_reads {
 	const struct image_loader_opts *env;
 	uint64_t begun_ns;
 	struct timer timer;
-	uint64_t seen_bytes; /* packed, noted at the last look */
-	uint64_t kept_bytes; /* packed, of what the list that is kept names; 0: there is none */
+	uint32_t seen_chunks;  /* noted at the last look ... */
+	uint32_t n_rests;      /* ... and at so many before it */
+	uint32_t noted_chunks; /* of those, kept by this mount */
+	uint32_t kept_chunks;  /* that the list on disk names; 0: there is none, or it was not read
+	                          yet */
 	struct list_job *reading;
 	struct meta_req *asking;
 	struct fetch_bring *bring;
@@ -83,15 +93,14 @@ static void keep_work(struct job *job)
 	struct err e = { .code = 0 };
 
 	/* The image may have been removed, the disk may be full: it is a hint. */
-	if (image_store_replace(lj->cas, lj->digest, IMAGE_FILE_READS, lj->bytes, lj->size_bytes,
-	                        &e) < 0)
+	if (image_store_hint(lj->cas, lj->digest, IMAGE_FILE_READS, lj->bytes, lj->size_bytes, &e) <
+	    0)
 		log_debug(lj->log, "what is read first was not kept", "image=%s why=%s", lj->digest,
 		          LOG_Q(e.msg));
 	list_job_free(lj);
 }
 
-/* Syncing may take long, and no reader must wait for it: not on readers' workers.
- * @param bytes  moved */
+/* By the writer: in order, and no reader waits for the disk. @param bytes  moved */
 static void keep(const struct image_reads *ir, uint8_t *bytes, uint64_t size_bytes)
 {
 	struct list_job *lj = list_job_new(ir);
@@ -102,20 +111,24 @@ static void keep(const struct image_reads *ir, uint8_t *bytes, uint64_t size_byt
 	pool_submit(cas_writer(lj->cas), &lj->job);
 }
 
-static void keep_noted(struct image_reads *ir)
+/* @param at_end  of the window: a shorter list may replace a longer one. */
+static void keep_noted(struct image_reads *ir, bool at_end)
 {
-	const uint64_t noted_bytes = read_log_state(ir->image->log).packed_bytes;
+	const uint32_t n_chunks = read_log_state(ir->image->log).n_chunks;
 	struct fetch_stretch *stretches = NULL;
 	uint64_t size_bytes = 0;
 	uint8_t *bytes;
 	uint32_t n;
 
-	if (noted_bytes == ir->kept_bytes || noted_bytes < ir->kept_bytes / MUCH_SMALLER)
+	if (ir->reading != NULL || n_chunks == ir->noted_chunks)
+		return;
+	if (n_chunks < (at_end ? ir->kept_chunks / MUCH_SHORTER : ir->kept_chunks))
 		return;
 	n = read_log_copy(ir->image->log, &stretches);
 	bytes = first_reads_make(stretches, n, &size_bytes);
 	free(stretches);
-	ir->kept_bytes = noted_bytes;
+	ir->noted_chunks = n_chunks;
+	ir->kept_chunks = n_chunks;
 	keep(ir, bytes, size_bytes);
 }
 
@@ -130,20 +143,28 @@ static bool is_over(const struct image_reads *ir)
 	                           : now >= ir->begun_ns + UNREAD_NS;
 }
 
-/* Each keeping syncs: when there was a rest, or there is twice as much. */
+/* Nothing new for a while, or much. */
+static bool is_time(struct image_reads *ir)
+{
+	const uint32_t n_chunks = read_log_state(ir->image->log).n_chunks;
+
+	ir->n_rests = n_chunks == ir->seen_chunks ? ir->n_rests + 1 : 0;
+	ir->seen_chunks = n_chunks;
+	return ir->n_rests == REST_LOOKS ||
+	       n_chunks / 2 >= (ir->noted_chunks > GROWN_CHUNKS ? ir->noted_chunks : GROWN_CHUNKS);
+}
+
 static void on_look(struct timer *t)
 {
 	struct image_reads *ir = container_of(t, struct image_reads, timer);
-	const uint64_t noted_bytes = read_log_state(ir->image->log).packed_bytes;
 	const bool over = is_over(ir);
 
 	if (over)
 		read_log_open(ir->image->log, false);
-	if (over || noted_bytes == ir->seen_bytes || noted_bytes / 2 >= ir->kept_bytes)
-		keep_noted(ir);
-	ir->seen_bytes = noted_bytes;
-	if (!over)
-		timer_start(&ir->timer, noted_bytes > 0 ? LOOK_MS : LOOK_IDLE_MS);
+	if (is_time(ir) || over)
+		keep_noted(ir, over);
+	if (!over || ir->reading != NULL)
+		timer_start(&ir->timer, ir->seen_chunks > 0 ? LOOK_MS : LOOK_IDLE_MS);
 }
 
 /* ---- bringing ---- */
@@ -158,39 +179,27 @@ static void on_brought(void *arg, uint64_t packed_bytes_asked)
 		         "image=%s packed_bytes=%" PRIu64, ir->image->digest, packed_bytes_asked);
 }
 
-/* Does this image say something of all of it? A blob may have chunks of other images. */
-static bool is_ours(const struct image_reads *ir, const struct fetch_stretch *s)
-{
-	const struct bitmap *named = NULL;
-
-	if (s->blob_idx >= ir->image->n_blobs ||
-	    (uint64_t)s->first_chunk + s->n_chunks > layout_of(ir, s->blob_idx)->n_chunks)
-		return false;
-	named = ir->image->named[s->blob_idx];
-	return named == NULL ||
-	       ((uint64_t)s->first_chunk + s->n_chunks <= named->n_bits &&
-	        bitmap_next_clear(named, s->first_chunk) >= s->first_chunk + s->n_chunks);
-}
-
 /* @return how many are left */
-static uint32_t take_ours(struct image_reads *ir, struct fetch_stretch *s, uint32_t n)
+static uint32_t take_ours(const struct image_reads *ir, struct fetch_stretch *s, uint32_t n,
+                          uint32_t *ret_n_chunks)
 {
-	uint32_t n_chunks = 0;
-	uint32_t n_ours = 0;
+	const struct lazy_image *image = ir->image;
+	uint32_t *n_chunks = xcalloc(image->n_blobs, sizeof(*n_chunks));
+	const struct sift_opts opts = { .n_blobs = image->n_blobs,
+		                        .n_chunks = n_chunks,
+		                        .named = image->named };
+	uint32_t n_ours;
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (!is_ours(ir, &s[i]) || s[i].n_chunks > CHUNKS_MAX - n_chunks)
-			continue;
-		n_chunks += s[i].n_chunks;
-		for (uint32_t k = 0; k < s[i].n_chunks; k++)
-			ir->kept_bytes += read_log_packed_bytes(layout_of(ir, s[i].blob_idx),
-			                                        s[i].first_chunk + k);
-		s[n_ours++] = s[i];
-	}
+	for (uint32_t i = 0; i < image->n_blobs; i++)
+		n_chunks[i] = layout_of(ir, i)->n_chunks;
+	n_ours = reads_sift(&opts, s, n, ret_n_chunks);
+	free(n_chunks);
 	return n_ours;
 }
 
-static int bring(struct image_reads *ir, const uint8_t *bytes, uint64_t size_bytes, struct err *e)
+/* @param ret_n_chunks  of it, this image's */
+static int bring(struct image_reads *ir, const uint8_t *bytes, uint64_t size_bytes,
+                 uint32_t *ret_n_chunks, struct err *e)
 {
 	struct fetch_stretch *stretches = NULL;
 	uint32_t n = 0;
@@ -203,7 +212,7 @@ static int bring(struct image_reads *ir, const uint8_t *bytes, uint64_t size_byt
 
 	if (r < 0)
 		return r;
-	opts.n_stretches = take_ours(ir, stretches, n);
+	opts.n_stretches = take_ours(ir, stretches, n, ret_n_chunks);
 	if (opts.n_stretches > 0)
 		ir->bring = fetch_bring_start(ir->env->fetch, &opts);
 	free(stretches);
@@ -212,34 +221,45 @@ static int bring(struct image_reads *ir, const uint8_t *bytes, uint64_t size_byt
 
 /* ---- whose list ---- */
 
+static void was_no_list(const struct image_reads *ir, const char *whose, const struct err *e)
+{
+	log_debug(ir->env->log, "a list of first reads is none", "image=%s whose=%s why=%s",
+	          ir->image->digest, whose, LOG_Q(e->msg));
+}
+
+/* Whatever it is, it is not held against who gave it: a later form, or a bad disk. */
 static void on_asked(void *arg, int r, const struct meta_got *got)
 {
 	struct image_reads *ir = arg;
 	struct err e = { .code = 0 };
+	uint32_t n_chunks = 0;
 
 	ir->asking = NULL;
 	if (r != META_FOUND)
 		return;
-	if (bring(ir, got->bytes, got->size_bytes, &e) == 0) {
-		keep(ir, got->bytes, got->size_bytes);
-		return;
-	}
+	if (bring(ir, got->bytes, got->size_bytes, &n_chunks, &e) < 0)
+		was_no_list(ir, "neighbour", &e);
 	free(got->bytes);
-	ir->env->neighbours->ops->distrust(ir->env->neighbours, got->giver);
 }
 
+/* The question tells who knows the image already that somebody mounts it: so it is put only where
+ * its metadata is anybody's. */
 static void ask_neighbours(struct image_reads *ir)
 {
 	struct meta_source *s = ir->env->neighbours;
-	AUTO(free_str) char *key = xasprintf("sha256:%s", ir->image->digest);
+	AUTO(public_namer_free) struct public_namer *namer = public_image_namer_new();
+	char key[PUBLIC_IMAGE_NAME_BYTES];
 	const struct meta_want want = { .kind = META_FIRST_READS,
 		                        .key = key,
 		                        .max_bytes = FIRST_READS_MAX_BYTES,
 		                        .deadline_ns =
 		                                clock_now_ns(ir->env->clock) + ASK_MS * NS_PER_MS };
 
-	if (s != NULL)
-		ir->asking = s->ops->get(s, &want, on_asked, ir);
+	if (s == NULL || ir->env->shelf == NULL ||
+	    !image_shelf_tells(ir->env->shelf, ir->image->name, ir->image->anonymous) ||
+	    !public_image_name(namer, ir->image->digest, key))
+		return;
+	ir->asking = s->ops->get(s, &want, on_asked, ir);
 }
 
 static void read_work(struct job *job)
@@ -264,8 +284,15 @@ static void read_after(struct job *job)
 	struct err e = { .code = 0 };
 
 	if (ir != NULL) {
+		int r = -ENOENT;
+
 		ir->reading = NULL;
-		if (lj->bytes == NULL || bring(ir, lj->bytes, lj->size_bytes, &e) < 0)
+		if (lj->bytes != NULL) {
+			r = bring(ir, lj->bytes, lj->size_bytes, &ir->kept_chunks, &e);
+			if (r < 0)
+				was_no_list(ir, "own", &e);
+		}
+		if (r < 0)
 			ask_neighbours(ir);
 	}
 	list_job_free(lj);
@@ -276,7 +303,7 @@ static void end_reads(struct lazy_image *image)
 	struct image_reads *ir = image->reads;
 	struct read_log *log = image->log;
 
-	keep_noted(ir);
+	keep_noted(ir, false);
 	timer_fini(&ir->timer);
 	if (ir->reading != NULL)
 		ir->reading->reads = NULL;

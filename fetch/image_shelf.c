@@ -6,11 +6,11 @@
 #include "boot_layer.h"
 #include "bytes.h"
 #include "first_reads.h"
-#include "hex.h"
 #include "image_files.h"
 #include "image_store.h"
 #include "manifest.h"
 #include "mem.h"
+#include "public_name.h"
 #include "reference.h"
 #include <errno.h>
 #include <pthread.h>
@@ -56,17 +56,6 @@ static int parse_image_key(enum meta_kind kind, const char *key, struct asked *a
 		return err_set(e, EINVAL, "something behind an image's digest");
 	}
 	return reference_parse(a->text, &a->ref, e);
-}
-
-/* By digest alone: it holds numbers of chunks, which say nothing to who does not have the image. */
-static int parse_reads_key(const char *key, struct asked *a, struct err *e)
-{
-	static const char prefix[] = "sha256:";
-
-	if (strncmp(key, prefix, strlen(prefix)) != 0 || !hex_is_sha256(key + strlen(prefix)))
-		return err_set(e, EINVAL, "no digest of an image");
-	memcpy(a->directory, key + strlen(prefix), sizeof(a->directory));
-	return 0;
 }
 
 /* ---- what is here ---- */
@@ -115,11 +104,56 @@ static const char *policy(struct image_shelf *shelf, const char *host)
 	return others;
 }
 
+static bool is_shared(struct image_shelf *shelf, const char *host, bool is_public)
+{
+	const char *share = policy(shelf, host);
+
+	return strcmp(share, "cluster") == 0 || (strcmp(share, "public") == 0 && is_public);
+}
+
 static bool may_be_given(const struct asked *a)
 {
-	const char *share = policy(a->shelf, a->ref.host);
+	return is_shared(a->shelf, a->ref.host, a->is_public);
+}
 
-	return strcmp(share, "cluster") == 0 || (strcmp(share, "public") == 0 && a->is_public);
+bool image_shelf_tells(struct meta_shelf *shelf, const char *name, bool is_public)
+{
+	struct reference ref;
+	struct err e;
+
+	return reference_parse(name, &ref, &e) == 0 &&
+	       is_shared(container_of(shelf, struct image_shelf, shelf), ref.host, is_public);
+}
+
+/* ---- by an image's public name ---- */
+
+struct named {
+	struct asked *asked;
+	const char *key;
+	struct public_namer *namer;
+};
+
+static int on_named_record(void *arg, const struct image_record *rec)
+{
+	const struct named *named = arg;
+	struct asked *a = named->asked;
+	char name[PUBLIC_IMAGE_NAME_BYTES];
+
+	if (!public_image_name(named->namer, rec->digest, name) || strcmp(name, named->key) != 0 ||
+	    !image_shelf_tells(&a->shelf->shelf, rec->name, rec->anonymous))
+		return 0;
+	memcpy(a->directory, rec->digest, sizeof(a->directory));
+	a->is_public = rec->anonymous;
+	return 1;
+}
+
+/* One of its names that lets it be told of is enough. "" in a->directory: there is none. */
+static int find_named(struct asked *a, const char *key, struct err *e)
+{
+	AUTO(public_namer_free) struct public_namer *namer = public_image_namer_new();
+	struct named named = { .asked = a, .key = key, .namer = namer };
+
+	return image_store_list(a->shelf->opts.cas, on_named_record, &named, e);
 }
 
 /* ---- the file ---- */
@@ -171,6 +205,28 @@ static int open_file(enum meta_kind kind, const struct asked *a, struct meta_ite
 	return META_FOUND;
 }
 
+/* What its readers could not use is not given, nor said to be here. */
+static int open_reads(struct asked *a, const char *key, struct meta_item *ret_item, struct err *e)
+{
+	struct fetch_stretch *stretches = NULL;
+	struct image_file file = { .data = NULL };
+	uint32_t n = 0;
+	int r = find_named(a, key, e);
+
+	if (r < 0 || a->directory[0] == '\0')
+		return r < 0 ? r : META_NOWHERE;
+	r = open_file(META_FIRST_READS, a, ret_item, e);
+	if (r != META_FOUND)
+		return META_NOWHERE;
+	if (first_reads_parse(ret_item->data, ret_item->size_bytes, &stretches, &n, e) == 0) {
+		free(stretches);
+		return META_FOUND;
+	}
+	file = (struct image_file){ .data = ret_item->data, .size_bytes = ret_item->size_bytes };
+	image_file_unmap(&file);
+	return META_NOWHERE;
+}
+
 static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key,
                       struct meta_item *ret_item, struct err *e)
 {
@@ -178,8 +234,7 @@ static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key
 	int r;
 
 	if (kind == META_FIRST_READS)
-		return parse_reads_key(key, &a, e) < 0 ? META_NOWHERE
-		                                       : open_file(kind, &a, ret_item, e);
+		return open_reads(&a, key, ret_item, e);
 	if (parse_image_key(kind, key, &a, e) < 0)
 		return META_NOWHERE; /* nonsense is nowhere */
 	r = image_store_list(a.shelf->opts.cas, on_record, &a, e);

@@ -70,7 +70,8 @@ bool read_log_is_open(const struct read_log *log)
 	return atomic_load(&log->open);
 }
 
-uint64_t read_log_packed_bytes(const struct blob_layout *l, uint32_t chunk_idx)
+/* What a chunk takes at its origin: of a unit of several, its part. */
+static uint64_t packed_bytes_of(const struct blob_layout *l, uint32_t chunk_idx)
 {
 	struct unit_rec u = { .n_members = 0 };
 
@@ -109,7 +110,7 @@ static void append(struct read_log *log, uint32_t blob_idx, uint32_t chunk_idx)
 
 static void note(struct read_log *log, uint32_t blob_idx, uint32_t chunk_idx)
 {
-	const uint64_t bytes = read_log_packed_bytes(log->layouts[blob_idx], chunk_idx);
+	const uint64_t bytes = packed_bytes_of(log->layouts[blob_idx], chunk_idx);
 
 	(void)pthread_mutex_lock(&log->lock);
 	if (log->state.first_ns == 0)
@@ -117,6 +118,7 @@ static void note(struct read_log *log, uint32_t blob_idx, uint32_t chunk_idx)
 	if (log->n_stretches < READ_LOG_STRETCHES && log->state.packed_bytes < READ_LOG_BYTES) {
 		append(log, blob_idx, chunk_idx);
 		log->state.packed_bytes += bytes;
+		log->state.n_chunks++;
 	} else {
 		read_log_open(log, false);
 	}

@@ -66,8 +66,12 @@ static void send_hello(struct conn *c, enum wire_type type)
 	AUTO(free_bytes) unsigned char *memory = NULL;
 	struct wire_member *members;
 
-	msg.u.hello.min_version = WIRE_VERSION;
+	/* The answer names the one that is spoken: the highest that both know. */
 	msg.u.hello.max_version = WIRE_VERSION;
+	if (type == WIRE_HELLO_ACK && c->peer.max_version < WIRE_VERSION)
+		msg.u.hello.max_version = c->peer.max_version;
+	msg.u.hello.min_version =
+		type == WIRE_HELLO_ACK ? msg.u.hello.max_version : WIRE_VERSION_OLDEST;
 	memcpy(msg.u.hello.nonce, c->own_nonce, sizeof(c->own_nonce));
 	msg.u.hello.members = NULL;
 	msg.u.hello.n_members = 0;
@@ -93,8 +97,8 @@ void conn_shaken(struct conn *c)
 /* Is the hello one that can be answered? Else the reason is on its way. */
 static bool check_hello(struct conn *c, const struct wire_hello *hello)
 {
-	if (hello->min_version > WIRE_VERSION || hello->max_version < WIRE_VERSION) {
-		send_bye(c, WIRE_BYE_VERSION, "this node speaks version 1 of the protocol");
+	if (hello->min_version > WIRE_VERSION || hello->max_version < WIRE_VERSION_OLDEST) {
+		send_bye(c, WIRE_BYE_VERSION, "this node speaks versions 1 and 2 of the protocol");
 		fail_with(c, EPROTO, "no version of the protocol in common");
 	} else if (c->ssl != NULL && !id_equal(&hello->self.id, &c->tls_id)) {
 		send_bye(c, WIRE_BYE_PROTOCOL, "HELLO: the id is not the certificate's");

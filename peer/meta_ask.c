@@ -28,6 +28,7 @@
 #define RATE_BYTES (64U << 10)       /* in SILENT_NS; where less is to come, an eighth of it */
 #define BUSY_MAX   10U
 #define ROOM_BYTES (64U << 10) /* that it begins with */
+#define HINT_NODES 3U          /* that are asked for a hint, of the own zone alone */
 
 enum candidate_state { WAITS, OPEN, OUT };
 
@@ -423,6 +424,23 @@ static void rotate(struct candidate *c, uint32_t n, uint64_t by)
 	free(copy);
 }
 
+/* A hint is worth a few questions, and of agents that know the kind: to older ones it is a breach.
+ */
+static void find_few(struct meta_req *req)
+{
+	uint32_t n = 0;
+
+	add_zone(req, true, false);
+	for (uint32_t i = 0; i < req->n_candidates; i++) {
+		const struct link *l = link_to(req->p, &req->candidates[i].id);
+
+		if (l != NULL && conn_peer(l->conn)->max_version >= WIRE_VERSION)
+			req->candidates[n++] = req->candidates[i];
+	}
+	rotate(req->candidates, n, req->p->self.self.generation);
+	req->n_candidates = n < HINT_NODES ? n : HINT_NODES;
+}
+
 static void find_candidates(struct meta_req *req)
 {
 	const struct peer *p = req->p;
@@ -433,6 +451,10 @@ static void find_candidates(struct meta_req *req)
 	DL_FOREACH(p->links, l)
 	n++;
 	req->candidates = xcalloc(n, sizeof(*req->candidates));
+	if (req->kind == META_FIRST_READS) {
+		find_few(req);
+		return;
+	}
 	for (uint32_t i = 0; i < 4; i++) {
 		add_zone(req, i % 2 == 0, i / 2 != 0);
 		rotate(req->candidates + first, req->n_candidates - first, p->self.self.generation);

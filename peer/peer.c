@@ -180,7 +180,7 @@ static int identify(struct peer *p, struct err *e)
 	wire_id_text(&p->self.self.id, p->self_name);
 	if (getrandom(&p->self.self.generation, sizeof(p->self.self.generation), 0) < 0)
 		return err_errno(e, errno, "no random bytes");
-	p->self.min_version = WIRE_VERSION;
+	p->self.min_version = WIRE_VERSION_OLDEST;
 	p->self.max_version = WIRE_VERSION;
 	(void)snprintf(p->self.self.zone, sizeof(p->self.self.zone), "%s", p->opts.zone);
 	(void)snprintf(p->self.agent, sizeof(p->self.agent), "shoal %s", SHOAL_VERSION);

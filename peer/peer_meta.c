@@ -19,6 +19,7 @@
 
 #define META_SERVES_MAX  32U             /* of all connections together */
 #define META_SERVES_OWN  8U              /* of a peer, once half of them are taken */
+#define META_HINTS_MAX   8U              /* of them all, for hints */
 #define META_TAKE_NS     (30 * NS_PER_S) /* for a piece */
 #define META_PIECE_BYTES (128U << 10)
 #define BUSY_RETRY_MS    100
@@ -224,17 +225,21 @@ static void open_after(struct job *job)
 }
 
 /* What a worker still has counts. */
-static bool has_room(const struct peer *p, const struct wire_id *asker)
+static bool has_room(const struct peer *p, const struct wire_id *asker, uint8_t kind)
 {
 	const struct meta_serve *ms;
 	uint32_t n = 0;
 	uint32_t n_own = 0;
+	uint32_t n_hints = 0;
 
 	DL_FOREACH(p->meta_serves, ms)
 	{
 		n++;
 		n_own += id_equal(&ms->asker, asker);
+		n_hints += ms->kind == META_FIRST_READS;
 	}
+	if (kind == WIRE_META_READS && (n_hints >= META_HINTS_MAX || n >= META_SERVES_MAX / 2))
+		return false;
 	return n < META_SERVES_MAX && (n < META_SERVES_MAX / 2 || n_own < META_SERVES_OWN);
 }
 
@@ -246,7 +251,7 @@ void meta_get(struct peer *p, struct link *l, const struct wire_meta_get *get)
 		send_end(p, l, get->req, WIRE_DRAINING);
 	} else if (p->opts.shelf == NULL || get->kind >= N_WIRE_META_KINDS) {
 		send_end(p, l, get->req, WIRE_NOT_HERE);
-	} else if (!has_room(p, &l->id)) {
+	} else if (!has_room(p, &l->id, get->kind)) {
 		send_end(p, l, get->req, WIRE_IS_BUSY);
 	} else {
 		ms = xcalloc(1, sizeof(*ms));

@@ -18,7 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_VERSION 1 /* the only one so far: hellos name a range of versions */
+#define WIRE_VERSION_OLDEST 1 /* hellos name a range of versions */
+#define WIRE_VERSION        2 /* since 2 a kind of metadata that is not known is not here, no breach */
 
 #define WIRE_PREFIX_BYTES      8
 #define WIRE_HEADER_MAX_BYTES  (64U << 10)
@@ -300,8 +301,8 @@ enum wire_meta_kind {
 	WIRE_META_BOOTSTRAP, /* key: HOST/REPOSITORY@sha256:... of the manifest; payload: the layer
 	                      * that holds the bootstrap, as the registry has it */
 	WIRE_META_BLOB,      /* key: that and "/", blob id; payload: the blob's tail */
-	WIRE_META_READS,     /* key: sha256:... of the manifest, or of the bootstrap; payload: which
-	                      * chunks its readers ask for first */
+	WIRE_META_READS,     /* key: public name of the image; payload: which chunks its readers
+	                      * ask for first */
 	N_WIRE_META_KINDS
 };
 

@@ -18,8 +18,8 @@ enum meta_kind {
 	META_MANIFEST = 2, /* key: HOST/REPOSITORY@sha256:HEX; the manifest or index itself */
 	META_BOOT_LAYER,   /* key: likewise, of the manifest; the layer that holds the bootstrap */
 	META_BLOB_TAIL,    /* key: likewise, then "/" and the blob's id; fetch/blob_tail.h */
-	META_FIRST_READS,  /* key: sha256:HEX of the manifest, or of the bootstrap where there is
-	                    * none; fetch/first_reads.h */
+	META_FIRST_READS,  /* key: the image's public name (cas/public_name.h); a hint, asked of
+	                    * few; fetch/first_reads.h */
 };
 
 /* ---- asking ---- */

@@ -47,6 +47,8 @@ struct disk {
 	int (*sync)(const struct disk *d, int fd);      /* fsync, of a file or a directory */
 	int (*rename)(const struct disk *d, int from_dir_fd, const char *from, int to_dir_fd,
 	              const char *to); /* never onto something that is there */
+	/* Likewise, onto whatever is there: one or the other, at any moment. */
+	int (*replace)(const struct disk *d, int dir_fd, const char *from, const char *to);
 	int (*unlink)(const struct disk *d, int dir_fd, const char *name, int flags);
 	int (*set_id)(const struct disk *d, int fd, const uint8_t id[FILE_ID_BYTES]);
 	int (*identify)(const struct disk *d, int fd, struct file_identity *ret_identity);

@@ -49,10 +49,11 @@ void image_file_unmap(struct image_file *file); /* zeroed is fine */
 /** [worker] Add one file to an image that is there (a blob meta that was fetched later). Atomic. */
 MUST_CHECK int image_store_add(struct cas *cas, const char *digest, const char *name,
                                const void *data, uint64_t size_bytes, struct err *e);
-/** [worker] Likewise, but instead of what is there under that name: for a moment, and after a crash
- * in it, neither is. For files that the image can do without. */
-MUST_CHECK int image_store_replace(struct cas *cas, const char *digest, const char *name,
-                                   const void *data, uint64_t size_bytes, struct err *e);
+/** [writer] Instead of what is there under that name, in one step, and without a sync: after a
+ * power cut it may be the old one, empty, or damaged. For files that the image can do without, and
+ * that tell their readers whether they are whole. Nothing is evicted for it. */
+MUST_CHECK int image_store_hint(struct cas *cas, const char *digest, const char *name,
+                                const void *data, uint64_t size_bytes, struct err *e);
 
 /** [worker] Its files are no good: take the directory away, so that it can be brought anew. What
  * the database knows of the image stays. Nobody reads it now. */

@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "digest.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PUBLIC_NAME_BYTES 16
@@ -17,3 +18,12 @@ void public_namer_free(struct public_namer **n); /* NULL is fine */
 
 void public_name(struct public_namer *n, enum digest_alg alg, const uint8_t digest[DIGEST_BYTES],
                  uint32_t plain_size_bytes, uint8_t ret_name[PUBLIC_NAME_BYTES]);
+
+/* Of an image, by the same means: context "shoal image name v1", over the digest of its manifest.
+ * As text: hex. */
+#define PUBLIC_IMAGE_NAME_BYTES (2 * PUBLIC_NAME_BYTES + 1)
+
+struct public_namer *public_image_namer_new(void); /* likewise; of public_image_name() alone */
+/** @param digest  hex of a SHA-256. @return false: it is not */
+bool public_image_name(struct public_namer *n, const char *digest,
+                       char ret_name[PUBLIC_IMAGE_NAME_BYTES]);

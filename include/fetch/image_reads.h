@@ -5,7 +5,9 @@
  * A container reads about the same at each start. Which chunks, in which order, is written down in
  * the first minute of a mount, and stands in images/<digest>/ (docs/on-disk.md). A mount made anew
  * has them brought behind all readers: by its own list or, where this node has none, by a
- * neighbour's. A list is a hint: numbers of chunks, nothing that is believed. Knows no peers.
+ * neighbour's, which is used once and not kept. A list is a hint: numbers of chunks, nothing that
+ * is believed. Neighbours are asked only about images that the shelf lets them hear of
+ * (image_shelf_tells()). Knows no peers.
  */
 #pragma once
 

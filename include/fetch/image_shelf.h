@@ -21,5 +21,9 @@ struct meta_shelf *image_shelf_new(const struct image_shelf_opts *opts); /* neve
  */
 void image_shelf_configure(struct meta_shelf *shelf, const struct registry_config *configs,
                            uint32_t n_configs);
+/** [any] May neighbours hear that this node has, or wants, the image of that name? By the rule
+ * above.
+ * @param is_public  its registry gave it without credentials */
+bool image_shelf_tells(struct meta_shelf *shelf, const char *name, bool is_public);
 /** Nothing may be open any more. NULL is fine. */
 void image_shelf_free(struct meta_shelf **shelf);

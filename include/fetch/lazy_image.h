@@ -21,6 +21,7 @@
 struct lazy_image {
 	char digest[DIGEST_TEXT_BYTES]; /* of the manifest (of the bootstrap where there is none) */
 	char name[CAS_ORIGIN_MAX_BYTES];
+	bool anonymous; /* its registry gave it under this name without credentials */
 	struct image *image;
 	uint32_t n_blobs;
 	struct fetch_blob **blobs; /* by the image's blob index */
@@ -48,6 +49,7 @@ struct image_loader_opts {
 	struct registry *registry;
 	struct source *origins;         /* origin.h */
 	struct meta_source *neighbours; /* asked when the registry does not answer; NULL: none */
+	struct meta_shelf *shelf;       /* image_shelf.h: which images may be told of; NULL: none */
 	const struct clock *clock;
 	struct log *log;
 	struct metrics *metrics;

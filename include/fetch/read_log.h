@@ -35,11 +35,9 @@ void read_log_note(struct read_log *log, const struct fetch_piece *pieces, uint3
 struct read_log_state {
 	uint64_t first_ns;     /* when the first was noted; 0: none was */
 	uint64_t packed_bytes; /* of what was noted */
+	uint32_t n_chunks;     /* likewise */
 };
 struct read_log_state read_log_state(struct read_log *log); /* [any] */
 
 /** [any] A copy of what was noted, malloc'd. @return how many; 0: *ret_stretches is NULL */
 uint32_t read_log_copy(struct read_log *log, struct fetch_stretch **ret_stretches);
-
-/** What a chunk takes at its origin: of a unit of several, its part. */
-uint64_t read_log_packed_bytes(const struct blob_layout *l, uint32_t chunk_idx);

@@ -133,6 +133,12 @@ int image_store_add(struct cas *cas, const char *digest, const char *name, const
 	return 0;
 }
 
+int image_store_hint(struct cas *cas, const char *digest, const char *name, const void *data,
+                     uint64_t size_bytes, struct err *e)
+{
+	return image_store_add(cas, digest, name, data, size_bytes, e);
+}
+
 int image_store_retire(struct cas *cas, const char *digest, struct err *e)
 {
 	struct store_file *f;

@@ -12,6 +12,7 @@
 #include "first_reads.h"
 #include "layout.h"
 #include "read_log.h"
+#include "reads_sift.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,79 @@ static void what_is_no_list_is_refused(void **state)
 	free(bytes);
 }
 
+/* ---- what is left of a list for an image ---- */
+
+#define BLOB_CHUNKS 200U
+
+/* Of the first blob all chunks are the image's, of the second those from 64 to 129. */
+static uint32_t sift(struct fetch_stretch *s, uint32_t n, uint32_t *ret_n_chunks)
+{
+	const uint32_t n_chunks[2] = { SIFT_CHUNKS_MAX + BLOB_CHUNKS, BLOB_CHUNKS };
+	struct bitmap *named[2] = { NULL, bitmap_new(BLOB_CHUNKS) };
+	const struct sift_opts opts = { .n_blobs = 2, .n_chunks = n_chunks, .named = named };
+	uint32_t n_left;
+
+	assert_non_null(named[1]);
+	for (uint32_t i = 64; i < 130; i++)
+		(void)bitmap_set(named[1], i);
+	n_left = reads_sift(&opts, s, n, ret_n_chunks);
+	bitmap_free(&named[1]);
+	return n_left;
+}
+
+static void what_an_honest_list_says_stays_in_order(void **state)
+{
+	struct fetch_stretch s[] = { { 1, 64, 66 }, { 0, 63, 2 }, { 0, 0, 63 }, { 0, 65, 1000 } };
+	uint32_t n_chunks = 0;
+
+	(void)state;
+	assert_int_equal(sift(s, 4, &n_chunks), 4);
+	assert_int_equal(n_chunks, 66 + 2 + 63 + 1000);
+	assert_int_equal(s[0].blob_idx, 1);
+	assert_int_equal(s[2].first_chunk, 0);
+}
+
+static void what_is_not_the_images_goes(void **state)
+{
+	struct fetch_stretch s[] = { { 2, 0, 1 },          { UINT32_MAX, 0, 1 },
+		                     { 1, 63, 1 },         { 1, 63, 2 },
+		                     { 1, 129, 2 },        { 1, 199, 2 },
+		                     { 1, UINT32_MAX, 1 }, { 0, SIFT_CHUNKS_MAX + BLOB_CHUNKS, 1 },
+		                     { 0, 7, 0 },          { 1, 129, 1 } };
+	uint32_t n_chunks = 0;
+
+	(void)state;
+	assert_int_equal(sift(s, 10, &n_chunks), 1);
+	assert_int_equal(n_chunks, 1);
+	assert_int_equal(s[0].first_chunk, 129);
+}
+
+static void a_chunk_counts_once(void **state)
+{
+	struct fetch_stretch s[] = { { 0, 10, 100 }, { 0, 10, 100 }, { 0, 109, 1 },
+		                     { 0, 0, 11 },   { 1, 64, 1 },   { 0, 110, 1 } };
+	uint32_t n_chunks = 0;
+
+	(void)state;
+	assert_int_equal(sift(s, 6, &n_chunks), 3);
+	assert_int_equal(n_chunks, 102);
+	assert_int_equal(s[2].first_chunk, 110);
+}
+
+static void a_list_of_too_many_chunks_is_cut(void **state)
+{
+	struct fetch_stretch s[] = { { 0, 0, SIFT_CHUNKS_MAX + 1 },
+		                     { 0, 1, SIFT_CHUNKS_MAX - 1 },
+		                     { 1, 64, 2 },
+		                     { 1, 70, 1 } };
+	uint32_t n_chunks = 0;
+
+	(void)state;
+	assert_int_equal(sift(s, 4, &n_chunks), 2);
+	assert_int_equal(n_chunks, SIFT_CHUNKS_MAX);
+	assert_int_equal(s[1].first_chunk, 70);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +266,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_full_log_closes, set_up, tear_down),
 		cmocka_unit_test(a_list_is_the_same_after_its_way_through_bytes),
 		cmocka_unit_test(what_is_no_list_is_refused),
+		cmocka_unit_test(what_an_honest_list_says_stays_in_order),
+		cmocka_unit_test(what_is_not_the_images_goes),
+		cmocka_unit_test(a_chunk_counts_once),
+		cmocka_unit_test(a_list_of_too_many_chunks_is_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,8 +5,11 @@
  * Two worlds: near has loaded the image from the registry; far has not, and asks near.
  */
 #include "blob_tail.h"
+#include "first_reads.h"
+#include "image_files.h"
 #include "lazy_load.h"
 #include "neighbours.h"
+#include "public_name.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -337,6 +340,90 @@ static void keys_that_are_none_are_nowhere(void **state)
 	}
 }
 
+/* ---- what is read first ---- */
+
+static int ask_for_reads(struct two *t, const char *digest)
+{
+	struct meta_shelf *shelf = t->far.neighbours.shelf;
+	struct public_namer *namer = public_image_namer_new();
+	char key[PUBLIC_IMAGE_NAME_BYTES];
+	struct meta_item item = { .data = NULL };
+	struct err e;
+	int r;
+
+	assert_true(public_image_name(namer, digest, key));
+	public_namer_free(&namer);
+	r = shelf->ops->open(shelf, META_FIRST_READS, key, &item, &e);
+	if (r == META_FOUND)
+		shelf->ops->close(shelf, &item);
+	return r;
+}
+
+static void keep_reads(struct two *t, const char *digest, uint64_t drop_bytes)
+{
+	const struct fetch_stretch stretch = { 0, 3, 4 };
+	uint64_t size_bytes = 0;
+	uint8_t *bytes = first_reads_make(&stretch, 1, &size_bytes);
+	struct err e;
+
+	assert_int_equal(image_store_hint(&t->near.cas, digest, IMAGE_FILE_READS, bytes,
+	                                  size_bytes - drop_bytes, &e),
+	                 0);
+	free(bytes);
+}
+
+static void what_is_read_first_is_given_by_public_name_alone(void **state)
+{
+	struct two *t = *state;
+	struct meta_shelf *shelf = t->far.neighbours.shelf;
+	struct meta_item item;
+	struct err e;
+
+	load_and_let_go(&t->near, BY_DIGEST LAYERS);
+	assert_int_equal(ask_for_reads(t, LAYERS), META_NOWHERE);
+	keep_reads(t, LAYERS, 0);
+	assert_int_equal(ask_for_reads(t, LAYERS), META_FOUND);
+	assert_int_equal(ask_for_reads(t, EDGE), META_NOWHERE);
+	assert_int_equal(shelf->ops->open(shelf, META_FIRST_READS, "sha256:" LAYERS, &item, &e),
+	                 META_NOWHERE);
+	assert_int_equal(shelf->ops->open(shelf, META_FIRST_READS, BY_DIGEST LAYERS, &item, &e),
+	                 META_NOWHERE);
+}
+
+static void what_is_read_first_of_a_private_image_is_nowhere(void **state)
+{
+	struct two *t = *state;
+
+	t->near.registry.asks_for_credentials = true;
+	load_and_let_go(&t->near, BY_DIGEST LAYERS);
+	keep_reads(t, LAYERS, 0);
+	assert_int_equal(ask_for_reads(t, LAYERS), META_NOWHERE);
+	assert_false(image_shelf_tells(t->far.neighbours.shelf, BY_DIGEST LAYERS, false));
+	assert_true(image_shelf_tells(t->far.neighbours.shelf, BY_DIGEST LAYERS, true));
+	assert_false(image_shelf_tells(t->far.neighbours.shelf, "/some/image.boot", true));
+}
+
+static void what_is_read_first_is_never_shared_where_metadata_is_not(void **state)
+{
+	const struct registry_config configs[] = { { .host = "*", .share_metadata = "never" } };
+	struct two *t = *state;
+
+	world_meet(&t->far, &t->near, configs, 1);
+	load_and_let_go(&t->near, BY_DIGEST LAYERS);
+	keep_reads(t, LAYERS, 0);
+	assert_int_equal(ask_for_reads(t, LAYERS), META_NOWHERE);
+	assert_false(image_shelf_tells(t->far.neighbours.shelf, BY_DIGEST LAYERS, true));
+}
+
+static void a_damaged_list_is_not_given(void **state)
+{
+	struct two *t = *state;
+
+	load_and_let_go(&t->near, BY_DIGEST LAYERS);
+	keep_reads(t, LAYERS, 1);
+	assert_int_equal(ask_for_reads(t, LAYERS), META_NOWHERE);
+}
+
 /* ---- a blob's tail ---- */
 
 static void a_tail_is_read_as_it_was_made(void **state)
@@ -389,6 +476,10 @@ int main(void)
 		TEST(a_wrong_tail_is_named_and_another_is_asked),
 		TEST(a_registry_that_is_back_makes_up_for_liars),
 		TEST(keys_that_are_none_are_nowhere),
+		TEST(what_is_read_first_is_given_by_public_name_alone),
+		TEST(what_is_read_first_of_a_private_image_is_nowhere),
+		TEST(what_is_read_first_is_never_shared_where_metadata_is_not),
+		TEST(a_damaged_list_is_not_given),
 		TEST(a_tail_is_read_as_it_was_made),
 	};
 

@@ -165,7 +165,7 @@ static void another_version_is_told_so(void **state)
 
 	pair_half(p, &fd);
 	wire_sample(WIRE_HELLO, false, &hello);
-	hello.u.hello.min_version = 2;
+	hello.u.hello.min_version = 3;
 	hello.u.hello.max_version = 9;
 	say(fd, &hello);
 	pair_expect_end(p, 1, EPROTO, "version");
