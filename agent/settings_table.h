@@ -108,5 +108,5 @@
 	X("requests_per_s", NUMBER, requests_per_s, "requests/s", 0, 1000000, "0", NULL,           \
 	  "Budget of requests to this host; 0: none.")                                             \
 	X("share_metadata", CHOICE, share_metadata, "", 0, 0, "public", "public|cluster|never",    \
-	  "Whose manifests and bootstraps peers may have: public (what was obtained "              \
-	  "anonymously), cluster (all), never.")
+	  "Whose metadata (manifests, bootstraps, what is read first) peers may have: public "     \
+	  "(what was obtained anonymously), cluster (all), never.")

@@ -1,4 +1,5 @@
 """What readers of an image ask for first is brought before they come, the next time: on this node and on others."""
+import glob
 import os
 import struct
 
@@ -13,10 +14,9 @@ class FirstReads(cluster.LoopbackTest):
     def lists(self, agent):
         """What the agent keeps: {path: bytes}"""
         found = {}
-        for path in lab.regular_files(os.path.join(agent.state_dir, "images")):
-            if os.path.basename(path) == LIST:
-                with open(path, "rb") as f:
-                    found[path] = f.read()
+        for path in glob.glob(os.path.join(agent.state_dir, "images", "*", LIST)):
+            with open(path, "rb") as f:
+                found[path] = f.read()
         return found
 
     @staticmethod
@@ -55,6 +55,17 @@ class FirstReads(cluster.LoopbackTest):
         self.assertEqual(0, second.metric("shoal_read_bytes_total", source="peer"), "no reader waits")
         self.assertGreaterEqual(second.metric("shoal_read_bytes_total", source="cache"), read)
         lab.wait_for(lambda: self.lists(second), "its own list to be kept")
+
+    def test_of_an_image_whose_metadata_is_not_shared_nothing_is_asked(self):
+        hosts = [{"host": "*", "scheme": "http", "share_metadata": "never"}]
+        first, second = self.cluster(2, registries=hosts)
+        reference = lab.registry().push(IMAGE)
+        self.started_on(first, reference)
+        where = second.mount(reference)
+        second.settle()
+        self.assertEqual(0, second.metric("shoal_chunk_bytes_total", source="peer"), "nothing is brought")
+        self.read_some(where, 1)
+        self.assertGreater(second.metric("shoal_chunk_bytes_total", source="peer"), 0, "chunks are the cluster's as ever")
 
     def test_a_node_that_has_lost_them_asks_for_them_at_once(self):
         agent = self.agent()

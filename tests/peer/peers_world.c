@@ -255,11 +255,11 @@ static void on_answer(void *arg, int r, const struct meta_got *got)
 		a->got = *got;
 }
 
-struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t timeout_ms,
-                           struct answer *a)
+struct meta_req *peers_ask_for(struct peers *world, enum meta_kind kind, uint64_t max_bytes,
+                               uint64_t timeout_ms, struct answer *a)
 {
 	struct meta_source *source = peer_meta_source(world->peers[0]);
-	const struct meta_want want = { .kind = META_MANIFEST,
+	const struct meta_want want = { .kind = kind,
 		                        .key = "registry.example/app@sha256:00",
 		                        .max_bytes = max_bytes,
 		                        .deadline_ns = clock_now_ns(clock_real()) +
@@ -268,6 +268,12 @@ struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t tim
 	*a = (struct answer){ .r = -1 };
 	// cppcheck-suppress returnDanglingLifetime ; what is wanted is copied
 	return source->ops->get(source, &want, on_answer, a);
+}
+
+struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t timeout_ms,
+                           struct answer *a)
+{
+	return peers_ask_for(world, META_MANIFEST, max_bytes, timeout_ms, a);
 }
 
 void answer_clear(struct answer *a)

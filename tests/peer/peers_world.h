@@ -12,7 +12,7 @@
 #include "pool.h"
 #include <pthread.h>
 
-#define PEERS_MAX 4
+#define PEERS_MAX 6
 
 /* What a peer gives of metadata. */
 struct shelf {
@@ -67,6 +67,8 @@ void peers_jam(struct peers *world); /* until peers_unblock() no worker does any
 /** The first agent asks the others. @return the request */
 struct meta_req *peers_ask(struct peers *world, uint64_t max_bytes, uint64_t timeout_ms,
                            struct answer *a);
+struct meta_req *peers_ask_for(struct peers *world, enum meta_kind kind, uint64_t max_bytes,
+                               uint64_t timeout_ms, struct answer *a);
 void answer_clear(struct answer *a);
 
 struct stranger {

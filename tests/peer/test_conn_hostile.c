@@ -186,6 +186,49 @@ static void a_later_version_that_still_speaks_ours_is_taken(void **state)
 	close(fd);
 }
 
+/* The hello that answers one with versions up to max. */
+static struct wire_hello answer_to(struct pair *p, uint16_t max)
+{
+	struct wire_decoder *decoder = wire_decoder_new();
+	uint8_t bytes[4096];
+	struct wire_msg hello;
+	struct wire_hello answer;
+	struct err e;
+	size_t size;
+	int fd;
+
+	p->ends[1].n_open = 0;
+	pair_half(p, &fd);
+	wire_sample(WIRE_HELLO, false, &hello);
+	hello.u.hello.max_version = max;
+	say(fd, &hello);
+	pair_until(p, &p->ends[1].n_open, 1);
+	assert_true(recv(fd, bytes, sizeof(bytes), 0) > WIRE_PREFIX_BYTES);
+	size = (size_t)bytes[2] << 8 | bytes[3];
+	assert_int_equal(wire_decode(decoder, bytes + WIRE_PREFIX_BYTES, size, 0, &hello, &e), 0);
+	assert_int_equal(hello.type, WIRE_HELLO_ACK);
+	answer = hello.u.hello;
+	wire_decoder_free(&decoder);
+	close(fd);
+	return answer;
+}
+
+static void an_older_node_is_spoken_to_as_it_speaks(void **state)
+{
+	const struct wire_hello answer = answer_to(*state, 1);
+
+	assert_int_equal(answer.min_version, 1);
+	assert_int_equal(answer.max_version, 1);
+}
+
+static void a_later_node_is_told_the_highest_that_both_know(void **state)
+{
+	const struct wire_hello answer = answer_to(*state, 9);
+
+	assert_int_equal(answer.min_version, WIRE_VERSION);
+	assert_int_equal(answer.max_version, WIRE_VERSION);
+}
+
 /* ---- time ---- */
 
 static void silence_before_the_hello_has_a_deadline(void **state)
@@ -495,6 +538,8 @@ int main(void)
 		PLAIN(oversized_frames_end_it),
 		PLAIN(another_version_is_told_so),
 		PLAIN(a_later_version_that_still_speaks_ours_is_taken),
+		PLAIN(an_older_node_is_spoken_to_as_it_speaks),
+		PLAIN(a_later_node_is_told_the_highest_that_both_know),
 		PLAIN(silence_before_the_hello_has_a_deadline),
 		SECURE(silence_before_the_hello_has_a_deadline),
 		PLAIN(silence_after_the_hello_has_a_deadline),

@@ -214,6 +214,34 @@ static void who_drains_gives_nothing_more(void **state)
 	assert_int_equal(world->shelves[1].n_opened, 0);
 }
 
+static int setup_six(void **state)
+{
+	*state = peers_new(6, false);
+	return 0;
+}
+
+static uint32_t n_asked(struct peers *world)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 1; i < world->n; i++)
+		n += world->shelves[i].key[0] != '\0';
+	return n;
+}
+
+static void for_a_hint_three_are_asked_and_no_more(void **state)
+{
+	struct peers *world = *state;
+	struct answer a;
+
+	(void)peers_ask_for(world, META_FIRST_READS, 1000, SECONDS_20, &a);
+	peers_until(world, &a.n_done, 1);
+	assert_int_equal(a.r, META_NOWHERE);
+	assert_int_equal(n_asked(world), 3);
+	assert_int_equal(ask(world, 1000, &a), META_NOWHERE); /* for the rest all are */
+	assert_int_equal(n_asked(world), 5);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -230,6 +258,8 @@ int main(void)
 		TEST(a_cancelled_request_is_never_told),
 		TEST(who_gave_wrong_bytes_is_not_asked_again),
 		TEST(who_drains_gives_nothing_more),
+		cmocka_unit_test_setup_teardown(for_a_hint_three_are_asked_and_no_more, setup_six,
+		                                teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
