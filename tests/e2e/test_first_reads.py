@@ -82,6 +82,19 @@ class FirstReads(cluster.LoopbackTest):
         self.assertEqual(got, agent.origin_bytes(), "nothing was missing")
         self.assertLessEqual(got, 2 * before)
 
+    def test_a_short_start_takes_nothing_of_a_list(self):
+        agent = self.agent()
+        reference = lab.registry().push(IMAGE)
+        where = self.started_on(agent, reference)
+        agent.umount(where)
+        before = [self.n_chunks(data) for data in self.lists(agent).values()]
+        agent.mount(reference, where=where)
+        self.read_some(where, 10)
+        agent.umount(where)
+        agent.stop()
+        after = [self.n_chunks(data) for data in self.lists(agent).values()]
+        self.assertGreaterEqual(after, before)
+
     def test_a_list_that_is_damaged_is_none(self):
         agent = self.agent()
         reference = lab.registry().push(IMAGE)
