@@ -39,10 +39,14 @@ static void on_mounted(void *arg, int r, const struct mounted *m, const struct e
 {
 	struct api_call *call = arg;
 
+	json_t *object = r < 0 ? NULL : mounted_json(m);
+
+	if (r == MOUNT_WAS_THERE)
+		(void)json_object_set_new(object, "was_there", json_true());
 	if (r < 0)
 		api_fail(call, r, why);
 	else
-		api_reply(call, mounted_json(m));
+		api_reply(call, object);
 }
 
 static void on_mount_gone(struct api_call *call, void *arg)

@@ -241,7 +241,7 @@ static void look_after(struct job *job)
 	else if (op->wish != NULL)
 		mount_replace(op, m);
 	else if (op->is_seen)
-		mount_op_end(op, 0, m, &e);
+		mount_op_end(op, MOUNT_WAS_THERE, m, &e);
 	else
 		mount_above(op, m);
 }

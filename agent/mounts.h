@@ -75,12 +75,15 @@ struct mounts_opts {
 struct mounts *mounts_new(const struct mounts_opts *opts); /* never NULL */
 void mounts_free(struct mounts **mounts);                  /* after mounts_stop(); NULL is fine */
 
-/* r: 0 and the mount; -EBUSY another image is there; -EAGAIN not now; -ENOENT, -EACCES ... with
- * *why. */
+#define MOUNT_WAS_THERE 1
+
+/* r: 0 and the mount; MOUNT_WAS_THERE the same; -EBUSY another image is there; -EAGAIN not now;
+ * -ENOENT, -EACCES ... with *why. */
 typedef void mounts_added_fn(void *arg, int r, const struct mounted *m, const struct err *why);
 
 /**
- * Mount and list. The same image where it is mounted already: done(0) after a look at the registry.
+ * Mount and list. The same image where it is mounted already: done(MOUNT_WAS_THERE) after a look at
+ * the registry.
  * done: once, not from inside. The record is copied, as what is given: credentials (rec->given), or
  * NULL.
  * @param replace  the same image takes on what else this record says; another one takes its place,

@@ -170,11 +170,13 @@ static void note_file(struct nydusd_api *api)
 	}
 }
 
-static bool is_served(const char *path)
+int nydusd_api_look(const char *path, struct err *e)
 {
 	AUTO(close_fd) int fd = unix_connect(path);
 
-	return fd >= 0;
+	return fd < 0 ? 0
+	              : err_set(e, EADDRINUSE, "--apisock %s: another one is listening there",
+	                        path);
 }
 
 int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api **ret_api,
@@ -190,9 +192,9 @@ int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api *
 	api->http = evhttp_new(loop_base(front->loop));
 	if (api->http == NULL)
 		return err_set(e, ENOMEM, "the API cannot be served");
-	if (is_served(path))
-		return err_set(e, EADDRINUSE, "--apisock %s: another one is listening there", path);
-	r = unix_listen("--apisock", path, BACKLOG, &fd, e);
+	r = nydusd_api_look(path, e);
+	if (r == 0)
+		r = unix_listen("--apisock", path, BACKLOG, &fd, e);
 	if (r < 0)
 		return r;
 	note_file(api);

@@ -19,6 +19,8 @@ struct nydusd_call {
 	json_t *body;  /* an object; NULL: none */
 };
 
+/** @return 0; -EADDRINUSE somebody listens there */
+MUST_CHECK int nydusd_api_look(const char *path, struct err *e);
 /** Listen on the socket (0600); a file of a dead one is replaced. */
 MUST_CHECK int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api **ret_api,
                                  struct err *e);

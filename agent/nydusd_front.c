@@ -110,6 +110,7 @@ static void mount_after(struct job *job)
 		instance_free(&i);
 	} else {
 		i->up = true;
+		i->found = j->found;
 		json_drop(&i->blob_ids);
 		i->blob_ids = json_incref(j->blob_ids);
 		front_watch_agent(front->watch);
@@ -134,7 +135,7 @@ static void give_work(struct job *job) /* worker */
 
 	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
 	if (j->result == -ENOENT)
-		j->result = link_mount(j->link, j->wish, j->credentials, NULL, &j->err);
+		j->result = link_mount(j->link, j->wish, j->credentials, NULL, NULL, &j->err);
 }
 
 static void give_after(struct job *job)
@@ -389,7 +390,7 @@ void front_remount(struct front *front, const char *at, const char *bootstrap, c
 
 /* A small file system of our own: it holds empty directories, and outlives us. One that an earlier
  * nydusd left is taken. */
-int front_make_root(const struct front *front, struct err *e)
+int front_make_root(struct front *front, struct err *e)
 {
 	struct statfs fs;
 	struct stat st;
@@ -404,6 +405,7 @@ int front_make_root(const struct front *front, struct err *e)
 	if (mount("rafs", front->root, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
 	          "mode=0755,size=4m") != 0)
 		return err_errno(e, errno, "mountpoint %s", front->root);
+	front->made_root = true;
 	return 0;
 }
 
@@ -411,6 +413,7 @@ struct stopping {
 	struct job job;
 	struct timer timer;
 	struct front *front;
+	bool only_new; /* what was there before stays */
 	uint32_t n_looks;
 	uint32_t n_dirs;
 	char **dirs;
@@ -440,7 +443,8 @@ static void stop_work(struct job *job) /* worker */
 
 	for (uint32_t i = 0; i < s->n_dirs; i++)
 		take_down(s->front, s->dirs[i], is_there);
-	if (s->front->args->mode == NYDUSD_FUSE && !s->front->whole)
+	if (s->front->args->mode == NYDUSD_FUSE && !s->front->whole &&
+	    (s->front->made_root || !s->only_new))
 		(void)umount2(s->front->root, MNT_DETACH | UMOUNT_NOFOLLOW);
 	link_leave(s->front->link);
 }
@@ -485,19 +489,32 @@ static void on_stop_timer(struct timer *t)
 	DL_COUNT(s->front->instances, i, n);
 	s->dirs = xcalloc(n + (size_t)1, sizeof(*s->dirs));
 	DL_FOREACH(s->front->instances, i)
-	s->dirs[s->n_dirs++] = xstrdup(i->dir);
+	{
+		if (!i->found || !s->only_new)
+			s->dirs[s->n_dirs++] = xstrdup(i->dir);
+	}
 	s->job = (struct job){ .work = stop_work, .after = stop_after, .prio = JOB_NORMAL };
 	pool_submit(s->front->pool, &s->job);
 }
 
-void front_stop(struct front *front, front_done_fn *done, void *arg)
+static void stop(struct front *front, bool only_new, front_done_fn *done, void *arg)
 {
 	struct stopping *s = xcalloc(1, sizeof(*s));
 
 	front->state = FRONT_STOPPED;
 	front->stopping = true;
 	link_stop_waiting(front->link);
-	*s = (struct stopping){ .front = front, .done = done, .arg = arg };
+	*s = (struct stopping){ .front = front, .only_new = only_new, .done = done, .arg = arg };
 	timer_init(&s->timer, front->loop, on_stop_timer);
 	timer_start(&s->timer, 0);
+}
+
+void front_stop(struct front *front, front_done_fn *done, void *arg)
+{
+	stop(front, false, done, arg);
+}
+
+void front_give_up(struct front *front, front_done_fn *done, void *arg)
+{
+	stop(front, true, done, arg);
 }

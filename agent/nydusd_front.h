@@ -28,6 +28,7 @@ struct instance {
 	int64_t mounted_s;           /* wall clock */
 	bool up;                     /* else on its way */
 	bool busy;                   /* a worker is at it */
+	bool found;                  /* the agent had it mounted before it was asked to */
 	struct instance_job *coming; /* ... and mounts it for the first time; else NULL */
 	bool taken_over; /* from another nydusd: it may be mounted again, which changes nothing */
 	struct instance *prev, *next;
@@ -43,8 +44,9 @@ struct front {
 	enum front_state state;
 	bool stopping;
 	struct instance *instances;
-	char *root; /* where "/" is: the mountpoint */
-	bool whole; /* "/" is one image; else a directory with an image in each directory */
+	char *root;     /* where "/" is: the mountpoint */
+	bool whole;     /* "/" is one image; else a directory with an image in each directory */
+	bool made_root; /* by front_make_root(); false: one that was there was taken */
 	struct front_watch *watch;
 	void (*exit)(struct front *front); /* end the process; mounts stay */
 };
@@ -66,9 +68,11 @@ void front_umount(struct front *front, const char *at, front_done_fn *done, void
 void front_give(struct front *front, const char *at, const char *auth, front_done_fn *done,
                 void *arg);
 /** Make the mountpoint a directory of directories, where it is to be one. Blocks a moment. */
-MUST_CHECK int front_make_root(const struct front *front, struct err *e);
+MUST_CHECK int front_make_root(struct front *front, struct err *e);
 /** Everything down, for SIGTERM. done(0) */
 void front_stop(struct front *front, front_done_fn *done, void *arg);
+/** The same for a start that failed: what was mounted before it stays. */
+void front_give_up(struct front *front, front_done_fn *done, void *arg);
 void front_free_instances(struct front *front);
 /** Is a worker at any of its mounts? */
 bool front_is_busy(const struct front *front);
@@ -122,6 +126,7 @@ struct instance_job {
 	char *dir;
 	char *work_dir;
 	bool make_dir;        /* below the root */
+	bool found;           /* the result: it was mounted already */
 	atomic_bool given_up; /* nobody wants it any more */
 	int result;
 	struct err err;

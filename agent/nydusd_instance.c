@@ -244,7 +244,8 @@ static void mount_patiently(struct instance_job *j, int given)
 	bool is_next = false;
 
 	for (int i = 0; i < RENEW_TRIES; i++) {
-		j->result = link_mount(j->link, j->wish, j->credentials, &j->given_up, &j->err);
+		j->result = link_mount(j->link, j->wish, j->credentials, &j->given_up, &j->found,
+		                       &j->err);
 		/* It was just ending: the next one, once. */
 		if (j->result == -ECONNREFUSED && !is_next &&
 		    link_ensure(j->link, j->work_dir, &j->err) == 0) {

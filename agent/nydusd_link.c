@@ -256,7 +256,7 @@ static bool is_unwanted(void *arg)
 }
 
 int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
-               const atomic_bool *given_up, struct err *e)
+               const atomic_bool *given_up, bool *ret_found, struct err *e)
 {
 	AUTO(free_str) char *socket = socket_of(link);
 	AUTO(json_drop) json_t *body = json_copy(unconst(wish));
@@ -269,12 +269,16 @@ int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
 		                                .body = body,
 		                                .unwanted = is_unwanted,
 		                                .unwanted_arg = &wanting };
+	int r;
 
 	if (is_unwanted(&wanting))
 		return err_set(e, ECANCELED, "nobody wants it any more");
 	if (credentials != NULL)
 		(void)json_object_set(body, "credentials", unconst(credentials));
-	return errno_of(client_call(&request, &answer, e), e);
+	r = errno_of(client_call(&request, &answer, e), e);
+	if (r == 0 && ret_found != NULL)
+		*ret_found = json_is_true(json_object_get(answer, "was_there"));
+	return r;
 }
 
 /* It may be on its way up, or down because somebody else has unmounted it. */

@@ -36,11 +36,12 @@ int link_watch(struct link *link);
  * [worker] POST the wish (docs/api.md, "A mount"), with credentials if there are any.
  * @param given_up  nobody wants it any more: looked at once a second, and the agent takes it back.
  *   NULL: never
+ * @param ret_found  the same is mounted there already. NULL: no matter
  * @return 0; -EAGAIN it is on its way up or down; -ECANCELED; else -errno as far as the agent's
  *   answer tells
  */
 MUST_CHECK int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
-                          const atomic_bool *given_up, struct err *e);
+                          const atomic_bool *given_up, bool *ret_found, struct err *e);
 /** [worker] Also from whoever uses it. Not mounted is no error. */
 MUST_CHECK int link_umount(struct link *link, const char *dir, struct err *e);
 /** [worker] @return 0; -ENOENT not mounted */

@@ -126,12 +126,12 @@ static int listen_api(struct nydusd *n, struct err *e)
 	return nydusd_api_listen(&n->front, n->args.apisock, &n->api, e);
 }
 
-/* Whoever started it gets its status, and nothing is left of it. */
+/* Whoever started it gets its status, and nothing is left of it; what was there before stays. */
 static void give_up(struct nydusd *n, const struct err *why)
 {
 	n->why = *why;
 	n->failed = true;
-	front_stop(&n->front, on_stopped, n);
+	front_give_up(&n->front, on_stopped, n);
 }
 
 /* Whoever waits for the socket then has 2 s more. */
@@ -177,13 +177,16 @@ static int read_config(const struct nydusd *n, char **ret_text, struct err *e)
 	return *ret_text != NULL ? 0 : err_set(e, ENOMEM, "out of memory");
 }
 
+/* The socket comes when the image can be read: until then, nobody else's is touched. */
 static int start_image(struct nydusd *n, struct err *e)
 {
 	AUTO(free_secret) char *text = NULL;
-	int r = n->front.whole ? 0 : front_make_root(&n->front, e);
+	int r = n->args.apisock != NULL ? nydusd_api_look(n->args.apisock, e) : 0;
 
 	if (r == 0)
 		r = read_config(n, &text, e);
+	if (r == 0 && !n->front.whole)
+		r = front_make_root(&n->front, e);
 	if (r < 0)
 		return r;
 	timer_init(&n->late, n->front.loop, on_late);

@@ -317,7 +317,7 @@ static void on_added(void *arg, int r, const struct mounted *m, const struct err
 {
 	struct world *w = arg;
 
-	assert((r == 0) == (m != NULL));
+	assert((r >= 0) == (m != NULL));
 	w->n_added++;
 	w->added = r;
 	if (r < 0)

@@ -34,12 +34,15 @@ class ByHand(NydusdTest):
     def nydusd(self, *argv, agent=None):
         """A process; with no agent it knows of none."""
         with open(self.path("words"), "ab") as words:
+            self.n_before = words.tell()
             return lab.start_process([front.NYDUSD, *argv], cwd=self.dir, stdout=words, stderr=words,
                                      env={**os.environ, "SHOAL_SOCKET": agent.socket if agent else "/none"})
 
     def words(self):
-        with open(self.path("words"), encoding="utf-8", errors="replace") as f:
-            return f.read()
+        """Of the process that was started last."""
+        with open(self.path("words"), "rb") as f:
+            f.seek(self.n_before)
+            return f.read().decode(errors="replace")
 
     def own_agents(self):
         return [pid for pid, argv in lab.processes_that_name(self.dir).items() if "shoald" in argv[0]]
@@ -116,6 +119,7 @@ unknown = [1, {{ a = 'b' }}]
                 ("a directory of images", ("--mountpoint", "mnt", "--apisock", "none/api.sock"), "none/api.sock"),
                 ("an image and its own agent", (*image, "--apisock", "none/api.sock"), "none/api.sock"),
                 ("below a directory of images", (*image, "--virtual-mountpoint", "/x", "--apisock", "none/api.sock"), "none/api.sock"),
+                ("a configuration that is not there", (*image[2:], "--config", "gone.json", "--virtual-mountpoint", "/x"), "gone.json"),
                 ("a bootstrap that is none", ("--config", config, "--bootstrap", config, "--mountpoint", "mnt"), "config.json"),
                 ("a place for its agent that is too long", (*image[2:], "--config", self.write("long.json", {
                     "device": {"backend": {"type": "localfs", "config": {"dir": "blobs"}},
@@ -126,6 +130,47 @@ unknown = [1, {{ a = 'b' }}]
             agent = self.quiet_agent()
             self.fails(*image, "--apisock", "none/api.sock", words="none/api.sock", agent=agent)
             self.assertEqual([], agent.json("ls")["mounts"])
+
+
+class Twice(NydusdTest):
+    """A nydusd is started where one runs, or where one has left its mount: what is mounted stays."""
+
+    def fails(self, f, words, *options):
+        """The last of an option that is given twice counts."""
+        done = subprocess.run([*f.argv, *options, "--log-file", os.path.join(f.dir, "second.log")], env=f.env, capture_output=True, text=True,
+                              check=False, timeout=lab.DEADLINE_S)
+        self.assertEqual(1, done.returncode)
+        self.assertIn(words, done.stderr)
+
+    def first(self, *options):
+        lab.registry().push(IMAGE)
+        return self.front(self.quiet_agent(), IMAGE, options=options)
+
+    def stays(self, f, below=""):
+        where = os.path.join(f.mountpoint, below)
+        with open(os.path.join(where, "big/random"), "rb") as opened:
+            self.fails(f, "another one is listening")
+            self.fails(f, "none/api.sock", "--apisock", "none/api.sock")
+            self.fails(f, "gone.json", "--apisock", f.sock + "2", "--config", "gone.json")
+            self.assertEqual(4096, len(opened.read(4096)))
+        self.assertEqual("RUNNING", f.state())
+        self.assert_tree(where, IMAGE)
+
+    def test_one_image(self):
+        f = self.first()
+        self.stays(f)
+        f.kill()
+        self.fails(f, "none/api.sock", "--apisock", "none/api.sock")
+        self.assert_tree(f.mountpoint, IMAGE)
+        os.unlink(f.sock)  # else it is a failed one, to be taken over
+        f.start().stop()
+        self.assertEqual([], lab.mounts_below(f.dir))
+
+    def test_an_image_below_a_directory_of_images(self):
+        f = self.first("--virtual-mountpoint", "/x")
+        self.stays(f, "x")
+        f.stop()
+        self.assertEqual([], lab.mounts_below(f.dir))
 
 
 class ByOthers(NydusdTest):
