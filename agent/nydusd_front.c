@@ -280,6 +280,7 @@ static void remount_after(struct job *job)
 	struct instance *i = j->instance;
 
 	i->busy = false;
+	i->coming = NULL;
 	if (j->result == 0) {
 		take_fresh(i, j->fresh);
 		i->blob_ids = json_incref(j->blob_ids);
@@ -309,7 +310,7 @@ struct patience {
 	struct front *front;
 	char *at;
 	struct instance *fresh; /* for a remount; NULL: it is to be unmounted */
-	bool gave_up;           /* it was on its way up: it need not come */
+	bool gave_up;           /* it was on its way: it need not come */
 	uint32_t n_looks;
 	front_done_fn *done;
 	void *arg;
@@ -317,11 +318,12 @@ struct patience {
 
 static void go_on(struct patience *p, struct instance *i)
 {
-	if (p->fresh == NULL)
+	if (p->fresh == NULL) {
 		submit(instance_job_new(p->front, i, p->done, p->arg), umount_work, umount_after);
-	else
-		submit(remount_job(p->front, i, p->fresh, p->done, p->arg), instance_mount_work,
-		       remount_after);
+	} else {
+		i->coming = remount_job(p->front, i, p->fresh, p->done, p->arg);
+		submit(i->coming, instance_mount_work, remount_after);
+	}
 	p->fresh = NULL;
 }
 

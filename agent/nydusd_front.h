@@ -29,7 +29,7 @@ struct instance {
 	bool up;                     /* else on its way */
 	bool busy;                   /* a worker is at it */
 	bool found;                  /* the agent had it mounted before it was asked to */
-	struct instance_job *coming; /* ... and mounts it for the first time; else NULL */
+	struct instance_job *coming; /* ... and brings what is wished for; else NULL */
 	bool taken_over; /* from another nydusd: it may be mounted again, which changes nothing */
 	struct instance *prev, *next;
 };

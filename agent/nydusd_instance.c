@@ -271,8 +271,9 @@ void instance_mount_work(struct job *job)
 	j->result = prepare(j);
 	if (j->result == 0)
 		mount_patiently(j, -ENOENT);
-	/* The agent takes it back: not before that is the directory free. */
-	if (j->result == -ECANCELED && atomic_load(&j->given_up) &&
+	/* The agent takes it back: not before that is the directory free. Where it was to be in
+	 * place of another one, that is unmounted next. */
+	if (j->result == -ECANCELED && atomic_load(&j->given_up) && j->fresh == NULL &&
 	    link_umount(j->link, j->dir, &e) < 0)
 		log_warn(j->front->log, "a mount that nobody wants stays", "dir=%s error=%s",
 		         LOG_Q(j->dir), LOG_Q(e.msg));

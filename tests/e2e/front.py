@@ -116,11 +116,11 @@ class Front:
     def wait_for_state(self, state):
         lab.wait_for(lambda: self.state() == state, f"nydusd to be {state}")
 
-    def mount(self, name, image, config=None):
-        """As the snapshotter does it: (status, body)."""
+    def mount(self, name, image, config=None, method="POST"):
+        """As the snapshotter does it: (status, body). PUT: in place of what is there."""
         config = config or registry_config(image.split(":")[0], self.cache, snapshot=name)
         wish = {"fs_type": "rafs", "source": bootstrap_file(self.dir, image), "config": json.dumps(config)}
-        return self.request("POST", f"/api/v1/mount?mountpoint=/{name}", wish)[:2]
+        return self.request(method, f"/api/v1/mount?mountpoint=/{name}", wish)[:2]
 
     def umount(self, name):
         return self.request("DELETE", f"/api/v1/mount?mountpoint=/{name}")[:2]

@@ -238,10 +238,10 @@ class Stuck(NydusdTest):
     def config(self, cache):
         return front.registry_config("layers", cache, host=self.silent.host)
 
-    def start_mount(self, f):
-        """POST in the background; a function for what it said: (status, body)."""
+    def start_mount(self, f, method="POST"):
+        """In the background; a function for what it said: (status, body)."""
         said = []
-        thread = threading.Thread(target=lambda: said.append(f.mount("1", self.SLOW, self.config(f.cache))))
+        thread = threading.Thread(target=lambda: said.append(f.mount("1", self.SLOW, self.config(f.cache), method)))
         thread.start()
         self.wait_for_the_question()
 
@@ -276,6 +276,15 @@ class Stuck(NydusdTest):
         self.silent.set()
         self.assertEqual((204, None), f.mount("1", self.SLOW, self.config(f.cache)))
         self.assert_tree(os.path.join(f.mountpoint, "1"), self.SLOW)
+
+    def test_a_mount_that_is_to_be_replaced_can_be_unmounted(self):
+        lab.registry().push(IMAGE)
+        f = self.front(self.agent_here)
+        self.assertEqual((204, None), f.mount("1", IMAGE))
+        join = self.start_mount(f, "PUT")
+        self.assertEqual((204, None), f.umount("1"))
+        self.assertEqual(500, join()[0])
+        self.assertEqual(([], []), (os.listdir(f.mountpoint), self.agent_here.json("ls")["mounts"]))
 
     def test_an_exit_does_not_wait_for_it(self):
         f = self.front(self.agent_here)
