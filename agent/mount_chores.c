@@ -78,6 +78,7 @@ static int check(struct mount_chore *chore, bool again)
 	let_go(chore);
 	r = chore->replaced != 0 ? image_mount_detach(chore->rec.dir, chore->replaced, &chore->err)
 	                         : 0;
+	chore->detached = chore->replaced != 0 && r == 0;
 	detach_dead(chore->rec.dir);
 	if (r == 0)
 		erofs_detach_left(chore->rec.dir, images_dir, chore->log);
@@ -114,6 +115,11 @@ void mount_chore_save(struct job *job)
 	if (chore->result == -ENOSPC && chore->make_room != NULL &&
 	    chore->make_room(chore->make_room_arg))
 		chore->result = mount_list_save(chore->state_dir, &chore->rec, &chore->err);
+	if (chore->result < 0 && chore->restoring) {
+		log_warn(chore->log, "the record of a mount cannot be written: the old one stays",
+		         "dir=%s error=%s", LOG_Q(chore->rec.dir), LOG_Q(chore->err.msg));
+		chore->result = 0;
+	}
 	if (chore->result == 0 && chore->rec.links_dir != NULL)
 		blob_links_make(&chore->links, chore->state_dir, chore->rec.links_dir, chore->log);
 	blob_links_free(&chore->links);

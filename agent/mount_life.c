@@ -10,7 +10,8 @@
  *   DOWN --again--> CHECK; DOWN --umount--> UNLIST
  *
  * What an earlier agent left at a keeper begins at LOAD: its directory waits for us, and must not
- * be touched. If it cannot be taken on, UNDO --> CHECK makes a new mount.
+ * be touched. If it cannot be taken on, UNDO --> CHECK makes a new mount; so does what was to be in
+ * place of another one and failed, by the record of that.
  *
  * All of it on the loop thread; a worker touches struct mount_chore and nothing else. Knows
  * nothing of the other mounts.
@@ -106,6 +107,7 @@ static void chore_submit(struct mount_life *life, void (*work)(struct job *job),
 	chore->make_room_arg = life->mounts->opts.make_room_arg;
 	life->kept = NULL;
 	chore->replaced = life->replaces;
+	chore->restoring = life->restoring;
 	life->replaces = 0;
 	chore->err = (struct err){ 0 };
 	chore->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
@@ -199,24 +201,21 @@ static void auth_add(struct mount_life *life)
 	credentials_wipe(&life->given);
 }
 
-/* What to load. A listed image comes back under its name, unless the tag means another one by now:
- * then by digest. */
+/* A listed image comes back under its name; where that means another one by now, by digest. */
 static char *reference_to_load(const struct mount_life *life)
 {
 	const struct mount_record *rec = &life->pub.rec;
 	struct err ignored = { 0 };
 	struct reference ref;
 
-	if (rec->reference == NULL)
-		return NULL;
-	if (!life->by_digest || reference_parse(rec->reference, &ref, &ignored) < 0)
-		return xstrdup(rec->reference);
+	if (rec->reference == NULL || !life->by_digest ||
+	    reference_parse(rec->reference, &ref, &ignored) < 0)
+		return xstrdup_or_null(rec->reference);
 	return xasprintf("%s/%s@sha256:%s", ref.host, ref.repository, rec->digest);
 }
 
 static int load_start(struct mount_life *life);
 
-/* Did the tag move since the image was listed? */
 static bool is_other_image(const struct mount_life *life, const struct lazy_image *image)
 {
 	const struct mount_record *rec = &life->pub.rec;
@@ -387,6 +386,7 @@ static enum mount_state enter_up(struct mount_life *life)
 	life->adopting = false;
 	life->retry_ms = 0;
 	life->pub.why = (struct err){ 0 };
+	mount_replace_done(life);
 	mounts_look(life->mounts);
 	prefetch_start(life);
 	life->op = NULL;
@@ -456,6 +456,8 @@ static enum mount_state undone(struct mount_life *life)
 	life->abandoned = false;
 	if (op != NULL)
 		mount_op_end(op, -life->pub.why.code, NULL, &life->pub.why);
+	if (mount_replace_fall_back(life))
+		return MOUNT_CHECK;
 	if (!life->listed)
 		return MOUNT_GONE;
 	return life->unlist ? MOUNT_UNLIST : MOUNT_DOWN;
@@ -505,8 +507,7 @@ static void on_retry(struct timer *t)
 	life_run(life, MOUNT_CHECK);
 }
 
-/* Trouble that may pass (a registry that does not answer) is tried again; the rest waits for a
- * person. */
+/* Trouble that may pass (a silent registry) is tried again; the rest waits for a person. */
 static enum mount_state enter_down(struct mount_life *life)
 {
 	const bool again = life->restoring && life->pub.why.code == EAGAIN;

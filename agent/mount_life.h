@@ -18,6 +18,8 @@ struct mount_chore {
 	bool (*make_room)(void *arg); /* mounts_opts */
 	void *make_room_arg;
 	bool auth_file_gone;
+	bool detached;  /* the result: what was to go is gone */
+	bool restoring; /* its record is there already */
 	int result;
 	struct err err;
 };
@@ -37,16 +39,17 @@ struct mount_life {
 	bool restoring; /* on its first way up after a start */
 	bool by_digest; /* the image is loaded by digest: its tag has moved */
 	bool auth_added;
-	bool was_given;           /* credentials came with the wish ... */
-	struct credentials given; /* ... these, until the registry has them */
-	bool abandoned;           /* take it back as soon as that is possible */
-	bool unlist;              /* its record goes, too, once it is unmounted */
-	bool detach;              /* unmount it even if it is in use */
-	bool adopting;            /* on its way up from what an earlier agent left */
-	bool left;                /* in use at the agent's end: the keeper has it */
-	bool renewing;            /* mounted, and its record is being written again */
-	bool ended;               /* the kernel ended it, perhaps at a bad moment */
-	uint64_t replaces;        /* for the chore that comes first; else 0 */
+	bool was_given;              /* credentials came with the wish ... */
+	struct credentials given;    /* ... these, until the registry has them */
+	bool abandoned;              /* take it back as soon as that is possible */
+	bool unlist;                 /* its record goes, too, once it is unmounted */
+	bool detach;                 /* unmount it even if it is in use */
+	bool adopting;               /* on its way up from what an earlier agent left */
+	bool left;                   /* in use at the agent's end: the keeper has it */
+	bool renewing;               /* mounted, and its record is being written again */
+	bool ended;                  /* the kernel ended it, perhaps at a bad moment */
+	uint64_t replaces;           /* for the chore that comes first; else 0 */
+	struct mount_record *before; /* what it is in place of, until it is up; or NULL */
 	void (*removed)(void *arg, int r, const struct err *why); /* who waits for it to go */
 	void *removed_arg;
 };
@@ -82,8 +85,10 @@ struct mount_op {
 	struct job look; /* is the same image still to be seen there? */
 	uint64_t device;
 	bool is_seen;
-	bool is_other;           /* than the image that is mounted */
-	struct mount_wish *wish; /* NULL: nothing is to be replaced */
+	bool auth_file_gone;      /* the wish's */
+	bool is_other;            /* than the image that is mounted */
+	struct lazy_image *image; /* what the wish means, so that it is here when it is mounted */
+	struct mount_wish *wish;  /* NULL: nothing is to be replaced */
 	mounts_added_fn *done;
 	void *arg;
 	struct mount_op *prev, *next;
@@ -127,6 +132,11 @@ void mount_wish_free(struct mounts *mounts, struct mount_wish **wish); /* NULL i
 /** The new image is loaded, and m was looked at: op->is_other, op->is_seen. Ends op, sooner or
  * later. */
 void mount_replace(struct mount_op *op, struct mounted *m);
+/** [mount_life.c] It is up: what was there before is not needed again. */
+void mount_replace_done(struct mount_life *life);
+/** [mount_life.c] It failed. @return true: it is to be mounted again by the record of what was
+ * there before */
+bool mount_replace_fall_back(struct mount_life *life);
 
 /** [mounts.c] One of the restored is up or down: perhaps it was the last. */
 void mounts_look(struct mounts *mounts);

@@ -6,13 +6,17 @@
  *                                            nobody uses it; its directory gets the new one
  *
  * So nothing happens to what is mounted where the new image cannot be loaded, and nobody who reads
- * gets an error. All of it on the loop thread; the detaching is a worker's.
+ * gets an error. What fails after the detaching, or is cancelled, ends with the old image in its
+ * directory again, mounted anew. All of it on the loop thread; the detaching is a worker's.
  */
 #include "mem.h"
 #include "mount_auth.h"
 #include "mount_life.h"
+#include "mount_list.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 /* While it is tried, the way is a directory's that cannot be: the mount keeps its own. */
 struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_record *rec,
@@ -49,12 +53,17 @@ static void renew(struct mount_op *op, struct mounted *m)
 {
 	struct mount_life *life = life_of(m);
 	char digest[DIGEST_TEXT_BYTES];
+	char *how = m->rec.how; /* it is mounted that way */
 
+	m->rec.how = NULL;
+	m->auth_file_gone = false;
 	memcpy(digest, m->rec.digest, sizeof(digest));
 	mounts_forget_auth(op->mounts, m);
 	mount_record_clear(&m->rec);
 	mount_record_copy(&m->rec, &op->wish->rec);
 	memcpy(m->rec.digest, digest, sizeof(digest));
+	free_str(&m->rec.how);
+	m->rec.how = how;
 	life->op = op;
 	mount_life_renew(life, op->wish->has_credentials ? &op->wish->given : NULL);
 }
@@ -66,15 +75,72 @@ static void replace(struct mount_op *op, struct mounted *m)
 
 	log_info(op->mounts->opts.log, "replaced: who uses the old one keeps it", "dir=%s old=%s",
 	         LOG_Q(op->dir), m->rec.digest);
-	life->replaces = op->is_seen ? op->device : 0;
+	if (op->is_seen) {
+		life->replaces = op->device;
+		life->before = xcalloc(1, sizeof(*life->before));
+		mount_record_copy(life->before, &m->rec);
+	}
 	if (op->wish->has_credentials)
 		mount_life_give(life, &op->wish->given);
 	mount_life_start(life);
 }
 
+void mount_replace_done(struct mount_life *life)
+{
+	if (life->before == NULL)
+		return;
+	mount_record_clear(life->before);
+	free(life->before);
+	life->before = NULL;
+}
+
+bool mount_replace_fall_back(struct mount_life *life)
+{
+	struct mounts *mounts = life->mounts;
+
+	/* At the agent's end the list has what the next one mounts. */
+	if (life->before == NULL || !life->chore.detached || mounts->stopping) {
+		mount_replace_done(life);
+		return false;
+	}
+	log_error(mounts->opts.log, "could not be replaced: the old image is mounted again",
+	          "dir=%s old=%s error=%s", LOG_Q(life->pub.rec.dir), life->before->digest,
+	          LOG_Q(life->pub.why.msg));
+	mounts_forget_auth(mounts, &life->pub);
+	mount_record_clear(&life->pub.rec);
+	mount_record_copy(&life->pub.rec, life->before);
+	mount_replace_done(life);
+	life->unlist = false;
+	life->restoring = true;
+	return true;
+}
+
+static bool is_full(const struct mounts *mounts)
+{
+	const struct mounted *m;
+	uint32_t n = 0;
+
+	DL_COUNT(mounts->list, m, n);
+	return n >= MOUNTS_MAX;
+}
+
 void mount_replace(struct mount_op *op, struct mounted *m)
 {
-	if (op->is_other || !op->is_seen)
+	struct err e = { 0 };
+
+	if (op->auth_file_gone)
+		(void)err_set(&e, ENOENT,
+		              "the auth file %s cannot be read by the agent (it reads it as its "
+		              "own user, where it runs)",
+		              op->wish->rec.auth_file);
+	else if ((op->is_other || !op->is_seen) && is_full(op->mounts))
+		(void)err_set(&e, ENOSPC,
+		              "%s cannot be mounted beside what is in use there: there are too "
+		              "many mounts (umount some)",
+		              op->dir);
+	if (e.code != 0)
+		mount_op_end(op, -e.code, NULL, &e);
+	else if (op->is_other || !op->is_seen)
 		replace(op, m);
 	else
 		renew(op, m);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <utlist.h>
 
 struct mounts *mounts_new(const struct mounts_opts *opts)
@@ -139,6 +140,7 @@ static void op_free(struct mount_op *op)
 {
 	DL_DELETE(op->mounts->ops, op);
 	mount_wish_free(op->mounts, &op->wish);
+	lazy_image_release(&op->image);
 	free(op->dir);
 	free(op);
 }
@@ -222,6 +224,8 @@ static void look_work(struct job *job) /* worker */
 	struct mount_op *op = container_of(job, struct mount_op, look);
 
 	op->is_seen = image_mount_is_seen(op->dir, op->device);
+	op->auth_file_gone = op->wish != NULL && op->wish->rec.auth_file != NULL &&
+	                     access(op->wish->rec.auth_file, R_OK) != 0;
 }
 
 static void look_after(struct job *job)
@@ -270,7 +274,10 @@ static void on_same_loaded(void *arg, int r, struct lazy_image *image, const str
 	else if (op->is_other && op->wish == NULL)
 		r = err_set(&e, EBUSY, "another image is mounted at %s: %s (umount it first)",
 		            op->dir, mount_record_image(&m->rec));
-	lazy_image_release(&image);
+	if (op->wish != NULL)
+		op->image = image;
+	else
+		lazy_image_release(&image);
 	if (r < 0)
 		mount_op_end(op, r, NULL, &e);
 	else

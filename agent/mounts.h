@@ -87,7 +87,8 @@ typedef void mounts_added_fn(void *arg, int r, const struct mounted *m, const st
  * done: once, not from inside. The record is copied, as what is given: credentials (rec->given), or
  * NULL.
  * @param replace  the same image takes on what else this record says; another one takes its place,
- *   and who uses the old one goes on with it. If the new one cannot be loaded, all stays as it was
+ *   and who uses the old one goes on with it. If the new one cannot be loaded, all stays as it was;
+ *   what fails later, or is cancelled, brings the old image back
  */
 struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *rec,
                             const struct credentials *given, bool replace, mounts_added_fn *done,

@@ -119,12 +119,14 @@ static void mount_after(struct job *job)
 	instance_job_end(j);
 }
 
+static void umount_work(struct job *job);
+
 static void submit(struct instance_job *j, void (*work)(struct job *job),
                    void (*after)(struct job *job))
 {
 	j->instance->busy = true;
 	j->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
-	pool_submit(work == instance_mount_work ? j->front->mount_pool : j->front->pool, &j->job);
+	pool_submit(work == umount_work ? j->front->pool : j->front->mount_pool, &j->job);
 }
 
 /* ---- credentials ---- */
@@ -273,6 +275,32 @@ static void take_fresh(struct instance *i, struct instance *fresh)
 	*fresh = old;
 }
 
+static void on_confirmed(void *arg, int r, const struct err *why)
+{
+	const struct front *front = arg;
+
+	if (r < 0 && !front->stopping)
+		log_warn(front->log, "the mount that was to be replaced cannot be confirmed",
+		         "error=%s", LOG_Q(why->msg));
+}
+
+static void confirm_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	j->instance->busy = false;
+	j->instance->coming = NULL;
+	instance_job_end(j);
+}
+
+/* The agent has said of the new one what opens the registry, and mounts the old one again; or it
+ * was away, and nobody has told the next one. */
+static void confirm(struct front *front, struct instance *i)
+{
+	i->coming = instance_job_new(front, i, on_confirmed, front);
+	submit(i->coming, instance_renew_work, confirm_after);
+}
+
 static void remount_after(struct job *job)
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
@@ -286,6 +314,8 @@ static void remount_after(struct job *job)
 		i->blob_ids = json_incref(j->blob_ids);
 		log_info(front->log, "mounted with another bootstrap or configuration",
 		         "at=%s dir=%s", LOG_Q(i->at), LOG_Q(i->dir));
+	} else if (!front->stopping && !atomic_load(&j->given_up)) {
+		confirm(front, i);
 	}
 	instance_job_end(j);
 }

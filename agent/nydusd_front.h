@@ -60,7 +60,7 @@ const char *front_state_name(enum front_state state);
 void front_mount(struct front *front, const char *at, const char *bootstrap, const char *config,
                  front_done_fn *done, void *arg);
 /** In place of what is there: readers notice nothing, and go on with what they have. Where it
- * fails, that stays. As front_mount(); -ENOENT */
+ * fails, that stays, or is mounted again. As front_mount(); -ENOENT */
 void front_remount(struct front *front, const char *at, const char *bootstrap, const char *config,
                    front_done_fn *done, void *arg);
 void front_umount(struct front *front, const char *at, front_done_fn *done, void *arg);

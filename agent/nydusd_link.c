@@ -170,6 +170,15 @@ static int use_own(struct link *link, const char *work_dir, struct err *e)
 	return r;
 }
 
+/* One that is away for a moment, or that nobody has met yet. */
+static bool wait_for_nodes(const struct link *link, bool was_nodes, const char *work_dir)
+{
+	if (!was_nodes && work_dir != NULL)
+		return wait_for_node(link);
+	return wait_for(link->node_socket, RESTART_WAIT_MS,
+	                work_dir != NULL ? &link->leaving : NULL);
+}
+
 int link_ensure(struct link *link, const char *work_dir, struct err *e)
 {
 	AUTO(free_str) char *known = socket_of(link);
@@ -184,10 +193,7 @@ int link_ensure(struct link *link, const char *work_dir, struct err *e)
 		return 0;
 	there = answers(link->node_socket);
 	if (!there && is_nodes)
-		there = !was_nodes && work_dir != NULL
-		                ? wait_for_node(link)
-		                : wait_for(link->node_socket, RESTART_WAIT_MS,
-		                           work_dir != NULL ? &link->leaving : NULL);
+		there = wait_for_nodes(link, was_nodes, work_dir);
 	if (there) {
 		use(link, link->node_socket, false);
 		return 0;

@@ -8,6 +8,7 @@
 #include "unconst.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -164,6 +165,169 @@ static void where_nothing_is_mounted_it_is_a_mount(void **state)
 	assert_int_equal(w->fuse_pool.n_trees, 1);
 }
 
+/* The old one was detached: it is mounted anew, from what is here. */
+static void the_old_one_comes_back(struct world *w, const struct image_mount *old)
+{
+	const struct mounted *m = mounts_find(w->mounts, w->dir);
+
+	assert_int_equal(m->state, MOUNT_LOAD);
+	assert_true(w->loader.loads->offline_ok);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(m->state, MOUNT_UP);
+	assert_string_equal(m->rec.digest, DIGEST_A);
+	assert_null(m->rec.scheme);
+	assert_ptr_not_equal(w->fuse_pool.up, old);
+	assert_int_equal(listed(w).n, 1);
+	assert_string_equal(listed(w).digest, DIGEST_A);
+	assert_string_equal(listed(w).scheme, "");
+	assert_string_equal(w->registry.hinted, "h:1 r - -");
+}
+
+static struct mount_op *detached(struct world *w)
+{
+	const uint32_t n_images = w->loader.n_images;
+	struct mount_op *op = replace(w);
+
+	world_load_done(w, 0, DIGEST_B); /* is it the same? */
+	assert_int_equal(w->loader.n_images, n_images + 1);
+	assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_LOAD);
+	return op;
+}
+
+static void what_fails_once_the_old_one_is_detached_brings_it_back(void **state)
+{
+	struct world *w = *state;
+	AUTO(free_str) char *list = xasprintf("%s/mounts", w->state_dir);
+	AUTO(free_str) char *away = xasprintf("%s/away", w->state_dir);
+	AUTO(close_fd) int fd = -1;
+	const struct image_mount *old = up(w);
+
+	(void)detached(w);
+	world_load_done(w, -EACCES, NULL);
+	assert_int_equal(w->added, -EACCES);
+	the_old_one_comes_back(w, old);
+
+	old = w->fuse_pool.up;
+	(void)detached(w);
+	world_load_done(w, 0, DIGEST_B);
+	world_tree_done(w, -EPERM);
+	assert_int_equal(w->added, -EPERM);
+	the_old_one_comes_back(w, old);
+
+	old = w->fuse_pool.up;
+	assert_int_equal(rename(list, away), 0);
+	fd = open(list, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	(void)detached(w);
+	world_bring_up(w, DIGEST_B);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_added, 4);
+	assert_true(w->added < 0);
+	world_bring_up(w, DIGEST_A); /* its record cannot be written either, and is there */
+	assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_UP);
+	assert_int_equal(unlink(list), 0);
+	assert_int_equal(rename(away, list), 0);
+	assert_string_equal(listed(w).digest, DIGEST_A);
+	assert_ptr_not_equal(w->fuse_pool.up, old);
+}
+
+static void a_cancel_once_the_old_one_is_detached_brings_it_back(void **state)
+{
+	struct world *w = *state;
+	const struct image_mount *old = up(w);
+	struct mount_op *op = detached(w);
+
+	mounts_cancel(op);
+	world_settle(w);
+	the_old_one_comes_back(w, old);
+
+	old = w->fuse_pool.up;
+	op = detached(w);
+	world_load_done(w, 0, DIGEST_B);
+	mounts_cancel(op);
+	world_tree_done(w, 0);
+	world_stop_done(w, 0);
+	the_old_one_comes_back(w, old);
+	assert_int_equal(w->n_added, 1);
+}
+
+/* The next agent mounts what is listed. */
+static void at_the_end_it_does_not_come_back(void **state)
+{
+	struct world *w = *state;
+
+	(void)up(w);
+	(void)detached(w);
+	world_stop(w);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_stopped, 1);
+	assert_int_equal(w->fuse_pool.n_trees, 0);
+	assert_string_equal(listed(w).digest, DIGEST_A);
+}
+
+static void an_auth_file_that_is_not_there_changes_nothing(void **state)
+{
+	struct world *w = *state;
+	const struct mount_record rec = { .dir = w->dir,
+		                          .reference = unconst("h:1/r:t"),
+		                          .auth_file = unconst("/no/such/file") };
+	const char *const digests[] = { DIGEST_A, DIGEST_B };
+
+	(void)up(w);
+	w->replace = true;
+	for (size_t i = 0; i < ARRAY_LEN(digests); i++) {
+		(void)world_add_record(w, &rec);
+		world_load_done(w, 0, digests[i]);
+		assert_int_equal(w->n_added, 2 + i);
+		assert_int_equal(w->added, -ENOENT);
+		assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_UP);
+		assert_null(mounts_find(w->mounts, w->dir)->rec.auth_file);
+		assert_int_equal(w->fuse_pool.n_trees, 1);
+	}
+}
+
+static void how_it_is_mounted_stays_with_the_image(void **state)
+{
+	struct world *w = *state;
+	const struct mount_record rec = { .dir = w->dir,
+		                          .reference = unconst("h:1/r:t"),
+		                          .how = unconst("erofs") };
+
+	(void)up(w);
+	w->replace = true;
+	(void)world_add_record(w, &rec);
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->added, 0);
+	assert_null(mounts_find(w->mounts, w->dir)->rec.how);
+}
+
+/* Each that is in use counts. */
+static void there_are_at_most_so_many_also_where_one_is_replaced(void **state)
+{
+	struct world *w = *state;
+
+	(void)up(w);
+	for (uint32_t i = 1; i < MOUNTS_MAX; i++) {
+		const struct mount_record rec = { .dir = unconst("/no/such/dir"),
+			                          .reference = unconst("h:1/r:t"),
+			                          .digest = DIGEST_A };
+		AUTO(mount_record_clear) struct mount_record copy = { 0 };
+
+		mount_record_copy(&copy, &rec);
+		free_str(&copy.dir);
+		copy.dir = xasprintf("/no/such/dir/%" PRIu32, i);
+		mounts_restore(w->mounts, &copy, NULL);
+	}
+	world_settle(w);
+	(void)replace(w);
+	world_load_done(w, 0, DIGEST_B);
+	assert_int_equal(w->added, -ENOSPC);
+	assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_UP);
+	(void)replace(w); /* the same image needs no more */
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->added, 0);
+}
+
 static void a_directory_that_was_taken_meanwhile_is_told(void **state)
 {
 	struct world *w = *state;
@@ -187,6 +351,12 @@ int main(void)
 		TEST(a_record_that_cannot_be_written_is_told_and_readers_read_on),
 		TEST(where_nothing_is_mounted_it_is_a_mount),
 		TEST(a_directory_that_was_taken_meanwhile_is_told),
+		TEST(what_fails_once_the_old_one_is_detached_brings_it_back),
+		TEST(a_cancel_once_the_old_one_is_detached_brings_it_back),
+		TEST(at_the_end_it_does_not_come_back),
+		TEST(an_auth_file_that_is_not_there_changes_nothing),
+		TEST(how_it_is_mounted_stays_with_the_image),
+		TEST(there_are_at_most_so_many_also_where_one_is_replaced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

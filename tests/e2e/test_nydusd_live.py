@@ -168,6 +168,26 @@ class Remount(NydusdTest):
         self.assertEqual(500, self.put(f, "2", IMAGE)[0], "nothing is mounted there")
         self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
 
+    def test_what_fails_once_the_old_one_is_detached_brings_it_back(self):
+        """The list of mounts cannot be written. The old one needs its credentials again, too."""
+        private = self.private_registry("sesame-21")
+        agent = self.agent_for("tree")
+        f = self.front(agent)
+        config = front.registry_config("edge", f.cache, snapshot="1", host=private.host, auth=lab.base64_of("nydus:sesame-21"))
+        self.assertEqual((204, None), f.mount("1", IMAGE, config))
+        where = os.path.join(f.mountpoint, "1")
+        listed = os.path.join(agent.state_dir, "mounts")
+        os.rename(listed, listed + ".away")
+        with open(listed, "wb"):
+            pass
+        self.assertEqual(500, self.put(f, "1", OTHER)[0])
+        lab.wait_for(lambda: [m["state"] for m in agent.json("ls")["mounts"] if not m.get("hidden")] == ["mounted"], "the old one to be back")
+        self.assert_tree(where, IMAGE)
+        os.unlink(listed)
+        os.rename(listed + ".away", listed)
+        self.assertEqual((204, None), self.put(f, "1", OTHER))
+        self.assert_tree(where, OTHER)
+
     def test_one_image_alone_and_its_successor(self):
         """nydusd of one image: the mountpoint itself; and what the next nydusd is told is the new image."""
         agent, supervisor = self.agent_for("tree"), self.supervisor()
