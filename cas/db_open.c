@@ -206,7 +206,8 @@ static void hold_shared_memory(struct db *db, const struct db_opts *opts)
 	if (db->shm_fd >= 0 && fallocate(db->shm_fd, FALLOC_FL_KEEP_SIZE, 0, SHM_BYTES) != 0 &&
 	    errno != EOPNOTSUPP)
 		log_warn(opts->log, "no room is held for the CAS database's shared memory",
-		         "path=%s bytes=%u why=%s", LOG_Q(path), SHM_BYTES, LOG_Q(strerror(errno)));
+		         "path=%s bytes=%u why=%s", LOG_Q(path), SHM_BYTES,
+		         LOG_Q(strerrordesc_np(errno)));
 }
 
 static int open_once(const struct db_opts *opts, struct db **ret_db, struct err *e)
