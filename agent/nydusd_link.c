@@ -179,21 +179,25 @@ static bool wait_for_nodes(const struct link *link, bool was_nodes, const char *
 	                work_dir != NULL ? &link->leaving : NULL);
 }
 
+/* The node has one, perhaps away for a moment: no other one beside it. A socket outlives its agent.
+ */
+static bool node_has_one(const struct link *link, const char *known)
+{
+	return known != NULL ? strcmp(known, link->node_socket) == 0
+	                     : link->has_node_agent || is_socket(link->node_socket);
+}
+
 int link_ensure(struct link *link, const char *work_dir, struct err *e)
 {
 	AUTO(free_str) char *known = socket_of(link);
-	const bool was_nodes = known != NULL && strcmp(known, link->node_socket) == 0;
-	/* The node has one, perhaps away for a moment: no other one beside it. A socket outlives
-	 * its agent. */
-	const bool is_nodes = was_nodes || (known == NULL &&
-	                                    (link->has_node_agent || is_socket(link->node_socket)));
+	const bool is_nodes = node_has_one(link, known);
 	bool there = answers(known);
 
 	if (there)
 		return 0;
 	there = answers(link->node_socket);
 	if (!there && is_nodes)
-		there = wait_for_nodes(link, was_nodes, work_dir);
+		there = wait_for_nodes(link, known != NULL, work_dir);
 	if (there) {
 		use(link, link->node_socket, false);
 		return 0;

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "db.h"
 #include "mem.h"
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #define SCHEMA_VERSION  3
 #define BUSY_TIMEOUT_MS 5000
 #define ASIDE_TRIES     100
-#define SHM_BYTES       (4U * 32768U) /* what a log of 16,000 pages needs; most are of 1,000 */
+#define SHM_BYTES       131072U /* what a log of 16,000 pages needs; most are of 1,000 */
 
 #define SCHEMA_REFER /* since version 2 */                                                         \
 	"CREATE TABLE refer(id INTEGER PRIMARY KEY, runs BLOB NOT NULL);"                          \
@@ -226,6 +227,7 @@ static int open_once(const struct db_opts *opts, struct db **ret_db, struct err 
 		r = recognise(db, e);
 	if (r < 0)
 		return r;
+	assert(db != NULL);
 	hold_shared_memory(db, opts);
 	*ret_db = db;
 	db = NULL;

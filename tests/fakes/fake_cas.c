@@ -75,13 +75,12 @@ void fake_cas_pack(struct cas_blob *blob, uint32_t chunks_per_unit)
 
 void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes)
 {
+	static const uint8_t elf[] = { 0x7f, 'E', 'L', 'F' };
+
 	for (uint32_t i = 0; i < size_bytes; i++)
 		ret_bytes[i] = (uint8_t)(chunk_idx * 131 + i * 7 + (i >> 8));
-	if (chunk_idx == FAKE_CAS_PROGRAM && size_bytes >= 4)
-		memcpy(ret_bytes,
-		       "\x7f"
-		       "ELF",
-		       4);
+	if (chunk_idx == FAKE_CAS_PROGRAM && size_bytes >= sizeof(elf))
+		memcpy(ret_bytes, elf, sizeof(elf));
 }
 
 void fake_cas_set_ready(struct cas_blob *blob, uint32_t chunk_idx)
