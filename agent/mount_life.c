@@ -137,7 +137,6 @@ static enum mount_state enter_check(struct mount_life *life)
 	return MOUNT_CHECK;
 }
 
-/* Written or not: it can be read as before. */
 static void renewed(struct mount_life *life)
 {
 	struct mount_op *op = life->op;
@@ -148,6 +147,7 @@ static void renewed(struct mount_life *life)
 		return;
 	}
 	life->op = NULL;
+	mount_replace_undo(life);
 	life_run(life, MOUNT_UP);
 	if (op != NULL)
 		mount_op_end(op, life->chore.result, NULL, &life->chore.err);

@@ -134,6 +134,8 @@ void mount_wish_free(struct mounts *mounts, struct mount_wish **wish); /* NULL i
 void mount_replace(struct mount_op *op, struct mounted *m);
 /** [mount_life.c] It is up: what was there before is not needed again. */
 void mount_replace_done(struct mount_life *life);
+/** [mount_life.c] Its new record could not be written: it has the old one again. */
+void mount_replace_undo(struct mount_life *life);
 /** [mount_life.c] It failed. @return true: it is to be mounted again by the record of what was
  * there before */
 bool mount_replace_fall_back(struct mount_life *life);

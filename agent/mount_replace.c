@@ -49,12 +49,20 @@ void mount_wish_free(struct mounts *mounts, struct mount_wish **wish)
 	*wish = NULL;
 }
 
+static void remember(struct mount_life *life, const struct mount_record *before)
+{
+	life->before = xcalloc(1, sizeof(*life->before));
+	mount_record_copy(life->before, before);
+	life->chore.detached = false;
+}
+
 static void renew(struct mount_op *op, struct mounted *m)
 {
 	struct mount_life *life = life_of(m);
 	char digest[DIGEST_TEXT_BYTES];
 	char *how = m->rec.how; /* it is mounted that way */
 
+	remember(life, &m->rec);
 	m->rec.how = NULL;
 	m->auth_file_gone = false;
 	memcpy(digest, m->rec.digest, sizeof(digest));
@@ -64,6 +72,10 @@ static void renew(struct mount_op *op, struct mounted *m)
 	memcpy(m->rec.digest, digest, sizeof(digest));
 	free_str(&m->rec.how);
 	m->rec.how = how;
+	if (!m->rec.prefetch && life->prefetch != NULL) {
+		fetch_prefetch_cancel(life->prefetch);
+		life->prefetch = NULL;
+	}
 	life->op = op;
 	mount_life_renew(life, op->wish->has_credentials ? &op->wish->given : NULL);
 }
@@ -77,8 +89,7 @@ static void replace(struct mount_op *op, struct mounted *m)
 	         LOG_Q(op->dir), m->rec.digest);
 	if (op->is_seen) {
 		life->replaces = op->device;
-		life->before = xcalloc(1, sizeof(*life->before));
-		mount_record_copy(life->before, &m->rec);
+		remember(life, &m->rec);
 	}
 	if (op->wish->has_credentials)
 		mount_life_give(life, &op->wish->given);
@@ -94,6 +105,22 @@ void mount_replace_done(struct mount_life *life)
 	life->before = NULL;
 }
 
+/* Of the record that does not count, its way goes, too. */
+static void take_back(struct mount_life *life)
+{
+	mounts_forget_auth(life->mounts, &life->pub);
+	mount_record_clear(&life->pub.rec);
+	mount_record_copy(&life->pub.rec, life->before);
+	mount_replace_done(life);
+}
+
+/* Credentials are in nobody's memory but the asker's: it gives them again. */
+void mount_replace_undo(struct mount_life *life)
+{
+	take_back(life);
+	mount_auth_add(life->mounts->opts.registry, &life->pub.rec, NULL);
+}
+
 bool mount_replace_fall_back(struct mount_life *life)
 {
 	struct mounts *mounts = life->mounts;
@@ -106,10 +133,7 @@ bool mount_replace_fall_back(struct mount_life *life)
 	log_error(mounts->opts.log, "could not be replaced: the old image is mounted again",
 	          "dir=%s old=%s error=%s", LOG_Q(life->pub.rec.dir), life->before->digest,
 	          LOG_Q(life->pub.why.msg));
-	mounts_forget_auth(mounts, &life->pub);
-	mount_record_clear(&life->pub.rec);
-	mount_record_copy(&life->pub.rec, life->before);
-	mount_replace_done(life);
+	take_back(life);
 	life->unlist = false;
 	life->restoring = true;
 	return true;

@@ -163,7 +163,11 @@ static void on_changed(void *arg, const char *setting)
 {
 	struct daemon *d = arg;
 
-	if (config_is_at_once(setting))
+	if (d->agent.peer == NULL && strncmp(setting, "peers.", 6) == 0 &&
+	    config_is_at_once(setting))
+		log_warn(d->log, "a changed setting means nothing while peers.listen is off",
+		         "setting=%s", setting);
+	else if (config_is_at_once(setting))
 		log_info(d->log, "a changed setting counts from now on", "setting=%s", setting);
 	else
 		log_warn(d->log, "a changed setting needs a restart", "setting=%s", setting);

@@ -147,6 +147,9 @@ static void a_record_that_cannot_be_written_is_told_and_readers_read_on(void **s
 	assert_true(w->added < 0);
 	assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_UP);
 	assert_int_equal(w->fuse_pool.n_trees, 1);
+	assert_null(mounts_find(w->mounts, w->dir)->rec.scheme);
+	assert_string_equal(mounts_find(w->mounts, w->dir)->rec.digest, DIGEST_A);
+	assert_string_equal(w->registry.hinted, "h:1 r - -");
 	assert_int_equal(unlink(list), 0);
 	assert_int_equal(rename(away, list), 0);
 	(void)replace(w); /* once more */
@@ -286,6 +289,23 @@ static void an_auth_file_that_is_not_there_changes_nothing(void **state)
 	}
 }
 
+static void a_prefetch_that_is_not_wished_for_any_more_ends(void **state)
+{
+	struct world *w = *state;
+	const struct mount_record rec = { .dir = w->dir,
+		                          .reference = unconst("h:1/r:t"),
+		                          .prefetch = true };
+
+	(void)world_add_record(w, &rec);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->fetch.n_prefetches, 1);
+	(void)replace(w);
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->added, 0);
+	assert_int_equal(w->fetch.n_prefetches, 0);
+	assert_int_equal(w->fetch.n_started, 1);
+}
+
 static void how_it_is_mounted_stays_with_the_image(void **state)
 {
 	struct world *w = *state;
@@ -355,6 +375,7 @@ int main(void)
 		TEST(a_cancel_once_the_old_one_is_detached_brings_it_back),
 		TEST(at_the_end_it_does_not_come_back),
 		TEST(an_auth_file_that_is_not_there_changes_nothing),
+		TEST(a_prefetch_that_is_not_wished_for_any_more_ends),
 		TEST(how_it_is_mounted_stays_with_the_image),
 		TEST(there_are_at_most_so_many_also_where_one_is_replaced),
 	};

@@ -94,6 +94,8 @@ class Signals(lab.LabTest):
         agent = self.agent()
         agent.reload(log={"level": "debug"}, read={"timeout_ms": 1000})
         self.assertIn('counts from now on" setting=read.timeout_ms', agent.log())
+        agent.reload(peers={"members": ["127.0.0.1:1"]})
+        self.assertIn('means nothing while peers.listen is off" setting=peers.members', agent.log())
         with open(agent.config_path, "w", encoding="utf-8") as f:
             f.write("frob: 1\n")
         agent.process.send_signal(signal.SIGHUP)
