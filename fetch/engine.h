@@ -139,6 +139,7 @@ struct flight {
 	/* the worker's result */
 	int result;
 	uint32_t n_kept; /* members made ready */
+	bool refused;    /* the cache took not all of them */
 	uint64_t kept_bytes;
 	bool program; /* one begins with it */
 	struct err *why;

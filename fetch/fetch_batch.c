@@ -199,6 +199,8 @@ static int keep(struct flight *fl, const struct unit_rec *u, const uint8_t *plai
 		} else if (r == -EINVAL) { /* nothing to check it with: nobody may see it */
 			*e = disk;
 			result = r;
+		} else if (r != 0) {
+			fl->refused = true;
 		}
 		if (r != 0 || was_here)
 			continue;
@@ -335,7 +337,8 @@ static void count_kept(const struct flight *fl)
 		series_add(f->origin_unique, fl->packed_size_bytes);
 }
 
-/* Those who came too late look again: it is ready now, or, on a full disk, asked for anew. */
+/* Those who came too late look again: it is ready now, or, on a full disk, asked for anew. So is
+ * what was kept and is evicted again already: that is no full disk. */
 void flight_landed(struct flight *fl)
 {
 	struct waiter *late = fl->late;
@@ -343,7 +346,9 @@ void flight_landed(struct flight *fl)
 	int result = 0;
 
 	fl->landed = unit_is_ready(fl->blob, fl->unit_idx);
-	if (!fl->landed)
+	if (!fl->landed && !fl->refused)
+		result = CAS_MISS;
+	else if (!fl->landed)
 		result = err_set(&why, ENOSPC, "the disk takes no more (unit %u of blob %s)",
 		                 fl->unit_idx, cas_blob_key(fl->blob->cas));
 	fl->late = NULL;

@@ -481,6 +481,7 @@ void run_again(struct flight *fl)
 	fl->run = run;
 	fl->batch = NULL;
 	fl->n_kept = 0;
+	fl->refused = false;
 	fl->kept_bytes = 0;
 	/* The sources before this one had a miss; those behind it may have it. */
 	DL_APPEND(f->runs, run);

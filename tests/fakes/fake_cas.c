@@ -226,7 +226,7 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 	if (says < 0)
 		return err_set(e, -says, "the disk failed");
 	if (says != 0)
-		return says;
+		return says == CAS_MISS ? 0 : says;
 	memcpy(blob->data + c->plain_offset, plain, c->plain_size_bytes);
 	(void)bitmap_set(blob->ready, chunk_idx);
 	blob->n_puts++;

@@ -23,5 +23,6 @@ void fake_cas_set_ready(struct cas_blob *blob, uint32_t chunk_idx);
 /** Another blob is believed to have it. is_true: sharing (any) works. */
 void fake_cas_set_candidate(struct cas_blob *blob, uint32_t chunk_idx, bool is_true);
 void fake_cas_set_joining(struct cas_blob *blob, bool joining);
-void fake_cas_put_says(struct cas_blob *blob, int r);  /* 0: as it should be; CAS_FULL; -EIO */
+/** @param r  0: as it should be; CAS_FULL; -EIO; CAS_MISS: it is kept, and evicted at once */
+void fake_cas_put_says(struct cas_blob *blob, int r);
 uint32_t fake_cas_n_puts(const struct cas_blob *blob); /* right ones */
