@@ -136,13 +136,39 @@ static struct mount_op *op_new(struct mounts *mounts, const char *dir, mounts_ad
 	return op;
 }
 
+static void on_all_stopped(struct loop_call *call)
+{
+	struct mounts *mounts = container_of(call, struct mounts, stopped_call);
+
+	mounts->stopped(mounts->stopped_arg);
+}
+
+/* Of one that was cancelled while a worker looks at its directory, the worker's job comes still. */
+static void tell_when_all_stopped(struct mounts *mounts)
+{
+	const struct mounted *m;
+
+	if (!mounts->stopping || mounts->stopped_call.fn != NULL || mounts->ops != NULL)
+		return;
+	DL_FOREACH(mounts->list, m)
+	{
+		if (m->state != MOUNT_DOWN)
+			return;
+	}
+	mounts->stopped_call.fn = on_all_stopped;
+	loop_post(mounts->opts.loop, &mounts->stopped_call);
+}
+
 static void op_free(struct mount_op *op)
 {
-	DL_DELETE(op->mounts->ops, op);
-	mount_wish_free(op->mounts, &op->wish);
+	struct mounts *mounts = op->mounts;
+
+	DL_DELETE(mounts->ops, op);
+	mount_wish_free(mounts, &op->wish);
 	lazy_image_release(&op->image);
 	free(op->dir);
 	free(op);
+	tell_when_all_stopped(mounts);
 }
 
 void mount_op_end(struct mount_op *op, int r, const struct mounted *m, const struct err *why)
@@ -476,28 +502,6 @@ bool mounts_are_settled(const struct mounts *mounts)
 			return false;
 	}
 	return true;
-}
-
-static void on_all_stopped(struct loop_call *call)
-{
-	struct mounts *mounts = container_of(call, struct mounts, stopped_call);
-
-	mounts->stopped(mounts->stopped_arg);
-}
-
-static void tell_when_all_stopped(struct mounts *mounts)
-{
-	const struct mounted *m;
-
-	if (!mounts->stopping || mounts->stopped_call.fn != NULL)
-		return;
-	DL_FOREACH(mounts->list, m)
-	{
-		if (m->state != MOUNT_DOWN)
-			return;
-	}
-	mounts->stopped_call.fn = on_all_stopped;
-	loop_post(mounts->opts.loop, &mounts->stopped_call);
 }
 
 void mounts_settle(struct mounts *mounts, struct mount_life *life)

@@ -33,8 +33,8 @@ class Keeper(lab.LabTest):
     def call(self):
         caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.addCleanup(caller.close)
+        caller.connect(self.path)  # blocking: with a time limit a full backlog is an error at once
         caller.settimeout(lab.DEADLINE_S)
-        caller.connect(self.path)
         return caller
 
     def ask(self, verb, key=b"", idx=0, note=b"", fd=None):
