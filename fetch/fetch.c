@@ -118,6 +118,7 @@ void fetch_maybe_finish(struct fetch *f)
 
 static void blob_free(struct fetch_blob *blob)
 {
+	readahead_fini(&blob->ra);
 	bitmap_free(&blob->in_flight);
 	bitmap_free(&blob->touched);
 	bitmap_free(&blob->brought);

@@ -36,6 +36,41 @@ static void note_ahead(struct readahead *ra, uint64_t bytes)
 	}
 }
 
+/* Nobody goes on here, as far as is known. */
+static void give_up(struct readahead *ra)
+{
+	for (uint32_t i = 0; i < READAHEAD_STREAMS; i++) {
+		struct readahead_stream *s = &ra->streams[i];
+
+		note_ahead(ra, s->before_bytes + s->ahead_bytes);
+		s->before_bytes = s->ahead_bytes = 0;
+	}
+}
+
+/* It is the last that was read of, and what was so the longest ago is given up for it. */
+static void is_read(struct readahead *ra)
+{
+	struct readahead **recent = ra->record->recent;
+	uint32_t at = 0;
+
+	while (at < READAHEAD_RECENT - 1 && recent[at] != ra)
+		at++;
+	if (recent[at] != NULL && recent[at] != ra)
+		give_up(recent[at]);
+	for (; at > 0; at--)
+		recent[at] = recent[at - 1];
+	recent[0] = ra;
+}
+
+void readahead_fini(struct readahead *ra)
+{
+	give_up(ra);
+	for (uint32_t i = 0; i < READAHEAD_RECENT; i++) {
+		if (ra->record->recent[i] == ra)
+			ra->record->recent[i] = NULL;
+	}
+}
+
 /* Is about all read that is brought? */
 static bool is_sure(const struct readahead *ra)
 {
@@ -54,7 +89,11 @@ static uint64_t sure_bytes(const struct readahead *ra)
 
 void readahead_useful(struct readahead *ra, uint64_t packed_bytes)
 {
-	ra->record->useful_bytes += min_u64(packed_bytes, RECORD_MAX_BYTES);
+	struct readahead_record *r = ra->record;
+
+	/* What others brought ahead is touched, too: it outweighs no windows of later. */
+	r->useful_bytes += min_u64(packed_bytes, RECORD_MAX_BYTES);
+	r->useful_bytes = min_u64(r->useful_bytes, r->ahead_bytes + RECORD_MAX_BYTES);
 	earn(ra, min_u64(packed_bytes, CREDIT_MAX_BYTES) * GAIN);
 }
 
@@ -113,6 +152,7 @@ uint32_t readahead_issued(struct readahead *ra, const struct plan_span *span, ui
 	struct readahead_stream *s = &ra->streams[ra->next_stream];
 	const uint32_t end = span->first_unit + span->n_units;
 
+	is_read(ra);
 	ra->next_stream = (ra->next_stream + 1) % READAHEAD_STREAMS;
 	note_ahead(ra, s->before_bytes + s->ahead_bytes); /* nobody went on there */
 	*s = (struct readahead_stream){ .first_unit = span->first_unit,

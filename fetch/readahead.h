@@ -9,7 +9,8 @@
  * too. Numbers were tuned on a real image's layout and orders of reading: docs/performance.md.
  *
  * Who reads about all that is brought is believed more: of all blobs together it is counted how
- * much of what was read ahead was touched, once the reader is past it. While that is nearly all,
+ * much of what was read ahead was touched, once the reader is past it, or READAHEAD_RECENT other
+ * blobs were read of since. While that is nearly all,
  * windows of a sequence grow to READAHEAD_MAX_BYTES (never more than half of what was read of
  * late), and a blob that nobody read of before begins with credit. So what comes from far away, or
  * by way of other nodes, is on its way in time.
@@ -29,12 +30,16 @@
 #define READAHEAD_SAME_REQUEST_BYTES                                                               \
 	(128U << 10) /* so much before the reader's bytes is no delay */
 #define READAHEAD_STREAMS   8
+#define READAHEAD_RECENT    8 /* blobs */
 #define READAHEAD_NO_MARKER UINT32_MAX
+
+struct readahead;
 
 /* What came of windows, of all blobs together. Halved when it is much. */
 struct readahead_record {
 	uint64_t ahead_bytes;  /* read ahead in windows that the reader is past, or gave up */
 	uint64_t useful_bytes; /* touched */
+	struct readahead *recent[READAHEAD_RECENT]; /* the last one first; NULL: none */
 };
 
 /* A recent window: where the next one would begin. */
@@ -56,8 +61,9 @@ struct readahead {
 	struct readahead_record *record;
 };
 
-/** record: of all blobs that one engine has; borrowed, at first all zero. */
+/** record: of all blobs that one engine has; borrowed, at first all zero. It stays where it is. */
 void readahead_init(struct readahead *ra, struct readahead_record *record);
+void readahead_fini(struct readahead *ra);
 
 /** So many bytes that had been read ahead were touched for the first time. */
 void readahead_useful(struct readahead *ra, uint64_t packed_bytes);

@@ -74,6 +74,7 @@ static struct model *model_new(void)
 
 static void model_free(struct model *m)
 {
+	readahead_fini(&m->ra);
 	layout_unref(&m->layout);
 	free(m);
 }
@@ -288,6 +289,97 @@ static void a_blob_that_is_new_begins_with_what_the_reader_proved_elsewhere(void
 	model_free(m);
 }
 
+/* n blobs, one behind the other, of each of which somebody reads the first n_units from a place on.
+ * @return bytes that were moved and not read */
+static uint64_t unread_of(struct readahead_record *record, struct model **blobs, uint32_t n,
+                          uint32_t n_units)
+{
+	uint64_t unread_bytes = 0;
+
+	for (uint32_t k = 0; k < n; k++) {
+		struct model *m = blobs[k] = model_new();
+		uint64_t read_bytes = 0;
+
+		readahead_init(&m->ra, record);
+		for (uint32_t i = 100; i < 100 + n_units; i++) {
+			read_unit(m, i);
+			read_bytes += size_of(i);
+		}
+		unread_bytes += m->bytes - read_bytes;
+	}
+	return unread_bytes;
+}
+
+static void who_reads_a_little_of_many_new_blobs_is_believed_for_a_few_of_them(void **state)
+{
+	struct model *m = model_new();
+	struct model *blobs[200];
+	uint64_t unread_bytes;
+
+	(void)state;
+	for (uint32_t i = 0; i < N_UNITS; i++)
+		read_unit(m, i);
+	unread_bytes = unread_of(&m->record, blobs, ARRAY_LEN(blobs), 1);
+	assert_true(unread_bytes < 20 * (uint64_t)READAHEAD_MISS_MAX_BYTES);
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++)
+		model_free(blobs[k]);
+	model_free(m);
+}
+
+/* Of each about what the first two windows have. */
+static void who_leaves_each_blob_early_gets_no_windows_that_grow(void **state)
+{
+	struct model *m = model_new();
+	struct model *blobs[40];
+
+	(void)state;
+	for (uint32_t i = 0; i < N_UNITS; i++)
+		read_unit(m, i);
+	(void)unread_of(&m->record, blobs, ARRAY_LEN(blobs), 200);
+	for (uint32_t k = 20; k < ARRAY_LEN(blobs); k++)
+		assert_true(blobs[k]->largest_bytes <= READAHEAD_PROVEN_BYTES);
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++)
+		model_free(blobs[k]);
+	model_free(m);
+}
+
+/* Stretches between chunks that are here are brought apart, and counted where they are touched. */
+static void what_others_brought_ahead_outweighs_no_windows(void **state)
+{
+	struct model *m = model_new();
+	struct model *blobs[200];
+
+	(void)state;
+	for (uint32_t i = 0; i < 1000; i++)
+		readahead_useful(&m->ra, 1 << 20);
+	assert_true(unread_of(&m->record, blobs, ARRAY_LEN(blobs), 1) <
+	            100 * (uint64_t)READAHEAD_MISS_MAX_BYTES);
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++)
+		model_free(blobs[k]);
+	model_free(m);
+}
+
+/* Many at once, each through all of its blob: nothing of it is given up. */
+static void who_reads_all_of_some_blobs_by_turns_is_believed_on(void **state)
+{
+	struct model *blobs[READAHEAD_RECENT];
+	struct readahead_record record = { .ahead_bytes = 0 };
+
+	(void)state;
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++) {
+		blobs[k] = model_new();
+		readahead_init(&blobs[k]->ra, &record);
+	}
+	for (uint32_t i = 0; i < N_UNITS; i++) {
+		for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++)
+			read_unit(blobs[k], i);
+	}
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++) {
+		assert_true(blobs[k]->largest_bytes > READAHEAD_MAX_BYTES / 2);
+		model_free(blobs[k]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +394,11 @@ int main(void)
 		cmocka_unit_test(who_reads_all_that_is_brought_gets_windows_that_grow_with_it),
 		cmocka_unit_test(who_leaves_half_of_it_does_not),
 		cmocka_unit_test(a_blob_that_is_new_begins_with_what_the_reader_proved_elsewhere),
+		cmocka_unit_test(
+			who_reads_a_little_of_many_new_blobs_is_believed_for_a_few_of_them),
+		cmocka_unit_test(who_leaves_each_blob_early_gets_no_windows_that_grow),
+		cmocka_unit_test(what_others_brought_ahead_outweighs_no_windows),
+		cmocka_unit_test(who_reads_all_of_some_blobs_by_turns_is_believed_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
