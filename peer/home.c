@@ -4,6 +4,7 @@
  * Where the cluster has zones a node can be home on both levels; the two do not mix: the cluster's
  * lists and chunks are kept under names that are turned over.
  */
+#include "bytes.h"
 #include "home_inside.h"
 #include "mem.h"
 #include <assert.h>
@@ -521,8 +522,10 @@ static uint64_t ask_tick(struct home *h, struct h_ask *ask, uint64_t now_ns)
 	if ((ask->flags & WIRE_ASK_READER) == 0 || ask->list == NULL)
 		return ask->end_ns;
 	if (now_ns >= ask->check_ns) {
-		home_look_beside(h, ask);
+		const uint64_t beside_ns = now_ns + home_look_beside(h, ask);
+
 		home_lease_second(h, ask, false);
+		ask->check_ns = min_u64(ask->check_ns, beside_ns);
 	}
 	return ask->check_ns < ask->end_ns ? ask->check_ns : ask->end_ns;
 }

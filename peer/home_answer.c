@@ -330,23 +330,34 @@ static uint32_t now_ms(const struct home *h)
 	return (uint32_t)(clock_now_ns(h->opts.clock) / NS_PER_MS);
 }
 
-static bool waits_in_vain(struct home *h, const struct h_ask *ask, const struct h_wait *w)
+/* It was sent to one who receives it, and is not sent to who has it. */
+static bool waits_behind(struct home *h, const struct h_ask *ask, const struct h_wait *w)
 {
 	const struct entry *at;
 
-	if (w->told == NO_NODE || now_ms(h) - w->told_ms < HOME_BESIDE_MS)
+	if (w->told == NO_NODE)
 		return false;
 	at = home_entry(home_chunk(h, ask->list, w->pos), w->told);
 	return at == NULL || (at->flags & ENTRY_RECEIVING) != 0;
 }
 
-void home_look_beside(struct home *h, struct h_ask *ask)
+uint64_t home_look_beside(struct home *h, struct h_ask *ask)
 {
+	uint32_t look_ms = HOME_BESIDE_MS;
+
 	for (uint32_t pos = set_next(&ask->open, 0); pos < ask->list->n;
 	     pos = set_next(&ask->open, pos + 1)) {
-		if (waits_in_vain(h, ask, &ask->waits[pos]) && choose(h, ask, pos) != NULL)
+		const struct h_wait *w = &ask->waits[pos];
+		const uint32_t waited_ms = now_ms(h) - w->told_ms;
+
+		if (!waits_behind(h, ask, w))
+			continue;
+		if (waited_ms < HOME_BESIDE_MS)
+			look_ms = (uint32_t)min_u64(look_ms, HOME_BESIDE_MS - waited_ms);
+		else if (choose(h, ask, pos) != NULL)
 			home_tell(h, ask, pos);
 	}
+	return look_ms * NS_PER_MS;
 }
 
 /* ---- an answer ---- */

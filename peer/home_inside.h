@@ -236,5 +236,6 @@ void home_mark_dirty(struct home *h, struct h_ask *ask);
 void home_wake(struct home *h, struct h_chunk *c, uint16_t told);
 void home_wake_all_told(struct home *h, uint16_t node);
 /* A reader that was sent to one who receives it, and got nothing for HOME_BESIDE_MS, is told of who
- * has it by now: of a dead one further up only the next one in the chain sees that it is. */
-void home_look_beside(struct home *h, struct h_ask *ask);
+ * has it by now: of a dead one further up only the next one in the chain sees that it is.
+ * @return ns until the next look is due */
+uint64_t home_look_beside(struct home *h, struct h_ask *ask);

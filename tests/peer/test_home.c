@@ -417,6 +417,28 @@ static void a_reader_behind_who_hangs_is_told_who_has_it_by_now(void **state)
 	}
 }
 
+/* It asked long before it was sent where it waits now: it waits no longer there than others. */
+static void a_reader_that_was_sent_on_late_is_looked_after_from_then_on(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id two = home_node_id(2);
+	const struct wire_id four = home_node_id(4);
+	const struct wire_part part = home_part(f, 0, 5);
+
+	stand_in_a_chain(f, WIRE_ASK_READER, 30000);
+	home_gone(f->home, &four, &part);
+	(void)home_after_ms(f, 200);
+	home_node_lost(f->home, &two);
+	home_drain(f);
+	home_names_node(home_told(f, 3, 1, WIRE_WAIT), 1);
+	home_has(f, 4, 0, 5);
+	(void)home_after_ms(f, HOME_BESIDE_MS - 200);
+	assert_null(home_told(f, 3, 1, WIRE_HOLDERS));
+	assert_true(home_after_ms(f, 190) <= clock_now_ns(&f->clock.clock) + 10 * NS_PER_MS);
+	(void)home_after_ms(f, 10);
+	home_names_node(home_told(f, 3, 1, WIRE_HOLDERS), 4);
+}
+
 static void a_prefetch_there_stays_in_the_chain(void **state)
 {
 	struct fixture *f = *state;
@@ -543,6 +565,7 @@ int main(void)
 		T(who_lives_is_waited_for_and_who_hung_once_is_not_waited_for_again),
 		T(progress_that_is_only_told_does_not_starve_a_reader),
 		T(a_reader_behind_who_hangs_is_told_who_has_it_by_now),
+		T(a_reader_that_was_sent_on_late_is_looked_after_from_then_on),
 		T(a_prefetch_there_stays_in_the_chain),
 		T(whole_units_are_leased),
 		T(who_cannot_lease_hears_of_nobody_or_waits_for_who_can),
