@@ -243,7 +243,7 @@ void world_settle(struct world *w)
 	(void)fake_pool_settle(w->pool);
 }
 
-void world_load_done(struct world *w, int r, const char *digest)
+void world_load_ends(struct world *w, int r, const char *digest)
 {
 	struct image_load *load = w->loader.loads;
 	struct lazy_image *image = NULL;
@@ -265,6 +265,11 @@ void world_load_done(struct world *w, int r, const char *digest)
 		(void)err_set(&why, -r, "the load failed");
 	}
 	opts.done(opts.arg, r, image, &why);
+}
+
+void world_load_done(struct world *w, int r, const char *digest)
+{
+	world_load_ends(w, r, digest);
 	world_settle(w);
 }
 

@@ -93,6 +93,8 @@ void world_stop(struct world *w);
 
 /** The load that waits ends: r 0 with an image of that digest, else with an error. */
 void world_load_done(struct world *w, int r, const char *digest);
+/** The same, and what follows from that has not begun. */
+void world_load_ends(struct world *w, int r, const char *digest);
 /** The tree that waits is up, or not. */
 void world_tree_done(struct world *w, int r);
 /** It is up, and what follows from that has not begun. */

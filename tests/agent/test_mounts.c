@@ -1,6 +1,7 @@
 /*
  * The life of mounts, from the wish to the tree and back, among fakes that hold each step.
  */
+#include "fake_pool.h"
 #include "mem.h"
 #include "mount_list.h"
 #include "mount_world.h"
@@ -480,6 +481,39 @@ static void a_path_belongs_to_the_mount_with_the_longest_directory(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
+/* As the agent does it, which ends then. */
+static void free_at_once(void *arg)
+{
+	struct world *w = arg;
+
+	mounts_free(&w->mounts);
+}
+
+/* The worker's job outlives the question, and what it belongs to must outlive the job. */
+static void a_cancelled_question_that_a_worker_looks_into_is_waited_for_at_the_end(void **state)
+{
+	struct world *w = *state;
+
+	for (int i = 0; i < 2; i++) {
+		struct mount_op *op;
+
+		w->replace = i == 1;
+		(void)world_add(w, "h:1/r:t", w->dir);
+		world_bring_up(w, DIGEST_A);
+		op = world_add(w, "h:1/r:t", w->dir);
+		world_load_ends(w, 0, DIGEST_A);
+		assert_int_equal(fake_pool_n_waiting(w->pool), 1); /* the look */
+		mounts_cancel(op);
+		mounts_stop(w->mounts, free_at_once, w);
+		world_stop_done(w, 0);
+		assert_null(w->mounts);
+		world_restart(w);
+		world_bring_up(w, DIGEST_A);
+		world_remove(w, w->dir);
+		world_stop_done(w, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -494,6 +528,7 @@ int main(void)
 		TEST(a_cancel_while_loading_ends_the_load),
 		TEST(a_cancel_while_mounting_takes_the_tree_down_again),
 		TEST(a_cancel_while_it_is_being_listed_takes_it_off_again),
+		TEST(a_cancelled_question_that_a_worker_looks_into_is_waited_for_at_the_end),
 		TEST(an_umount_takes_it_off_the_list),
 		TEST(a_busy_umount_leaves_it_mounted_and_listed),
 		TEST(an_end_from_outside_is_noticed_and_stays_listed),
