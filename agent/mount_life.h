@@ -59,8 +59,9 @@ struct mounts {
 	char *state_dir;
 	struct mounted *list;
 	struct mount_op *ops;
-	bool restored; /* all of the list are known */
-	bool settled;  /* and that was told */
+	uint64_t n_wishes; /* ever */
+	bool restored;     /* all of the list are known */
+	bool settled;      /* and that was told */
 	struct loop_call restored_call;
 	bool stopping;
 	void (*stopped)(void *arg);

@@ -14,11 +14,13 @@
 #include "mount_life.h"
 #include "mount_list.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
-/* While it is tried, the way is a directory's that cannot be: the mount keeps its own. */
+/* While it is tried, the way is a directory's that cannot be: the mount keeps its own, and another
+ * wish for it, too. */
 struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_record *rec,
                                   const struct credentials *given)
 {
@@ -27,7 +29,7 @@ struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_reco
 	mount_record_copy(&wish->rec, rec);
 	mount_record_copy(&wish->way, rec);
 	free_str(&wish->way.dir);
-	wish->way.dir = xasprintf("%s//new", rec->dir);
+	wish->way.dir = xasprintf("%s//new%" PRIu64, rec->dir, ++mounts->n_wishes);
 	wish->has_credentials = given != NULL;
 	if (given != NULL)
 		wish->given = (struct credentials){ .username = xstrdup_or_null(given->username),

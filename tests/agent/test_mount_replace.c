@@ -361,6 +361,23 @@ static void a_directory_that_was_taken_meanwhile_is_told(void **state)
 	assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_DOWN);
 }
 
+/* What the second one says opens the registry is its own. */
+static void of_two_wishes_at_once_the_one_that_ends_takes_nothing_from_the_other(void **state)
+{
+	struct world *w = *state;
+	struct mount_op *first;
+
+	(void)up(w);
+	first = replace(w);
+	(void)replace(w);
+	mounts_cancel(first);
+	assert_string_equal(w->registry.hinted, "h:1 r http -");
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->n_added, 2);
+	assert_int_equal(w->added, 0);
+	assert_string_equal(listed(w).scheme, "http");
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
@@ -378,6 +395,7 @@ int main(void)
 		TEST(a_prefetch_that_is_not_wished_for_any_more_ends),
 		TEST(how_it_is_mounted_stays_with_the_image),
 		TEST(there_are_at_most_so_many_also_where_one_is_replaced),
+		TEST(of_two_wishes_at_once_the_one_that_ends_takes_nothing_from_the_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
