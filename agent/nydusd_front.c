@@ -279,24 +279,27 @@ static void on_confirmed(void *arg, int r, const struct err *why)
 {
 	const struct front *front = arg;
 
-	if (r < 0 && !front->stopping)
-		log_warn(front->log, "the mount that was to be replaced cannot be confirmed",
-		         "error=%s", LOG_Q(why->msg));
+	if (r == 0 || r == -ECANCELED || front->stopping)
+		return;
+	log_warn(front->log, "the mount that was to be replaced cannot be confirmed", "error=%s",
+	         LOG_Q(why->msg));
+	front_watch_renew(front->watch);
 }
 
 static void confirm_after(struct job *job)
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
 
-	j->instance->busy = false;
-	j->instance->coming = NULL;
+	instance_renewed(j);
 	instance_job_end(j);
 }
 
 /* The agent has said of the new one what opens the registry, and mounts the old one again; or it
- * was away, and nobody has told the next one. */
+ * was away, and nobody has told the next one. Where only its answer was lost, it has the new one,
+ * and is told in earnest what is to be there. */
 static void confirm(struct front *front, struct instance *i)
 {
+	i->unsure = true;
 	i->coming = instance_job_new(front, i, on_confirmed, front);
 	submit(i->coming, instance_renew_work, confirm_after);
 }

@@ -30,6 +30,7 @@ struct instance {
 	bool busy;                   /* a worker is at it */
 	bool found;                  /* the agent had it mounted before it was asked to */
 	struct instance_job *coming; /* ... and brings what is wished for; else NULL */
+	bool unsure;     /* a remount failed: the agent may have that in its place all the same */
 	bool taken_over; /* from another nydusd: it may be mounted again, which changes nothing */
 	struct instance *prev, *next;
 };
@@ -139,5 +140,10 @@ struct instance_job *instance_job_new(struct front *front, struct instance *inst
 void instance_job_end(struct instance_job *job);
 /** [worker] Mount it, and learn its blobs. */
 void instance_mount_work(struct job *job);
+/** Wish for what is known again, and the loop's half of that: the caller has set busy, and ends the
+ * job. */
+struct instance_job *instance_renew_job(struct front *front, struct instance *instance,
+                                        front_done_fn *done, void *arg);
+void instance_renewed(struct instance_job *job);
 /** [worker] As before, but credentials first: it is perhaps on its way up already. */
 void instance_renew_work(struct job *job);

@@ -202,6 +202,31 @@ struct instance_job *instance_job_new(struct front *front, struct instance *inst
 	return job;
 }
 
+/* Without what opens the registry, to replace would take away what the agent still has of it. */
+struct instance_job *instance_renew_job(struct front *front, struct instance *instance,
+                                        front_done_fn *done, void *arg)
+{
+	struct instance_job *job = instance_job_new(front, instance, done, arg);
+
+	if (instance->unsure && (instance->credentials != NULL ||
+	                         !json_is_true(json_object_get(job->wish, "credentials_given"))))
+		(void)json_object_set_new(job->wish, "replace", json_true());
+	return job;
+}
+
+void instance_renewed(struct instance_job *job)
+{
+	struct instance *i = job->instance;
+
+	i->busy = false;
+	i->coming = NULL;
+	i->unsure = i->unsure && job->result < 0;
+	if (job->blob_ids != NULL) {
+		json_drop(&i->blob_ids);
+		i->blob_ids = json_incref(job->blob_ids);
+	}
+}
+
 void instance_job_end(struct instance_job *job)
 {
 	front_done_fn *done = job->done;

@@ -96,13 +96,8 @@ static void on_renewed(void *arg, int r, const struct err *why)
 static void renew_after(struct job *job)
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
-	struct instance *i = j->instance;
 
-	i->busy = false;
-	if (j->blob_ids != NULL) {
-		json_drop(&i->blob_ids);
-		i->blob_ids = json_incref(j->blob_ids);
-	}
+	instance_renewed(j);
 	instance_job_end(j);
 }
 
@@ -121,7 +116,7 @@ static void renew_all(struct front_watch *w)
 			continue;
 		i->busy = true;
 		w->n_renewing++;
-		j = instance_job_new(w->front, i, on_renewed, w);
+		j = instance_renew_job(w->front, i, on_renewed, w);
 		j->job = (struct job){ .work = instance_renew_work,
 			               .after = renew_after,
 			               .prio = JOB_NORMAL };

@@ -1,4 +1,5 @@
 """nydusd while it runs: what readers wait for, and a mount that gets another configuration or image."""
+import glob
 import hashlib
 import json
 import os
@@ -187,6 +188,26 @@ class Remount(NydusdTest):
         os.rename(listed + ".away", listed)
         self.assertEqual((204, None), self.put(f, "1", OTHER))
         self.assert_tree(where, OTHER)
+
+    def test_what_the_agent_has_replaced_and_did_not_say_is_the_old_one_again(self):
+        """It was killed in between: the next one has the new image, and whoever asked was told that it failed."""
+        agent = self.agent_for("tree")
+        f = self.front(agent)
+        self.assertEqual((204, None), f.mount("1", IMAGE))
+        where = os.path.join(f.mountpoint, "1")
+        agent.kill()
+        self.assertEqual(500, self.put(f, "1", OTHER)[0])
+        record, = glob.glob(os.path.join(agent.state_dir, "mounts", "*", "mount.json"))
+        with open(record, encoding="utf-8") as file:
+            listed = json.load(file)
+        del listed["digest"]
+        listed["bootstrap"] = front.bootstrap_file(f.dir, OTHER)
+        with open(record, "w", encoding="utf-8") as file:
+            json.dump(listed, file)
+        agent.start()
+        lab.wait_for(lambda: [(m["state"], m["bootstrap"]) for m in agent.json("ls")["mounts"] if not m.get("hidden")]
+                     == [("mounted", front.bootstrap_file(f.dir, IMAGE))], "the old one to be back")
+        self.assert_tree(where, IMAGE)
 
     def test_one_image_alone_and_its_successor(self):
         """nydusd of one image: the mountpoint itself; and what the next nydusd is told is the new image."""
