@@ -2,8 +2,10 @@
  * prefetch: all of some blobs, in the background, behind every reader.
  *
  * Passes over the blobs: each asks for what is missing and nobody brings, in large runs, as many as
- * leave room. What is on its way is waited for; what failed is asked for in the next pass. Passes
- * without any progress end it after a while. Knows no sources.
+ * leave room. What is on its way is waited for; what failed, or was evicted meanwhile, is asked for
+ * in the next pass. Passes without any progress end it after a while, and so do some that miss
+ * about as much as the one before: what they bring takes the place of what others brought. Knows no
+ * sources.
  *
  * Nodes that prefetch the same image at once go the same way in small runs: what one of them gets
  * from the origin the others want at that moment, and have from it. Who is to fetch what their
@@ -20,6 +22,7 @@
 #define LOOKS_MAX     4096             /* units a turn of the loop */
 #define PASS_PAUSE_MS 500              /* between passes, when something failed */
 #define GIVE_UP_MS    UINT64_C(120000) /* without a unit coming */
+#define VAIN_PASSES   3                /* all of it came, and about as much is missing */
 
 struct fetch_prefetch {
 	struct fetch_prefetch *prev, *next;
@@ -34,9 +37,12 @@ struct fetch_prefetch {
 	bool full;          /* the disk takes no more: what comes does not stay */
 	uint64_t done_bytes;
 	uint64_t total_bytes;
-	uint64_t progress_ns; /* when the last unit came */
-	uint64_t told_bytes;  /* in the last progress() */
-	uint64_t n_missing;   /* units that the cursor passed and that are on their way */
+	uint64_t progress_ns;    /* when the last unit came */
+	uint64_t told_bytes;     /* in the last progress() */
+	uint64_t n_missing;      /* units that the cursor passed and that are on their way */
+	uint64_t n_found;        /* those that were missing in this pass ... */
+	uint64_t n_found_before; /* ... and in the last one; 0: it is the first */
+	uint32_t n_vain;         /* passes */
 	struct timer timer;
 	struct err why;
 };
@@ -78,6 +84,13 @@ static uint64_t chunk_bytes(const struct blob_layout *l, uint32_t unit_idx)
 
 /* ---- passes ---- */
 
+/* The cursor goes over so many units that are on their way. */
+static void expect(struct fetch_prefetch *p, uint32_t n_units)
+{
+	p->n_missing += n_units;
+	p->n_found += n_units;
+}
+
 /* Go over units from the cursor on to the next that is wanted, or to the end of a turn. */
 static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max_looks)
 {
@@ -95,7 +108,7 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 		p->found_missing = true;
 		if (!bitmap_get(blob->in_flight, p->unit_idx))
 			return true;
-		p->n_missing++;
+		expect(p, 1);
 	}
 	return false;
 }
@@ -106,7 +119,7 @@ static void share(struct fetch_prefetch *p, struct fetch_blob *blob)
 	const uint32_t n = share_start(blob, p->unit_idx, blob->layout->n_units);
 
 	p->unit_idx += n;
-	p->n_missing += n;
+	expect(p, n);
 }
 
 /* What one run and the next have in common is little, so. */
@@ -140,7 +153,7 @@ static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 		(void)plan_widen_forward(&view, &span, run_bytes - span.packed_bytes);
 	cut_well(blob, &span);
 	p->unit_idx += span.n_units;
-	p->n_missing += span.n_units;
+	expect(p, span.n_units);
 	(void)run_new(blob, &span, RUN_PREFETCH);
 	runs_pump(p->f);
 }
@@ -159,6 +172,22 @@ static void tell(struct fetch_prefetch *p)
 	p->opts.progress(p->opts.arg, p->done_bytes, p->total_bytes);
 }
 
+/* Another pass of this kind would not bring more of it here. A cache that was emptied by hand is
+ * one such pass. */
+static void look_at_pass(struct fetch_prefetch *p)
+{
+	const uint64_t before = p->n_found_before;
+
+	if (p->found_missing && p->why.code == 0 && before > 0 && p->n_found > before - before / 8)
+		p->n_vain++;
+	p->n_found_before = p->n_found;
+	p->n_found = 0;
+	if (p->n_vain < VAIN_PASSES)
+		return;
+	p->full = true;
+	(void)err_set(&p->why, ENOSPC, "what came was evicted for the rest of it");
+}
+
 /* Everything that the pass asked for has come or failed. Only one that found nothing missing is the
  * end: what it says is so. */
 static void end_pass(struct fetch_prefetch *p)
@@ -166,6 +195,7 @@ static void end_pass(struct fetch_prefetch *p)
 	const uint64_t idle_ns = clock_now_ns(p->f->opts.clock) - p->progress_ns;
 	const bool failed = p->why.code != 0;
 
+	look_at_pass(p);
 	if (!p->found_missing)
 		p->done_bytes = p->total_bytes;
 	tell(p);

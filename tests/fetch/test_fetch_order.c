@@ -233,6 +233,17 @@ static void a_prefetch_ends_when_the_disk_is_full(void **state)
 	assert_in_range(w->origin.n_asks, 1, 8);
 }
 
+/* One turn of a prefetch at which all that was asked for comes. */
+static void give_all_once(struct engine_world *w)
+{
+	for (uint32_t i = 0; i < w->origin.n_asks; i++) {
+		if (w->origin.asks[i].open)
+			world_give_all(w, &w->origin, i);
+	}
+	(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+	world_settle(w);
+}
+
 static void a_prefetch_fetches_again_what_is_evicted_meanwhile(void **state)
 {
 	struct engine_world *w = *state;
@@ -242,16 +253,26 @@ static void a_prefetch_fetches_again_what_is_evicted_meanwhile(void **state)
 	(void)prefetch(w, &watch);
 	world_wait(w, &w->origin.n_asks, 1);
 	while (watch.n_done == 0) {
-		for (uint32_t i = 0; i < w->origin.n_asks; i++) {
-			if (w->origin.asks[i].open)
-				world_give_all(w, &w->origin, i);
-		}
-		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
-		world_settle(w);
+		give_all_once(w);
 		fake_cas_put_says(w->cas, 0);
 	}
 	assert_int_equal(watch.result, 0);
 	assert_true(cas_blob_is_present(w->cas, 0));
+}
+
+/* The image is larger than the cache, and the registry slower than eviction. */
+static void a_prefetch_ends_where_all_is_evicted_as_it_comes(void **state)
+{
+	struct engine_world *w = *state;
+	struct watch watch = { 0 };
+
+	fake_cas_put_says(w->cas, CAS_MISS);
+	(void)prefetch(w, &watch);
+	world_wait(w, &w->origin.n_asks, 1);
+	for (uint32_t i = 0; i < 300 && watch.n_done == 0; i++)
+		give_all_once(w);
+	assert_int_equal(watch.n_done, 1);
+	assert_int_equal(watch.result, -ENOSPC);
 }
 
 static void a_prefetch_that_is_cancelled_says_so_at_once(void **state)
@@ -373,6 +394,7 @@ int main(void)
 		TEST_ROOMY(a_prefetch_asks_again_for_what_failed),
 		TEST_ROOMY(a_prefetch_ends_when_the_disk_is_full),
 		TEST_ROOMY(a_prefetch_fetches_again_what_is_evicted_meanwhile),
+		TEST_ROOMY(a_prefetch_ends_where_all_is_evicted_as_it_comes),
 		TEST_ROOMY(a_prefetch_that_is_cancelled_says_so_at_once),
 		TEST_ROOMY(a_reader_overtakes_a_prefetch),
 		TEST_ROOMY(a_reader_overtakes_units_that_wait_for_a_worker),
