@@ -182,21 +182,13 @@ static int make_parent(const char *path, struct err *e)
 	return 0;
 }
 
-/* Is somebody listening there? A socket file outlives its agent. */
-static bool is_alive(const char *path)
-{
-	AUTO(close_fd) int fd = unix_connect(path);
-
-	return fd >= 0 || fd == -EAGAIN;
-}
-
 static int open_socket(const char *path, int *ret_fd, struct err *e)
 {
 	const int r = make_parent(path, e);
 
 	if (r < 0)
 		return r;
-	if (is_alive(path))
+	if (unix_is_served(path))
 		return err_set(
 			e, EADDRINUSE,
 			"api.socket %s: another agent listens there (stop it, or choose another)",

@@ -172,11 +172,9 @@ static void note_file(struct nydusd_api *api)
 
 int nydusd_api_look(const char *path, struct err *e)
 {
-	AUTO(close_fd) int fd = unix_connect(path);
-
-	return fd < 0 ? 0
-	              : err_set(e, EADDRINUSE, "--apisock %s: another one is listening there",
-	                        path);
+	if (!unix_is_served(path))
+		return 0;
+	return err_set(e, EADDRINUSE, "--apisock %s: another one is listening there", path);
 }
 
 int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api **ret_api,

@@ -71,13 +71,6 @@ void link_free(struct link **link)
 	*link = NULL;
 }
 
-static bool answers(const char *path)
-{
-	AUTO(close_fd) int fd = path != NULL ? unix_connect(path) : -1;
-
-	return fd >= 0;
-}
-
 /* @param unless  ends it, too; NULL: nothing does */
 static bool wait_for(const char *path, uint32_t at_most_ms, const atomic_bool *unless)
 {
@@ -85,11 +78,11 @@ static bool wait_for(const char *path, uint32_t at_most_ms, const atomic_bool *u
 
 	for (uint32_t ms = 0; ms < at_most_ms && (unless == NULL || !atomic_load(unless));
 	     ms += LOOK_AGAIN_MS) {
-		if (answers(path))
+		if (unix_is_served(path))
 			return true;
 		(void)nanosleep(&pause, NULL);
 	}
-	return answers(path);
+	return unix_is_served(path);
 }
 
 static bool is_socket(const char *path)
@@ -157,7 +150,7 @@ static int use_own(struct link *link, const char *work_dir, struct err *e)
 		               "most %zu bytes",
 		               socket, sizeof(address.sun_path) - 1);
 
-	if (!answers(socket)) {
+	if (!unix_is_served(socket)) {
 		r = own_agent_start(work_dir, link->log, &pid, e);
 		if (r == 0 && !wait_for_start(socket, pid))
 			r = err_set(e, ECONNREFUSED,
@@ -191,11 +184,11 @@ int link_ensure(struct link *link, const char *work_dir, struct err *e)
 {
 	AUTO(free_str) char *known = socket_of(link);
 	const bool is_nodes = node_has_one(link, known);
-	bool there = answers(known);
+	bool there = known != NULL && unix_is_served(known);
 
 	if (there)
 		return 0;
-	there = answers(link->node_socket);
+	there = unix_is_served(link->node_socket);
 	if (!there && is_nodes)
 		there = wait_for_nodes(link, known != NULL, work_dir);
 	if (there) {

@@ -32,6 +32,13 @@ int unix_connect(const char *path)
 	return take_fd(&fd);
 }
 
+bool unix_is_served(const char *path)
+{
+	AUTO(close_fd) int fd = unix_connect(path);
+
+	return fd >= 0 || fd == -EAGAIN;
+}
+
 static int bind_private(int fd, const struct sockaddr_un *address)
 {
 	const mode_t before = umask(0177);

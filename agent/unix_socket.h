@@ -6,6 +6,7 @@
 #pragma once
 #include "auto.h"
 #include "err.h"
+#include <stdbool.h>
 #include <sys/un.h>
 
 /** @return 0; -ENAMETOOLONG */
@@ -14,6 +15,10 @@ MUST_CHECK int unix_address(const char *path, struct sockaddr_un *ret_address);
 /** Connect to who listens there, without waiting. @return a descriptor that does not block, the
  * caller's; -ENOENT, -ECONNREFUSED nobody listens; -EAGAIN somebody does, who is busy; -errno */
 MUST_CHECK int unix_connect(const char *path);
+
+/** Does somebody listen there? Who is too busy to answer at once does; a socket's file outlives its
+ * owner. */
+bool unix_is_served(const char *path);
 
 /**
  * Listen there: 0600 from the first moment, in place of a socket's file that is there already.
