@@ -537,9 +537,7 @@ void mount_life_give(struct mount_life *life, const struct credentials *given)
 		return;
 	}
 	credentials_wipe(&life->given);
-	life->given = (struct credentials){ .username = xstrdup_or_null(given->username),
-		                            .password = xstrdup_or_null(given->password),
-		                            .bearer = xstrdup_or_null(given->bearer) };
+	credentials_copy(&life->given, given);
 	life->was_given = true;
 }
 

@@ -32,9 +32,7 @@ struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_reco
 	wish->way.dir = xasprintf("%s//new%" PRIu64, rec->dir, ++mounts->n_wishes);
 	wish->has_credentials = given != NULL;
 	if (given != NULL)
-		wish->given = (struct credentials){ .username = xstrdup_or_null(given->username),
-			                            .password = xstrdup_or_null(given->password),
-			                            .bearer = xstrdup_or_null(given->bearer) };
+		credentials_copy(&wish->given, given);
 	mount_auth_add(mounts->opts.registry, &wish->way, given);
 	return wish;
 }

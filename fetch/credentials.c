@@ -116,14 +116,6 @@ static int from_password_file(const struct credentials_query *q,
 	return 0;
 }
 
-void credentials_copy(struct credentials *ret_copy, const struct credentials *c)
-{
-	ret_copy->username = xstrdup_or_null(c->username);
-	ret_copy->password = xstrdup_or_null(c->password);
-	ret_copy->identity_token = xstrdup_or_null(c->identity_token);
-	ret_copy->bearer = xstrdup_or_null(c->bearer);
-}
-
 int credentials_find(const struct credentials_query *query, struct credentials *ret_credentials,
                      struct err *e)
 {

@@ -26,8 +26,6 @@ struct credentials_query {
 	struct log *log;
 };
 
-void credentials_copy(struct credentials *ret_copy, const struct credentials *c);
-
 /**
  * @param ret_credentials  the caller's, ended by credentials_wipe(); all NULL: none, ask
  * anonymously

@@ -26,6 +26,14 @@ void credentials_wipe(struct credentials *c)
 	free_secret(&c->bearer);
 }
 
+void credentials_copy(struct credentials *ret_copy, const struct credentials *c)
+{
+	ret_copy->username = xstrdup_or_null(c->username);
+	ret_copy->password = xstrdup_or_null(c->password);
+	ret_copy->identity_token = xstrdup_or_null(c->identity_token);
+	ret_copy->bearer = xstrdup_or_null(c->bearer);
+}
+
 static bool is_hub(const char *host)
 {
 	return strcmp(host, "docker.io") == 0 || strcmp(host, "index.docker.io") == 0 ||

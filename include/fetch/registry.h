@@ -55,6 +55,7 @@ struct credentials {
 	char *bearer;         /* instead of all: sent to the registry as it is */
 };
 void credentials_wipe(struct credentials *c); /* zeroed is fine */
+void credentials_copy(struct credentials *ret_copy, const struct credentials *c);
 
 /**
  * Credentials of one mount, before those of files and configuration; held in memory alone, until

@@ -127,13 +127,6 @@ void registry_forget(struct registry *r, const struct registry_scope *scope)
 	r->hinted[0] = '\0';
 }
 
-void credentials_wipe(struct credentials *c)
-{
-	free_str(&c->username);
-	free_str(&c->password);
-	free_str(&c->bearer);
-}
-
 struct cas_blob *fetch_blob_cas(struct fetch_blob *blob)
 {
 	(void)blob;
