@@ -26,7 +26,7 @@ struct mounts *mounts_new(const struct mounts_opts *opts)
 }
 
 /* What it said to the registry goes with it, unless it is said for another mount, too: a hidden one
- * (see hide()) and the one that took its place have a directory in common. */
+ * (see mounts_hide()) and the one that took its place have a directory in common. */
 void mounts_forget_auth(struct mounts *mounts, const struct mounted *m)
 {
 	const struct mounted *other;
@@ -191,12 +191,8 @@ struct refusal {
 static void on_refused(struct loop_call *call)
 {
 	struct refusal *refusal = container_of(call, struct refusal, call);
-	struct mount_op *op = refusal->op;
 
-	if (op->done == NULL)
-		op_free(op);
-	else
-		mount_op_end(op, -refusal->why.code, NULL, &refusal->why);
+	mount_op_end(refusal->op, -refusal->why.code, NULL, &refusal->why);
 	free(refusal);
 }
 
