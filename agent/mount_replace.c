@@ -59,19 +59,15 @@ static void remember(struct mount_life *life, const struct mount_record *before)
 static void renew(struct mount_op *op, struct mounted *m)
 {
 	struct mount_life *life = life_of(m);
-	char digest[DIGEST_TEXT_BYTES];
-	char *how = m->rec.how; /* it is mounted that way */
 
 	remember(life, &m->rec);
-	m->rec.how = NULL;
 	m->auth_file_gone = false;
-	memcpy(digest, m->rec.digest, sizeof(digest));
 	mounts_forget_auth(op->mounts, m);
 	mount_record_clear(&m->rec);
 	mount_record_copy(&m->rec, &op->wish->rec);
-	memcpy(m->rec.digest, digest, sizeof(digest));
+	memcpy(m->rec.digest, life->before->digest, sizeof(m->rec.digest));
 	free_str(&m->rec.how);
-	m->rec.how = how;
+	m->rec.how = xstrdup_or_null(life->before->how); /* it is mounted that way */
 	if (!m->rec.prefetch && life->prefetch != NULL) {
 		fetch_prefetch_cancel(life->prefetch);
 		life->prefetch = NULL;
