@@ -240,11 +240,8 @@ void api_mounts_list(struct api_call *call)
 	const struct mounts *mounts = call->api->agent->mounts;
 	const char *dir = json_string_value(json_object_get(call->query, "dir"));
 	struct listing *listing;
-	uint32_t n_rows = 0;
 
-	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next)
-		n_rows++;
-	listing = xcalloc(1, sizeof(*listing) + n_rows * sizeof(listing->rows[0]));
+	listing = xcalloc(1, sizeof(*listing) + mounts_count(mounts) * sizeof(listing->rows[0]));
 	listing->call = call;
 	for (const struct mounted *m = mounts_first(mounts); m != NULL; m = m->next) {
 		struct row *row;

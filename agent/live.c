@@ -264,15 +264,6 @@ static json_t *mounts_live(const struct agent *agent, const struct questions *qu
 	return list;
 }
 
-static uint64_t count_mounts(const struct agent *agent)
-{
-	uint64_t n = 0;
-
-	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL; m = m->next)
-		n++;
-	return n;
-}
-
 /* ---- questions and peers ---- */
 
 static json_t *questions_live(const struct questions *questions)
@@ -306,7 +297,7 @@ json_t *live_document(struct agent *agent)
 	(void)json_object_set_new(document, "ready", json_boolean(agent_is_ready(agent)));
 	add_sums(document, agent);
 	(void)json_object_set_new(document, "mounts", mounts_live(agent, questions));
-	json_set_u64(document, "n_mounts", count_mounts(agent));
+	json_set_u64(document, "n_mounts", mounts_count(agent->mounts));
 	(void)json_object_set_new(document, "questions", questions_live(questions));
 	(void)json_object_set_new(document, "peers", api_peers_list(agent));
 	free(questions);

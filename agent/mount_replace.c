@@ -17,7 +17,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 /* While it is tried, the way is a directory's that cannot be: the mount keeps its own, and another
  * wish for it, too. */
@@ -135,15 +134,6 @@ bool mount_replace_fall_back(struct mount_life *life)
 	return true;
 }
 
-static bool is_full(const struct mounts *mounts)
-{
-	const struct mounted *m;
-	uint32_t n = 0;
-
-	DL_COUNT(mounts->list, m, n);
-	return n >= MOUNTS_MAX;
-}
-
 void mount_replace(struct mount_op *op, struct mounted *m)
 {
 	struct err e = { 0 };
@@ -153,7 +143,7 @@ void mount_replace(struct mount_op *op, struct mounted *m)
 		              "the auth file %s cannot be read by the agent (it reads it as its "
 		              "own user, where it runs)",
 		              op->wish->rec.auth_file);
-	else if ((op->is_other || !op->is_seen) && is_full(op->mounts))
+	else if ((op->is_other || !op->is_seen) && mounts_count(op->mounts) >= MOUNTS_MAX)
 		(void)err_set(&e, ENOSPC,
 		              "%s cannot be mounted beside what is in use there: there are too "
 		              "many mounts (umount some)",

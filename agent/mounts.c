@@ -63,6 +63,15 @@ const struct mounted *mounts_first(const struct mounts *mounts)
 	return mounts->list;
 }
 
+uint32_t mounts_count(const struct mounts *mounts)
+{
+	const struct mounted *m;
+	uint32_t n = 0;
+
+	DL_COUNT(mounts->list, m, n);
+	return n;
+}
+
 static struct mounted *find(const struct mounts *mounts, const char *dir)
 {
 	struct mounted *m;
@@ -327,15 +336,12 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 {
 	struct mounted *m = find(mounts, rec->dir);
 	struct mount_op *op = op_new(mounts, rec->dir, done, arg);
-	struct mounted *other;
-	uint32_t n_mounts = 0;
 
-	DL_COUNT(mounts->list, other, n_mounts);
 	if (mounts->stopping)
 		return refuse(
 			op, ESHUTDOWN,
 			"cannot be mounted: the agent is stopping (mount it once it runs again)");
-	if (m == NULL && n_mounts >= MOUNTS_MAX)
+	if (m == NULL && mounts_count(mounts) >= MOUNTS_MAX)
 		return refuse(op, ENOSPC,
 		              "cannot be mounted: there are too many mounts (umount some)");
 	if (m != NULL && m->state == MOUNT_UP) {

@@ -131,6 +131,9 @@ const struct mounted *mounts_find(const struct mounts *mounts, const char *dir);
 bool mounts_use_image(const struct mounts *mounts, const char *digest);
 const char *mount_state_name(enum mount_state state);
 
+/** How many there are, hidden ones and those that are down, too. */
+uint32_t mounts_count(const struct mounts *mounts);
+
 /** [loop] What the kernel asked of this mount and was not answered yet: as image_mount_asked().
  */
 uint32_t mounts_asked(const struct mounted *m, struct fuse_asked *ret_asked);
