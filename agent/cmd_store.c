@@ -133,6 +133,13 @@ int cmd_chunk_find(struct shoal *sh)
 
 /* ---- image inspect: a file needs no agent ---- */
 
+static int cannot_read(const char *path, struct err *e)
+{
+	return err_errno(e, errno,
+	                 "%s cannot be read (name a bootstrap, or an image of shoal image ls)",
+	                 path);
+}
+
 static int inspect_file(const char *path, json_t **ret_document, struct err *e)
 {
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -141,10 +148,7 @@ static int inspect_file(const char *path, json_t **ret_document, struct err *e)
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) != 0)
-		return err_errno(
-			e, errno,
-			"%s cannot be read (name a bootstrap, or an image of shoal image ls)",
-			path);
+		return cannot_read(path, e);
 	if (st.st_size == 0 || (uint64_t)st.st_size > IMAGE_BOOTSTRAP_MAX_BYTES)
 		return err_set(e, ENOTSUP,
 		               "%s has not the size of a bootstrap (that is image/image.boot of an "
@@ -152,10 +156,7 @@ static int inspect_file(const char *path, json_t **ret_document, struct err *e)
 		               path);
 	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (data == MAP_FAILED)
-		return err_errno(
-			e, errno,
-			"%s cannot be read (name a bootstrap, or an image of shoal image ls)",
-			path);
+		return cannot_read(path, e);
 	r = inspect_image(data, (uint64_t)st.st_size, ret_document, e);
 	(void)munmap(data, (size_t)st.st_size);
 	return r;
