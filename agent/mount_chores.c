@@ -68,9 +68,19 @@ static void let_go(struct mount_chore *chore)
 	kept_free(&chore->kept);
 }
 
+int mount_auth_file_check(const struct mount_record *rec, struct err *e)
+{
+	if (rec->auth_file == NULL || access(rec->auth_file, R_OK) == 0)
+		return 0;
+	return err_set(e, ENOENT,
+	               "the auth file %s cannot be read by the agent (it reads it as its own "
+	               "user, where it runs)",
+	               rec->auth_file);
+}
+
 static int check(struct mount_chore *chore, bool again)
 {
-	const char *auth_file = chore->rec.auth_file;
+	struct err why = { 0 };
 	int r;
 
 	AUTO(free_str) char *images_dir = xasprintf("%s/images", chore->state_dir);
@@ -84,12 +94,11 @@ static int check(struct mount_chore *chore, bool again)
 		erofs_detach_left(chore->rec.dir, images_dir, chore->log);
 	if (r == 0)
 		r = check_dir(chore->rec.dir, &chore->err);
-	chore->auth_file_gone = auth_file != NULL && access(auth_file, R_OK) != 0;
-	if (r == 0 && chore->auth_file_gone && !again)
-		r = err_set(&chore->err, ENOENT,
-		            "the auth file %s cannot be read by the agent (it reads it as its own "
-		            "user, where it runs)",
-		            auth_file);
+	chore->auth_file_gone = mount_auth_file_check(&chore->rec, &why) < 0;
+	if (r == 0 && chore->auth_file_gone && !again) {
+		chore->err = why;
+		r = -why.code;
+	}
 	return r;
 }
 

@@ -86,7 +86,7 @@ struct mount_op {
 	struct job look; /* is the same image still to be seen there? */
 	uint64_t device;
 	bool is_seen;
-	bool auth_file_gone;      /* the wish's */
+	struct err no_auth_file;  /* the wish's cannot be read; else 0 */
 	bool is_other;            /* than the image that is mounted */
 	struct lazy_image *image; /* what the wish means, so that it is here when it is mounted */
 	struct mount_wish *wish;  /* NULL: nothing is to be replaced */

@@ -136,14 +136,9 @@ bool mount_replace_fall_back(struct mount_life *life)
 
 void mount_replace(struct mount_op *op, struct mounted *m)
 {
-	struct err e = { 0 };
+	struct err e = op->no_auth_file;
 
-	if (op->auth_file_gone)
-		(void)err_set(&e, ENOENT,
-		              "the auth file %s cannot be read by the agent (it reads it as its "
-		              "own user, where it runs)",
-		              op->wish->rec.auth_file);
-	else if ((op->is_other || !op->is_seen) && mounts_count(op->mounts) >= MOUNTS_MAX)
+	if (e.code == 0 && (op->is_other || !op->is_seen) && mounts_count(op->mounts) >= MOUNTS_MAX)
 		(void)err_set(&e, ENOSPC,
 		              "%s cannot be mounted beside what is in use there: there are too "
 		              "many mounts (umount some)",

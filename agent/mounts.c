@@ -6,6 +6,7 @@
 #include "mounts.h"
 #include "mem.h"
 #include "mount_auth.h"
+#include "mount_chores.h"
 #include "mount_life.h"
 #include "mount_list.h"
 #include "unconst.h"
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <utlist.h>
 
 struct mounts *mounts_new(const struct mounts_opts *opts)
@@ -255,8 +255,8 @@ static void look_work(struct job *job) /* worker */
 	struct mount_op *op = container_of(job, struct mount_op, look);
 
 	op->is_seen = image_mount_is_seen(op->dir, op->device);
-	op->auth_file_gone = op->wish != NULL && op->wish->rec.auth_file != NULL &&
-	                     access(op->wish->rec.auth_file, R_OK) != 0;
+	if (op->wish != NULL)
+		(void)mount_auth_file_check(&op->wish->rec, &op->no_auth_file);
 }
 
 static void look_after(struct job *job)
