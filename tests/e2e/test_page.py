@@ -356,6 +356,11 @@ class MadeUp(PageTest):
         self.say(agent, page, later)
         self.assertEqual((self.count(page, "#chart .origin"), self.text(page, "#chart-scale")), (1, "at most 4.0 MiB/s"))
         self.assertIn(self.count(page, "#chart .other"), (49, 50, 51))
+        with self.subTest("a tab that comes back: now is since the last sample, not the mean of its absence"):
+            past = [made_up.sums(now + 300000 + i * 5000, read, (0, 0, 500 * MIB, 320 * MIB)) for i in range(60)]
+            back = made_up.document(read=read, came=(0, 0, 500 * MIB, 330 * MIB), uptime_ms=now + 600000, past=past, minutes_ago=past[0])
+            self.say(agent, page, back)
+            self.assertEqual(self.text(page, 'tr:has([data-lately="origin_received_bytes"]) > :nth-child(2)'), "2.0 MiB/s")
         self.assertEqual(page.complaints, [])
 
     def test_mounts_that_are_not_told_one_by_one_are_counted(self):
