@@ -3,7 +3,8 @@
  *
  * Threads: the loop (the caller of loop_run()); "shoal-work", one a CPU, what readers wait for;
  * "shoal-desk", two, what blocks a moment and no reader waits for; "shoal-keys", two, credentials;
- * "shoal-chores", two, what takes minutes (verify, gc); cas's writer; FUSE's. Made in the order
+ * "shoal-chores", two, what takes minutes (verify, gc); cas's writer; FUSE's; one
+ * while the names of peers are asked, which nobody waits for. Made in the order
  * of struct agent, freed the other way round.
  */
 #include "agent.h"
@@ -20,10 +21,11 @@
 #include "live.h"
 #include "mem.h"
 #include "mending.h"
+#include "mount_ended.h"
 #include "mount_list.h"
 #include "origin.h"
+#include "path.h"
 #include "share.h"
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -283,8 +285,17 @@ static int start_images(struct agent *a, struct err *e)
 static void restore(void *arg, const struct mount_record *rec)
 {
 	const struct agent *a = arg;
-	struct kept *kept = a->keeping != NULL ? keeping_take(a->keeping, rec->dir) : NULL;
+	const struct config *c = a->config;
+	struct err e = { 0 };
+	struct kept *kept;
 
+	if (rec->transient && mount_ended_is_noted(c->api_socket, c->state_dir, rec->dir) &&
+	    mount_list_remove(c->state_dir, rec->dir, &e) == 0) {
+		log_info(a->log, "whoever mounted it ended meanwhile: it is forgotten", "dir=%s",
+		         LOG_Q(rec->dir));
+		return;
+	}
+	kept = a->keeping != NULL ? keeping_take(a->keeping, rec->dir) : NULL;
 	mounts_restore(a->mounts, rec, kept);
 }
 
@@ -304,11 +315,11 @@ static uint32_t all_kept(void *arg, struct kept **ret_kept)
 	return mounts_kept(a->mounts, ret_kept);
 }
 
-static bool set_kept(void *arg, const char *key)
+static enum keep_outcome set_kept(void *arg, const struct kept *kept)
 {
 	const struct agent *a = arg;
 
-	return mounts_set_kept(a->mounts, key);
+	return mounts_set_kept(a->mounts, kept);
 }
 
 static void on_unkept(void *arg)
@@ -317,18 +328,6 @@ static void on_unkept(void *arg)
 
 	if (a->keeping != NULL)
 		keeping_renew(a->keeping);
-}
-
-/* Beside our own program. */
-static char *program_path(const char *name)
-{
-	char self[PATH_MAX];
-	const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	const char *slash;
-
-	self[n > 0 ? n : 0] = '\0';
-	slash = strrchr(self, '/');
-	return xasprintf("%.*s/%s", slash != NULL ? (int)(slash - self) : 0, self, name);
 }
 
 /* Without a keeper there are mounts, too: they end with us, unless one comes. */
@@ -345,7 +344,7 @@ static void start_keeping(struct agent *a)
 
 	if (opts.socket == NULL)
 		return;
-	a->keeper_program = program_path("shoal-keeper");
+	a->keeper_program = path_beside_program("shoal-keeper");
 	if (a->config->keeper_start)
 		opts.program = a->keeper_program;
 	a->keeping = keeping_new(&opts);
@@ -426,6 +425,7 @@ static int restore_mounts(struct agent *a, struct err *e)
 {
 	const int r = mount_list_load(a->config->state_dir, a->log, restore, a, e);
 
+	mount_ended_clear(a->config->api_socket);
 	if (a->keeping != NULL)
 		keeping_drop_rest(a->keeping);
 
@@ -506,12 +506,13 @@ bool agent_is_ready(const struct agent *a)
 	return !a->stopping && mounts_are_settled(a->mounts);
 }
 
-/* Workers may be at what readers wanted a moment ago. */
+/* Workers may be at what readers wanted a moment ago, or at an image whose mount was cancelled. */
 static void stop_when_idle(struct timer *t)
 {
 	struct agent *a = container_of(t, struct agent, fetch_idle);
 
-	const bool idle = fetch_is_idle(a->fetch) && elsewhere_is_idle(a->elsewhere);
+	const bool idle = fetch_is_idle(a->fetch) && elsewhere_is_idle(a->elsewhere) &&
+	                  image_loader_is_idle(a->loader);
 
 	if (idle || a->n_looks++ == IDLE_LOOKS_MAX)
 		loop_stop(a->loop);

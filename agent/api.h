@@ -31,6 +31,7 @@ struct api_call {
 	json_t *body;     /* POST: an object, ours */
 	json_t *query;    /* the URL's parameters, an object of texts */
 	const char *rest; /* of the path, behind the route's; in the request */
+	bool drains;      /* it waits until peers are served no more */
 	bool gone;        /* the caller closed the connection: nobody reads the answer */
 	/* What to stop when the caller is gone. NULL: let it end. */
 	void (*on_gone)(struct api_call *call, void *arg);
@@ -59,7 +60,6 @@ void api_fail(struct api_call *call, int r, const struct err *why);
 
 /** {"error": {"message", "exit"}}: what went wrong and the exit status of `shoal` for it. */
 json_t *api_error_json(int r, const char *message);
-int api_exit_status(int r); /* of a -errno */
 
 /* ---- the way over the desk ---- */
 

@@ -180,11 +180,21 @@ static const char *result_text(int result)
 	}
 }
 
+static const char *said(const struct fetch_event *ev)
+{
+	if (ev->is_note)
+		return "said";
+	if (ev->is_open)
+		return "open";
+	if (ev->is_lease)
+		return "lease";
+	return ev->is_mixed ? "some" : result_text(ev->result);
+}
+
 static json_t *event_json(const struct fetch_event *ev)
 {
 	return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "source", ev->source,
-	                 "for", ev->reader ? "reader" : "ahead", "result",
-	                 ev->is_note ? "said" : result_text(ev->result), "detail",
+	                 "for", ev->reader ? "reader" : "ahead", "result", said(ev), "detail",
 	                 json_words(ev->detail), "asked_wall_ms", (json_int_t)ev->asked_wall_ms,
 	                 "first_unit_us", (json_int_t)ev->first_unit_us, "took_us",
 	                 (json_int_t)ev->took_us, "asked_first_unit", (json_int_t)ev->first_unit,
@@ -206,15 +216,19 @@ static void add_events(struct explain *x)
 	struct fetch_event *events = xcalloc(EVENTS_MAX, sizeof(*events));
 	const uint32_t n = fetch_explain(x->call->api->agent->fetch, cas_blob_key(blob),
 	                                 x->unit_idx, events, EVENTS_MAX);
+	const uint64_t since_ms = fetch_explain_since_ms(x->call->api->agent->fetch);
 	json_t *list = json_array();
+	const bool ready = json_is_true(json_object_get(x->document, "ready"));
 	const char *source = NULL; /* the last that gave it, as far as is remembered */
 
 	for (uint32_t i = 0; i < n; i++) {
 		(void)json_array_append_new(list, event_json(&events[i]));
-		if (!events[i].is_note && events[i].result == SOURCE_OK)
+		if (ready && why_gave(&events[i]))
 			source = events[i].source;
 	}
 	(void)json_object_set_new(x->document, "asked", list);
+	if (since_ms != 0)
+		json_set_u64(x->document, "asked_since_wall_ms", since_ms);
 	if (x->referred || source != NULL)
 		json_set_text(x->document, "source", x->referred ? "dedup" : source);
 	tell_why(x, events, n);
@@ -263,8 +277,8 @@ void api_explain(struct api_call *call)
 	const char *rest = NULL;
 	struct err e = { 0 };
 
-	if (!path_is_plain(path) || offset_text[strspn(offset_text, "0123456789")] != '\0' ||
-	    strlen(offset_text) > 18) {
+	if ((!path_is_plain(path) && strcmp(path, "/") != 0) ||
+	    offset_text[strspn(offset_text, "0123456789")] != '\0' || strlen(offset_text) > 18) {
 		api_fail(call,
 		         err_set(&e, EINVAL,
 		                 "\"path\" must be an absolute path, \"offset\" a "

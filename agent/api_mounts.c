@@ -12,6 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int check_dir(const char *dir, struct err *e)
+{
+	if (path_is_plain(dir))
+		return 0;
+	return err_set(e, EINVAL, "\"dir\" must be an absolute path (such as /mnt/app)");
+}
+
 /* ---- mount ---- */
 
 static json_t *mounted_json(const struct mounted *m)
@@ -35,14 +42,45 @@ static json_t *mounted_json(const struct mounted *m)
 	return object;
 }
 
+/* Is what the wish says under this name true of the mount? */
+static bool is_so(const json_t *object, const char *key, const json_t *said)
+{
+	if (json_is_null(said))
+		return true; /* not said */
+	if (strcmp(key, "how") == 0)
+		return strcmp(json_string_value(said), "auto") == 0 ||
+		       json_equal(said, json_object_get(object, "as"));
+	if (strcmp(key, "prefetch") == 0 || strcmp(key, "image") == 0 ||
+	    strcmp(key, "bootstrap") == 0 || strcmp(key, "blobs") == 0)
+		return true; /* done; or another name of what is there */
+	return json_is_false(said) || json_equal(said, json_object_get(object, key));
+}
+
+/* What the wish says and the mount, which was there, does not: an array of names. */
+static json_t *not_applied(const json_t *wish, const json_t *object)
+{
+	json_t *names = json_array();
+	const char *key;
+	json_t *said;
+
+	json_object_foreach(unconst(wish), key, said)
+	{
+		if (!is_so(object, key, said))
+			(void)json_array_append_new(names, json_string(key));
+	}
+	return names;
+}
+
 static void on_mounted(void *arg, int r, const struct mounted *m, const struct err *why)
 {
 	struct api_call *call = arg;
 
 	json_t *object = r < 0 ? NULL : mounted_json(m);
 
-	if (r == MOUNT_WAS_THERE)
+	if (r == MOUNT_WAS_THERE) {
+		(void)json_object_set_new(object, "not_applied", not_applied(call->body, object));
 		(void)json_object_set_new(object, "was_there", json_true());
+	}
 	if (r < 0)
 		api_fail(call, r, why);
 	else
@@ -57,6 +95,18 @@ static void on_mount_gone(struct api_call *call, void *arg)
 	api_fail(call, err_set(&e, ECANCELED, "it was cancelled"), &e);
 }
 
+/* A user name or a password may be empty, a token may not. */
+static int take_secret(const json_t *object, const char *key, bool may_be_empty,
+                       const char **ret_text, struct err *e)
+{
+	const json_t *value = json_object_get(object, key);
+
+	if (!may_be_empty || !json_is_string(value) || json_string_length(value) > 0)
+		return json_get_secret(object, key, ret_text, e);
+	*ret_text = "";
+	return 0;
+}
+
 /* Borrowed from the body. @return 0; -EINVAL */
 static int take_credentials(const json_t *object, struct credentials *ret_given, struct err *e)
 {
@@ -68,7 +118,7 @@ static int take_credentials(const json_t *object, struct credentials *ret_given,
 		return err_set(e, EINVAL, "\"credentials\" must be an object (see docs/api.md)");
 	r = json_check_keys(object, keys, ARRAY_LEN(keys), e);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
-		r = json_get_secret(object, keys[i], &texts[i], e);
+		r = take_secret(object, keys[i], strcmp(keys[i], "token") != 0, &texts[i], e);
 	if (r < 0)
 		return r;
 	if ((texts[0] == NULL) != (texts[1] == NULL) || (texts[0] == NULL) == (texts[2] == NULL))
@@ -78,6 +128,20 @@ static int take_credentials(const json_t *object, struct credentials *ret_given,
 	*ret_given = (struct credentials){ .username = unconst(texts[0]),
 		                           .password = unconst(texts[1]),
 		                           .bearer = unconst(texts[2]) };
+	return 0;
+}
+
+/* It belongs to the question, and not to the mount. An older agent passes over it. */
+static int take_timeout(const json_t *query, struct mount_record *rec, struct err *e)
+{
+	const char *text = json_string_value(json_object_get(query, "timeout_ms"));
+	const size_t n = text != NULL ? strlen(text) : 0;
+
+	if (text == NULL)
+		return 0;
+	if (n == 0 || n > 7 || strspn(text, "0123456789") != n || text[0] == '0')
+		return err_set(e, EINVAL, "\"timeout_ms\" must be a number from 1 to 9999999");
+	rec->load_timeout_ms = (uint32_t)strtoul(text, NULL, 10);
 	return 0;
 }
 
@@ -93,6 +157,8 @@ void api_mounts_add(struct api_call *call)
 	(void)json_object_del(call->body, "replace"); /* the wish's, and not the mount's */
 	if (r == 0)
 		r = mount_record_parse(call->body, false, &rec, &e);
+	if (r == 0)
+		r = take_timeout(call->query, &rec, &e);
 	if (r == 0 && credentials != NULL)
 		r = take_credentials(credentials, &given, &e);
 	if (r < 0) {
@@ -110,10 +176,9 @@ void api_mounts_add(struct api_call *call)
 
 void api_mounts_give(struct api_call *call)
 {
-	static const char *const keys[] = { "dir", "credentials" };
 	struct credentials given = { 0 };
 	struct err e = { 0 };
-	int r = json_check_keys(call->body, keys, ARRAY_LEN(keys), &e);
+	int r = check_dir(json_str(call->body, "dir"), &e);
 
 	if (r == 0)
 		r = take_credentials(json_object_get(call->body, "credentials"), &given, &e);
@@ -147,15 +212,14 @@ static void on_removed(void *arg, int r, const struct err *why)
 void api_mounts_remove(struct api_call *call)
 {
 	struct err e = { 0 };
+	const int r = check_dir(json_str(call->query, "dir"), &e);
 
-	if (path_is_plain(json_str(call->query, "dir")))
+	if (r == 0)
 		mounts_remove(call->api->agent->mounts, json_str(call->query, "dir"),
 		              strcmp(json_str(call->query, "detach"), "true") == 0, on_removed,
 		              call);
 	else
-		api_fail(call,
-		         err_set(&e, EINVAL, "\"dir\" must be an absolute path (such as /mnt/app)"),
-		         &e);
+		api_fail(call, r, &e);
 }
 
 /* ---- ls ---- */
@@ -261,25 +325,42 @@ void api_mounts_list(struct api_call *call)
 
 /* ---- what readers wait for ---- */
 
-void api_mounts_requests(struct api_call *call)
+static void add_requests(json_t *requests, const struct mounted *m)
 {
 	struct fuse_asked asked[ASKED_MAX];
+	const uint32_t n = mounts_asked(m, asked);
+
+	for (uint32_t i = 0; i < n; i++) {
+		json_t *request = json_object();
+
+		json_set_text(request, "dir", m->rec.dir);
+		json_set_u64(request, "node", asked[i].node);
+		json_set_u64(request, "opcode", asked[i].opcode);
+		json_set_u64(request, "unique", asked[i].unique);
+		json_set_u64(request, "since_s", asked[i].since_s);
+		(void)json_array_append_new(requests, request);
+	}
+}
+
+static bool is_below(const char *dir, const char *top)
+{
+	size_t n = strlen(top);
+
+	while (n > 0 && top[n - 1] == '/')
+		n--;
+	return strncmp(dir, top, n) == 0 && (dir[n] == '\0' || dir[n] == '/');
+}
+
+/* Each nydusd of a node asks once a minute, and has one of its many mounts. */
+void api_mounts_requests(struct api_call *call)
+{
+	const char *below = json_string_value(json_object_get(call->query, "below"));
 	json_t *requests = json_array();
 
 	for (const struct mounted *m = mounts_first(call->api->agent->mounts); m != NULL;
 	     m = m->next) {
-		const uint32_t n = mounts_asked(m, asked);
-
-		for (uint32_t i = 0; i < n; i++) {
-			json_t *request = json_object();
-
-			json_set_text(request, "dir", m->rec.dir);
-			json_set_u64(request, "node", asked[i].node);
-			json_set_u64(request, "opcode", asked[i].opcode);
-			json_set_u64(request, "unique", asked[i].unique);
-			json_set_u64(request, "since_s", asked[i].since_s);
-			(void)json_array_append_new(requests, request);
-		}
+		if (below == NULL || is_below(m->rec.dir, below))
+			add_requests(requests, m);
 	}
 	api_reply(call, json_pack("{s:o}", "requests", requests));
 }

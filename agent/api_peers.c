@@ -3,6 +3,7 @@
  */
 #include "api.h"
 #include <errno.h>
+#include <utlist.h>
 
 static void add_peer(void *arg, const struct peer_info *info)
 {
@@ -51,7 +52,14 @@ void api_peers(struct api_call *call)
 json_t *api_peers_summary(struct agent *agent)
 {
 	json_t *summary = json_object();
-	static const char *const states[] = { "up", "draining", "suspect", "down" };
+	static const struct {
+		const char *state, *member;
+	} others[] = {
+		{ "up", "up" },
+		{ "draining", "others_draining" },
+		{ "suspect", "suspect" },
+		{ "down", "down" },
+	};
 
 	json_set_text(summary, "listen", agent->config->peers_listen);
 	(void)json_object_set_new(
@@ -62,10 +70,10 @@ json_t *api_peers_summary(struct agent *agent)
 		json_boolean(agent->peer != NULL && peer_is_draining(agent->peer)));
 	if (agent->peer != NULL)
 		peer_count(agent->peer);
-	for (size_t i = 0; agent->peer != NULL && i < ARRAY_LEN(states); i++)
-		json_set_u64(summary, states[i],
-		             (uint64_t)series_get(
-				     metrics_series(agent->metrics, METRIC_PEERS, &states[i])));
+	for (size_t i = 0; agent->peer != NULL && i < ARRAY_LEN(others); i++)
+		json_set_u64(summary, others[i].member,
+		             (uint64_t)series_get(metrics_series(agent->metrics, METRIC_PEERS,
+		                                                 &others[i].state)));
 	json_set_u64(summary, "received_bytes",
 	             (uint64_t)metrics_sum(agent->metrics, METRIC_PEER_RECEIVED_BYTES));
 	json_set_u64(summary, "sent_bytes",
@@ -75,34 +83,60 @@ json_t *api_peers_summary(struct agent *agent)
 
 /* ---- drain ---- */
 
-static void on_drained(void *arg)
+static void reply_drained(struct api_call *call)
 {
-	struct api_call *call = arg;
-
 	api_reply(call, json_pack("{s:b}", "drained", 1));
 }
 
+static bool somebody_waits(const struct api *api)
+{
+	const struct api_call *call;
+
+	DL_FOREACH(api->calls, call)
+	{
+		if (call->drains)
+			return true;
+	}
+	return false;
+}
+
+static void on_drained(void *arg)
+{
+	struct api *api = arg;
+	struct api_call *call, *next;
+
+	DL_FOREACH_SAFE(api->calls, call, next)
+	{
+		if (call->drains)
+			reply_drained(call);
+	}
+}
+
+/* The caller goes, or the agent does: others may wait still. */
 static void on_gone(struct api_call *call, void *arg)
 {
-	struct api_call *waiting = peer_drain_forget(call->api->agent->peer);
+	struct api *api = arg;
+	struct err e = { 0 };
+	const int r = err_set(&e, ESHUTDOWN,
+	                      "not drained: the agent is stopping, and who was being served asks "
+	                      "others");
 
-	(void)arg;
-	if (waiting == call)
-		on_drained(call); /* nobody reads it: ends the call */
+	call->drains = false;
+	if (!somebody_waits(api))
+		peer_drain_forget(api->agent->peer);
+	api_fail(call, r, &e);
 }
 
 void api_drain(struct api_call *call)
 {
 	struct peer *p = call->api->agent->peer;
-	struct api_call *earlier;
 
 	if (p == NULL) {
-		on_drained(call); /* alone: there is nobody to serve */
+		reply_drained(call); /* alone: there is nobody to serve */
 		return;
 	}
-	earlier = peer_drain_forget(p);
-	if (earlier != NULL)
-		on_drained(earlier);
+	call->drains = true;
 	call->on_gone = on_gone;
-	peer_drain(p, on_drained, call);
+	call->on_gone_arg = call->api;
+	peer_drain(p, on_drained, call->api); /* all that wait have this done in common */
 }

@@ -5,12 +5,15 @@
  * frees the request.
  */
 #include "api.h"
+#include "http_watch.h"
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
 #include <stdlib.h>
 
-int api_exit_status(int r)
+/* The exit status of `shoal` for r. What the system says of its own never comes as EINVAL or
+ * EACCES: see err_errno(). */
+static int exit_status(int r)
 {
 	switch (-r) {
 	case EINVAL:
@@ -36,6 +39,7 @@ static int http_status(int r)
 	case EBUSY:
 		return 409;
 	case EAGAIN:
+	case EALREADY:
 	case ESHUTDOWN:
 		return 503;
 	default:
@@ -46,10 +50,14 @@ static int http_status(int r)
 json_t *api_error_json(int r, const char *message)
 {
 	json_t *error =
-		json_pack("{s:o,s:i}", "message", json_words(message), "exit", api_exit_status(r));
+		json_pack("{s:o,s:i}", "message", json_words(message), "exit", exit_status(r));
 
-	if (r == -EAGAIN || r == -ESHUTDOWN)
+	const bool on_its_way = r == -EALREADY || r == -ESHUTDOWN;
+
+	if (r == -EAGAIN || on_its_way)
 		(void)json_object_set_new(error, "again", json_true());
+	if (on_its_way)
+		(void)json_object_set_new(error, "on_its_way", json_true());
 	return json_pack("{s:o}", "error", error);
 }
 
@@ -75,6 +83,7 @@ static void send_document(struct api_call *call, int status, json_t *document)
 	struct evbuffer *line = json_line(document);
 
 	set_type(call, "application/json");
+	http_unwatch(call->req);
 	evhttp_send_reply(call->req, status, NULL, line);
 	if (line != NULL)
 		evbuffer_free(line);
@@ -112,6 +121,7 @@ void api_stream_line(struct api_call *call, json_t *line)
 void api_stream_end(struct api_call *call, json_t *last)
 {
 	api_stream_line(call, last);
+	http_unwatch(call->req);
 	evhttp_send_reply_end(call->req);
 	api_call_end(call);
 }

@@ -7,13 +7,13 @@
  */
 #include "api.h"
 #include "http_json.h"
+#include "http_watch.h"
 #include "json_util.h"
 #include "mem.h"
 #include "unix_socket.h"
 #include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <stdlib.h>
@@ -36,30 +36,40 @@ struct route {
 	const char *path;
 	const char *what;
 	void (*handler)(struct api_call *call);
+	/* The members that its body may have, NULL behind the last; NULL: the handler looks itself.
+	 */
+	const char *const *takes;
 };
 
+static const char *const nothing[] = { NULL };
+static const char *const an_image[] = { "image", NULL };
+static const char *const dir_and_credentials[] = { "dir", "credentials", NULL };
+static const char *const image_or_dir[] = { "image", "dir", NULL };
+
 static const struct route routes[] = {
-	{ EVHTTP_REQ_GET, false, "/v1/mounts", "ls", api_mounts_list },
-	{ EVHTTP_REQ_POST, false, "/v1/mounts", "mount", api_mounts_add },
-	{ EVHTTP_REQ_PUT, false, "/v1/mounts/credentials", "give credentials", api_mounts_give },
-	{ EVHTTP_REQ_DELETE, false, "/v1/mounts", "umount", api_mounts_remove },
-	{ EVHTTP_REQ_GET, false, "/v1/mounts/requests", "requests", api_mounts_requests },
-	{ EVHTTP_REQ_GET, false, "/v1/status", "status", api_status },
-	{ EVHTTP_REQ_GET, false, "/v1/live", "top", api_live },
-	{ EVHTTP_REQ_GET, false, "/v1/images", "image ls", api_images_list },
-	{ EVHTTP_REQ_GET, false, "/v1/images/inspect", "image inspect", api_images_inspect },
-	{ EVHTTP_REQ_DELETE, false, "/v1/images", "image rm", api_images_remove },
-	{ EVHTTP_REQ_GET, false, "/v1/pins", "pins", api_pins_list },
-	{ EVHTTP_REQ_PUT, false, "/v1/pins", "pin", api_pins_add },
-	{ EVHTTP_REQ_DELETE, false, "/v1/pins", "unpin", api_pins_remove },
-	{ EVHTTP_REQ_GET, false, "/v1/blobs", "blob ls", api_blobs_list },
-	{ EVHTTP_REQ_GET, true, "/v1/chunks/", "chunk find", api_chunks_find },
-	{ EVHTTP_REQ_POST, false, "/v1/prefetch", "prefetch", api_prefetch },
-	{ EVHTTP_REQ_POST, false, "/v1/verify", "verify", api_verify },
-	{ EVHTTP_REQ_POST, false, "/v1/gc", "gc", api_gc },
-	{ EVHTTP_REQ_GET, false, "/v1/explain", "explain", api_explain },
-	{ EVHTTP_REQ_GET, false, "/v1/peers", "peers", api_peers },
-	{ EVHTTP_REQ_POST, false, "/v1/drain", "drain", api_drain },
+	{ EVHTTP_REQ_GET, false, "/v1/mounts", "ls", api_mounts_list, nothing },
+	{ EVHTTP_REQ_POST, false, "/v1/mounts", "mount", api_mounts_add, NULL },
+	{ EVHTTP_REQ_PUT, false, "/v1/mounts/credentials", "give credentials", api_mounts_give,
+	  dir_and_credentials },
+	{ EVHTTP_REQ_DELETE, false, "/v1/mounts", "umount", api_mounts_remove, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/mounts/requests", "requests", api_mounts_requests, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/status", "status", api_status, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/live", "top", api_live, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/images", "image ls", api_images_list, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/images/inspect", "image inspect", api_images_inspect,
+	  nothing },
+	{ EVHTTP_REQ_DELETE, false, "/v1/images", "image rm", api_images_remove, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/pins", "pins", api_pins_list, nothing },
+	{ EVHTTP_REQ_PUT, false, "/v1/pins", "pin", api_pins_add, an_image },
+	{ EVHTTP_REQ_DELETE, false, "/v1/pins", "unpin", api_pins_remove, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/blobs", "blob ls", api_blobs_list, nothing },
+	{ EVHTTP_REQ_GET, true, "/v1/chunks/", "chunk find", api_chunks_find, nothing },
+	{ EVHTTP_REQ_POST, false, "/v1/prefetch", "prefetch", api_prefetch, image_or_dir },
+	{ EVHTTP_REQ_POST, false, "/v1/verify", "verify", api_verify, nothing },
+	{ EVHTTP_REQ_POST, false, "/v1/gc", "gc", api_gc, NULL },
+	{ EVHTTP_REQ_GET, false, "/v1/explain", "explain", api_explain, nothing },
+	{ EVHTTP_REQ_GET, false, "/v1/peers", "peers", api_peers, nothing },
+	{ EVHTTP_REQ_POST, false, "/v1/drain", "drain", api_drain, nothing },
 };
 
 /* ---- calls ---- */
@@ -111,8 +121,9 @@ static void refuse(struct evhttp_request *req, int status, const char *message)
 	struct evbuffer *body = evbuffer_new();
 
 	if (body != NULL)
-		(void)evbuffer_add_printf(body, "{\"error\":{\"message\":\"%s\",\"exit\":1}}\n",
-		                          message);
+		(void)evbuffer_add_printf(body, "{\"error\":{\"message\":\"%s\",\"exit\":1%s}}\n",
+		                          message,
+		                          status == HTTP_SERVUNAVAIL ? ",\"again\":true" : "");
 	evhttp_send_reply(req, status, NULL, body);
 	if (body != NULL)
 		evbuffer_free(body);
@@ -130,10 +141,20 @@ static struct api_call *call_new(struct api *api, struct evhttp_request *req,
 	call->rest = path + strlen(route->path);
 	DL_APPEND(api->calls, call);
 	evhttp_connection_set_closecb(connection, on_close, call);
-	/* evhttp stops reading while a request is at work; without it a hang-up goes unnoticed. */
-	(void)bufferevent_enable(evhttp_connection_get_bufferevent(connection), EV_READ);
+	http_watch(req);
 	call->query = http_query(req);
 	return call;
+}
+
+static int check_body(const struct route *route, const json_t *body, struct err *e)
+{
+	size_t n = 0;
+
+	if (route->takes == NULL)
+		return 0;
+	while (route->takes[n] != NULL)
+		n++;
+	return json_check_keys(body, route->takes, n, e);
 }
 
 static void on_request(struct evhttp_request *req, void *arg)
@@ -161,6 +182,8 @@ static void on_request(struct evhttp_request *req, void *arg)
 	r = http_body(req, &call->body, &e);
 	if (r == 0 && call->body == NULL)
 		call->body = json_object();
+	if (r == 0)
+		r = check_body(route, call->body, &e);
 	if (r < 0)
 		api_fail(call, r, &e);
 	else

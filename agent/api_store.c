@@ -52,8 +52,10 @@ static int list_images(struct agent *agent, const json_t *params, json_t **ret_d
 	struct image_list list = { .images = json_array(), .missing = missing };
 	const char *name;
 	json_t *ignored;
-	int r = pins_list(agent->cas, add_pin, &list, e);
+	int r;
 
+	image_store_wait(agent->cas);
+	r = pins_list(agent->cas, add_pin, &list, e);
 	if (r == 0)
 		r = image_store_list(agent->cas, add_image, &list, e);
 	json_object_foreach(missing, name, ignored)(void)
@@ -106,6 +108,11 @@ static int find_image(struct cas *cas, const char *text, struct image_record *re
 	struct reference ref;
 	int r;
 
+	if (text[0] == '\0')
+		return err_set(e, EINVAL,
+		               "an image must be named (as HOST[:PORT]/REPOSITORY:TAG, or by its "
+		               "digest)");
+	image_store_wait(cas);
 	if (wanted.digest != NULL) {
 		r = image_store_list(cas, look_for_digest, &wanted, e);
 		if (r >= 0 && wanted.found) {
@@ -205,9 +212,11 @@ static int list_blobs(struct agent *agent, const json_t *params, json_t **ret_do
                       struct err *e)
 {
 	json_t *blobs = json_array();
-	const int r = cas_blobs(agent->cas, add_blob, blobs, e);
+	int r;
 
 	(void)params;
+	image_store_wait(agent->cas);
+	r = cas_blobs(agent->cas, add_blob, blobs, e);
 	*ret_document = json_pack("{s:o}", "blobs", blobs);
 	return r;
 }

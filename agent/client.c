@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ANSWER_LINE_MAX_BYTES (256U << 20)
 #define CONNECT_TIMEOUT_MS    5000L
@@ -100,6 +101,11 @@ static void headers_drop(struct curl_slist **headers)
 
 static int explain_failure(const struct answer *a, CURLcode code, struct err *e)
 {
+	if (code == CURLE_COULDNT_CONNECT && access(a->req->socket, W_OK) < 0 && errno == EACCES) {
+		(void)err_set(e, EACCES, "%s is not for this user (run shoal as root)",
+		              a->req->socket);
+		return SHOAL_NO_AGENT;
+	}
 	if (code == CURLE_COULDNT_CONNECT) {
 		(void)err_set(e, ECONNREFUSED,
 		              "no agent at %s (start shoald, or name its socket with --socket)",
@@ -117,17 +123,30 @@ static int explain_failure(const struct answer *a, CURLcode code, struct err *e)
 	return SHOAL_FAILED;
 }
 
+static int code_of(const json_t *error)
+{
+	if (json_is_true(json_object_get(error, "on_its_way")))
+		return EALREADY;
+	return json_is_true(json_object_get(error, "again")) ? EAGAIN : EIO;
+}
+
+int client_result(const json_t *document, struct err *e)
+{
+	const json_t *error = json_object_get(document, "error");
+	const uint64_t status = json_u64(error, "exit");
+
+	if (error == NULL)
+		return SHOAL_DONE;
+	(void)err_set(e, code_of(error), "%s", json_str(error, "message"));
+	return status >= 1 && status <= SHOAL_REFUSED ? (int)status : SHOAL_FAILED;
+}
+
 static int read_result(struct answer *a, json_t **ret_document, struct err *e)
 {
-	const json_t *error = json_object_get(a->last, "error");
+	const int status = client_result(a->last, e);
 
-	if (error != NULL) {
-		const uint64_t status = json_u64(error, "exit");
-
-		(void)err_set(e, json_is_true(json_object_get(error, "again")) ? EAGAIN : EIO, "%s",
-		              json_str(error, "message"));
-		return status >= 1 && status <= SHOAL_REFUSED ? (int)status : SHOAL_FAILED;
-	}
+	if (status != SHOAL_DONE)
+		return status;
 	if (a->last == NULL || (a->req->stream && json_object_get(a->last, "done") == NULL)) {
 		(void)err_set(e, EIO, "the agent ended in the middle of its answer (see its log)");
 		return SHOAL_FAILED;

@@ -37,10 +37,14 @@ struct client_request {
 
 /**
  * @param ret_document  the (last) document, the caller's; set when SHOAL_DONE is returned
- * @return enum shoal_exit; other than SHOAL_DONE: *e says why, its code EAGAIN: what it
- * was asked for may be asked again in a moment
+ * @return enum shoal_exit; other than SHOAL_DONE: *e says why, its code EALREADY: something is
+ * on its way up or down, and what was asked for may be asked again in a moment; EAGAIN: other
+ * trouble that may pass (docs/api.md)
  */
 MUST_CHECK int client_call(const struct client_request *req, json_t **ret_document, struct err *e);
+
+/** What a document of the agent's says. @return as client_call(): SHOAL_DONE, it is no error */
+int client_result(const json_t *document, struct err *e);
 
 /** PATH?KEY=VALUE, the value escaped. malloc'd */
 char *client_query(const char *path, const char *key, const char *value);

@@ -34,10 +34,11 @@ static void render_explain(const json_t *document)
 		{ "in", "data_file", CELL_TEXT, NULL },
 		{ "at", "data_offset", CELL_COUNT, NULL },
 		{ "origins", "origins", CELL_LIST, NULL },
+		{ "asked since", "asked_since_wall_ms", CELL_MOMENT, NULL },
 	};
 	static const struct column asked[] = {
 		{ "ASKED", "source", CELL_TEXT, NULL },
-		{ "WHEN", "when", CELL_WHEN, NULL },
+		{ "WHEN", "asked_wall_ms", CELL_MOMENT, NULL },
 		{ "FOR", "for", CELL_TEXT, NULL },
 		{ "UNITS", "asked_n_units", CELL_COUNT, NULL },
 		{ "SAID", "result", CELL_TEXT, NULL },
@@ -46,14 +47,10 @@ static void render_explain(const json_t *document)
 		{ "DETAIL", "detail", CELL_TEXT, NULL },
 	};
 	json_t *events = json_object_get(document, "asked");
-	json_t *event;
-	size_t i;
 
 	render_fields(stdout, document, fields, ARRAY_LEN(fields));
 	if (json_array_size(events) == 0)
 		return;
-	json_array_foreach(events, i, event)
-		json_set_u64(event, "when", json_u64(event, "asked_wall_ms") / 1000);
 	(void)fputc('\n', stdout);
 	render_table(stdout, events, asked, ARRAY_LEN(asked));
 }

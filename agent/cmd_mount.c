@@ -15,22 +15,63 @@ static void set_path(json_t *object, const char *key, const char *path)
 		(void)json_object_set_new(object, key, json_string(absolute));
 }
 
-/* The agent fetches in the background, whoever looks; who sits at a terminal sees how far it is. */
-static int watch_prefetch(const struct shoal *sh, const char *dir)
+/* The agent fetches in the background, whoever looks; who sits at a terminal sees how far it is,
+ * and what it fails of. It is mounted all the same. */
+static void watch_prefetch(const struct shoal *sh, const char *dir)
 {
 	AUTO(json_drop) json_t *body = json_object();
 	AUTO(json_drop) json_t *document = NULL;
 	struct progress bar;
-	struct client_request req = { .method = "POST", .path = "/v1/prefetch", .body = body };
+	struct client_request req = {
+		.socket = sh->socket, .method = "POST", .path = "/v1/prefetch", .body = body
+	};
+	struct err e = { 0 };
 	int status;
 
 	progress_follow(&bar, "prefetch", true, &req);
 	if (!bar.on)
-		return SHOAL_DONE;
+		return;
 	json_set_text(body, "dir", dir);
-	status = shoal_ask(sh, &req, &document);
+	status = client_call(&req, &document, &e);
 	progress_end(&bar);
-	return status;
+	if (status != SHOAL_DONE) {
+		AUTO(free_str)
+		char *why = xasprintf("mounted, but not all of it could be fetched: %s", e.msg);
+
+		(void)shoal_fail(sh, status, why);
+	}
+}
+
+/* @return malloc'd: what the mount, which was there, is otherwise than said */
+static char *otherwise(const json_t *document, const char *name)
+{
+	if (strcmp(name, "how") == 0)
+		return xasprintf("it was mounted already, as %s (umount it, and mount it again, to "
+		                 "have it as --how says)",
+		                 json_str(document, "as"));
+	return xasprintf("it was mounted already, without this %s (umount it, and mount it again)",
+	                 name);
+}
+
+static void tell_mounted(const struct shoal *sh, const json_t *document)
+{
+	const json_t *name;
+	size_t i;
+
+	render_clean(stdout, json_str(document, "name"));
+	(void)fputs(json_is_true(json_object_get(document, "was_there"))
+	                    ? " was mounted already at "
+	                    : " mounted at ",
+	            stdout);
+	render_clean(stdout, json_str(document, "dir"));
+	(void)fputc('\n', stdout);
+	(void)fflush(stdout);
+	json_array_foreach(json_object_get(document, "not_applied"), i, name)
+	{
+		AUTO(free_str) char *why = otherwise(document, json_string_value(name));
+
+		(void)shoal_fail(sh, SHOAL_DONE, why);
+	}
 }
 
 int cmd_mount(struct shoal *sh)
@@ -61,15 +102,11 @@ int cmd_mount(struct shoal *sh)
 		(void)json_object_set_new(body, "how", json_string(sh->how));
 	(void)json_object_set_new(body, "prefetch", json_boolean(sh->prefetch));
 	status = shoal_ask(sh, &req, &document);
-	if (status == SHOAL_DONE && !sh->json) {
-		render_clean(stdout, json_str(document, "name"));
-		(void)fputs(" mounted at ", stdout);
-		render_clean(stdout, json_str(document, "dir"));
-		(void)fputc('\n', stdout);
-		(void)fflush(stdout);
-	}
-	if (status == SHOAL_DONE && sh->prefetch && !sh->json)
-		status = watch_prefetch(sh, json_str(document, "dir"));
+	if (status != SHOAL_DONE || sh->json)
+		return status;
+	tell_mounted(sh, document);
+	if (sh->prefetch)
+		watch_prefetch(sh, json_str(document, "dir"));
 	return status;
 }
 

@@ -49,10 +49,12 @@ int cmd_drain(struct shoal *sh)
 	struct err e = { 0 };
 	int status;
 
-	if (sh->timeout_s != NULL && !shoal_number(sh->timeout_s, TIMEOUT_S_MAX, &seconds))
+	/* 0 would be no limit to the client. */
+	if (sh->timeout_s != NULL &&
+	    (!shoal_number(sh->timeout_s, TIMEOUT_S_MAX, &seconds) || seconds == 0))
 		return shoal_fail(
 			sh, SHOAL_USAGE,
-			"--timeout takes a whole number of seconds (such as --timeout 60)");
+			"--timeout takes a whole number of seconds from 1 (such as --timeout 60)");
 	req.timeout_ms = (uint32_t)(seconds * 1000);
 	status = client_call(&req, &document, &e);
 	if (status == SHOAL_FAILED && e.code == ETIMEDOUT)

@@ -11,9 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TICK_MS      1000
-#define STEP_COLUMNS 8
-#define COLUMNS_MAX  400 /* no line is longer */
+#define TICK_MS        1000
+#define ASK_TIMEOUT_MS 5000
+#define STEP_COLUMNS   8
+#define COLUMNS_MAX    400 /* no line is longer */
 
 struct top {
 	struct shoal *sh;
@@ -23,6 +24,7 @@ struct top {
 	int first_line; /* that is shown */
 	int first_column;
 	int columns; /* of the terminal; 0: there is none */
+	bool ended;
 };
 
 /* Of what was said last, for the terminal as it is now. */
@@ -39,12 +41,16 @@ static void make_text(struct top *top)
 	(void)fclose(out);
 }
 
-/* Ask, and make the text anew; what was there stays while nobody answers. */
-static int ask(struct top *top)
+/* Ask, and make the text anew; what was there stays while nobody answers.
+ * @param unwanted  of top: looked at again and again until there is an answer; or NULL */
+static int ask(struct top *top, bool (*unwanted)(void *arg))
 {
 	struct client_request req = { .socket = top->sh->socket,
 		                      .method = "GET",
-		                      .path = "/v1/live" };
+		                      .path = "/v1/live",
+		                      .timeout_ms = ASK_TIMEOUT_MS,
+		                      .unwanted = unwanted,
+		                      .unwanted_arg = top };
 	json_t *document = NULL;
 	int status;
 
@@ -142,40 +148,65 @@ static bool take_key(struct top *top, int key)
 	}
 }
 
-static void watch(struct top *top)
+/* While the agent is silent: other keys have their turn when it has answered. */
+static bool is_end_wanted(void *arg)
 {
+	struct top *top = arg;
+	int key;
+
+	timeout(0);
+	key = getch();
+	timeout(TICK_MS);
+	top->ended = key != ERR && !take_key(top, key);
+	return top->ended;
+}
+
+/* @return false: nothing is known of this terminal, or it writes lines alone */
+static bool watch(struct top *top)
+{
+	SCREEN *screen;
 	int key = ERR;
 
 	// NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
 	(void)setlocale(LC_CTYPE, "");
-	(void)initscr();
+	screen = newterm(NULL, stdout, stdin);
+	if (screen == NULL)
+		return false;
+	if (tigetstr("cup") == NULL) { /* it cannot put text where it is to be */
+		(void)endwin();
+		delscreen(screen);
+		return false;
+	}
 	(void)cbreak();
 	(void)noecho();
 	(void)keypad(stdscr, TRUE);
 	(void)curs_set(0);
 	timeout(TICK_MS);
 	top->columns = COLS;
+	make_text(top);
 	do {
-		if (key == ERR) /* a second went by */
-			(void)ask(top);
 		draw(top);
 		key = getch();
-	} while (take_key(top, key));
+		if (key == ERR) /* a second went by */
+			(void)ask(top, is_end_wanted);
+		else
+			top->ended = !take_key(top, key);
+	} while (!top->ended);
 	(void)endwin();
+	delscreen(screen);
+	return true;
 }
 
 int cmd_top(struct shoal *sh)
 {
 	struct top top = { .sh = sh };
-	const int status = ask(&top);
+	const int status = ask(&top, NULL);
 
 	if (status != SHOAL_DONE) {
 		(void)shoal_fail(sh, status, top.why.msg);
 	} else if (sh->json) {
 		render_json(stdout, top.document);
-	} else if (isatty(STDOUT_FILENO) && isatty(STDIN_FILENO)) {
-		watch(&top);
-	} else {
+	} else if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO) || !watch(&top)) {
 		(void)fputs(top.text, stdout);
 	}
 	json_drop(&top.document);

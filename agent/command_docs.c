@@ -111,8 +111,8 @@ void print_command_page(FILE *out)
 	(void)fputs("# Commands\n\n"
 	            "<!-- Made by `shoal --print-docs commands`; do not edit. -->\n\n"
 	            "`shoal [--socket PATH] [--json] COMMAND ...` speaks to the agent of this "
-	            "node over its socket. `image inspect`\nof a file and `pki` need none. Paths "
-	            "are those of the agent's mount namespace.\n\n"
+	            "node over its socket. Only `pki`, and\n`image inspect` of a file, need no "
+	            "agent. Paths are those of the agent's mount namespace.\n\n"
 	            "| command | |\n|---|---|\n",
 	            out);
 	for (size_t i = 0; i < shoal_n_commands; i++) {
@@ -134,8 +134,8 @@ void print_command_page(FILE *out)
 	for (int i = 0; shoal_exit_texts[i] != NULL; i++)
 		(void)fprintf(out, "| %d | %s |\n", i, shoal_exit_texts[i]);
 	(void)fputs("\nAn error is one line on stderr, `shoal: WHAT: WHY (WHAT TO DO)`. With "
-	            "`--json`, results and errors are one\nJSON document on stdout. Long work "
-	            "draws a progress bar where stderr is a terminal.\n",
+	            "`--json`, results and errors are one\nJSON document on stdout. Long commands "
+	            "draw a progress bar if stderr is a terminal.\n",
 	            out);
 }
 

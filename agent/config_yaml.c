@@ -24,6 +24,7 @@ struct section {
 /* A table, the object that it fills, and what is still to be read. */
 struct reader {
 	const char *file;
+	const char *prefix; /* of names */
 	yaml_document_t *doc;
 	const struct setting *settings;
 	uint32_t n_settings;
@@ -37,10 +38,10 @@ struct reader {
 
 static int at(const struct reader *rd, const yaml_node_t *node, const char *name, const char *why)
 {
-	const char *colon = name[0] != '\0' ? ": " : "";
+	const bool named = name[0] != '\0';
 
-	return err_set(rd->e, EINVAL, "%s:%zu: %s%s%s", rd->file, node->start_mark.line + 1, name,
-	               colon, why);
+	return err_set(rd->e, EINVAL, "%s:%zu: %s%s%s%s", rd->file, node->start_mark.line + 1,
+	               named ? rd->prefix : "", name, named ? ": " : "", why);
 }
 
 /* The text of a scalar; NULL: something else, or a NUL in it. */
@@ -67,6 +68,7 @@ static int read_list(const struct reader *rd, const struct setting *s, yaml_node
 	AUTO(free_bytes) unsigned char *memory = NULL;
 	const char **texts;
 	uint32_t n_texts = 0;
+	struct err why = { 0 };
 
 	if (value->type != YAML_SEQUENCE_NODE)
 		return at(rd, value, s->name, "a list is expected, such as [\"a\", \"b\"]");
@@ -81,6 +83,8 @@ static int read_list(const struct reader *rd, const struct setting *s, yaml_node
 		texts[n_texts] = scalar(node);
 		if (texts[n_texts] == NULL || texts[n_texts][0] == '\0')
 			return at(rd, value, s->name, "each entry of the list must be a text");
+		if (setting_check_entry(s, texts[n_texts], &why) < 0)
+			return at(rd, node, s->name, why.msg);
 		n_texts++;
 	}
 	setting_set_list(s, texts, n_texts, rd->config->arena, rd->object);
@@ -96,7 +100,7 @@ static int read_value(const struct reader *rd, const struct setting *s, yaml_nod
 	if (is_null(value))
 		return at(rd, value, s->name,
 		          "there is no value (leave the line out for the default)");
-	if (s->type == SETTING_LIST) {
+	if (setting_is_list(s)) {
 		r = read_list(rd, s, value);
 	} else if (text == NULL) {
 		return at(rd, value, s->name, "one value is expected");
@@ -245,9 +249,11 @@ static int check_registry(const struct reader *rd, const yaml_node_t *node)
 
 static int read_registry(const struct reader *rd, yaml_node_t *node)
 {
-	struct reader inner = {
-		.file = rd->file, .doc = rd->doc, .config = rd->config, .e = rd->e
-	};
+	struct reader inner = { .file = rd->file,
+		                .prefix = "registries.",
+		                .doc = rd->doc,
+		                .config = rd->config,
+		                .e = rd->e };
 	int r;
 
 	if (rd->config->n_registries == CONFIG_REGISTRIES_MAX)
@@ -323,6 +329,7 @@ int config_yaml_read(const char *name, const void *yaml, size_t size_bytes, stru
 	yaml_parser_t parser;
 	yaml_document_t doc;
 	struct reader rd = { .file = name,
+		             .prefix = "",
 		             .doc = &doc,
 		             .settings = config_settings,
 		             .n_settings = config_n_settings,

@@ -5,6 +5,7 @@
  * viewers. A viewer that does not read is left out until it does.
  */
 #include "http_events.h"
+#include "http_watch.h"
 #include "live.h"
 #include "mem.h"
 #include <event2/buffer.h>
@@ -132,7 +133,7 @@ static void begin(struct viewer *v)
 	(void)bufferevent_set_timeouts(viewer_socket(v), NULL, &timeout);
 	/* Behind the start, which resets it: one that hangs up is noticed at once. */
 	evhttp_connection_set_closecb(connection, on_close, v);
-	(void)bufferevent_enable(viewer_socket(v), EV_READ);
+	http_watch(v->req);
 	if (text != NULL)
 		tell(v, text);
 	free(text);

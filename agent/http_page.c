@@ -6,11 +6,11 @@
  */
 #include "http_page.h"
 #include "http_events.h"
+#include "http_watch.h"
 #include "mem.h"
 #include "page_html.h"
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/util.h>
@@ -88,6 +88,7 @@ static void scrape_after(struct job *job)
 	if (s->page->agent->peer != NULL)
 		peer_count(s->page->agent->peer);
 	text = metrics_render(m);
+	http_unwatch(s->req);
 	reply_text(s->req, HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text);
 	DL_DELETE(s->page->scrapes, s);
 	s->page->n_scrapes--;
@@ -111,8 +112,7 @@ static void on_metrics(struct evhttp_request *req, void *arg)
 	s->job = (struct job){ .work = scrape_work, .after = scrape_after };
 	DL_APPEND(page->scrapes, s);
 	/* A caller that hangs up meanwhile: evhttp keeps the request until it is answered. */
-	(void)bufferevent_enable(
-		evhttp_connection_get_bufferevent(evhttp_request_get_connection(req)), EV_READ);
+	http_watch(req);
 	pool_submit(page->agent->desk, &s->job);
 }
 

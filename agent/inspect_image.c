@@ -7,7 +7,7 @@
 #include "image.h"
 #include "json_util.h"
 
-/* RAFS blob features. Source: facts on RAFS, section 3.7. */
+/* RAFS blob features. Source: nydus, storage/src/device.rs. */
 static const struct {
 	uint32_t bit;
 	const char *name;

@@ -5,6 +5,7 @@
  */
 #include "json_util.h"
 #include "mem.h"
+#include "unconst.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,13 +56,37 @@ json_t *json_words(const char *text)
 	return json_stringn(clean, n_clean);
 }
 
+/* jansson's own words quote what stands there, and that may be half a password. */
+static const char *what_is_wrong(const json_error_t *why)
+{
+	switch ((unsigned)json_error_code(why)) {
+	case json_error_premature_end_of_input:
+		return "it ends too early";
+	case json_error_end_of_input_expected:
+		return "something follows it";
+	case json_error_duplicate_key:
+		return "a key is there twice";
+	case json_error_stack_overflow:
+		return "nested too deeply";
+	case json_error_numeric_overflow:
+		return "a number is too large";
+	case json_error_invalid_utf8:
+	case json_error_null_character:
+	case json_error_null_byte_in_key:
+		return "a text that is no UTF-8, or holds NUL";
+	default:
+		return "this is not how JSON goes on";
+	}
+}
+
 int json_parse_object(const char *text, size_t size_bytes, json_t **ret_object, struct err *e)
 {
 	json_error_t why;
 	AUTO(json_drop) json_t *json = json_loadb(text, size_bytes, JSON_REJECT_DUPLICATES, &why);
 
 	if (json == NULL)
-		return err_set(e, EINVAL, "not JSON: line %d: %s", why.line, why.text);
+		return err_set(e, EINVAL, "not JSON: line %d, column %d: %s", why.line, why.column,
+		               what_is_wrong(&why));
 	if (!json_is_object(json))
 		return err_set(e, EINVAL, "a JSON object is expected");
 	*ret_object = json;
@@ -69,20 +94,9 @@ int json_parse_object(const char *text, size_t size_bytes, json_t **ret_object, 
 	return 0;
 }
 
-/* jansson's iterators want a mutable object, though they leave it alone. */
-static json_t *mutable(const json_t *object)
-{
-	union {
-		const json_t *in;
-		json_t *out;
-	} same = { .in = object };
-
-	return same.out;
-}
-
 int json_check_keys(const json_t *object, const char *const *keys, size_t n_keys, struct err *e)
 {
-	json_t *o = mutable(object);
+	json_t *o = unconst(object); /* jansson's iterators leave it alone */
 
 	for (void *i = json_object_iter(o); i != NULL; i = json_object_iter_next(o, i)) {
 		const char *key = json_object_iter_key(i);

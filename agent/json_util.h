@@ -16,7 +16,8 @@ void json_drop(json_t **json); /* json_decref() for AUTO(); NULL is fine */
  * document fail. NULL: null. */
 json_t *json_words(const char *text);
 
-/** Parse one object: duplicate keys and anything behind it are refused. @return 0; -EINVAL */
+/** Parse one object: duplicate keys and anything behind it are refused. @return 0; -EINVAL and
+ * where, with nothing of the text: it may hold a secret */
 MUST_CHECK int json_parse_object(const char *text, size_t size_bytes, json_t **ret_object,
                                  struct err *e);
 

@@ -49,6 +49,7 @@ struct keeping {
 	bool waiting;     /* for the timer */
 	bool busy;        /* the renewal is a worker's */
 	bool wanted;      /* another one is, after that */
+	bool is_stale;    /* ... in a moment: it has what a mount has taken the place of */
 	bool missed;      /* that there is none was told */
 	struct renewal renewal;
 };
@@ -194,8 +195,8 @@ static void settle(struct keeping *k)
 	renewal_clear(n);
 	k->busy = false;
 	watch(k, &n->watch_fd);
-	if (k->wanted)
-		wait_for_one(k, RENEW_AGAIN_MS);
+	if (k->is_stale || k->wanted)
+		wait_for_one(k, k->is_stale ? RENEW_FIRST_MS : RENEW_AGAIN_MS);
 }
 
 static void dropped_after(struct job *job)
@@ -209,8 +210,11 @@ static void keep_only_ended(struct keeping *k)
 	uint32_t n_ended = 0;
 
 	for (uint32_t i = 0; i < n->n_kept; i++) {
+		const enum keep_outcome outcome = k->opts.given(k->opts.arg, &n->kept[i]);
+
 		kept_close(&n->kept[i]);
-		if (!k->opts.given(k->opts.arg, n->kept[i].key))
+		k->is_stale = k->is_stale || outcome == KEEP_AGAIN;
+		if (outcome != KEEP_HOLD)
 			n->kept[n_ended++] = n->kept[i];
 	}
 	n->n_kept = n_ended;
@@ -249,6 +253,7 @@ static void renew(struct keeping *k)
 	timer_stop(&k->again);
 	k->waiting = false;
 	k->wanted = false;
+	k->is_stale = false;
 	k->busy = true;
 	*n = (struct renewal){ .opts = &k->opts, .watch_fd = -1 };
 	n->n_kept = k->opts.all(k->opts.arg, &n->kept);

@@ -23,9 +23,8 @@ struct keeping_opts {
 	/* [loop] A keeper came that may know nothing: the mounts that can be kept, to be freed;
 	 * *ret_kept malloc'd. @return how many */
 	uint32_t (*all)(void *arg, struct kept **ret_kept);
-	/* [loop] It holds this one now. @return false: it is to let go again, the mount has ended
-	 */
-	bool (*given)(void *arg, const char *key);
+	/* [loop] It holds this one now; what becomes of that. */
+	enum keep_outcome (*given)(void *arg, const struct kept *kept);
 	void *arg;
 };
 

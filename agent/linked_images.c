@@ -19,7 +19,8 @@
 #define LOOK_AGAIN_MS 5000
 #define MARK          "user.shoal.linked"
 
-bool linked_file_is_let_go(const char *path)
+/* [any] Was one of this file's names made by us, and are all of them but our own gone? */
+static bool linked_file_is_let_go(const char *path)
 {
 	struct stat st;
 

@@ -25,7 +25,5 @@ struct linked_images *linked_images_new(const struct linked_images_opts *opts); 
 /** When neither loop nor pools run any more. NULL is fine. */
 void linked_images_free(struct linked_images **images);
 
-/** [any] Was one of this file's names made by us, and are all of them but our own gone? */
-bool linked_file_is_let_go(const char *path);
 /** [worker] Remember that this file has another name. */
 void linked_file_mark(const char *path);

@@ -17,22 +17,28 @@
 #define CELL_SAMPLES  8U /* looks a cell, at most */
 #define MOUNTS_MAX    64U
 #define QUESTIONS_MAX 64U
+#define BARE          '-' /* a cell of which no chunk was seen; not told */
 
 /* ---- sums ---- */
 
+static uint64_t uptime_ms(const struct agent *agent)
+{
+	return (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS;
+}
+
 static void take_sums(const struct agent *agent, struct sums *ret_sums)
 {
-	const uint64_t uptime_ms = (clock_now_ns(agent->clock) - agent->started_ns) / NS_PER_MS;
+	const uint64_t now_ms = uptime_ms(agent);
 
 	if (agent->peer != NULL)
 		peer_count_bytes(agent->peer);
-	sums_take(agent->metrics, uptime_ms, ret_sums);
+	sums_take(agent->metrics, now_ms, ret_sums);
 }
 
 /* At whole steps since the start; a timer may be a little early. */
-static void arm_past(struct agent *agent, uint64_t uptime_ms)
+static void arm_past(struct agent *agent, uint64_t now_ms)
 {
-	const uint64_t wait_ms = PAST_STEP_MS - uptime_ms % PAST_STEP_MS;
+	const uint64_t wait_ms = PAST_STEP_MS - now_ms % PAST_STEP_MS;
 
 	timer_start(&agent->past_timer,
 	            wait_ms < PAST_STEP_MS / 2 ? wait_ms + PAST_STEP_MS : wait_ms);
@@ -52,7 +58,7 @@ void live_start(struct agent *agent)
 {
 	agent->past = past_new();
 	timer_init(&agent->past_timer, agent->loop, on_past);
-	arm_past(agent, 0);
+	arm_past(agent, uptime_ms(agent)); /* on a slow disk the start has taken a while */
 }
 
 void live_stop(struct agent *agent)
@@ -85,6 +91,7 @@ static void add_sums(json_t *document, const struct agent *agent)
 	sums_tell(past_begin(agent->past, now.uptime_ms), minutes_ago);
 	(void)json_object_set_new(document, "minutes_ago", minutes_ago);
 	add_now(document, agent->metrics);
+	json_set_u64(document, "waiting_ms", fetch_waiting_ns(agent->fetch) / NS_PER_MS);
 }
 
 /* ---- strips ---- */
@@ -99,7 +106,7 @@ struct strip {
 	const struct lazy_image *image;
 	uint32_t blob_idx;   /* where the walk stands ... */
 	uint64_t blob_begin; /* ... and the number of that blob's first chunk */
-	uint64_t n_chunks, n_ready;
+	uint64_t n_chunks;   /* and numbers that the image gives to none */
 };
 
 static const struct cas_blob *strip_blob(const struct strip *s, uint32_t blob_idx)
@@ -140,7 +147,27 @@ static void draw_cell(struct strip *s, uint64_t begin, uint64_t end, char *ret_c
 				ret_cell[1] = 's';
 		}
 	}
-	ret_cell[0] = (char)('0' + (n_seen > 0 ? n_present * 9 / n_seen : 0));
+	ret_cell[0] = BARE;
+	if (n_seen > 0)
+		ret_cell[0] = (char)('0' + n_present * 9 / n_seen);
+}
+
+/* Where no look fell on a chunk, it is as beside it. */
+static void fill_bare_cells(char *cells, bool whole)
+{
+	char beside = whole ? '9' : '0';
+
+	for (char *at = cells; *at != '\0'; at += 2) {
+		if (*at != BARE) {
+			beside = *at;
+			break;
+		}
+	}
+	for (char *at = cells; *at != '\0'; at += 2) {
+		if (*at == BARE)
+			*at = beside;
+		beside = *at;
+	}
 }
 
 /* The cell that a chunk of the strip is in: the inverse of where cells begin. */
@@ -206,19 +233,22 @@ static void add_strip(json_t *mount, const struct lazy_image *image,
 {
 	struct strip s = { .image = image };
 	char cells[2 * CELLS + 1] = "";
+	uint64_t n_described = 0, n_ready = 0;
 	uint64_t n_cells = 0;
 
 	for (uint32_t i = 0; i < image->n_blobs; i++) {
 		s.n_chunks += cas_blob_layout(strip_blob(&s, i))->n_chunks;
-		s.n_ready += cas_blob_n_ready(strip_blob(&s, i));
+		n_described += cas_blob_n_described(strip_blob(&s, i));
+		n_ready += cas_blob_n_ready(strip_blob(&s, i));
 	}
 	n_cells = s.n_chunks < CELLS ? s.n_chunks : CELLS;
 	for (uint64_t i = 0; i < n_cells; i++)
 		draw_cell(&s, i * s.n_chunks / n_cells, (i + 1) * s.n_chunks / n_cells,
 		          &cells[2 * i]);
+	fill_bare_cells(cells, n_ready == n_described);
 	mark_questions(&s, questions, cells);
-	json_set_u64(mount, "chunks", s.n_chunks);
-	json_set_u64(mount, "chunks_ready", s.n_ready);
+	json_set_u64(mount, "chunks", n_described);
+	json_set_u64(mount, "chunks_ready", n_ready);
 	json_set_text(mount, "strip", cells);
 }
 

@@ -68,23 +68,25 @@ static void man_settings(FILE *out, const struct setting *settings, uint32_t n_s
 
 void print_config_man(FILE *out)
 {
-	(void)fputs(".TH SHOALD.YAML 5 \"\" \"shoal " SHOAL_VERSION "\" \"File Formats\"\n"
-	            ".SH NAME\nshoald.yaml \\- configuration of shoald\n"
-	            ".SH DESCRIPTION\n"
-	            "YAML, by custom in\n.IR /etc/shoal/shoal.yaml .\n"
-	            "Unknown keys, repeated keys and values out of range are errors with file and "
-	            "line;\n.B shoald \\-\\-check\\-config\nonly looks. A dot is one level of "
-	            "YAML: cache.quota_bytes is\n.BR \"cache: { quota_bytes: 0 }\" .\n"
-	            "SIGHUP reads the file again: what says \"at once\" below, and registries, "
-	            "counts from then on; of any other change the log says that it needs a "
-	            "restart.\n.SH SETTINGS\n",
-	            out);
+	(void)fputs(
+		".TH SHOALD.YAML 5 \"\" \"shoal " SHOAL_VERSION "\" \"File Formats\"\n"
+		".SH NAME\nshoald.yaml \\- configuration of shoald\n"
+		".SH DESCRIPTION\n"
+		"A YAML file, usually\n.IR /etc/shoal/shoal.yaml .\n"
+		"Unknown keys, repeated keys and values out of range are errors, which name file "
+		"and line.\n.B shoald \\-\\-check\\-config\nonly checks the file. A dot is one "
+		"level of YAML: cache.quota_bytes is\n.BR \"cache: { quota_bytes: 0 }\" .\n"
+		"SIGHUP makes shoald read the file again. Settings marked \"at once\", and "
+		"registries, take effect immediately; for any other change the log says that it "
+		"needs a restart.\n.SH SETTINGS\n",
+		out);
 	man_settings(out, config_settings, config_n_settings);
-	(void)fputs(".SH REGISTRIES\n"
-	            "The key\n.B registries\nis a list with one entry a host. Without an entry "
-	            "for \"*\" every other host is spoken to over https with the docker config of "
-	            "the user that shoald runs as.\n",
-	            out);
+	(void)fputs(
+		".SH REGISTRIES\n"
+		"The key\n.B registries\nis a list with one entry per host. A host without an "
+		"entry is reached as the entry for \"*\" says, or, without one, over https with "
+		"the docker config of the user that shoald runs as.\n",
+		out);
 	man_settings(out, config_registry_settings, config_n_registry_settings);
 	(void)fputs(".SH SEE ALSO\n.BR shoald (8),\n.BR shoal (1)\n", out);
 }

@@ -1,81 +1,176 @@
 /*
  * mount_auth: see mount_auth.h. Of credentials it keeps nothing.
+ *
+ * A mount that leaves something open has several ways: with TLS and without ("any" scheme),
+ * through its proxy and past it (proxy_fallback). The registry goes on from one that does not work
+ * to the next, and stays with what does. Each has an owner of its own there.
  */
 #include "mount_auth.h"
+#include "auto.h"
 #include "mem.h"
 #include "reference.h"
+#include "text.h"
+#include <arpa/inet.h>
 #include <string.h>
 
 /* HOST and REPOSITORY that the credentials of this mount are for. */
 static bool scope_of(const struct mount_record *rec, struct reference *ret_ref)
 {
-	static const char prefix[] = "registry:";
 	AUTO(free_str) char *text = NULL;
 	struct err ignored = { 0 };
+	const char *at;
 
 	if (rec->reference != NULL)
 		return reference_parse(rec->reference, ret_ref, &ignored) == 0;
-	if (strncmp(rec->blobs, prefix, strlen(prefix)) != 0)
+	at = registry_of_origin(rec->blobs);
+	if (at == NULL)
 		return false;
-	text = xasprintf("%s:any", rec->blobs + strlen(prefix));
+	text = xasprintf("%s:any", at);
 	return reference_parse(text, ret_ref, &ignored) == 0;
 }
 
-/* @return borrows both */
-static struct registry_scope scope_for(const struct mount_record *rec, const struct reference *ref)
+/* ---- the ways of a mount ---- */
+
+static const struct mount_way {
+	const char *owner; /* with the directory behind it, which begins with a slash */
+	bool plain;        /* http where the scheme is open */
+	bool direct;       /* past the proxy */
+} ways[] = {
+	{ "http,direct:", true, true },
+	{ "http:", true, false },
+	{ "direct:", false, true },
+	{ "", false, false }, /* what it says itself; the last one that is told is tried first */
+};
+
+static bool leaves_scheme_open(const struct mount_record *rec)
+{
+	return same_text(rec->scheme, "any");
+}
+
+static bool has_way(const struct mount_record *rec, const struct mount_way *way)
+{
+	return (!way->plain || leaves_scheme_open(rec)) &&
+	       (!way->direct || (rec->proxy_fallback && rec->proxy != NULL));
+}
+
+static bool is_loopback(const char *host)
+{
+	const size_t n = strcspn(host, ":");
+	char name[INET_ADDRSTRLEN];
+	struct in_addr ip;
+
+	if (strncmp(host, "[::1]", 5) == 0)
+		return true;
+	if (n >= sizeof(name))
+		return false;
+	memcpy(name, host, n);
+	name[n] = '\0';
+	return strcmp(name, "localhost") == 0 ||
+	       (inet_pton(AF_INET, name, &ip) == 1 && ntohl(ip.s_addr) >> 24 == 127);
+}
+
+/* Whoever answers https in plain text need not be the registry: credentials are told to it within
+ * this machine, or if they would have been told to whoever has any certificate. */
+static bool may_have_credentials(const struct mount_record *rec, const struct mount_way *way,
+                                 const struct reference *ref)
+{
+	return !way->plain || rec->skip_verify || is_loopback(ref->host);
+}
+
+/* @return borrows all */
+static struct registry_scope scope_for(const struct reference *ref, const char *owner)
 {
 	return (struct registry_scope){ .host = ref->host,
 		                        .repository = ref->repository,
-		                        .owner = rec->dir };
+		                        .owner = owner };
+}
+
+static char *owner_of(const struct mount_record *rec, const struct mount_way *way)
+{
+	return xasprintf("%s%s", way->owner, rec->dir);
+}
+
+static void say(struct registry *registry, const struct mount_record *rec,
+                const struct mount_way *way, const struct registry_scope *scope)
+{
+	const char *scheme = leaves_scheme_open(rec) ? "https" : rec->scheme;
+	const struct registry_hints hints = { .scheme = way->plain ? "http" : scheme,
+		                              .ca_file = rec->ca_file,
+		                              .proxy = way->direct ? NULL : rec->proxy,
+		                              .skip_verify = rec->skip_verify,
+		                              .auth_file = rec->auth_file };
+
+	registry_hint(registry, scope, &hints);
 }
 
 bool mount_auth_give(struct registry *registry, const struct mount_record *rec,
                      const struct credentials *given)
 {
-	struct registry_scope scope;
 	struct reference ref;
 
 	if (!scope_of(rec, &ref))
 		return false;
-	scope = scope_for(rec, &ref);
-	registry_give_credentials(registry, &scope, given);
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
+		const struct registry_scope scope = scope_for(&ref, owner);
+
+		if (has_way(rec, &ways[i]) && may_have_credentials(rec, &ways[i], &ref))
+			registry_give_credentials(registry, &scope, given);
+	}
 	return true;
-}
-
-static void add_hints(struct registry *registry, const struct mount_record *rec,
-                      const struct reference *ref)
-{
-	const struct registry_hints hints = { .scheme = rec->scheme,
-		                              .ca_file = rec->ca_file,
-		                              .proxy = rec->proxy,
-		                              .skip_verify = rec->skip_verify,
-		                              .auth_file = rec->auth_file };
-	const struct registry_scope scope = scope_for(rec, ref);
-
-	registry_hint(registry, &scope, &hints);
 }
 
 void mount_auth_add(struct registry *registry, const struct mount_record *rec,
                     const struct credentials *given)
 {
+	static const struct credentials none = { .username = NULL };
 	struct reference ref;
 
 	if (!scope_of(rec, &ref))
 		return;
-	add_hints(registry, rec, &ref);
-	if (rec->given)
-		(void)mount_auth_give(registry, rec, given);
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
+		const struct registry_scope scope = scope_for(&ref, owner);
+
+		if (!has_way(rec, &ways[i])) { /* one that it replaces may have had it */
+			registry_forget(registry, &scope);
+			continue;
+		}
+		say(registry, rec, &ways[i], &scope);
+		if (!may_have_credentials(rec, &ways[i], &ref)) /* nor those of the configuration */
+			registry_give_credentials(registry, &scope, &none);
+		else if (rec->given)
+			registry_give_credentials(registry, &scope, given);
+	}
+}
+
+void mount_auth_take(struct registry *registry, const struct mount_record *rec)
+{
+	struct reference ref;
+
+	if (!scope_of(rec, &ref))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
+		const struct registry_scope scope = scope_for(&ref, owner);
+
+		if (may_have_credentials(rec, &ways[i], &ref))
+			registry_take_credentials(registry, &scope);
+	}
 }
 
 void mount_auth_forget(struct registry *registry, const struct mount_record *rec)
 {
-	struct registry_scope scope;
 	struct reference ref;
 
 	if (!scope_of(rec, &ref))
 		return;
-	scope = scope_for(rec, &ref);
-	registry_forget(registry, &scope);
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
+		const struct registry_scope scope = scope_for(&ref, owner);
+
+		registry_forget(registry, &scope);
+	}
 }
 
 bool mount_auth_same_scope(const struct mount_record *a, const struct mount_record *b)

@@ -7,10 +7,13 @@
 #include "mount_record.h"
 #include "registry.h"
 
-/** Tell the registry, before the image is loaded.
+/** Tell the registry, before the image is loaded; again, where the mount says something else.
  * @param given  credentials that came through the API; NULL: none, or not yet again (rec->given) */
 void mount_auth_add(struct registry *registry, const struct mount_record *rec,
                     const struct credentials *given);
+
+/** The mount gives no credentials any more; what it says stays. */
+void mount_auth_take(struct registry *registry, const struct mount_record *rec);
 
 /** The mount is over: drop what was given and said. */
 void mount_auth_forget(struct registry *registry, const struct mount_record *rec);

@@ -78,12 +78,17 @@ int mount_auth_file_check(const struct mount_record *rec, struct err *e)
 	               rec->auth_file);
 }
 
+static void detach_left_erofs(const struct mount_chore *chore)
+{
+	AUTO(free_str) char *images_dir = xasprintf("%s/images", chore->state_dir);
+
+	erofs_detach_left(chore->rec.dir, images_dir, chore->log);
+}
+
 static int check(struct mount_chore *chore, bool again)
 {
 	struct err why = { 0 };
 	int r;
-
-	AUTO(free_str) char *images_dir = xasprintf("%s/images", chore->state_dir);
 
 	let_go(chore);
 	r = chore->replaced != 0 ? image_mount_detach(chore->rec.dir, chore->replaced, &chore->err)
@@ -91,7 +96,7 @@ static int check(struct mount_chore *chore, bool again)
 	chore->detached = chore->replaced != 0 && r == 0;
 	detach_dead(chore->rec.dir);
 	if (r == 0)
-		erofs_detach_left(chore->rec.dir, images_dir, chore->log);
+		detach_left_erofs(chore);
 	if (r == 0)
 		r = check_dir(chore->rec.dir, &chore->err);
 	chore->auth_file_gone = mount_auth_file_check(&chore->rec, &why) < 0;
@@ -119,7 +124,9 @@ void mount_chore_check_again(struct job *job)
 void mount_chore_save(struct job *job)
 {
 	struct mount_chore *chore = container_of(job, struct mount_chore, job);
+	struct err why = { 0 };
 
+	chore->auth_file_gone = mount_auth_file_check(&chore->rec, &why) < 0;
 	chore->result = mount_list_save(chore->state_dir, &chore->rec, &chore->err);
 	if (chore->result == -ENOSPC && chore->make_room != NULL &&
 	    chore->make_room(chore->make_room_arg))
@@ -138,5 +145,10 @@ void mount_chore_unlist(struct job *job)
 {
 	struct mount_chore *chore = container_of(job, struct mount_chore, job);
 
+	if (chore->kept != NULL) { /* it was to be taken over */
+		let_go(chore);
+		detach_dead(chore->rec.dir);
+		detach_left_erofs(chore);
+	}
 	chore->result = mount_list_remove(chore->state_dir, chore->rec.dir, &chore->err);
 }

@@ -7,7 +7,7 @@
  *     |         |         |         |<------' its record was replaced (mount_replace.c)
  *     `---------'---------'----------'--> UNDO --> GONE, or DOWN when it is listed (or UNLIST,
  *                                                  when it was listed a moment too early)
- *   DOWN --again--> CHECK; DOWN --umount--> UNLIST
+ *   DOWN --again--> CHECK; DOWN --umount--> UNLIST; on its way up --umount--> UNDO --> UNLIST, GONE
  *
  * What an earlier agent left at a keeper begins at LOAD: its directory waits for us, and must not
  * be touched. If it cannot be taken on, UNDO --> CHECK makes a new mount; so does what was to be in
@@ -137,17 +137,34 @@ static enum mount_state enter_check(struct mount_life *life)
 	return MOUNT_CHECK;
 }
 
+/* What it says to its registry, unless it has: credentials are in nobody's memory but that one's.
+ */
+static void auth_add(struct mount_life *life)
+{
+	if (!life->auth_added)
+		mount_auth_add(life->mounts->opts.registry, &life->pub.rec,
+		               life->was_given ? &life->given : NULL);
+	life->auth_added = true;
+	life->was_given = false;
+	credentials_wipe(&life->given);
+}
+
 static void renewed(struct mount_life *life)
 {
 	struct mount_op *op = life->op;
+	const bool failed = !life->abandoned && life->chore.result < 0;
 
 	life->renewing = false;
-	if (life->abandoned || life->chore.result == 0) {
+	if (failed && life->before != NULL)
+		mount_replace_undo(life);
+	else if (failed)
+		life->pub.rec.prefetch = false; /* that alone was new */
+	auth_add(life);
+	if (!failed) {
 		life_step(life, 0, NULL, MOUNT_UP);
 		return;
 	}
 	life->op = NULL;
-	mount_replace_undo(life);
 	life_run(life, MOUNT_UP);
 	if (op != NULL)
 		mount_op_end(op, life->chore.result, NULL, &life->chore.err);
@@ -157,6 +174,7 @@ static void save_after(struct job *job)
 {
 	struct mount_life *life = life_of_job(job);
 
+	life->pub.auth_file_gone = life->chore.auth_file_gone; /* no CHECK where it was kept */
 	if (life->renewing) {
 		renewed(life);
 		return;
@@ -190,16 +208,6 @@ static void unlist_after(struct job *job)
 }
 
 /* ---- the image ---- */
-
-static void auth_add(struct mount_life *life)
-{
-	if (!life->auth_added)
-		mount_auth_add(life->mounts->opts.registry, &life->pub.rec,
-		               life->was_given ? &life->given : NULL);
-	life->auth_added = true;
-	life->was_given = false;
-	credentials_wipe(&life->given);
-}
 
 /* A listed image comes back under its name; where that means another one by now, by digest. */
 static char *reference_to_load(const struct mount_life *life)
@@ -248,13 +256,12 @@ static void on_loaded(void *arg, int r, struct lazy_image *image, const struct e
 static int load_start(struct mount_life *life)
 {
 	AUTO(free_str) char *reference = reference_to_load(life);
-	const struct image_load_opts opts = { .reference = reference,
-		                              .offline_ok = life->restoring,
-		                              .bootstrap_path = life->pub.rec.bootstrap,
-		                              .blobs_origin = life->pub.rec.blobs,
-		                              .done = on_loaded,
-		                              .arg = life };
+	struct image_load_opts opts = mount_load_opts(&life->pub.rec);
 
+	opts.reference = reference;
+	opts.offline_ok = life->restoring;
+	opts.done = on_loaded;
+	opts.arg = life;
 	return image_load_start(life->mounts->opts.loader, &opts, &life->load, &life->pub.why);
 }
 
@@ -341,44 +348,13 @@ static enum mount_state enter_attach(struct mount_life *life)
 	return MOUNT_ATTACH;
 }
 
-/* Nobody watches: shoal ls counts what is here. */
-static void on_prefetch_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
-{
-	(void)arg;
-	(void)done_bytes;
-	(void)total_bytes;
-}
-
-static void on_prefetched(void *arg, int result, const struct err *why)
-{
-	struct mount_life *life = arg;
-
-	life->prefetch = NULL;
-	if (result == 0)
-		log_info(life->mounts->opts.log, "prefetched", "dir=%s", LOG_Q(life->pub.rec.dir));
-	else if (result != -ECANCELED)
-		log_warn(life->mounts->opts.log, "prefetch failed", "dir=%s error=%s",
-		         LOG_Q(life->pub.rec.dir), LOG_Q(why->msg));
-}
-
-static void prefetch_start(struct mount_life *life)
-{
-	const struct lazy_image *image = life->pub.image;
-	const struct fetch_prefetch_opts opts = { .blobs = image->blobs,
-		                                  .n_blobs = image->n_blobs,
-		                                  .progress = on_prefetch_progress,
-		                                  .done = on_prefetched,
-		                                  .arg = life };
-
-	if (life->pub.rec.prefetch && life->prefetch == NULL && image->n_blobs > 0)
-		life->prefetch = fetch_prefetch_start(life->mounts->opts.fetch, &opts);
-}
-
 static enum mount_state enter_up(struct mount_life *life)
 {
 	struct mount_op *op = life->op;
+	const bool was_there = op != NULL && op->same_alone;
 
-	if (op != NULL || life->restoring) /* not on the way back from a busy umount */
+	/* Not on the way back from a busy umount, nor where it was there. */
+	if ((op != NULL && !was_there) || life->restoring)
 		log_info(life->mounts->opts.log, "mounted", "dir=%s as=%s image=%s digest=%s",
 		         LOG_Q(life->pub.rec.dir), life->pub.erofs ? "erofs" : "tree",
 		         LOG_Q(mount_record_image(&life->pub.rec)), life->pub.rec.digest);
@@ -388,10 +364,10 @@ static enum mount_state enter_up(struct mount_life *life)
 	life->pub.why = (struct err){ 0 };
 	mount_replace_done(life);
 	mounts_look(life->mounts);
-	prefetch_start(life);
+	mount_prefetch_start(life);
 	life->op = NULL;
 	if (op != NULL)
-		mount_op_end(op, 0, &life->pub, NULL);
+		mount_op_end(op, was_there ? MOUNT_WAS_THERE : 0, &life->pub, NULL);
 	return life->ended ? ended_from_outside(life) : MOUNT_UP;
 }
 
@@ -399,9 +375,7 @@ static enum mount_state enter_up(struct mount_life *life)
 
 static void let_go(struct mount_life *life)
 {
-	if (life->prefetch != NULL)
-		fetch_prefetch_cancel(life->prefetch);
-	life->prefetch = NULL;
+	mount_prefetch_stop(life);
 	life->tree = NULL;
 	life->ended = false;
 	life->pub.erofs = false;
@@ -440,13 +414,26 @@ static enum mount_state enter_unlist(struct mount_life *life)
 	return MOUNT_UNLIST;
 }
 
+/* It was on its way up, and somebody wants it away. */
+static enum mount_state unwanted(struct mount_life *life)
+{
+	log_info(life->mounts->opts.log, "unmounted on its way up", "dir=%s",
+	         LOG_Q(life->pub.rec.dir));
+	mount_replace_done(life); /* what was there before does not come back either */
+	if (life->listed)
+		return MOUNT_UNLIST;
+	life->removed(life->removed_arg, 0, NULL);
+	life->removed = NULL;
+	return MOUNT_GONE;
+}
+
 /* Nothing is mounted any more. @return where the life goes on */
 static enum mount_state undone(struct mount_life *life)
 {
 	struct mount_op *op = life->op;
 
 	let_go(life);
-	if (life->adopting && !life->mounts->stopping) {
+	if (life->adopting && !life->mounts->stopping && life->removed == NULL) {
 		log_warn(life->mounts->opts.log, "a kept mount cannot be taken on",
 		         "dir=%s error=%s", LOG_Q(life->pub.rec.dir), LOG_Q(life->pub.why.msg));
 		life->adopting = false;
@@ -456,6 +443,8 @@ static enum mount_state undone(struct mount_life *life)
 	life->abandoned = false;
 	if (op != NULL)
 		mount_op_end(op, -life->pub.why.code, NULL, &life->pub.why);
+	if (life->removed != NULL)
+		return unwanted(life);
 	if (mount_replace_fall_back(life))
 		return MOUNT_CHECK;
 	if (!life->listed)
@@ -532,10 +521,10 @@ static enum mount_state enter_down(struct mount_life *life)
 
 void mount_life_give(struct mount_life *life, const struct credentials *given)
 {
-	if (life->auth_added) {
+	if (life->auth_added)
 		(void)mount_auth_give(life->mounts->opts.registry, &life->pub.rec, given);
+	if (life->auth_added && !life->renewing) /* else the record of before may need them, too */
 		return;
-	}
 	credentials_wipe(&life->given);
 	credentials_copy(&life->given, given);
 	life->was_given = true;
@@ -567,7 +556,12 @@ void mount_life_abandon(struct mount_life *life)
 void mount_life_remove(struct mount_life *life)
 {
 	timer_stop(&life->retry);
-	life_run(life, life->pub.state == MOUNT_UP ? MOUNT_STOP : MOUNT_UNLIST);
+	if (life->pub.state == MOUNT_UP)
+		life_run(life, MOUNT_STOP);
+	else if (life->pub.state == MOUNT_DOWN)
+		life_run(life, MOUNT_UNLIST);
+	else
+		mount_life_abandon(life);
 }
 
 void mount_life_renew(struct mount_life *life, const struct credentials *given)
@@ -576,6 +570,13 @@ void mount_life_renew(struct mount_life *life, const struct credentials *given)
 	if (given != NULL)
 		mount_life_give(life, given);
 	auth_add(life);
+	life->renewing = true;
+	life_run(life, MOUNT_SAVE);
+}
+
+void mount_life_prefetch(struct mount_life *life)
+{
+	life->pub.rec.prefetch = true;
 	life->renewing = true;
 	life_run(life, MOUNT_SAVE);
 }

@@ -39,17 +39,18 @@ struct mount_life {
 	bool restoring; /* on its first way up after a start */
 	bool by_digest; /* the image is loaded by digest: its tag has moved */
 	bool auth_added;
-	bool was_given;              /* credentials came with the wish ... */
-	struct credentials given;    /* ... these, until the registry has them */
-	bool abandoned;              /* take it back as soon as that is possible */
-	bool unlist;                 /* its record goes, too, once it is unmounted */
-	bool detach;                 /* unmount it even if it is in use */
-	bool adopting;               /* on its way up from what an earlier agent left */
-	bool left;                   /* in use at the agent's end: the keeper has it */
-	bool renewing;               /* mounted, and its record is being written again */
-	bool ended;                  /* the kernel ended it, perhaps at a bad moment */
-	uint64_t replaces;           /* for the chore that comes first; else 0 */
-	struct mount_record *before; /* what it is in place of, until it is up; or NULL */
+	bool was_given;           /* credentials came with the wish, or while it is renewed ... */
+	struct credentials given; /* ... these, until the registry has them, and the record */
+	bool abandoned;           /* take it back as soon as that is possible */
+	bool unlist;              /* its record goes, too, once it is unmounted */
+	bool detach;              /* unmount it even if it is in use */
+	bool adopting;            /* on its way up from what an earlier agent left */
+	bool left;                /* in use at the agent's end: the keeper has it */
+	bool renewing;            /* mounted, and its record is being written again */
+	bool ended;               /* the kernel ended it, perhaps at a bad moment */
+	uint64_t replaces;        /* for the chore that comes first; else 0 */
+	struct mount_record *before; /* what it is in place of, until it is up; or NULL ... */
+	bool gone_before;            /* ... and the auth file of that was */
 	void (*removed)(void *arg, int r, const struct err *why); /* who waits for it to go */
 	void *removed_arg;
 };
@@ -87,9 +88,11 @@ struct mount_op {
 	uint64_t device;
 	bool is_seen;
 	struct err no_auth_file;  /* the wish's cannot be read; else 0 */
+	bool also_prefetch;       /* the rest of what is there is wished for */
 	bool is_other;            /* than the image that is mounted */
 	struct lazy_image *image; /* what the wish means, so that it is here when it is mounted */
 	struct mount_wish *wish;  /* NULL: nothing is to be replaced */
+	bool same_alone; /* ... where another image is there; and nothing is mounted anew */
 	mounts_added_fn *done;
 	void *arg;
 	struct mount_op *prev, *next;
@@ -100,18 +103,31 @@ static inline struct mount_life *life_of(struct mounted *m)
 	return container_of(m, struct mount_life, pub);
 }
 
+/* What a load has of a record, but for the image's name. Borrowed texts. */
+static inline struct image_load_opts mount_load_opts(const struct mount_record *rec)
+{
+	return (struct image_load_opts){ .bootstrap_path = rec->bootstrap,
+		                         .blobs_origin = rec->blobs,
+		                         .metas_dir = rec->links_dir,
+		                         .timeout_ms = rec->load_timeout_ms };
+}
+
 /** Credentials for its registry, in place of earlier ones. Copied. */
 void mount_life_give(struct mount_life *life, const struct credentials *given);
 /** From MOUNT_DOWN (or new): on the way up. */
 void mount_life_start(struct mount_life *life);
 /** Nobody wants it any more: back from wherever it is. listed: the record stays. */
 void mount_life_abandon(struct mount_life *life);
-/** From MOUNT_UP or MOUNT_DOWN: unmount and unlist, then tell removed. */
+/** Unless it is on that way already, or its record is being written again: unmount and unlist, or
+ * back from the way up; then tell removed. Who waits for it to come up is told that it was
+ * cancelled. */
 void mount_life_remove(struct mount_life *life);
 /** From MOUNT_UP, when its record was replaced: tell the registry and write it; then life->op is
  * over.
  * @param given  NULL: none */
 void mount_life_renew(struct mount_life *life, const struct credentials *given);
+/** From MOUNT_UP: its record says prefetch from now on, and it begins; then life->op is over. */
+void mount_life_prefetch(struct mount_life *life);
 /** From MOUNT_UP: unmount, keep the record. */
 void mount_life_leave(struct mount_life *life);
 void mount_life_free(struct mount_life *life);
@@ -125,17 +141,31 @@ void mounts_forget_auth(struct mounts *mounts, const struct mounted *m);
 struct mount_life *mounts_hide(struct mount_op *op, struct mounted *m,
                                const struct mount_record *rec);
 
+/* ---- mount_prefetch.c ---- */
+
+/** From MOUNT_UP: if its record says so, and none runs. */
+void mount_prefetch_start(struct mount_life *life);
+void mount_prefetch_stop(struct mount_life *life);
+
 /* ---- mount_replace.c ---- */
 
 struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_record *rec,
                                   const struct credentials *given);
+/** What was said of a mount that is there and can be so at once: its auth file, and prefetch
+ * beside it. Its rec is what was said, until mount_wish_look_again(). @return NULL: nothing */
+struct mount_wish *mount_wish_of_same(struct mounts *mounts, const struct mounted *m,
+                                      const struct mount_record *said);
+/** The image is here. Such a wish becomes m's record as it is by now, but for what was said; or
+ * NULL, with op->also_prefetch, where that cannot be so any more: credentials were given, say. */
+void mount_wish_look_again(struct mount_op *op, const struct mounted *m);
 void mount_wish_free(struct mounts *mounts, struct mount_wish **wish); /* NULL is fine */
-/** The new image is loaded, and m was looked at: op->is_other, op->is_seen. Ends op, sooner or
- * later. */
+/** The image is loaded, and m was looked at: op->is_other, op->is_seen; it was not where nothing is
+ * to be replaced (op->wish). Ends op, sooner or later. */
 void mount_replace(struct mount_op *op, struct mounted *m);
 /** [mount_life.c] It is up: what was there before is not needed again. */
 void mount_replace_done(struct mount_life *life);
-/** [mount_life.c] Its new record could not be written: it has the old one again. */
+/** [mount_life.c] Its new record could not be written: it has the old one again, and is to say
+ * that to its registry. */
 void mount_replace_undo(struct mount_life *life);
 /** [mount_life.c] It failed. @return true: it is to be mounted again by the record of what was
  * there before */

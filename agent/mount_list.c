@@ -15,17 +15,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ID_BYTES         8
+#define ID_BYTES         ((MOUNT_ID_BYTES - 1) / 2)
 #define RECORD_MAX_BYTES (64U << 10)
+
+void mount_list_id(const char *dir, char ret_id[MOUNT_ID_BYTES])
+{
+	uint8_t digest[DIGEST_BYTES];
+
+	digest_compute(DIGEST_SHA256, dir, strlen(dir), digest);
+	hex_encode(digest, ID_BYTES, ret_id);
+}
 
 static char *record_dir(const char *state_dir, const char *dir)
 {
-	uint8_t digest[DIGEST_BYTES];
-	char id[2 * ID_BYTES + 1];
+	char id[MOUNT_ID_BYTES];
 
-	digest_compute(DIGEST_SHA256, dir, strlen(dir), digest);
-	hex_encode(digest, ID_BYTES, id);
+	mount_list_id(dir, id);
 	return xasprintf("%s/mounts/%s", state_dir, id);
+}
+
+char *mount_list_record(const char *state_dir, const char *dir)
+{
+	AUTO(free_str) char *own = record_dir(state_dir, dir);
+
+	return xasprintf("%s/mount.json", own);
 }
 
 static int make_dir(const char *path, struct err *e)
@@ -70,7 +83,7 @@ int mount_list_save(const char *state_dir, const struct mount_record *rec, struc
 	AUTO(free_str) char *text = json_dumps(json, JSON_INDENT(1));
 	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
 	AUTO(free_str) char *dir = record_dir(state_dir, rec->dir);
-	AUTO(free_str) char *path = xasprintf("%s/mount.json", dir);
+	AUTO(free_str) char *path = mount_list_record(state_dir, rec->dir);
 	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", dir);
 	int r;
 
@@ -92,7 +105,7 @@ int mount_list_remove(const char *state_dir, const char *dir, struct err *e)
 {
 	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
 	AUTO(free_str) char *own = record_dir(state_dir, dir);
-	AUTO(free_str) char *path = xasprintf("%s/mount.json", own);
+	AUTO(free_str) char *path = mount_list_record(state_dir, dir);
 	AUTO(free_str) char *temporary = xasprintf("%s/mount.json.new", own);
 
 	if (unlink(path) != 0 && errno != ENOENT)

@@ -8,7 +8,13 @@
 #include "log.h"
 #include "mount_record.h"
 
-#define MOUNTS_MAX 4096
+#define MOUNTS_MAX     4096
+#define MOUNT_ID_BYTES 17
+
+/** The name of the record of the mount at dir. */
+void mount_list_id(const char *dir, char ret_id[MOUNT_ID_BYTES]);
+/** The file that holds it, if it is listed. malloc'd */
+char *mount_list_record(const char *state_dir, const char *dir);
 
 /** @return 0; -errno */
 MUST_CHECK int mount_list_save(const char *state_dir, const struct mount_record *rec,

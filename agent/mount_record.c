@@ -43,6 +43,7 @@ static const struct {
 	{ "transient", offsetof(struct mount_record, transient), false },
 	{ "credentials_given", offsetof(struct mount_record, given), false },
 	{ "skip_verify", offsetof(struct mount_record, skip_verify), false },
+	{ "proxy_fallback", offsetof(struct mount_record, proxy_fallback), false },
 };
 
 static char **text_of(struct mount_record *rec, size_t idx)
@@ -160,8 +161,8 @@ static int check_proxy(const char *proxy, struct err *e)
 static int check_registry(const struct mount_record *rec, struct err *e)
 {
 	if (rec->scheme != NULL && strcmp(rec->scheme, "http") != 0 &&
-	    strcmp(rec->scheme, "https") != 0)
-		return err_set(e, EINVAL, "\"scheme\" must be http or https: %s", rec->scheme);
+	    strcmp(rec->scheme, "https") != 0 && strcmp(rec->scheme, "any") != 0)
+		return err_set(e, EINVAL, "\"scheme\" must be http, https or any: %s", rec->scheme);
 	return rec->proxy != NULL ? check_proxy(rec->proxy, e) : 0;
 }
 

@@ -19,13 +19,15 @@ struct mount_record {
 	bool transient; /* it goes from the list when it is unmounted from outside, or its directory
 	                   is gone */
 	bool given;     /* its credentials come through the API and are not stored */
-	bool skip_verify; /* TLS without a look at the registry's certificate */
-	char *how;        /* "auto", "tree", "erofs"; NULL: as the configuration says */
-	char *links_dir;  /* where its blobs' files are to be seen, too; absolute; or NULL */
+	bool skip_verify;    /* TLS without a look at the registry's certificate */
+	bool proxy_fallback; /* the registry is asked directly where its proxy does not work */
+	char *how;           /* "auto", "tree", "erofs"; NULL: as the configuration says */
+	char *links_dir;     /* where its blobs' files are to be seen, too; absolute; or NULL */
 	/* For a registry that the configuration has no entry for; NULL: as configured. */
-	char *scheme;                   /* "http" or "https" */
+	char *scheme;                   /* "http", "https"; "any": mount_auth.c */
 	char *ca_file;                  /* absolute path */
 	char *proxy;                    /* URL without user info */
+	uint32_t load_timeout_ms;       /* for whoever waits for it; 0: as every load. Not stored */
 	char digest[DIGEST_TEXT_BYTES]; /* of the image, once it is known; else "" */
 };
 

@@ -1,5 +1,6 @@
 /*
- * mount_replace: another image, or another way to the same one, in place of what is mounted.
+ * mount_replace: another image, or another way to the same one, in place of what is mounted; or the
+ * same again where it was unmounted from outside.
  *
  *   loaded by the new way, and still there --same image--> the record changes below the readers
  *                                       `--another image--> the old one is detached, hidden until
@@ -13,6 +14,7 @@
 #include "mount_auth.h"
 #include "mount_life.h"
 #include "mount_list.h"
+#include "text.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,13 +22,13 @@
 
 /* While it is tried, the way is a directory's that cannot be: the mount keeps its own, and another
  * wish for it, too. */
-struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_record *rec,
-                                  const struct credentials *given)
+static struct mount_wish *wish_by(struct mounts *mounts, const struct mount_record *rec,
+                                  const struct mount_record *way, const struct credentials *given)
 {
 	struct mount_wish *wish = xcalloc(1, sizeof(*wish));
 
 	mount_record_copy(&wish->rec, rec);
-	mount_record_copy(&wish->way, rec);
+	mount_record_copy(&wish->way, way);
 	free_str(&wish->way.dir);
 	wish->way.dir = xasprintf("%s//new%" PRIu64, rec->dir, ++mounts->n_wishes);
 	wish->has_credentials = given != NULL;
@@ -34,6 +36,57 @@ struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_reco
 		credentials_copy(&wish->given, given);
 	mount_auth_add(mounts->opts.registry, &wish->way, given);
 	return wish;
+}
+
+struct mount_wish *mount_wish_new(struct mounts *mounts, const struct mount_record *rec,
+                                  const struct credentials *given)
+{
+	return wish_by(mounts, rec, rec, given);
+}
+
+/* Credentials that were given come before an auth file: there it would change nothing. */
+static bool takes_auth_file(const struct mounted *m, const struct mount_record *said)
+{
+	return said->auth_file != NULL && !m->rec.given && mount_auth_same_scope(said, &m->rec) &&
+	       (m->auth_file_gone || !same_text(said->auth_file, m->rec.auth_file));
+}
+
+/* What is there, but for what was said and can be so at once. */
+static void same_but_for(const struct mount_record *said, const struct mounted *m,
+                         struct mount_record *ret_rec)
+{
+	mount_record_copy(ret_rec, &m->rec);
+	free_str(&ret_rec->auth_file);
+	ret_rec->auth_file = xstrdup(said->auth_file);
+	ret_rec->prefetch = ret_rec->prefetch || said->prefetch;
+}
+
+/* The image is asked for in the mount's way; of what is there nothing is kept until it is here. */
+struct mount_wish *mount_wish_of_same(struct mounts *mounts, const struct mounted *m,
+                                      const struct mount_record *said)
+{
+	AUTO(mount_record_clear) struct mount_record way = { 0 };
+
+	if (!takes_auth_file(m, said))
+		return NULL;
+	same_but_for(said, m, &way);
+	return wish_by(mounts, said, &way, NULL);
+}
+
+void mount_wish_look_again(struct mount_op *op, const struct mounted *m)
+{
+	struct mount_record rec = { 0 };
+
+	if (op->wish == NULL || !op->same_alone)
+		return;
+	if (!takes_auth_file(m, &op->wish->rec)) {
+		op->also_prefetch = op->wish->rec.prefetch;
+		mount_wish_free(op->mounts, &op->wish);
+		return;
+	}
+	same_but_for(&op->wish->rec, m, &rec);
+	mount_record_clear(&op->wish->rec);
+	op->wish->rec = rec;
 }
 
 void mount_wish_free(struct mounts *mounts, struct mount_wish **wish)
@@ -48,46 +101,73 @@ void mount_wish_free(struct mounts *mounts, struct mount_wish **wish)
 	*wish = NULL;
 }
 
-static void remember(struct mount_life *life, const struct mount_record *before)
+static void remember(struct mount_life *life, const struct mounted *before)
 {
 	life->before = xcalloc(1, sizeof(*life->before));
-	mount_record_copy(life->before, before);
+	mount_record_copy(life->before, &before->rec);
+	life->gone_before = before->auth_file_gone;
 	life->chore.detached = false;
+}
+
+/* Where a hidden mount says the same, what was given for the directory is not forgotten: it would
+ * come before the docker config that is to open the registry from now on. */
+static void keep_none(const struct mounts *mounts, const struct mount_record *rec)
+{
+	if (!rec->given)
+		mount_auth_take(mounts->opts.registry, rec);
 }
 
 static void renew(struct mount_op *op, struct mounted *m)
 {
 	struct mount_life *life = life_of(m);
 
-	remember(life, &m->rec);
+	remember(life, m);
 	m->auth_file_gone = false;
 	mounts_forget_auth(op->mounts, m);
 	mount_record_clear(&m->rec);
 	mount_record_copy(&m->rec, &op->wish->rec);
+	keep_none(op->mounts, &m->rec);
 	memcpy(m->rec.digest, life->before->digest, sizeof(m->rec.digest));
 	free_str(&m->rec.how);
 	m->rec.how = xstrdup_or_null(life->before->how); /* it is mounted that way */
-	if (!m->rec.prefetch && life->prefetch != NULL) {
-		fetch_prefetch_cancel(life->prefetch);
-		life->prefetch = NULL;
-	}
+	if (!m->rec.prefetch)
+		mount_prefetch_stop(life);
 	life->op = op;
 	mount_life_renew(life, op->wish->has_credentials ? &op->wish->given : NULL);
 }
 
-/* Where its directory was unmounted from outside, nothing has to go from there. */
+static void tell(const struct mount_op *op, const struct mounted *m)
+{
+	struct log *log = op->mounts->opts.log;
+
+	if (op->is_other)
+		log_info(log, "replaced: who uses the old one keeps it", "dir=%s old=%s",
+		         LOG_Q(op->dir), m->rec.digest);
+	else
+		log_warn(log, "unmounted from outside, but in use: mounted again", "dir=%s",
+		         LOG_Q(op->dir));
+}
+
+/* Where its directory was unmounted from outside, and an overlay holds it, nothing has to go from
+ * there. */
 static void replace(struct mount_op *op, struct mounted *m)
 {
-	struct mount_life *life = mounts_hide(op, m, &op->wish->rec);
+	const struct mount_wish *wish = op->wish;
+	const struct mount_record *rec = wish != NULL ? &wish->rec : &m->rec;
+	struct mount_life *life;
 
-	log_info(op->mounts->opts.log, "replaced: who uses the old one keeps it", "dir=%s old=%s",
-	         LOG_Q(op->dir), m->rec.digest);
+	op->same_alone = false;
+	mount_prefetch_stop(life_of(m)); /* the new one brings what it has in common with it */
+	life = mounts_hide(op, m, rec);
+	life->pub.rec.prefetch = rec->prefetch || op->also_prefetch;
+	keep_none(op->mounts, rec);
+	tell(op, m);
 	if (op->is_seen) {
 		life->replaces = op->device;
-		remember(life, &m->rec);
+		remember(life, m);
 	}
-	if (op->wish->has_credentials)
-		mount_life_give(life, &op->wish->given);
+	if (wish != NULL && wish->has_credentials)
+		mount_life_give(life, &wish->given);
 	mount_life_start(life);
 }
 
@@ -109,11 +189,15 @@ static void take_back(struct mount_life *life)
 	mount_replace_done(life);
 }
 
-/* Credentials are in nobody's memory but the asker's: it gives them again. */
+/* Credentials are in nobody's memory but the asker's, who gives them again: but for those that came
+ * since the record was replaced. */
 void mount_replace_undo(struct mount_life *life)
 {
 	take_back(life);
-	mount_auth_add(life->mounts->opts.registry, &life->pub.rec, NULL);
+	life->pub.rec.given = life->pub.rec.given || life->was_given;
+	life->pub.auth_file_gone = life->gone_before;
+	keep_none(life->mounts, &life->pub.rec);
+	life->auth_added = false;
 }
 
 bool mount_replace_fall_back(struct mount_life *life)
@@ -136,17 +220,20 @@ bool mount_replace_fall_back(struct mount_life *life)
 
 void mount_replace(struct mount_op *op, struct mounted *m)
 {
-	struct err e = op->no_auth_file;
+	const bool stays = op->wish != NULL && op->is_seen && !op->is_other;
+	struct err e = { 0 };
 
-	if (e.code == 0 && (op->is_other || !op->is_seen) && mounts_count(op->mounts) >= MOUNTS_MAX)
+	if (op->wish != NULL)
+		e = op->no_auth_file;
+	if (e.code == 0 && !stays && mounts_count(op->mounts) >= MOUNTS_MAX)
 		(void)err_set(&e, ENOSPC,
 		              "%s cannot be mounted beside what is in use there: there are too "
 		              "many mounts (umount some)",
 		              op->dir);
 	if (e.code != 0)
 		mount_op_end(op, -e.code, NULL, &e);
-	else if (op->is_other || !op->is_seen)
-		replace(op, m);
-	else
+	else if (stays)
 		renew(op, m);
+	else
+		replace(op, m);
 }

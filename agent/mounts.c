@@ -242,12 +242,18 @@ struct mount_life *mounts_hide(struct mount_op *op, struct mounted *m,
 	return life;
 }
 
-/* An overlay holds what was unmounted from its directory. */
-static void mount_above(struct mount_op *op, struct mounted *m)
+static void was_there(struct mount_op *op, struct mounted *m)
 {
-	log_warn(op->mounts->opts.log, "unmounted from outside, but in use: mounted again",
-	         "dir=%s", LOG_Q(op->dir));
-	mount_life_start(mounts_hide(op, m, &m->rec));
+	struct mount_life *life = life_of(m);
+
+	if (op->also_prefetch && !m->rec.prefetch) {
+		life->op = op;
+		mount_life_prefetch(life);
+		return;
+	}
+	if (op->also_prefetch)
+		mount_prefetch_start(life); /* again: what was here may be gone */
+	mount_op_end(op, MOUNT_WAS_THERE, m, NULL);
 }
 
 static void look_work(struct job *job) /* worker */
@@ -269,16 +275,19 @@ static void look_after(struct job *job)
 		op_free(op);
 		return;
 	}
-	if (m == NULL || m->state != MOUNT_UP || image_mount_device(life_of(m)->tree) != op->device)
-		mount_op_end(op,
-		             err_set(&e, EAGAIN, "%s was unmounted meanwhile (try again)", op->dir),
-		             NULL, &e);
-	else if (op->wish != NULL)
-		mount_replace(op, m);
-	else if (op->is_seen)
-		mount_op_end(op, MOUNT_WAS_THERE, m, &e);
+	if (m == NULL || m->state != MOUNT_UP ||
+	    image_mount_device(life_of(m)->tree) != op->device) {
+		mount_op_end(
+			op,
+			err_set(&e, EALREADY, "%s was unmounted meanwhile (try again)", op->dir),
+			NULL, &e);
+		return;
+	}
+	mount_wish_look_again(op, m);
+	if (op->wish == NULL && op->is_seen)
+		was_there(op, m);
 	else
-		mount_above(op, m);
+		mount_replace(op, m);
 }
 
 static void look_at(struct mount_op *op, const struct mounted *m)
@@ -301,8 +310,8 @@ static void on_same_loaded(void *arg, int r, struct lazy_image *image, const str
 	}
 	op->is_other = m != NULL && strcmp(m->rec.digest, image->digest) != 0;
 	if (m == NULL || m->state != MOUNT_UP)
-		r = err_set(&e, EAGAIN, "%s was unmounted meanwhile (try again)", op->dir);
-	else if (op->is_other && op->wish == NULL)
+		r = err_set(&e, EALREADY, "%s was unmounted meanwhile (try again)", op->dir);
+	else if (op->is_other && (op->wish == NULL || op->same_alone))
 		r = err_set(&e, EBUSY, "another image is mounted at %s: %s (umount it first)",
 		            op->dir, mount_record_image(&m->rec));
 	if (op->wish != NULL)
@@ -318,13 +327,12 @@ static void on_same_loaded(void *arg, int r, struct lazy_image *image, const str
 /* Something is mounted there. Is it what is asked for? A tag may have moved, so ask. */
 static struct mount_op *compare(struct mount_op *op, const struct mount_record *rec)
 {
-	const struct image_load_opts opts = { .reference = rec->reference,
-		                              .bootstrap_path = rec->bootstrap,
-		                              .blobs_origin = rec->blobs,
-		                              .done = on_same_loaded,
-		                              .arg = op };
+	struct image_load_opts opts = mount_load_opts(rec);
 	struct err e = { 0 };
 
+	opts.reference = rec->reference;
+	opts.done = on_same_loaded;
+	opts.arg = op;
 	if (image_load_start(op->mounts->opts.loader, &opts, &op->load, &e) < 0)
 		return refuse(op, e.code, e.msg);
 	return op;
@@ -345,11 +353,14 @@ struct mount_op *mounts_add(struct mounts *mounts, const struct mount_record *re
 		return refuse(op, ENOSPC,
 		              "cannot be mounted: there are too many mounts (umount some)");
 	if (m != NULL && m->state == MOUNT_UP) {
-		op->wish = replace ? mount_wish_new(mounts, rec, given) : NULL;
+		op->wish = replace ? mount_wish_new(mounts, rec, given)
+		                   : mount_wish_of_same(mounts, m, rec);
+		op->same_alone = !replace;
+		op->also_prefetch = rec->prefetch && op->wish == NULL;
 		return compare(op, rec);
 	}
 	if (m != NULL && m->state != MOUNT_DOWN)
-		return refuse(op, EAGAIN, "is being mounted or unmounted (wait and try again)");
+		return refuse(op, EALREADY, "is being mounted or unmounted (wait and try again)");
 	if (m != NULL) {
 		mounts_forget_auth(mounts, m);
 		mount_record_clear(&m->rec);
@@ -392,6 +403,16 @@ int mounts_give(struct mounts *mounts, const char *dir, const struct credentials
 	return 0;
 }
 
+/* Or is something in the way that will be over? What is being taken over has readers already: it
+ * goes as one that is in use. */
+static bool can_go(const struct mount_life *life, bool detach)
+{
+	const enum mount_state state = life->pub.state;
+
+	return life->removed == NULL && !life->renewing && state != MOUNT_STOP &&
+	       state != MOUNT_UNLIST && (detach || !life->adopting);
+}
+
 void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
                    void (*done)(void *arg, int r, const struct err *why), void *arg)
 {
@@ -401,8 +422,10 @@ void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
 
 	if (m == NULL)
 		r = err_set(&e, ENOENT, "nothing is mounted at %s (see shoal ls)", dir);
-	else if (m->state != MOUNT_UP && m->state != MOUNT_DOWN)
-		r = err_set(&e, EAGAIN, "%s is being mounted or unmounted (wait and try again)",
+	else if (!can_go(life_of(m), detach))
+		r = err_set(&e, EALREADY,
+		            "%s is being unmounted, or taken over from an earlier agent (wait and "
+		            "try again)",
 		            dir);
 	if (r < 0) {
 		done(arg, r, &e);
@@ -454,7 +477,21 @@ uint32_t mounts_kept(const struct mounts *mounts, struct kept **ret_kept)
 	return n;
 }
 
-bool mounts_set_kept(struct mounts *mounts, const char *key)
+/* What was replaced while its copy went there may have come behind the new one's, under its key. */
+static enum keep_outcome set_kept(struct image_mount *tree, const struct mounted *m,
+                                  const struct kept *kept)
+{
+	const bool is_its = tree != NULL && kept->note.dev == image_mount_device(tree) &&
+	                    strcmp(kept->note.digest, m->rec.digest) == 0;
+
+	if (tree == NULL) /* perhaps given already, and not up yet */
+		return KEEP_AGAIN;
+	if (image_mount_set_kept(tree, is_its))
+		return KEEP_HOLD;
+	return !is_its && image_mount_waits_for_keeper(tree) ? KEEP_AGAIN : KEEP_DROP;
+}
+
+enum keep_outcome mounts_set_kept(struct mounts *mounts, const struct kept *kept)
 {
 	struct mounted *m;
 
@@ -463,12 +500,10 @@ bool mounts_set_kept(struct mounts *mounts, const char *key)
 		char own[KEEPER_KEY_BYTES];
 
 		kept_key(m->rec.dir, own);
-		if (strcmp(own, key) != 0)
-			continue;
-		if (life_of(m)->tree == NULL || image_mount_set_kept(life_of(m)->tree))
-			return true;
+		if (!m->hidden && strcmp(own, kept->key) == 0)
+			return set_kept(life_of(m)->tree, m, kept);
 	}
-	return false;
+	return KEEP_DROP;
 }
 
 void mounts_look(struct mounts *mounts)

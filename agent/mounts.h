@@ -77,13 +77,13 @@ void mounts_free(struct mounts **mounts);                  /* after mounts_stop(
 
 #define MOUNT_WAS_THERE 1
 
-/* r: 0 and the mount; MOUNT_WAS_THERE the same; -EBUSY another image is there; -EAGAIN not now;
+/* r: 0 and the mount; MOUNT_WAS_THERE the same; -EBUSY another image is there; -EALREADY not now;
  * -ENOENT, -EACCES ... with *why. */
 typedef void mounts_added_fn(void *arg, int r, const struct mounted *m, const struct err *why);
 
 /**
  * Mount and list. The same image where it is mounted already: done(MOUNT_WAS_THERE) after a look at
- * the registry.
+ * the registry; of what the record says beside the image prefetch and auth_file alone count then.
  * done: once, not from inside. The record is copied, as what is given: credentials (rec->given), or
  * NULL.
  * @param replace  the same image takes on what else this record says; another one takes its place,
@@ -100,8 +100,8 @@ void mounts_cancel(struct mount_op *op);
 MUST_CHECK int mounts_give(struct mounts *mounts, const char *dir, const struct credentials *given,
                            struct err *e);
 
-/** Unmount and take off the list. done: once, perhaps from inside: 0; -ENOENT; -EBUSY it is in use;
- * -EAGAIN not now.
+/** Unmount and take off the list, also on its way up. done: once, perhaps from inside: 0; -ENOENT;
+ * -EBUSY it is in use; -EALREADY not now.
  * @param detach  even then: who uses it gets errors */
 void mounts_remove(struct mounts *mounts, const char *dir, bool detach,
                    void (*done)(void *arg, int r, const struct err *why), void *arg);
@@ -123,8 +123,8 @@ void mounts_stop(struct mounts *mounts, void (*done)(void *arg), void *arg);
 
 /** What a keeper needs to hold all mounts, to be closed; *ret_kept malloc'd. @return how many */
 uint32_t mounts_kept(const struct mounts *mounts, struct kept **ret_kept);
-/** A keeper was given this one. @return false: it is to let go, the mount has ended meanwhile */
-bool mounts_set_kept(struct mounts *mounts, const char *key);
+/** A keeper was given this one. */
+enum keep_outcome mounts_set_kept(struct mounts *mounts, const struct kept *kept);
 
 const struct mounted *mounts_first(const struct mounts *mounts); /* on with ->next; NULL: none */
 const struct mounted *mounts_find(const struct mounts *mounts, const char *dir);

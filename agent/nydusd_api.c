@@ -4,10 +4,12 @@
  */
 #include "nydusd_api.h"
 #include "http_json.h"
+#include "http_watch.h"
 #include "mem.h"
 #include "unix_socket.h"
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/event.h>
 #include <event2/http.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,16 +65,38 @@ struct nydusd_api {
 
 /* ---- answers ---- */
 
+/* What it waits for is given up: whoever hangs up asks anew, and nothing must be on its way then.
+ */
+static void on_close(struct evhttp_connection *connection, void *arg)
+{
+	struct nydusd_call *call = arg;
+
+	(void)connection;
+	call->gone = true;
+	front_give_up_for(call->front, call);
+}
+
+void nydusd_give_up_when_gone(struct nydusd_call *call)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(call->req);
+
+	evhttp_connection_set_closecb(connection, on_close, call);
+	http_watch(call->req);
+}
+
 static void send_answer(struct nydusd_call *call, int status, json_t *document)
 {
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(call->req);
 	struct evbuffer *body = document != NULL ? evbuffer_new() : NULL;
 	char *text = document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
 
+	if (!call->gone && evhttp_request_get_connection(call->req) != NULL)
+		evhttp_connection_set_closecb(evhttp_request_get_connection(call->req), NULL, NULL);
 	(void)evhttp_add_header(headers, "Server", "Nydus API");
 	(void)evhttp_add_header(headers, "Content-Type", "application/json");
 	if (body != NULL && text != NULL)
 		(void)evbuffer_add_printf(body, "%s", text);
+	http_unwatch(call->req);
 	evhttp_send_reply(call->req, status, NULL, body);
 	if (body != NULL)
 		evbuffer_free(body);

@@ -17,6 +17,7 @@ struct nydusd_call {
 	struct evhttp_request *req;
 	json_t *query; /* the URL's parameters, an object of texts; never NULL */
 	json_t *body;  /* an object; NULL: none */
+	bool gone;     /* the caller hung up: nobody reads the answer */
 };
 
 /** @return 0; -EADDRINUSE somebody listens there */
@@ -26,6 +27,9 @@ MUST_CHECK int nydusd_api_listen(struct front *front, const char *path, struct n
                                  struct err *e);
 /** The socket's file goes, too, if it is still ours. NULL is fine. */
 void nydusd_api_free(struct nydusd_api **api);
+
+/** What it waits for is given up where the caller hangs up. */
+void nydusd_give_up_when_gone(struct nydusd_call *call);
 
 /* Each of these answers the call and frees it. */
 void nydusd_reply(struct nydusd_call *call, json_t *document); /* 200; moved */

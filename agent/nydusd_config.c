@@ -3,6 +3,7 @@
  */
 #include "nydusd_config.h"
 #include "mem.h"
+#include "reference.h"
 #include "secret.h"
 #include "toml_json.h"
 #include <errno.h>
@@ -58,7 +59,7 @@ int nydusd_auth_parse(const char *base64, char **ret_username, char **ret_passwo
 	AUTO(free_secret) char *text = base64_text(base64);
 	char *colon = text != NULL ? strchr(text, ':') : NULL;
 
-	if (colon == NULL || colon == text || colon[1] == '\0')
+	if (colon == NULL) /* either may be empty, as with some registries' tokens */
 		return err_set(e, EINVAL, "\"auth\" is not the base64 of USER:PASSWORD");
 	*colon = '\0';
 	*ret_username = xstrdup(text);
@@ -107,13 +108,6 @@ static void hide_secrets(json_t *backend)
 
 /* ---- backends ---- */
 
-/* As containerd does: what is on this machine is spoken to in the clear, unless it is said. */
-static bool is_loopback(const char *host)
-{
-	return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 ||
-	       strcmp(host, "localhost") == 0 || strncmp(host, "localhost:", 10) == 0;
-}
-
 static int take_registry(const json_t *backend, struct nydusd_config *c, struct err *e)
 {
 	const char *host = text_of(backend, "host");
@@ -123,9 +117,9 @@ static int take_registry(const json_t *backend, struct nydusd_config *c, struct 
 
 	if (host == NULL || repo == NULL)
 		return err_set(e, EINVAL, "the registry backend has no host and repo");
-	c->blobs = xasprintf("registry:%s/%s", host, repo);
-	if (c->scheme == NULL && is_loopback(host))
-		c->scheme = xstrdup("http");
+	c->blobs = xasprintf(REGISTRY_ORIGIN "%s/%s", host, repo);
+	if (c->scheme == NULL)
+		c->scheme = xstrdup("any");
 	if (auth != NULL)
 		return nydusd_auth_parse(auth, &c->username, &c->password, e);
 	if (token != NULL)
@@ -183,11 +177,13 @@ static int take_backend(const char *type, const json_t *backend, struct nydusd_c
 
 static void take_transport(const json_t *backend, struct nydusd_config *c)
 {
+	const json_t *proxy = json_object_get(backend, "proxy");
 	const char *ca_file =
 		json_string_value(json_array_get(json_object_get(backend, "ca_cert_files"), 0));
 
 	c->scheme = dup_of(backend, "scheme");
-	c->proxy = dup_of(json_object_get(backend, "proxy"), "url");
+	c->proxy = dup_of(proxy, "url");
+	c->proxy_fallback = !json_is_false(json_object_get(proxy, "fallback"));
 	c->skip_verify = is_on(backend, "skip_verify");
 	c->ca_file = xstrdup_or_null(ca_file);
 }

@@ -13,9 +13,10 @@
 struct nydusd_config {
 	char *blobs;   /* an origin (origin.h) */
 	char *backend; /* "registry", "localfs", "http-proxy" */
-	char *scheme;  /* NULL: not said, as for all below */
+	char *scheme; /* a registry's: "any" where none is said. NULL: not said, as for all below */
 	char *ca_file;
 	char *proxy;
+	bool proxy_fallback;
 	bool skip_verify;
 	char *username; /* secrets */
 	char *password;

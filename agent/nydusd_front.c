@@ -97,18 +97,16 @@ static int check_place(const struct front *front, const char *at, struct err *e)
 	return 0;
 }
 
-static void mount_after(struct job *job)
+static void mount_after(struct instance_job *j)
 {
-	struct instance_job *j = container_of(job, struct instance_job, job);
 	struct front *front = j->front;
 	struct instance *i = j->instance;
 
-	i->busy = false;
-	i->coming = NULL;
 	if (j->result < 0) {
 		DL_DELETE(front->instances, i);
 		instance_free(&i);
 	} else {
+		instance_rests(front, i);
 		i->up = true;
 		i->found = j->found;
 		json_drop(&i->blob_ids);
@@ -119,45 +117,7 @@ static void mount_after(struct job *job)
 	instance_job_end(j);
 }
 
-static void umount_work(struct job *job);
-
-static void submit(struct instance_job *j, void (*work)(struct job *job),
-                   void (*after)(struct job *job))
-{
-	j->instance->busy = true;
-	j->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
-	pool_submit(work == umount_work ? j->front->pool : j->front->mount_pool, &j->job);
-}
-
 /* ---- credentials ---- */
-
-static void give_work(struct job *job) /* worker */
-{
-	struct instance_job *j = container_of(job, struct instance_job, job);
-
-	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
-	if (j->result == -ENOENT)
-		j->result = link_mount(j->link, j->wish, j->credentials, NULL, NULL, &j->err);
-}
-
-static void give_after(struct job *job)
-{
-	instance_job_end(container_of(job, struct instance_job, job));
-}
-
-/* @param credentials  moved */
-static void give(struct front *front, struct instance *i, json_t *credentials, front_done_fn *done,
-                 void *arg)
-{
-	struct instance_job *j;
-
-	json_drop(&i->credentials);
-	i->credentials = credentials;
-	(void)json_object_set_new(i->wish, "credentials_given", json_true());
-	j = instance_job_new(front, i, done, arg);
-	j->job = (struct job){ .work = give_work, .after = give_after, .prio = JOB_NORMAL };
-	pool_submit(front->pool, &j->job); /* also while it is busy: it is about the same mount */
-}
 
 void front_give(struct front *front, const char *at, const char *auth, front_done_fn *done,
                 void *arg)
@@ -172,7 +132,7 @@ void front_give(struct front *front, const char *at, const char *auth, front_don
 		tell(front, &e, done, arg);
 		return;
 	}
-	give(front, i, credentials, done, arg);
+	instance_give(front, i, credentials, done, arg);
 }
 
 /* ---- mount ---- */
@@ -191,7 +151,7 @@ static void mount_again(struct front *front, struct instance *i, struct instance
 	if (strcmp(json_str(i->wish, "bootstrap"), json_str(fresh->wish, "bootstrap")) != 0)
 		(void)err_set(&e, EEXIST, "something else is mounted at %s", i->at);
 	if (e.code == 0 && credentials != NULL) {
-		give(front, i, credentials, done, arg);
+		instance_give(front, i, credentials, done, arg);
 		return;
 	}
 	json_drop(&credentials);
@@ -228,8 +188,7 @@ void front_mount(struct front *front, const char *at, const char *bootstrap, con
 	}
 	assert(i != NULL);
 	instance_add(&front->instances, i);
-	i->coming = instance_job_new(front, i, done, arg);
-	submit(i->coming, instance_mount_work, mount_after);
+	instance_job_start(instance_job_new(front, i, done, arg), mount_after);
 }
 
 /* ---- umount ---- */
@@ -238,7 +197,7 @@ static void umount_work(struct job *job) /* worker */
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
 
-	j->result = link_ensure(j->link, NULL, &j->err); /* it may be away for a moment */
+	j->result = link_ensure(j->link, NULL, NULL, &j->err); /* it may be away for a moment */
 	if (j->result == 0)
 		j->result = link_umount(j->link, j->dir, &j->err);
 	if (j->result == 0 && j->make_dir)
@@ -251,13 +210,21 @@ static void umount_after(struct job *job)
 	struct front *front = j->front;
 	struct instance *i = j->instance;
 
-	i->busy = false;
 	if (j->result == 0) {
 		log_info(front->log, "unmounted", "at=%s dir=%s", LOG_Q(i->at), LOG_Q(i->dir));
 		DL_DELETE(front->instances, i);
 		instance_free(&i);
+	} else {
+		instance_rests(front, i);
 	}
 	instance_job_end(j);
+}
+
+static void umount_it(struct instance_job *j)
+{
+	j->instance->busy = true;
+	j->job = (struct job){ .work = umount_work, .after = umount_after, .prio = JOB_NORMAL };
+	pool_submit(j->front->pool, &j->job);
 }
 
 /* ---- remount ---- */
@@ -266,12 +233,18 @@ static void umount_after(struct job *job)
 static void take_fresh(struct instance *i, struct instance *fresh)
 {
 	struct instance *const prev = i->prev, *const next = i->next;
-	const struct instance old = *i;
+	struct instance old = *i;
 
 	*i = *fresh;
 	i->prev = prev;
 	i->next = next;
 	i->up = true;
+	i->is_given_newer = old.is_given_newer;
+	if (old.is_given_newer) {
+		i->credentials = old.credentials;
+		old.credentials = fresh->credentials;
+		(void)json_object_set_new(i->wish, "credentials_given", json_true());
+	}
 	*fresh = old;
 }
 
@@ -286,38 +259,31 @@ static void on_confirmed(void *arg, int r, const struct err *why)
 	front_watch_renew(front->watch);
 }
 
-static void confirm_after(struct job *job)
-{
-	struct instance_job *j = container_of(job, struct instance_job, job);
-
-	instance_renewed(j);
-	instance_job_end(j);
-}
-
 /* The agent has said of the new one what opens the registry, and mounts the old one again; or it
  * was away, and nobody has told the next one. Where only its answer was lost, it has the new one,
  * and is told in earnest what is to be there. */
 static void confirm(struct front *front, struct instance *i)
 {
+	struct instance_job *j = instance_job_new(front, i, on_confirmed, front);
+
 	i->unsure = true;
-	i->coming = instance_job_new(front, i, on_confirmed, front);
-	submit(i->coming, instance_renew_work, confirm_after);
+	j->renews = true;
+	instance_job_start(j, instance_renewed);
 }
 
-static void remount_after(struct job *job)
+static void remount_after(struct instance_job *j)
 {
-	struct instance_job *j = container_of(job, struct instance_job, job);
 	struct front *front = j->front;
 	struct instance *i = j->instance;
 
-	i->busy = false;
-	i->coming = NULL;
-	if (j->result == 0) {
+	if (j->result == 0)
 		take_fresh(i, j->fresh);
+	instance_rests(front, i);
+	if (j->result == 0) {
 		i->blob_ids = json_incref(j->blob_ids);
 		log_info(front->log, "mounted with another bootstrap or configuration",
 		         "at=%s dir=%s", LOG_Q(i->at), LOG_Q(i->dir));
-	} else if (!front->stopping && !atomic_load(&j->given_up)) {
+	} else if (!front->stopping && !atomic_load(&j->to_go)) {
 		confirm(front, i);
 	}
 	instance_job_end(j);
@@ -344,19 +310,29 @@ struct patience {
 	char *at;
 	struct instance *fresh; /* for a remount; NULL: it is to be unmounted */
 	bool gave_up;           /* it was on its way: it need not come */
+	bool is_unheard;        /* nobody reads the answer */
 	uint32_t n_looks;
 	front_done_fn *done;
 	void *arg;
+	struct patience *prev, *next;
 };
+
+static void patience_end(struct patience *p)
+{
+	DL_DELETE(p->front->patient, p);
+	timer_fini(&p->timer);
+	instance_free(&p->fresh);
+	free_str(&p->at);
+	free(p);
+}
 
 static void go_on(struct patience *p, struct instance *i)
 {
-	if (p->fresh == NULL) {
-		submit(instance_job_new(p->front, i, p->done, p->arg), umount_work, umount_after);
-	} else {
-		i->coming = remount_job(p->front, i, p->fresh, p->done, p->arg);
-		submit(i->coming, instance_mount_work, remount_after);
-	}
+	if (p->fresh == NULL)
+		umount_it(instance_job_new(p->front, i, p->done, p->arg));
+	else
+		instance_job_start(remount_job(p->front, i, p->fresh, p->done, p->arg),
+		                   remount_after);
 	p->fresh = NULL;
 }
 
@@ -367,14 +343,16 @@ static void on_patience(struct timer *t)
 	struct err e = { 0 };
 
 	if (i != NULL && i->coming != NULL && p->fresh == NULL) {
-		atomic_store(&i->coming->given_up, true);
+		instance_job_take_down(i->coming);
 		p->gave_up = true;
 	}
-	if (i != NULL && i->busy && p->n_looks++ < BUSY_LOOKS_MAX) {
+	if (!p->is_unheard && i != NULL && i->busy && p->n_looks++ < BUSY_LOOKS_MAX) {
 		timer_start(&p->timer, BUSY_LOOK_MS);
 		return;
 	}
-	if (i == NULL && p->gave_up)
+	if (p->is_unheard)
+		(void)err_set(&e, ECANCELED, "nobody wants it any more");
+	else if (i == NULL && p->gave_up)
 		p->done(p->arg, 0, &e);
 	else if (i == NULL)
 		(void)err_set(&e, ENOENT, "nothing is mounted at %.100s", p->at);
@@ -386,10 +364,7 @@ static void on_patience(struct timer *t)
 		p->done(p->arg, -e.code, &e);
 	else if (i != NULL)
 		go_on(p, i);
-	timer_fini(&p->timer);
-	instance_free(&p->fresh);
-	free_str(&p->at);
-	free(p);
+	patience_end(p);
 }
 
 static void be_patient(struct front *front, const char *at, struct instance *fresh,
@@ -400,6 +375,7 @@ static void be_patient(struct front *front, const char *at, struct instance *fre
 	*p = (struct patience){
 		.front = front, .at = xstrdup(at), .fresh = fresh, .done = done, .arg = arg
 	};
+	DL_APPEND(front->patient, p);
 	timer_init(&p->timer, front->loop, on_patience);
 	timer_start(&p->timer, 0);
 }
@@ -419,6 +395,25 @@ void front_remount(struct front *front, const char *at, const char *bootstrap, c
 		tell(front, &e, done, arg);
 	else
 		be_patient(front, at, fresh, done, arg);
+}
+
+void front_give_up_for(struct front *front, const void *arg)
+{
+	const struct instance *i;
+	struct patience *p;
+
+	DL_FOREACH(front->instances, i)
+	{
+		if (i->coming != NULL && i->coming->arg == arg)
+			instance_job_give_up(i->coming);
+	}
+	DL_FOREACH(front->patient, p)
+	{
+		if (p->arg == arg) {
+			p->is_unheard = true;
+			timer_start(&p->timer, 0);
+		}
+	}
 }
 
 /* ---- the root, and the end ---- */
@@ -456,25 +451,26 @@ struct stopping {
 	void *arg;
 };
 
-/* Nobody comes back for it: where the agent is away, the kernel is told. The agent forgets it when
- * it is back, because whoever drives us removes the directory. */
+/* Nobody comes back for it: where the agent is away, the kernel is told, and the agent finds a note
+ * when it is back. */
 static void take_down(const struct front *front, const char *dir, bool is_there)
 {
 	struct err e = { 0 };
 	const int r = is_there ? link_umount(front->link, dir, &e)
 	                       : err_set(&e, ECONNREFUSED, "the agent does not answer");
 
-	if (r < 0)
-		log_warn(front->log, "unmounted without the agent", "dir=%s works=%s error=%s",
-		         LOG_Q(dir), umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ? "yes" : "no",
-		         LOG_Q(e.msg));
+	if (r >= 0)
+		return;
+	link_note_ended(front->link, dir);
+	log_warn(front->log, "unmounted without the agent", "dir=%s works=%s error=%s", LOG_Q(dir),
+	         umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ? "yes" : "no", LOG_Q(e.msg));
 }
 
 static void stop_work(struct job *job) /* worker */
 {
 	struct stopping *s = container_of(job, struct stopping, job);
 	struct err why = { 0 };
-	const bool is_there = s->n_dirs > 0 && link_ensure(s->front->link, NULL, &why) == 0;
+	const bool is_there = s->n_dirs > 0 && link_ensure(s->front->link, NULL, NULL, &why) == 0;
 
 	for (uint32_t i = 0; i < s->n_dirs; i++)
 		take_down(s->front, s->dirs[i], is_there);
@@ -539,6 +535,7 @@ static void stop(struct front *front, bool only_new, front_done_fn *done, void *
 	front->state = FRONT_STOPPED;
 	front->stopping = true;
 	link_stop_waiting(front->link);
+	front_stop_asking(front);
 	*s = (struct stopping){ .front = front, .only_new = only_new, .done = done, .arg = arg };
 	timer_init(&s->timer, front->loop, on_stop_timer);
 	timer_start(&s->timer, 0);

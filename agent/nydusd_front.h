@@ -30,6 +30,7 @@ struct instance {
 	bool busy;                   /* a worker is at it */
 	bool found;                  /* the agent had it mounted before it was asked to */
 	struct instance_job *coming; /* ... and brings what is wished for; else NULL */
+	bool is_given_newer; /* credentials, since that worker began: it brings older ones */
 	bool unsure;     /* a remount failed: the agent may have that in its place all the same */
 	bool taken_over; /* from another nydusd: it may be mounted again, which changes nothing */
 	struct instance *prev, *next;
@@ -39,13 +40,14 @@ struct front {
 	const struct nydusd_args *args; /* borrowed, all of them */
 	struct loop *loop;
 	struct pool *pool;       /* what takes a moment */
-	struct pool *mount_pool; /* what waits for registries */
+	struct pool *mount_pool; /* what waits for an agent */
 	struct log *log;
 	struct link *link;
 	enum front_state state;
 	bool stopping;
 	struct instance *instances;
-	char *root;     /* where "/" is: the mountpoint */
+	struct patience *patient; /* who waits for their turn at one of them */
+	char *root;               /* where "/" is: the mountpoint */
 	bool whole;     /* "/" is one image; else a directory with an image in each directory */
 	bool made_root; /* by front_make_root(); false: one that was there was taken */
 	struct front_watch *watch;
@@ -96,9 +98,6 @@ void front_watch_renew(struct front_watch *watch);
 json_t *front_state_json(const struct front *front);
 /** In place of what is known. @return 0; -EINVAL */
 MUST_CHECK int front_state_take(struct front *front, const json_t *state, struct err *e);
-/** Credentials are not handed over: read them from the configuration files, --config or the
- * snapshotter's. Blocks a moment. */
-void front_state_credentials(struct front *front);
 /** Send it to the supervisor; take it from there. */
 void front_send(struct front *front, front_done_fn *done, void *arg);
 void front_take_over(struct front *front, front_done_fn *done, void *arg);
@@ -113,8 +112,16 @@ void instance_add(struct instance **list, struct instance *instance); /* at the 
 /** {"username", "password"} of an auth text. @return 0; -EINVAL */
 MUST_CHECK int instance_credentials(const char *auth, json_t **ret_credentials, struct err *e);
 
-struct instance_job;
-/* [worker] then [loop]. What a worker sees: copies. */
+/*
+ * One thing that is to be done about a mount. What blocks for a moment a worker does, with copies;
+ * the agent, which may wait for a registry, is asked on the loop:
+ *
+ *   BEGIN (worker) --> ASK <-- it is on its way up or down: PAUSE, credentials first (worker)
+ *                       | ^--- the agent was just ending: BEGIN, once
+ *                       `--> END (worker) --> after()
+ *
+ * Who gives it up leads from ASK and PAUSE to END at once.
+ */
 struct instance_job {
 	struct job job;
 	struct front *front;
@@ -126,11 +133,21 @@ struct instance_job {
 	json_t *blob_ids; /* the result */
 	char *dir;
 	char *work_dir;
-	bool make_dir;        /* below the root */
-	bool found;           /* the result: it was mounted already */
+	bool make_dir; /* below the root */
+	bool renews;   /* what is known: it may be on its way up, so credentials come first */
+	bool found;    /* the result: it was mounted already */
+	bool brought;  /* the agent has said that it is there now, and was not before */
 	atomic_bool given_up; /* nobody wants it any more */
+	atomic_bool to_go;    /* ... nor what was there before, if anything */
+	struct link_call *asking;
+	struct timer pause;
+	bool is_pausing;
+	uint32_t n_asked;
+	bool is_next; /* the agent was looked for again */
+	int given;    /* what giving the credentials first has come to */
 	int result;
 	struct err err;
+	void (*after)(struct instance_job *job); /* [loop] */
 	front_done_fn *done;
 	void *arg;
 };
@@ -138,12 +155,25 @@ struct instance_job *instance_job_new(struct front *front, struct instance *inst
                                       front_done_fn *done, void *arg);
 /** [loop] Free it, then tell who waits. */
 void instance_job_end(struct instance_job *job);
-/** [worker] Mount it, and learn its blobs. */
-void instance_mount_work(struct job *job);
-/** Wish for what is known again, and the loop's half of that: the caller has set busy, and ends the
- * job. */
-struct instance_job *instance_renew_job(struct front *front, struct instance *instance,
-                                        front_done_fn *done, void *arg);
+/** Mount it, and learn its blobs; then after(), which ends the job. Sets instance->coming. */
+void instance_job_start(struct instance_job *job, void (*after)(struct instance_job *job));
+/** Nobody reads what it comes to: after() comes soon, with -ECANCELED, and the agent takes back
+ * what it has begun for this job. What was there before stays, or comes up: it may be in use. */
+void instance_job_give_up(struct instance_job *job);
+/** It is to be unmounted: the same, and nothing stays. */
+void instance_job_take_down(struct instance_job *job);
+/** The front is about to end: the same for all that ask the agent, but what it has begun is left to
+ * it. */
+void front_stop_asking(struct front *front);
+/** Nobody reads what a mount comes to that was begun with this arg. */
+void front_give_up_for(struct front *front, const void *arg);
+/** Wish for what is known again. instance: not busy */
+void instance_renew(struct front *front, struct instance *instance, front_done_fn *done, void *arg);
+/** The after() of that: keep what was learnt, and end the job. */
 void instance_renewed(struct instance_job *job);
-/** [worker] As before, but credentials first: it is perhaps on its way up already. */
-void instance_renew_work(struct job *job);
+/** It opens the registry with these from now on, also while a worker is at it: what that one brings
+ * is older, and they are given once more behind it. credentials: moved */
+void instance_give(struct front *front, struct instance *instance, json_t *credentials,
+                   front_done_fn *done, void *arg);
+/** A worker was at it, and is not any more. */
+void instance_rests(struct front *front, struct instance *instance);

@@ -193,16 +193,20 @@ void nydusd_post_mount(struct nydusd_call *call)
 {
 	struct mount_wish wish;
 
-	if (take_wish(call, &wish))
-		front_mount(call->front, wish.at, wish.source, wish.config, nydusd_done, call);
+	if (!take_wish(call, &wish))
+		return;
+	nydusd_give_up_when_gone(call);
+	front_mount(call->front, wish.at, wish.source, wish.config, nydusd_done, call);
 }
 
 void nydusd_put_mount(struct nydusd_call *call)
 {
 	struct mount_wish wish;
 
-	if (take_wish(call, &wish))
-		front_remount(call->front, wish.at, wish.source, wish.config, nydusd_done, call);
+	if (!take_wish(call, &wish))
+		return;
+	nydusd_give_up_when_gone(call);
+	front_remount(call->front, wish.at, wish.source, wish.config, nydusd_done, call);
 }
 
 void nydusd_delete_mount(struct nydusd_call *call)
@@ -236,7 +240,8 @@ void nydusd_put_config(struct nydusd_call *call)
 		nydusd_fail(call, HTTP_BADREQUEST, "the parameter \"id\" is missing");
 	else if (auth == NULL || json_object_size(call->body) != 1)
 		nydusd_fail(call, HTTP_INTERNAL,
-		            "\"registry_auth\", a text, is what can be changed");
+		            "\"registry_auth\", a text, is all that can be changed here (PUT "
+		            "/api/v1/mount changes a mount's proxy)");
 	else
 		front_give(call->front, id, auth, nydusd_done, call);
 }

@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "mount_record.h"
 #include "nydusd_front.h"
+#include "path.h"
 #include "secret.h"
 #include "unconst.h"
 #include <assert.h>
@@ -51,6 +52,7 @@ static json_t *wish_of(const struct nydusd_config *c, const char *bootstrap, con
 	json_set_text(wish, "links_dir", c->work_dir);
 	(void)json_object_set_new(wish, "prefetch", json_boolean(c->prefetch));
 	(void)json_object_set_new(wish, "skip_verify", json_boolean(c->skip_verify));
+	(void)json_object_set_new(wish, "proxy_fallback", json_boolean(c->proxy_fallback));
 	(void)json_object_set_new(wish, "credentials_given",
 	                          json_boolean(c->username != NULL || c->token != NULL));
 	return wish;
@@ -117,12 +119,24 @@ static void make_dirs(const char *path)
 	(void)mkdir(path, 0755);
 }
 
-/* Where an agent of our own would have its state; nydusd's default is where it stands. */
+/* As the last resort only: it is in memory. */
+#define RUN_DIR "/run/shoal-nydusd"
+
+/* Where an agent of our own would have its state; nydusd's default is where it stands. Blobs in a
+ * directory may be there to be read alone: then beside the API's socket. */
 static char *own_dir(const struct front *front, const struct nydusd_config *c)
 {
-	const char *dir = c->work_dir != NULL ? c->work_dir : front->args->localfs_dir;
+	AUTO(free_str)
+	char *beside = front->args->apisock != NULL ? path_parent(front->args->apisock) : NULL;
+	const char *const dirs[] = { front->args->localfs_dir, beside, "." };
 
-	return absolute_path(dir != NULL ? dir : ".");
+	if (c->work_dir != NULL || front->args->localfs_dir == NULL)
+		return absolute_path(c->work_dir != NULL ? c->work_dir : ".");
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		if (dirs[i] != NULL && access(dirs[i], W_OK) == 0)
+			return absolute_path(dirs[i]);
+	}
+	return xstrdup(RUN_DIR);
 }
 
 int instance_new(const struct front *front, const char *at, const char *bootstrap,
@@ -197,34 +211,35 @@ struct instance_job *instance_job_new(struct front *front, struct instance *inst
 	job->dir = xstrdup(instance->dir);
 	job->work_dir = xstrdup_or_null(instance->work_dir);
 	job->make_dir = strcmp(instance->at, "/") != 0;
+	job->given = -ENOENT;
 	job->done = done;
 	job->arg = arg;
 	return job;
 }
 
 /* Without what opens the registry, to replace would take away what the agent still has of it. */
-struct instance_job *instance_renew_job(struct front *front, struct instance *instance,
-                                        front_done_fn *done, void *arg)
+void instance_renew(struct front *front, struct instance *instance, front_done_fn *done, void *arg)
 {
 	struct instance_job *job = instance_job_new(front, instance, done, arg);
 
+	job->renews = true;
 	if (instance->unsure && (instance->credentials != NULL ||
 	                         !json_is_true(json_object_get(job->wish, "credentials_given"))))
 		(void)json_object_set_new(job->wish, "replace", json_true());
-	return job;
+	instance_job_start(job, instance_renewed);
 }
 
 void instance_renewed(struct instance_job *job)
 {
 	struct instance *i = job->instance;
 
-	i->busy = false;
-	i->coming = NULL;
+	instance_rests(job->front, i);
 	i->unsure = i->unsure && job->result < 0;
 	if (job->blob_ids != NULL) {
 		json_drop(&i->blob_ids);
 		i->blob_ids = json_incref(job->blob_ids);
 	}
+	instance_job_end(job);
 }
 
 void instance_job_end(struct instance_job *job)
@@ -234,6 +249,8 @@ void instance_job_end(struct instance_job *job)
 	const int r = job->result;
 	const struct err why = job->err;
 
+	assert(job->asking == NULL);
+	timer_fini(&job->pause);
 	instance_free(&job->fresh);
 	json_drop(&job->wish);
 	json_drop(&job->credentials);
@@ -244,11 +261,13 @@ void instance_job_end(struct instance_job *job)
 	done(arg, r, &why);
 }
 
-static int prepare(struct instance_job *j)
+static void ask(struct instance_job *j);
+
+static void submit(struct instance_job *j, void (*work)(struct job *job),
+                   void (*after)(struct job *job))
 {
-	if (j->make_dir && mkdir(j->dir, 0755) != 0 && errno != EEXIST)
-		return err_errno(&j->err, errno, "%s cannot be made", j->dir);
-	return link_ensure(j->link, j->work_dir, &j->err);
+	j->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
+	pool_submit(j->front->mount_pool, &j->job);
 }
 
 static void learn_blobs(struct instance_job *j)
@@ -260,69 +279,290 @@ static void learn_blobs(struct instance_job *j)
 		j->blob_ids = json_incref(json_object_get(mount, "blob_ids"));
 }
 
-/* It may be on its way up from the agent's list, or down: then the credentials go first.
- * @param given  what giving them has come to so far */
-static void mount_patiently(struct instance_job *j, int given)
+/* What the agent is only about to do, it takes back when the call is cancelled. */
+static bool is_to_be_unmounted(struct instance_job *j)
 {
-	const struct timespec pause = { .tv_nsec = RENEW_WAIT_MS * 1000000L };
-	struct err ignored = { 0 };
-	bool is_next = false;
-
-	for (int i = 0; i < RENEW_TRIES; i++) {
-		j->result = link_mount(j->link, j->wish, j->credentials, &j->given_up, &j->found,
-		                       &j->err);
-		/* It was just ending: the next one, once. */
-		if (j->result == -ECONNREFUSED && !is_next &&
-		    link_ensure(j->link, j->work_dir, &j->err) == 0) {
-			is_next = true;
-			given = -ENOENT;
-			continue;
-		}
-		if (j->result != -EAGAIN)
-			break;
-		if (given == -ENOENT && j->credentials != NULL)
-			given = link_give(j->link, j->dir, j->credentials, &ignored);
-		(void)nanosleep(&pause, NULL);
-	}
-	if (j->result == 0)
-		learn_blobs(j);
+	return atomic_load(&j->to_go) ? j->n_asked > 0 : atomic_load(&j->given_up) && j->brought;
 }
 
-void instance_mount_work(struct job *job)
+static void undo(struct instance_job *j)
 {
-	struct instance_job *j = container_of(job, struct instance_job, job);
 	struct err e = { 0 };
 
-	j->result = prepare(j);
-	if (j->result == 0)
-		mount_patiently(j, -ENOENT);
-	/* The agent takes it back: not before that is the directory free. Where it was to be in
-	 * place of another one, that is unmounted next. */
-	if (j->result == -ECANCELED && atomic_load(&j->given_up) && j->fresh == NULL &&
-	    link_umount(j->link, j->dir, &e) < 0)
+	if (is_to_be_unmounted(j) && link_umount(j->link, j->dir, &e) < 0)
 		log_warn(j->front->log, "a mount that nobody wants stays", "dir=%s error=%s",
 		         LOG_Q(j->dir), LOG_Q(e.msg));
-	if (j->result < 0 && j->make_dir)
+	if (j->make_dir)
 		(void)rmdir(j->dir);
-	/* What was there already has not taken those of the wish. */
-	if (j->result == 0 && j->credentials != NULL &&
-	    link_give(j->link, j->dir, j->credentials, &e) < 0)
-		log_warn(j->front->log, "the agent does not take credentials", "dir=%s error=%s",
-		         LOG_Q(j->dir), LOG_Q(e.msg));
 }
 
-void instance_renew_work(struct job *job)
+/* What was there already has not taken those of the wish; or another agent, at its end, has. */
+static void give_behind(struct instance_job *j)
+{
+	struct err e = { 0 };
+	const int r = link_give(j->link, j->dir, j->credentials, &e);
+
+	if (r < 0 && !j->renews)
+		log_warn(j->front->log, "the agent does not take credentials", "dir=%s error=%s",
+		         LOG_Q(j->dir), LOG_Q(e.msg));
+	if (r < 0 && j->renews) {
+		j->result = r;
+		j->err = e;
+	}
+}
+
+static void end_work(struct job *job) /* worker */
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	if (j->result < 0) {
+		undo(j);
+		return;
+	}
+	learn_blobs(j);
+	if (j->credentials != NULL)
+		give_behind(j);
+}
+
+static void end_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	j->after(j);
+}
+
+static void end(struct instance_job *j, int r, const struct err *why)
+{
+	if (r == 0 && atomic_load(&j->given_up) && !j->renews && j->fresh == NULL)
+		r = err_set(&j->err, ECANCELED, "nobody wants it any more");
+	else
+		j->err = *why;
+	j->result = r;
+	if (r < 0 && (j->renews || j->fresh != NULL))
+		j->after(j); /* there is nothing to undo */
+	else
+		submit(j, end_work, end_after);
+}
+
+static bool is_unwanted(struct instance_job *j)
+{
+	return atomic_load(&j->given_up) || j->front->stopping;
+}
+
+static void end_unwanted(struct instance_job *j)
+{
+	struct err e = { 0 };
+
+	link_cancel(&j->asking);
+	end(j, err_set(&e, ECANCELED, "nobody wants it any more"), &e);
+}
+
+static void begin_work(struct job *job) /* worker */
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
 	struct err ignored = { 0 };
-	int given = 0;
 
-	j->result = prepare(j);
-	if (j->result == 0 && j->credentials != NULL)
-		given = link_give(j->link, j->dir, j->credentials, &ignored);
-	if (j->result == 0)
-		mount_patiently(j, given);
-	/* The one that took them before may have been another one, at its end. */
-	if (j->result == 0 && j->credentials != NULL)
-		j->result = link_give(j->link, j->dir, j->credentials, &j->err);
+	j->result = 0;
+	if (atomic_load(&j->given_up))
+		return;
+	if (j->make_dir && mkdir(j->dir, 0755) != 0 && errno != EEXIST)
+		j->result = err_errno(&j->err, errno, "%s cannot be made", j->dir);
+	else
+		j->result = link_ensure(j->link, j->work_dir, &j->given_up, &j->err);
+	if (j->result == 0 && j->renews && j->credentials != NULL && !j->is_next)
+		j->given = link_give(j->link, j->dir, j->credentials, &ignored);
+}
+
+static void begin_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	if (is_unwanted(j))
+		end_unwanted(j);
+	else if (j->result < 0)
+		end(j, j->result, &j->err);
+	else
+		ask(j);
+}
+
+static void pause_for(struct instance_job *j, uint32_t ms)
+{
+	j->is_pausing = true;
+	timer_start(&j->pause, ms);
+}
+
+/* It may be on its way up from the agent's list: it waits for these, perhaps. */
+static void give_first_work(struct job *job) /* worker */
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct err ignored = { 0 };
+
+	j->given = link_give(j->link, j->dir, j->credentials, &ignored);
+}
+
+static void give_first_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	pause_for(j, is_unwanted(j) ? 0 : RENEW_WAIT_MS);
+}
+
+static void on_answer(void *arg, int r, bool found, const struct err *why)
+{
+	struct instance_job *j = arg;
+
+	timer_stop(&j->pause); /* who gave it up a moment ago */
+	j->asking = NULL;
+	j->found = found;
+	j->brought = r == 0 && !found;
+	/* It was just ending: the next one, once. */
+	if (r == -ECONNREFUSED && !j->is_next) {
+		j->is_next = true;
+		j->given = -ENOENT;
+		submit(j, begin_work, begin_after);
+	} else if (r != -EALREADY || j->n_asked >= RENEW_TRIES) {
+		end(j, r, why);
+	} else if (j->given == -ENOENT && j->credentials != NULL) {
+		submit(j, give_first_work, give_first_after);
+	} else {
+		pause_for(j, RENEW_WAIT_MS);
+	}
+}
+
+static void ask(struct instance_job *j)
+{
+	j->n_asked++;
+	j->asking = link_mount(j->link, j->front->loop, j->wish, j->credentials, on_answer, j);
+}
+
+static void on_pause(struct timer *t)
+{
+	struct instance_job *j = container_of(t, struct instance_job, pause);
+
+	j->is_pausing = false;
+	if (is_unwanted(j))
+		end_unwanted(j);
+	else
+		ask(j);
+}
+
+void instance_job_start(struct instance_job *job, void (*after)(struct instance_job *job))
+{
+	job->after = after;
+	job->instance->busy = true;
+	job->instance->coming = job;
+	timer_init(&job->pause, job->front->loop, on_pause);
+	submit(job, begin_work, begin_after);
+}
+
+/* A worker that is at it looks for itself. */
+static void stop_asking(struct instance_job *j)
+{
+	if (j->asking != NULL || j->is_pausing)
+		timer_start(&j->pause, 0);
+}
+
+void instance_job_give_up(struct instance_job *j)
+{
+	atomic_store(&j->given_up, true);
+	stop_asking(j);
+}
+
+void instance_job_take_down(struct instance_job *j)
+{
+	atomic_store(&j->to_go, true);
+	instance_job_give_up(j);
+}
+
+void front_stop_asking(struct front *front)
+{
+	const struct instance *i;
+
+	DL_FOREACH(front->instances, i)
+	{
+		if (i->coming != NULL)
+			stop_asking(i->coming);
+	}
+}
+
+/* ---- credentials ---- */
+
+static void done_nothing(void *arg, int r, const struct err *why)
+{
+	(void)arg;
+	(void)r;
+	(void)why;
+}
+
+static struct instance *find_by_dir(const struct front *front, const char *dir)
+{
+	struct instance *i;
+
+	DL_FOREACH(front->instances, i)
+	{
+		if (strcmp(i->dir, dir) == 0)
+			return i;
+	}
+	return NULL;
+}
+
+static void give_work(struct job *job) /* worker */
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+
+	j->result = link_give(j->link, j->dir, j->credentials, &j->err);
+}
+
+/* The agent has it no more: it is mounted again. Where a worker is at that, these go behind it. */
+static void give_after(struct job *job)
+{
+	struct instance_job *j = container_of(job, struct instance_job, job);
+	struct instance *i = NULL;
+
+	if (j->result == -ENOENT && !j->front->stopping)
+		i = find_by_dir(j->front, j->dir);
+	if (i != NULL && i->busy) {
+		j->result = 0;
+	} else if (i != NULL) {
+		instance_renew(j->front, i, j->done, j->arg);
+		j->done = done_nothing;
+	}
+	instance_job_end(j);
+}
+
+static void give_known(struct front *front, struct instance *i, front_done_fn *done, void *arg)
+{
+	struct instance_job *j = instance_job_new(front, i, done, arg);
+
+	j->job = (struct job){ .work = give_work, .after = give_after, .prio = JOB_NORMAL };
+	pool_submit(front->pool, &j->job);
+}
+
+void instance_give(struct front *front, struct instance *instance, json_t *credentials,
+                   front_done_fn *done, void *arg)
+{
+	json_drop(&instance->credentials);
+	instance->credentials = credentials;
+	instance->is_given_newer = instance->busy;
+	(void)json_object_set_new(instance->wish, "credentials_given", json_true());
+	give_known(front, instance, done, arg); /* at once: it is about the same mount */
+}
+
+static void on_given_again(void *arg, int r, const struct err *why)
+{
+	const struct front *front = arg;
+
+	if (r < 0 && !front->stopping)
+		log_warn(front->log, "the agent does not take the newer credentials", "error=%s",
+		         LOG_Q(why->msg));
+}
+
+void instance_rests(struct front *front, struct instance *instance)
+{
+	instance->busy = false;
+	instance->coming = NULL;
+	if (!instance->is_given_newer || front->stopping)
+		return;
+	instance->is_given_newer = false;
+	give_known(front, instance, on_given_again, front);
 }

@@ -5,11 +5,15 @@
  */
 #include "nydusd_link.h"
 #include "client.h"
+#include "commands.h"
 #include "mem.h"
+#include "mount_ended.h"
+#include "nydusd_ask.h"
 #include "nydusd_own.h"
 #include "unconst.h"
 #include "unix_socket.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,14 +23,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NODE_CONFIG     "/etc/shoal/shoal.yaml" /* of the installed package */
-#define NODE_WAIT_MS    30000 /* for an agent that this node has, and that nobody has met yet */
-#define RESTART_WAIT_MS 5000  /* for one that answered before: whoever needs it asks again */
-#define START_WAIT_MS   30000 /* one of our own ... */
-#define OTHER_WAIT_MS   3000  /* ... that has ended */
-#define LOOK_AGAIN_MS   20
-#define UMOUNT_WAIT_MS  10000 /* for what is on its way */
-#define CALL_TIMEOUT_MS 30000 /* what is not a mount */
+#define NODE_CONFIG         "/etc/shoal/shoal.yaml" /* of the installed package */
+#define NODE_WAIT_MS        30000 /* for an agent that this node has, and that nobody has met yet */
+#define RESTART_WAIT_MS     5000  /* for one that answered before: whoever needs it asks again */
+#define START_WAIT_MS       30000 /* one of our own ... */
+#define OTHER_WAIT_MS       3000  /* ... that has ended */
+#define LOOK_AGAIN_MS       20
+#define UMOUNT_WAIT_MS      10000 /* for what is on its way */
+#define CALL_TIMEOUT_MS     30000 /* what is not a mount */
+#define MOUNT_TIMEOUT_S     25    /* ... and a mount: nydus-snapshotter waits 30 s for an answer */
+#define MOUNT_TIMEOUT_S_MAX 600
 
 struct link {
 	struct log *log;
@@ -35,6 +41,7 @@ struct link {
 	pthread_mutex_t lock;
 	char *socket; /* of the agent that answered last; or NULL */
 	bool is_own;
+	uint32_t mount_timeout_ms;
 	atomic_bool leaving; /* the front is: nobody waits for the node's agent any longer */
 };
 
@@ -49,13 +56,24 @@ static bool node_is_set_up(const char *node_socket)
 	return strcmp(node_socket, SHOAL_DEFAULT_SOCKET) == 0 && access(NODE_CONFIG, F_OK) == 0;
 }
 
+/* How long the agent may wait for the registry before it says why. */
+static uint32_t mount_timeout_ms(void)
+{
+	const char *text = secure_getenv("SHOAL_MOUNT_TIMEOUT");
+	const unsigned long s = text != NULL ? strtoul(text, NULL, 10) : 0;
+
+	return (s > 0 && s <= MOUNT_TIMEOUT_S_MAX ? (uint32_t)s : MOUNT_TIMEOUT_S) * 1000;
+}
+
 struct link *link_new(struct log *log)
 {
+	const char *socket = client_default_socket();
 	struct link *link = xcalloc(1, sizeof(*link));
 
-	link->node_socket = xstrdup(client_default_socket());
+	link->node_socket = socket[0] == '/' ? xstrdup(socket) : absolute_path(socket);
 	link->has_node_agent = node_is_set_up(link->node_socket);
 	link->log = log;
+	link->mount_timeout_ms = mount_timeout_ms();
 	(void)pthread_mutex_init(&link->lock, NULL);
 	return link;
 }
@@ -71,12 +89,14 @@ void link_free(struct link **link)
 	*link = NULL;
 }
 
-/* @param unless  ends it, too; NULL: nothing does */
-static bool wait_for(const char *path, uint32_t at_most_ms, const atomic_bool *unless)
+/* @param unless, or  end it, too; NULL: nothing does */
+static bool wait_for(const char *path, uint32_t at_most_ms, const atomic_bool *unless,
+                     const atomic_bool * or)
 {
 	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
 
-	for (uint32_t ms = 0; ms < at_most_ms && (unless == NULL || !atomic_load(unless));
+	for (uint32_t ms = 0; ms < at_most_ms && (unless == NULL || !atomic_load(unless)) &&
+	                      (or == NULL || !atomic_load(or));
 	     ms += LOOK_AGAIN_MS) {
 		if (unix_is_served(path))
 			return true;
@@ -98,13 +118,13 @@ void link_stop_waiting(struct link *link)
 }
 
 /* It is being installed, upgraded or rolled out. */
-static bool wait_for_node(const struct link *link)
+static bool wait_for_node(const struct link *link, const atomic_bool *given_up)
 {
 	log_warn(link->log,
 	         "the node's agent is away: waiting for it (if this node has none, remove its "
 	         "socket)",
 	         "socket=%s at_most_ms=%d", LOG_Q(link->node_socket), NODE_WAIT_MS);
-	return wait_for(link->node_socket, NODE_WAIT_MS, &link->leaving);
+	return wait_for(link->node_socket, NODE_WAIT_MS, &link->leaving, given_up);
 }
 
 /* A copy, malloc'd; NULL: none has answered yet. */
@@ -131,10 +151,10 @@ static void use(struct link *link, const char *socket, bool is_own)
 static bool wait_for_start(const char *socket, pid_t pid)
 {
 	for (uint32_t ms = 0; ms < START_WAIT_MS && kill(pid, 0) == 0; ms += LOOK_AGAIN_MS) {
-		if (wait_for(socket, LOOK_AGAIN_MS, NULL))
+		if (wait_for(socket, LOOK_AGAIN_MS, NULL, NULL))
 			return true;
 	}
-	return wait_for(socket, OTHER_WAIT_MS, NULL);
+	return wait_for(socket, OTHER_WAIT_MS, NULL, NULL);
 }
 
 static int use_own(struct link *link, const char *work_dir, struct err *e)
@@ -164,12 +184,13 @@ static int use_own(struct link *link, const char *work_dir, struct err *e)
 }
 
 /* One that is away for a moment, or that nobody has met yet. */
-static bool wait_for_nodes(const struct link *link, bool was_nodes, const char *work_dir)
+static bool wait_for_nodes(const struct link *link, bool was_nodes, const char *work_dir,
+                           const atomic_bool *given_up)
 {
 	if (!was_nodes && work_dir != NULL)
-		return wait_for_node(link);
+		return wait_for_node(link, given_up);
 	return wait_for(link->node_socket, RESTART_WAIT_MS,
-	                work_dir != NULL ? &link->leaving : NULL);
+	                work_dir != NULL ? &link->leaving : NULL, given_up);
 }
 
 /* The node has one, perhaps away for a moment: no other one beside it. A socket outlives its agent.
@@ -180,7 +201,7 @@ static bool node_has_one(const struct link *link, const char *known)
 	                     : link->has_node_agent || is_socket(link->node_socket);
 }
 
-int link_ensure(struct link *link, const char *work_dir, struct err *e)
+int link_ensure(struct link *link, const char *work_dir, const atomic_bool *given_up, struct err *e)
 {
 	AUTO(free_str) char *known = socket_of(link);
 	const bool is_nodes = node_has_one(link, known);
@@ -190,7 +211,7 @@ int link_ensure(struct link *link, const char *work_dir, struct err *e)
 		return 0;
 	there = unix_is_served(link->node_socket);
 	if (!there && is_nodes)
-		there = wait_for_nodes(link, known != NULL, work_dir);
+		there = wait_for_nodes(link, known != NULL, work_dir, given_up);
 	if (there) {
 		use(link, link->node_socket, false);
 		return 0;
@@ -227,7 +248,7 @@ static int errno_of(int status, const struct err *why)
 	case SHOAL_NO_AGENT:
 		return -ECONNREFUSED;
 	default:
-		return why->code == EAGAIN || why->code == ECANCELED ? -why->code : -EIO;
+		return why->code == EALREADY ? -EALREADY : -EIO;
 	}
 }
 
@@ -246,42 +267,50 @@ static int call(struct link *link, const char *method, const char *path, const j
 }
 
 /* A mount, which may take as long as its registry does. */
-struct wanting {
-	const struct link *link;
-	const atomic_bool *given_up;
+struct link_call {
+	struct ask *ask;
+	link_done_fn *done;
+	void *arg;
 };
 
-static bool is_unwanted(void *arg)
+static void on_mounted(void *arg, int status, const json_t *document, const struct err *why)
 {
-	const struct wanting *w = arg;
+	struct link_call call = *(struct link_call *)arg;
 
-	return atomic_load(&w->link->leaving) || (w->given_up != NULL && atomic_load(w->given_up));
+	free(arg);
+	call.done(call.arg, errno_of(status, why),
+	          json_is_true(json_object_get(document, "was_there")), why);
 }
 
-int link_mount(struct link *link, const json_t *wish, const json_t *credentials,
-               const atomic_bool *given_up, bool *ret_found, struct err *e)
+struct link_call *link_mount(struct link *link, struct loop *loop, const json_t *wish,
+                             const json_t *credentials, link_done_fn *done, void *arg)
 {
 	AUTO(free_str) char *socket = socket_of(link);
+	AUTO(free_str)
+	char *path = xasprintf("/v1/mounts?timeout_ms=%" PRIu32, link->mount_timeout_ms);
 	AUTO(json_drop) json_t *body = json_copy(unconst(wish));
-	AUTO(json_drop) json_t *answer = NULL;
-	struct wanting wanting = { .link = link, .given_up = given_up };
 	const struct client_request request = { .socket =
 		                                        socket != NULL ? socket : link->node_socket,
 		                                .method = "POST",
-		                                .path = "/v1/mounts",
-		                                .body = body,
-		                                .unwanted = is_unwanted,
-		                                .unwanted_arg = &wanting };
-	int r;
+		                                .path = path,
+		                                .body = body };
+	struct link_call *call = xcalloc(1, sizeof(*call));
 
-	if (is_unwanted(&wanting))
-		return err_set(e, ECANCELED, "nobody wants it any more");
 	if (credentials != NULL)
 		(void)json_object_set(body, "credentials", unconst(credentials));
-	r = errno_of(client_call(&request, &answer, e), e);
-	if (r == 0 && ret_found != NULL)
-		*ret_found = json_is_true(json_object_get(answer, "was_there"));
-	return r;
+	call->done = done;
+	call->arg = arg;
+	call->ask = ask_start(loop, &request, on_mounted, call);
+	return call;
+}
+
+void link_cancel(struct link_call **call)
+{
+	if (*call == NULL)
+		return;
+	ask_cancel(&(*call)->ask);
+	free(*call);
+	*call = NULL;
 }
 
 /* It may be on its way up, or down because somebody else has unmounted it. */
@@ -290,9 +319,9 @@ int link_umount(struct link *link, const char *dir, struct err *e)
 	AUTO(free_str) char *query = client_query("/v1/mounts", "dir", dir);
 	AUTO(free_str) char *path = xasprintf("%s&detach=true", query);
 	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_MS * 1000000L };
-	int r = -EAGAIN;
+	int r = -EALREADY;
 
-	for (uint32_t ms = 0; r == -EAGAIN && ms < UMOUNT_WAIT_MS; ms += LOOK_AGAIN_MS) {
+	for (uint32_t ms = 0; r == -EALREADY && ms < UMOUNT_WAIT_MS; ms += LOOK_AGAIN_MS) {
 		AUTO(json_drop) json_t *answer = NULL;
 
 		if (ms > 0)
@@ -300,6 +329,17 @@ int link_umount(struct link *link, const char *dir, struct err *e)
 		r = call(link, "DELETE", path, NULL, &answer, e);
 	}
 	return r == -ENOENT ? 0 : r;
+}
+
+void link_note_ended(struct link *link, const char *dir)
+{
+	AUTO(free_str) char *socket = socket_of(link);
+	struct err e = { 0 };
+
+	if (mount_ended_note(socket != NULL ? socket : link->node_socket, dir, &e) < 0)
+		log_warn(link->log,
+		         "the agent cannot be told that a mount is over: it may come back",
+		         "dir=%s error=%s", LOG_Q(dir), LOG_Q(e.msg));
 }
 
 int link_give(struct link *link, const char *dir, const json_t *credentials, struct err *e)
@@ -325,10 +365,11 @@ int link_look(struct link *link, const char *dir, json_t **ret_mount, struct err
 	return r;
 }
 
-int link_requests(struct link *link, json_t **ret_requests, struct err *e)
+int link_requests(struct link *link, const char *below, json_t **ret_requests, struct err *e)
 {
+	AUTO(free_str) char *path = client_query("/v1/mounts/requests", "below", below);
 	AUTO(json_drop) json_t *answer = NULL;
-	const int r = call(link, "GET", "/v1/mounts/requests", NULL, &answer, e);
+	const int r = call(link, "GET", path, NULL, &answer, e);
 	json_t *requests = json_object_get(answer, "requests");
 
 	if (r == 0 && !json_is_array(requests))

@@ -9,6 +9,7 @@
 #include "nydusd_api.h"
 #include "nydusd_log.h"
 #include "nydusd_read.h"
+#include "path.h"
 #include "secret.h"
 #include "unix_socket.h"
 #include <curl/curl.h>
@@ -32,23 +33,22 @@ static const char usage[] =
 	"...\n"
 	"       nydusd singleton [--apisock PATH] ...\n"
 	"\n"
-	"shoal's front for what drives nydusd: the node's shoald does the work (SHOAL_SOCKET, "
-	"else\n"
-	"/run/shoal/api.sock). On a node that has none, one is started beside the cache "
-	"directory;\n"
-	"SHOAL_OWN_AGENT=no: never.\n"
+	"Stands in for nydusd and lets the node's shoald do the work (at SHOAL_SOCKET, or else\n"
+	"/run/shoal/api.sock). On a node without shoald it starts one beside the cache directory,\n"
+	"unless SHOAL_OWN_AGENT=no.\n"
 	"\n"
-	"  -M, --mountpoint DIR    where the image, or a directory of images, is to be seen\n"
-	"  -B, --bootstrap FILE    the image's metadata; without: images come through the API\n"
+	"  -M, --mountpoint DIR    where to mount the image, or a directory of images\n"
+	"  -B, --bootstrap FILE    the image's metadata; without it, images come through the API\n"
 	"  -C, --config FILE       nydusd's configuration: backend, cache directory, credentials\n"
-	"  -D, --localfs-dir DIR   the blobs are files there, instead of --config\n"
+	"  -D, --localfs-dir DIR   the directory that has the blobs as files; instead of --config\n"
 	"  -A, --apisock PATH      the unix socket of the API\n"
 	"      --id ID, --supervisor PATH   for take-over by another nydusd\n"
 	"      --upgrade           do not mount: wait for PUT .../takeover\n"
-	"  -L, --log-file FILE     else standard error;  -l, --log-level LEVEL\n"
+	"  -L, --log-file FILE     log there instead of to standard error\n"
+	"  -l, --log-level LEVEL   the least severe messages that are logged\n"
 	"  -V, --version\n"
 	"\n"
-	"Other options of nydusd are accepted and have no effect. docs/nydusd.md\n";
+	"Other options of nydusd are accepted and have no effect: see docs/nydusd.md\n";
 
 struct nydusd {
 	struct front front;
@@ -112,6 +112,7 @@ static void on_exit_call(struct front *front)
 	front->stopping = true;
 	front->state = FRONT_STOPPED;
 	link_stop_waiting(front->link);
+	front_stop_asking(front);
 	log_info(front->log, "leaving: mounts stay", "pid=%d", (int)getpid());
 	timer_init(&n->leave, front->loop, on_leave);
 	timer_start(&n->leave, 0);
@@ -196,18 +197,11 @@ static int start_image(struct nydusd *n, struct err *e)
 	return 0;
 }
 
-/* By name: what is mounted there may be dead. */
-static char *parent_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return xasprintf("%.*s/", slash != NULL ? (int)(slash - path) : 0, path);
-}
-
 /* Did an earlier nydusd die here? Then another way to start is about to be told. */
 static bool has_died(const struct nydusd *n)
 {
-	AUTO(free_str) char *above = parent_of(n->front.root);
+	/* By name: what is mounted there may be dead. */
+	AUTO(free_str) char *above = path_parent(n->front.root);
 	AUTO(close_fd) int fd = -1;
 	struct stat st;
 	struct stat parent;

@@ -189,11 +189,12 @@ void nydusd_get_metrics_blobcache(struct nydusd_call *call)
 
 /* ---- what readers wait for ---- */
 
-/* Of all mounts of the agent, looked at by a worker. */
+/* Of what the agent has mounted at the root or below it, looked at by a worker. */
 struct inflight {
 	struct job job;
 	struct nydusd_call *call;
 	struct link *link;
+	char *root;
 	json_t *requests;
 	int result;
 	struct err err;
@@ -203,7 +204,7 @@ static void inflight_work(struct job *job) /* worker */
 {
 	struct inflight *f = container_of(job, struct inflight, job);
 
-	f->result = link_requests(f->link, &f->requests, &f->err);
+	f->result = link_requests(f->link, f->root, &f->requests, &f->err);
 }
 
 static bool is_ours(const struct front *front, const char *dir)
@@ -248,6 +249,7 @@ static void inflight_after(struct job *job)
 		nydusd_reply_nothing(f->call);
 	json_drop(&found);
 	json_drop(&f->requests);
+	free_str(&f->root);
 	free(f);
 }
 
@@ -262,6 +264,7 @@ void nydusd_get_metrics_inflight(struct nydusd_call *call)
 	f = xcalloc(1, sizeof(*f));
 	f->call = call;
 	f->link = call->front->link;
+	f->root = xstrdup(call->front->root);
 	f->job = (struct job){ .work = inflight_work, .after = inflight_after, .prio = JOB_NORMAL };
 	pool_submit(call->front->pool, &f->job);
 }

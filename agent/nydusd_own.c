@@ -3,13 +3,14 @@
  */
 #include "nydusd_own.h"
 #include "mem.h"
+#include "path.h"
 #include "unconst.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,17 +25,9 @@ char *own_agent_socket(const char *work_dir)
 /* Beside our own program, or in the sbin beside its bin; malloc'd. */
 static char *shoald_path(void)
 {
-	char self[PATH_MAX];
-	const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	AUTO(free_str) char *beside = NULL;
-	char *slash;
+	AUTO(free_str) char *beside = path_beside_program("shoald");
 
-	self[n > 0 ? n : 0] = '\0';
-	slash = strrchr(self, '/');
-	if (slash != NULL)
-		*slash = '\0';
-	beside = xasprintf("%s/shoald", self);
-	return access(beside, X_OK) == 0 ? xstrdup(beside) : xasprintf("%s/../sbin/shoald", self);
+	return access(beside, X_OK) == 0 ? xstrdup(beside) : path_beside_program("../sbin/shoald");
 }
 
 static int make_dir(const char *path, struct err *e)
@@ -65,6 +58,27 @@ static int write_config(const char *path, const char *dir, struct err *e)
 	return 0;
 }
 
+/* What opens a registry for us alone stays here: whoever may look into that process, and what it
+ * starts, would have it. Borrowed texts in a malloc'd list; NULL: no memory. */
+static char **environment(void)
+{
+	static const char secret[] = "IMAGE_PULL_AUTH=";
+	char **list;
+	size_t n = 0;
+
+	while (environ[n] != NULL)
+		n++;
+	list = calloc(n + 1, sizeof(*list));
+	if (list == NULL)
+		return NULL;
+	n = 0;
+	for (char **at = environ; *at != NULL; at++) {
+		if (strncmp(*at, secret, strlen(secret)) != 0)
+			list[n++] = *at;
+	}
+	return list;
+}
+
 /* Its words go to a file: it outlives us. */
 static int spawn(const char *program, const char *config, const char *log_path, pid_t *ret_pid)
 {
@@ -73,8 +87,12 @@ static int spawn(const char *program, const char *config, const char *log_path, 
 	posix_spawnattr_t attr;
 	sigset_t usual; /* what we ignore it must not */
 	sigset_t none;  /* what a worker blocks neither */
-	int r = posix_spawn_file_actions_init(&files);
+	char **env = environment();
+	int r;
 
+	if (env == NULL)
+		return -ENOMEM;
+	r = posix_spawn_file_actions_init(&files);
 	if (r == 0)
 		r = posix_spawnattr_init(&attr);
 	(void)sigemptyset(&none);
@@ -97,7 +115,8 @@ static int spawn(const char *program, const char *config, const char *log_path, 
 	if (r == 0)
 		r = posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
 	if (r == 0)
-		r = posix_spawn(ret_pid, program, &files, &attr, argv, environ);
+		r = posix_spawn(ret_pid, program, &files, &attr, argv, env);
+	free(env);
 	(void)posix_spawn_file_actions_destroy(&files);
 	(void)posix_spawnattr_destroy(&attr);
 	return -r;

@@ -29,10 +29,11 @@ json_t *front_state_json(const struct front *front)
 
 		if (!i->up)
 			continue;
-		mount = json_pack("{s:o, s:O, s:O, s:O?, s:o, s:o, s:I}", "at", json_words(i->at),
-		                  "wish", i->wish, "shown", i->shown, "blob_ids", i->blob_ids,
-		                  "backend", json_words(i->backend), "work_dir",
-		                  json_words(i->work_dir), "mounted_s", (json_int_t)i->mounted_s);
+		mount = json_pack("{s:o, s:O, s:O, s:O?, s:o, s:o, s:I, s:b}", "at",
+		                  json_words(i->at), "wish", i->wish, "shown", i->shown, "blob_ids",
+		                  i->blob_ids, "backend", json_words(i->backend), "work_dir",
+		                  json_words(i->work_dir), "mounted_s", (json_int_t)i->mounted_s,
+		                  "unsure", i->unsure);
 		(void)json_array_append_new(mounts, mount);
 	}
 	return json_pack("{s:i, s:o, s:o}", "shoal_nydusd", STATE_VERSION, "root",
@@ -59,6 +60,7 @@ static int take_mount(const json_t *mount, struct instance **ret_instance, struc
 	if (json_str(mount, "work_dir")[0] != '\0')
 		i->work_dir = xstrdup(json_str(mount, "work_dir"));
 	i->mounted_s = (int64_t)json_u64(mount, "mounted_s");
+	i->unsure = json_is_true(json_object_get(mount, "unsure"));
 	i->up = true;
 	i->taken_over = true;
 	*ret_instance = i;
@@ -135,7 +137,9 @@ static int read_credentials(const struct front *front, struct instance *i, struc
 	return 0;
 }
 
-void front_state_credentials(struct front *front)
+/* Credentials are not handed over: read them from the configuration files, --config or the
+ * snapshotter's. Blocks a moment. */
+static void read_all_credentials(struct front *front)
 {
 	struct instance *i;
 
@@ -232,7 +236,7 @@ static void take_after(struct job *job)
 	if (x->result == 0)
 		x->result = front_state_take(front, state, &x->err);
 	if (x->result == 0) {
-		front_state_credentials(front);
+		read_all_credentials(front);
 		front->state = FRONT_READY;
 		log_info(front->log, "taken over", "bytes=%zu", x->size_bytes);
 		front_watch_renew(front->watch);

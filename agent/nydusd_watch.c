@@ -2,9 +2,9 @@
  * nydusd_watch: notices that the agent is gone, and wishes everything again when there is one.
  *
  *   (no agent yet) --front_watch_agent()--> WATCHING --hang-up--> RENEWING (a job an instance)
- *                                              ^                       |
- *                                              `------- all back ------'-- not: again in 0.5, 1 ...
- * 8 s
+ *                                              ^                   |   | not: again in 0.5, 1 ... 8
+ * s
+ *                                              `---- all back -----'   | wished meanwhile: again
  *
  * What it wishes is there already after a restart of the agent, but for the credentials: those are
  * in nobody's memory but ours.
@@ -12,6 +12,7 @@
 #include "bytes.h"
 #include "mem.h"
 #include "nydusd_front.h"
+#include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ struct front_watch {
 	struct timer again;
 	uint64_t again_ms;
 	uint32_t n_renewing;
+	bool wanted; /* once more, when that is over */
 	bool failed;
 };
 
@@ -74,53 +76,44 @@ static void settled(struct front_watch *w)
 		return;
 	if (!w->failed) {
 		w->again_ms = 0;
-		front_watch_agent(w);
+		if (w->wanted)
+			timer_start(&w->again, 0);
+		else
+			front_watch_agent(w);
 		return;
 	}
 	w->again_ms = w->again_ms == 0 ? AGAIN_FIRST_MS : min_u64(2 * w->again_ms, AGAIN_MAX_MS);
 	timer_start(&w->again, w->again_ms);
 }
 
+/* What is to be unmounted is not missed. */
 static void on_renewed(void *arg, int r, const struct err *why)
 {
 	struct front_watch *w = arg;
+	const bool failed = r < 0 && r != -ECANCELED;
 
-	if (r < 0 && !w->failed)
+	if (failed && !w->failed)
 		log_warn(w->front->log, "a mount cannot be made again", "error=%s",
 		         LOG_Q(why->msg));
-	w->failed = w->failed || r < 0;
+	w->failed = w->failed || failed;
 	if (--w->n_renewing == 0)
 		settled(w);
-}
-
-static void renew_after(struct job *job)
-{
-	struct instance_job *j = container_of(job, struct instance_job, job);
-
-	instance_renewed(j);
-	instance_job_end(j);
 }
 
 static void renew_all(struct front_watch *w)
 {
 	struct instance *i;
 
-	if (w->n_renewing > 0 || w->front->stopping)
+	w->wanted = w->n_renewing > 0;
+	if (w->wanted || w->front->stopping)
 		return;
 	w->failed = false;
 	DL_FOREACH(w->front->instances, i)
 	{
-		struct instance_job *j;
-
 		if (i->busy || !i->up)
 			continue;
-		i->busy = true;
 		w->n_renewing++;
-		j = instance_renew_job(w->front, i, on_renewed, w);
-		j->job = (struct job){ .work = instance_renew_work,
-			               .after = renew_after,
-			               .prio = JOB_NORMAL };
-		pool_submit(w->front->mount_pool, &j->job);
+		instance_renew(w->front, i, on_renewed, w);
 	}
 	if (w->n_renewing == 0)
 		settled(w);

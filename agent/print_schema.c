@@ -12,6 +12,8 @@
 /* JSON has no integers above 2^53 that every reader keeps; such a bound is no bound in practice. */
 #define JSON_INTEGER_MAX (UINT64_C(1) << 53)
 
+#define HOST_PORT_PATTERN ":[0-9]+$"
+
 static json_t *choices_of(const char *choices)
 {
 	json_t *list = json_array();
@@ -37,10 +39,12 @@ static json_t *fallback_of(const struct setting *s)
 static void add_type(json_t *p, const struct setting *s)
 {
 	static const char *const names[] = {
-		[SETTING_TEXT] = "string",    [SETTING_PATH] = "string",
-		[SETTING_ADDRESS] = "string", [SETTING_NUMBER] = "integer",
-		[SETTING_BOOL] = "boolean",   [SETTING_CHOICE] = "string",
-		[SETTING_LIST] = "array",
+		[SETTING_TEXT] = "string",      [SETTING_WORD] = "string",
+		[SETTING_PATH] = "string",      [SETTING_ADDRESS] = "string",
+		[SETTING_HOST_PORT] = "string", [SETTING_NUMBER] = "integer",
+		[SETTING_BOOL] = "boolean",     [SETTING_CHOICE] = "string",
+		[SETTING_LIST] = "array",       [SETTING_HOST_PORTS] = "array",
+		[SETTING_IP_PORT] = "string",
 	};
 
 	(void)json_object_set_new(p, "type", json_string(names[s->type]));
@@ -50,8 +54,18 @@ static void add_type(json_t *p, const struct setting *s)
 		(void)json_object_set_new(p, "pattern", json_string("^off$|:[0-9]+$"));
 	if (s->type == SETTING_CHOICE)
 		(void)json_object_set_new(p, "enum", choices_of(s->choices));
+	if (s->type == SETTING_HOST_PORT || s->type == SETTING_IP_PORT)
+		(void)json_object_set_new(p, "pattern", json_string(HOST_PORT_PATTERN));
 	if (s->type == SETTING_LIST)
 		(void)json_object_set_new(p, "items", json_pack("{s:s}", "type", "string"));
+	if (s->type == SETTING_HOST_PORTS)
+		(void)json_object_set_new(
+			p, "items",
+			json_pack("{s:s, s:s}", "type", "string", "pattern", HOST_PORT_PATTERN));
+	if (s->type == SETTING_WORD)
+		(void)json_object_set_new(p, "pattern", json_string("^[!-~]*$"));
+	if ((s->type == SETTING_TEXT || s->type == SETTING_WORD) && s->max != 0)
+		(void)json_object_set_new(p, "maxLength", json_integer((json_int_t)s->max));
 	if (s->type == SETTING_NUMBER) {
 		(void)json_object_set_new(p, "minimum", json_integer((json_int_t)s->min));
 		if (s->max <= JSON_INTEGER_MAX)

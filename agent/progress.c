@@ -22,9 +22,7 @@
 
 void progress_begin(struct progress *p, const char *label, bool on)
 {
-	*p = (struct progress){ .on = on && isatty(STDERR_FILENO),
-		                .label = label,
-		                .started_ns = clock_now_ns(clock_real()) };
+	*p = (struct progress){ .on = on && isatty(STDERR_FILENO), .label = label };
 }
 
 void progress_follow(struct progress *p, const char *label, bool on, struct client_request *req)
@@ -55,14 +53,24 @@ static char *rest_text(double seconds)
 	return xasprintf(", %.1f h left", seconds / HOUR_S);
 }
 
+double progress_rate(struct progress *p, uint64_t done_bytes, uint64_t now_ns)
+{
+	if (p->began_ns == 0) {
+		p->began_ns = now_ns;
+		p->began_bytes = done_bytes;
+	}
+	if (now_ns <= p->began_ns || done_bytes < p->began_bytes)
+		return 0;
+	return (double)(done_bytes - p->began_bytes) /
+	       ((double)(now_ns - p->began_ns) / (double)NS_PER_S);
+}
+
 /* "prefetch [####   ]  40% 1.0 of 2.5 MiB, 1.2 MiB/s, 2 s left", and never wider than the terminal:
  * a line that wraps could not be drawn over. */
 static void draw(struct progress *p, uint64_t done_bytes, uint64_t total_bytes)
 {
-	const double seconds =
-		(double)(clock_now_ns(clock_real()) - p->started_ns) / (double)NS_PER_S;
 	const double share = total_bytes > 0 ? (double)done_bytes / (double)total_bytes : 1;
-	const double rate = seconds > 0 ? (double)done_bytes / seconds : 0;
+	const double rate = progress_rate(p, done_bytes, clock_now_ns(clock_real()));
 	const bool goes_on = rate > 0 && done_bytes < total_bytes;
 	AUTO(free_str)
 	char *rest = rest_text(goes_on ? (double)(total_bytes - done_bytes) / rate : -1);

@@ -4,6 +4,7 @@
  * Knows documents and widths. Knows nothing of the agent.
  */
 #include "render.h"
+#include "clock.h"
 #include "mem.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -41,16 +42,33 @@ static char *seconds_text(uint64_t n)
 	return xasprintf("%" PRIu64 "s", n);
 }
 
-static char *when_text(uint64_t wall_s)
+#define MINUTE_CHARS 16 /* of "2026-01-02 03:04:05" */
+
+/* To the second; "?" malloc'd */
+static char *local_time_text(uint64_t wall_s)
 {
 	const time_t t = (time_t)wall_s;
 	struct tm tm;
 	char text[32] = "";
 
 	if (localtime_r(&t, &tm) == NULL ||
-	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M", &tm) == 0)
+	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm) == 0)
 		return xstrdup("?");
 	return xstrdup(text);
+}
+
+static char *when_text(uint64_t wall_s)
+{
+	AUTO(free_str) char *text = local_time_text(wall_s);
+
+	return xasprintf("%.*s", MINUTE_CHARS, text);
+}
+
+static char *moment_text(uint64_t wall_ms)
+{
+	AUTO(free_str) char *text = local_time_text(wall_ms / MS_PER_S);
+
+	return xasprintf("%s.%03" PRIu64, text, wall_ms % MS_PER_S);
 }
 
 static char *micros_text(uint64_t us)
@@ -121,6 +139,8 @@ char *render_cell(const json_t *object, const struct column *c)
 		return seconds_text(number(object, c->key));
 	case CELL_WHEN:
 		return when_text(number(object, c->key));
+	case CELL_MOMENT:
+		return moment_text(number(object, c->key));
 	case CELL_YES:
 		return xstrdup(json_is_true(value) ? "yes" : "-");
 	case CELL_LIST:

@@ -6,6 +6,7 @@
  */
 #include "settings.h"
 #include "mem.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/util.h>
 #include <inttypes.h>
@@ -13,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define HOST_PORT_MAX_BYTES 256
 
 /* One piece of memory that belongs to a configuration. */
 struct text_arena {
@@ -46,13 +49,14 @@ static void *arena_keep(struct text_arena *arena, void *memory)
 	return memory;
 }
 
-const char *text_arena_add(struct text_arena *arena, const char *text)
+static const char *text_arena_add(struct text_arena *arena, const char *text)
 {
 	return arena_keep(arena, xstrdup(text));
 }
 
-const char *const *text_arena_add_list(struct text_arena *arena, const char *const *texts,
-                                       uint32_t n_texts)
+/* A copy of n texts, their array included. */
+static const char *const *text_arena_add_list(struct text_arena *arena, const char *const *texts,
+                                              uint32_t n_texts)
 {
 	const char **copy = arena_keep(arena, xcalloc((size_t)n_texts + 1, sizeof(*copy)));
 
@@ -129,24 +133,112 @@ static bool is_choice(const char *choices, const char *text)
 	return false;
 }
 
+/* libevent takes an address without a port, too, and says that it is 0: any that is free.
+ * @param ret_is_any  the address stands for all of the node's */
+static bool is_ip_port(const char *text, bool *ret_is_any)
+{
+	struct sockaddr_storage address = { 0 };
+	int address_bytes = (int)sizeof(address);
+	const struct sockaddr_in6 *v6 = (const void *)&address;
+	const struct sockaddr_in *v4 = (const void *)&address;
+
+	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &address_bytes) != 0)
+		return false;
+	if (address.ss_family == AF_INET6) {
+		*ret_is_any = IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
+		return v6->sin6_port != 0;
+	}
+	*ret_is_any = v4->sin_addr.s_addr == htonl(INADDR_ANY);
+	return v4->sin_port != 0;
+}
+
+/* An IPv6 address stands in brackets, or the port could not be told from it; nothing else does.
+ * What is behind its % names an interface.
+ * @return where the host ends; NULL: it is none */
+static const char *host_end(const char *text)
+{
+	const size_t n = strcspn(text + 1, "%]");
+	const char *end = text + strcspn(text, "] \t\r\n/");
+	char address[INET6_ADDRSTRLEN] = "";
+	struct in6_addr parsed;
+
+	if (text[0] != '[')
+		return text + strcspn(text, ":[] \t\r\n/");
+	if (*end != ']' || n >= sizeof(address) || end[-1] == '%')
+		return NULL;
+	memcpy(address, text + 1, n);
+	return inet_pton(AF_INET6, address, &parsed) == 1 ? end + 1 : NULL;
+}
+
+static bool is_host_port(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	char *end = NULL;
+	unsigned long port;
+
+	if (colon == NULL || colon == text || colon != host_end(text) || colon[1] < '0' ||
+	    colon[1] > '9')
+		return false;
+	port = strtoul(colon + 1, &end, 10);
+	return *end == '\0' && port > 0 && port < 65536 && strlen(text) < HOST_PORT_MAX_BYTES;
+}
+
+/* Peers are told it, and take nothing else: printable ASCII without a blank. */
+static bool is_word(const char *text)
+{
+	while (*text > ' ' && *text < 0x7f)
+		text++;
+	return *text == '\0';
+}
+
+/* What others are told: they dial it as it is. */
+static int own_address_check(const char *text, struct err *e)
+{
+	bool is_any = false;
+
+	if (is_ip_port(text, &is_any) && !is_any)
+		return 0;
+	return err_set(e, EINVAL,
+	               "\"%s\" is no IP:PORT that others can reach (such as 10.0.0.6:9465)", text);
+}
+
+static int host_port_check(const char *text, struct err *e)
+{
+	return is_host_port(text) && is_word(text)
+	               ? 0
+	               : err_set(e, EINVAL, "\"%s\" is no HOST:PORT (such as 10.0.0.6:9465)", text);
+}
+
+static bool has_length(enum setting_type type)
+{
+	return type == SETTING_TEXT || type == SETTING_WORD || type == SETTING_PATH;
+}
+
 static int text_check(const struct setting *s, const char *text, struct err *e)
 {
-	struct sockaddr_storage address;
-	int address_bytes = (int)sizeof(address);
+	bool is_any; /* that is listened at */
 
 	for (const char *c = text; *c != '\0'; c++) {
 		if ((unsigned char)*c < ' ')
 			return err_set(e, EINVAL, "there is a control character in it");
 	}
+	if (s->type == SETTING_WORD && !is_word(text))
+		return err_set(e, EINVAL,
+		               "\"%s\" has a blank or a character that is not ASCII (such as "
+		               "rack-1)",
+		               text);
 	if (s->type == SETTING_PATH && text[0] != '/')
 		return err_set(e, EINVAL, "\"%s\" is no absolute path (begin it with /)", text);
 	if (s->type == SETTING_CHOICE && !is_choice(s->choices, text))
 		return err_set(e, EINVAL, "\"%s\" is none of %s", text, s->choices);
-	if (s->type == SETTING_ADDRESS && strcmp(text, "off") != 0 &&
-	    evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &address_bytes) != 0)
+	if (s->type == SETTING_ADDRESS && strcmp(text, "off") != 0 && !is_ip_port(text, &is_any))
 		return err_set(e, EINVAL,
 		               "\"%s\" is no IP:PORT (such as 127.0.0.1:9464) and not off", text);
-	return 0;
+	if (has_length(s->type) && s->max != 0 && strlen(text) > s->max)
+		return err_set(e, EINVAL, "it is longer than %" PRIu64 " bytes", s->max);
+	if (s->type == SETTING_IP_PORT)
+		return own_address_check(text, e);
+	return s->type == SETTING_HOST_PORT ? host_port_check(text, e) : 0;
 }
 
 int setting_set(const struct setting *s, const char *text, struct text_arena *arena, void *object,
@@ -165,6 +257,16 @@ int setting_set(const struct setting *s, const char *text, struct text_arena *ar
 	copy = text_arena_add(arena, text);
 	memcpy(field_of(s, object), &copy, sizeof(copy));
 	return 0;
+}
+
+bool setting_is_list(const struct setting *s)
+{
+	return s->type == SETTING_LIST || s->type == SETTING_HOST_PORTS;
+}
+
+int setting_check_entry(const struct setting *s, const char *text, struct err *e)
+{
+	return s->type == SETTING_HOST_PORTS ? host_port_check(text, e) : 0;
 }
 
 void setting_set_list(const struct setting *s, const char *const *texts, uint32_t n_texts,
@@ -208,12 +310,16 @@ void setting_copy(const struct setting *s, const void *from, struct text_arena *
 		memcpy(field_of(s, object), const_field_of(s, from), s->field_size_bytes);
 		return;
 	case SETTING_LIST:
+	case SETTING_HOST_PORTS:
 		list_of(s, from, &list);
 		setting_set_list(s, list.texts, list.n_texts, arena, object);
 		return;
 	case SETTING_TEXT:
+	case SETTING_WORD:
 	case SETTING_PATH:
 	case SETTING_ADDRESS:
+	case SETTING_IP_PORT:
+	case SETTING_HOST_PORT:
 	case SETTING_CHOICE:
 	default:
 		text_copy(s, from, arena, object);
@@ -258,13 +364,17 @@ char *setting_get(const struct setting *s, const void *object)
 	case SETTING_NUMBER:
 		return number_get(s, object);
 	case SETTING_LIST:
+	case SETTING_HOST_PORTS:
 		return list_get(s, object);
 	case SETTING_BOOL:
 		memcpy(&on, const_field_of(s, object), sizeof(on));
 		return xstrdup(on ? "true" : "false");
 	case SETTING_TEXT:
+	case SETTING_WORD:
 	case SETTING_PATH:
 	case SETTING_ADDRESS:
+	case SETTING_IP_PORT:
+	case SETTING_HOST_PORT:
 	case SETTING_CHOICE:
 	default:
 		memcpy(&text, const_field_of(s, object), sizeof(text));
@@ -297,15 +407,25 @@ char *setting_values(const struct setting *s)
 	case SETTING_CHOICE:
 		return listed(s->choices);
 	case SETTING_PATH:
-		return xstrdup("absolute path");
+		return s->max != 0 ? xasprintf("absolute path of at most %" PRIu64 " bytes", s->max)
+		                   : xstrdup("absolute path");
 	case SETTING_ADDRESS:
 		return xstrdup("IP:PORT, off");
 	case SETTING_BOOL:
 		return xstrdup("true, false");
+	case SETTING_IP_PORT:
+		return xstrdup("IP:PORT");
+	case SETTING_HOST_PORT:
+		return xstrdup("HOST:PORT");
 	case SETTING_LIST:
 		return xstrdup("list of texts");
+	case SETTING_HOST_PORTS:
+		return xstrdup("list of HOST:PORT");
+	case SETTING_WORD:
+		return xasprintf("at most %" PRIu64 " characters, ASCII, no blanks", s->max);
 	case SETTING_TEXT:
 	default:
-		return xstrdup("text");
+		return s->max != 0 ? xasprintf("text of at most %" PRIu64 " bytes", s->max)
+		                   : xstrdup("text");
 	}
 }

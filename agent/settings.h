@@ -12,12 +12,16 @@
 
 enum setting_type {
 	SETTING_TEXT,
+	SETTING_WORD, /* printable ASCII without a blank */
 	SETTING_PATH,
-	SETTING_ADDRESS,
+	SETTING_ADDRESS,   /* IP:PORT, or off */
+	SETTING_IP_PORT,   /* one that others can dial */
+	SETTING_HOST_PORT, /* HOST:PORT; HOST is a name or an address */
 	SETTING_NUMBER,
 	SETTING_BOOL,
 	SETTING_CHOICE,
-	SETTING_LIST,
+	SETTING_LIST,       /* of texts */
+	SETTING_HOST_PORTS, /* a list of HOST:PORT */
 };
 
 struct setting {
@@ -26,13 +30,13 @@ struct setting {
 	size_t offset;           /* of the field in its struct */
 	size_t field_size_bytes; /* NUMBER: 4 or 8 */
 	const char *unit;
-	uint64_t min, max;
+	uint64_t min, max;    /* NUMBER; TEXT, WORD: bytes at most, 0: as many as you like */
 	const char *fallback; /* NULL: none */
 	const char *choices;
 	const char *text;
 };
 
-/* A LIST field: two members side by side, as mirrors and n_mirrors of struct registry_config. */
+/* A list's field: two members side by side, as mirrors and n_mirrors of struct registry_config. */
 struct setting_list {
 	const char *const *texts;
 	uint32_t n_texts;
@@ -42,20 +46,21 @@ struct setting_list {
 struct text_arena;
 struct text_arena *text_arena_new(void);
 void text_arena_free(struct text_arena **arena); /* NULL is fine */
-const char *text_arena_add(struct text_arena *arena, const char *text);
-/** A copy of n texts, their array included. */
-const char *const *text_arena_add_list(struct text_arena *arena, const char *const *texts,
-                                       uint32_t n_texts);
 
 /**
- * Give the field of object its value from a text, checked. Not for LIST.
+ * Give the field of object its value from a text, checked. Not for lists.
  *
  * @return 0; -EINVAL with what is wrong and what would be right, the setting's name not included
  */
 MUST_CHECK int setting_set(const struct setting *s, const char *text, struct text_arena *arena,
                            void *object, struct err *e);
 
-/** As setting_set() for LIST. */
+bool setting_is_list(const struct setting *s);
+
+/** Is text right for one entry of this list? @return as setting_set() */
+MUST_CHECK int setting_check_entry(const struct setting *s, const char *text, struct err *e);
+
+/** As setting_set() for lists; each entry was checked. */
 void setting_set_list(const struct setting *s, const char *const *texts, uint32_t n_texts,
                       struct text_arena *arena, void *object);
 

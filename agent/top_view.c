@@ -169,17 +169,19 @@ static void print_questions(FILE *out, const json_t *document)
 		{ "READER", "reader", CELL_YES, NULL },
 		{ "UNITS", "n_units", CELL_COUNT, NULL },
 		{ "BLOB", "blob", CELL_SHORT, NULL },
-		{ "LAST WORD", "detail", CELL_TEXT, NULL },
+		{ "WHOM", "detail", CELL_TEXT, NULL },
 	};
 
 	const json_t *ago = json_object_get(document, "minutes_ago");
 
-	(void)fprintf(
-		out,
-		"%" PRIu64 " readers wait, %" PRIu64 " units are on their way; "
-		"readers waited %.1f s in the last 5 min\n",
-		json_u64(document, "readers_waiting"), json_u64(document, "fetches_in_flight"),
-		(double)(json_u64(document, "waited_ms") - json_u64(ago, "waited_ms")) / 1000);
+	(void)fprintf(out,
+	              "%" PRIu64 " readers wait, %" PRIu64 " units are on their way; "
+	              "readers waited %.1f s in the last 5 min\n",
+	              json_u64(document, "readers_waiting"),
+	              json_u64(document, "fetches_in_flight"),
+	              (double)(json_u64(document, "waited_ms") + json_u64(document, "waiting_ms") -
+	                       json_u64(ago, "waited_ms")) /
+	                      1000);
 	if (json_array_size(json_object_get(document, "questions")) > 0)
 		render_table(out, json_object_get(document, "questions"), columns,
 		             ARRAY_LEN(columns));

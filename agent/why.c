@@ -45,27 +45,70 @@ static char *gave_words(const struct fetch_event *ev)
 		ms(ev->first_unit_us), ms(ev->took_us));
 }
 
-static char *part_words(const struct fetch_event *ev)
+static const char *nobody_words(const char *source)
 {
-	const char *who = source_words(ev->source);
+	if (strcmp(source, "elsewhere") == 0)
+		return "no other blob's origin";
+	return strcmp(source, "peer") == 0 ? "no peer" : "no other origin";
+}
 
+static char *open_words(const struct fetch_event *ev)
+{
+	if (strcmp(ev->source, FETCH_NOBODY) == 0)
+		return xstrdup(ev->detail);
+	return xasprintf("%s%s%s%s has been asked for %.1f ms, and has not given it yet",
+	                 source_words(ev->source), ev->detail[0] != '\0' ? " (" : "", ev->detail,
+	                 ev->detail[0] != '\0' ? ")" : "", ms(ev->took_us));
+}
+
+/* NULL: it is the answer to a question that says it. */
+static char *step_words(const struct fetch_event *ev)
+{
 	if (is_wait(ev)) /* "peer NAME: ..." */
 		return xasprintf("%.13s was fetching it: waited for that, %.1f ms", ev->detail,
 		                 ms(ev->took_us));
+	if (ev->is_open)
+		return open_words(ev);
+	if (ev->is_lease)
+		return xasprintf("no peer had it, and this node was let fetch it after %.1f ms",
+		                 ms(ev->took_us));
+	if (ev->is_mixed)
+		return xasprintf("%s gave some of what was asked for in %.1f ms",
+		                 source_words(ev->source), ms(ev->took_us));
+	return NULL;
+}
+
+static char *answer_words(const struct fetch_event *ev)
+{
+	const char *who = source_words(ev->source);
+
 	switch (ev->result) {
 	case SOURCE_OK:
 		return gave_words(ev);
 	case SOURCE_MISS:
-		return xasprintf("%s had it, asked for %.1f ms",
-		                 strcmp(ev->source, "peer") == 0 ? "no peer" : "no other origin",
+		return xasprintf("%s had it, asked for %.1f ms", nobody_words(ev->source),
 		                 ms(ev->took_us));
 	case SOURCE_GONE:
+		if (strcmp(ev->source, "elsewhere") == 0)
+			return xasprintf("%s has it (%.1f ms)", nobody_words(ev->source),
+			                 ms(ev->took_us));
 		return xasprintf("%s has it no more (%.1f ms)", who, ms(ev->took_us));
+	case -EACCES:
+	case -EPERM:
+		return xasprintf("%s refused access after %.1f ms (%s)", who, ms(ev->took_us),
+		                 ev->detail);
 	case -EBADMSG:
 		return xasprintf("what %s gave had a wrong digest, and it was fetched again", who);
 	default:
 		return xasprintf("%s failed after %.1f ms (%s)", who, ms(ev->took_us), ev->detail);
 	}
+}
+
+static char *part_words(const struct fetch_event *ev)
+{
+	char *step = step_words(ev);
+
+	return step != NULL ? step : answer_words(ev);
 }
 
 static char *nothing_asked(enum why_place place)
@@ -112,15 +155,35 @@ static char *join(const struct fetch_event *events, uint32_t n)
 	return text;
 }
 
+bool why_gave(const struct fetch_event *ev)
+{
+	return !ev->is_note && !ev->is_open && !ev->is_lease && !ev->is_mixed &&
+	       ev->result == SOURCE_OK;
+}
+
+/* Who it is or was for. */
+static const char *whom_for(const struct fetch_event *events, uint32_t n)
+{
+	bool waited = false;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (events[i].is_open && events[i].reader)
+			return "a reader waits";
+		waited = waited || events[i].reader;
+	}
+	if (waited)
+		return "a reader waited";
+	return events[n - 1].is_open ? "it is being fetched, and nobody waits for it"
+	                             : "fetched before anybody asked";
+}
+
 char *why_words(const struct fetch_event *events, uint32_t n, enum why_place place)
 {
 	AUTO(free_str) char *parts = join(events, n);
-	bool waited = false;
 
 	if (parts == NULL)
 		return nothing_asked(place);
-	for (uint32_t i = 0; i < n; i++)
-		waited = waited || events[i].reader;
-	return xasprintf("%s: %s", waited ? "a reader waited" : "fetched before anybody asked",
-	                 parts);
+	return xasprintf("%s: %s%s", whom_for(events, n), parts,
+	                 place == WHY_ABSENT && why_gave(&events[n - 1]) ? "; now it is not here"
+	                                                                 : "");
 }

@@ -10,9 +10,12 @@
 /* Where the chunk is now. */
 enum why_place { WHY_ABSENT, WHY_HERE, WHY_SHARED };
 
+/** Is it the end of a question that brought the chunk it is told of? */
+bool why_gave(const struct fetch_event *ev);
+
 /**
  * @param events  as fetch_explain() gives them, oldest first; n may be 0
- * @return malloc'd: who was waited for and how long, what had to be asked again, or that it was
- * here
+ * @return malloc'd: who was or is waited for and how long, what had to be asked again, or that it
+ * was here
  */
 char *why_words(const struct fetch_event *events, uint32_t n, enum why_place place);

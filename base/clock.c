@@ -13,19 +13,18 @@ static uint64_t real_now_ns(const struct clock *c)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-static uint64_t real_wall_seconds(const struct clock *c)
+static uint64_t real_wall_ms(const struct clock *c)
 {
 	struct timespec ts = { 0 };
 
 	(void)c;
 	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec;
+	return (uint64_t)ts.tv_sec * MS_PER_S + (uint64_t)ts.tv_nsec / NS_PER_MS;
 }
 
 const struct clock *clock_real(void)
 {
-	static const struct clock real = { .now_ns = real_now_ns,
-		                           .wall_seconds = real_wall_seconds };
+	static const struct clock real = { .now_ns = real_now_ns, .wall_ms = real_wall_ms };
 
 	return &real;
 }

@@ -5,6 +5,7 @@
  */
 #include "err.h"
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,7 +49,7 @@ int err_errno(struct err *e, int code, const char *format, ...)
 	va_end(args);
 	append(msg, ": ");
 	append(msg, text != NULL ? text : "unknown error");
-	return keep(e, code, msg);
+	return keep(e, code == EACCES ? EPERM : code == EINVAL ? EIO : code, msg);
 }
 
 int err_wrap(struct err *e, const char *format, ...)

@@ -111,6 +111,17 @@ uint32_t layout_offset_in_unit(const struct blob_layout *l, uint32_t chunk_idx)
 	return l->units == NULL ? 0 : (uint32_t)l->chunks[chunk_idx].place;
 }
 
+uint64_t layout_share_bytes(const struct blob_layout *l, uint32_t chunk_idx)
+{
+	const uint32_t plain_bytes = l->chunks[chunk_idx].plain_size_bytes;
+	struct unit_rec u;
+
+	if (plain_bytes == 0 || !layout_unit(l, layout_unit_of(l, chunk_idx), &u) ||
+	    u.plain_size_bytes == 0)
+		return 0;
+	return (uint64_t)u.packed_size_bytes * plain_bytes / u.plain_size_bytes;
+}
+
 void layout_set_digest(struct blob_layout *l, uint32_t chunk_idx,
                        const uint8_t digest[DIGEST_BYTES])
 {

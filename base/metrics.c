@@ -10,7 +10,8 @@
 #include <string.h>
 
 const struct metric_def metric_defs[N_METRICS] = {
-#define X(id, type, name, labels, help) [METRIC_##id] = { METRIC_TYPE_##type, name, labels, help },
+#define X(id, type, name, labels, values, help)                                                    \
+	[METRIC_##id] = { METRIC_TYPE_##type, name, labels, values, help },
 	METRICS_TABLE(X)
 #undef X
 };
@@ -55,7 +56,7 @@ static void nodes_free(struct family *f)
 
 /* ---- keys: the label values, each with its NUL ---- */
 
-uint32_t metric_n_labels(enum metric_id id)
+static uint32_t metric_n_labels(enum metric_id id)
 {
 	const char *labels = metric_defs[id].labels;
 	uint32_t n = labels[0] != '\0';
@@ -126,16 +127,33 @@ static struct series_node *find_or_make(struct family *f, enum metric_id id, str
 	return node;
 }
 
+/* What a rule asks of a counter is how it grows: one that is not there before the first fault has
+ * not grown by it. With one label (or none) all series are known: the page has them from the start.
+ */
+static void show_from_the_start(struct metrics *m, enum metric_id id)
+{
+	const char *at = metric_defs[id].values;
+
+	if (metric_n_labels(id) == 0)
+		(void)metrics_series(m, id, NULL);
+	while (metric_n_labels(id) == 1 && *at != '\0') {
+		AUTO(free_str) char *value = xasprintf("%.*s", (int)strcspn(at, ","), at);
+		const char *const values[] = { value };
+
+		(void)metrics_series(m, id, values);
+		at += strlen(value);
+		at += strspn(at, ", ");
+	}
+}
+
 struct metrics *metrics_new(void)
 {
 	struct metrics *m = xcalloc(1, sizeof(*m));
 
 	m->mutex = xcalloc(1, sizeof(pthread_mutex_t));
 	(void)pthread_mutex_init(m->mutex, NULL);
-	/* Without labels there is but one series: the page shows it from the start. */
 	for (unsigned id = 0; id < N_METRICS; id++)
-		if (metric_n_labels(id) == 0)
-			(void)metrics_series(m, id, NULL);
+		show_from_the_start(m, id);
 	return m;
 }
 

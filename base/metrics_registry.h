@@ -19,6 +19,8 @@ struct metric_def {
 	enum metric_type type;
 	const char *name;
 	const char *labels; /* comma-separated */
+	const char
+		*values; /* of each label; of a metric with one label all there are, ", " between */
 	const char *help;
 };
 extern const struct metric_def metric_defs[N_METRICS];
@@ -47,5 +49,3 @@ struct metrics {
 		*mutex; /* guards the families, not the values; a pointer, for const readers */
 	struct family families[N_METRICS];
 };
-
-uint32_t metric_n_labels(enum metric_id id);

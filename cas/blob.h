@@ -46,6 +46,7 @@ struct cas_blob {
 	_Atomic(struct share_entry *) entries;       /* share_map.h's */
 	_Atomic(struct blob_layout *) joined_layout; /* the layout whose chunks are in the map */
 	_Atomic(struct blob_layout *) sought_layout; /* ... were looked for in other blobs */
+	_Atomic uint32_t n_described;                /* chunks of the layout that are no holes */
 	_Atomic uint64_t generation;                 /* grows with each blob_void() */
 	atomic_uint n_joins; /* that go on behind an opening of it: join.h */
 	struct readers readers;
@@ -141,9 +142,6 @@ static inline struct blob_layout *blob_layout(const struct cas_blob *blob)
 {
 	return atomic_load_explicit(&blob->layout, memory_order_acquire);
 }
-
-/** Replace the layout; the old one stays readable. With blob->mutex held. */
-void blob_set_layout(struct cas_blob *blob, struct blob_layout *layout);
 
 /** Close and free; it is in no table. NULL is fine. */
 void blob_free(struct cas_blob **blob);

@@ -28,6 +28,11 @@ bool cas_blob_takes_chunks(const struct cas_blob *blob)
 	return !atomic_load_explicit(&blob->cas->room.full, memory_order_relaxed);
 }
 
+uint64_t cas_blob_room_bytes(const struct cas_blob *blob)
+{
+	return room_unpinned(&blob->cas->room);
+}
+
 void blob_mark_ready(struct cas_blob *blob, uint32_t chunk_idx)
 {
 	(void)bitmap_set(blob->ready, chunk_idx);

@@ -30,7 +30,17 @@ struct layout_list {
 	struct layout_list *next;
 };
 
-void blob_set_layout(struct cas_blob *blob, struct blob_layout *layout)
+static uint32_t n_described(const struct blob_layout *l)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < l->n_chunks; i++)
+		n += l->chunks[i].plain_size_bytes > 0;
+	return n;
+}
+
+/* Replace the layout; the old one stays readable. With blob->mutex held. */
+static void set_layout(struct cas_blob *blob, struct blob_layout *layout)
 {
 	struct blob_layout *old = blob_layout(blob);
 
@@ -42,6 +52,7 @@ void blob_set_layout(struct cas_blob *blob, struct blob_layout *layout)
 		blob->replaced = kept;
 	}
 	atomic_store_explicit(&blob->layout, layout_ref(layout), memory_order_release);
+	blob->n_described = n_described(layout);
 }
 
 void blob_free(struct cas_blob **blob)
@@ -269,7 +280,7 @@ static int load_new(struct cas_blob *blob, const struct opening *o, bool *ret_to
 	if (o->layout == NULL)
 		return CAS_MISS;
 	blob->domain = o->domain;
-	blob_set_layout(blob, o->layout);
+	set_layout(blob, o->layout);
 	r = make_maps(blob, o->layout->n_chunks, e);
 	if (r == 0)
 		r = open_new_file(blob, o->layout, e);
@@ -288,7 +299,7 @@ static int load_stored(struct cas_blob *blob, const struct opening *o, struct st
 	layout_complete(s->layout, s->layout); /* it carries its domain: now its own trust */
 	if (o->layout != NULL)
 		layout_complete(o->layout, s->layout);
-	blob_set_layout(blob, o->layout != NULL ? o->layout : s->layout);
+	set_layout(blob, o->layout != NULL ? o->layout : s->layout);
 	blob->for_inspection = o->layout == NULL;
 	blob->row = s->row; /* before anything is taken back in it */
 	blob->has_unnamed = layout_says_more(blob_layout(blob), s->layout);
@@ -331,7 +342,7 @@ static int adopt(struct cas_blob *blob, const struct opening *o, bool *ret_to_re
 		if (blob->for_inspection) {
 			layout_complete(layout, mine);
 			blob->has_unnamed = layout_says_more(layout, mine);
-			blob_set_layout(blob, layout);
+			set_layout(blob, layout);
 			blob->for_inspection = false;
 			r = 0;
 		} else if (!*ret_to_register) {
@@ -344,7 +355,7 @@ static int adopt(struct cas_blob *blob, const struct opening *o, bool *ret_to_re
 			r = 0;
 		}
 		if (merged != NULL)
-			blob_set_layout(blob, merged);
+			set_layout(blob, merged);
 	}
 	(void)pthread_mutex_unlock(&blob->mutex);
 	return r;
@@ -459,4 +470,9 @@ uint32_t cas_blob_n_ready(const struct cas_blob *blob)
 	for (uint32_t i = 0; i < l->n_chunks; i++)
 		n += l->chunks[i].plain_size_bytes > 0 && cas_blob_is_present(blob, i);
 	return n;
+}
+
+uint32_t cas_blob_n_described(const struct cas_blob *blob)
+{
+	return blob->n_described;
 }

@@ -26,7 +26,7 @@ static int open_database(struct cas *cas, const char *vfs, struct err *e)
 		.path = path,
 		.vfs = vfs,
 		.log = cas->log,
-		.wall_seconds = cas->clock->wall_seconds(cas->clock),
+		.wall_seconds = clock_wall_seconds(cas->clock),
 	};
 	int r = db_open_writer(&opts, &cas->db, e);
 

@@ -91,12 +91,24 @@ bool data_file_has_hole(const struct disk *disk, int fd, uint64_t offset, uint64
 	return hole < 0 || (uint64_t)hole < offset + size_bytes;
 }
 
-bool data_file_grow_back(const struct disk *disk, int fd, uint64_t size_bytes)
+bool data_file_is_short(const struct disk *disk, int fd, uint64_t size_bytes,
+                        uint64_t *ret_found_bytes)
 {
 	struct file_identity found;
 
-	return disk->identify(disk, fd, &found) == 0 && found.size_bytes < size_bytes &&
-	       disk->truncate(disk, fd, (off_t)size_bytes) == 0;
+	if (disk->identify(disk, fd, &found) != 0 || found.size_bytes >= size_bytes)
+		return false;
+	*ret_found_bytes = found.size_bytes;
+	return true;
+}
+
+bool data_file_grow_back(const struct disk *disk, int fd, uint64_t found_bytes, uint64_t size_bytes)
+{
+	uint64_t now_bytes = size_bytes;
+
+	if (data_file_is_short(disk, fd, size_bytes, &now_bytes) && now_bytes < found_bytes)
+		return false;
+	return now_bytes >= size_bytes || disk->truncate(disk, fd, (off_t)size_bytes) == 0;
 }
 
 /* Chunks whose last block is the one that `last` ends in: with a cut inside it, they end in zeros.

@@ -43,10 +43,17 @@ MUST_CHECK int64_t data_file_missing(const struct disk *disk, int fd, const stru
 /** Is some byte of [offset, offset + size_bytes) in a hole or behind the end? */
 bool data_file_has_hole(const struct disk *disk, int fd, uint64_t offset, uint64_t size_bytes);
 
-/** Grow it back to its size, if somebody has cut it short: who reads it without us (the kernel)
- * gets no error for its end then. All ready chunks must have been looked at since: the block of a
- * cut ends in zeros then. @return it was short, and is not any more */
-bool data_file_grow_back(const struct disk *disk, int fd, uint64_t size_bytes);
+/** Has somebody cut it short? ret_found_bytes: to what. */
+bool data_file_is_short(const struct disk *disk, int fd, uint64_t size_bytes,
+                        uint64_t *ret_found_bytes);
+
+/** Grow it back to its size: who reads it without us (the kernel) gets no error for its end then.
+ * No chunk that data_file_missing() tells of may be ready any more: what was cut off is zeros then.
+ * @param found_bytes  it had at least those when that was looked at: it is left as it is where it
+ *   was cut again since
+ * @return it has its size */
+bool data_file_grow_back(const struct disk *disk, int fd, uint64_t found_bytes,
+                         uint64_t size_bytes);
 
 /** pread until all is there. @return 0; -ENODATA the file ends before; -errno. No *e: the hot path
  */

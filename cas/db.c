@@ -37,6 +37,15 @@ int db_err(struct db *db, int sqlite_rc, struct err *e, const char *what)
 	return err_set(e, code, "CAS database: %s: %s", what, sqlite3_errmsg(db->sql));
 }
 
+bool db_reuse_log(struct db *db)
+{
+	int n_frames = 0;
+
+	return sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_RESTART, &n_frames,
+	                                 NULL) == SQLITE_OK &&
+	       n_frames > 0;
+}
+
 int db_exec(struct db *db, const char *sql, struct err *e)
 {
 	const int rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);

@@ -15,6 +15,7 @@
 struct db {
 	sqlite3 *sql;
 	int shm_fd; /* of the writer's shared memory; closed last, with it SQLite's locks go. -1 */
+	int log_fd; /* of its log, which holds room for small transactions; -1 */
 };
 
 struct db_opts {
@@ -32,6 +33,11 @@ struct db_opts {
 MUST_CHECK int db_open_writer(const struct db_opts *opts, struct db **ret_db, struct err *e);
 MUST_CHECK int db_open_reader(const struct db_opts *opts, struct db **ret_db, struct err *e);
 void db_close(struct db **db); /* NULL is fine */
+
+/** [the writer's thread, no transaction open] Put what the log holds into the database file, so
+ * that the next transaction is written over it and needs no disk space but for pages that the
+ * database never had. @return true: there is room of that kind now */
+bool db_reuse_log(struct db *db);
 
 /** What SQLite says, as an errno: -EUCLEAN for a corrupt file. @return -code, *e filled */
 int db_err(struct db *db, int sqlite_rc, struct err *e, const char *what);

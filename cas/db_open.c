@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define APPLICATION_ID  1936224097 /* "shoa" */
@@ -19,6 +20,8 @@
 #define BUSY_TIMEOUT_MS 5000
 #define ASIDE_TRIES     100
 #define SHM_BYTES       131072U /* what a log of 16,000 pages needs; most are of 1,000 */
+#define LOG_BYTES       262144U /* transactions that clear take a few pages each */
+#define LOG_DISK_PART   64U     /* no more than this part of the file system is held so */
 
 #define SCHEMA_REFER /* since version 2 */                                                         \
 	"CREATE TABLE refer(id INTEGER PRIMARY KEY, runs BLOB NOT NULL);"                          \
@@ -68,6 +71,7 @@ void db_close(struct db **db)
 		return;
 	(void)sqlite3_close_v2((*db)->sql);
 	close_fd(&(*db)->shm_fd);
+	close_fd(&(*db)->log_fd);
 	free(*db);
 	*db = NULL;
 }
@@ -78,6 +82,7 @@ static int connect_to(const struct db_opts *opts, int flags, struct db **ret_db,
 	int rc;
 
 	db->shm_fd = -1;
+	db->log_fd = -1;
 	rc = sqlite3_open_v2(opts->path, &db->sql, flags | SQLITE_OPEN_NOMUTEX, opts->vfs);
 	if (rc != SQLITE_OK)
 		return db->sql == NULL ? err_set(e, ENOMEM, "CAS database: out of memory")
@@ -211,6 +216,20 @@ static void hold_shared_memory(struct db *db, const struct db_opts *opts)
 		         LOG_Q(strerrordesc_np(errno)));
 }
 
+/* Others may fill the disk at any moment, also what the ballast has just given up: what makes room
+ * finds its own here. The log is never made smaller while it is open, and others' locks are none of
+ * its file's. A very small file system is not made smaller. */
+static void hold_log(struct db *db, const struct db_opts *opts)
+{
+	AUTO(free_str) char *path = xasprintf("%s-wal", opts->path);
+	struct statvfs fs;
+
+	db->log_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (db->log_fd >= 0 && fstatvfs(db->log_fd, &fs) == 0 &&
+	    (uint64_t)fs.f_blocks * fs.f_frsize >= (uint64_t)LOG_BYTES * LOG_DISK_PART)
+		(void)fallocate(db->log_fd, FALLOC_FL_KEEP_SIZE, 0, LOG_BYTES);
+}
+
 static int open_once(const struct db_opts *opts, struct db **ret_db, struct err *e)
 {
 	AUTO(db_close) struct db *db = NULL;
@@ -229,6 +248,7 @@ static int open_once(const struct db_opts *opts, struct db **ret_db, struct err 
 		return r;
 	assert(db != NULL);
 	hold_shared_memory(db, opts);
+	hold_log(db, opts);
 	*ret_db = db;
 	db = NULL;
 	return 0;

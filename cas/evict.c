@@ -11,7 +11,6 @@
 #include "state.h"
 #include "stored.h"
 #include "use_rows.h"
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -170,11 +169,18 @@ static void make_ballast(struct cas *cas)
 		(void)fallocate(fd, 0, 0, BALLAST_BYTES);
 }
 
-bool evict_give_ballast(struct cas *cas)
+static bool give_ballast(struct cas *cas)
 {
 	const int fd = cas->evictor.ballast_fd;
 
 	return fd >= 0 && measure_fd(fd) > 0 && ftruncate(fd, 0) == 0;
+}
+
+bool evict_give_ballast(struct cas *cas)
+{
+	const bool reused = db_reuse_log(cas->db); /* who else fills the disk cannot take that */
+
+	return give_ballast(cas) || reused;
 }
 
 /* ---- by itself ---- */
@@ -307,23 +313,10 @@ bool cas_make_room(struct cas *cas, uint64_t n_bytes)
 	return wanted.freed_bytes > 0;
 }
 
-static int nothing(struct cas *cas, void *arg, struct err *e)
-{
-	(void)cas;
-	(void)arg;
-	(void)e;
-	return 0;
-}
-
 void cas_blob_pin(struct cas_blob *blob)
 {
-	struct err e;
-	int r;
-
 	atomic_fetch_add(&blob->n_pins, 1);
-	r = writer_do(blob->cas, nothing, NULL, &e); /* behind whatever looked before */
-	assert(r == 0);
-	(void)r;
+	writer_wait(blob->cas); /* behind whatever looked before */
 }
 
 void cas_blob_unpin(struct cas_blob *blob)
@@ -365,6 +358,8 @@ static void chore_work(struct job *job)
 	halve(cas);
 	if (atomic_exchange(&cas->evictor.has_garbage, false))
 		r = garbage_sweep(cas, true, &n, &e);
+	if (r < 0)
+		atomic_store(&cas->evictor.has_garbage, true); /* the next time */
 	if (r == 0)
 		r = use_rows_store_all(cas, &e);
 	if (r == 0)
@@ -405,7 +400,7 @@ void evict_lend_ballast(struct cas *cas)
 	AUTO(free_str) char *path = xasprintf("%s/ballast", cas->state_dir);
 
 	cas->evictor.ballast_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	(void)evict_give_ballast(cas);
+	(void)give_ballast(cas);
 }
 
 int evictor_start(struct cas *cas, struct err *e)

@@ -38,8 +38,8 @@ void evict_lend_ballast(struct cas *cas);
 MUST_CHECK int evictor_start(struct cas *cas, struct err *e);
 void evictor_stop(struct cas *cas); /* before the writer ends; fine when it never started */
 
-/** [writer] Give up the ballast: what has to be written to the database now has no other room.
- * @return true: there was some */
+/** [writer, no transaction open] Give up the ballast, and write over the database's log: what has
+ * to be written to the database now has no other room. @return true: there was some */
 bool evict_give_ballast(struct cas *cas);
 void evict_kick(void *cas);              /* [any] make room, soon */
 void evict_on_time(struct cas *cas);     /* [loop] every flush_ms */

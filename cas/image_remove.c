@@ -94,17 +94,30 @@ static bool exists(struct db *db, const char *sql, const uint8_t digest[DIGEST_B
 /* Blobs first: cut off in between, the image is still there to be removed again. */
 static int remove_all(struct cas *cas, const char *digest, const uint8_t *bytes, struct err *e)
 {
-	uint64_t n_garbage = 0;
 	int r = forget_references(cas->db, bytes, e);
 
 	if (r == 0)
 		r = remove_blobs(cas, bytes, e);
 	if (r == 0)
 		r = forget_rows(cas->db, bytes, e);
+	return r == 0 ? image_dirs_retire(cas, digest, e) : r;
+}
+
+/* What outlived its image, because others referred to it, or had it open. The image is gone, and
+ * nobody finds it to remove it again: what cannot be done now is done by the chores. */
+static void remove_others(struct cas *cas)
+{
+	uint64_t n = 0;
+	struct err why;
+	int r = garbage_blobs(cas, true, &n, &why);
+
+	if (r == -ENOSPC && evict_give_ballast(cas))
+		r = garbage_blobs(cas, true, &n, &why);
 	if (r == 0)
-		r = image_dirs_retire(cas, digest, e);
-	/* And what outlived its image, because others referred to it, or had it open. */
-	return r == 0 ? garbage_blobs(cas, true, &n_garbage, e) : r;
+		return;
+	log_warn(cas->log, "an image is removed, but not yet what else nobody uses", "error=%s",
+	         LOG_Q(why.msg));
+	atomic_store(&cas->evictor.has_garbage, true);
 }
 
 static int remove_on_writer(struct cas *cas, void *arg, struct err *e)
@@ -122,7 +135,11 @@ static int remove_on_writer(struct cas *cas, void *arg, struct err *e)
 		return err_set(e, EBUSY, "it is pinned (shoal unpin it first)");
 	r = remove_all(cas, digest, bytes, e);
 	/* On a full disk there is no room even for the rows' removal. */
-	return r == -ENOSPC && evict_give_ballast(cas) ? remove_all(cas, digest, bytes, e) : r;
+	if (r == -ENOSPC && evict_give_ballast(cas))
+		r = remove_all(cas, digest, bytes, e);
+	if (r == 0)
+		remove_others(cas);
+	return r;
 }
 
 int image_store_remove(struct cas *cas, const char *digest, struct err *e)

@@ -108,6 +108,11 @@ int image_store_record(struct cas *cas, const struct image_record *rec,
 	return r < 0 ? err_wrap(e, "recording image %s", rec->name) : 0;
 }
 
+void image_store_wait(struct cas *cas)
+{
+	writer_wait(cas);
+}
+
 static bool read_record(db_stmt *stmt, struct image_record *ret_rec)
 {
 	size_t n;

@@ -45,12 +45,11 @@ static void set_bits(struct bitmap *bits, uint32_t slice, const uint8_t *bytes, 
 int ready_rows_load(struct db *db, uint64_t row, struct bitmap *bits, struct err *e)
 {
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	int r = db_prepare(db, "SELECT id, bits FROM ready WHERE id >= ? AND id < ?", &stmt, e);
+	int r = db_prepare_parts(db, "SELECT id, bits FROM ready WHERE id >= ? AND id < ?", row,
+	                         &stmt, e);
 
 	if (r < 0)
 		return r;
-	db_bind_u64(stmt, 1, part_id(row, 0));
-	db_bind_u64(stmt, 2, part_id(row + 1, 0));
 	while ((r = db_step(stmt, e)) == 1) {
 		size_t n_bytes;
 		const uint8_t *bytes = db_blob(stmt, 1, &n_bytes);

@@ -31,6 +31,7 @@ void room_init(struct room *room, const struct room_opts *opts)
 	room->opts = *opts;
 	room->quota_gauge = metrics_series(opts->metrics, METRIC_CACHE_QUOTA_BYTES, NULL);
 	room_set_limits(room, &opts->limits);
+	room->room_gauge = metrics_series(opts->metrics, METRIC_CACHE_ROOM_BYTES, NULL);
 	room->full_gauge = metrics_series(opts->metrics, METRIC_CACHE_FULL, NULL);
 	room->used_gauge = metrics_series(opts->metrics, METRIC_CACHE_BYTES, NULL);
 	room->pinned_gauge = metrics_series(opts->metrics, METRIC_CACHE_PINNED_BYTES, NULL);
@@ -131,6 +132,7 @@ uint64_t room_may_use(struct room *room)
 	}
 	may = ceiling < may ? ceiling : may;
 	atomic_store(&room->may_bytes, may);
+	series_set(room->room_gauge, (int64_t)min_u64(may, INT64_MAX));
 	return may;
 }
 
@@ -232,6 +234,7 @@ void room_measured(struct room *room, uint64_t used_bytes, uint64_t wrote_before
 	atomic_store(&room->used_bytes,
 	             used_bytes + atomic_load(&room->wrote_bytes) - wrote_before_bytes);
 	show_used(room);
+	(void)room_may_use(room); /* so that its gauge is a minute old at most */
 }
 
 uint64_t room_target(struct room *room)

@@ -40,6 +40,7 @@ struct room {
 	_Atomic uint32_t high_percent;
 	_Atomic uint32_t low_percent;
 	struct series *quota_gauge;
+	struct series *room_gauge;
 	struct series *full_gauge;
 	struct series *used_gauge;
 	struct series *pinned_gauge;
@@ -76,7 +77,7 @@ void room_wrote_not(struct room *room, uint64_t n_bytes); /* [any] */
 /** [any] So much is free again. */
 void room_freed(struct room *room, uint64_t n_bytes);
 
-/** [any] What was measured, while wrote_bytes was that at its beginning: what came meanwhile
+/** [worker] What was measured, while wrote_bytes was that at its beginning: what came meanwhile
  * counts. */
 void room_measured(struct room *room, uint64_t used_bytes, uint64_t wrote_before_bytes);
 
@@ -100,6 +101,16 @@ void room_made(struct room *room, uint64_t freed_bytes);
 static inline uint64_t room_used(const struct room *room)
 {
 	return atomic_load_explicit(&room->used_bytes, memory_order_relaxed);
+}
+
+/** Of what blobs may take, what no image pins and the kernel does not read by itself. */
+static inline uint64_t room_unpinned(const struct room *room)
+{
+	const uint64_t may = atomic_load_explicit(&room->may_bytes, memory_order_relaxed);
+	const uint64_t held = atomic_load_explicit(&room->pinned_bytes, memory_order_relaxed) +
+	                      atomic_load_explicit(&room->handed_bytes, memory_order_relaxed);
+
+	return may > held ? may - held : 0;
 }
 
 /** A share of n in percent, whatever n. */

@@ -56,7 +56,10 @@ struct cas {
 MUST_CHECK int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err *e),
                          void *arg, struct err *e);
 
-/** [worker] The same on any pool of one thread, which this is not. */
+/** [worker] Until all that was queued for the writer before is done. */
+void writer_wait(struct cas *cas);
+
+/** [worker] writer_do() on any pool of one thread, which this is not. */
 MUST_CHECK int queue_do(struct cas *cas, struct pool *queue,
                         int (*fn)(struct cas *cas, void *arg, struct err *e), void *arg,
                         struct err *e);

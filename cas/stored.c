@@ -62,14 +62,12 @@ static int read_parts(struct db *db, uint64_t row, struct blob_layout *l, struct
 {
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;
 	uint32_t n_parts = 0;
-	int r = db_prepare(
-		db, "SELECT places, digests FROM layout WHERE id >= ? AND id < ? ORDER BY id",
+	int r = db_prepare_parts(
+		db, "SELECT places, digests FROM layout WHERE id >= ? AND id < ? ORDER BY id", row,
 		&stmt, e);
 
 	if (r < 0)
 		return r;
-	db_bind_u64(stmt, 1, part_id(row, 0));
-	db_bind_u64(stmt, 2, part_id(row + 1, 0));
 	while ((r = db_step(stmt, e)) == 1) {
 		struct layout_part_bytes part;
 

@@ -8,7 +8,7 @@ void use_clock_init(struct use_clock *u, const struct clock *clock)
 {
 	u->clock = clock;
 	(void)pthread_mutex_init(&u->mutex, NULL);
-	u->starts_s[1] = clock->wall_seconds(clock);
+	u->starts_s[1] = clock_wall_seconds(clock);
 	atomic_store(&u->now, 1); /* 0: before this start */
 }
 
@@ -33,7 +33,7 @@ static void move_on(struct use_clock *u, uint64_t wall_s)
 
 void use_clock_time(struct use_clock *u)
 {
-	const uint64_t wall_s = u->clock->wall_seconds(u->clock);
+	const uint64_t wall_s = clock_wall_seconds(u->clock);
 
 	(void)pthread_mutex_lock(&u->mutex);
 	if (wall_s >= u->starts_s[atomic_load(&u->now)] + USE_TICK_S)
@@ -50,7 +50,7 @@ void use_clock_wrote(struct use_clock *u, uint64_t n_bytes, uint64_t room_bytes)
 		return;
 	(void)pthread_mutex_lock(&u->mutex);
 	if (atomic_load(&u->written_bytes) > step)
-		move_on(u, u->clock->wall_seconds(u->clock));
+		move_on(u, clock_wall_seconds(u->clock));
 	(void)pthread_mutex_unlock(&u->mutex);
 }
 

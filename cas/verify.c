@@ -11,6 +11,7 @@
 #include "stored.h"
 #include "verify_refs.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,26 @@ static int inspect(struct verification *v, const struct cas_blob *blob, const st
 	               : VOID_WRONG_BYTES;
 }
 
+/* @return as inspect(), of a chunk that is still ready */
+static int look_at(struct verification *v, struct cas_blob *blob, const struct blob_layout *l,
+                   uint32_t idx)
+{
+	for (;;) {
+		const uint64_t generation = atomic_load(&blob->generation);
+		/* Like a reader: nothing that is ready by now is evicted under it. */
+		const uint32_t turn = readers_enter(&blob->readers);
+		const int wrong = bitmap_get(blob->ready, idx) ? inspect(v, blob, l, idx) : -1;
+
+		readers_leave(&blob->readers, turn);
+		if (wrong < 0 || !bitmap_get(blob->ready, idx))
+			return -1;
+		/* One that was taken back meanwhile may have been half replaced, and be right by
+		 * now: once more. */
+		if (atomic_load(&blob->generation) == generation)
+			return wrong;
+	}
+}
+
 static int verify_chunks(struct verification *v, struct cas_blob *blob, const struct blob_layout *l,
                          struct err *e)
 {
@@ -85,15 +106,9 @@ static int verify_chunks(struct verification *v, struct cas_blob *blob, const st
 
 	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < l->n_chunks && r == 0;
 	     i = bitmap_next_set(blob->ready, i + 1)) {
-		const uint64_t generation = atomic_load(&blob->generation);
-		/* Like a reader: nothing that is ready by now is evicted under it. */
-		const uint32_t turn = readers_enter(&blob->readers);
-		const int wrong = bitmap_get(blob->ready, i) ? inspect(v, blob, l, i) : -1;
+		const int wrong = look_at(v, blob, l, i);
 
-		readers_leave(&blob->readers, turn);
-		/* A chunk that was taken back meanwhile may be half replaced: not our fault. */
-		if (wrong >= 0 && bitmap_get(blob->ready, i) &&
-		    atomic_load(&blob->generation) == generation)
+		if (wrong >= 0)
 			take_back(v, blob, i, (enum void_reason)wrong);
 		v->seen.chunks_done++;
 		v->seen.bytes_done += l->chunks[i].plain_size_bytes;
@@ -101,6 +116,25 @@ static int verify_chunks(struct verification *v, struct cas_blob *blob, const st
 			r = tell(v, e);
 	}
 	return r;
+}
+
+/* What was cut off since it was looked at would be zeros in a file that has grown back. */
+static int take_back_missing(struct verification *v, struct cas_blob *blob,
+                             const struct blob_layout *l, struct err *e)
+{
+	AUTO(bitmap_free) struct bitmap *gone = bitmap_new(l->n_chunks);
+	uint32_t turn;
+	int64_t n;
+
+	if (gone == NULL)
+		return err_set(e, ENOMEM, "map of %" PRIu32 " chunks: out of memory", l->n_chunks);
+	turn = readers_enter(&blob->readers);
+	n = data_file_missing(v->cas->disk, blob->fd, l, blob->ready, gone, e);
+	readers_leave(&blob->readers, turn);
+	for (uint32_t i = bitmap_next_set(gone, 0); n > 0 && i < l->n_chunks;
+	     i = bitmap_next_set(gone, i + 1))
+		take_back(v, blob, i, VOID_NO_DATA);
+	return n < 0 ? (int)n : 0;
 }
 
 static int check_refs(struct verification *v, const char *key, struct err *e)
@@ -118,6 +152,8 @@ static int verify_blob(struct verification *v, const char *key, struct err *e)
 	AUTO(cas_blob_release) struct cas_blob *blob = NULL;
 	AUTO(layout_unref) struct blob_layout *l = NULL;
 	const uint64_t n_faults = v->seen.n_faults;
+	uint64_t found_bytes = 0;
+	bool is_short = false;
 	int r = blob_open_registered(v->cas, key, on_fault, v, &blob, e);
 
 	if (r == 0)
@@ -127,13 +163,19 @@ static int verify_blob(struct verification *v, const char *key, struct err *e)
 	r = verify_chunks(v, blob, l, e);
 	if (r == 0)
 		r = check_refs(v, key, e);
+	if (r == 0)
+		is_short = data_file_is_short(v->cas->disk, blob->fd, blob->identity.size_bytes,
+		                              &found_bytes);
+	if (is_short)
+		r = take_back_missing(v, blob, l, e);
 	if (v->seen.n_faults > n_faults) {
 		struct err why;
 		const int cleared = blob_clear_now(blob, r < 0 ? &why : e);
 
 		r = r < 0 ? r : cleared;
 	}
-	if (r == 0 && data_file_grow_back(v->cas->disk, blob->fd, blob->identity.size_bytes))
+	if (r == 0 && is_short &&
+	    data_file_grow_back(v->cas->disk, blob->fd, found_bytes, blob->identity.size_bytes))
 		log_warn(v->cas->log, "a data file was cut short: it has its size again", "blob=%s",
 		         key);
 	return r;

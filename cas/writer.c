@@ -5,6 +5,7 @@
  * that were not given any have that one too.
  */
 #include "state.h"
+#include <assert.h>
 
 struct waiting {
 	struct job job;
@@ -72,4 +73,21 @@ int writer_do(struct cas *cas, int (*fn)(struct cas *cas, void *arg, struct err 
 	if (pthread_equal(pthread_self(), cas->writer_thread))
 		return fn(cas, arg, e);
 	return queue_do(cas, cas->writer, fn, arg, e);
+}
+
+static int nothing(struct cas *cas, void *arg, struct err *e)
+{
+	(void)cas;
+	(void)arg;
+	(void)e;
+	return 0;
+}
+
+void writer_wait(struct cas *cas)
+{
+	struct err e;
+	const int r = writer_do(cas, nothing, NULL, &e);
+
+	assert(r == 0);
+	(void)r;
 }

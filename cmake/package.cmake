@@ -13,21 +13,23 @@ endforeach()
 install(FILES tools/package/shoal.yaml DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/shoal)
 install(FILES tools/package/shoal.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
   RENAME shoal)
-file(GLOB docs CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)
-install(FILES README.md ${docs} tools/package/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(FILES charts/shoal/files/alerts.yaml charts/shoal/files/dashboard.json
-  DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+# The pages as they stand in the repository, with the chart, so that their links lead somewhere.
+file(CREATE_LINK copyright ${PROJECT_BINARY_DIR}/package/LICENSE SYMBOLIC)
+install(FILES README.md CONTRIBUTING.md tools/package/copyright ${PROJECT_BINARY_DIR}/package/LICENSE
+  DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs charts DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN charts/schema EXCLUDE)
 
 # package_gzip(PATH OUTPUT COMMAND...): what the command prints, packed as Debian wants it, without a date.
 set(package_dir ${PROJECT_BINARY_DIR}/package)
 set(packed)
+file(GLOB package_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/package/*)
 function(package_gzip output)
   add_custom_command(OUTPUT ${package_dir}/${output}
     COMMAND ${CMAKE_COMMAND} -E make_directory ${package_dir}
     COMMAND sh -c "\"$@\" | gzip -9n > ${package_dir}/${output}.new && mv ${package_dir}/${output}.new ${package_dir}/${output}"
       sh ${ARGN}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-    DEPENDS shoal shoald ${PROJECT_SOURCE_DIR}/tools/package VERBATIM)
+    DEPENDS shoal shoald ${package_sources} VERBATIM)
   set(packed ${packed} ${package_dir}/${output} PARENT_SCOPE)
 endfunction()
 package_gzip(shoal.1.gz $<TARGET_FILE:shoal> --print-docs man)

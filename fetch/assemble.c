@@ -12,6 +12,7 @@
 #include "assemble.h"
 #include "assemble_steps.h"
 #include "mem.h"
+#include "path.h"
 #include "whole_blob.h"
 #include <assert.h>
 #include <errno.h>
@@ -43,6 +44,7 @@ struct assemble {
 	char digest[DIGEST_TEXT_BYTES];
 	char name[CAS_ORIGIN_MAX_BYTES];
 	char origin[CAS_ORIGIN_MAX_BYTES];
+	char *metas_dirs[METAS_DIRS_MAX]; /* or NULL */
 	enum state state;
 	int result;
 	struct err err;
@@ -75,6 +77,8 @@ static const struct {
 static void assemble_free(struct assemble *op)
 {
 	assembly_clear(&op->step.assembly);
+	for (size_t i = 0; i < ARRAY_LEN(op->metas_dirs); i++)
+		free(op->metas_dirs[i]);
 	free(op);
 }
 
@@ -102,6 +106,7 @@ static struct lazy_image *make_image(struct assemble *op)
 		free(image);
 		return NULL;
 	}
+	fetch_blobs_together(image->blobs, image->n_blobs);
 	image->named = xcalloc(a->n_parts + (size_t)1, sizeof(struct bitmap *));
 	for (uint32_t i = 0; i < a->n_parts; i++) {
 		image->named[i] = a->parts[i].named;
@@ -167,6 +172,7 @@ static void submit(struct assemble *op, void (*work)(struct job *job),
 {
 	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
 	op->out = true;
+	(*op->env.n_out)++;
 	pool_submit(op->env.pool, &op->step.job);
 }
 
@@ -175,6 +181,7 @@ static void came_back(struct job *job, enum state next)
 	struct assemble *op = container_of(job, struct assemble, step.job);
 
 	op->out = false;
+	(*op->env.n_out)--;
 	if (op->cancelled) {
 		assemble_free(op);
 		return;
@@ -198,10 +205,12 @@ static void open_after(struct job *job)
 
 static enum state enter_open(struct assemble *op)
 {
-	op->step.assembly = (struct assembly){ .cas = op->env.cas,
-		                               .log = op->env.log,
-		                               .digest = op->digest,
-		                               .allow_unverified = op->env.allow_unverified };
+	op->step.assembly =
+		(struct assembly){ .cas = op->env.cas,
+		                   .log = op->env.log,
+		                   .digest = op->digest,
+		                   .metas_dirs = { op->metas_dirs[0], op->metas_dirs[1] },
+		                   .allow_unverified = op->env.allow_unverified };
 	submit(op, open_work, open_after);
 	return OPEN;
 }
@@ -229,6 +238,18 @@ static enum state enter_layouts(struct assemble *op)
 
 static enum state more_metas(struct assemble *op);
 
+/* What lay beside the bootstrap was not asked for. */
+static void take_extras(struct part *part, struct blob_extras *extras)
+{
+	part->extras.digests = extras->digests;
+	extras->digests = NULL;
+	if (extras->meta == NULL)
+		return;
+	part->extras.meta = extras->meta;
+	part->extras.meta_size_bytes = extras->meta_size_bytes;
+	extras->meta = NULL;
+}
+
 static void on_meta(void *arg, int r, struct blob_extras *extras, const struct err *why)
 {
 	struct meta_slot *slot = arg;
@@ -241,8 +262,7 @@ static void on_meta(void *arg, int r, struct blob_extras *extras, const struct e
 		op->err = *why;
 		next = failed(op);
 	} else {
-		op->step.assembly.parts[slot - op->slots].extras = *extras;
-		*extras = (struct blob_extras){ .meta = NULL };
+		take_extras(&op->step.assembly.parts[slot - op->slots], extras);
 		next = more_metas(op);
 	}
 	assemble_run(op, next);
@@ -346,6 +366,9 @@ struct assemble *assemble_start(const struct assemble_opts *opts)
 	(void)snprintf(op->digest, sizeof(op->digest), "%s", opts->digest);
 	(void)snprintf(op->name, sizeof(op->name), "%s", opts->name);
 	(void)snprintf(op->origin, sizeof(op->origin), "%s", opts->origin);
+	if (opts->bootstrap_path != NULL)
+		op->metas_dirs[0] = path_parent(opts->bootstrap_path);
+	op->metas_dirs[1] = xstrdup_or_null(opts->metas_dir);
 	assemble_walk(op, OPEN); /* a worker has it now: it cannot be at its end */
 	return op;
 }

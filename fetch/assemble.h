@@ -13,7 +13,9 @@ struct assemble_opts {
 	const struct image_loader_opts *env; /* copied, as all here */
 	const char *digest;                  /* of the image's directory */
 	const char *name;
-	const char *origin; /* of the blobs, origin.h */
+	const char *origin;         /* of the blobs, origin.h */
+	const char *bootstrap_path; /* of a file; else NULL: beside it, and in ... */
+	const char *metas_dir;      /* ... here, blobs' chunk indexes may lie; or NULL */
 	uint64_t deadline_ns;
 	/* [loop] Exactly once, last, not from inside assemble_start(): 0 and the image with one
 	 * reference; -errno. */

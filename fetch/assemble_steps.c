@@ -11,26 +11,38 @@
 #include "meta_steps.h"
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-/* The local form that the bootstrap layer brought, or an earlier mount fetched. A layer names it
- * by the object that carries it; that is the blob itself but for zran. */
+#define META_NAMES 2
+
+/* A layer names it by the object that carries it; that is the blob itself but for zran. @return
+ * false: no name */
+static bool meta_name(const struct part *part, size_t nth, char ret_name[IMAGE_FILE_NAME_BYTES])
+{
+	const char *id = nth == 0 ? part->info.meta_blob_id : part->info.blob_id;
+
+	if (id[0] != '\0')
+		image_file_meta(id, ret_name);
+	return id[0] != '\0';
+}
+
+/* The local form that the bootstrap layer brought, or an earlier mount fetched. */
 static void find_meta(const struct assembly *a, struct part *part)
 {
-	const char *const ids[] = { part->info.meta_blob_id, part->info.blob_id };
 	const uint64_t max_bytes = blob_meta_local_size(&part->info);
 	struct err e = { .code = 0 };
 
-	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+	for (size_t i = 0; i < META_NAMES; i++) {
 		char name[IMAGE_FILE_NAME_BYTES];
 		int r;
 
-		if (ids[i][0] == '\0')
-			continue;
-		image_file_meta(ids[i], name);
-		if (image_store_map(a->cas, a->digest, name, max_bytes, &part->meta_file, &e) < 0)
+		if (!meta_name(part, i, name) ||
+		    image_store_map(a->cas, a->digest, name, max_bytes, &part->meta_file, &e) < 0)
 			continue;
 		r = blob_meta_check(&part->info, part->meta_file.data, part->meta_file.size_bytes,
 		                    &e);
@@ -41,6 +53,71 @@ static void find_meta(const struct assembly *a, struct part *part)
 		log_warn(a->log, "a kept blob index is no good and is fetched again",
 		         "file=%s why=%s", name, LOG_Q(e.msg));
 		image_file_unmap(&part->meta_file);
+	}
+}
+
+/* @param size_bytes  exactly so many. @return malloc'd; NULL: there is no such file, or another one
+ */
+static uint8_t *read_whole(const char *path, uint64_t size_bytes)
+{
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	AUTO(free_bytes) uint8_t *bytes = NULL;
+	uint8_t *whole;
+	uint64_t n = 0;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < 0 ||
+	    (uint64_t)st.st_size != size_bytes)
+		return NULL;
+	bytes = malloc(size_bytes);
+	while (bytes != NULL && n < size_bytes) {
+		const ssize_t got = pread(fd, bytes + n, size_bytes - n, (off_t)n);
+
+		if (got <= 0)
+			return NULL;
+		n += (uint64_t)got;
+	}
+	whole = bytes;
+	bytes = NULL;
+	return whole;
+}
+
+/* Whoever unpacked the bootstrap from its layer unpacked these, too. Nobody vouches for them as
+ * they lie there, so they are not kept: for this mount alone, and the chunks' digests hold. */
+static bool find_meta_in(const struct assembly *a, struct part *part, const char *dir)
+{
+	const uint64_t size_bytes = blob_meta_local_size(&part->info);
+
+	for (size_t i = 0; i < META_NAMES; i++) {
+		char name[IMAGE_FILE_NAME_BYTES];
+		AUTO(free_str) char *path = NULL;
+		AUTO(free_bytes) uint8_t *bytes = NULL;
+		struct err e;
+
+		if (!meta_name(part, i, name))
+			continue;
+		path = xasprintf("%s/%s", dir, name);
+		bytes = read_whole(path, size_bytes);
+		if (bytes == NULL)
+			continue;
+		if (blob_meta_check(&part->info, bytes, size_bytes, &e) == 0) {
+			part->extras.meta = bytes;
+			part->extras.meta_size_bytes = size_bytes;
+			part->wants_meta = false;
+			bytes = NULL;
+			return true;
+		}
+		log_warn(a->log, "a blob's index beside its bootstrap is no good and is fetched",
+		         "file=%s why=%s", LOG_Q(path), LOG_Q(e.msg));
+	}
+	return false;
+}
+
+static void find_meta_beside(const struct assembly *a, struct part *part)
+{
+	for (size_t i = 0; i < METAS_DIRS_MAX; i++) {
+		if (a->metas_dirs[i] != NULL && find_meta_in(a, part, a->metas_dirs[i]))
+			return;
 	}
 }
 
@@ -69,6 +146,8 @@ static void look_at_part(const struct assembly *a, uint32_t i)
 	part->wants_digests = part->info.needs_digests && part->info.toc_vouched;
 	if (part->wants_meta)
 		find_meta(a, part);
+	if (part->wants_meta)
+		find_meta_beside(a, part);
 	if (part->wants_digests)
 		find_digests(a, part);
 }

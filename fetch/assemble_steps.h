@@ -22,10 +22,14 @@ struct part {
 	struct blob_layout *whole; /* it must be fetched whole; blob is NULL until then */
 };
 
+#define METAS_DIRS_MAX 2
+
 struct assembly {
 	struct cas *cas;
 	struct log *log;
-	const char *digest; /* borrowed: of the image's directory */
+	const char *digest;                     /* borrowed: of the image's directory */
+	const char *metas_dirs[METAS_DIRS_MAX]; /* borrowed: where indexes may lie that are not kept
+	                                         * here; or NULL */
 	bool allow_unverified;
 	bool only_looks; /* what is no good stays: nobody brings it anew now */
 	struct image_file bootstrap;

@@ -2,7 +2,7 @@
  * boot_layer: what the bootstrap layer of a nydus image holds: the bootstrap, and blob metas.
  *
  * Bytes in, bytes out; the caller has checked the layer's digest. Any thread.
- * Source: facts/rafs.md section 13 (image/image.boot, or image.boot; image/<hex>.blob.meta).
+ * Source: docs/rafs.md, "In a registry".
  */
 #pragma once
 #include "buffer.h"

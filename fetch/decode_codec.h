@@ -24,7 +24,7 @@ MUST_CHECK int gunzip_member(const struct decode_io *io, struct err *e);
 /**
  * A slice of a gzip stream that begins in the middle, at a deflate block boundary, and may run
  * across members. dict: ctx->dict_size_bytes of what stood before it.
- * Source: facts/rafs.md section 8; zlib's zran example explains prime and dictionary.
+ * Source: docs/rafs.md, "Packed units"; zlib's zran example explains prime and dictionary.
  */
 MUST_CHECK int inflate_slice(const struct decode_io *io, const struct zran_ctx *ctx,
                              const uint8_t *dict, struct err *e);
@@ -33,7 +33,7 @@ MUST_CHECK int inflate_slice(const struct decode_io *io, const struct zran_ctx *
  * AES-128-XTS, the whole unit as one data unit.
  *
  * @param ret_size_bytes  of what out holds now: less than in where the packer had to pad
- * Source: facts/rafs.md section 9.3.
+ * Source: docs/rafs.md, "Packed units".
  */
 MUST_CHECK int xts_decrypt(const struct blob_cipher *cipher, const struct decode_io *io,
                            uint32_t *ret_size_bytes, struct err *e);

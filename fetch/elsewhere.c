@@ -445,12 +445,22 @@ static bool distrust(struct source *s, const struct unit_run *run, uint32_t unit
 	return false;
 }
 
+static void whom(const struct source_req *req, char *ret_text, size_t size_bytes)
+{
+	if (req->round != NULL)
+		(void)snprintf(ret_text, size_bytes, "blob %.12s at %s", req->round->blob->key,
+		               req->round->blob->origins[0].text);
+	else
+		(void)snprintf(ret_text, size_bytes, "looks for another blob that has it");
+}
+
 static const struct source_ops ops = {
 	.name = "elsewhere",
 	.get = get,
 	.cancel = cancel,
 	.distrust = distrust,
 	.hurry = hurry,
+	.whom = whom,
 };
 
 struct source *elsewhere_source_new(const struct elsewhere_opts *opts)

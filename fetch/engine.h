@@ -6,7 +6,9 @@
  *   fetch_demand.c   which units to ask for: demand, readahead                (plan, readahead)
  *   fetch_flight.c   single flight: the table of units on their way           (struct flight)
  *   fetch_run.c      one question to the sources, in order, until settled     (struct run)
+ *   fetch_coming.c   whether one brings anything, when a reader's time is over
  *   fetch_islands.c  what is missing between chunks that are here
+ *   fetch_sweep.c    the rest of an image, for who reads all of it           (struct reading)
  *   fetch_programs.c the rest of a program that is being started
  *   fetch_lost.c     what becomes of one that no source answers
  *   fetch_queue.c    when its turn comes
@@ -28,13 +30,15 @@
 #include "plan.h"
 #include "readahead.h"
 #include "share.h"
+#include "slow.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define IN_FLIGHT_DEFAULT_BYTES (UINT64_C(32) << 20)
 #define RUN_MAX_BYTES           (UINT64_C(4) << 20) /* packed; a larger unit goes alone */
-#define EXPLAIN_EVENTS          256
-#define FLIGHT_BUCKETS          1024 /* a power of two */
+#define EXPLAIN_EVENTS          4096U
+#define EXPLAIN_MAX_BYTES       (5U << 18) /* 1.25 MiB, of which the agent has what it has filled */
+#define FLIGHT_BUCKETS          1024       /* a power of two */
 #define BATCH_UNITS_MAX         64
 #define DECODERS_MAX            64
 #define PROGRAMS_MAX            4 /* remembered, a blob */
@@ -61,9 +65,12 @@ struct fetch_read_state {
 	struct fetch *f;
 	struct fetch_read *r; /* the caller's: not touched once ended */
 	bool listed;
+	bool reader;       /* somebody is blocked on it */
+	uint64_t began_ns; /* when it was asked */
 	uint64_t deadline_ns;
 	struct fetch_read_state *prev, *next; /* fetch.readers: in order of deadline */
 	uint64_t timeout_ms;
+	uint64_t last_ns;     /* no later than this, however slowly it comes */
 	struct err why;       /* the last failure that it heard of */
 	uint32_t n_placed;    /* waiters that hold this object */
 	pthread_mutex_t lock; /* guards ended, n_open, and against ended what r points to; never
@@ -102,10 +109,53 @@ void waiter_place(
 void demand_plan(struct fetch_read_state *st, uint32_t i);
 void demand_ahead(struct loop_call *call); /* a marked unit was touched */
 
+/* How much is asked for unasked, at a time. */
+struct ahead_limits {
+	uint64_t packed_bytes;
+	uint32_t n_requests;
+	uint32_t n_looks; /* units */
+};
+
+/** [loop] Ask for what is missing from there on. What is here, or on its way, is passed by: a
+ * reader who goes through all of it would otherwise wait at the next unit that is not.
+ * @param ret_window  from the first unit asked for to the last; its bytes without what was passed
+ * by
+ * @return false: nothing was asked for */
+bool ahead_ask(struct fetch_blob *blob, uint32_t from_unit, const struct ahead_limits *limits,
+               struct plan_span *ret_window);
+
 /** [loop] demand was missed and is asked for, with all up to end_unit: what is missing behind that,
  * between units that are here? */
 void islands_missed(struct fetch_blob *blob, const struct plan_span *demand, uint32_t end_unit);
 void islands_ahead(struct fetch_blob *blob); /* [loop] a marked unit was touched */
+
+/* What is read of an image, and lies ahead of its readers: of those blobs of it that no other image
+ * had open before. The loop's, but for what is atomic. */
+struct reading {
+	struct reading *prev, *next; /* fetch.sweeping, where listed */
+	bool listed;
+	struct fetch *f;
+	uint32_t n_blobs; /* each holds it */
+	struct readahead_record record;
+	struct fetch_blob *blobs;    /* of which more may be swept: sweep_prev, sweep_next */
+	_Atomic uint64_t read_bytes; /* packed: touched, and not here before; each unit once */
+	_Atomic uint64_t
+		ahead_bytes; /* packed, that sweeps asked for and no reader touched since */
+	_Atomic uint64_t ahead_plain_bytes; /* the same, plain */
+};
+
+struct reading *reading_new(struct fetch *f);
+void reading_add(struct reading *r, struct fetch_blob *blob);
+void reading_drop(struct fetch_blob *blob); /* the last one frees it */
+
+/** [any] A reader asked for it, for the first time (since it was brought). */
+void sweep_touched(struct fetch_blob *blob, uint32_t unit_idx, const struct unit_rec *u);
+/** [loop] Something came, or a place is free: what lies far ahead may be due. */
+void sweeps_pump(struct fetch *f);
+void sweep_is_due(struct fetch_blob *blob); /* [loop] somebody read on in it */
+void sweep_on_turn(struct timer *t);
+void sweep_begins(struct fetch_blob *blob, uint32_t first_unit); /* [loop] somebody reads there */
+void sweep_ends(struct fetch_blob *blob); /* [loop] no more of it: windows alone */
 
 /** [any] Is this the first of several chunks of a program? plain: the unit's bytes. */
 bool programs_is_head(const struct unit_rec *u, const uint8_t *plain);
@@ -124,6 +174,7 @@ struct flight {
 	uint32_t source_idx; /* that brought it, or is asked */
 	uint32_t struck;     /* bit a source: gave a final answer or wrong bytes twice */
 	uint32_t n_wrong;    /* wrong digests from source_idx */
+	uint32_t n_pauses;   /* of its runs, until what came was dropped for want of memory */
 	struct run *run;     /* until the bytes are here */
 	struct batch *batch; /* from then on */
 	struct lease *lease; /* it is asked for in the name of others, too */
@@ -146,6 +197,7 @@ struct flight {
 };
 
 bool flight_wanted(void *blob, uint32_t unit_idx); /* plan_view.wanted */
+struct plan_view flight_view(struct fetch_blob *blob);
 struct flight *flight_find(struct fetch_blob *blob, uint32_t unit_idx);
 struct flight *flight_new(struct fetch_blob *blob, uint32_t unit_idx);
 void flight_end(struct flight *fl); /* frees it; its waiters must have been taken */
@@ -172,31 +224,44 @@ struct run {
 	uint32_t first_unit, n_units;
 	uint32_t source_idx; /* that is asked; n_sources: none is left in this round */
 	uint32_t struck;
-	uint32_t missed;  /* bit a source: it has nothing of it in this round */
-	uint32_t put_off; /* bit a source: it is down, and is asked behind the others */
-	bool last_resort; /* now these are asked */
-	uint32_t n_pauses;
+	uint32_t missed;   /* bit a source: it has nothing of it in this round */
+	uint32_t put_off;  /* bit a source: it is down, and is asked behind the others */
+	bool last_resort;  /* now these are asked */
+	bool sweeps;       /* nobody asked for it: see fetch_sweep.c */
+	uint32_t n_pauses; /* since something came */
+	uint32_t n_lost;   /* and before that, where it was dropped: flight.n_pauses */
 	struct timer timer;
 	struct unit_run ask;
 	struct source_req *req;
 	struct batch *open; /* units that came and wait for more */
 	struct err why;
 	uint64_t asked_ns, first_unit_ns, asked_wall_ms;
-	uint64_t progress_bytes; /* source_events.wait */
+	uint64_t progress_bytes; /* source_events.wait ... */
+	uint64_t progress_ns;    /* ... grew last then */
+	uint64_t lasted_ns;      /* the longest question that failed since a unit came ... */
+	uint32_t lasted_at;      /* ... and whose it was */
 	struct piece *pieces;    /* chunks with the workers */
 	bool ended;     /* ASKED: the source has said its last word, pieces are waited for */
 	bool again;     /* a piece was wrong: the same source may be asked again */
 	bool disk_full; /* a piece could not be kept */
+	uint8_t *fates; /* ASKED: what became of each unit of ask: enum fate; fetch_explain.c's */
 	int end_result;
 	struct err end_why;
 };
 
 /** Make the flights of a span and queue a question for them: runs_pump() asks. */
 struct run *run_new(struct fetch_blob *blob, const struct plan_span *span, enum run_prio prio);
-void run_again(struct flight *fl);  /* ask anew for a unit whose bytes were wrong */
-void run_promote(struct run *run);  /* QUEUED: a reader waits for it now */
+/** Ask anew for a unit whose bytes were wrong, or could not be looked at: that source first. */
+void run_again(struct flight *fl, uint32_t source_idx);
+void run_has_part(struct run *run); /* something came of it: its failures are over */
+void run_brought(struct run *run, struct flight *fl); /* all of it: the run has done its part */
+void run_promote(struct run *run);                    /* QUEUED: a reader waits for it now */
 bool run_dissolve(struct run *run); /* QUEUED: drop it and its flights, unless somebody waits */
 void run_hurry(struct run *run, uint32_t unit_idx); /* a reader waits for it now */
+/** A reader waits for that unit, and its time is over: do bytes of it arrive, or those it is
+ * behind? */
+bool run_is_coming(const struct run *run, uint32_t unit_idx, uint64_t time_ns);
+void run_note_pace(const struct run *run); /* ASKED: all of it came */
 void run_settled(struct run *run); /* ended, and no piece is left: go on with what is missing */
 /** The flights of units [first_unit, end_unit) that are run's: to the next source, at once. */
 void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit);
@@ -207,10 +272,15 @@ void run_fail(struct run *run);                                      /* its read
 uint32_t run_drop_idle(struct run *run);
 /** Go on with what is left, each stretch by itself; with nothing left: done. */
 void run_go_on(struct run *run);
+/** Some source has said its last word, and the others have nothing of it now. */
+bool run_is_denied(const struct run *run);
 enum run_state run_lost(struct run *run); /* fetch_lost.c: two of its states */
 enum run_state run_pause(struct run *run);
+/** It is with a source now, or no longer: more is 1 or -1U. Of prefetches it is counted. */
+void run_count_asked(const struct run *run, uint32_t more);
 void runs_pump(struct fetch *f);                    /* ask what the budget allows, readers first */
 uint64_t prefetch_run_bytes(const struct fetch *f); /* packed, at most */
+uint32_t prefetch_runs_max(const struct fetch *f);  /* asked at a time */
 bool runs_take_prefetch(const struct fetch *f); /* is there room for one more run of a prefetch? */
 void runs_cancel(struct fetch *f, struct fetch_blob *blob); /* all of this blob's; NULL: all */
 
@@ -287,6 +357,14 @@ struct fetch_blob {
 	uint32_t next_program;
 	uint32_t islands_marker; /* the loop's: READAHEAD_NO_MARKER, or a marked unit ... */
 	uint32_t islands_end;    /* ... behind this one the next islands are due then */
+	struct reading *reading; /* set before anybody reads */
+	struct fetch_blob *sweep_prev, *sweep_next; /* the loop's, where sweep_listed */
+	bool sweep_listed;
+	uint32_t sweep_unit;    /* the loop's: where the sweep goes on; it begins where the reader
+	                         * did */
+	struct bitmap *swept;   /* asked for by it, and not touched since */
+	struct bitmap *rest;    /* asked for as the rest of a program, and not touched since */
+	struct bitmap *counted; /* in reading.read_bytes */
 	_Atomic uint64_t useful_bytes;
 	atomic_bool ahead_posted;
 	struct loop_call ahead_call;
@@ -311,11 +389,14 @@ struct fetch {
 
 	struct fetch_blob *blobs;
 	struct flight *buckets[FLIGHT_BUCKETS];
-	struct readahead_record ahead_record;
+	struct readahead_starts starts;
+	_Atomic uint64_t rest_useful_bytes; /* of programs' rests, touched since it was looked at */
+	uint64_t origin_bytes_per_ms;       /* as questions to them went of late; 0: nobody knows */
 	uint64_t in_flight_bytes; /* bytes asked for and not done, plain bytes being made */
 	struct run *queue[N_RUN_PRIOS];
 	struct run *runs;
 	uint32_t n_prefetch_runs;     /* asked */
+	uint32_t n_sweep_runs;        /* of these */
 	struct loop_call chunks_call; /* chunks that came in this round go to the workers */
 	bool chunks_posted;
 	struct batch *batches[N_JOB_PRIOS];
@@ -328,6 +409,10 @@ struct fetch {
 		n_answering; /* the loop is inside done() of a read: what it walks over must stay */
 	struct fetch_prefetch *prefetches;
 	struct fetch_bring *brings;
+	struct reading *sweeping; /* images of which more may be swept; whose turn it is */
+	uint32_t n_sweeping;
+	struct timer sweep_timer;
+	bool sweep_is_due;
 	uint64_t n_failed_runs; /* that nobody waited for, and no source could answer */
 	uint64_t random;        /* for jitter */
 
@@ -335,8 +420,8 @@ struct fetch {
 	struct decoder *decoders[DECODERS_MAX];
 	uint32_t n_decoders;
 
-	struct fetch_event events[EXPLAIN_EVENTS];
-	uint64_t n_events; /* ever */
+	struct fetch_event events[EXPLAIN_EVENTS]; /* a ring */
+	uint64_t n_events;                         /* ever */
 };
 
 /** Bytes of the read are where they belong. Under its lock, or while nobody else knows the read. */
@@ -361,11 +446,24 @@ int share_piece(const struct fetch_piece *p, struct err *e);
 /** [loop] For prefetches: share units from this one on and before end_unit, as many as are worth a
  * job. Told by prefetches_on_unit(). @return how many */
 uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit, uint32_t end_unit);
+/* What goes over several blobs: a copy of the array, with a reference to each. */
+struct fetch_blob **blobs_use(struct fetch_blob *const *blobs, uint32_t n_blobs);
+void blobs_release(struct fetch_blob ***blobs, uint32_t n_blobs);
 void blob_hold(struct fetch_blob *blob); /* inner references */
 void blob_drop(struct fetch_blob *blob);
 void fetch_maybe_finish(struct fetch *f);
 
-void explain_record(struct run *run, int result, const struct err *why);
+/* What became of a unit in one question. */
+enum fate {
+	FATE_OPEN,   /* it is still asked for, or came another way */
+	FATE_PART,   /* a chunk of it came */
+	FATE_GIVEN,  /* all of it */
+	FATE_LEASED, /* the sources behind were asked */
+};
+void explain_asked(struct run *run); /* a question begins */
+void explain_fate(struct run *run, uint32_t unit_idx, enum fate fate);
+void explain_leased(struct run *run, uint32_t first_unit, uint32_t n_units);
+void explain_record(struct run *run, int result, const struct err *why); /* it ends */
 void explain_wrong(struct flight *fl);          /* what its source gave had a wrong digest */
 void explain_note(void *arg, const char *text); /* source_events.note */
 

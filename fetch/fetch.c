@@ -73,6 +73,7 @@ int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch, struct er
 	f->random = clock_now_ns(opts->clock) | 1;
 	(void)pthread_mutex_init(&f->decoders_lock, NULL);
 	timer_init(&f->reader_timer, opts->loop, on_reader_timer);
+	timer_init(&f->sweep_timer, opts->loop, sweep_on_turn);
 	look_up_series(f);
 	*ret_fetch = f;
 	return 0;
@@ -110,6 +111,7 @@ void fetch_maybe_finish(struct fetch *f)
 	for (uint32_t i = 0; i < f->n_decoders; i++)
 		decoder_free(&f->decoders[i]);
 	timer_fini(&f->reader_timer);
+	timer_fini(&f->sweep_timer);
 	(void)pthread_mutex_destroy(&f->decoders_lock);
 	free(f);
 }
@@ -118,12 +120,16 @@ void fetch_maybe_finish(struct fetch *f)
 
 static void blob_free(struct fetch_blob *blob)
 {
-	readahead_fini(&blob->ra);
+	if (blob->reading != NULL)
+		reading_drop(blob);
 	bitmap_free(&blob->in_flight);
 	bitmap_free(&blob->touched);
 	bitmap_free(&blob->brought);
 	bitmap_free(&blob->marked);
 	bitmap_free(&blob->sharing);
+	bitmap_free(&blob->swept);
+	bitmap_free(&blob->rest);
+	bitmap_free(&blob->counted);
 	cas_blob_release(&blob->cas);
 	free(blob);
 }
@@ -140,14 +146,19 @@ static struct fetch_blob *blob_new(struct fetch *f, struct cas_blob *cas)
 	blob->brought = bitmap_new(blob->layout->n_units);
 	blob->marked = bitmap_new(blob->layout->n_units);
 	blob->sharing = bitmap_new(blob->layout->n_chunks);
+	blob->swept = bitmap_new(blob->layout->n_units);
+	blob->rest = bitmap_new(blob->layout->n_units);
+	blob->counted = bitmap_new(blob->layout->n_units);
 	blob->ahead_call.fn = demand_ahead;
-	readahead_init(&blob->ra, &f->ahead_record);
 	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
 		blob->programs[i] = PROGRAM_NONE;
 	blob->islands_marker = READAHEAD_NO_MARKER;
 	if (blob->in_flight != NULL && blob->touched != NULL && blob->brought != NULL &&
-	    blob->marked != NULL && blob->sharing != NULL)
+	    blob->marked != NULL && blob->sharing != NULL && blob->swept != NULL &&
+	    blob->rest != NULL && blob->counted != NULL) {
+		reading_add(reading_new(f), blob);
 		return blob;
+	}
 	blob_free(blob);
 	return NULL;
 }
@@ -198,8 +209,10 @@ void blob_drop(struct fetch_blob *blob)
 
 static void blob_close(struct fetch_blob *blob)
 {
-	if (blob->n_users == 0)
+	if (blob->n_users == 0) {
+		sweep_ends(blob);
 		runs_cancel(blob->f, blob);
+	}
 	blob_drop(blob);
 }
 
@@ -231,6 +244,25 @@ void fetch_blob_release(struct fetch_blob **blob_ptr)
 	blob->close_posted = true;
 	blob->close_call.fn = on_close;
 	loop_post(blob->f->opts.loop, &blob->close_call);
+}
+
+struct fetch_blob **blobs_use(struct fetch_blob *const *blobs, uint32_t n_blobs)
+{
+	struct fetch_blob **used = xcalloc(n_blobs + (size_t)1, sizeof(struct fetch_blob *));
+
+	for (uint32_t i = 0; i < n_blobs; i++) {
+		used[i] = blobs[i];
+		used[i]->n_users++;
+	}
+	return used;
+}
+
+void blobs_release(struct fetch_blob ***blobs, uint32_t n_blobs)
+{
+	for (uint32_t i = 0; i < n_blobs; i++)
+		fetch_blob_release(&(*blobs)[i]);
+	free(*blobs);
+	*blobs = NULL;
 }
 
 struct cas_blob *fetch_blob_cas(struct fetch_blob *blob)
@@ -284,9 +316,13 @@ static void touch(struct fetch_blob *blob, uint32_t unit_idx)
 
 	if (bitmap_get(blob->touched, unit_idx) || !bitmap_set(blob->touched, unit_idx))
 		return;
-	if (!bitmap_get(blob->brought, unit_idx) || !layout_unit(blob->layout, unit_idx, &u))
+	if (!layout_unit(blob->layout, unit_idx, &u))
 		return;
-	(void)atomic_fetch_add(&blob->useful_bytes, u.packed_size_bytes);
+	sweep_touched(blob, unit_idx, &u);
+	if (bitmap_get(blob->rest, unit_idx) && bitmap_clear(blob->rest, unit_idx))
+		(void)atomic_fetch_add(&blob->f->rest_useful_bytes, u.packed_size_bytes);
+	if (bitmap_get(blob->brought, unit_idx))
+		(void)atomic_fetch_add(&blob->useful_bytes, u.packed_size_bytes);
 	if (bitmap_get(blob->marked, unit_idx) && bitmap_clear(blob->marked, unit_idx) &&
 	    !atomic_exchange(&blob->ahead_posted, true))
 		loop_post(blob->f->opts.loop, &blob->ahead_call);

@@ -395,11 +395,25 @@ static void was_wrong(struct flight *fl)
 	         LOG_Q(fl->why->msg));
 	explain_wrong(fl);
 	(void)flight_was_wrong(fl, fl->source_idx, fl->giver);
+}
+
+/* There was no memory to look at it: nobody's fault, and nobody may have it. */
+static void was_lost(const struct flight *fl)
+{
+	log_warn(fl->blob->f->opts.log, "a unit that came was dropped", "blob=%s unit=%u why=%s",
+	         cas_blob_key(fl->blob->cas), fl->unit_idx, LOG_Q(fl->why->msg));
+}
+
+static void ask_anew(struct flight *fl, uint32_t source_idx)
+{
+	free_bytes(&fl->packed);
+	fl->n_pauses = fl->result == -ENOMEM ? fl->n_pauses : 0;
 	fl->result = 0;
 	fl->by_chunk = false;
 	if (fl->held_bytes > 0)
 		flight_hold(fl, fl->packed_size_bytes);
 	fl->giver = 0;
+	run_again(fl, source_idx);
 }
 
 static void settle(struct flight *fl)
@@ -416,8 +430,12 @@ static void settle(struct flight *fl)
 	}
 	if (result == -EBADMSG)
 		was_wrong(fl);
+	else if (result == -ENOMEM)
+		was_lost(fl);
 	if (flight_is_waited_for(fl) && result == -EBADMSG)
-		run_again(fl);
+		ask_anew(fl, fl->source_idx);
+	else if (flight_is_waited_for(fl) && result == -ENOMEM)
+		ask_anew(fl, fl->source_idx + 1);
 	else
 		flight_fail(fl, fl->why);
 }

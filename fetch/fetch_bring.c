@@ -16,7 +16,7 @@
 #define TOGETHER     64U
 #define RUN_BYTES    (512U << 10)         /* packed, in one question */
 #define BRING_BYTES  (UINT64_C(32) << 20) /* packed, in all */
-#define LOOKS_A_TURN 4096U                /* chunks */
+#define LOOKS_A_TURN 4096U                /* chunks, and those of the unit of the last */
 #define FAILURES_MAX 8U                   /* of questions that nobody waits for, since it began */
 
 struct fetch_bring {
@@ -47,9 +47,7 @@ static void finish(struct fetch_bring *b)
 
 	DL_DELETE(b->f->brings, b);
 	timer_fini(&b->timer);
-	for (uint32_t i = 0; i < opts.n_blobs; i++)
-		fetch_blob_release(&b->blobs[i]);
-	free(b->blobs);
+	blobs_release(&b->blobs, opts.n_blobs);
 	free(b->stretches);
 	free(b);
 	if (opts.done != NULL)
@@ -58,29 +56,17 @@ static void finish(struct fetch_bring *b)
 
 /* ---- what to ask for ---- */
 
-struct bound {
-	struct fetch_blob *blob;
-	uint32_t end_unit;
-};
-
-static bool is_wanted(void *arg, uint32_t unit_idx)
-{
-	const struct bound *bound = arg;
-
-	return unit_idx < bound->end_unit && flight_wanted(bound->blob, unit_idx);
-}
-
 /* The chunk's unit, and those behind it up to the end of the stretch, as far as one question goes.
  */
 static void ask_from(struct fetch_bring *b, struct fetch_blob *blob, uint32_t chunk_idx,
                      uint32_t end_chunk)
 {
 	const struct blob_layout *l = blob->layout;
-	struct bound bound = { .blob = blob, .end_unit = l->units == NULL ? end_chunk : 0 };
-	const struct plan_view view = { .layout = l, .wanted = is_wanted, .arg = &bound };
+	struct plan_view view = flight_view(blob);
 	struct plan_span span = plan_unit(l, layout_unit_of(l, chunk_idx));
 
-	if (span.packed_bytes < RUN_BYTES)
+	view.end_unit = end_chunk;
+	if (l->units == NULL && span.packed_bytes < RUN_BYTES)
 		(void)plan_widen_forward(&view, &span, RUN_BYTES - span.packed_bytes);
 	b->asked_bytes += span.packed_bytes;
 	(void)run_new(blob, &span, RUN_PREFETCH);
@@ -98,23 +84,39 @@ static bool is_missing(struct fetch_blob *blob, uint32_t chunk_idx)
 	return layout_unit(blob->layout, unit_idx, &u) && flight_wanted(blob, unit_idx);
 }
 
-/* One look. */
-static void step(struct fetch_bring *b)
+/* Behind the chunks of a stretch that are of one unit: they come together. */
+static uint32_t end_of_unit(const struct blob_layout *l, uint32_t chunk_idx, uint32_t end_chunk)
+{
+	uint32_t i = chunk_idx + 1;
+
+	if (l->chunks[chunk_idx].plain_size_bytes == 0)
+		return i;
+	while (i < end_chunk && l->chunks[i].plain_size_bytes > 0 &&
+	       layout_unit_of(l, i) == layout_unit_of(l, chunk_idx))
+		i++;
+	return i;
+}
+
+/* One look. @return chunks that it was for */
+static uint32_t step(struct fetch_bring *b)
 {
 	const struct fetch_stretch *s = &b->stretches[b->at];
 	struct fetch_blob *blob = b->blobs[s->blob_idx];
 	const uint32_t end =
 		(uint32_t)min_u64((uint64_t)s->first_chunk + s->n_chunks, blob->layout->n_chunks);
 	const uint64_t chunk_idx = (uint64_t)s->first_chunk + b->n_looked;
+	uint32_t n;
 
 	if (chunk_idx >= end) {
 		b->at++;
 		b->n_looked = 0;
-		return;
+		return 1;
 	}
-	b->n_looked++;
+	n = end_of_unit(blob->layout, (uint32_t)chunk_idx, end) - (uint32_t)chunk_idx;
+	b->n_looked += n;
 	if (is_missing(blob, (uint32_t)chunk_idx))
 		ask_from(b, blob, (uint32_t)chunk_idx, end);
+	return n;
 }
 
 static bool is_over(const struct fetch_bring *b)
@@ -132,13 +134,11 @@ static void on_turn(struct timer *t)
 	uint32_t n_looks = 0;
 
 	b->turn_is_due = false;
-	while (!is_over(b) && n_looks < LOOKS_A_TURN && runs_take_prefetch(b->f)) {
-		step(b);
-		n_looks++;
-	}
+	while (!is_over(b) && n_looks < LOOKS_A_TURN && runs_take_prefetch(b->f))
+		n_looks += step(b);
 	if (is_over(b))
 		finish(b);
-	else if (n_looks == LOOKS_A_TURN)
+	else if (n_looks >= LOOKS_A_TURN)
 		bring_turn(b);
 }
 
@@ -194,11 +194,7 @@ struct fetch_bring *fetch_bring_start(struct fetch *f, const struct fetch_bring_
 	b->stretches = xcalloc(opts->n_stretches + (size_t)1, sizeof(*b->stretches));
 	memcpy(b->stretches, opts->stretches, opts->n_stretches * sizeof(*b->stretches));
 	b->opts.n_stretches = arrange(b->stretches, opts->n_stretches, opts->n_blobs);
-	b->blobs = xcalloc(opts->n_blobs + (size_t)1, sizeof(struct fetch_blob *));
-	for (uint32_t i = 0; i < opts->n_blobs; i++) {
-		b->blobs[i] = opts->blobs[i];
-		b->blobs[i]->n_users++;
-	}
+	b->blobs = blobs_use(opts->blobs, opts->n_blobs);
 	DL_APPEND(f->brings, b);
 	timer_init(&b->timer, f->opts.loop, on_turn);
 	bring_turn(b);

@@ -7,11 +7,7 @@
 
 #define AHEAD_REQUESTS 8U   /* of one window: a reader that misses may wait behind them */
 #define AHEAD_LOOKS    512U /* units */
-
-static struct plan_view view_of(struct fetch_blob *blob)
-{
-	return (struct plan_view){ .layout = blob->layout, .wanted = flight_wanted, .arg = blob };
-}
+#define DELAY_MS       50U
 
 static bool was_touched(void *arg, uint32_t unit_idx)
 {
@@ -51,7 +47,7 @@ static struct plan_span demand_span(const struct fetch_read_state *st, uint32_t 
 {
 	const struct waiter *w = &st->waiters[i];
 	struct plan_span span = plan_unit(w->blob->layout, w->unit_idx);
-	const struct plan_view view = view_of(w->blob);
+	const struct plan_view view = flight_view(w->blob);
 
 	for (uint32_t k = i + 1; k < st->n_waiters; k++) {
 		const struct waiter *next = &st->waiters[k];
@@ -70,29 +66,45 @@ static struct plan_span demand_span(const struct fetch_read_state *st, uint32_t 
 	return span;
 }
 
+/* What lies before the reader's bytes, or is asked for beside them, he waits for: on a line on
+ * which that takes a while he has none of it. */
+static uint64_t no_delay_bytes(const struct fetch *f)
+{
+	const uint64_t bytes_per_ms = f->origin_bytes_per_ms;
+
+	if (bytes_per_ms == 0 || bytes_per_ms > READAHEAD_SAME_REQUEST_BYTES / DELAY_MS)
+		return UINT64_MAX;
+	return bytes_per_ms * DELAY_MS;
+}
+
 /*
  * Reach beyond what is due. The range of a request comes in ascending order: so much before the
  * reader's units that it would delay them is asked for apart, behind them.
  */
 static void ask_widened(struct fetch_blob *blob, const struct plan_span *demand)
 {
-	const struct plan_view view = view_of(blob);
+	const struct plan_view view = flight_view(blob);
 	const uint32_t demand_end = demand->first_unit + demand->n_units;
 	struct plan_span span = *demand;
 	struct plan_span before;
 	struct readahead_window window;
 	uint64_t added;
+	uint64_t back_bytes;
 
 	if (!cas_blob_takes_chunks(blob->cas)) { /* what comes unasked would be gone at once */
 		(void)run_new(blob, demand, RUN_READER);
 		return;
 	}
 	collect_evidence(blob);
+	if (!blob->ra.began)
+		sweep_begins(blob, demand->first_unit);
 	window = readahead_miss(&blob->ra, demand);
 	added = plan_widen_forward(&view, &span, window.forward_bytes);
 	before = span;
-	added = plan_widen_backward(&view, &span,
-	                            min_u64(window.backward_bytes, window.total_bytes - added));
+	back_bytes = min_u64(window.backward_bytes, window.total_bytes - added);
+	if (window.forward_bytes > 0) /* else the reader goes that way */
+		back_bytes = min_u64(back_bytes, no_delay_bytes(blob->f));
+	added = plan_widen_backward(&view, &span, back_bytes);
 	mark_brought(blob, span.first_unit, demand->first_unit);
 	mark_brought(blob, demand_end, span.first_unit + span.n_units);
 	if (added > READAHEAD_SAME_REQUEST_BYTES) {
@@ -120,21 +132,19 @@ void demand_plan(struct fetch_read_state *st, uint32_t i)
 		(void)run_new(st->waiters[i].blob, &span, RUN_PREFETCH);
 }
 
-/* Ask for so much from there on. What is here, or on its way, is passed by: a reader who goes
- * through all of it would otherwise wait at the next unit that is not. */
-static void ask_ahead(struct fetch_blob *blob, uint32_t from_unit, uint64_t max_bytes)
+bool ahead_ask(struct fetch_blob *blob, uint32_t from_unit, const struct ahead_limits *limits,
+               struct plan_span *ret_window)
 {
-	const struct plan_view view = view_of(blob);
-	const uint32_t end = (uint32_t)min_u64((uint64_t)from_unit + AHEAD_LOOKS, UINT32_MAX);
+	const struct plan_view view = flight_view(blob);
+	const uint32_t end = (uint32_t)min_u64((uint64_t)from_unit + limits->n_looks, UINT32_MAX);
 	struct plan_span window = { .n_units = 0 };
 	struct plan_span span;
 	uint32_t at = from_unit;
 
-	if (from_unit == 0)
-		return;
-	for (uint32_t n = 0; n < AHEAD_REQUESTS && window.packed_bytes < max_bytes && at < end;
+	for (uint32_t n = 0;
+	     n < limits->n_requests && window.packed_bytes < limits->packed_bytes && at < end;
 	     n++) {
-		const uint64_t room_bytes = max_bytes - window.packed_bytes;
+		const uint64_t room_bytes = limits->packed_bytes - window.packed_bytes;
 
 		if (!plan_next_span(&view, at, room_bytes, end - at, &span, &at) ||
 		    span.packed_bytes > room_bytes)
@@ -146,7 +156,18 @@ static void ask_ahead(struct fetch_blob *blob, uint32_t from_unit, uint64_t max_
 		window.n_units = span.first_unit + span.n_units - window.first_unit;
 		window.packed_bytes += span.packed_bytes;
 	}
-	if (window.n_units > 0)
+	*ret_window = window;
+	return window.n_units > 0;
+}
+
+static void ask_ahead(struct fetch_blob *blob, uint32_t from_unit, uint64_t max_bytes)
+{
+	const struct ahead_limits limits = { .packed_bytes = max_bytes,
+		                             .n_requests = AHEAD_REQUESTS,
+		                             .n_looks = AHEAD_LOOKS };
+	struct plan_span window;
+
+	if (from_unit > 0 && ahead_ask(blob, from_unit, &limits, &window))
 		remember_window(blob, &window, window.first_unit);
 }
 
@@ -165,6 +186,8 @@ void demand_ahead(struct loop_call *call)
 		ask_ahead(blob, from_unit, max_bytes);
 	if (blob->n_users > 0)
 		islands_ahead(blob);
+	if (blob->n_users > 0)
+		sweep_is_due(blob);
 	blob_drop(blob);
 	runs_pump(f);
 }

@@ -36,6 +36,11 @@ bool flight_wanted(void *arg, uint32_t unit_idx)
 	return !bitmap_get(blob->in_flight, unit_idx) && !unit_is_here(blob, unit_idx);
 }
 
+struct plan_view flight_view(struct fetch_blob *blob)
+{
+	return (struct plan_view){ .layout = blob->layout, .wanted = flight_wanted, .arg = blob };
+}
+
 struct flight *flight_new(struct fetch_blob *blob, uint32_t unit_idx)
 {
 	struct flight **bucket = bucket_of(blob, unit_idx);

@@ -10,7 +10,6 @@
  *
  * Knows units and what was touched; knows no sources.
  */
-#include "bytes.h"
 #include "engine.h"
 
 #define ISLANDS_MAX      8 /* requests at a time: a reader that misses may wait behind them */
@@ -37,42 +36,19 @@ static bool is_broken_up(const struct fetch_blob *blob, uint32_t unit_idx)
 	return unit_idx < blob->layout->n_units && unit_is_here(blob, unit_idx);
 }
 
-static void ask(struct fetch_blob *blob, const struct plan_span *span)
-{
-	for (uint32_t i = span->first_unit; i < span->first_unit + span->n_units; i++) {
-		(void)bitmap_clear(blob->touched, i);
-		(void)bitmap_set(blob->brought, i);
-	}
-	(void)run_new(blob, span, RUN_AHEAD);
-}
-
 static void islands_from(struct fetch_blob *blob, uint32_t from_unit)
 {
-	const struct plan_view view = { .layout = blob->layout,
-		                        .wanted = flight_wanted,
-		                        .arg = blob };
-	const uint32_t end = (uint32_t)min_u64((uint64_t)from_unit + ISLANDS_LOOKS, UINT32_MAX);
-	uint64_t bytes = 0;
-	uint32_t at = from_unit;
-	uint32_t n = 0;
+	const struct ahead_limits limits = { .packed_bytes = ISLANDS_BYTES,
+		                             .n_requests = ISLANDS_MAX,
+		                             .n_looks = ISLANDS_LOOKS };
+	struct plan_span window;
 
 	blob->islands_marker = READAHEAD_NO_MARKER;
-	while (n < ISLANDS_MAX && at < end) {
-		struct plan_span span;
-		uint32_t next;
-
-		if (!plan_next_span(&view, at, ISLANDS_BYTES - bytes, end - at, &span, &next) ||
-		    bytes + span.packed_bytes > ISLANDS_BYTES)
-			break;
-		ask(blob, &span);
-		bytes += span.packed_bytes;
-		at = next;
-		if (n++ > 0)
-			continue;
-		blob->islands_marker = span.first_unit;
-		(void)bitmap_set(blob->marked, span.first_unit);
-	}
-	blob->islands_end = at;
+	if (!ahead_ask(blob, from_unit, &limits, &window))
+		return;
+	blob->islands_marker = window.first_unit;
+	(void)bitmap_set(blob->marked, window.first_unit);
+	blob->islands_end = window.first_unit + window.n_units;
 }
 
 void islands_missed(struct fetch_blob *blob, const struct plan_span *demand, uint32_t end_unit)

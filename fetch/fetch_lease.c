@@ -59,6 +59,7 @@ void run_on_lease(void *arg, const struct source_lease *granted)
 		fl->lease = lease;
 		lease->n_open++;
 	}
+	explain_leased(run, first, granted->n_units);
 	run_pass_on(run, first, last);
 	close_one(lease, true);
 }

@@ -24,13 +24,15 @@ static bool all_struck(const struct run *run)
 	return is_every_source(run, run->struck);
 }
 
-/* Some source has said its last word, and the others have had nothing of it for a while: neighbours
- * are no hope where nobody can get it from an origin. */
+bool run_is_denied(const struct run *run)
+{
+	return run->struck != 0 && is_every_source(run, run->struck | run->missed);
+}
+
+/* ... for a while, too: neighbours are no hope where nobody can get it from an origin. */
 static bool is_hopeless(const struct run *run)
 {
-	return all_struck(run) ||
-	       (run->struck != 0 && is_every_source(run, run->struck | run->missed) &&
-	        run->n_pauses >= MISSES_MAX);
+	return all_struck(run) || (run_is_denied(run) && run->n_pauses >= MISSES_MAX);
 }
 
 void run_fail(struct run *run)
@@ -81,7 +83,10 @@ enum run_state run_lost(struct run *run)
 {
 	const bool joining = may_come_yet(run); /* before the look at what it has found */
 
-	run->blob->f->n_failed_runs += run->prio == RUN_PREFETCH;
+	if (run->sweeps)
+		sweep_ends(run->blob);
+	else
+		run->blob->f->n_failed_runs += run->prio == RUN_PREFETCH;
 	take_arrived(run);
 	if (is_hopeless(run) && !joining) {
 		if (run->why.code == EBADMSG)
@@ -110,7 +115,7 @@ static void on_pause_end(struct timer *t)
 
 enum run_state run_pause(struct run *run)
 {
-	const uint32_t doubled = run->n_pauses < PAUSES_DOUBLED ? run->n_pauses : PAUSES_DOUBLED;
+	const uint32_t doubled = (uint32_t)min_u64(run->n_pauses + run->n_lost, PAUSES_DOUBLED);
 	const uint32_t pause_ms =
 		all_struck(run) ? PAUSE_FIRST_MS : (uint32_t)PAUSE_FIRST_MS << doubled;
 

@@ -134,26 +134,17 @@ static void serve(struct piece *p, struct flight *fl)
 	}
 }
 
-/* Of a unit of several chunks: its share. (Another blob may have it packed a little otherwise.) */
-static int64_t packed_bytes(const struct piece *p, uint32_t plain_bytes)
-{
-	struct unit_rec u;
-
-	if (!layout_unit(p->blob->layout, p->unit_idx, &u) || u.plain_size_bytes == 0)
-		return 0;
-	return (int64_t)((uint64_t)u.packed_size_bytes * plain_bytes / u.plain_size_bytes);
-}
-
 static void was_right(struct piece *p, struct flight *fl)
 {
 	struct fetch *f = p->blob->f;
-	const uint32_t plain_bytes = plain_size(p);
 
 	if (p->result == 0) {
 		series_add(f->chunks[p->source_idx], 1);
-		series_add(f->chunk_bytes[p->source_idx], plain_bytes);
+		series_add(f->chunk_bytes[p->source_idx], plain_size(p));
+		/* (Another blob may have it packed a little otherwise.) */
 		if (f->found_at[p->source_idx] == FOUND_ORIGIN)
-			series_add(f->origin_unique, packed_bytes(p, plain_bytes));
+			series_add(f->origin_unique,
+			           (int64_t)layout_share_bytes(p->blob->layout, p->chunk_idx));
 	} else if (p->run != NULL) {
 		p->run->disk_full = true;
 	}
@@ -189,8 +180,11 @@ static void piece_after(struct job *job)
 		was_wrong(p, fl);
 	else
 		was_right(p, fl);
-	if (run != NULL)
+	if (run != NULL) {
+		if (p->judged)
+			run_has_part(run);
 		DL_DELETE(run->pieces, p);
+	}
 	free(p->bytes.data);
 	free(p);
 	if (run != NULL && run->ended && run->pieces == NULL)
@@ -262,12 +256,12 @@ void run_on_chunk(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, uint3
 		free(bytes.data);
 		return;
 	}
-	run->n_pauses = 0;
 	if (l->units != NULL) {
 		const struct piece given = { .chunk_idx = chunk_idx,
 			                     .bytes = bytes,
 			                     .giver = giver };
 
+		explain_fate(run, fl->unit_idx, FATE_PART);
 		piece_start(run, fl, &given);
 		return;
 	}
@@ -277,7 +271,7 @@ void run_on_chunk(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, uint3
 	fl->came_bytes = bytes.size_bytes;
 	flight_hold(fl, bytes.size_bytes);
 	fl->giver = giver;
-	fl->run = NULL;
+	run_brought(run, fl);
 	batch_add(run, fl);
 	close_after_this_round(run->blob->f);
 }

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define CHUNK_MIN_BYTES (64U << 10) /* plain: of smaller ones a window holds several */
-#define PROGRAM_BYTES   (4U << 20)  /* packed, of one program */
+#define PROGRAM_BYTES   (4U << 20)  /* packed, of one program; beside what windows bring */
 #define RUN_BYTES       (512U << 10)
 
 static bool is_chunk_size(uint32_t size_bytes)
@@ -46,7 +46,7 @@ static uint32_t plain_bytes(const struct fetch_blob *blob, uint32_t unit_idx)
 }
 
 /* The end of the file that begins at head, as far as it is asked for. */
-static uint32_t end_of(const struct fetch_blob *blob, uint32_t head)
+static uint32_t end_of(const struct fetch_blob *blob, uint32_t head, uint64_t max_bytes)
 {
 	const uint32_t full_bytes = plain_bytes(blob, head);
 	uint64_t packed = plan_unit(blob->layout, head).packed_bytes;
@@ -55,51 +55,58 @@ static uint32_t end_of(const struct fetch_blob *blob, uint32_t head)
 	while (plain_bytes(blob, end - 1) == full_bytes && plain_bytes(blob, end) > 0 &&
 	       plain_bytes(blob, end) <= full_bytes) {
 		packed += plan_unit(blob->layout, end).packed_bytes;
-		if (packed > PROGRAM_BYTES)
+		if (packed > max_bytes)
 			break;
 		end++;
 	}
 	return end;
 }
 
-struct bound {
-	struct fetch_blob *blob;
-	uint32_t end_unit;
-};
-
-static bool is_wanted(void *arg, uint32_t unit_idx)
+/* The first touch of each will say that it was worth it. @return packed bytes */
+static uint64_t ask_rest(struct fetch_blob *blob, uint32_t from_unit, uint32_t end_unit)
 {
-	const struct bound *bound = arg;
-
-	return unit_idx < bound->end_unit && flight_wanted(bound->blob, unit_idx);
-}
-
-static void ask_rest(struct fetch_blob *blob, uint32_t from_unit, uint32_t end_unit)
-{
-	struct bound bound = { .blob = blob, .end_unit = end_unit };
-	const struct plan_view view = { .layout = blob->layout,
-		                        .wanted = is_wanted,
-		                        .arg = &bound };
+	struct plan_view view = flight_view(blob);
 	struct plan_span span;
 	uint32_t at = from_unit;
+	uint64_t bytes = 0;
 
-	while (at < end_unit && plan_next_span(&view, at, RUN_BYTES, end_unit - at, &span, &at))
+	view.end_unit = end_unit;
+	while (at < end_unit && plan_next_span(&view, at, RUN_BYTES, end_unit - at, &span, &at)) {
+		for (uint32_t i = span.first_unit; i < span.first_unit + span.n_units; i++) {
+			(void)bitmap_clear(blob->touched, i);
+			(void)bitmap_set(blob->rest, i);
+		}
+		bytes += span.packed_bytes;
 		(void)run_new(blob, &span, RUN_AHEAD);
+	}
+	return bytes;
+}
+
+/* As far as what starts may bring allows. */
+static void charge_rest(struct fetch_blob *blob, uint32_t head)
+{
+	struct readahead *ra = &blob->ra;
+	uint64_t max_bytes;
+
+	readahead_rest_useful(ra, atomic_exchange(&blob->f->rest_useful_bytes, 0));
+	max_bytes = min_u64(PROGRAM_BYTES, readahead_rest_bytes(ra));
+	readahead_rest_asked(ra, ask_rest(blob, head + 1, end_of(blob, head, max_bytes)));
 }
 
 void programs_missed(struct fetch_blob *blob, uint32_t unit_idx)
 {
 	for (uint32_t i = 0; i < PROGRAMS_MAX; i++) {
 		const uint32_t head = blob->programs[i];
-		uint32_t end;
+		/* Who copies it has read what stands before this. */
+		const bool is_start = unit_idx > 0 && !bitmap_get(blob->touched, unit_idx - 1);
 
-		if (head == PROGRAM_NONE || unit_idx <= head)
-			continue;
-		end = end_of(blob, head);
-		if (unit_idx >= end)
+		if (head == PROGRAM_NONE || unit_idx <= head ||
+		    unit_idx >= end_of(blob, head, PROGRAM_BYTES))
 			continue;
 		blob->programs[i] = PROGRAM_NONE;
-		ask_rest(blob, head + 1, end);
+		charge_rest(blob, head);
+		if (is_start)
+			readahead_starts(&blob->ra);
 		return;
 	}
 }

@@ -45,16 +45,29 @@ void runs_pump(struct fetch *f)
 	}
 }
 
+void run_count_asked(const struct run *run, uint32_t more)
+{
+	struct fetch *f = run->blob->f;
+
+	if (run->prio != RUN_PREFETCH)
+		return;
+	f->n_prefetch_runs += more;
+	f->n_sweep_runs += run->sweeps ? more : 0;
+}
+
 uint64_t prefetch_run_bytes(const struct fetch *f)
 {
 	return f->opts.prefetch_run_bytes > 0 ? f->opts.prefetch_run_bytes : RUN_MAX_BYTES;
 }
 
+uint32_t prefetch_runs_max(const struct fetch *f)
+{
+	return (uint32_t)(PREFETCH_MAX_BYTES / prefetch_run_bytes(f));
+}
+
 bool runs_take_prefetch(const struct fetch *f)
 {
-	const uint64_t run_bytes = prefetch_run_bytes(f);
-
-	return f->n_prefetch_runs < PREFETCH_MAX_BYTES / run_bytes &&
-	       f->queue[RUN_READER] == NULL && f->queue[RUN_AHEAD] == NULL &&
-	       f->queue[RUN_PREFETCH] == NULL && has_room(f, RUN_PREFETCH, run_bytes);
+	return f->n_prefetch_runs < prefetch_runs_max(f) && f->queue[RUN_READER] == NULL &&
+	       f->queue[RUN_AHEAD] == NULL && f->queue[RUN_PREFETCH] == NULL &&
+	       has_room(f, RUN_PREFETCH, prefetch_run_bytes(f));
 }

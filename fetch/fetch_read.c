@@ -33,7 +33,10 @@ struct fetch_read_state *read_state_new(struct fetch *f, struct fetch_read *r)
 	st->filled = (bool *)(st->waiters + r->n_pieces);
 	st->call.fn = read_begin;
 	st->timeout_ms = f->read_timeout_ms;
-	st->deadline_ns = clock_now_ns(f->opts.clock) + st->timeout_ms * NS_PER_MS;
+	st->reader = !r->prefetch;
+	st->began_ns = clock_now_ns(f->opts.clock);
+	st->deadline_ns = st->began_ns + st->timeout_ms * NS_PER_MS;
+	st->last_ns = st->deadline_ns + (SLOW_TIMES - 1) * st->timeout_ms * NS_PER_MS;
 	(void)pthread_mutex_init(&st->lock, NULL);
 	return st;
 }
@@ -359,6 +362,22 @@ static void list_reader(struct fetch_read_state *st)
 		arm_timer(f);
 }
 
+uint64_t fetch_waiting_ns(const struct fetch *f)
+{
+	const uint64_t now_ns = clock_now_ns(f->opts.clock);
+	struct fetch_read_state *st;
+	uint64_t sum_ns = 0;
+
+	DL_FOREACH(f->readers, st)
+	{
+		(void)pthread_mutex_lock(&st->lock);
+		if (st->reader && !st->ended && now_ns > st->began_ns)
+			sum_ns += now_ns - st->began_ns;
+		(void)pthread_mutex_unlock(&st->lock);
+	}
+	return sum_ns;
+}
+
 static void read_begin(struct loop_call *call)
 {
 	struct fetch_read_state *st = container_of(call, struct fetch_read_state, call);
@@ -390,6 +409,35 @@ static void read_begin(struct loop_call *call)
 
 /* ---- early ends ---- */
 
+/* What it waits for is arriving, or is here and being unpacked. */
+static bool is_coming(const struct fetch_read_state *st)
+{
+	const uint64_t time_ns = st->f->read_timeout_ms * NS_PER_MS;
+
+	for (uint32_t i = 0; i < st->n_waiters; i++) {
+		const struct waiter *w = &st->waiters[i];
+		const struct flight *fl = w->placed ? flight_find(w->blob, w->unit_idx) : NULL;
+
+		if (fl != NULL &&
+		    (fl->run == NULL || run_is_coming(fl->run, fl->unit_idx, time_ns)))
+			return true;
+	}
+	return false;
+}
+
+/* @return false: its time is over */
+static bool give_time(struct fetch_read_state *st, uint64_t now_ns)
+{
+	const uint64_t more_ms = st->f->read_timeout_ms / SILENCE_SHARE + 1;
+
+	if (now_ns >= st->last_ns || !waiter_is_live(&st->waiters[0]) || !is_coming(st))
+		return false;
+	st->timeout_ms += more_ms;
+	st->deadline_ns = now_ns + more_ms * NS_PER_MS;
+	list_reader(st);
+	return true;
+}
+
 void reads_expire(struct fetch *f)
 {
 	const uint64_t now_ns = clock_now_ns(f->opts.clock);
@@ -404,7 +452,7 @@ void reads_expire(struct fetch *f)
 			break;
 		DL_DELETE(f->readers, st);
 		st->listed = false; /* the waiters hold it until their flights end */
-		if (!end_once(st))
+		if (give_time(st, now_ns) || !end_once(st))
 			continue;
 		(void)err_set(&why, EIO, "no source gave the bytes within %llu ms (last: %s)",
 		              (unsigned long long)st->timeout_ms,

@@ -45,6 +45,7 @@ static void run_free(struct fetch *f, struct run *run)
 	assert(run->open == NULL && run->pieces == NULL);
 	DL_DELETE(f->runs, run);
 	timer_fini(&run->timer);
+	free(run->fates);
 	free(run);
 	blob_drop(blob);
 }
@@ -127,6 +128,8 @@ uint32_t run_drop_idle(struct run *run)
 			continue;
 		if (flight_is_waited_for(fl))
 			n_left++;
+		else if (source_refused(run->why.code) || run_is_denied(run))
+			flight_fail(fl, &run->why); /* a prefetch tells of it */
 		else
 			flight_drop(fl);
 	}
@@ -202,7 +205,11 @@ static struct run *run_part(const struct run *of, const struct plan_span *span)
 	run->missed = of->missed;
 	run->put_off = of->put_off;
 	run->last_resort = of->last_resort;
+	run->sweeps = of->sweeps;
 	run->n_pauses = of->n_pauses;
+	run->n_lost = of->n_lost;
+	run->lasted_ns = of->lasted_ns;
+	run->lasted_at = of->lasted_at;
 	run->why = of->why;
 	for (uint32_t i = 0; i < span->n_units; i++)
 		own_flight(of, span->first_unit + i)->run = run;
@@ -261,6 +268,20 @@ void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit)
 
 /* ---- asking ---- */
 
+void run_has_part(struct run *run)
+{
+	run->n_pauses = 0;
+	run->lasted_ns = 0;
+}
+
+void run_brought(struct run *run, struct flight *fl)
+{
+	explain_fate(run, fl->unit_idx, FATE_GIVEN);
+	fl->n_pauses = run->n_pauses + run->n_lost;
+	fl->run = NULL;
+	run_has_part(run);
+}
+
 static void on_unit(void *arg, uint32_t unit_idx, uint8_t *bytes)
 {
 	struct run *run = arg;
@@ -274,9 +295,25 @@ static void on_unit(void *arg, uint32_t unit_idx, uint8_t *bytes)
 		return;
 	}
 	fl->packed = bytes;
-	fl->run = NULL;
-	run->n_pauses = 0;
+	run_brought(run, fl);
 	batch_add(run, fl);
+}
+
+/* A refusal is what somebody can mend, whatever was heard before it; and who was down, and so is
+ * asked behind the others, has more to say than those: that no other blob has it explains nothing.
+ */
+static void note_gone(struct run *run, const struct err *why)
+{
+	const struct source *source = fetch_of(run)->sources[run->source_idx];
+	const bool is_refusal = source_refused(why->code);
+
+	if (run->why.code != 0 && !is_refusal &&
+	    (!run->last_resort || source_refused(run->why.code)))
+		return;
+	if (why->msg[0] != '\0')
+		(void)err_set(&run->why, is_refusal ? why->code : EIO, "%s", why->msg);
+	else
+		(void)err_set(&run->why, EIO, "%s does not have it", source->ops->name);
 }
 
 static void note_failure(struct run *run, int r, const struct err *why)
@@ -287,10 +324,10 @@ static void note_failure(struct run *run, int r, const struct err *why)
 		run->struck |= BIT(run->source_idx);
 	if (r == SOURCE_MISS)
 		run->missed |= BIT(run->source_idx);
-	if (r < 0)
+	if (r < 0 && !source_refused(run->why.code))
 		run->why = *why;
-	else if (r == SOURCE_GONE && run->why.code == 0)
-		(void)err_set(&run->why, EIO, "%s does not have it", source->ops->name);
+	else if (r == SOURCE_GONE)
+		note_gone(run, why);
 	else if (r == SOURCE_OK)
 		(void)err_set(&run->why, EPROTO, "%s ended before all was there",
 		              source->ops->name);
@@ -324,19 +361,31 @@ void run_settled(struct run *run)
 	prefetches_pump(f);
 }
 
+static void note_lasted(struct run *run)
+{
+	const uint64_t ns = clock_now_ns(fetch_of(run)->opts.clock) - run->asked_ns;
+
+	if (ns < run->lasted_ns)
+		return;
+	run->lasted_ns = ns;
+	run->lasted_at = run->source_idx;
+}
+
 static void on_end(void *arg, int r, const struct err *why)
 {
 	struct run *run = arg;
 
 	run->req = NULL;
-	if (run->prio == RUN_PREFETCH)
-		fetch_of(run)->n_prefetch_runs--;
+	run_count_asked(run, -1U);
 	explain_record(run, r, why);
+	if (r < 0)
+		note_lasted(run);
+	if (r == SOURCE_OK)
+		run_note_pace(run);
 	batch_close(run);
 	run->ended = true;
 	run->end_result = r;
-	if (r < 0)
-		run->end_why = *why;
+	run->end_why = *why;
 	if (run->pieces == NULL)
 		run_settled(run);
 }
@@ -354,6 +403,7 @@ static void on_wait(void *arg, uint64_t progress_bytes)
 		return;
 	lease_advance(run, progress_bytes - run->progress_bytes);
 	run->progress_bytes = progress_bytes;
+	run->progress_ns = clock_now_ns(fetch_of(run)->opts.clock);
 	run->ask.deadline_ns = deadline_ns(fetch_of(run));
 }
 
@@ -391,7 +441,7 @@ static void aim(struct run *run)
 		.deadline_ns = deadline_ns(f),
 	};
 	run->asked_ns = clock_now_ns(f->opts.clock);
-	run->asked_wall_ms = f->opts.clock->wall_seconds(f->opts.clock) * 1000;
+	run->asked_wall_ms = clock_wall_ms(f->opts.clock);
 	run->first_unit_ns = 0;
 	run->progress_bytes = 0;
 }
@@ -455,10 +505,10 @@ static enum run_state enter_ask(struct run *run)
 
 		aim(run);
 		hand_to_source(run);
+		explain_asked(run);
 		r = s->ops->get(s, &run->ask, &run_events, run, &run->req, &why);
 		if (r == 0) {
-			if (run->prio == RUN_PREFETCH)
-				f->n_prefetch_runs++;
+			run_count_asked(run, 1);
 			return RUN_ASKED;
 		}
 		explain_record(run, r, &why);
@@ -467,7 +517,7 @@ static enum run_state enter_ask(struct run *run)
 	return RUN_LOST;
 }
 
-void run_again(struct flight *fl)
+void run_again(struct flight *fl, uint32_t source_idx)
 {
 	struct fetch *f = fl->blob->f;
 	struct run *run = run_alloc(fl->blob, RUN_READER);
@@ -475,7 +525,8 @@ void run_again(struct flight *fl)
 	run->first_unit = fl->unit_idx;
 	run->n_units = 1;
 	run->struck = fl->struck;
-	run->source_idx = fl->source_idx;
+	run->source_idx = source_idx;
+	run->n_lost = fl->n_pauses;
 	if (fl->why != NULL)
 		run->why = *fl->why;
 	fl->run = run;
@@ -508,7 +559,7 @@ static void run_cancel(struct fetch *f, struct run *run)
 	if (run->req != NULL) {
 		f->sources[run->source_idx]->ops->cancel(run->req);
 		run->req = NULL;
-		f->n_prefetch_runs -= run->prio == RUN_PREFETCH;
+		run_count_asked(run, -1U);
 	}
 	(void)err_set(&run->why, ECANCELED, "the blob was closed");
 	batch_close(run);

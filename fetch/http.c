@@ -8,13 +8,16 @@
  * inside head() or body() are kept in a list and settled when libcurl has returned.
  * Knows nothing of what the requests are for.
  */
+#include "bytes.h"
 #include "http_budget.h"
 #include "http_easy.h"
 #include "mem.h"
+#include "slow.h"
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 
 #define SPARE_HANDLES_MAX    16
@@ -29,7 +32,7 @@ struct http {
 	struct timer budget_timer;
 	bool inside;            /* libcurl is on the stack */
 	struct http_req *later; /* to be added, or removed when cancelled */
-	uint32_t n_requests;
+	struct http_req *all;
 	uint32_t n_spare;
 	CURL *spare[SPARE_HANDLES_MAX]; /* making a handle costs more than resetting one */
 };
@@ -73,7 +76,7 @@ static void req_free(struct http_req *req)
 	give_handle(http, req->easy, req->succeeded);
 	curl_slist_free_all(req->headers);
 	head_reader_reset(&req->head_reader);
-	http->n_requests--;
+	DL_DELETE2(http->all, req, all_prev, all_next);
 	free(req);
 }
 
@@ -161,23 +164,88 @@ static void watch_budget(struct http *http)
 
 /* ---- deadlines of those that may rest ---- */
 
-/* Behind others that rest it may wait for a connection: so does it. */
-static bool is_queued_behind_resting(const struct http_req *req)
+static bool came_lately(const struct http_req *req, uint64_t now_ns, uint64_t time_ns)
+{
+	return req->came_ns != 0 && now_ns <= req->came_ns + time_ns / SILENCE_SHARE;
+}
+
+/* Another request of its host gets something. */
+static bool is_line_moving(const struct http_req *req, uint64_t now_ns)
+{
+	const struct http_req *other;
+
+	DL_FOREACH2(req->http->all, other, all_next)
+	{
+		if (other != req && came_lately(other, now_ns, req->time_ns) &&
+		    strcmp(other->url_host, req->url_host) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* It may wait for a connection, behind others that rest or come slowly. */
+static bool is_queued(struct http_req *req, uint64_t now_ns)
 {
 	curl_off_t sent_us = 0;
 
 	(void)curl_easy_getinfo(req->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
-	return sent_us == 0 && req->http->budget.resting != NULL;
+	if (sent_us != 0 || (req->http->budget.resting == NULL && !is_line_moving(req, now_ns)))
+		return false;
+	req->queued_ns = now_ns;
+	return true;
+}
+
+/* It got its connection late, and has had no time for an answer. */
+static bool is_sent_just_now(const struct http_req *req, uint64_t now_ns)
+{
+	return req->queued_ns != 0 && req->came_ns == 0 &&
+	       now_ns <=
+	               req->queued_ns + QUEUED_AGAIN_MS * NS_PER_MS + req->time_ns / SILENCE_SHARE;
+}
+
+uint64_t http_deadline_ns(const struct http_req *req)
+{
+	const uint64_t now_ns = clock_now_ns(req->http->opts.clock);
+
+	if (req->queued_ns == 0)
+		return req->late_ns;
+	return max_u64(req->late_ns, now_ns + req->time_ns / SILENCE_SHARE);
+}
+
+/* More of its body came since it was late before, fast enough. */
+static bool is_coming(struct http_req *req)
+{
+	curl_off_t came = 0;
+	curl_off_t all = 0;
+	curl_off_t head_us = 0;
+	curl_off_t total_us = 0;
+	const uint64_t before = req->seen_bytes;
+
+	(void)curl_easy_getinfo(req->easy, CURLINFO_SIZE_DOWNLOAD_T, &came);
+	(void)curl_easy_getinfo(req->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &all);
+	(void)curl_easy_getinfo(req->easy, CURLINFO_STARTTRANSFER_TIME_T, &head_us);
+	(void)curl_easy_getinfo(req->easy, CURLINFO_TOTAL_TIME_T, &total_us);
+	if (came <= 0 || all <= 0 || total_us < head_us)
+		return false;
+	req->seen_bytes = (uint64_t)came;
+	return req->seen_bytes > before &&
+	       slow_will_come(req->seen_bytes, (uint64_t)all, (uint64_t)(total_us - head_us) * 1000,
+	                      req->time_ns);
 }
 
 static void on_late(struct timer *t)
 {
 	struct http_req *req = container_of(t, struct http_req, late);
+	const uint64_t now_ns = clock_now_ns(req->http->opts.clock);
 
-	if (is_queued_behind_resting(req))
+	if (is_queued(req, now_ns) || is_sent_just_now(req, now_ns)) {
 		timer_start(&req->late, QUEUED_AGAIN_MS);
-	else
+	} else if (is_coming(req)) {
+		req->late_ns = now_ns + req->time_ns;
+		start_at(&req->late, req->late_ns, now_ns);
+	} else {
 		req_end(req, CURLE_OPERATION_TIMEDOUT);
+	}
 }
 
 static void begin_rest(struct http_req *req, uint64_t now_ns)
@@ -343,7 +411,7 @@ void http_free(struct http **http)
 
 	if (h == NULL)
 		return;
-	assert(h->n_requests == 0);
+	assert(h->all == NULL);
 	while (h->n_spare > 0)
 		curl_easy_cleanup(h->spare[--h->n_spare]);
 	if (h->multi != NULL)
@@ -370,10 +438,14 @@ int http_start(struct http *http, const struct http_request *request, struct htt
 	req->arg = request->arg;
 	req->urgent = request->urgent;
 	timer_init(&req->late, http->opts.loop, on_late);
-	if (request->urgent != NULL)
+	if (request->urgent != NULL && request->deadline_ns != 0) {
+		const uint64_t now_ns = clock_now_ns(http->opts.clock);
+
 		req->late_ns = request->deadline_ns;
+		req->time_ns = req->late_ns > now_ns ? req->late_ns - now_ns : 0;
+	}
 	head_reader_reset(&req->head_reader);
-	http->n_requests++;
+	DL_APPEND2(http->all, req, all_prev, all_next);
 	req->easy = take_handle(http);
 	if (req->easy == NULL)
 		r = err_set(e, ENOMEM, "no memory for a request");
@@ -395,14 +467,16 @@ int http_start(struct http *http, const struct http_request *request, struct htt
 	return 0;
 }
 
-void http_cancel(struct http_req *req)
+bool http_cancel(struct http_req *req)
 {
 	struct http *http = req->http;
+	long sent_bytes = 0;
 
 	assert(loop_is_mine(http->opts.loop));
+	(void)curl_easy_getinfo(req->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
 	if (!http->inside) {
 		req_free(req);
-		return;
+		return sent_bytes > 0;
 	}
 	assert(!req->cancelled);
 	req->cancelled = true;
@@ -410,4 +484,5 @@ void http_cancel(struct http_req *req)
 	http_budget_forget(&http->budget, req);
 	if (req->added) /* else it stands in the list already */
 		DL_APPEND(http->later, req);
+	return sent_bytes > 0;
 }

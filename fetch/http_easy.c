@@ -21,8 +21,7 @@ static size_t on_header_line(char *line, size_t size, size_t n, void *arg)
 
 	if (req->cancelled)
 		return 0;
-	if (!head_reader_line(&req->head_reader, line, size_bytes,
-	                      opts->clock->wall_seconds(opts->clock)))
+	if (!head_reader_line(&req->head_reader, line, size_bytes, clock_wall_seconds(opts->clock)))
 		return size_bytes;
 	req->result = req->head != NULL ? req->head(req->arg, &req->head_reader.head) : 0;
 	return req->result == 0 && !req->cancelled ? size_bytes : 0;
@@ -37,6 +36,7 @@ static size_t on_body_bytes(char *bytes, size_t size, size_t n, void *arg)
 		return 0;
 	if (req->body == NULL || size_bytes == 0)
 		return size_bytes;
+	req->came_ns = clock_now_ns(http_opts_of(req->http)->clock);
 	if (!http_pay(req, size_bytes))
 		return CURL_WRITEFUNC_PAUSE; /* the same bytes come again */
 	req->result = req->body(req->arg, (const uint8_t *)bytes, size_bytes);

@@ -20,14 +20,20 @@ struct http_req {
 	bool succeeded; /* it ended as libcurl thinks it should */
 	struct http_req *prev;
 	struct http_req *next; /* of http's list of requests to be added or removed */
+	struct http_req *all_prev, *all_next; /* of all requests */
 	/* http_budget.h */
 	const bool *urgent; /* borrowed; NULL: it is */
 	bool rests;
 	uint64_t short_bytes; /* that it rests for */
 	uint64_t paid_bytes;  /* taken from the budget, and not come yet */
 	struct http_req *rest_prev, *rest_next;
-	struct timer late;      /* its deadline, which moves by the time for which it rests */
-	uint64_t late_ns;       /* 0: none */
+	struct timer late;   /* its deadline, which moves by the time for which it rests, and while
+	                      * it comes slowly */
+	uint64_t late_ns;    /* 0: none */
+	uint64_t time_ns;    /* that it has got until then */
+	uint64_t seen_bytes; /* had come when it was late */
+	uint64_t came_ns;    /* the last of its body did; 0: nothing yet */
+	uint64_t queued_ns;  /* was late then, and without a connection; 0: never */
 	uint64_t rest_since_ns; /* 0: it does not rest */
 	char url_host[128];     /* for messages: no path and no query, which may hold a secret */
 	char curl_says[CURL_ERROR_SIZE];

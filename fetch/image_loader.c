@@ -15,6 +15,7 @@
  * alone.
  */
 #include "assemble.h"
+#include "bytes.h"
 #include "lazy_image_impl.h"
 #include "mem.h"
 #include "pull.h"
@@ -42,16 +43,20 @@ struct step {
 	int r;
 	struct err err;
 	struct adopt adopt;
+	const struct registry *registry;
+	bool users_config; /* registry_users_config_is_there() */
 };
 
 struct flight {
 	struct image_loader *loader;
-	char *key;    /* what it is shared by */
-	char *name;   /* what the image is recorded and shown as */
-	char *origin; /* of its blobs */
-	bool by_file; /* name is the path of a bootstrap */
+	char *key;       /* what it is shared by */
+	char *name;      /* what the image is recorded and shown as */
+	char *origin;    /* of its blobs */
+	char *metas_dir; /* of a file: where blobs' chunk indexes may lie, too; or NULL */
+	bool by_file;    /* name is the path of a bootstrap */
 	bool offline_ok;
-	struct reference ref; /* else */
+	struct reference ref; /* of a file: of its blobs, host "": they are not at a registry */
+	uint64_t timeout_ms;  /* of its first load; 0: the loader's */
 	uint64_t started_ns;
 	uint64_t deadline_ns;
 	enum state state;
@@ -101,6 +106,7 @@ static void flight_free(struct flight *f)
 	free(f->key);
 	free(f->name);
 	free(f->origin);
+	free(f->metas_dir);
 	free(f);
 }
 
@@ -117,6 +123,19 @@ static void wake_joined(struct image_loader *loader, const struct flight *ended)
 	}
 }
 
+/* Of a bootstrap file: what its registry gave without credentials it gave so to everybody, as long
+ * as none are given. By another origin nobody will hear that it does so no more. An image that is
+ * in use may have learnt that since it was recorded. */
+static void note_anonymous(struct flight *f)
+{
+	const struct reference *at = &f->ref;
+
+	f->got.anonymous = (f->step.adopt.ret_anonymous || f->image->anonymous) &&
+	                   at->host[0] != '\0' &&
+	                   !registry_has_credentials(f->loader->opts.registry, at->host,
+	                                             at->repository, f->step.users_config);
+}
+
 static void remember(struct flight *f)
 {
 	static const char *const from[] = { [PULLED_FROM_DISK] = "disk",
@@ -125,8 +144,13 @@ static void remember(struct flight *f)
 	const char *top = f->got.top_digest;
 
 	lazy_image_add_origin(f->image, f->origin);
-	if (strcmp(f->image->name, f->name) == 0)
+	if (f->by_file)
+		note_anonymous(f);
+	if (strcmp(f->image->name, f->name) == 0) {
 		f->image->anonymous = f->got.anonymous;
+		if (f->by_file)
+			f->image->blobs_at = f->ref;
+	}
 	lazy_image_record(f->image, f->name, f->got.anonymous);
 	/* What an index is for this machine: so that its digest, too, is known here next time. */
 	if (top[0] != '\0' && strcmp(top, f->got.digest) != 0 && f->ref.digest[0] == '\0') {
@@ -291,6 +315,7 @@ static void adopt_work(struct job *job)
 {
 	struct step *step = container_of(job, struct step, job);
 
+	step->users_config = registry_users_config_is_there(step->registry);
 	step->r = adopt_bootstrap(&step->adopt, &step->err);
 }
 
@@ -300,6 +325,7 @@ static void adopt_after(struct job *job)
 	enum state next = DONE;
 
 	f->out = false;
+	f->loader->n_out--;
 	if (f->cancelled) {
 		flight_free(f);
 		return;
@@ -308,6 +334,7 @@ static void adopt_after(struct job *job)
 		next = failed(f, f->step.r, &f->step.err);
 	} else {
 		memcpy(f->got.digest, f->step.adopt.ret_digest, DIGEST_TEXT_BYTES);
+		(void)reference_of_origin(f->origin, f->got.digest, &f->ref);
 		next = located(f);
 	}
 	flight_run(f, next);
@@ -318,9 +345,11 @@ static enum state enter_adopt(struct flight *f)
 	f->got = (struct pulled){ .digest = "" };
 	f->step = (struct step){
 		.job = { .work = adopt_work, .after = adopt_after, .prio = JOB_READER },
-		.adopt = { .cas = f->loader->opts.cas, .path = f->name, .blobs_origin = f->origin }
+		.adopt = { .cas = f->loader->opts.cas, .path = f->name, .blobs_origin = f->origin },
+		.registry = f->loader->opts.registry,
 	};
 	f->out = true;
+	f->loader->n_out++;
 	pool_submit(f->loader->opts.pool, &f->step.job);
 	return ADOPT;
 }
@@ -359,6 +388,8 @@ static enum state enter_assemble(struct flight *f)
 		                            .digest = f->got.digest,
 		                            .name = f->name,
 		                            .origin = f->origin,
+		                            .bootstrap_path = f->by_file ? f->name : NULL,
+		                            .metas_dir = f->metas_dir,
 		                            .deadline_ns = f->deadline_ns,
 		                            .done = on_assembled,
 		                            .arg = f };
@@ -378,6 +409,7 @@ int image_loader_new(const struct image_loader_opts *opts, struct image_loader *
 		return err_set(e, EINVAL, "the image loader needs a timeout");
 	loader = xcalloc(1, sizeof(*loader));
 	loader->opts = *opts;
+	loader->opts.n_out = &loader->n_out;
 	*ret_loader = loader;
 	return 0;
 }
@@ -385,6 +417,11 @@ int image_loader_new(const struct image_loader_opts *opts, struct image_loader *
 void image_loader_allow_unverified(struct image_loader *loader, bool allow)
 {
 	loader->opts.allow_unverified = allow;
+}
+
+bool image_loader_is_idle(const struct image_loader *loader)
+{
+	return loader->n_out == 0;
 }
 
 void image_loader_free(struct image_loader **loader)
@@ -415,6 +452,7 @@ static int describe_file(const struct image_load_opts *opts, struct flight *f, s
 	f->by_file = true;
 	f->name = xstrdup(opts->bootstrap_path);
 	f->origin = xstrdup(opts->blobs_origin);
+	f->metas_dir = xstrdup_or_null(opts->metas_dir);
 	f->key = xasprintf("file %s %s", f->origin, f->name);
 	return 0;
 }
@@ -423,6 +461,7 @@ static int describe(const struct image_load_opts *opts, struct flight *f, struct
 {
 	int r;
 
+	f->timeout_ms = opts->timeout_ms;
 	if (opts->reference == NULL)
 		return describe_file(opts, f, e);
 	r = reference_parse(opts->reference, &f->ref, e);
@@ -449,6 +488,8 @@ static struct flight *join_or_start(struct image_loader *loader, struct flight *
 	f->loader = loader;
 	f->started_ns = clock_now_ns(loader->opts.clock);
 	f->deadline_ns = f->started_ns + loader->opts.timeout_ms * NS_PER_MS;
+	if (f->timeout_ms != 0)
+		f->deadline_ns = min_u64(f->deadline_ns, f->started_ns + f->timeout_ms * NS_PER_MS);
 	f->next = loader->flights;
 	loader->flights = f;
 	flight_walk(f, f->by_file ? ADOPT : PULL); /* a worker has it: it cannot be at its end */

@@ -34,7 +34,7 @@
 #define LOOK_MS      1000U
 #define LOOK_IDLE_MS 5000U /* while nothing was read yet */
 #define REST_LOOKS   3U    /* without anything new: it is kept */
-#define GROWN_CHUNKS 256U  /* likewise, of twice this at least, and twice what was kept */
+#define GROWN_CHUNKS 64U   /* likewise, of twice this at least, and twice what was kept */
 #define ASK_MS       2000U
 #define MUCH_SHORTER 4U
 
@@ -44,6 +44,8 @@ struct list_job {
 	struct image_reads *reads; /* reading; NULL: the image is gone */
 	struct cas *cas;
 	struct log *log;
+	const struct registry *registry; /* reading, as what follows: */
+	bool users_config;               /* registry_users_config_is_there() */
 	char digest[DIGEST_TEXT_BYTES];
 	uint8_t *bytes;
 	uint64_t size_bytes;
@@ -59,14 +61,15 @@ struct image_reads {
 	uint32_t noted_chunks; /* of those, kept by this mount */
 	uint32_t kept_chunks;  /* that the list on disk names; 0: there is none, or it was not read
 	                          yet */
+	bool users_config;     /* list_job's, once that was read */
 	struct list_job *reading;
 	struct meta_req *asking;
 	struct fetch_bring *bring;
 };
 
-static const struct blob_layout *layout_of(const struct image_reads *ir, uint32_t blob_idx)
+static const struct blob_layout *layout_of(const struct lazy_image *image, uint32_t blob_idx)
 {
-	return cas_blob_layout(fetch_blob_cas(ir->image->blobs[blob_idx]));
+	return cas_blob_layout(fetch_blob_cas(image->blobs[blob_idx]));
 }
 
 /* ---- keeping ---- */
@@ -111,6 +114,29 @@ static void keep(const struct image_reads *ir, uint8_t *bytes, uint64_t size_byt
 	pool_submit(cas_writer(lj->cas), &lj->job);
 }
 
+static bool has_credentials(const struct image_reads *ir)
+{
+	const struct reference *at = &ir->image->blobs_at;
+
+	return registry_has_credentials(ir->env->registry, at->host, at->repository,
+	                                ir->users_config);
+}
+
+/* Nobody has asked the registry for a bootstrap file: whose it is, is known by its blobs. What was
+ * said to it last may be old: who has credentials for it had better take it for private. */
+static void note_anonymous(const struct image_reads *ir)
+{
+	struct lazy_image *image = ir->image;
+	const struct reference *at = &image->blobs_at;
+
+	if (at->host[0] == '\0' || image->anonymous ||
+	    !registry_was_anonymous(ir->env->registry, at->host, at->repository) ||
+	    has_credentials(ir))
+		return;
+	image->anonymous = true;
+	lazy_image_record(image, image->name, true);
+}
+
 /* @param at_end  of the window: a shorter list may replace a longer one. */
 static void keep_noted(struct image_reads *ir, bool at_end)
 {
@@ -129,6 +155,7 @@ static void keep_noted(struct image_reads *ir, bool at_end)
 	free(stretches);
 	ir->noted_chunks = n_chunks;
 	ir->kept_chunks = n_chunks;
+	note_anonymous(ir);
 	keep(ir, bytes, size_bytes);
 }
 
@@ -191,7 +218,7 @@ static uint32_t take_ours(const struct image_reads *ir, struct fetch_stretch *s,
 	uint32_t n_ours;
 
 	for (uint32_t i = 0; i < image->n_blobs; i++)
-		n_chunks[i] = layout_of(ir, i)->n_chunks;
+		n_chunks[i] = layout_of(image, i)->n_chunks;
 	n_ours = reads_sift(&opts, s, n, ret_n_chunks);
 	free(n_chunks);
 	return n_ours;
@@ -242,6 +269,17 @@ static void on_asked(void *arg, int r, const struct meta_got *got)
 	free(got->bytes);
 }
 
+/* Of a bootstrap file nothing was asked yet; who has no credentials for it has what anybody has. */
+static bool may_ask(const struct image_reads *ir)
+{
+	const struct lazy_image *image = ir->image;
+	const struct reference *at = &image->blobs_at;
+	AUTO(free_str) char *name = at->host[0] != '\0' ? reference_text(at) : xstrdup(image->name);
+
+	return image_shelf_tells(ir->env->shelf, name,
+	                         image->anonymous || (at->host[0] != '\0' && !has_credentials(ir)));
+}
+
 /* The question tells who knows the image already that somebody mounts it: so it is put only where
  * its metadata is anybody's. */
 static void ask_neighbours(struct image_reads *ir)
@@ -255,8 +293,7 @@ static void ask_neighbours(struct image_reads *ir)
 		                        .deadline_ns =
 		                                clock_now_ns(ir->env->clock) + ASK_MS * NS_PER_MS };
 
-	if (s == NULL || ir->env->shelf == NULL ||
-	    !image_shelf_tells(ir->env->shelf, ir->image->name, ir->image->anonymous) ||
+	if (s == NULL || ir->env->shelf == NULL || !may_ask(ir) ||
 	    !public_image_name(namer, ir->image->digest, key))
 		return;
 	ir->asking = s->ops->get(s, &want, on_asked, ir);
@@ -268,6 +305,7 @@ static void read_work(struct job *job)
 	struct image_file file = { .data = NULL };
 	struct err e = { .code = 0 };
 
+	lj->users_config = registry_users_config_is_there(lj->registry);
 	if (image_store_map(lj->cas, lj->digest, IMAGE_FILE_READS, FIRST_READS_MAX_BYTES, &file,
 	                    &e) < 0)
 		return;
@@ -287,6 +325,7 @@ static void read_after(struct job *job)
 		int r = -ENOENT;
 
 		ir->reading = NULL;
+		ir->users_config = lj->users_config;
 		if (lj->bytes != NULL) {
 			r = bring(ir, lj->bytes, lj->size_bytes, &ir->kept_chunks, &e);
 			if (r < 0)
@@ -330,7 +369,7 @@ static struct read_log *make_log(const struct lazy_image *image,
 	struct read_log *log;
 
 	for (uint32_t i = 0; i < image->n_blobs; i++)
-		layouts[i] = cas_blob_layout(fetch_blob_cas(image->blobs[i]));
+		layouts[i] = layout_of(image, i);
 	log = read_log_new(&opts);
 	free(layouts);
 	return log;
@@ -358,6 +397,7 @@ void image_reads_begin(struct lazy_image *image)
 	timer_start(&ir->timer, LOOK_MS);
 	ir->reading = list_job_new(ir);
 	ir->reading->reads = ir;
+	ir->reading->registry = ir->env->registry;
 	ir->reading->job =
 		(struct job){ .work = read_work, .after = read_after, .prio = JOB_NORMAL };
 	pool_submit(ir->env->pool, &ir->reading->job);

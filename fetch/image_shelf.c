@@ -13,9 +13,12 @@
 #include "public_name.h"
 #include "reference.h"
 #include <errno.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SOURCE_MAX_BYTES 8192U
 
 struct image_shelf {
 	struct meta_shelf shelf;
@@ -127,6 +130,36 @@ bool image_shelf_tells(struct meta_shelf *shelf, const char *name, bool is_publi
 
 /* ---- by an image's public name ---- */
 
+/* Where its blobs are, as it was told when the file came. @return false: at no registry */
+static bool blobs_of_file(struct cas *cas, const struct image_record *rec,
+                          struct reference *ret_ref)
+{
+	struct image_file file = { .data = NULL };
+	struct err e;
+	const char *origin;
+	json_t *source;
+	bool is_there;
+
+	if (image_store_map(cas, rec->digest, IMAGE_FILE_SOURCE, SOURCE_MAX_BYTES, &file, &e) < 0)
+		return false;
+	source = json_loadb((const char *)file.data, file.size_bytes, 0, NULL);
+	image_file_unmap(&file);
+	origin = json_string_value(json_array_get(json_object_get(source, "origins"), 0));
+	is_there = origin != NULL && reference_of_origin(origin, rec->digest, ret_ref);
+	json_decref(source);
+	return is_there;
+}
+
+static bool may_be_named(struct image_shelf *shelf, const struct image_record *rec)
+{
+	struct reference ref;
+
+	if (rec->name[0] != '/')
+		return image_shelf_tells(&shelf->shelf, rec->name, rec->anonymous);
+	return blobs_of_file(shelf->opts.cas, rec, &ref) &&
+	       is_shared(shelf, ref.host, rec->anonymous);
+}
+
 struct named {
 	struct asked *asked;
 	const char *key;
@@ -140,7 +173,7 @@ static int on_named_record(void *arg, const struct image_record *rec)
 	char name[PUBLIC_IMAGE_NAME_BYTES];
 
 	if (!public_image_name(named->namer, rec->digest, name) || strcmp(name, named->key) != 0 ||
-	    !image_shelf_tells(&a->shelf->shelf, rec->name, rec->anonymous))
+	    !may_be_named(a->shelf, rec))
 		return 0;
 	memcpy(a->directory, rec->digest, sizeof(a->directory));
 	a->is_public = rec->anonymous;
@@ -205,11 +238,18 @@ static int open_file(enum meta_kind kind, const struct asked *a, struct meta_ite
 	return META_FOUND;
 }
 
+static void shelf_close(struct meta_shelf *s, struct meta_item *item)
+{
+	struct image_file file = { .data = item->data, .size_bytes = item->size_bytes };
+
+	(void)s;
+	image_file_unmap(&file);
+}
+
 /* What its readers could not use is not given, nor said to be here. */
 static int open_reads(struct asked *a, const char *key, struct meta_item *ret_item, struct err *e)
 {
 	struct fetch_stretch *stretches = NULL;
-	struct image_file file = { .data = NULL };
 	uint32_t n = 0;
 	int r = find_named(a, key, e);
 
@@ -222,8 +262,7 @@ static int open_reads(struct asked *a, const char *key, struct meta_item *ret_it
 		free(stretches);
 		return META_FOUND;
 	}
-	file = (struct image_file){ .data = ret_item->data, .size_bytes = ret_item->size_bytes };
-	image_file_unmap(&file);
+	shelf_close(&a->shelf->shelf, ret_item);
 	return META_NOWHERE;
 }
 
@@ -245,14 +284,6 @@ static int shelf_open(struct meta_shelf *s, enum meta_kind kind, const char *key
 	if (!may_be_given(&a))
 		return META_WITHHELD;
 	return open_file(kind, &a, ret_item, e);
-}
-
-static void shelf_close(struct meta_shelf *s, struct meta_item *item)
-{
-	struct image_file file = { .data = item->data, .size_bytes = item->size_bytes };
-
-	(void)s;
-	image_file_unmap(&file);
 }
 
 static const struct meta_shelf_ops ops = { .open = shelf_open, .close = shelf_close };

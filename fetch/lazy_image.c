@@ -112,13 +112,14 @@ void lazy_image_record(const struct lazy_image *image, const char *name, bool an
 	const struct image_loader_opts *opts = &image->loader->opts;
 	struct record_job *rj = xcalloc(1, sizeof(*rj));
 
-	rj->job = (struct job){ .work = record_work, .prio = JOB_NORMAL };
+	/* In order with all that the writer does. */
+	rj->job = (struct job){ .work = record_work, .prio = JOB_READER };
 	rj->cas = opts->cas;
 	rj->log = opts->log;
 	memcpy(rj->rec.digest, image->digest, sizeof(rj->rec.digest));
 	(void)snprintf(rj->rec.name, sizeof(rj->rec.name), "%s", name);
 	rj->rec.anonymous = anonymous;
-	rj->rec.added_s = opts->clock->wall_seconds(opts->clock);
+	rj->rec.added_s = clock_wall_seconds(opts->clock);
 	rj->rec.used_s = rj->rec.added_s;
 	rj->n_keys = image->n_blobs;
 	rj->keys = xcalloc(image->n_blobs + (size_t)1, sizeof(*rj->keys));

@@ -5,7 +5,7 @@
  * Bytes in, checked words out: no network; the caller holds the bytes against their digest. All
  * input is hostile. Pure functions; any thread.
  * Source: OCI image-spec 1.1 (manifest.md, image-index.md, descriptor.md); Docker Image Manifest
- * V2, Schema 2; facts/rafs.md section 13.
+ * V2, Schema 2; docs/rafs.md, "In a registry".
  */
 #pragma once
 #include "auto.h"

@@ -27,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOC_GUESS_BYTES 4096U /* where its size is not told: facts/rafs.md section 10 */
+#define TOC_GUESS_BYTES 4096U /* where its size is not told: docs/rafs.md */
 #define TOC_UNIT_BYTES  128U
 
 enum state { START, SIZE, TOC, CHECK, DIGESTS, CI, UNPACK, OTHERS, DONE, N_STATES };
@@ -337,6 +337,7 @@ static void submit(struct meta_load *op, void (*work)(struct job *job),
 {
 	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
 	op->out = true;
+	(*op->env.n_out)++;
 	pool_submit(op->env.pool, &op->step.job);
 }
 
@@ -345,6 +346,7 @@ static void came_back(struct job *job, enum state next)
 	struct meta_load *op = container_of(job, struct meta_load, step.job);
 
 	op->out = false;
+	(*op->env.n_out)--;
 	if (op->cancelled) {
 		load_free(op);
 		return;

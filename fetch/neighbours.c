@@ -4,7 +4,6 @@
 #include "neighbours.h"
 #include "mem.h"
 #include "reference.h"
-#include <string.h>
 
 char *neighbours_key(const struct reference *ref, const char *digest)
 {
@@ -13,9 +12,7 @@ char *neighbours_key(const struct reference *ref, const char *digest)
 
 char *neighbours_tail_key(const char *origin, const char *digest, const char *blob_id)
 {
-	static const char prefix[] = "registry:";
+	const char *at = registry_of_origin(origin);
 
-	if (strncmp(origin, prefix, strlen(prefix)) != 0)
-		return NULL;
-	return xasprintf("%s@sha256:%s/%s", origin + strlen(prefix), digest, blob_id);
+	return at != NULL ? xasprintf("%s@sha256:%s/%s", at, digest, blob_id) : NULL;
 }

@@ -64,14 +64,14 @@ bool origin_is_down(struct origin_source *s, const struct origin_target *target,
 }
 
 /* The origins of a blob that is open. */
-static struct cas_origin *target_of(const struct unit_run *run, struct origin_target *ret_target)
+static struct cas_origin *target_of(const struct cas_blob *blob, struct origin_target *ret_target)
 {
 	struct cas_origin *origins = xcalloc(CAS_ORIGINS_MAX, sizeof(*origins));
 
 	*ret_target = (struct origin_target){
-		.key = cas_blob_key(run->blob),
+		.key = cas_blob_key(blob),
 		.origins = origins,
-		.n_origins = cas_blob_origins(run->blob, origins, CAS_ORIGINS_MAX),
+		.n_origins = cas_blob_origins(blob, origins, CAS_ORIGINS_MAX),
 	};
 	return origins;
 }
@@ -80,7 +80,7 @@ static int get(struct source *source, const struct unit_run *run, const struct s
                void *arg, struct source_req **ret_req, struct err *e)
 {
 	struct origin_question q = { .run = run, .ev = ev, .arg = arg };
-	struct cas_origin *origins = target_of(run, &q.target);
+	struct cas_origin *origins = target_of(run->blob, &q.target);
 	const int r = origin_run_start(origin_source_of(source), &q, ret_req, e);
 
 	free(origins);
@@ -91,7 +91,7 @@ static bool distrust(struct source *source, const struct unit_run *run, uint32_t
                      uint32_t giver)
 {
 	struct origin_target target;
-	struct cas_origin *origins = target_of(run, &target);
+	struct cas_origin *origins = target_of(run->blob, &target);
 	const bool again = origin_distrust(origin_source_of(source), &target, unit_idx);
 
 	(void)giver; /* the marks know who delivered */
@@ -108,10 +108,27 @@ static bool is_down(struct source *source, const struct unit_run *run)
 
 	if (!origin_marks_any(s->marks))
 		return false;
-	origins = target_of(run, &target);
+	origins = target_of(run->blob, &target);
 	down = origin_is_down(s, &target, !run->reader);
 	free(origins);
 	return down;
+}
+
+static bool is_one_line(struct source *source, const struct cas_blob *a, const struct cas_blob *b)
+{
+	struct origin_target of_a;
+	struct origin_target of_b;
+	struct cas_origin *origins_a = target_of(a, &of_a);
+	struct cas_origin *origins_b = target_of(b, &of_b);
+	bool one = false;
+
+	(void)source;
+	for (uint32_t i = 0; !one && i < of_a.n_origins; i++)
+		for (uint32_t k = 0; !one && k < of_b.n_origins; k++)
+			one = origin_is_same_host(origins_a[i].text, origins_b[k].text);
+	free(origins_a);
+	free(origins_b);
+	return one;
 }
 
 static const struct source_ops ops = {
@@ -120,7 +137,9 @@ static const struct source_ops ops = {
 	.cancel = origin_run_cancel,
 	.distrust = distrust,
 	.is_down = is_down,
+	.is_one_line = is_one_line,
 	.hurry = origin_run_hurry,
+	.whom = origin_run_whom,
 };
 
 int origin_source_new(const struct origin_source_opts *opts, struct source **ret_source,

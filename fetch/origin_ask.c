@@ -124,3 +124,8 @@ void origin_ask_cancel(struct origin_asked *asked)
 	asked->ask.addr->kind->cancel(asked->inner);
 	free(asked);
 }
+
+void origin_ask_whom(const struct origin_asked *asked, char *ret_text, size_t size_bytes)
+{
+	asked->ask.addr->kind->whom(asked->inner, ret_text, size_bytes);
+}

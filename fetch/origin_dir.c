@@ -7,6 +7,7 @@
 #include "origin_kind.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,7 +62,7 @@ static int open_file(struct dir_ask *d, struct err *e)
 	if (d->fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return err_errno(e, ENOENT, "%s", d->path);
 	if (d->fd < 0 && (errno == EACCES || errno == EPERM))
-		return err_errno(e, EACCES, "%s", d->path);
+		return err_errno(e, errno, "%s", d->path);
 	if (d->fd < 0 || fstat(d->fd, &st) < 0) {
 		(void)err_errno(e, errno, "%s", d->path);
 		e->code = EAGAIN;
@@ -167,9 +168,17 @@ static void cancel(void *inner)
 	d->cancelled = true; /* a worker has it: freed when that is done */
 }
 
+static void whom(const void *inner, char *ret_text, size_t size_bytes)
+{
+	const struct dir_ask *d = inner;
+
+	(void)snprintf(ret_text, size_bytes, "%s", d->path);
+}
+
 const struct origin_kind origin_kind_dir = {
 	.prefixes = { "dir:" },
 	.parse = parse,
 	.start = start,
 	.cancel = cancel,
+	.whom = whom,
 };

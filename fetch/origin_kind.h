@@ -45,6 +45,8 @@ struct origin_kind {
 	int (*start)(const struct origin_source_opts *opts, const struct origin_ask *ask,
 	             void **ret_inner, struct err *e);
 	void (*cancel)(void *inner);
+	/* For people: whom it asks right now. */
+	void (*whom)(const void *inner, char *ret_text, size_t size_bytes);
 };
 extern const struct origin_kind origin_kind_registry; /* origin_web.c */
 extern const struct origin_kind origin_kind_http;     /* origin_web.c */
@@ -57,3 +59,4 @@ void origin_addr_wipe(struct origin_addr *addr); /* zeroed is fine */
 MUST_CHECK int origin_ask_start(const struct origin_source_opts *opts, const struct origin_ask *ask,
                                 struct origin_asked **ret_asked, struct err *e);
 void origin_ask_cancel(struct origin_asked *asked); /* also from inside body() */
+void origin_ask_whom(const struct origin_asked *asked, char *ret_text, size_t size_bytes);

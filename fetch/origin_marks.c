@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "mem.h"
 #include "origin.h"
+#include "reference.h"
 #include "unconst.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,7 +135,7 @@ static bool host_of(const char *origin, char ret_host[ORIGIN_TEXT_MAX_BYTES])
 	const char *at = strstr(origin, "://");
 	size_t n;
 
-	if (at == NULL && strncmp(origin, "registry:", strlen("registry:")) != 0)
+	if (at == NULL && registry_of_origin(origin) == NULL)
 		return false;
 	at = at != NULL ? at + 3 : origin;
 	n = (size_t)(at - origin) + strcspn(at, "/") + 1;
@@ -142,6 +143,16 @@ static bool host_of(const char *origin, char ret_host[ORIGIN_TEXT_MAX_BYTES])
 		return false;
 	(void)snprintf(ret_host, ORIGIN_TEXT_MAX_BYTES, "%.*s", (int)n, origin);
 	return true;
+}
+
+bool origin_is_same_host(const char *a, const char *b)
+{
+	char host_a[ORIGIN_TEXT_MAX_BYTES];
+	char host_b[ORIGIN_TEXT_MAX_BYTES];
+
+	if (!host_of(a, host_a) || !host_of(b, host_b))
+		return strcmp(a, b) == 0;
+	return strcmp(host_a, host_b) == 0;
 }
 
 static void more_trouble(struct origin_marks *m, struct mark *mark, uint64_t now_ns)

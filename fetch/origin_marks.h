@@ -25,6 +25,9 @@ void origin_marks_trouble(struct origin_marks *m, const char *origin, bool of_ho
                           uint64_t now_ns);
 bool origin_marks_has_trouble(const struct origin_marks *m, const char *origin, uint64_t now_ns);
 
+/** Are both at one host? A directory is a host by itself. */
+bool origin_is_same_host(const char *a, const char *b);
+
 /** It delivered: its trouble is over. */
 void origin_marks_well(struct origin_marks *m, const char *origin, const char *blob_key);
 

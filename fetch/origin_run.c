@@ -5,81 +5,21 @@
  *            ^  `--all there--> end
  *            `-- it failed: the next origin, for the rest --> none left: end
  *
- * Slices of a gzip stream overlap. What the first one has in common with a slice before it that
- * came lately from the same origin, or is on its way from there in another run, is not asked for
- * again: it is the slice's head. Where that run fails, or a reader would have to wait for what is
- * far in front of it, the head alone is asked for; where that fails, all of it.
+ * Slices of a gzip stream overlap: what the first one shares with another comes from there, where
+ * it can (origin_run_heads.c).
  *
  * Origins that lately failed come last; one that gave wrong bytes for a unit twice is not asked for
  * it. When to try all of them again is not decided here. Does not know digests.
  */
-#include "origin_run.h"
 #include "bytes.h"
 #include "mem.h"
-#include "unit_cutter.h"
+#include "origin_run_impl.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-
-#define HEAD_NEAR_BYTES (256U << 10)   /* a blocked reader waits for no more in front of a head */
-#define HEAD_WAIT_NS    (1 * NS_PER_S) /* nor longer for one */
-
-struct candidate {
-	struct origin_addr addr;
-	uint32_t rank; /* the smaller, the earlier */
-};
-
-struct source_req {
-	struct source_req *prev, *next; /* of s->runs */
-	struct origin_source *s;
-	const struct unit_run *run; /* borrowed */
-	struct source_events ev;
-	void *arg;
-	char key[BLOB_ID_MAX + 16]; /* of the target */
-	struct unit_cutter cutter;
-	struct candidate candidates[CAS_ORIGINS_MAX];
-	uint32_t n_candidates;
-	uint32_t candidate_idx; /* the one that is being asked */
-	struct origin_asked *asked;
-	bool delivers;       /* it has delivered a unit */
-	bool trouble;        /* some origin may have it another time */
-	bool has_strikes;    /* the one that is being asked, for a unit of these */
-	uint64_t body_bytes; /* came, from all origins */
-	bool in_unit;        /* a cancel from inside unit() frees it behind that */
-	bool cancelled;
-	struct slice_head head; /* that is waited for, while the cutter is headless ... */
-	uint32_t head_unit;     /* ... by this unit */
-	uint8_t *head_bytes;    /* it has come */
-	uint64_t head_late_ns;  /* a reader is blocked on head_unit, and waits until then; else 0 */
-	struct origin_asked *head_asked; /* for the head alone ... */
-	uint8_t *head_part;              /* of which this came */
-	uint32_t head_part_bytes;
-	uint64_t patience_ns; /* the time that the run has got for a question; 0: no deadline */
-	uint64_t late_ns;     /* the deadline of what is asked for after a wait for a head; or 0 */
-	bool whole;           /* no heads any more: the one that was waited for did not come */
-	bool only_head;       /* all but the head is here */
-	struct err why;
-};
-
-static uint64_t now_ns(const struct origin_source *s)
-{
-	return clock_now_ns(s->opts.clock);
-}
-
-/* Whom it asks now. */
-static const char *origin_of(const struct source_req *req)
-{
-	return req->candidates[req->candidate_idx].addr.text;
-}
-
-/* May one give the other a head? */
-static bool are_alike(const struct source_req *one, const struct source_req *other)
-{
-	return strcmp(one->key, other->key) == 0 && strcmp(origin_of(one), origin_of(other)) == 0;
-}
 
 /* What every origin said, one after the other. */
 static void note_why(struct source_req *req, const char *origin, const char *what)
@@ -91,37 +31,15 @@ static void note_why(struct source_req *req, const char *origin, const char *wha
 	(void)err_set(&req->why, EIO, "%s", all);
 }
 
-/* Those that wait for a head look for it, from a turn of their own. */
-static void look_for_heads(struct origin_source *s)
+void origin_run_free(struct source_req *req)
 {
-	const struct source_req *req = s->runs;
-
-	while (req != NULL && !unit_cutter_is_headless(&req->cutter))
-		req = req->next;
-	if (req != NULL)
-		timer_start(&s->heads_timer, 0);
-}
-
-static void drop_head_ask(struct source_req *req)
-{
-	if (req->head_asked != NULL)
-		origin_ask_cancel(req->head_asked);
-	req->head_asked = NULL;
-	free(req->head_part);
-	req->head_part = NULL;
-	req->head_part_bytes = 0;
-}
-
-static void req_free(struct source_req *req)
-{
-	drop_head_ask(req);
+	head_drop(req);
 	req->s->n_runs--;
 	DL_DELETE(req->s->runs, req);
-	look_for_heads(req->s);
+	heads_look(req->s);
 	for (uint32_t i = 0; i < req->n_candidates; i++)
 		origin_addr_wipe(&req->candidates[i].addr);
 	unit_cutter_fini(&req->cutter);
-	free(req->head_bytes);
 	free(req);
 }
 
@@ -130,7 +48,7 @@ static void req_free(struct source_req *req)
 static uint32_t rank_of(const struct source_req *req, const char *origin)
 {
 	const struct origin_marks *marks = req->s->marks;
-	const uint64_t now = now_ns(req->s);
+	const uint64_t now = origin_run_now_ns(req->s);
 	uint32_t rank = 0;
 
 	if (origin_marks_is_gone(marks, origin, req->key, now))
@@ -167,17 +85,16 @@ static void find_candidates(struct source_req *req, const struct origin_target *
 		note_why(req, req->key, "no origin of this blob is known");
 }
 
-/* Leave out what this origin has spoilt too often. */
-static void choose_units(struct source_req *req, const char *origin)
+/* Leave out what the origin whose turn it is has spoilt too often. */
+static void choose_units(struct source_req *req)
 {
-	const uint64_t now = now_ns(req->s);
+	const uint64_t now = origin_run_now_ns(req->s);
 
 	req->has_strikes = false;
-
 	for (uint32_t i = 0; i < req->cutter.n_cuts; i++) {
 		struct cut *cut = &req->cutter.cuts[i];
-		const uint32_t n = origin_marks_strikes(req->s->marks, origin, req->key,
-		                                        req->run->first_unit + i, now);
+		const uint32_t n = origin_marks_strikes(req->s->marks, origin_run_origin(req),
+		                                        req->key, req->run->first_unit + i, now);
 
 		if (cut->state == CUT_DONE)
 			continue;
@@ -189,43 +106,15 @@ static void choose_units(struct source_req *req, const char *origin)
 /* ---- asking ---- */
 
 static int ask_from(struct source_req *req, uint32_t idx);
-static void on_heads(struct timer *t);
 
 static void note_delivery(struct source_req *req, uint32_t unit_idx)
 {
-	const char *origin = origin_of(req);
-
-	origin_marks_delivered(req->s->marks, origin, req->key, unit_idx,
+	origin_marks_delivered(req->s->marks, origin_run_origin(req), req->key, unit_idx,
 	                       req->run->first_unit + req->run->n_units - 1);
-	origin_marks_well(req->s->marks, origin, req->key);
+	origin_marks_well(req->s->marks, origin_run_origin(req), req->key);
 }
 
-/* The end of a unit is the head of the next one: for who waits for it, and who may come. */
-static void keep_head(struct source_req *req, uint32_t unit_idx, const uint8_t *bytes)
-{
-	struct source_req *other;
-	struct slice_head head;
-	struct unit_rec u;
-
-	if (!slice_head_of(req->run->layout, unit_idx + 1, &head) ||
-	    !layout_unit(req->run->layout, unit_idx, &u))
-		return;
-	bytes += head.offset - u.packed_offset;
-	slice_heads_keep(req->s->heads, req->key, origin_of(req), &head, bytes);
-	DL_FOREACH(req->s->runs, other)
-	{
-		if (!unit_cutter_is_headless(&other->cutter) || other->head_bytes != NULL ||
-		    other->head.offset != head.offset ||
-		    other->head.size_bytes != head.size_bytes || !are_alike(other, req))
-			continue;
-		other->head_bytes = malloc(head.size_bytes);
-		if (other->head_bytes != NULL)
-			memcpy(other->head_bytes, bytes, head.size_bytes);
-	}
-	look_for_heads(req->s);
-}
-
-static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
+bool origin_run_hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 {
 	struct source_req *req = arg;
 
@@ -233,7 +122,7 @@ static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 	if (!req->delivers)
 		note_delivery(req, unit_idx);
 	req->delivers = true;
-	keep_head(req, unit_idx, bytes);
+	head_keep(req, unit_idx, bytes);
 	req->in_unit = true;
 	req->ev.unit(req->arg, unit_idx, bytes);
 	req->in_unit = false;
@@ -243,16 +132,14 @@ static bool hand_out(void *arg, uint32_t unit_idx, uint8_t *bytes)
 static int on_body(void *arg, const uint8_t *bytes, size_t size_bytes)
 {
 	struct source_req *req = arg;
-
 	int r;
 
 	req->body_bytes += size_bytes;
 	if (req->ev.wait != NULL)
 		req->ev.wait(req->arg, req->body_bytes);
-	r = unit_cutter_take(&req->cutter, bytes, size_bytes, hand_out, req);
-
+	r = unit_cutter_take(&req->cutter, bytes, size_bytes, origin_run_hand_out, req);
 	if (req->cancelled)
-		req_free(req);
+		origin_run_free(req);
 	return r;
 }
 
@@ -264,14 +151,14 @@ static int outcome(const struct source_req *req)
 	return req->trouble ? -EAGAIN : SOURCE_GONE;
 }
 
-static void finish(struct source_req *req, int r)
+void origin_run_finish(struct source_req *req, int r)
 {
 	const struct source_events ev = req->ev;
 	void *arg = req->arg;
 	struct err why = req->why;
 
-	why.code = r < 0 ? -r : r == SOURCE_GONE ? ENOENT : 0;
-	req_free(req);
+	why.code = r < 0 ? -r : r == SOURCE_GONE ? req->gone_code : 0;
+	origin_run_free(req);
 	ev.end(arg, r, &why);
 }
 
@@ -286,15 +173,26 @@ static bool is_trouble_of_host(const struct source_req *req)
 
 static void note_failure(struct source_req *req, int r, const struct err *why)
 {
-	const char *origin = origin_of(req);
+	const char *origin = origin_run_origin(req);
 
+	/* A registry's refusal is what its owner can mend, whatever the others say. */
+	if (source_refused(-r) && req->gone_code != EACCES)
+		req->gone_code = -r;
 	note_why(req, origin, r == 0 ? "sent less than was asked for" : why->msg);
-	if (r == -ENOENT || r == -EACCES || r == -EINVAL) {
-		origin_marks_gone(req->s->marks, origin, req->key, now_ns(req->s));
+	if (r == -ENOENT || source_refused(-r) || r == -EINVAL) {
+		origin_marks_gone(req->s->marks, origin, req->key, origin_run_now_ns(req->s));
 		return;
 	}
-	origin_marks_trouble(req->s->marks, origin, is_trouble_of_host(req), now_ns(req->s));
+	origin_marks_trouble(req->s->marks, origin, is_trouble_of_host(req),
+	                     origin_run_now_ns(req->s));
 	req->trouble = true;
+}
+
+void origin_run_ask_again(struct source_req *req, uint32_t idx)
+{
+	heads_look(req->s);
+	if (ask_from(req, idx) < 0)
+		origin_run_finish(req, outcome(req));
 }
 
 static void on_end(void *arg, int r, const struct err *why)
@@ -303,7 +201,7 @@ static void on_end(void *arg, int r, const struct err *why)
 
 	req->asked = NULL;
 	if (unit_cutter_done(&req->cutter)) {
-		finish(req, SOURCE_OK);
+		origin_run_finish(req, SOURCE_OK);
 		return;
 	}
 	if (r == 0 && unit_cutter_only_head(&req->cutter)) {
@@ -311,12 +209,10 @@ static void on_end(void *arg, int r, const struct err *why)
 		return;
 	}
 	note_failure(req, r, why);
-	if (ask_from(req, req->candidate_idx + 1) < 0)
-		finish(req, outcome(req));
+	origin_run_ask_again(req, req->candidate_idx + 1);
 }
 
-/* Of the origin whose turn it is; who gets the answer is to be added. */
-static struct origin_ask ask_for(struct source_req *req, uint64_t offset, uint64_t size_bytes)
+struct origin_ask origin_run_ask_for(struct source_req *req, uint64_t offset, uint64_t size_bytes)
 {
 	return (struct origin_ask){
 		.addr = &req->candidates[req->candidate_idx].addr,
@@ -334,194 +230,17 @@ static struct origin_ask ask_for(struct source_req *req, uint64_t offset, uint64
 /* @return 0 this origin is being asked; -errno it cannot be */
 static int ask_one(struct source_req *req, uint64_t offset, uint64_t size_bytes, struct err *e)
 {
-	struct origin_ask ask = ask_for(req, offset, size_bytes);
+	struct origin_ask ask = origin_run_ask_for(req, offset, size_bytes);
 
 	ask.body = on_body;
 	ask.end = on_end;
 	return origin_ask_start(&req->s->opts, &ask, &req->asked, e);
 }
 
-/* ---- heads ---- */
-
-/* Is another run about to have the slice before this one? */
-static bool head_is_coming(const struct source_req *req, uint32_t unit_idx)
-{
-	const struct source_req *other;
-	const bool reader = req->head_late_ns != 0;
-	uint64_t before_bytes;
-
-	if (reader && now_ns(req->s) >= req->head_late_ns)
-		return false;
-	DL_FOREACH(req->s->runs, other)
-	{
-		if (other == req || (other->asked == NULL && !other->only_head) ||
-		    !are_alike(other, req) ||
-		    !unit_cutter_awaits(&other->cutter, unit_idx - 1, &before_bytes))
-			continue;
-		if (!reader || (other->run->reader && before_bytes <= HEAD_NEAR_BYTES))
-			return true;
-	}
-	return false;
-}
-
-/* The range without what comes another way. */
-static void leave_out_head(struct source_req *req, uint64_t *offset, uint64_t *size_bytes)
-{
-	const struct blob_layout *l = req->run->layout;
-	const uint8_t *bytes;
-	uint32_t i = 0;
-	struct unit_rec next;
-
-	drop_head_ask(req);
-	free(req->head_bytes);
-	req->head_bytes = NULL;
-	req->head_late_ns = req->run->reader ? now_ns(req->s) + HEAD_WAIT_NS : 0;
-	if (req->whole || req->has_strikes)
-		return;
-	while (req->cutter.cuts[i].state != CUT_WANTED)
-		i++;
-	req->head_unit = req->run->first_unit + i;
-	if (!slice_head_of(l, req->head_unit, &req->head) || req->head.offset != *offset)
-		return;
-	if (i + 1 < req->run->n_units && layout_unit(l, req->head_unit + 1, &next) &&
-	    next.packed_offset < req->head.offset + req->head.size_bytes)
-		return; /* it is the head of several */
-	bytes = slice_heads_find(req->s->heads, req->key, origin_of(req), &req->head);
-	if ((bytes == NULL && !head_is_coming(req, req->head_unit)) ||
-	    unit_cutter_behead(&req->cutter, req->head.size_bytes) < 0)
-		return;
-	*offset += req->head.size_bytes;
-	*size_bytes -= req->head.size_bytes;
-	if (bytes == NULL && req->s->heads_timer.fn == NULL)
-		timer_init(&req->s->heads_timer, req->s->opts.loop, on_heads);
-	if (bytes == NULL)
-		look_for_heads(req->s);
-	else if (unit_cutter_head(&req->cutter, bytes, req->head.size_bytes, hand_out, req) < 0)
-		abort(); /* a head is not all of it: nothing was handed out */
-}
-
-static void take_head(struct source_req *req)
-{
-	int r;
-
-	drop_head_ask(req);
-	r = unit_cutter_head(&req->cutter, req->head_bytes, req->head.size_bytes, hand_out, req);
-	if (req->cancelled)
-		req_free(req);
-	else if (r == 0 && req->only_head)
-		finish(req, SOURCE_OK);
-}
-
-/* All of it is asked for, then. */
-static void lose_head(struct source_req *req)
-{
-	if (req->asked != NULL)
-		origin_ask_cancel(req->asked);
-	req->asked = NULL;
-	drop_head_ask(req);
-	req->whole = true;
-	req->only_head = false;
-	if (ask_from(req, req->candidate_idx) < 0)
-		finish(req, outcome(req));
-}
-
-static int on_head_body(void *arg, const uint8_t *bytes, size_t size_bytes)
-{
-	struct source_req *req = arg;
-	const size_t n = min_u64(size_bytes, req->head.size_bytes - req->head_part_bytes);
-
-	memcpy(req->head_part + req->head_part_bytes, bytes, n);
-	req->head_part_bytes += (uint32_t)n;
-	return 0;
-}
-
-static void on_head_end(void *arg, int r, const struct err *why)
-{
-	struct source_req *req = arg;
-
-	(void)why; /* the same origin is asked for all of it, and says it again */
-	req->head_asked = NULL;
-	if (r < 0 || req->head_part_bytes < req->head.size_bytes) {
-		lose_head(req);
-		return;
-	}
-	free(req->head_bytes);
-	req->head_bytes = req->head_part;
-	req->head_part = NULL;
-	take_head(req);
-}
-
-/* What was asked for besides it goes on. */
-static void ask_head(struct source_req *req)
-{
-	struct origin_ask ask;
-	struct err e;
-
-	/* Whatever time the run had for its question went by while it waited. */
-	if (req->patience_ns > 0)
-		req->late_ns = now_ns(req->s) + req->patience_ns;
-	ask = ask_for(req, req->head.offset, req->head.size_bytes);
-	ask.body = on_head_body;
-	ask.end = on_head_end;
-	req->head_part = malloc(req->head.size_bytes);
-	if (req->head_part == NULL ||
-	    origin_ask_start(&req->s->opts, &ask, &req->head_asked, &e) < 0)
-		lose_head(req);
-}
-
-/* @return false: nobody's wait has ended */
-static bool settle_one_head(struct origin_source *s)
-{
-	struct source_req *req;
-
-	DL_FOREACH(s->runs, req)
-	{
-		if (!unit_cutter_is_headless(&req->cutter))
-			continue;
-		if (req->head_bytes != NULL)
-			take_head(req);
-		else if (req->head_asked == NULL && !head_is_coming(req, req->head_unit))
-			ask_head(req);
-		else
-			continue;
-		return true;
-	}
-	return false;
-}
-
-/* Readers do not wait for ever. */
-static void await_late_heads(struct origin_source *s)
-{
-	const uint64_t now = now_ns(s);
-	uint64_t late_ns = UINT64_MAX;
-	const struct source_req *req;
-
-	DL_FOREACH(s->runs, req)
-	{
-		if (unit_cutter_is_headless(&req->cutter) && req->head_asked == NULL &&
-		    req->head_late_ns != 0)
-			late_ns = min_u64(late_ns, req->head_late_ns);
-	}
-	if (late_ns != UINT64_MAX)
-		timer_start(&s->heads_timer,
-		            late_ns > now ? (late_ns - now + NS_PER_MS - 1) / NS_PER_MS : 0);
-}
-
-static void on_heads(struct timer *t)
-{
-	struct origin_source *s = container_of(t, struct origin_source, heads_timer);
-
-	/* Whoever is told something may end any of them. */
-	while (settle_one_head(s)) {
-	}
-	await_late_heads(s);
-}
-
 /* @return 0 somebody is being asked; -1 nobody is left */
 static int ask_from(struct source_req *req, uint32_t idx)
 {
 	for (; idx < req->n_candidates; idx++) {
-		const char *origin = req->candidates[idx].addr.text;
 		uint64_t offset;
 		uint64_t size_bytes;
 		struct err e = { 0 };
@@ -529,12 +248,12 @@ static int ask_from(struct source_req *req, uint32_t idx)
 
 		req->candidate_idx = idx;
 		req->delivers = false;
-		choose_units(req, origin);
+		choose_units(req);
 		if (!unit_cutter_restart(&req->cutter, &offset, &size_bytes)) {
-			note_why(req, origin, "gave wrong bytes twice");
+			note_why(req, origin_run_origin(req), "gave bytes of a wrong digest twice");
 			continue;
 		}
-		leave_out_head(req, &offset, &size_bytes);
+		head_leave_out(req, &offset, &size_bytes);
 		r = ask_one(req, offset, size_bytes, &e);
 		if (r == 0)
 			return 0;
@@ -553,11 +272,12 @@ int origin_run_start(struct origin_source *s, const struct origin_question *q,
 
 	assert(q->run->n_units > 0);
 	req->s = s;
+	req->gone_code = ENOENT;
 	req->s->n_runs++;
 	DL_APPEND(s->runs, req);
 	req->run = q->run;
-	if (q->run->deadline_ns > now_ns(s))
-		req->patience_ns = q->run->deadline_ns - now_ns(s);
+	if (q->run->deadline_ns > origin_run_now_ns(s))
+		req->patience_ns = q->run->deadline_ns - origin_run_now_ns(s);
 	req->ev = *q->ev;
 	req->arg = q->arg;
 	(void)snprintf(req->key, sizeof(req->key), "%s", q->target.key);
@@ -569,9 +289,9 @@ int origin_run_start(struct origin_source *s, const struct origin_question *q,
 			return 0;
 		}
 		r = outcome(req);
-		(void)err_set(e, r < 0 ? -r : ENOENT, "%s", req->why.msg);
+		(void)err_set(e, r < 0 ? -r : req->gone_code, "%s", req->why.msg);
 	}
-	req_free(req);
+	origin_run_free(req);
 	return r;
 }
 
@@ -582,14 +302,15 @@ void origin_run_cancel(struct source_req *req)
 	req->asked = NULL;
 	req->cancelled = true;
 	if (!req->in_unit)
-		req_free(req);
+		origin_run_free(req);
 }
 
-void origin_run_hurry(struct source_req *req, uint32_t unit_idx)
+void origin_run_whom(const struct source_req *req, char *ret_text, size_t size_bytes)
 {
-	if (!unit_cutter_is_headless(&req->cutter) || unit_idx != req->head_unit ||
-	    req->head_late_ns != 0)
-		return;
-	req->head_late_ns = now_ns(req->s) + HEAD_WAIT_NS;
-	look_for_heads(req->s);
+	const struct origin_asked *asked = req->asked != NULL ? req->asked : req->head_asked;
+
+	if (asked != NULL)
+		origin_ask_whom(asked, ret_text, size_bytes);
+	else /* the head comes in another run */
+		(void)snprintf(ret_text, size_bytes, "%s", origin_run_origin(req));
 }

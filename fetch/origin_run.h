@@ -48,6 +48,9 @@ void origin_run_cancel(struct source_req *req);
 /* As source_ops.hurry. */
 void origin_run_hurry(struct source_req *req, uint32_t unit_idx);
 
+/* As source_ops.whom. */
+void origin_run_whom(const struct source_req *req, char *ret_text, size_t size_bytes);
+
 static inline struct origin_source *origin_source_of(struct source *s)
 {
 	return container_of(s, struct origin_source, source);

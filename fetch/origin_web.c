@@ -5,6 +5,7 @@
 #include "hex.h"
 #include "mem.h"
 #include "origin_kind.h"
+#include "reference.h"
 #include "url.h"
 #include <ctype.h>
 #include <errno.h>
@@ -45,7 +46,7 @@ static bool is_repository(const char *repository)
 
 static int parse_registry(const char *text, struct origin_addr *ret_addr, struct err *e)
 {
-	const char *host = text + strlen("registry:");
+	const char *host = registry_of_origin(text);
 	const char *slash = strchr(host, '/');
 
 	if (slash != NULL) {
@@ -174,11 +175,19 @@ static void cancel(void *inner)
 	free(w);
 }
 
+static void whom(const void *inner, char *ret_text, size_t size_bytes)
+{
+	const struct web_ask *w = inner;
+
+	registry_whom(w->req, ret_text, size_bytes);
+}
+
 const struct origin_kind origin_kind_registry = {
-	.prefixes = { "registry:" },
+	.prefixes = { REGISTRY_ORIGIN },
 	.parse = parse_registry,
 	.start = start_registry,
 	.cancel = cancel,
+	.whom = whom,
 };
 
 const struct origin_kind origin_kind_http = {
@@ -186,4 +195,5 @@ const struct origin_kind origin_kind_http = {
 	.parse = parse_http,
 	.start = start_http,
 	.cancel = cancel,
+	.whom = whom,
 };

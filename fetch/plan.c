@@ -67,8 +67,8 @@ static int64_t joinable(const struct plan_view *v, uint32_t unit_idx, uint64_t r
 {
 	struct unit_rec u;
 
-	if (!layout_unit(v->layout, unit_idx, &u) || u.packed_size_bytes > room_bytes ||
-	    !v->wanted(v->arg, unit_idx))
+	if ((v->end_unit > 0 && unit_idx >= v->end_unit) || !layout_unit(v->layout, unit_idx, &u) ||
+	    u.packed_size_bytes > room_bytes || !v->wanted(v->arg, unit_idx))
 		return -1;
 	return u.packed_size_bytes;
 }

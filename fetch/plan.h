@@ -16,6 +16,7 @@ struct plan_view {
 	/* Is it missing here, and is nobody bringing it? Never asked for holes. */
 	bool (*wanted)(void *arg, uint32_t unit_idx);
 	void *arg;
+	uint32_t end_unit; /* from here on none joins; 0: to the layout's end */
 };
 
 struct plan_span {

@@ -4,8 +4,9 @@
  * Passes over the blobs: each asks for what is missing and nobody brings, in large runs, as many as
  * leave room. What is on its way is waited for; what failed, or was evicted meanwhile, is asked for
  * in the next pass. Passes without any progress end it after a while, and so do some that miss
- * about as much as the one before: what they bring takes the place of what others brought. Knows no
- * sources.
+ * about as much as the one before: what they bring takes the place of what others brought. Where
+ * nothing is missing but what came with wrong bytes, few are enough: an origin that is down may be
+ * back, one that gives wrong bytes is asked for them twice. Knows no sources.
  *
  * Nodes that prefetch the same image at once go the same way in small runs: what one of them gets
  * from the origin the others want at that moment, and have from it. Who is to fetch what their
@@ -21,8 +22,10 @@
 
 #define LOOKS_MAX     4096             /* units a turn of the loop */
 #define PASS_PAUSE_MS 500              /* between passes, when something failed */
-#define GIVE_UP_MS    UINT64_C(120000) /* without a unit coming */
+#define GIVE_UP_MS    UINT64_C(120000) /* without a unit coming ... */
+#define REFUSED_MS    UINT64_C(10000)  /* ... and where an origin refuses access */
 #define VAIN_PASSES   3                /* all of it came, and about as much is missing */
+#define WRONG_PASSES  3                /* nothing came, and all that is missing was wrong */
 
 struct fetch_prefetch {
 	struct fetch_prefetch *prev, *next;
@@ -32,9 +35,8 @@ struct fetch_prefetch {
 	uint32_t blob_idx; /* the cursor */
 	uint32_t unit_idx;
 	bool first_pass;
-	bool found_missing; /* in this pass */
-	bool pausing;       /* the timer will go on */
-	bool full;          /* the disk takes no more: what comes does not stay */
+	bool pausing; /* the timer will go on */
+	bool full;    /* the disk takes no more: what comes does not stay */
 	uint64_t done_bytes;
 	uint64_t total_bytes;
 	uint64_t progress_ns;    /* when the last unit came */
@@ -43,6 +45,10 @@ struct fetch_prefetch {
 	uint64_t n_found;        /* those that were missing in this pass ... */
 	uint64_t n_found_before; /* ... and in the last one; 0: it is the first */
 	uint32_t n_vain;         /* passes */
+	struct bitmap **wrong;   /* a blob: units that came with wrong bytes; NULL: none did */
+	uint32_t n_wrong;        /* passes in a row */
+	bool came;               /* something did, in this pass */
+	bool not_had;            /* something was not, in this pass, and may be had later */
 	struct timer timer;
 	struct err why;
 };
@@ -63,8 +69,9 @@ static void finish(struct fetch_prefetch *p, int result, const struct err *why)
 	DL_DELETE(p->f->prefetches, p);
 	timer_fini(&p->timer);
 	for (uint32_t i = 0; i < opts.n_blobs; i++)
-		fetch_blob_release(&p->blobs[i]);
-	free(p->blobs);
+		bitmap_free(&p->wrong[i]);
+	free(p->wrong);
+	blobs_release(&p->blobs, opts.n_blobs);
 	free(p);
 	opts.done(opts.arg, result, why);
 }
@@ -105,7 +112,6 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 			p->done_bytes += p->first_pass ? chunk_bytes(l, p->unit_idx) : 0;
 			continue;
 		}
-		p->found_missing = true;
 		if (!bitmap_get(blob->in_flight, p->unit_idx))
 			return true;
 		expect(p, 1);
@@ -142,9 +148,7 @@ static bool has_slices(const struct blob_layout *l)
 
 static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	const struct plan_view view = { .layout = blob->layout,
-		                        .wanted = flight_wanted,
-		                        .arg = blob };
+	const struct plan_view view = flight_view(blob);
 	const uint64_t run_bytes =
 		has_slices(blob->layout) ? RUN_MAX_BYTES : prefetch_run_bytes(p->f);
 	struct plan_span span = plan_unit(blob->layout, p->unit_idx);
@@ -177,8 +181,12 @@ static void tell(struct fetch_prefetch *p)
 static void look_at_pass(struct fetch_prefetch *p)
 {
 	const uint64_t before = p->n_found_before;
+	const bool only_wrong = p->why.code != 0 && !p->came && !p->not_had;
 
-	if (p->found_missing && p->why.code == 0 && before > 0 && p->n_found > before - before / 8)
+	p->n_wrong = only_wrong ? p->n_wrong + 1 : 0;
+	p->came = false;
+	p->not_had = false;
+	if (p->why.code == 0 && before > 0 && p->n_found * 8 > before * 7)
 		p->n_vain++;
 	p->n_found_before = p->n_found;
 	p->n_found = 0;
@@ -188,25 +196,40 @@ static void look_at_pass(struct fetch_prefetch *p)
 	(void)err_set(&p->why, ENOSPC, "what came was evicted for the rest of it");
 }
 
+static int result_of(const struct fetch_prefetch *p)
+{
+	if (p->full)
+		return -ENOSPC;
+	return source_refused(p->why.code) ? -p->why.code : -EIO;
+}
+
+static bool is_given_up(const struct fetch_prefetch *p)
+{
+	const uint64_t idle_ns = clock_now_ns(p->f->opts.clock) - p->progress_ns;
+	const uint64_t patience_ms = source_refused(p->why.code) ? REFUSED_MS : GIVE_UP_MS;
+
+	return p->why.code != 0 &&
+	       (p->n_wrong >= WRONG_PASSES || idle_ns > patience_ms * NS_PER_MS);
+}
+
 /* Everything that the pass asked for has come or failed. Only one that found nothing missing is the
  * end: what it says is so. */
 static void end_pass(struct fetch_prefetch *p)
 {
-	const uint64_t idle_ns = clock_now_ns(p->f->opts.clock) - p->progress_ns;
 	const bool failed = p->why.code != 0;
+	const bool is_whole = p->n_found == 0;
 
 	look_at_pass(p);
-	if (!p->found_missing)
+	if (is_whole)
 		p->done_bytes = p->total_bytes;
 	tell(p);
-	if (!p->found_missing || p->full || (failed && idle_ns > GIVE_UP_MS * NS_PER_MS)) {
+	if (is_whole || p->full || is_given_up(p)) {
 		const struct err why = p->why;
 
-		finish(p, !p->found_missing ? 0 : p->full ? -ENOSPC : -EIO, &why);
+		finish(p, is_whole ? 0 : result_of(p), &why);
 		return;
 	}
 	p->first_pass = false;
-	p->found_missing = false;
 	p->blob_idx = 0;
 	p->unit_idx = 0;
 	p->why.code = 0;
@@ -251,6 +274,7 @@ void prefetches_pump(struct fetch *f)
 	struct fetch_prefetch *p;
 
 	brings_pump(f); /* first: somebody will wait for these */
+	sweeps_pump(f);
 	/* Not from inside whatever called: the owner may end everything in done(). */
 	DL_FOREACH(f->prefetches, p)
 	{
@@ -262,23 +286,47 @@ void prefetches_pump(struct fetch *f)
 /* ---- what others bring counts, too ---- */
 
 static bool was_passed(const struct fetch_prefetch *p, const struct fetch_blob *blob,
-                       uint32_t unit_idx)
+                       uint32_t unit_idx, uint32_t *ret_blob_idx)
 {
 	for (uint32_t i = 0; i < p->opts.n_blobs && i <= p->blob_idx; i++) {
+		*ret_blob_idx = i;
 		if (p->blobs[i] == blob)
 			return i < p->blob_idx || unit_idx < p->unit_idx;
 	}
 	return false;
 }
 
+/* Its bytes were wrong, now or before, and no source may have better ones later. */
+static bool is_wrong(struct fetch_prefetch *p, uint32_t blob_idx, uint32_t unit_idx, int code)
+{
+	struct bitmap **wrong = &p->wrong[blob_idx];
+
+	if (code == EBADMSG && *wrong == NULL)
+		*wrong = bitmap_new(p->blobs[blob_idx]->layout->n_units);
+	if (code == EBADMSG && *wrong != NULL)
+		(void)bitmap_set(*wrong, unit_idx);
+	return code != 0 && !source_refused(code) && *wrong != NULL && bitmap_get(*wrong, unit_idx);
+}
+
+static void note_failure(struct fetch_prefetch *p, uint32_t blob_idx, uint32_t unit_idx,
+                         const struct err *why)
+{
+	p->not_had = p->not_had || !is_wrong(p, blob_idx, unit_idx, why->code);
+	p->why = *why;
+	if (p->why.code == 0)
+		(void)err_set(&p->why, EIO, "no source gave unit %u of blob %s", unit_idx,
+		              cas_blob_key(p->blobs[blob_idx]->cas));
+}
+
 void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
                         const struct err *why)
 {
 	struct fetch_prefetch *p;
+	uint32_t blob_idx;
 
 	DL_FOREACH(blob->f->prefetches, p)
 	{
-		if (!was_passed(p, blob, unit_idx))
+		if (!was_passed(p, blob, unit_idx, &blob_idx))
 			continue;
 		p->n_missing -= p->n_missing > 0;
 		if (result == 0) {
@@ -286,15 +334,13 @@ void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
 				min_u64(p->total_bytes,
 			                p->done_bytes + chunk_bytes(blob->layout, unit_idx));
 			p->progress_ns = clock_now_ns(p->f->opts.clock);
+			p->came = true;
 			continue;
 		}
 		if (result == CAS_MISS)
 			continue;
 		p->full = p->full || result == -ENOSPC;
-		p->why = *why;
-		if (p->why.code == 0)
-			(void)err_set(&p->why, EIO, "no source gave unit %u of blob %s", unit_idx,
-			              cas_blob_key(blob->cas));
+		note_failure(p, blob_idx, unit_idx, why);
 	}
 }
 
@@ -306,12 +352,10 @@ struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_
 
 	p->f = f;
 	p->opts = *opts;
-	p->blobs = xcalloc(opts->n_blobs + (size_t)1, sizeof(struct fetch_blob *));
-	for (uint32_t i = 0; i < opts->n_blobs; i++) {
-		p->blobs[i] = opts->blobs[i];
-		p->blobs[i]->n_users++;
+	p->blobs = blobs_use(opts->blobs, opts->n_blobs);
+	p->wrong = xcalloc(opts->n_blobs + (size_t)1, sizeof(struct bitmap *));
+	for (uint32_t i = 0; i < opts->n_blobs; i++)
 		p->total_bytes += total_plain_bytes(p->blobs[i]->layout);
-	}
 	p->first_pass = true;
 	p->progress_ns = clock_now_ns(f->opts.clock);
 	DL_APPEND(f->prefetches, p);

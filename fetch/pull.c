@@ -128,6 +128,7 @@ static void submit(struct pull *op, void (*work)(struct job *job), void (*after)
 {
 	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
 	op->out = true;
+	(*op->env.n_out)++;
 	pool_submit(op->env.pool, &op->step.job);
 }
 
@@ -137,6 +138,7 @@ static struct pull *came_back(struct job *job)
 	struct pull *op = container_of(job, struct pull, step.job);
 
 	op->out = false;
+	(*op->env.n_out)--;
 	if (op->cancelled) {
 		pull_free(op);
 		return NULL;

@@ -236,6 +236,14 @@ static int keep_bootstrap(const struct adopt *adopt, const struct buffer *bootst
 	return r < 0 ? err_wrap(e, "keeping it") : r;
 }
 
+static bool was_anonymous(const struct adopt *adopt)
+{
+	struct image_record rec;
+	struct err e;
+
+	return image_store_by_digest(adopt->cas, adopt->ret_digest, &rec, &e) == 0 && rec.anonymous;
+}
+
 int adopt_bootstrap(struct adopt *adopt, struct err *e)
 {
 	AUTO(buffer_clear) struct buffer bootstrap = { .data = NULL };
@@ -244,6 +252,7 @@ int adopt_bootstrap(struct adopt *adopt, struct err *e)
 	r = read_bootstrap(adopt->path, &bootstrap, e);
 	if (r == 0) {
 		sha256_text(bootstrap.data, bootstrap.size_bytes, adopt->ret_digest);
+		adopt->ret_anonymous = was_anonymous(adopt);
 		if (image_store_has(adopt->cas, adopt->ret_digest))
 			return 0;
 		r = try_bootstrap(&bootstrap, e);

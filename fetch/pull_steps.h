@@ -53,6 +53,7 @@ struct adopt {
 	const char *path;
 	const char *blobs_origin;
 	char ret_digest[DIGEST_TEXT_BYTES]; /* of the bootstrap */
+	bool ret_anonymous;                 /* as it is recorded here */
 };
 /** Read it, check it, copy it into the image store. @return 0; -ENOENT, -EACCES; as keep_image() */
 MUST_CHECK int adopt_bootstrap(struct adopt *adopt, struct err *e);

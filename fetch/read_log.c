@@ -70,17 +70,6 @@ bool read_log_is_open(const struct read_log *log)
 	return atomic_load(&log->open);
 }
 
-/* What a chunk takes at its origin: of a unit of several, its part. */
-static uint64_t packed_bytes_of(const struct blob_layout *l, uint32_t chunk_idx)
-{
-	struct unit_rec u = { .n_members = 0 };
-
-	if (chunk_idx >= l->n_chunks || l->chunks[chunk_idx].plain_size_bytes == 0 ||
-	    !layout_unit(l, layout_unit_of(l, chunk_idx), &u) || u.n_members == 0)
-		return 0;
-	return u.packed_size_bytes / u.n_members;
-}
-
 /* Does the chunk stand right behind the last stretch? */
 static bool goes_on(const struct read_log *log, uint32_t blob_idx, uint32_t chunk_idx)
 {
@@ -110,7 +99,7 @@ static void append(struct read_log *log, uint32_t blob_idx, uint32_t chunk_idx)
 
 static void note(struct read_log *log, uint32_t blob_idx, uint32_t chunk_idx)
 {
-	const uint64_t bytes = packed_bytes_of(log->layouts[blob_idx], chunk_idx);
+	const uint64_t bytes = layout_share_bytes(log->layouts[blob_idx], chunk_idx);
 
 	(void)pthread_mutex_lock(&log->lock);
 	if (log->state.first_ns == 0)

@@ -202,5 +202,24 @@ char *reference_text(const struct reference *ref)
 
 char *reference_origin(const struct reference *ref)
 {
-	return xasprintf("registry:%s/%s", ref->host, ref->repository);
+	return xasprintf(REGISTRY_ORIGIN "%s/%s", ref->host, ref->repository);
+}
+
+const char *registry_of_origin(const char *origin)
+{
+	const size_t n = strlen(REGISTRY_ORIGIN);
+
+	return strncmp(origin, REGISTRY_ORIGIN, n) == 0 ? origin + n : NULL;
+}
+
+bool reference_of_origin(const char *origin, const char *digest, struct reference *ret_ref)
+{
+	const char *at = registry_of_origin(origin);
+	AUTO(free_str) char *text = NULL;
+	struct err e;
+
+	if (at == NULL)
+		return false;
+	text = xasprintf("%s@sha256:%s", at, digest);
+	return reference_parse(text, ret_ref, &e) == 0;
 }

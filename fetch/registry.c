@@ -84,6 +84,11 @@ void registry_give_credentials(struct registry *r, const struct registry_scope *
 	ways_give(&r->auths.ways, scope, credentials);
 }
 
+void registry_take_credentials(struct registry *r, const struct registry_scope *scope)
+{
+	ways_take(&r->auths.ways, scope);
+}
+
 void registry_hint(struct registry *r, const struct registry_scope *scope,
                    const struct registry_hints *hints)
 {
@@ -105,6 +110,23 @@ void registry_forget(struct registry *r, const struct registry_scope *scope)
 bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository)
 {
 	return registry_auths_anonymous(&r->auths, host, repository);
+}
+
+bool registry_users_config_is_there(const struct registry *r)
+{
+	const char *users = r->auths.default_config; /* the same for life */
+
+	return users != NULL && access(users, F_OK) == 0;
+}
+
+bool registry_has_credentials(struct registry *r, const char *host, const char *repository,
+                              bool users_config)
+{
+	const struct registry_host *known = registry_host_get(&r->hosts, host);
+
+	return known == NULL || known->config.username != NULL ||
+	       known->config.docker_config != NULL || users_config ||
+	       ways_any_credentials(&r->auths.ways, known, repository);
 }
 
 /* ---- requests ---- */
@@ -169,9 +191,7 @@ int registry_start(struct registry *r, const struct registry_request *want,
 void registry_cancel(struct registry_req *req)
 {
 	registry_auth_unwait(&req->wait);
-	if (req->http != NULL)
-		http_cancel(req->http);
-	req->http = NULL;
+	registry_exchange_cancel(req);
 	req->cancelled = true;
 	if (!req->in_callback)
 		registry_req_free(req);

@@ -41,8 +41,10 @@ int verdict_error(enum verdict verdict, long status, const char *host, struct er
 		return err_set(e, ENOENT, "%s does not have it (%ld)", host, status);
 	case VERDICT_UNAUTHORIZED:
 	case VERDICT_FORBIDDEN:
-		return err_set(e, EACCES, "%s refuses it (%ld): check the credentials for it", host,
-		               status);
+		return err_set(e, EACCES,
+		               "%s refuses access (%ld): check the credentials for it (registries, "
+		               "docker config, --auth-file)",
+		               host, status);
 	case VERDICT_BUSY:
 	case VERDICT_TROUBLE:
 	case VERDICT_NONE:

@@ -4,12 +4,14 @@
  *
  * Does not know what happens next.
  */
+#include "bytes.h"
 #include "mem.h"
 #include "registry_impl.h"
 #include "secret.h"
 #include "url.h"
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Reading a short answer to its end saves the connection. */
 #define DROP_MAX_BYTES 65536
@@ -102,6 +104,26 @@ static int on_good_head(struct registry_req *req, const struct http_head *head)
 	return tell_head(req, head);
 }
 
+/* The answer asks for another question, which has time, too. Trouble does not: each try would
+ * have more than the one before. */
+static bool leads_on(const struct registry_req *req)
+{
+	switch (req->x.verdict) {
+	case VERDICT_REDIRECT:
+	case VERDICT_UNAUTHORIZED:
+	case VERDICT_FORBIDDEN:
+	case VERDICT_GONE: /* the next endpoint is asked, if there is one */
+		return true;
+	case VERDICT_NONE:
+	case VERDICT_BODY:
+	case VERDICT_BUSY:
+	case VERDICT_TROUBLE:
+	case VERDICT_NONSENSE:
+		break;
+	}
+	return req->target != NULL && !req->no_cached_target && verdict_is_stale(req->x.status);
+}
+
 static int on_head(void *arg, const struct http_head *head)
 {
 	struct registry_req *req = arg;
@@ -109,6 +131,8 @@ static int on_head(void *arg, const struct http_head *head)
 	req->x.status = head->status;
 	req->x.retry_after_s = head->retry_after_s;
 	req->x.verdict = verdict_of(head->status);
+	if (leads_on(req))
+		req->want.deadline_ns = max_u64(req->want.deadline_ns, http_deadline_ns(req->http));
 	if (head->location != NULL)
 		req->x.location = xstrdup(head->location);
 	if (head->www_authenticate != NULL)
@@ -158,19 +182,28 @@ static int on_body(void *arg, const uint8_t *bytes, size_t size_bytes)
 	return r;
 }
 
+static void count(const struct registry_req *req)
+{
+	registry_host_count(req->registry->opts.metrics, req->host->name, req->x.status);
+}
+
 static void on_end(void *arg, int r, const struct err *why)
 {
 	struct registry_req *req = arg;
-	char code[16];
 
 	req->http = NULL;
-	(void)snprintf(code, sizeof(code), "%ld", req->x.status);
-	metrics_add(req->registry->opts.metrics, METRIC_ORIGIN_REQUESTS,
-	            (const char *const[]){ req->host->name, code }, 1);
+	count(req);
 	registry_req_exchange_ended(req, r, why);
 }
 
-/* ---- the question ---- */
+void registry_exchange_cancel(struct registry_req *req)
+{
+	if (req->http != NULL && http_cancel(req->http))
+		count(req);
+	req->http = NULL;
+}
+
+/* ---- which way ---- */
 
 /* The settings for the server that is asked: its own entry, else those of who sends us there. */
 static struct registry_config config_for(const struct registry_req *req, const char *url)
@@ -183,6 +216,65 @@ static struct registry_config config_for(const struct registry_req *req, const c
 		host = registry_host_find(&req->registry->hosts, authority);
 	return host != NULL && host->own_entry ? host->config : req->host_reach;
 }
+
+/* ---- for people ---- */
+
+/* "HOST[:PORT]" of a URL, without what may be secret of it. */
+static void put_server(const char *url, char ret_server[AUTHORITY_MAX_BYTES])
+{
+	struct err ignored;
+
+	if (url_authority(url, ret_server, &ignored) < 0)
+		(void)snprintf(ret_server, AUTHORITY_MAX_BYTES, "(not shown)");
+}
+
+static void put_proxy(const char *proxy, char ret_server[AUTHORITY_MAX_BYTES])
+{
+	const char *scheme_end = strstr(proxy, "://");
+	const char *host = scheme_end != NULL ? scheme_end + 3 : proxy;
+	const char *user_end = strrchr(host, '@');
+
+	host = user_end != NULL ? user_end + 1 : host;
+	(void)snprintf(ret_server, AUTHORITY_MAX_BYTES, "%.*s", (int)strcspn(host, "/"), host);
+}
+
+static const char *what_it_waits_for(const struct registry_req *req)
+{
+	switch (req->state) {
+	case REQ_GATE:
+		return ": waits until it may be asked";
+	case REQ_AUTH:
+		return ": waits for a token";
+	case REQ_REST:
+		return ": failed, and is asked again in a moment";
+	case REQ_ASKED:
+	case REQ_DONE:
+	case N_REQ_STATES:
+		break;
+	}
+	return "";
+}
+
+void registry_whom(const struct registry_req *req, char *ret_text, size_t size_bytes)
+{
+	const char *url = req->target != NULL ? req->target : req->own_url;
+	const char *proxy = config_for(req, url).proxy;
+	const bool is_mirror = req->host != req->asked;
+	char target[AUTHORITY_MAX_BYTES] = "";
+	char through[AUTHORITY_MAX_BYTES] = "";
+
+	if (req->target != NULL)
+		put_server(req->target, target);
+	if (proxy != NULL)
+		put_proxy(proxy, through);
+	(void)snprintf(ret_text, size_bytes, "%s%s%s%s%s%s%s%s", target,
+	               target[0] != '\0' ? ", where the bytes are, by " : "", req->host->name,
+	               is_mirror ? ", a mirror of " : "", is_mirror ? req->asked->name : "",
+	               proxy != NULL ? ", through the proxy " : "", through,
+	               what_it_waits_for(req));
+}
+
+/* ---- the question ---- */
 
 int registry_exchange_start(struct registry_req *req, struct err *e)
 {

@@ -1,10 +1,13 @@
 /*
- * registry_host: a short list of servers, each with its politeness. Knows no requests.
+ * registry_host: a short list of servers, each with its politeness. Knows no requests, but counts
+ * them.
  */
 #include "registry_host.h"
 #include "bytes.h"
 #include "clock.h"
 #include "mem.h"
+#include "metrics.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,4 +112,12 @@ void registry_host_busy(struct registry_host *host, int64_t retry_after_s, uint6
 		retry_after_s >= 0 ? (uint64_t)retry_after_s * NS_PER_S : BUSY_DEFAULT_NS;
 
 	host->not_before_ns = max_u64(host->not_before_ns, now_ns + wait_ns);
+}
+
+void registry_host_count(struct metrics *metrics, const char *name, long status)
+{
+	char code[16];
+
+	(void)snprintf(code, sizeof(code), "%ld", status);
+	metrics_add(metrics, METRIC_ORIGIN_REQUESTS, (const char *const[]){ name, code }, 1);
 }

@@ -1,7 +1,7 @@
 /*
  * registry_host: what is known of one server: its settings, and when it may be asked again.
  *
- * All on the loop thread. Pure but for the clock value that it is given.
+ * All on the loop thread. Pure but for the clock value and the metrics that it is given.
  */
 #pragma once
 #include "auto.h"
@@ -49,3 +49,6 @@ uint64_t registry_host_admit(struct registry_host *host, uint64_t now_ns);
 
 /** It said 429 or 503. retry_after_s < 0: it did not say how long. */
 void registry_host_busy(struct registry_host *host, int64_t retry_after_s, uint64_t now_ns);
+
+/** A request to that server is over, or was cancelled once it was sent. status 0: no answer came */
+void registry_host_count(struct metrics *metrics, const char *name, long status);

@@ -92,6 +92,8 @@ void registry_req_free(struct registry_req *req);
 
 /* registry_exchange.c: one question over HTTP. */
 MUST_CHECK int registry_exchange_start(struct registry_req *req, struct err *e);
+/** The server that is being asked is heard no more, if any is. What was sent counts. */
+void registry_exchange_cancel(struct registry_req *req);
 void exchange_reset(struct exchange *x);
 /** Of what is wanted, at the registry or mirror that is asked now, this way. @return malloc'd */
 char *registry_own_url(const struct registry_req *req);

@@ -10,7 +10,6 @@
 #include "url.h"
 #include <errno.h>
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define TOKEN_TIMEOUT_NS (15 * NS_PER_S)
@@ -42,18 +41,6 @@ static void request_free(struct token_request *t)
 		explicit_bzero(t->body, t->body_bytes);
 	free(t->body);
 	free(t);
-}
-
-void token_request_cancel(struct token_request **request)
-{
-	struct token_request *t = *request;
-
-	if (t == NULL)
-		return;
-	if (t->http != NULL)
-		http_cancel(t->http);
-	request_free(t);
-	*request = NULL;
 }
 
 /* ---- what is sent ---- */
@@ -136,15 +123,17 @@ static void finish(struct token_request *t, int r, const struct token_answer *an
 	opts.done(opts.arg, r, answer, anonymous, why);
 }
 
+static void count(const struct token_request *t)
+{
+	registry_host_count(t->opts.auths->opts->metrics, t->authority, t->status);
+}
+
 static void note_answer(struct token_request *t)
 {
 	const struct registry_opts *opts = t->opts.auths->opts;
 	struct registry_host *host = registry_host_get(t->opts.auths->hosts, t->authority);
-	char code[16];
 
-	(void)snprintf(code, sizeof(code), "%ld", t->status);
-	metrics_add(opts->metrics, METRIC_ORIGIN_REQUESTS,
-	            (const char *const[]){ t->authority, code }, 1);
+	count(t);
 	if (host != NULL && (t->status == 429 || t->status == 503))
 		registry_host_busy(host, t->retry_after_s, clock_now_ns(opts->clock));
 }
@@ -196,6 +185,18 @@ static void on_end(void *arg, int r, const struct err *why)
 		(void)err_wrap(&e, "token for %s", t->opts.host->name);
 	finish(t, r, &answer, &e);
 	free_secret(&answer.token);
+}
+
+void token_request_cancel(struct token_request **request)
+{
+	struct token_request *t = *request;
+
+	if (t == NULL)
+		return;
+	if (t->http != NULL && http_cancel(t->http))
+		count(t);
+	request_free(t);
+	*request = NULL;
 }
 
 /* ---- starting ---- */

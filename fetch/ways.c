@@ -229,6 +229,20 @@ void ways_give(struct ways *ways, const struct registry_scope *scope,
 	go(ways, scope, &like);
 }
 
+void ways_take(struct ways *ways, const struct registry_scope *scope)
+{
+	const struct way_owner *o = *find(ways, scope);
+	struct way like;
+
+	if (o == NULL)
+		return;
+	like = *o->way;
+	like.to_come = false;
+	like.given = false;
+	like.credentials = (struct credentials){ 0 };
+	go(ways, scope, &like);
+}
+
 void ways_forget(struct ways *ways, const struct registry_scope *scope)
 {
 	struct way_owner **at = find(ways, scope);
@@ -289,6 +303,24 @@ uint64_t ways_worked_at(const struct ways *ways, const struct registry_host *hos
 	const struct way_owner *o = who_goes(ways, host->name, repository, way);
 
 	return o != NULL ? o->worked_at : 0;
+}
+
+/* Given may be none at all. */
+static bool has_credentials(const struct way *way)
+{
+	const struct credentials *c = &way->credentials;
+
+	return way->to_come || way->auth_file != NULL || c->username != NULL ||
+	       c->identity_token != NULL || c->bearer != NULL;
+}
+
+bool ways_any_credentials(const struct ways *ways, const struct registry_host *host,
+                          const char *repository)
+{
+	for (const struct way_owner *o = ways->owners; o != NULL; o = o->next)
+		if (is_for(o, host->name, repository) && has_credentials(o->way))
+			return true;
+	return false;
 }
 
 bool ways_any_said(const struct ways *ways, const struct registry_host *host)

@@ -56,6 +56,8 @@ void ways_say(struct ways *ways, const struct registry_scope *scope,
 /** @param credentials  NULL: to come, unless they are here */
 void ways_give(struct ways *ways, const struct registry_scope *scope,
                const struct credentials *credentials);
+/** The owner's, if it is known, gives none any more. */
+void ways_take(struct ways *ways, const struct registry_scope *scope);
 void ways_forget(struct ways *ways, const struct registry_scope *scope);
 
 /**
@@ -75,6 +77,10 @@ void ways_worked(struct ways *ways, const struct registry_host *host, const char
 /** @return the greater, the later; 0: it never did */
 uint64_t ways_worked_at(const struct ways *ways, const struct registry_host *host,
                         const char *repository, const struct way *way);
+
+/** Does any owner give credentials for it, or name a file of them, or are some to come? */
+bool ways_any_credentials(const struct ways *ways, const struct registry_host *host,
+                          const char *repository);
 
 /** Does any owner say how this host is reached, for whichever repository? */
 bool ways_any_said(const struct ways *ways, const struct registry_host *host);

@@ -128,6 +128,7 @@ static void submit(struct whole_blob *op, void (*work)(struct job *job),
 {
 	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
 	op->out = true;
+	(*op->env.n_out)++;
 	pool_submit(op->env.pool, &op->step.job);
 }
 
@@ -136,6 +137,7 @@ static void came_back(struct job *job, enum state next)
 	struct whole_blob *op = container_of(job, struct whole_blob, step.job);
 
 	op->out = false;
+	(*op->env.n_out)--;
 	if (atomic_load(&op->cancelled)) {
 		whole_free(op);
 		return;

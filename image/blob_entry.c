@@ -1,7 +1,7 @@
 /*
  * blob_entry: the rules that hold for a blob and for a superblock of either format. Knows features
  * and sizes; nothing of where a format writes them.
- * Source: facts/rafs.md sections 3.4, 3.7 and 3.8.
+ * Source: docs/rafs.md, "Which format" and "RAFS v6".
  */
 #include "bootstrap.h"
 #include "hex.h"

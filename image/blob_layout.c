@@ -4,7 +4,7 @@
  *
  * The chunk records are believed first: the bootstrap is what was verified. The index adds what
  * they cannot say (units of several chunks), and stands alone where there are none.
- * Source: facts/rafs.md sections 3.9, 6 and 9.1.
+ * Source: docs/rafs.md, "Chunk records" and "Chunk index (CI)".
  */
 #include "bootstrap.h"
 #include "ci.h"

@@ -1,7 +1,7 @@
 /*
  * blob_meta: a blob's chunk index from the bytes of the blob's tail to the local form: decrypt,
  * unpack, check. What its records say is ci.c's.
- * Source: facts/rafs.md sections 6.1, 6.2 and 9.3.
+ * Source: docs/rafs.md, "Chunk index (CI)" and "Packed units".
  */
 #include "blob_meta.h"
 #include "bootstrap.h"

@@ -10,7 +10,7 @@
 #include "chunk_index.h"
 #include "image.h"
 
-/* RAFS superblock flags. Source: facts/rafs.md section 3.4. */
+/* RAFS superblock flags. Source: nydus, rafs/src/metadata/mod.rs. */
 #define SUPER_COMPRESSOR_NONE UINT64_C(0x1)
 #define SUPER_COMPRESSOR_LZ4  UINT64_C(0x2)
 #define SUPER_COMPRESSOR_GZIP UINT64_C(0x40)
@@ -22,7 +22,7 @@
 #define SUPER_TARFS           UINT64_C(0x200)
 #define SUPER_KNOWN           UINT64_C(0xff0003ff)
 
-/* RAFS blob features. Source: facts/rafs.md section 3.7. */
+/* RAFS blob features. Source: nydus, storage/src/device.rs. */
 enum blob_features {
 	BLOB_ALIGNED = 0x1,
 	BLOB_INLINED_FS_META = 0x2,
@@ -102,7 +102,6 @@ struct image_ops {
 	              struct err *e);
 	int (*xattr_next)(struct xattr_cursor *c, struct xattr *ret_xattr, struct err *e);
 	int (*map)(const struct image *im, const struct map_query *q, struct err *e);
-	int (*prefetch)(const struct image *im, uint32_t i, uint64_t *ret_node);
 };
 
 struct v6_super {
@@ -129,8 +128,6 @@ struct image {
 	struct blob_entry *blobs;
 	bool has_chunk_table;
 	struct chunk_index chunks;
-	uint64_t prefetch_offset;
-	uint32_t n_prefetch;
 	union {
 		struct v5_super v5;
 		struct v6_super v6;

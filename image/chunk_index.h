@@ -2,7 +2,7 @@
  * chunk_index: where the 80-byte chunk records of each blob stand in the bootstrap.
  *
  * RAFS v6 keeps them in one table sorted by digest, v5 behind the inodes; both in the same form.
- * Source: facts/rafs.md sections 3.9 and 11.6.
+ * Source: docs/rafs.md, "Chunk records".
  */
 #pragma once
 #include "auto.h"

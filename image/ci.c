@@ -1,7 +1,7 @@
 /*
  * ci: the forms of a blob's chunk index: records of version 1 and 2, contexts of batches and of
  * zran slices. Knows no chunk table and no layout.
- * Source: facts/rafs.md sections 6.1 to 6.5, 7 and 8.
+ * Source: docs/rafs.md, "Chunk index (CI)".
  */
 #include "ci.h"
 #include "blob_meta.h"

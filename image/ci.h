@@ -2,7 +2,7 @@
  * ci: a blob's chunk index in its local form, record by record.
  *
  * Every record and context is checked before it is handed out. Pure functions on bytes.
- * Source: facts/rafs.md sections 6 to 8.
+ * Source: docs/rafs.md, "Chunk index (CI)".
  */
 #pragma once
 #include "image.h"

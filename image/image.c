@@ -199,8 +199,3 @@ bool image_segment_fits(const struct image_segment *seg, const struct blob_layou
 	return c->plain_size_bytes > 0 && c->plain_offset == seg->chunk_plain_offset &&
 	       range_fits(seg->chunk_offset, seg->size_bytes, c->plain_size_bytes);
 }
-
-int image_prefetch(const struct image *image, uint32_t i, uint64_t *ret_node)
-{
-	return image->ops->prefetch(image, i, ret_node);
-}

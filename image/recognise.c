@@ -1,7 +1,7 @@
 /*
  * recognise: what a file is that should be a bootstrap, told from its first bytes; and what to do
  * with one that shoal does not read. Looks at magics alone, checks nothing else.
- * Source: facts/rafs.md sections 2, 12 and 17.
+ * Source: docs/rafs.md, "Which format".
  */
 #include "bootstrap.h"
 #include <errno.h>

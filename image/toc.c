@@ -1,7 +1,7 @@
 /*
  * toc: the table of contents at the end of a blob: which part of the tail stands where, and its
  * digest. Reads the table; fetches nothing.
- * Source: facts/rafs.md section 10.
+ * Source: docs/rafs.md, "Table of contents (TOC)".
  */
 #include "blob_meta.h"
 #include "bootstrap.h"

@@ -1,7 +1,7 @@
 /*
  * unpack: decrypt and decompress metadata of a blob, as one piece, to a size known before. Chunks
  * go another way: they have digests, and codecs with state.
- * Source: facts/rafs.md sections 9.2 and 9.3.
+ * Source: docs/rafs.md, "Packed units".
  */
 #define ZLIB_CONST
 #include "unpack.h"

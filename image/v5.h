@@ -48,5 +48,3 @@ int v5_map(const struct image *im, const struct map_query *q, struct err *e);
 MUST_CHECK int v5_blob_table_read(struct image *im, struct err *e);
 /** What the extended table lacks, from the chunk index. */
 MUST_CHECK int v5_blobs_complete(struct image *im, struct err *e);
-/** Look at every inode once: chunk index, order of names. */
-MUST_CHECK int v5_scan(struct image *im, struct err *e);

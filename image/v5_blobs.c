@@ -1,7 +1,7 @@
 /*
  * v5_blobs: the blob tables of a RAFS v5 bootstrap: ids in one, counts and sizes in the extended
  * one, which old images lack. Reads no inode.
- * Source: facts/rafs.md sections 11.4 and 3.8.
+ * Source: docs/rafs.md, "RAFS v5".
  */
 #include "v5.h"
 #include <errno.h>

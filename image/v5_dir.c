@@ -4,7 +4,7 @@
  * A child is handed out only if its inode names the directory as its parent; a hard link only if
  * the inode that it stands for has its type. So no directory can stand in two places, and none can
  * contain itself. Knows no chunk.
- * Source: facts/rafs.md sections 11.3 and 11.5.
+ * Source: docs/rafs.md, "RAFS v5".
  */
 #include "v5.h"
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
  * v5_inode: one RAFS v5 inode and what stands behind it, checked whole before anybody uses it.
- * Source: facts/rafs.md sections 11.3 and 11.5.
+ * Source: docs/rafs.md, "RAFS v5"; the fields: nydus, rafs/src/metadata/layout/v5.rs.
  */
 #include "v5.h"
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
  * v5_map: which chunks make up a range of a regular file of a RAFS v5 bootstrap: chunk records in
  * file order, with zeros where none stands.
- * Source: facts/rafs.md sections 11.5 and 11.6.
+ * Source: docs/rafs.md, "RAFS v5" and "Chunk records".
  */
 #include "v5.h"
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
  * v5_super: the superblock of a RAFS v5 bootstrap and the one walk over its inode table that finds
  * all chunk records. Time linear in the size of the bootstrap.
- * Source: facts/rafs.md sections 11.1 to 11.3.
+ * Source: docs/rafs.md, "RAFS v5"; the fields: nydus, rafs/src/metadata/layout/v5.rs.
  */
 #include "v5.h"
 #include <errno.h>
@@ -22,6 +22,8 @@ static bool table_fits(const struct image *im, uint64_t offset, uint64_t size_by
 static int read_super(struct image *im, struct err *e)
 {
 	const uint8_t *p = im->data;
+	uint64_t prefetch_offset;
+	uint32_t n_prefetch;
 
 	if (im->size_bytes < V5_SUPER_BYTES || le32(p + 8) != V5_SUPER_BYTES)
 		return err_set(e, EUCLEAN,
@@ -30,20 +32,20 @@ static int read_super(struct image *im, struct err *e)
 	im->chunk_size_bytes = le32(p + 12);
 	im->flags = le64(p + 16);
 	im->n_inodes = le64(p + 24);
-	im->prefetch_offset = le64(p + 40);
-	im->n_prefetch = le32(p + 60);
+	prefetch_offset = le64(p + 40);
+	n_prefetch = le32(p + 60);
 	im->v5.inode_table_offset = le64(p + 32);
 	im->v5.n_entries = le32(p + 56);
 	if (!table_fits(im, im->v5.inode_table_offset,
 	                (uint64_t)im->v5.n_entries * TABLE_ENTRY_BYTES) ||
-	    !table_fits(im, im->prefetch_offset, (uint64_t)im->n_prefetch * PREFETCH_BYTES) ||
+	    !table_fits(im, prefetch_offset, (uint64_t)n_prefetch * PREFETCH_BYTES) ||
 	    im->v5.n_entries == 0)
 		return err_set(e, EUCLEAN,
 		               "bootstrap: %u inodes at %" PRIu64
 		               ", %u prefetch entries at %" PRIu64 " do not fit its %" PRIu64
 		               " bytes",
-		               im->v5.n_entries, im->v5.inode_table_offset, im->n_prefetch,
-		               im->prefetch_offset, im->size_bytes);
+		               im->v5.n_entries, im->v5.inode_table_offset, n_prefetch,
+		               prefetch_offset, im->size_bytes);
 	return super_check(im, e);
 }
 
@@ -112,7 +114,8 @@ static int scan_inodes(struct image *im, struct positions *p, struct err *e)
 	return 0;
 }
 
-int v5_scan(struct image *im, struct err *e)
+/* Look at every inode once: chunk index, order of names. */
+static int v5_scan(struct image *im, struct err *e)
 {
 	struct positions p = { 0 };
 	int r = scan_inodes(im, &p, e);
@@ -139,19 +142,6 @@ int v5_open(struct image *im, struct err *e)
 	return r;
 }
 
-static int v5_prefetch(const struct image *im, uint32_t i, uint64_t *ret_node)
-{
-	uint32_t ino;
-
-	if (i >= im->n_prefetch)
-		return 0;
-	ino = le32(im->data + im->prefetch_offset + (uint64_t)i * PREFETCH_BYTES);
-	if (ino == 0) /* ends the list */
-		return 0;
-	*ret_node = ino;
-	return 1;
-}
-
 const struct image_ops v5_ops = {
 	.attr = v5_attr,
 	.lookup = v5_lookup,
@@ -160,5 +150,4 @@ const struct image_ops v5_ops = {
 	.xattrs = v5_xattrs,
 	.xattr_next = v5_xattr_next,
 	.map = v5_map,
-	.prefetch = v5_prefetch,
 };

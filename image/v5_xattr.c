@@ -1,7 +1,7 @@
 /*
  * v5_xattr: the extended attributes behind a RAFS v5 inode: pairs of full name and value. What is
  * asked of them is xattr.c's.
- * Source: facts/rafs.md section 11.5.
+ * Source: docs/rafs.md, "RAFS v5".
  */
 #include "v5.h"
 #include <errno.h>

@@ -22,8 +22,6 @@ struct v6_inode {
 	uint64_t chunk_offset; /* regular files: of the chunk addresses */
 };
 
-/** @return false: no such node */
-MUST_CHECK bool v6_nid(const struct image *im, uint64_t node, uint64_t *ret_nid);
 uint64_t v6_node(const struct image *im, uint64_t nid);
 
 /** @return 0; -EUCLEAN */

@@ -1,7 +1,7 @@
 /*
  * v6_blobs: the blob table of a RAFS v6 bootstrap. Knows the record's form and what it says of a
  * blob; reads no chunk.
- * Source: facts/rafs.md sections 3.6 to 3.8.
+ * Source: docs/rafs.md, "RAFS v6", "Blob table".
  */
 #include "blob_meta.h"
 #include "hex.h"

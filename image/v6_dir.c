@@ -4,7 +4,7 @@
  * Each block is checked when it is used. An entry is handed out only if its inode has the type that
  * the entry says and, if it is a directory, names this one as its "..": so no directory can stand
  * in two places, and none can contain itself. Knows no chunk.
- * Source: facts/rafs.md section 3.15.
+ * Source: docs/rafs.md, "RAFS v6", "Directories".
  */
 #include "v6.h"
 #include <errno.h>

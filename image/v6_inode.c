@@ -1,7 +1,7 @@
 /*
  * v6_inode: one RAFS v6 inode, checked whole before anybody uses it: where its attributes, its
  * extended attributes, its blocks or chunk addresses stand. Knows no directory and no chunk.
- * Source: facts/rafs.md sections 3.11 to 3.14 and 3.17.
+ * Source: docs/rafs.md, "RAFS v6", "Inodes"; the fields: Linux fs/erofs/erofs_fs.h.
  */
 #include "v6.h"
 #include <errno.h>
@@ -20,7 +20,8 @@
 /* Node ids: the root is IMAGE_ROOT, every other nid moves up by 2 and so never meets 0 or 1. */
 #define NODE_OFFSET 2
 
-bool v6_nid(const struct image *im, uint64_t node, uint64_t *ret_nid)
+/* @return false: no such node */
+static bool v6_nid(const struct image *im, uint64_t node, uint64_t *ret_nid)
 {
 	if (node == IMAGE_ROOT) {
 		*ret_nid = im->v6.root_nid;

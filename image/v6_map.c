@@ -1,7 +1,7 @@
 /*
  * v6_map: which chunks make up a range of a regular file of a RAFS v6 bootstrap: one address of
  * eight bytes each chunk. Knows no digest: a segment is held against the blob's layout later.
- * Source: facts/rafs.md sections 3.17 and 4.
+ * Source: docs/rafs.md, "RAFS v6", "Chunk addresses".
  */
 #include "v6.h"
 #include <errno.h>

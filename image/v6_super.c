@@ -1,6 +1,6 @@
 /*
  * v6_super: the superblocks and the places of the tables of a RAFS v6 bootstrap. Knows no inode.
- * Source: facts/rafs.md sections 3.1 to 3.3, 3.9 and 3.10.
+ * Source: docs/rafs.md, "RAFS v6"; the fields: nydus, rafs/src/metadata/layout/v6.rs.
  */
 #include "v6.h"
 #include <errno.h>
@@ -139,25 +139,10 @@ int v6_open(struct image *im, struct err *e)
 	if (r < 0)
 		return r;
 	im->n_blobs = (uint32_t)(tables[TABLE_BLOBS].size_bytes / BLOB_RECORD_BYTES);
-	im->prefetch_offset = tables[TABLE_PREFETCH].offset;
-	im->n_prefetch = (uint32_t)(tables[TABLE_PREFETCH].size_bytes / PREFETCH_BYTES);
 	r = index_chunk_table(im, &tables[TABLE_CHUNKS], e);
 	if (r == 0)
 		r = v6_blob_table_read(im, tables[TABLE_BLOBS].offset, im->n_blobs, e);
 	return r;
-}
-
-static int v6_prefetch(const struct image *im, uint32_t i, uint64_t *ret_node)
-{
-	uint32_t nid;
-
-	if (i >= im->n_prefetch)
-		return 0;
-	nid = le32(im->data + im->prefetch_offset + (uint64_t)i * PREFETCH_BYTES);
-	if (nid == 0) /* ends the list */
-		return 0;
-	*ret_node = v6_node(im, nid);
-	return 1;
 }
 
 const struct image_ops v6_ops = {
@@ -168,5 +153,4 @@ const struct image_ops v6_ops = {
 	.xattrs = v6_xattrs,
 	.xattr_next = v6_xattr_next,
 	.map = v6_map,
-	.prefetch = v6_prefetch,
 };

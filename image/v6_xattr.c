@@ -1,7 +1,7 @@
 /*
  * v6_xattr: the extended attributes that stand behind a RAFS v6 inode. Knows the entries' form;
  * what is asked of them is xattr.c's.
- * Source: facts/rafs.md section 3.13.
+ * Source: docs/rafs.md, "RAFS v6"; the entries: Linux fs/erofs/erofs_fs.h.
  */
 #include "v6.h"
 #include <errno.h>

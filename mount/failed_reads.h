@@ -2,10 +2,10 @@
  * failed_reads: the last reads that ended with EIO, so that the kernel's second try of one is
  * known.
  *
- * When a read of many pages fails, the kernel asks once more for the page that the reader needs, in
- * the same thread and at once. Without this list that reader would wait for its bytes twice as long
- * as read.timeout_ms says. Others who ask for the same bytes are not meant: they get their own
- * time.
+ * When a read ahead of a reader fails, the kernel asks once more for the page that the reader
+ * needs, in the same thread and at once. Without this list that reader would wait for its bytes
+ * twice as long as read.timeout_ms says. Others who ask for the same bytes are not meant: they get
+ * their own time.
  *
  * Pure but for the clock values; the caller has a lock.
  */

@@ -125,9 +125,10 @@ int fuse_dev_number(const char *dir, dev_t *ret_dev, struct err *e)
 	return 0;
 }
 
-/* Another file system may have been mounted over ours, or ours have been moved away: umount2()
+/* Is dev what is to be seen at dir, or something of ours that is dead?
+ * Another file system may have been mounted over ours, or ours have been moved away: umount2()
  * would take the wrong one. DONT_SYNC: answered by the kernel alone. */
-bool fuse_dev_is_at(const char *dir, dev_t dev)
+static bool fuse_dev_is_at(const char *dir, dev_t dev)
 {
 	struct statx st;
 

@@ -35,9 +35,6 @@ MUST_CHECK int fuse_dev_mount_nowhere(uint32_t max_read_bytes, int *ret_fd, int 
 /** The device number of what is mounted at dir: waits until the mount is served. */
 MUST_CHECK int fuse_dev_number(const char *dir, dev_t *ret_dev, struct err *e);
 
-/** Is dev what is to be seen at dir? (Or something of ours that is dead.) */
-bool fuse_dev_is_at(const char *dir, dev_t dev);
-
 /**
  * Unmount dev from dir. @param lazy  detach even when files are open
  * @return 0; -EBUSY in use, or something else is mounted over it; -EINVAL, -EPERM ...

@@ -551,10 +551,10 @@ bool image_mount_waits_for_keeper(const struct image_mount *mount)
 	return mount->kept.fd >= 0 && !mount->kept_there;
 }
 
-bool image_mount_set_kept(struct image_mount *mount)
+bool image_mount_set_kept(struct image_mount *mount, bool is_there)
 {
 	if (mount->kept.fd >= 0 && mount->state < CLOSE) /* then a worker has it let go */
-		mount->kept_there = true;
+		mount->kept_there = is_there;
 	return mount->kept.fd >= 0 && mount->kept_there;
 }
 

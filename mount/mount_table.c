@@ -9,13 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OWN_MOUNTS "/proc/self/mounts"
+/* The node's, also from a pod that shares its processes: where it does not, its own again. */
+#define NODE_MOUNTS "/proc/1/mounts"
 /* An overlay of 500 layers with long names; what is longer is cut, and not recognised. */
 #define MOUNT_LINE_BYTES (256U << 10)
 
 /* Call fn with each entry, in order of mounting, until it returns true. @return did it? */
-static bool look(bool (*fn)(const struct mntent *entry, void *arg), void *arg)
+static bool look(const char *table, bool (*fn)(const struct mntent *entry, void *arg), void *arg)
 {
-	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	FILE *mounts = setmntent(table, "re");
 	AUTO(free_str) char *line = xcalloc(1, MOUNT_LINE_BYTES);
 	struct mntent entry;
 	bool found = false;
@@ -57,7 +60,7 @@ bool mount_table_has_erofs(const char *dir, const char *images_dir)
 {
 	struct wanted wanted = { .dir = dir, .images_dir = images_dir };
 
-	(void)look(see_erofs, &wanted);
+	(void)look(OWN_MOUNTS, see_erofs, &wanted);
 	return wanted.is_ours;
 }
 
@@ -133,5 +136,5 @@ bool mount_table_is_lower(const char *dir)
 {
 	struct wanted wanted = { .dir = dir };
 
-	return look(see_lower, &wanted);
+	return look(OWN_MOUNTS, see_lower, &wanted) || look(NODE_MOUNTS, see_lower, &wanted);
 }

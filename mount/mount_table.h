@@ -1,5 +1,5 @@
 /*
- * mount_table: what /proc/self/mounts says of a directory (private to mount).
+ * mount_table: what the kernel's lists of mounts say of a directory (private to mount).
  *
  * Reading it blocks: [worker].
  */
@@ -10,8 +10,9 @@
 bool mount_table_has_erofs(const char *dir, const char *images_dir);
 
 /**
- * Is dir, or something below it, a lower directory of a mounted overlay? Such an overlay holds the
- * file system but not the mount, so that umount(2) does not call it busy.
+ * Is dir, or something below it, a lower directory of an overlay, mounted here or, where the first
+ * process is the node's, on the node? Such an overlay holds the file system but not the mount, so
+ * that umount(2) does not call it busy.
  */
 bool mount_table_is_lower(const char *dir);
 

@@ -16,7 +16,7 @@
 
 #define KEEP_S             1e9  /* how long the kernel may keep what it was told: 30 years */
 #define BACKGROUND_MAX     64   /* readahead requests that the kernel may have under way */
-#define RAFS_HAS_XATTRS    0x20 /* superblock flag; facts in docs/rafs.md */
+#define RAFS_HAS_XATTRS    0x20 /* superblock flag: docs/rafs.md, "RAFS v6" */
 #define STATFS_BLOCK_BYTES 4096
 
 void tree_init(struct tree *tree, const struct tree_opts *opts)

@@ -29,9 +29,9 @@
 
 /* 1 MiB of chunks of at least 4 KiB is 257 pieces at most. More is an image of other making. */
 #define READ_PIECES_MAX   512
+#define PAGE_BYTES        4096U
 #define READ_SEGMENTS_MAX 64 /* asked of the image at once */
 #define AHEAD_FILES_MAX   64
-#define PAGE_BYTES        4096U
 #define READ_LOG_EVERY_NS NS_PER_S
 
 struct tree_read {
@@ -104,13 +104,15 @@ static struct failed_read as_failed(const struct tree_read *read, uint64_t at_ns
 		                     .at_ns = at_ns };
 }
 
-/* Before the answer: the kernel asks for one page of it again as soon as it has that. */
+/* Before the answer: the kernel asks for one page of it again as soon as it has that. A single page
+ * of a blob's file is EROFS's second try already, or one that has none: what is noted of it would
+ * be held against the next reader. */
 static void note_failed(struct tree_read *read)
 {
 	const uint64_t now_ns = clock_now_ns(read->tree->clock);
 	const struct failed_read failed = as_failed(read, now_ns);
 
-	if (read->size_bytes <= PAGE_BYTES)
+	if (read->tree->files != NULL && read->size_bytes <= PAGE_BYTES)
 		return;
 	atomic_store(&read->tree->last_failed_ns, now_ns);
 	pthread_mutex_lock(&read->tree->lock);
@@ -133,15 +135,15 @@ static bool has_just_failed(struct tree_read *read)
 	return failed;
 }
 
-/* Answer the kernel: exactly once a read. */
+/* Answer the kernel, if it asked: exactly once a read. */
 static void answer(struct tree_read *read, int result, const struct err *why)
 {
+	if (read->req == NULL) /* brought ahead, and not here after all: who wants it will ask */
+		return;
 	if (result != 0 && atomic_load(&read->tree->handing_over)) {
 		fuse_reply_none(read->req); /* the next process is asked again */
 		return;
 	}
-	if (read->req == NULL) /* it was evicted while we looked: who wants it will ask */
-		return;
 	if (result == 0) {
 		count_bytes(read);
 		series_observe_ns(read->tree->read_seconds[read->fetch.found],

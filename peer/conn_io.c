@@ -152,6 +152,20 @@ static void pause_reading(struct conn *c)
 	(void)event_add(c->ev_kick, &a_while);
 }
 
+/* @return false: it stays paused */
+static bool resume_reading(struct conn *c)
+{
+	if (!c->paused)
+		return true;
+	if (!pay_messages(c, 0)) {
+		pause_reading(c);
+		return false;
+	}
+	c->paused = false;
+	(void)event_add(c->ev_read, NULL);
+	return true;
+}
+
 /* There may be more, in OpenSSL where no event tells of it. */
 static void read_on(struct conn *c)
 {
@@ -166,14 +180,8 @@ void conn_io_read(struct conn *c)
 	size_t turn_bytes = 0;
 	struct err e = { 0 };
 
-	if (c->paused) {
-		if (!pay_messages(c, 0)) {
-			pause_reading(c);
-			return;
-		}
-		c->paused = false;
-		(void)event_add(c->ev_read, NULL);
-	}
+	if (!resume_reading(c))
+		return;
 	while (turn_bytes < TURN_BYTES && !c->failed) {
 		const uint64_t n_before = c->counts.n_messages_in;
 		const ssize_t n = io_read(c, bytes, sizeof(bytes), &e);
@@ -194,6 +202,8 @@ void conn_io_read(struct conn *c)
 			pause_reading(c);
 			return;
 		}
+		if (c->ssl == NULL && (size_t)n < sizeof(bytes))
+			return; /* that was all: the socket tells when there is more */
 	}
 	read_on(c);
 }

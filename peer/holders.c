@@ -15,6 +15,7 @@
 #define RATE_DEFAULT       (UINT64_C(10) << 20)
 #define BREAK_MAX_MS       30000U
 #define DISTRUST_MAX_MS    3600000U
+#define VAIN_MAX_MS        600000U
 
 struct worth { /* of one peer */
 	struct wire_id id;
@@ -24,6 +25,8 @@ struct worth { /* of one peer */
 	uint32_t n_distrusts;
 	uint32_t n_home_silent;
 	uint64_t home_silent_until_ns;
+	uint32_t n_home_vain;
+	uint64_t home_vain_until_ns;
 	bool probing; /* one request tries whether it lives again */
 	struct holders_peer told;
 	UT_hash_handle hh;
@@ -353,6 +356,20 @@ void holders_dead(struct holders *h, const struct wire_id *node)
 		home_is_silent(h, w);
 }
 
+void holders_home_vain(struct holders *h, const struct wire_id *node)
+{
+	struct worth *w = worth_of(h, node);
+	const uint64_t now_ns = clock_now_ns(h->clock);
+
+	w->told.n_faults[HOLDERS_FAILED]++;
+	if (now_ns < w->home_vain_until_ns)
+		return; /* several readers, the same fault */
+	if (now_ns >= w->home_vain_until_ns + VAIN_MAX_MS * NS_PER_MS)
+		w->n_home_vain = 0; /* that was long ago */
+	w->home_vain_until_ns =
+		now_ns + NS_PER_MS * growing_ms(HOLDERS_VAIN_MS, w->n_home_vain++, VAIN_MAX_MS);
+}
+
 void holders_home_answered(struct holders *h, const struct wire_id *node)
 {
 	struct worth *w = find_worth(h, node);
@@ -366,8 +383,10 @@ void holders_home_answered(struct holders *h, const struct wire_id *node)
 bool holders_home_usable(const struct holders *h, const struct wire_id *node)
 {
 	const struct worth *w = find_worth(h, node);
+	const uint64_t now_ns = clock_now_ns(h->clock);
 
-	return w == NULL || clock_now_ns(h->clock) >= w->home_silent_until_ns;
+	return w == NULL || (now_ns >= w->home_silent_until_ns && now_ns >= w->home_vain_until_ns &&
+	                     now_ns >= w->told.distrusted_until_ns);
 }
 
 void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t size_bytes)
@@ -376,6 +395,13 @@ void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t s
 
 	take_back(w, size_bytes);
 	w->probing = false;
+}
+
+bool holders_trusted(const struct holders *h, const struct wire_id *node)
+{
+	const struct worth *w = find_worth(h, node);
+
+	return w == NULL || clock_now_ns(h->clock) >= w->told.distrusted_until_ns;
 }
 
 bool holders_usable(struct holders *h, const struct wire_id *node)

@@ -20,6 +20,7 @@
 #define HOLDERS_BREAKER      2U     /* failures in a row */
 #define HOLDERS_BREAK_MS     1000U  /* first pause of a breaker; doubles to 30 s */
 #define HOLDERS_DISTRUST_MS  10000U /* after wrong bytes or a lie; doubles to 1 h */
+#define HOLDERS_VAIN_MS      5000U  /* after a reader waited for nothing; doubles to 10 min */
 
 enum holders_fault {
 	HOLDERS_FAILED,      /* no answer in time, connection lost: the breaker counts it */
@@ -74,12 +75,17 @@ bool holders_failing(const struct holders *h, const struct wire_id *node);
 void holders_home_silent(struct holders *h, const struct wire_id *node);
 /** As a holder it showed no sign of life: as a home it is not asked either, for as long. */
 void holders_dead(struct holders *h, const struct wire_id *node);
+/** It let a reader wait for nothing: it is not asked for a growing while, whatever it answers. */
+void holders_home_vain(struct holders *h, const struct wire_id *node);
 void holders_home_answered(struct holders *h, const struct wire_id *node);
+/** Neither that, nor distrusted. */
 bool holders_home_usable(const struct holders *h, const struct wire_id *node);
 
 /** Nobody's fault (cancelled). */
 void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t size_bytes);
 
+/** Did it not lie, or send wrong bytes, of late? Else it is asked for nothing, in no way. */
+bool holders_trusted(const struct holders *h, const struct wire_id *node);
 /** May it be asked now? The one that tries after a breaker's pause is let through alone. */
 bool holders_usable(struct holders *h, const struct wire_id *node);
 

@@ -512,6 +512,21 @@ void home_heard(struct home *h, const struct wire_id *id)
 
 /* ---- time ---- */
 
+/* It was let wait for others, or need not be. */
+static uint64_t put_off_tick(struct home *h, struct h_ask *ask, uint64_t now_ns)
+{
+	if (!ask->put_off)
+		return ask->end_ns;
+	if (now_ns < ask->check_ns)
+		return min_u64(ask->check_ns, ask->end_ns);
+	if (h->n_askers <= 1 && h->shared_ns + HOME_PUT_OFF_MS * NS_PER_MS < now_ns)
+		h->nodes[ask->node].vain_until_ns = now_ns + HOME_VAIN_MS * NS_PER_MS;
+	ask->put_off = false;
+	ask->pending = ask->open;
+	home_mark_dirty(h, ask);
+	return ask->end_ns;
+}
+
 static uint64_t ask_tick(struct home *h, struct h_ask *ask, uint64_t now_ns)
 {
 	if (now_ns >= ask->end_ns) {
@@ -519,8 +534,10 @@ static uint64_t ask_tick(struct home *h, struct h_ask *ask, uint64_t now_ns)
 		home_mark_dirty(h, ask);
 		return UINT64_MAX;
 	}
-	if ((ask->flags & WIRE_ASK_READER) == 0 || ask->list == NULL)
+	if (ask->list == NULL)
 		return ask->end_ns;
+	if ((ask->flags & WIRE_ASK_READER) == 0)
+		return put_off_tick(h, ask, now_ns);
 	if (now_ns >= ask->check_ns) {
 		const uint64_t beside_ns = now_ns + home_look_beside(h, ask);
 

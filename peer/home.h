@@ -53,6 +53,7 @@
 #define HOME_LEASE_OVERRIDE_MS 10000U /* then a reader gets a second one in spite of progress */
 #define HOME_LEASE_RUNS_ALONE  4U
 #define HOME_PREFETCHES        16U   /* leases for prefetches, of all homes together */
+#define HOME_PREFETCHES_FEW    12U   /* ... where only some of the homes have any to give */
 #define HOME_QUIET_MS          250U  /* without progress it is not counted among these */
 #define HOME_LATE_MS           1000U /* nor is one that takes longer than that ... */
 #define HOME_LATE_TIMES        4U    /* ... and so many times as long as most did of late */
@@ -62,7 +63,9 @@
 #define HOME_GRACE_MS          100U /* after a node went: time for holders to tell the new home */
 #define HOME_ASK_MAX_MS        60000U
 #define HOME_TREE_HELD         3U
-#define HOME_ALONE_MS          5000U /* nobody else asked for the segment that long: alone */
+#define HOME_PUT_OFF_MS        2000U /* who drains and only prefetches waits for others so long ... */
+#define HOME_VAIN_MS           60000U /* ... and if none came, not again for a while */
+#define HOME_ALONE_MS          5000U  /* nobody else asked for the segment that long: alone */
 
 enum home_outcome { /* positive: the caller's to handle */
 	            HOME_OK = 0,
@@ -95,6 +98,10 @@ void home_gone(struct home *h, const struct wire_id *from, const struct wire_par
 void home_lease_progress(struct home *h, const struct wire_id *from, const struct wire_lease *l);
 void home_lease_end(struct home *h, const struct wire_id *from, const struct wire_lease *l);
 void home_cancel(struct home *h, const struct wire_id *from, uint32_t via, uint32_t req);
+
+/** At so many homes, this one among them, prefetches of this node wait in a queue: these have
+ * leases to give. 0: it does not wait here, and says nothing of them. */
+void home_share_with(struct home *h, uint32_t n_homes);
 
 /** Something came from a node: it lives. */
 void home_heard(struct home *h, const struct wire_id *id);

@@ -1,5 +1,5 @@
 /*
- * home_answer: the open asks: what each waits for, who it is sent to, and what is told to it.
+ * home_answer: the open asks: what each waits for, and what is told to it.
  *
  * What an ask is told is decided when it is told, not when something changed: many changes make one
  * answer.
@@ -7,14 +7,10 @@
 #include "bytes.h"
 #include "home_inside.h"
 #include "mem.h"
-#include "order.h"
 #include <assert.h>
 #include <stdlib.h>
 
-#define CHAIN_MAX       16U
-#define RECEIVING_BYTES (256U << 10)
-#define CHAIN_WEIGHT    4U /* one more behind who receives: as so many chunks that it has to send */
-#define TELL_LOOKS      64U
+#define TELL_LOOKS 64U
 
 /* ---- asks and their waits ---- */
 
@@ -125,7 +121,7 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 	ask->runs = msg->runs;
 	ask->end_ns = now_ns + ttl_ms * NS_PER_MS;
 	ask->patience_ns = patience_ms * NS_PER_MS;
-	ask->check_ns = now_ns + min_u64(ask->patience_ns, HOME_BESIDE_MS * NS_PER_MS);
+	ask->check_ns = home_check_ns(ask, now_ns);
 	ask->open = ask->pending = set_none(l == NULL ? 0 : l->n);
 	if (l != NULL) {
 		ask->waits = xcalloc(l->n, sizeof(*ask->waits));
@@ -189,141 +185,7 @@ void home_ask_free(struct home *h, struct h_ask *ask)
 	free(ask);
 }
 
-/* ---- who is sent where ---- */
-
-/* Why the asker does not want to be sent there for this chunk; N_WIRE_AVOID_WHYS: it does. */
-static enum wire_avoid_why avoids(const struct h_ask *ask, uint32_t pos, uint16_t node)
-{
-	for (uint32_t i = 0; i < ask->n_avoid; i++) {
-		if (ask->avoid[i] == node &&
-		    (ask->avoid_why[i] != WIRE_AVOID_MISSED || wire_set_has(&ask->missed, pos)))
-			return (enum wire_avoid_why)ask->avoid_why[i];
-	}
-	return N_WIRE_AVOID_WHYS;
-}
-
-static bool is_reachable(const struct home *h, const struct h_ask *ask, const struct entry *e)
-{
-	return e->node != ask->node && !h->nodes[e->node].lost && !h->nodes[e->node].draining;
-}
-
-static bool is_candidate(const struct home *h, const struct h_ask *ask, uint32_t pos,
-                         const struct entry *e)
-{
-	return is_reachable(h, ask, e) && avoids(ask, pos, e->node) == N_WIRE_AVOID_WHYS;
-}
-
-bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos)
-{
-	const struct h_chunk *c = home_chunk(h, ask->list, pos);
-
-	for (uint32_t i = 0; i < c->n_who; i++) {
-		const struct entry *e = &c->who[i];
-		const enum wire_avoid_why why = avoids(ask, pos, e->node);
-
-		if ((e->flags & ENTRY_RECEIVING) == 0 && is_reachable(h, ask, e) &&
-		    (why == N_WIRE_AVOID_WHYS || why == WIRE_AVOID_SLOW))
-			return true;
-	}
-	return false;
-}
-
-static uint64_t load_of(const struct home *h, uint16_t node)
-{
-	return home_halved(h, h->nodes[node].load, h->nodes[node].load_ns);
-}
-
-/* About as many bytes as a chunk may have: a home knows names alone, and where runs begin. */
-static uint64_t weight_of(const struct h_ask *ask, uint32_t pos)
-{
-	const uint32_t n = ask->list->n;
-	const uint32_t first = set_last(&ask->runs, pos);
-
-	if (first == n)
-		return ORDER_RUN_PACKED_BYTES / 16;
-	return ORDER_RUN_PACKED_BYTES / (set_next(&ask->runs, pos + 1) - first);
-}
-
-static void add_load(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node)
-{
-	struct h_node *n = &h->nodes[node];
-
-	n->load = load_of(h, node) + weight_of(ask, pos);
-	n->load_ns = clock_now_ns(h->opts.clock);
-}
-
-/* Smaller is better: zone first, then whose line has less to carry: who only receives it, and who
- * serves others with it already, counts as one that has more. So a chain forms behind who receives,
- * a tree below who has it, and no line is idle while another is full. Readers, too: where nobody
- * has anything to carry that is who has it, and where all read the same at once one line is what
- * all would wait for. */
-static uint64_t cost_of(const struct home *h, const struct h_ask *ask, uint32_t pos,
-                        const struct entry *e)
-{
-	const bool receiving = (e->flags & ENTRY_RECEIVING) != 0;
-	const bool far = h->opts.placement != NULL && placement_has_zones(h->opts.placement) &&
-	                 !placement_same_zone(h->opts.placement, &h->nodes[ask->node].id,
-	                                      &h->nodes[e->node].id);
-	const uint64_t cost =
-		load_of(h, e->node) + (receiving ? RECEIVING_BYTES : 0) +
-		weight_of(ask, pos) * (receiving + e->n_children * (receiving ? CHAIN_WEIGHT : 1));
-
-	return (uint64_t)far << 62 | min_u64(cost, (UINT64_C(1) << 60) - 1);
-}
-
-/* Does node wait for this chunk, directly or through others, from the asker itself? Then neither
- * would ever get it from the other. */
-static bool waits_for(const struct h_chunk *c, uint16_t node, uint16_t asker)
-{
-	for (uint32_t depth = 0; depth < CHAIN_MAX; depth++) {
-		const struct h_wait *w = c->waits;
-
-		while (w != NULL && (w->ask->node != node || w->told == NO_NODE))
-			w = w->next;
-		if (w == NULL)
-			return false;
-		if (w->told == asker)
-			return true;
-		node = w->told;
-	}
-	return true; /* too long a chain to stand behind */
-}
-
-/* Was anybody sent to node for this chunk, and waits there? */
-static bool is_waited_at(const struct h_chunk *c, uint16_t node)
-{
-	const struct h_wait *w = c->waits;
-
-	while (w != NULL && w->told != node)
-		w = w->next;
-	return w != NULL;
-}
-
-/* Who was sent to wait somewhere is sent on to who has it alone. NULL: nobody. */
-static struct entry *choose(struct home *h, const struct h_ask *ask, uint32_t pos)
-{
-	struct h_chunk *c = home_chunk(h, ask->list, pos);
-	const bool waits = ask->waits[pos].told != NO_NODE;
-	const bool is_parent = is_waited_at(c, ask->node); /* by an ask before, perhaps */
-	struct entry *best = NULL;
-	uint64_t best_cost = UINT64_MAX;
-
-	for (uint32_t i = 0; i < c->n_who; i++) {
-		struct entry *e = &c->who[i];
-		uint64_t cost;
-
-		if (!is_candidate(h, ask, pos, e) ||
-		    ((e->flags & ENTRY_RECEIVING) != 0 &&
-		     (waits || (is_parent && waits_for(c, e->node, ask->node)))))
-			continue;
-		cost = cost_of(h, ask, pos, e);
-		if (cost < best_cost) {
-			best = e;
-			best_cost = cost;
-		}
-	}
-	return best;
-}
+/* ---- who waits for what ---- */
 
 static uint32_t now_ms(const struct home *h)
 {
@@ -354,7 +216,7 @@ uint64_t home_look_beside(struct home *h, struct h_ask *ask)
 			continue;
 		if (waited_ms < HOME_BESIDE_MS)
 			look_ms = (uint32_t)min_u64(look_ms, HOME_BESIDE_MS - waited_ms);
-		else if (choose(h, ask, pos) != NULL)
+		else if (home_choose(h, ask, pos) != NULL)
 			home_tell(h, ask, pos);
 	}
 	return look_ms * NS_PER_MS;
@@ -370,7 +232,7 @@ static bool has_node(struct home *h, const struct h_ask *ask, uint32_t pos,
 	for (uint32_t i = 0; i < c->n_who; i++) {
 		const struct entry *e = &c->who[i];
 
-		if ((e->flags & ENTRY_RECEIVING) == 0 && is_candidate(h, ask, pos, e) &&
+		if ((e->flags & ENTRY_RECEIVING) == 0 && home_is_candidate(h, ask, pos, e) &&
 		    id_equal(&h->nodes[e->node].id, id))
 			return true;
 	}
@@ -416,7 +278,7 @@ static void alternates(struct home *h, const struct h_ask *ask, uint32_t pos,
 			const struct entry *e = &c->who[i];
 
 			if (e != first && (e->flags & ENTRY_RECEIVING) == 0 &&
-			    is_candidate(h, ask, pos, e))
+			    home_is_candidate(h, ask, pos, e))
 				item->nodes[item->n_nodes++] = h->nodes[e->node].id;
 		}
 		return;
@@ -439,10 +301,10 @@ static bool others_can_lease(const struct home *h, const struct h_chunk *c)
 }
 
 /* What is to be said of a chunk: who (NULL: nobody) and in what way. */
-static uint8_t decide(struct home *h, const struct h_ask *ask, uint32_t pos, struct entry **ret_who)
+static uint8_t decide(struct home *h, struct h_ask *ask, uint32_t pos, struct entry **ret_who)
 {
 	const struct h_chunk *c = home_chunk(h, ask->list, pos);
-	struct entry *e = choose(h, ask, pos);
+	struct entry *e = home_choose(h, ask, pos);
 
 	*ret_who = e;
 	if (e != NULL && (e->flags & ENTRY_RECEIVING) == 0)
@@ -450,7 +312,12 @@ static uint8_t decide(struct home *h, const struct h_ask *ask, uint32_t pos, str
 	if (c->lease[0] != 0 || c->lease[1] != 0 || home_is_held_for(h, ask, pos))
 		return WIRE_WAIT;
 	*ret_who = NULL; /* who was to receive it lost its source: nobody brings it */
-	return others_can_lease(h, c) ? WIRE_WAIT : WIRE_NOBODY;
+	if (others_can_lease(h, c))
+		return WIRE_WAIT;
+	if (!home_is_put_off(h, ask))
+		return WIRE_NOBODY;
+	ask->put_off = true;
+	return WIRE_WAIT;
 }
 
 /* The asker is on its way to e: the next ones may be sent to the asker. */
@@ -487,7 +354,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 	if (e != NULL) {
 		w->told = e->node;
 		w->told_ms = now_ms(h);
-		add_load(h, ask, pos, e->node);
+		home_add_load(h, ask, pos, e->node);
 		send_to(h, ask, c, e);
 	}
 	if (kind != WIRE_WAIT)
@@ -553,12 +420,12 @@ static void fill(struct home *h, struct h_ask *ask, struct home_out *out)
 static struct h_ask *next_dirty(const struct home *h)
 {
 	struct h_ask *best = h->dirty;
-	uint64_t best_load = load_of(h, best->node);
+	uint64_t best_load = home_load(h, best->node);
 	uint32_t n = 1;
 
 	for (struct h_ask *ask = best->dirty_next; ask != NULL && n < TELL_LOOKS;
 	     ask = ask->dirty_next, n++) {
-		const uint64_t load = load_of(h, ask->node);
+		const uint64_t load = home_load(h, ask->node);
 
 		if (load < best_load) {
 			best = ask;

@@ -6,13 +6,15 @@
  *   home_table.c  nodes, lists and chunks, bounded
  *   home_lease.c  who may ask the origin, and until when
  *   home_share.c  who is next, where several could be given something
- *   home_answer.c who is sent where, and what is told to whom
+ *   home_choose.c who is sent where
+ *   home_answer.c what is told to whom
  *
  * A call from outside changes the state and marks: asks that are to be told something (dirty),
  * lists whose free chunks are to be leased again (regrant). home_settle() does the latter,
  * home_next() the former.
  */
 #pragma once
+#include "bytes.h"
 #include "home.h"
 #include "set.h"
 #include <uthash.h>
@@ -83,7 +85,8 @@ struct h_ask {
 	struct wire_set units, runs;
 	struct wire_id elsewhere;
 	uint64_t end_ns;
-	uint64_t check_ns; /* reader: when to look whether a second lease is due */
+	uint64_t check_ns; /* reader: when to look whether a second lease is due; else: until
+	                    * then home_is_put_off() */
 	uint64_t patience_ns;
 	uint32_t req;
 	uint32_t flags;
@@ -94,7 +97,8 @@ struct h_ask {
 	uint16_t n_avoid;
 	struct wire_set missed;
 	bool dirty;
-	bool late; /* its deadline passed */
+	bool late;    /* its deadline passed */
+	bool put_off; /* it waits because home_is_put_off(), and for nobody that is known */
 };
 
 struct h_lease {
@@ -105,9 +109,11 @@ struct h_lease {
 	struct wire_set set; /* what of it is not here yet */
 	uint64_t token;
 	uint64_t granted_ns, progress_ns, end_ns;
+	uint64_t brought_ns; /* granted, or a chunk of it came last: that is more than a number */
 	uint64_t progress_bytes;
 	uint16_t node;
 	bool second;
+	bool doubted;     /* its node had let one down, or overstayed, when it was granted */
 	uint8_t level;    /* enum place_level of its ask */
 	bool prefetch;    /* counted in home.n_prefetches */
 	bool of_prefetch; /* ... of its node, until it is over */
@@ -118,12 +124,14 @@ struct h_node {
 	struct h_list *lists; /* that it brought, the least recently used first */
 	struct h_ask *asks;
 	uint64_t no_lease_until_ns;
+	uint64_t vain_until_ns;     /* it drains, and nobody came whom it was let wait for */
 	uint64_t load, load_ns;     /* what it was named for (weight_of()), home_halved() */
 	uint64_t leased, leased_ns; /* leases for prefetches, likewise */
 	uint64_t heard_ns;          /* its last sign of life */
 	uint64_t probe_ns;          /* when one was asked for last */
 	uint64_t probe_limit_ns;
-	uint32_t n_asks, n_leases, n_chunks;
+	uint32_t n_asks, n_leases;
+	uint32_t n_lists, n_chunks; /* n_chunks: places in its lists */
 	uint32_t n_prefetches; /* leases for prefetches that it holds, quiet and late ones, too */
 	uint16_t n_strikes;
 	bool used, lost, draining;
@@ -157,9 +165,10 @@ struct home {
 	uint64_t shared_ns; /* when there was more than one last; 0: never */
 	/* Leases of prefetches, by level: one of the zone may wait for one of the cluster. */
 	uint32_t n_prefetches[PLACE_LEVELS];
-	uint64_t usual_ns; /* what one takes, of late */
-	bool capped;       /* somebody could be given one, and holds its share */
-	uint32_t n_probes; /* nodes that want one */
+	uint32_t n_sharing; /* home_share_with() */
+	uint64_t usual_ns;  /* what one takes, of late */
+	bool capped;        /* somebody could be given one, and holds its share */
+	uint32_t n_probes;  /* nodes that want one */
 	struct home_stats stats;
 };
 
@@ -180,8 +189,6 @@ void home_entry_drop(struct h_chunk *c, uint16_t node);
 /* Make a place, if one is taken by who has served its share: the next ones stand behind others. */
 void home_entry_spare(const struct home *h, struct h_chunk *c);
 bool home_is_held(const struct home *h, const struct h_chunk *c); /* by somebody alive */
-/* ... and the asker can have it from there, sooner or later: no reason for a lease. */
-bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos);
 static inline struct h_chunk *home_chunk(struct home *h, const struct h_list *l, uint32_t pos)
 {
 	return &h->chunks[l->chunks[pos]];
@@ -193,6 +200,20 @@ static inline uint64_t home_halved(const struct home *h, uint64_t n, uint64_t si
 
 	return halvings < 64 ? n >> halvings : 0;
 }
+/* When an open ask is looked at next. */
+static inline uint64_t home_check_ns(const struct h_ask *ask, uint64_t now_ns)
+{
+	if ((ask->flags & WIRE_ASK_READER) == 0)
+		return now_ns + HOME_PUT_OFF_MS * NS_PER_MS;
+	return now_ns + min_u64(ask->patience_ns, HOME_BESIDE_MS * NS_PER_MS);
+}
+/* Nodes of the cluster; at least 1. */
+static inline uint32_t home_members(const struct home *h)
+{
+	const uint32_t n = h->opts.placement == NULL ? 0 : placement_count(h->opts.placement);
+
+	return n > 0 ? n : 1;
+}
 static inline enum place_level home_level(uint32_t ask_flags)
 {
 	return (ask_flags & WIRE_ASK_CLUSTER) != 0 ? PLACE_CLUSTER : PLACE_ZONE;
@@ -202,6 +223,8 @@ void home_table_fini(struct home *h);
 
 /* ---- home_lease.c ---- */
 bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos);
+/* It can lease nothing and is in no haste: who can may be about to want the same. */
+bool home_is_put_off(const struct home *h, const struct h_ask *ask);
 struct h_lease *home_lease_of(struct home *h, const struct h_chunk *c); /* the first; NULL */
 struct h_lease *home_lease_find(struct home *h, uint16_t node, uint64_t token);
 void home_lease_drop(struct home *h, struct h_lease *l);
@@ -214,7 +237,7 @@ bool home_could_grant(struct home *h, const struct h_ask *ask);
 /* Its next run, if it could. */
 void home_grant(struct home *h, struct h_ask *ask);
 
-/* ---- home_share.c ---- */
+/* ---- home_share.c, also home_share_with() ---- */
 void home_share_count(struct home *h, const struct h_ask *ask,
                       struct h_lease *l);                         /* a prefetch's */
 void home_share_over(struct home *h, struct h_lease *l);          /* any lease */
@@ -223,6 +246,21 @@ void home_share_brought(struct home *h, const struct h_lease *l); /* ... all tha
 uint64_t home_share_tick(struct home *h, struct h_lease *l, uint64_t now_ns);
 void home_regrant(struct home *h, struct h_list *l); /* mark */
 void home_settle(struct home *h);                    /* and do */
+
+/* ---- home_choose.c ---- */
+/* Is e a node where this asker could have the chunk at pos? */
+bool home_is_candidate(const struct home *h, const struct h_ask *ask, uint32_t pos,
+                       const struct entry *e);
+/* Is it held by somebody alive from whom the asker can have it, sooner or later? Then there is no
+ * reason for a lease. */
+bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos);
+/* Of this very chunk, the first or the second. */
+bool home_has_lease(const struct home *h, const struct h_chunk *c, uint16_t node);
+/* Estimated bytes that a node was named for of late; one more chunk. */
+uint64_t home_load(const struct home *h, uint16_t node);
+void home_add_load(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node);
+/* Who was sent to wait somewhere is sent on to who has it alone. NULL: nobody. */
+struct entry *home_choose(struct home *h, const struct h_ask *ask, uint32_t pos);
 
 /* ---- home_answer.c ---- */
 struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t via, uint32_t req);

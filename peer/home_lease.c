@@ -73,7 +73,7 @@ void home_lease_done(struct home *h, struct h_chunk *c, uint16_t node)
 				release_chunk(h, l, pos);
 		}
 		c->lease[i] = 0;
-		l->progress_ns = now_of(h);
+		l->progress_ns = l->brought_ns = now_of(h);
 		l->end_ns = max_u64(l->end_ns, l->progress_ns + HOME_LEASE_TERM_MS * NS_PER_MS);
 		h->nodes[node].n_strikes = 0;
 		h->nodes[node].proven = true;
@@ -100,6 +100,7 @@ void home_lease_drop(struct home *h, struct h_lease *l)
 			home_entry_drop(c, l->node);
 		waited = waited || c->waits != NULL;
 		home_wake(h, c, l->node);
+		home_wake(h, c, NO_NODE); /* who cannot lease is to hear, too */
 	}
 	h->stats.n_passed_on += waited;
 	lease_free(h, l);
@@ -131,6 +132,15 @@ bool home_can_lease(const struct home *h, const struct h_ask *ask, uint32_t pos)
 {
 	return (ask->flags & WIRE_ASK_NO_LEASE) == 0 && !ask->late &&
 	       may_lease(h, ask->list, ask->node) && set_last(&ask->units, pos) < ask->list->n;
+}
+
+bool home_is_put_off(const struct home *h, const struct h_ask *ask)
+{
+	const struct h_node *n = &h->nodes[ask->node];
+	const uint64_t now_ns = now_of(h);
+
+	return n->draining && (ask->flags & (WIRE_ASK_READER | WIRE_ASK_NO_LEASE)) == 0 &&
+	       now_ns < ask->check_ns && now_ns >= n->vain_until_ns && !ask->late;
 }
 
 /* Not leased, and held by nobody whom the asker has not tried in vain. second: a first lease does
@@ -213,9 +223,11 @@ static struct h_lease *lease_new(struct home *h, struct h_list *list, uint16_t n
 		.token = ++h->n_tokens << TOKEN_INDEX_BITS | (uint64_t)(l - h->leases),
 		.granted_ns = now_ns,
 		.progress_ns = now_ns,
+		.brought_ns = now_ns,
 		.end_ns = now_ns + HOME_LEASE_TERM_MS * NS_PER_MS,
 		.node = node,
 		.second = second,
+		.doubted = h->nodes[node].n_strikes > 0,
 	};
 	DL_APPEND(list->leases, l);
 	DL_APPEND2(h->live_leases, l, live_prev, live_next);
@@ -334,13 +346,36 @@ static enum life life_of(struct home *h, uint16_t node, uint64_t since_ns, uint6
 	return now_ns < *ret_look_ns ? IS_ASKED : IS_SILENT;
 }
 
+/* It is given no lease for a growing while, nor are its others waited for. */
+static void strike(struct home *h, uint16_t node)
+{
+	struct h_node *n = &h->nodes[node];
+	const uint32_t shift = n->n_strikes < 5 ? n->n_strikes : 5;
+
+	n->n_strikes++;
+	n->proven = false;
+	n->no_lease_until_ns = now_of(h) + ((HOME_LEASE_TERM_MS * NS_PER_MS) << shift);
+}
+
+/* A reader needs it in spite of all the progress that is told. Of what was told nothing came? */
+static void override(struct home *h, struct h_lease *l)
+{
+	if (now_of(h) < l->brought_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS)
+		return;
+	l->brought_ns = now_of(h); /* one strike */
+	strike(h, l->node);
+}
+
 /* May this reader lease what l brings? ret_look_ns: when to look again, if not. Who lives and never
  * let a lease down is waited for as long as a term. */
-static bool second_is_due(struct home *h, const struct h_lease *l, const struct h_ask *ask,
+static bool second_is_due(struct home *h, struct h_lease *l, const struct h_ask *ask,
                           uint64_t *ret_look_ns)
 {
 	const uint64_t now_ns = now_of(h);
-	const uint64_t quiet_ns = l->progress_ns + ask->patience_ns;
+	/* What it tells counts no more. Leases from before run their course: a slow line has
+	 * several. */
+	const bool doubted = l->doubted && h->nodes[l->node].n_strikes > 0;
+	const uint64_t quiet_ns = (doubted ? l->brought_ns : l->progress_ns) + ask->patience_ns;
 	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
 	const uint64_t stuck_ns = l->progress_ns + (h->nodes[l->node].proven ? 2 : 1) *
 	                                                   (HOME_LEASE_TERM_MS * NS_PER_MS);
@@ -350,7 +385,9 @@ static bool second_is_due(struct home *h, const struct h_lease *l, const struct 
 	*ret_look_ns = min_u64(quiet_ns, override_ns);
 	if (now_ns < *ret_look_ns)
 		return false;
-	if (now_ns >= override_ns || h->nodes[l->node].n_strikes > 0)
+	if (now_ns >= override_ns)
+		override(h, l);
+	if (now_ns >= override_ns || doubted)
 		return true;
 	life = now_ns >= stuck_ns ? IS_SILENT : life_of(h, l->node, quiet_ns - 1, &asked_ns);
 	*ret_look_ns = min_u64(min_u64(stuck_ns, asked_ns), override_ns);
@@ -361,16 +398,35 @@ static bool second_is_due(struct home *h, const struct h_lease *l, const struct 
 	return life == IS_SILENT;
 }
 
+static bool has_failed(const struct h_ask *ask, uint16_t node)
+{
+	for (uint32_t i = 0; i < ask->n_avoid; i++) {
+		if (ask->avoid[i] == node && ask->avoid_why[i] == WIRE_AVOID_FAILED)
+			return true;
+	}
+	return false;
+}
+
+/* The asker waited there and saw nothing. Of others that is believed for their own lease alone. */
+static bool is_stalled(struct home *h, const struct h_ask *ask, const struct h_lease *l)
+{
+	if (!has_failed(ask, l->node))
+		return false;
+	if (id_equal(&h->nodes[ask->node].id, &h->opts.self))
+		strike(h, l->node);
+	return true;
+}
+
 void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 {
 	const uint64_t now_ns = now_of(h);
 	const struct h_list *l = ask->list;
 
-	ask->check_ns = now_ns + min_u64(ask->patience_ns, HOME_BESIDE_MS * NS_PER_MS);
+	ask->check_ns = home_check_ns(ask, now_ns);
 	for (uint32_t pos = set_next(&ask->open, 0); pos < l->n;
 	     pos = set_next(&ask->open, pos + 1)) {
 		const struct h_chunk *c = home_chunk(h, l, pos);
-		const struct h_lease *first = home_lease_of(h, c);
+		struct h_lease *first = home_lease_of(h, c);
 		uint64_t look_ns;
 		struct wire_set set;
 
@@ -378,7 +434,8 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 		    home_is_held_for(h, ask, pos) || !home_can_lease(h, ask, pos) ||
 		    !may_take(h, ask))
 			continue;
-		if (!at_once && !second_is_due(h, first, ask, &look_ns)) {
+		if (!(at_once && is_stalled(h, ask, first)) &&
+		    !second_is_due(h, first, ask, &look_ns)) {
 			ask->check_ns = min_u64(ask->check_ns, look_ns);
 			continue;
 		}
@@ -432,12 +489,7 @@ static bool is_given_time(struct home *h, struct h_lease *l, uint64_t now_ns)
 
 static void expire(struct home *h, struct h_lease *l)
 {
-	struct h_node *n = &h->nodes[l->node];
-	const uint32_t shift = n->n_strikes < 5 ? n->n_strikes : 5;
-
-	n->n_strikes++;
-	n->proven = false;
-	n->no_lease_until_ns = now_of(h) + ((HOME_LEASE_TERM_MS * NS_PER_MS) << shift);
+	strike(h, l->node);
 	h->stats.n_expired++;
 	home_lease_drop(h, l);
 }

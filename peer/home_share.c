@@ -87,12 +87,21 @@ static void grant_readers(struct home *h, struct h_list *l)
 	}
 }
 
-/* Leases for prefetches at a time: all homes together fill an origin's line, with few flows. */
+/* Leases for prefetches at a time: all homes together fill an origin's line, with few flows. Of
+ * what an image has left a few nodes may be all the homes there are: with their even share alone,
+ * which is spent on waiting for first bytes, the line would have little to carry. */
 static uint32_t prefetches_max(const struct home *h)
 {
-	const uint32_t n = h->opts.placement == NULL ? 1 : placement_count(h->opts.placement);
+	const uint32_t n = home_members(h);
+	const uint32_t even = n >= HOME_PREFETCHES ? 1 : HOME_PREFETCHES / n;
+	const uint32_t few = h->n_sharing > 0 ? HOME_PREFETCHES_FEW / h->n_sharing : 0;
 
-	return n >= HOME_PREFETCHES ? 1 : HOME_PREFETCHES / (n > 0 ? n : 1);
+	return even > few ? even : few;
+}
+
+void home_share_with(struct home *h, uint32_t n_homes)
+{
+	h->n_sharing = n_homes;
 }
 
 static uint64_t leased_of(const struct home *h, const struct h_ask *ask)

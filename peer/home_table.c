@@ -86,7 +86,8 @@ struct entry *home_entry(struct h_chunk *c, uint16_t node)
 	return NULL;
 }
 
-/* Who of a full chunk is forgotten: the lost, then those who only receive it, then the busiest. */
+/* Who of a full chunk is forgotten: the lost, then those who only receive it, then the busiest; who
+ * has the lease never, for the others are sent there. */
 static struct entry *least_useful(const struct home *h, struct h_chunk *c)
 {
 	struct entry *worst = NULL;
@@ -96,7 +97,9 @@ static struct entry *least_useful(const struct home *h, struct h_chunk *c)
 		struct entry *e = &c->who[i];
 		uint32_t value = 1U + e->n_children;
 
-		if (!home_node_alive(h, e->node))
+		if (home_has_lease(h, c, e->node))
+			value = 0;
+		else if (!home_node_alive(h, e->node))
 			value += 4096;
 		else if ((e->flags & ENTRY_RECEIVING) != 0)
 			value += 1024;
@@ -248,6 +251,7 @@ static void list_free(struct home *h, struct h_list *l)
 	DL_DELETE(owner->lists, l);
 	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): nor uthash */
 	HASH_DEL(h->lists, l);
+	owner->n_lists--;
 	owner->n_chunks -= l->n;
 	for (uint32_t i = 0; i < l->n; i++)
 		chunk_unref(h, l->chunks[i]);
@@ -256,15 +260,18 @@ static void list_free(struct home *h, struct h_list *l)
 	free(l);
 }
 
-/* Forget the oldest list of whoever brought the most, so that a flood washes away itself. */
-static bool evict_one(struct home *h, uint16_t for_node)
+/* Forget the oldest list of whoever brought the most of what there is too much of, so that a flood
+ * washes away itself. */
+static bool evict_one(struct home *h, uint16_t for_node, bool too_many_lists)
 {
 	struct h_node *most = &h->nodes[for_node];
 	struct h_list *l;
 
 	for (uint32_t i = 0; i < h->n_nodes_ever; i++) {
-		if (h->nodes[i].n_chunks > most->n_chunks)
-			most = &h->nodes[i];
+		struct h_node *n = &h->nodes[i];
+
+		if (too_many_lists ? n->n_lists > most->n_lists : n->n_chunks > most->n_chunks)
+			most = n;
 	}
 	for (l = most->lists; l != NULL; l = l->next) {
 		if (l->asks == NULL && l->leases == NULL && !l->regrant) {
@@ -283,7 +290,7 @@ int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
 	struct h_list *l;
 
 	while (h->stats.chunks + n_names > h->max_chunks || h->stats.lists >= HOME_LISTS_MAX) {
-		if (!evict_one(h, owner))
+		if (!evict_one(h, owner, h->stats.lists >= HOME_LISTS_MAX))
 			return HOME_BUSY;
 	}
 	l = xcalloc(1, sizeof(*l) + n_names * sizeof(l->chunks[0]));
@@ -301,6 +308,7 @@ int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
 	}
 	HASH_ADD(hh, h->lists, id, WIRE_ID_BYTES, l);
 	DL_APPEND(n->lists, l);
+	n->n_lists++;
 	n->n_chunks += n_names;
 	h->stats.lists++;
 	h->stats.memory_bytes += sizeof(*l) + n_names * sizeof(l->chunks[0]);

@@ -109,11 +109,11 @@ static struct node *put_node(struct mesh *m, const struct wire_id *id)
 }
 
 /* Keep an address of a node, what it says of itself in front. */
-static void node_address(struct node *n, const char *text, bool own)
+static void node_address(struct mesh *m, struct node *n, const char *text, bool own)
 {
 	uint32_t at = 0;
 
-	if (text == NULL || text[0] == '\0')
+	if (text[0] == '\0')
 		return;
 	while (at < n->m.n_addresses && strcmp(n->m.addresses[at], text) != 0)
 		at++;
@@ -121,7 +121,7 @@ static void node_address(struct node *n, const char *text, bool own)
 		if (n->m.n_addresses < MEMBER_ADDRESSES_MAX)
 			n->m.n_addresses++;
 		else
-			at--; /* the last one goes */
+			mesh_address_unclaimed(m, n->m.addresses[--at]); /* the last one goes */
 		mesh_text(n->m.addresses[at], sizeof(n->m.addresses[at]), text);
 	}
 	if (own && at > 0) {
@@ -133,16 +133,17 @@ static void node_address(struct node *n, const char *text, bool own)
 	}
 }
 
-static void link_address(struct mesh *m, struct node *n, const char *text, bool own)
+/* @param said  by itself; else it has answered there */
+static void link_address(struct mesh *m, struct node *n, const char *text, bool said)
 {
-	struct address *a = text == NULL ? NULL : mesh_address_put(m, text);
+	const struct address *a;
 
-	node_address(n, text, own);
-	if (a != NULL) {
-		a->id = n->m.id;
-		a->id_known = true;
+	if (text == NULL)
+		return;
+	node_address(m, n, text, said);
+	a = said ? mesh_address_claimed(m, text, n) : mesh_address_met(m, text, n);
+	if (a != NULL && id_equal(&a->id, &n->m.id))
 		n->struck = n->struck && !a->configured;
-	}
 }
 
 /* ---- connections ---- */
@@ -257,7 +258,7 @@ static void mesh_dial_failed(struct members *members, const char *address)
 	mesh_dial_over(m, address, false);
 	a = mesh_address(m, address);
 	n = a != NULL && a->id_known ? mesh_node(m, &a->id) : NULL;
-	if (n == NULL)
+	if (n == NULL || n->n_conns > 0) /* it only said that it would be there */
 		return;
 	n->m.n_failures++;
 	if (n->m.state == MEMBER_SUSPECT && !mesh_dial_left(m, n))

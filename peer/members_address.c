@@ -11,7 +11,8 @@
 #define DIAL_TIMEOUT_MS 10000U /* an attempt of which nothing is heard */
 #define DIALS_MAX       64U    /* at once */
 #define DIALS_HEARD_MAX 16U
-#define FAILURES_MAX    10U /* of an address that is not configured: then it is forgotten */
+#define FAILURES_MAX    10U   /* of an address that is not configured: then it is forgotten */
+#define CLAIM_MS        5000U /* a node that is connected is taken at its word for so long */
 
 static uint64_t pause_ms(struct mesh *m, uint32_t n_failures)
 {
@@ -58,6 +59,66 @@ void mesh_address_drop(struct mesh *m, struct address *a)
 	free(a);
 }
 
+/* Nobody wants it any more, and nobody was ever there. */
+static bool is_idle_claim(const struct address *a)
+{
+	return !a->configured && !a->heard && !a->met && !a->dialling;
+}
+
+/* What is configured has a place, whatever others say of themselves. */
+static struct address *put_configured(struct mesh *m, const char *text)
+{
+	struct address *a;
+	struct address *next;
+
+	if (mesh_address(m, text) == NULL && HASH_COUNT(m->addresses) >= MEMBERS_ADDRESSES_MAX) {
+		HASH_ITER(hh, m->addresses, a, next)
+		{
+			if (a->configured || a->met || a->dialling)
+				continue;
+			mesh_address_drop(m, a);
+			break;
+		}
+	}
+	return mesh_address_put(m, text);
+}
+
+struct address *mesh_address_met(struct mesh *m, const char *text, const struct node *n)
+{
+	struct address *a = mesh_address_put(m, text);
+
+	if (a == NULL)
+		return NULL;
+	a->id = n->m.id;
+	a->id_known = true;
+	a->proven = true;
+	a->met = true;
+	return a;
+}
+
+/* Anybody can name any address, also one where another is: it is dialled all the same, a little
+ * later, as the nodes of a cluster that starts are connected from one side first. */
+struct address *mesh_address_claimed(struct mesh *m, const char *text, const struct node *n)
+{
+	struct address *a = mesh_address_put(m, text);
+
+	if (a == NULL || a->proven)
+		return a;
+	if (!a->id_known)
+		a->due_ns = mesh_now_ns(m) + CLAIM_MS * NS_PER_MS;
+	a->id = n->m.id;
+	a->id_known = true;
+	return a;
+}
+
+void mesh_address_unclaimed(struct mesh *m, const char *text)
+{
+	struct address *a = mesh_address(m, text);
+
+	if (a != NULL && is_idle_claim(a))
+		mesh_address_drop(m, a);
+}
+
 static bool is_connected(const struct mesh *m, const struct address *a)
 {
 	const struct node *n = a->id_known ? mesh_node(m, &a->id) : NULL;
@@ -98,7 +159,7 @@ void mesh_resolved(struct members *members, const char *name, const char *const 
 		strike(m, a, n_addresses == 0);
 	}
 	for (size_t i = 0; i < n_addresses && i < MEMBERS_MAX; i++) {
-		a = mesh_address_put(m, addresses[i]);
+		a = put_configured(m, addresses[i]);
 		if (a == NULL)
 			continue;
 		a->configured = true;
@@ -120,6 +181,7 @@ void mesh_dial_over(struct mesh *m, const char *text, bool well)
 	if (a == NULL)
 		return;
 	dial_ended(m, a);
+	a->proven = a->proven && well;
 	a->n_failures = well ? 0 : a->n_failures + 1;
 	a->due_ns = mesh_now_ns(m) + (well ? 0 : pause_ms(m, a->n_failures - 1) * NS_PER_MS);
 }
@@ -127,12 +189,10 @@ void mesh_dial_over(struct mesh *m, const char *text, bool well)
 void mesh_dial_soon(struct mesh *m, const struct node *n)
 {
 	for (uint32_t i = 0; i < n->m.n_addresses; i++) {
-		struct address *a = mesh_address_put(m, n->m.addresses[i]);
+		struct address *a = mesh_address_claimed(m, n->m.addresses[i], n);
 
-		if (a == NULL)
+		if (a == NULL || !id_equal(&a->id, &n->m.id))
 			continue;
-		a->id = n->m.id;
-		a->id_known = true;
 		a->n_failures = 0;
 		a->due_ns = mesh_now_ns(m);
 	}
@@ -153,7 +213,13 @@ bool mesh_dial_left(struct mesh *m, const struct node *n)
  * and wait for nothing but each other. */
 static bool is_only_heard_of(const struct address *a)
 {
-	return !a->configured && !a->id_known;
+	return !a->configured && !a->met;
+}
+
+/* Its node is connected. That it is there was seen, or matters to nobody. */
+static bool is_settled(const struct mesh *m, const struct address *a)
+{
+	return is_connected(m, a) && (a->proven || !(a->configured || a->heard));
 }
 
 /* Is there any use in dialling it (again), and room? What is not configured and never answers is
@@ -162,7 +228,7 @@ static bool is_worth_dialling(const struct mesh *m, const struct address *a)
 {
 	const bool heard = is_only_heard_of(a);
 
-	return !a->is_self && !a->dialling && !is_connected(m, a) &&
+	return !a->is_self && !a->dialling && !is_settled(m, a) &&
 	       m->n_dialling[heard] < (heard ? DIALS_HEARD_MAX : DIALS_MAX);
 }
 
@@ -177,7 +243,7 @@ uint64_t mesh_address_tick(struct mesh *m, uint64_t now_ns)
 		if (a->dialling && now_ns >= a->due_ns) {
 			mesh_dial_over(m, a->text, false);
 		} else if (!a->configured && !a->dialling && a->n_failures > FAILURES_MAX &&
-		           !is_connected(m, a)) {
+		           !is_settled(m, a)) {
 			mesh_address_drop(m, a);
 			continue;
 		}

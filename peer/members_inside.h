@@ -15,9 +15,12 @@
 
 struct address {
 	char text[WIRE_ADDRESS_MAX + 1];
-	struct wire_id id;   /* of the node that answered there last */
+	struct wire_id id;   /* of the node that is there, as far as id_known, proven say */
 	struct wire_id from; /* who brought it */
-	bool id_known, heard, configured, dialling, is_self;
+	bool id_known;       /* the node answered there, or it says that it would */
+	bool proven;         /* it answered when this address was dialled last */
+	bool met;            /* somebody has ever answered */
+	bool heard, configured, dialling, is_self;
 	bool dialled_heard; /* while dialling: it counted among the heard */
 	uint32_t name_hash; /* of the configured name it came from */
 	uint32_t n_failures;
@@ -75,6 +78,9 @@ struct node *mesh_node(const struct mesh *m, const struct wire_id *id); /* NULL:
 struct address *mesh_address(struct mesh *m, const char *text);     /* NULL: not known */
 struct address *mesh_address_put(struct mesh *m, const char *text); /* NULL: too many */
 void mesh_address_drop(struct mesh *m, struct address *a);
+struct address *mesh_address_met(struct mesh *m, const char *text, const struct node *n);
+struct address *mesh_address_claimed(struct mesh *m, const char *text, const struct node *n);
+void mesh_address_unclaimed(struct mesh *m, const char *text); /* n says another by now */
 void mesh_dial_over(struct mesh *m, const char *text, bool well);
 void mesh_dial_soon(struct mesh *m, const struct node *n);
 bool mesh_dial_left(struct mesh *m, const struct node *n); /* is one open, or not tried yet? */

@@ -26,9 +26,11 @@ void mesh_heard(struct members *members, const struct wire_id *from, const struc
 		const struct node *known = mesh_node(m, &list[i].id);
 		struct address *a;
 
-		if (id_equal(&list[i].id, &m->self.id) || (known != NULL && known->n_conns > 0) ||
-		    mesh_address(m, list[i].address) != NULL)
+		if (id_equal(&list[i].id, &m->self.id) || (known != NULL && known->n_conns > 0))
 			continue;
+		a = mesh_address(m, list[i].address);
+		if (a != NULL && (a->heard || a->configured || a->met))
+			continue; /* else somebody else says that he is there */
 		if (n_heard >= HEARD_PER_PEER)
 			return;
 		a = mesh_address_put(m, list[i].address);

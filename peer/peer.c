@@ -44,8 +44,7 @@ static void patience_init(struct peer *p, const struct clock *real)
 	struct patience *patience = &p->patience;
 
 	patience->last_ns = &p->patience_last_ns;
-	patience->clock =
-		(struct clock){ .now_ns = calm_now_ns, .wall_seconds = real->wall_seconds };
+	patience->clock = (struct clock){ .now_ns = calm_now_ns, .wall_ms = real->wall_ms };
 	patience->real = real;
 }
 
@@ -248,6 +247,7 @@ int peer_new(const struct peer_opts *opts, struct peer **ret_peer, struct err *e
 	p->work.fn = work;
 	p->next_token = 1;
 	p->next_self_req = 1;
+	p->packs = true;
 	p->upload.bytes_per_s = opts->upload_bytes_per_s;
 	split_rate_set(&p->download, opts->download_bytes_per_s);
 	(void)pthread_mutex_init(&p->ready_lock, NULL);
@@ -320,6 +320,7 @@ void peer_blame(struct peer *p, const struct wire_id *id, uint64_t size_bytes,
 	wire_id_text(id, name);
 	metrics_add(p->opts.metrics, METRIC_PEER_FAULTS, labels, 1);
 	holders_fault(p->holders, id, size_bytes, fault);
+	source_distrusts(p);
 }
 
 void peer_set_budgets(struct peer *p, uint64_t upload_bytes_per_s, uint64_t download_bytes_per_s)
@@ -365,12 +366,9 @@ void peer_drain(struct peer *p, void (*done)(void *arg), void *arg)
 	peer_work_soon(p);
 }
 
-void *peer_drain_forget(struct peer *p)
+void peer_drain_forget(struct peer *p)
 {
-	void *arg = p->drained != NULL ? p->drained_arg : NULL;
-
 	p->drained = NULL;
-	return arg;
 }
 
 bool peer_is_draining(const struct peer *p)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define BUSY_RETRY_MS 100
+#define QUEUES_NS     (10 * NS_PER_MS) /* between two counts of them: each takes some time */
 
 static const struct wire_id *self_id(const struct peer *p)
 {
@@ -277,6 +278,16 @@ void home_give_back(struct link *l, const struct wire_part *asked, const struct 
 	}
 }
 
+static void count_queues(struct peer *p)
+{
+	const uint64_t now = peer_now_ns(p);
+
+	if (now < p->queues_ns)
+		return;
+	p->queues_ns = now + QUEUES_NS;
+	home_share_with(p->home, source_queues(p, self_id(p)));
+}
+
 void home_work(struct peer *p)
 {
 	struct home_out *out = xcalloc(1, sizeof(*out));
@@ -285,6 +296,7 @@ void home_work(struct peer *p)
 
 	while (adverts_next(p->adverts, news))
 		advert(p, news);
+	count_queues(p);
 	(void)home_tick(p->home);
 	while (home_next_probe(p->home, &probed)) {
 		if (id_equal(&probed, self_id(p)))

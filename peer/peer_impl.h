@@ -13,6 +13,7 @@
  *   source_budget.c ... when it may begin
  *   source_seek.c   ... of one segment: holders, what is left                 (struct seek)
  *   source_ask.c    ... its ASK to the home, and the answers
+ *   source_vain.c   ... for how long a reader has nothing of it
  *   source_zone.c   ... of the cluster, for what the own zone has not
  *   source_get.c    ... to one holder                                         (struct get)
  *   serve.c         GETs of others                                            (struct serve)
@@ -64,7 +65,8 @@ struct link {
 	uint64_t received_bytes;
 	uint64_t told_ns; /* MEMBERS; 0: not yet. With these hashes: */
 	uint64_t told_hash, heard_hash;
-	struct send_rate rate; /* for whether to pack what is sent */
+	struct send_rate rate;   /* for whether to pack what is sent */
+	uint32_t n_wrong_proofs; /* of its GETs, in a row */
 };
 
 /* What was received and sent by connections that are gone, by node. */
@@ -98,7 +100,8 @@ struct peer {
 	struct holders *holders;
 	struct adverts *adverts;
 	struct known_table *known;
-	uint64_t sweep_ns; /* when it is looked through next */
+	uint64_t sweep_ns;  /* when it is looked through next */
+	uint64_t queues_ns; /* when source_queues() are counted next */
 	struct resolve *resolve;
 	struct renew *renew; /* NULL: no certificate */
 	bool stopping;
@@ -129,7 +132,8 @@ struct peer {
 	uint64_t look_ns;    /* when it may be looked whether what GETs wait for still comes */
 	bool look_again;     /* something happened since */
 	uint64_t held_bytes; /* for sending, by all connections */
-	bool packs;          /* the link that was measured last is slow: a new one may be, too */
+	bool packs; /* the link that was measured last is slow, or none was: a new one may be, too
+	             */
 	atomic_bool wants_packed; /* there are others; serve_wants_packed() */
 	struct packed *packed;
 	struct meta_source meta_source;
@@ -203,7 +207,7 @@ void link_count(struct link *l);
 
 void resolve_start(struct peer *p);
 void resolve_stop(struct peer *p); /* no more questions */
-void resolve_free(struct peer *p); /* after the desk: one may be open to the end */
+void resolve_free(struct peer *p); /* when the loop does not turn any more */
 
 /* ---- peer_home.c ---- */
 
@@ -262,6 +266,8 @@ bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos,
 uint32_t source_giver(struct peer *p, const struct wire_id *node);
 /** What it gave was wrong. @param ret_name  "?" where giver is nobody */
 void source_distrust(struct peer *p, uint32_t giver, char ret_name[PEER_NAME_BYTES]);
+/** A node is distrusted: whatever it was asked is asked elsewhere. */
+void source_distrusts(struct peer *p);
 /** A connection opened, the placement changed: what waits for that looks again. */
 void source_on_members(struct peer *p);
 void source_fini(struct peer *p);
@@ -279,6 +285,8 @@ void landings_free(struct peer *p);
 /** Was it leased to this node, so that others may be waiting? */
 bool source_is_leased(struct peer *p, const struct known *k, uint32_t segment_idx, uint16_t pos);
 bool source_has_leases(const struct peer *p);
+/** At how many homes, this one among them, do prefetches wait in a queue? 0: not at this one. */
+uint32_t source_queues(const struct peer *p, const struct wire_id *home);
 /** crossing: also those whose chunks are being looked for beyond the zone. */
 bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool crossing);
 

@@ -1,11 +1,17 @@
 /*
  * peer_names: members are configured as HOST:PORT; what their names mean is asked again and again,
  * off the loop.
+ *
+ * getaddrinfo() takes as long as name servers are silent, and nothing ends it. So each round has a
+ * thread of its own that nobody waits for: it owns what it touches, and when it is not wanted any
+ * more it ends behind the name that it is at, and frees that.
  */
 #include "log.h"
 #include "mem.h"
 #include "peer_impl.h"
 #include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,18 +31,25 @@ struct name_list {
 	uint32_t n;
 };
 
-struct resolve {
-	struct peer *p;
-	struct job job;
-	bool is_asking; /* the desk has names and answers */
+/* One round. The thread's until it is posted, or for good when it is unwanted; then the loop's. */
+struct asking {
+	pthread_mutex_t lock; /* guards the two flags; never held across a question */
+	bool unwanted;
+	bool posted;
+	struct resolve *r; /* the loop's */
+	struct loop *loop;
+	struct loop_call call;
 	struct name_list names;
-	struct name_list fresh;  /* that count once the desk is done ... */
-	bool has_fresh;          /* ... if there are any */
 	struct answers *answers; /* one a name */
-	struct timer timer;
 };
 
-static void resolve_after(struct job *job);
+struct resolve {
+	struct peer *p;
+	struct asking *asking; /* NULL: nothing is asked now */
+	struct name_list names;
+	struct name_list fresh; /* that count once the round is over; zero: there is no such list */
+	struct timer timer;
+};
 
 static void answers_clear(struct answers *a)
 {
@@ -61,9 +74,10 @@ static void add(struct answers *a, const struct addrinfo *info)
 	                                                   : xasprintf("%s:%s", host, port);
 }
 
-static void look_up(struct answers *a, const char *host_port)
+/* @param flags  AI_NUMERICHOST: nobody is asked, and names are not known */
+static void look_up(struct answers *a, const char *host_port, int flags)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = flags };
 	AUTO(free_str) char *host = xstrdup(host_port);
 	struct addrinfo *list = NULL;
 	char *colon = strrchr(host, ':');
@@ -85,33 +99,6 @@ static void look_up(struct answers *a, const char *host_port)
 	freeaddrinfo(list);
 }
 
-static void resolve_work(struct job *job) /* desk */
-{
-	struct resolve *r = container_of(job, struct resolve, job);
-
-	for (uint32_t i = 0; i < r->names.n; i++)
-		look_up(&r->answers[i], r->names.names[i]);
-}
-
-static void tell(struct peer *p, const char *name, struct answers *a)
-{
-	if (a->n > 0 || !a->failed)
-		p->members->ops->resolved(p->members, name, (const char *const *)a->addresses,
-		                          a->n);
-	answers_clear(a);
-}
-
-static void begin(struct resolve *r)
-{
-	if (r->names.n == 0)
-		return;
-	r->is_asking = true;
-	r->job = (struct job){ .work = resolve_work, .after = resolve_after, .prio = JOB_NORMAL };
-	pool_submit(r->p->opts.desk, &r->job);
-}
-
-/* ---- names that are configured while it runs ---- */
-
 static void names_clear(struct name_list *list)
 {
 	for (uint32_t i = 0; i < list->n; i++)
@@ -131,6 +118,139 @@ static struct name_list names_of(const char *const *members, uint32_t n_members,
 	return list;
 }
 
+static void asking_free(struct asking *a)
+{
+	/* Its thread has let go of it by then. */
+	(void)pthread_mutex_lock(&a->lock);
+	(void)pthread_mutex_unlock(&a->lock);
+	for (uint32_t i = 0; i < a->names.n; i++)
+		answers_clear(&a->answers[i]);
+	free(a->answers);
+	names_clear(&a->names);
+	(void)pthread_mutex_destroy(&a->lock);
+	free(a);
+}
+
+static bool is_unwanted(struct asking *a)
+{
+	bool unwanted;
+
+	(void)pthread_mutex_lock(&a->lock);
+	unwanted = a->unwanted;
+	(void)pthread_mutex_unlock(&a->lock);
+	return unwanted;
+}
+
+static void *resolver(void *arg)
+{
+	struct asking *a = arg;
+	bool unwanted;
+
+	for (uint32_t i = 0; i < a->names.n && !is_unwanted(a); i++)
+		look_up(&a->answers[i], a->names.names[i], 0);
+	(void)pthread_mutex_lock(&a->lock);
+	unwanted = a->unwanted;
+	a->posted = !unwanted;
+	if (!unwanted) /* while it is wanted the loop is there */
+		loop_post(a->loop, &a->call);
+	(void)pthread_mutex_unlock(&a->lock);
+	if (unwanted)
+		asking_free(a);
+	return NULL;
+}
+
+/* Signals are the loop's. */
+static int start_thread(struct asking *a)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all;
+	sigset_t before;
+	int r;
+
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&thread, &attr, resolver, a);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_attr_destroy(&attr);
+	return r;
+}
+
+/* The thread that is at it, if any, ends by itself. What it has posted comes, or is freed at the
+ * end. */
+static void unwant(struct resolve *r)
+{
+	struct asking *a = r->asking;
+
+	if (a == NULL)
+		return;
+	(void)pthread_mutex_lock(&a->lock);
+	a->unwanted = true;
+	if (!a->posted)
+		r->asking = NULL;
+	(void)pthread_mutex_unlock(&a->lock);
+}
+
+static void tell(struct peer *p, const char *name, const struct answers *a)
+{
+	if (a->n > 0 || !a->failed)
+		p->members->ops->resolved(p->members, name, (const char *const *)a->addresses,
+		                          a->n);
+}
+
+/* Addresses are told at once, whatever name servers do. @return the others */
+static struct name_list tell_addresses(struct resolve *r)
+{
+	struct name_list others = { .names = xcalloc(r->names.n, sizeof(char *)) };
+
+	for (uint32_t i = 0; i < r->names.n; i++) {
+		struct answers a = { .n = 0 };
+
+		look_up(&a, r->names.names[i], AI_NUMERICHOST);
+		if (a.n > 0)
+			tell(r->p, r->names.names[i], &a);
+		else
+			others.names[others.n++] = xstrdup(r->names.names[i]);
+		answers_clear(&a);
+	}
+	return others;
+}
+
+static void on_answers(struct loop_call *call);
+
+static void begin(struct resolve *r)
+{
+	struct name_list names;
+	struct asking *a;
+
+	if (r->names.n == 0)
+		return;
+	names = tell_addresses(r);
+	if (names.n == 0) {
+		names_clear(&names);
+		return;
+	}
+	a = xcalloc(1, sizeof(*a));
+	(void)pthread_mutex_init(&a->lock, NULL);
+	a->r = r;
+	a->loop = r->p->opts.loop;
+	a->call.fn = on_answers;
+	a->names = names;
+	a->answers = xcalloc(names.n, sizeof(a->answers[0]));
+	r->asking = a;
+	if (start_thread(a) == 0)
+		return;
+	r->asking = NULL;
+	asking_free(a);
+	log_warn(r->p->opts.log, "cannot look up the names of peers now", "error=%s",
+	         "no more threads");
+	timer_start(&r->timer, AGAIN_MS);
+}
+
+/* ---- names that are configured while it runs ---- */
+
 static bool has_name(const struct name_list *list, const char *name)
 {
 	for (uint32_t i = 0; i < list->n; i++)
@@ -145,42 +265,46 @@ static void take_names(struct resolve *r, struct name_list *fresh)
 	struct members *members = r->p->members;
 
 	for (uint32_t i = 0; i < r->names.n; i++) {
-		answers_clear(&r->answers[i]);
 		if (!has_name(fresh, r->names.names[i]))
 			members->ops->resolved(members, r->names.names[i], NULL, 0);
 	}
 	names_clear(&r->names);
-	free(r->answers);
 	r->names = *fresh;
 	*fresh = (struct name_list){ .n = 0 };
-	r->answers = xcalloc(r->names.n + (size_t)1, sizeof(r->answers[0]));
 	timer_stop(&r->timer);
 	begin(r);
 	peer_work_soon(r->p);
 }
 
-static void resolve_after(struct job *job)
+static void on_answers(struct loop_call *call)
 {
-	struct resolve *r = container_of(job, struct resolve, job);
+	struct asking *a = container_of(call, struct asking, call);
+	struct resolve *r = a->r;
 	struct peer *p = r->p;
 
-	r->is_asking = false;
-	if (p->stopping)
+	r->asking = NULL;
+	if (p->stopping) {
+		asking_free(a);
 		return;
-	if (r->has_fresh) {
-		r->has_fresh = false;
+	}
+	if (r->fresh.names != NULL) {
+		asking_free(a);
 		take_names(r, &r->fresh);
 		return;
 	}
-	for (uint32_t i = 0; i < r->names.n; i++)
-		tell(p, r->names.names[i], &r->answers[i]);
+	for (uint32_t i = 0; i < a->names.n; i++)
+		tell(p, a->names.names[i], &a->answers[i]);
+	asking_free(a);
 	timer_start(&r->timer, p->n_others > 0 ? AGAIN_MS : AGAIN_FIRST_MS);
 	peer_work_soon(p);
 }
 
 static void on_timer(struct timer *t)
 {
-	begin(container_of(t, struct resolve, timer));
+	struct resolve *r = container_of(t, struct resolve, timer);
+
+	begin(r);
+	peer_work_soon(r->p);
 }
 
 void peer_set_members(struct peer *p, const char *const *members, uint32_t n_members,
@@ -192,8 +316,8 @@ void peer_set_members(struct peer *p, const char *const *members, uint32_t n_mem
 		return;
 	names_clear(&r->fresh);
 	r->fresh = names_of(members, n_members, dns);
-	r->has_fresh = r->is_asking;
-	if (!r->is_asking)
+	unwant(r); /* the new ones do not wait for a name server that is silent on the old ones */
+	if (r->asking == NULL)
 		take_names(r, &r->fresh);
 }
 
@@ -206,15 +330,16 @@ void resolve_start(struct peer *p)
 	p->resolve = r;
 	r->p = p;
 	r->names = names_of(p->opts.members, p->opts.n_members, p->opts.dns);
-	r->answers = xcalloc(r->names.n + (size_t)1, sizeof(r->answers[0]));
 	timer_init(&r->timer, p->opts.loop, on_timer);
 	begin(r);
 }
 
 void resolve_stop(struct peer *p)
 {
-	if (p->resolve != NULL)
-		timer_stop(&p->resolve->timer);
+	if (p->resolve == NULL)
+		return;
+	timer_stop(&p->resolve->timer);
+	unwant(p->resolve);
 }
 
 void resolve_free(struct peer *p)
@@ -224,11 +349,11 @@ void resolve_free(struct peer *p)
 	p->resolve = NULL;
 	if (r == NULL)
 		return;
-	for (uint32_t i = 0; i < r->names.n; i++)
-		answers_clear(&r->answers[i]);
+	unwant(r);
+	if (r->asking != NULL) /* posted, and the loop does not turn any more */
+		asking_free(r->asking);
 	names_clear(&r->names);
 	names_clear(&r->fresh);
-	free(r->answers);
 	timer_fini(&r->timer);
 	free(r);
 }

@@ -1,7 +1,7 @@
 /*
  * segments: the runs of chunks of one blob that agents speak of.
  *
- * The rule (design.md section 8, part of the protocol): members are the chunks that have a digest
+ * The rule (docs/protocol.md, "Segments"): members are the chunks that have a digest
  * and are no holes, in blob order. A segment ends before a chunk whose digest's first 8 bytes, as a
  * big-endian number, are 0 modulo 64, once it holds at least 16 chunks and 1 MiB of plain bytes,
  * and in any case before it would exceed 256 chunks or 8 MiB (one larger chunk is a segment of its

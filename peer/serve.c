@@ -4,6 +4,7 @@
  *
  *   GET --list known--> proof --right--> GRANT, stream: pull -> read -> put ... -> END
  *    `--by names--> a worker finds them --^  `--wrong--> END (DENIED)
+ *                   (few of a peer at a time: nothing is proven yet)
  *
  * What is on its way here (a lease, or from another holder) may be waited for: it is sent when it
  * is ready; when it comes no more, that is a MISS.
@@ -20,6 +21,8 @@
 #define SERVES_TOP      2048              /* ... also of peers with less than their floor */
 #define SERVES_FLOOR    4                 /* of a peer, whatever others have */
 #define SERVES_OWN      WIRE_REQUESTS_MAX /* of a peer, with those that a worker still has */
+#define NAMES_AT_ONCE   4                 /* GETs by names of a peer that workers have */
+#define WRONG_PROOFS    8                 /* in a row: then the connection is closed */
 #define LOOK_NS         (5 * NS_PER_MS)   /* between two looks at what is waited for */
 #define DEADLINE_MAX_MS 60000U
 #define BUSY_RETRY_MS   50
@@ -195,16 +198,22 @@ static bool proof_is_right(const struct serve *s, const struct wire_get *get,
 	return proof_equal(proof, get->proof);
 }
 
+/* Each costs as much as a right one: who is wrong again and again is not listened to. The log has
+ * it once in each time of distrust. */
 static void deny(struct serve *s)
 {
+	struct link *l = s->link;
 	char name[PEER_NAME_BYTES];
 
-	wire_id_text(&s->link->id, name);
-	log_warn(s->p->opts.log, "a peer asked for chunks without knowing their digests", "peer=%s",
-	         name);
-	peer_blame(s->p, &s->link->id, 0, HOLDERS_LIED);
-	send_end(s->link, s->req, WIRE_DENIED, 0);
+	wire_id_text(&l->id, name);
+	if (holders_usable(s->p->holders, &l->id))
+		log_warn(s->p->opts.log, "a peer asked for chunks without knowing their digests",
+		         "peer=%s", name);
+	peer_blame(s->p, &l->id, 0, HOLDERS_LIED);
+	send_end(l, s->req, WIRE_DENIED, 0);
 	serve_free(s);
+	if (++l->n_wrong_proofs == WRONG_PROOFS)
+		conn_close(l->conn, WIRE_BYE_PROTOCOL, "GETs without knowing the digests");
 }
 
 /* All its targets are known: check, and begin to send. */
@@ -217,6 +226,7 @@ static void grant(struct serve *s, const struct wire_get *get)
 		deny(s);
 		return;
 	}
+	s->link->n_wrong_proofs = 0;
 	proof_of_grant(conn_binding(s->link->conn), false, key, get->proof, msg.u.grant.mac);
 	conn_send(s->link->conn, &msg);
 	serve_sort(s);
@@ -283,6 +293,32 @@ static void get_list(struct peer *p, struct link *l, const struct wire_get *get)
 	grant(s, get);
 }
 
+static void find_after(struct job *job);
+
+/* Look for the names of a peer's GETs whose turn it is. */
+static void find_next(struct peer *p, const struct wire_id *asker)
+{
+	struct serve *s;
+	uint32_t n = 0;
+
+	DL_FOREACH(p->serves, s)
+	n += s->finding == FINDING_NOW && id_equal(&s->asker, asker);
+	DL_FOREACH(p->serves, s)
+	{
+		if (n >= NAMES_AT_ONCE)
+			return;
+		if (s->finding != FINDING_LATER || !id_equal(&s->asker, asker))
+			continue;
+		s->finding = FINDING_NOW;
+		s->busy = true;
+		s->job = (struct job){ .work = serve_find_work,
+			               .after = find_after,
+			               .prio = JOB_NORMAL }; /* behind this node's own readers */
+		pool_submit(p->opts.pool, &s->job);
+		n++;
+	}
+}
+
 static void find_after(struct job *job)
 {
 	struct serve *s = container_of(job, struct serve, job);
@@ -292,6 +328,8 @@ static void find_after(struct job *job)
 	struct wire_id names[WIRE_LIST_MAX];
 
 	s->busy = false;
+	s->finding = FINDING_OVER;
+	find_next(s->p, &s->asker);
 	if (s->closed) {
 		serve_free(s);
 		return;
@@ -317,9 +355,8 @@ static void get_names(struct peer *p, struct link *l, const struct wire_get *get
 		s->targets[i].name = get->names[i];
 	memcpy(s->proof, get->proof, sizeof(s->proof));
 	s->piece.missed = set_none(s->ready.n);
-	s->busy = true;
-	s->job = (struct job){ .work = serve_find_work, .after = find_after, .prio = s->prio };
-	pool_submit(p->opts.pool, &s->job);
+	s->finding = FINDING_LATER;
+	find_next(p, &l->id);
 }
 
 /* What was cancelled and is still with a worker counts: it holds memory, and a place there. */

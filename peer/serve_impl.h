@@ -25,6 +25,9 @@ struct piece {
 	uint32_t n_bytes;
 };
 
+/* Of a GET by names. */
+enum finding { FINDING_OVER, FINDING_LATER, FINDING_NOW };
+
 struct serve {
 	struct serve *prev, *next;
 	struct peer *p;
@@ -40,8 +43,9 @@ struct serve {
 	struct wire_set waiting;       /* on its way here */
 	struct conn_stream *stream;    /* NULL: not granted yet, or closed */
 	bool pulled;                   /* the connection has room */
-	bool busy;                     /* a worker has it */
-	bool closed;                   /* nobody listens */
+	enum finding finding;
+	bool busy;   /* a worker has it */
+	bool closed; /* nobody listens */
 	bool any_missed;
 	bool packs;     /* what is sent, where that makes it smaller */
 	bool passes_on; /* what came packed */

@@ -157,7 +157,8 @@ bool serve_wants_packed(const struct peer *p)
 }
 
 /* In what form do chunks go out now? What came packed is passed on like that while the link may be
- * slow; to pack takes time, and a link that is known to be, or is new where the last one was. */
+ * slow; to pack takes time, and a link that is known to be, or is new where the last one was, or
+ * where none was measured: the first chunks of a slow one would take as long as all the rest. */
 void serve_choose_form(struct serve *s)
 {
 	struct peer *p = s->p;

@@ -106,6 +106,7 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	s->put_off = s->want;
 	s->missed = s->want;
 	s->paused = s->want;
+	s->home_paused = s->want;
 	s->hurried = s->want;
 	s->unwatched = s->want;
 	s->chained = s->want;
@@ -180,6 +181,7 @@ void source_deliver(struct seek *s, uint16_t pos, struct chunk_bytes bytes, uint
 	}
 	wire_set_add(&one, pos);
 	seek_settle(s, &one);
+	vain_came(s);
 	landing_begin(req->p, &seek_segment(s)->list, pos, s->want.n);
 	if (giver > 0)
 		unit_follow(s, &one, &req->p->givers[giver - 1]);
@@ -268,6 +270,13 @@ static bool only_put_off(struct source_req *req)
 	return true;
 }
 
+static void time_is_over(struct source_req *req)
+{
+	for (uint32_t i = 0; req->run->reader && i < req->n_seeks; i++)
+		seek_expire(&req->seeks[i]);
+	finish(req, SOURCE_MISS);
+}
+
 static void step(struct source_req *req)
 {
 	bool settled = true;
@@ -278,7 +287,13 @@ static void step(struct source_req *req)
 	if (!budget_admits(req))
 		return;
 	if (peer_now_ns(req->p) >= req->run->deadline_ns) {
-		finish(req, SOURCE_MISS);
+		time_is_over(req);
+		return;
+	}
+	if (vain_is_over(req)) {
+		source_note(req, "nothing for %.1f s: the rest of its time is the origin's",
+		            (double)(peer_calm_ns(req->p) - req->time_from_ns) / (double)NS_PER_S);
+		time_is_over(req);
 		return;
 	}
 	(void)unit_hold_back(req);
@@ -301,7 +316,8 @@ static bool is_due(const struct source_req *req)
 	const uint64_t calm = peer_calm_ns(req->p);
 	const uint64_t now = peer_now_ns(req->p);
 
-	if (req->dirty || now >= req->run->deadline_ns || now >= budget_due_ns(req))
+	if (req->dirty || now >= req->run->deadline_ns || now >= budget_due_ns(req) ||
+	    calm >= vain_over_ns(req))
 		return true;
 	for (uint32_t i = 0; i < req->n_seeks; i++) {
 		if (seek_due_ns(&req->seeks[i]) <= calm)
@@ -332,6 +348,7 @@ uint64_t source_due_ns(struct peer *p)
 	{
 		due = min_u64(due, req->run->deadline_ns);
 		due = min_u64(due, budget_due_ns(req));
+		due = min_u64(due, peer_calm_due_ns(p, vain_over_ns(req)));
 		for (uint32_t i = 0; i < req->n_seeks; i++)
 			due = min_u64(due, peer_calm_due_ns(p, seek_due_ns(&req->seeks[i])));
 	}
@@ -462,6 +479,14 @@ bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos,
 	return false;
 }
 
+void source_distrusts(struct peer *p)
+{
+	struct source_req *req;
+
+	DL_FOREACH(p->reqs, req)
+	source_dirty(req);
+}
+
 void source_on_members(struct peer *p)
 {
 	struct source_req *req;
@@ -485,11 +510,30 @@ void source_fini(struct peer *p)
 	leases_free(p);
 }
 
+/* For people. */
+static void whom(const struct source_req *req, char *ret_text, size_t size_bytes)
+{
+	char node[PEER_NAME_BYTES];
+
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		const struct seek *s = &req->seeks[i];
+
+		if (s->gets == NULL && !s->ask_open)
+			continue;
+		wire_id_text(s->gets != NULL ? &s->gets->node : &s->ask_home, node);
+		(void)snprintf(ret_text, size_bytes, "%s%s %.8s",
+		               s->gets == NULL && s->beyond ? "the cluster's " : "",
+		               s->gets != NULL ? "peer" : "home", node);
+		return;
+	}
+}
+
 const struct source_ops peer_source_ops = {
 	.name = "peer",
 	.get = get,
 	.cancel = cancel,
 	.hurry = hurry,
+	.whom = whom,
 	.distrust = distrust,
 	.lease_progress = source_lease_progress,
 	.lease_end = source_lease_end,

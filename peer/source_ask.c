@@ -39,24 +39,10 @@ static void tell_avoided(const struct seek *s, struct wire_ask *ask)
 	ask->missed = s->missed;
 }
 
-/* What is asked of those who are to receive it first (wait), or of those who have it. */
-static struct wire_set asked_of(const struct seek *s, bool wait)
-{
-	struct wire_set set = set_none(s->want.n);
-	const struct get *g;
-
-	DL_FOREACH(s->gets, g)
-	{
-		if (g->wait == wait)
-			set = set_or(set, &g->set);
-	}
-	return set;
-}
-
 /* What somebody else is to bring, at whom it is waited for. */
 static struct wire_set waited_for(const struct seek *s)
 {
-	return asked_of(s, true);
+	return seek_asked_of(s, true);
 }
 
 /* Whoever is slow has it: another holder is welcome, the origin is not. */
@@ -87,6 +73,8 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *wan
 		ask.flags |= WIRE_ASK_READER;
 	if (s->settle)
 		ask.flags |= WIRE_ASK_SETTLE;
+	if (s->stalled)
+		ask.flags |= WIRE_ASK_STALLED;
 	if (s->beyond)
 		ask.flags |= WIRE_ASK_CLUSTER;
 	if (is_slow_alone(s, todo) || cas_blob_origins(s->req->run->blob, origin, 1) == 0)
@@ -214,11 +202,12 @@ struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo)
 struct wire_set ask_unwatched(const struct seek *s)
 {
 	const struct wire_set waited = waited_for(s);
+	const struct wire_set paused = seek_paused(s);
 	struct wire_set set = set_and(s->unwatched, &s->want);
 
 	set = set_and(set, &waited);
 	set = set_minus(set, &s->lost);
-	set = set_minus(set, &s->paused);
+	set = set_minus(set, &paused);
 	if (s->ask_open)
 		set = set_minus(set, &s->asked);
 	return set_empty(&set) ? set : unit_begun_here(s, &set);
@@ -248,7 +237,8 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 			ask.flags |= WIRE_ASK_SETTLE;
 		r = ask_one(s, &home, &ask);
 		if (r == -EAGAIN) {
-			seek_pause(s, todo, 0);
+			s->ask_home = home;
+			seek_pause_home(s, todo, 0);
 			return true;
 		}
 		if (r != 0) {
@@ -258,6 +248,7 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 		s->ask_open = true;
 		s->ask_answered = false;
 		s->ask_probed = false;
+		s->ask_ping_ns = 0;
 		s->ask_reader = s->req->run->reader;
 		s->ask_sent_ns = peer_now_ns(p);
 		s->ask_home = home;
@@ -286,6 +277,21 @@ static void note_item(struct seek *s, const struct wire_answer_item *item, const
 	            (double)(peer_calm_ns(s->req->p) - s->asked_ns) / (double)NS_PER_MS);
 }
 
+/* The home knows whom it named to others: who comes first in its answer is asked, the rest are for
+ * need. By what is known here all would go to who has most, and each byte would leave by that one's
+ * line as often as there are nodes. */
+static void ask_named(struct seek *s, const struct wire_answer_item *item)
+{
+	const struct wire_set held = seek_in_gets(s, true, NULL);
+	const struct wire_set rest = set_minus(item->set, &held);
+	const struct wire_set set = set_and(rest, &s->want);
+
+	/* One that is avoided failed while the answer was on its way. */
+	if (!set_empty(&set) && !seek_avoids(s, &item->nodes[0]) &&
+	    holders_usable(s->req->p->holders, &item->nodes[0]))
+		get_or_pause(s, &item->nodes[0], &set, false);
+}
+
 static void on_holders(struct seek *s, const struct wire_answer_item *item)
 {
 	const struct wire_part part = seek_part(s, &item->set);
@@ -308,19 +314,37 @@ static void on_holders(struct seek *s, const struct wire_answer_item *item)
 			g->set = set_minus(g->set, &item->set);
 	}
 	note_item(s, item, "held by");
-	if (item->n_nodes > 0)
-		unit_follow(s, &item->set, &item->nodes[0]);
+	if (item->n_nodes == 0)
+		return;
+	ask_named(s, item);
+	unit_follow(s, &item->set, &item->nodes[0]);
+}
+
+/* It was to come to somebody else, who let the home down: it has leased again. */
+static void note_passed_on(struct seek *s, const struct wire_set *set)
+{
+	const struct wire_set waited = waited_for(s);
+	const struct wire_set moved = set_and(waited, set);
+
+	if (!set_empty(&moved))
+		vain_passed_on(s);
 }
 
 static void on_wait(struct seek *s, const struct wire_answer_item *item)
 {
-	const struct wire_set held = asked_of(s, false); /* who is slow brings it sooner */
+	const struct wire_set held = seek_asked_of(s, false); /* who is slow brings it sooner */
 	const struct wire_set rest = set_minus(item->set, &held);
 	struct wire_set set = set_and(rest, &s->want);
 	const struct get *g;
 
+	vain_told(s, item->progress_bytes);
 	if (item->n_nodes == 0) {
 		note_item(s, item, "in the queue");
+		return;
+	}
+	if (seek_shuns(s, &item->nodes[0])) { /* the home is told, and asked for another way */
+		note_item(s, item, "not waited for: on the way to");
+		s->asked = set_minus(s->asked, &item->set);
 		return;
 	}
 	note_item(s, item, "on the way to");
@@ -331,6 +355,7 @@ static void on_wait(struct seek *s, const struct wire_answer_item *item)
 	}
 	if (set_empty(&set))
 		return;
+	note_passed_on(s, &set);
 	seek_take_from_others(s, &set, &item->nodes[0]);
 	unit_follow(s, &set, &item->nodes[0]);
 	get_or_pause(s, &item->nodes[0], &set, true);
@@ -357,25 +382,35 @@ static void on_nobody(struct seek *s, const struct wire_answer_item *item)
 
 static void note_answered(struct seek *s)
 {
+	const uint64_t now = peer_calm_ns(s->req->p);
+
 	if (s->ask_conn != NULL && !s->ask_answered) {
-		conn_answered(s->ask_conn, peer_calm_ns(s->req->p) - s->asked_ns);
+		conn_answered(s->ask_conn, now - s->asked_ns);
 		holders_home_answered(s->req->p->holders, &s->ask_home);
 	}
+	if (!s->ask_answered)
+		s->ask_look_ns = now + source_silent_ns(s->req->run->reader);
 	s->ask_answered = true;
+}
+
+/* Of an answer that says nothing of what was asked nothing follows. */
+static bool concerns(const struct seek *s, const struct wire_answer_item *item)
+{
+	const struct wire_set set = set_and(item->set, &s->want);
+
+	return item->set.n == s->want.n && (!set_empty(&set) || item->kind == WIRE_LEASE);
 }
 
 void seek_on_items(struct seek *s, const struct wire_answer_item *items, uint32_t n_items)
 {
-	note_answered(s);
 	zone_progress(s, 1);
 	for (uint32_t i = 0; i < n_items; i++) {
 		struct wire_answer_item item = items[i];
 
-		if (item.set.n != s->want.n)
+		if (!concerns(s, &item))
 			continue;
+		note_answered(s);
 		item.set = set_and(item.set, &s->want);
-		if (set_empty(&item.set) && item.kind != WIRE_LEASE)
-			continue;
 		switch (item.kind) {
 		case WIRE_HOLDERS:
 			on_holders(s, &item);
@@ -409,11 +444,11 @@ void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms)
 		home_send_names(s->req->p, &s->ask_home, &seek_segment(s)->list);
 		break;
 	case WIRE_IS_BUSY:
-		seek_pause(s, &s->asked, retry_ms);
+		seek_pause_home(s, &s->asked, retry_ms);
 		break;
 	case WIRE_LOST: /* a home that lives is asked again, by the next connection */
 		if (source_unreached(s->req->p, &s->ask_home) == GET_LATER)
-			seek_pause(s, &s->asked, 0);
+			seek_pause_home(s, &s->asked, 0);
 		else
 			home_failed(s, &s->ask_home);
 		break;
@@ -430,27 +465,108 @@ uint64_t ask_silent_ns(const struct seek *s)
 {
 	const bool reader = s->req->run->reader;
 
-	if (!s->ask_open || s->ask_answered || s->ask_conn == NULL)
+	if (!s->ask_open || s->ask_conn == NULL)
 		return UINT64_MAX;
+	if (s->ask_answered)
+		return s->ask_look_ns;
 	if (s->ask_probed)
 		return s->asked_ns + source_stuck_ns(reader);
 	return s->asked_ns + max_u64(source_silent_ns(reader), conn_patience_ns(s->ask_conn));
 }
 
-/* Who lives and has not answered yet is given more time; who does not, not. */
-void ask_watch(struct seek *s)
+static bool is_asked_for_bytes(const struct seek *s, const struct wire_id *node)
 {
-	struct peer *p = s->req->p;
+	const struct get *g;
 
-	if (ask_silent_ns(s) > peer_calm_ns(p))
-		return;
-	if (!s->ask_probed && conn_heard_ns(s->ask_conn) > s->ask_sent_ns) {
-		s->ask_probed = true;
-		return;
+	DL_FOREACH(s->gets, g)
+	{
+		if (id_equal(&g->node, node))
+			return true;
 	}
-	holders_home_silent(p->holders, &s->ask_home);
-	if (!s->ask_probed) /* nor is it waited for as a holder */
+	return false;
+}
+
+static void leave_silent(struct seek *s, bool dead)
+{
+	char home[PEER_NAME_BYTES];
+
+	wire_id_text(&s->ask_home, home);
+	source_note(s->req, "home %.8s: segment %u: %s, it is passed by", home, s->segment_idx,
+	            dead ? "no sign of life" : "no answer");
+	if (is_asked_for_bytes(s, &s->ask_home)) /* then that is seen to fail as well: one fault */
+		holders_dead(s->req->p->holders, &s->ask_home);
+	else
+		holders_home_silent(s->req->p->holders, &s->ask_home);
+	if (dead) /* nor is it waited for as a holder */
 		seek_avoid(s, &s->ask_home, WIRE_AVOID_FAILED);
 	ask_close(s);
 	home_failed(s, &s->ask_home);
+}
+
+/* It answered, and is to say more. While it is silent it is asked for signs of life. */
+static void watch_answered(struct seek *s)
+{
+	const struct peer *p = s->req->p;
+	const uint64_t silent_ns = source_silent_ns(s->req->run->reader);
+	const uint64_t now = peer_calm_ns(p);
+	const uint64_t quiet_ns = peer_now_ns(p) - conn_heard_ns(s->ask_conn);
+
+	if (s->ask_ping_ns == 0 && quiet_ns >= silent_ns) {
+		s->ask_ping_ns = peer_now_ns(p);
+		s->ask_look_ns = now + max_u64(silent_ns, conn_patience_ns(s->ask_conn));
+		conn_probe(s->ask_conn);
+	} else if (s->ask_ping_ns == 0 || conn_heard_ns(s->ask_conn) >= s->ask_ping_ns) {
+		s->ask_ping_ns = 0;
+		s->ask_look_ns = now + silent_ns - min_u64(quiet_ns, silent_ns / 2);
+	} else {
+		leave_silent(s, true);
+	}
+}
+
+/* Who lives and has not answered yet is given more time; who does not, not. */
+void ask_watch(struct seek *s)
+{
+	if (s->ask_open && s->ask_conn != NULL &&
+	    !holders_trusted(s->req->p->holders, &s->ask_home)) {
+		ask_close(s);
+		home_failed(s, &s->ask_home);
+		s->asked = set_none(s->want.n);
+		return;
+	}
+	if (ask_silent_ns(s) > peer_calm_ns(s->req->p))
+		return;
+	if (s->ask_answered)
+		watch_answered(s);
+	else if (!s->ask_probed && conn_heard_ns(s->ask_conn) > s->ask_sent_ns)
+		s->ask_probed = true;
+	else
+		leave_silent(s, !s->ask_probed);
+}
+
+void ask_was_vain(const struct seek *s)
+{
+	const struct peer *p = s->req->p;
+
+	if (s->req->run->reader && !id_equal(&s->ask_home, &p->self.self.id))
+		holders_home_vain(p->holders, &s->ask_home);
+}
+
+/* It lives, and says nothing of use. */
+void ask_pass_by(struct seek *s, uint64_t vain_ns)
+{
+	const bool asked = s->ask_open ? s->ask_conn != NULL : !set_empty(&s->home_paused);
+	const struct wire_set waited = waited_for(s);
+	char home[PEER_NAME_BYTES];
+
+	if (!asked || id_equal(&s->ask_home, &s->req->p->self.self.id))
+		return;
+	wire_id_text(&s->ask_home, home);
+	source_note(s->req, "home %.8s: segment %u: nothing came for %.1f s, it is passed by", home,
+	            s->segment_idx, (double)vain_ns / (double)NS_PER_S);
+	holders_home_vain(s->req->p->holders, &s->ask_home);
+	seek_avoid(s, &s->ask_home, WIRE_AVOID_FAILED);
+	ask_close(s);
+	home_failed(s, &s->ask_home);
+	s->unwatched = set_or(s->unwatched, &waited);
+	s->pause_ns = 0;
 }

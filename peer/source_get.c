@@ -11,6 +11,12 @@
 
 #define STUCK_AGAIN 4                 /* so much sooner, where it failed before */
 #define WATCH_NS    (500 * NS_PER_MS) /* of who waits itself */
+/* What a connection brings at least, of which something is expected: a hundredth of 1 Mbit/s */
+#define LEAST_BYTES_PER_S 1024U
+#define SLOW_BYTES_PER_S  8192U           /* and less is a fault, when a reader's time is over */
+#define LINE_MAX_NS       (10 * NS_PER_S) /* behind others on its connection ... */
+#define LINE_SHARE        3               /* ... and this share of the time that is left for it */
+#define LATE_TIMES        2               /* as long as is usual there; half a second at least */
 
 static struct peer *peer_of(const struct get *g)
 {
@@ -92,24 +98,6 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 	source_dirty(s->req);
 }
 
-static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t *bytes,
-                     uint32_t size_bytes)
-{
-	struct get *g = arg;
-	struct seek *s = g->s;
-	const uint16_t pos = g->by_names ? g->pos_of[wire_pos] : wire_pos;
-	const uint32_t giver = source_giver(peer_of(g), &g->node);
-	struct wire_set one = set_none(s->want.n);
-
-	s->req->received_bytes += size_bytes;
-	wire_set_add(&one, pos);
-	g->set = set_minus(g->set, &one);
-	source_deliver(
-		s, pos,
-		(struct chunk_bytes){ .data = bytes, .size_bytes = size_bytes, .form = form },
-		giver);
-}
-
 /* ---- silence ---- */
 
 static void note_end(const struct get *g, enum wire_status status)
@@ -140,24 +128,73 @@ static uint64_t stuck_after_ns(const struct get *g)
 	return holders_failing(peer_of(g)->holders, &g->node) ? ns / STUCK_AGAIN : ns;
 }
 
+/* By its connection, since from_ns: from_bytes had come then. */
+static bool comes_at(const struct get *g, uint64_t bytes_per_s, uint64_t from_bytes,
+                     uint64_t from_ns)
+{
+	const uint64_t bytes = conn_counts(g->conn)->payload_in_bytes - from_bytes;
+	const uint64_t ns = peer_calm_ns(peer_of(g)) - from_ns;
+
+	return bytes * NS_PER_S >= bytes_per_s * ns;
+}
+
+/* On a slow line that many share it may be late, and brings something all the same. */
+static bool brings(const struct get *g)
+{
+	return comes_at(g, SLOW_BYTES_PER_S, g->began_bytes, g->began_ns);
+}
+
 /* Something was heard of it, or it was asked just now. */
 static void restart_watch(struct get *g)
 {
 	const uint64_t now = peer_calm_ns(peer_of(g));
 
+	g->line_bytes = conn_counts(g->conn)->payload_in_bytes;
+	g->watched_ns = now;
 	g->hedge_ns = now + (g->wait ? WATCH_NS : g->patience_ns);
+	if (!g->wait && !g->hedged && g->s->req->run->reader && !brings(g))
+		g->hedge_ns = min_u64(g->hedge_ns, max_u64(now, g->late_ns));
 	g->stuck_ns = now + stuck_after_ns(g);
 	g->probed_ns = 0;
+}
+
+/* Does its connection bring as much as the slowest line that is of use? Bytes that trickle are no
+ * progress. */
+static bool moves(const struct get *g)
+{
+	return comes_at(g, LEAST_BYTES_PER_S, g->line_bytes, g->watched_ns);
 }
 
 static void on_progress(void *arg, uint32_t n_bytes)
 {
 	struct get *g = arg;
 
-	zone_progress(g->s, n_bytes);
 	if (g->first_ns == 0)
 		g->first_ns = peer_calm_ns(peer_of(g));
+	if (!moves(g))
+		return;
+	zone_progress(g->s, n_bytes);
+	vain_bytes(g->s);
 	restart_watch(g);
+}
+
+static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t *bytes,
+                     uint32_t size_bytes)
+{
+	struct get *g = arg;
+	struct seek *s = g->s;
+	const uint16_t pos = g->by_names ? g->pos_of[wire_pos] : wire_pos;
+	const uint32_t giver = source_giver(peer_of(g), &g->node);
+	struct wire_set one = set_none(s->want.n);
+
+	s->req->received_bytes += size_bytes;
+	wire_set_add(&one, pos);
+	g->set = set_minus(g->set, &one);
+	restart_watch(g); /* a whole one is progress, however long it took */
+	source_deliver(
+		s, pos,
+		(struct chunk_bytes){ .data = bytes, .size_bytes = size_bytes, .form = form },
+		giver);
 }
 
 /* It is slow: ask for a sign of life. */
@@ -188,6 +225,21 @@ static void wait_elsewhere(struct get *g)
 	source_dirty(s->req);
 }
 
+/* It brings what others of this node asked it for: on a slow line this question is behind those,
+ * and any other source would be, too. */
+static bool is_in_line(const struct get *g)
+{
+	return conn_counts(g->conn)->payload_in_bytes > g->line_bytes && moves(g) &&
+	       peer_calm_ns(peer_of(g)) < g->began_ns + g->line_ns;
+}
+
+/* Whoever else may have it, and the origin, are to have some of its time. */
+static void stay_in_line(struct get *g)
+{
+	restart_watch(g);
+	g->stuck_ns = min_u64(g->stuck_ns, g->began_ns + max_u64(g->line_ns, stuck_after_ns(g)));
+}
+
 static void watch_on(struct get *g)
 {
 	zone_progress(g->s, 1); /* it lives, and is at it */
@@ -195,16 +247,52 @@ static void watch_on(struct get *g)
 	g->probed_ns = 0;
 }
 
+/* Of another question it is known that it lies. */
+static void leave_liar(struct get *g)
+{
+	struct seek *s = g->s;
+
+	note_end(g, WIRE_CANCELLED);
+	seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
+	want_again(s, &g->set);
+	get_stop(g);
+	source_dirty(s->req);
+}
+
+/* Who has a lease, and the digests, can show at once that it knows them. It lives, and does not:
+ * the home is told, whatever progress that one hears of. */
+static bool is_stalled(const struct get *g)
+{
+	const uint32_t share = holders_failing(peer_of(g)->holders, &g->node) ? STUCK_AGAIN : 1;
+
+	return g->wait && !g->granted && g->s->req->run->reader &&
+	       peer_calm_ns(peer_of(g)) >= g->began_ns + source_stuck_ns(true) / share;
+}
+
+static void give_up_stalled(struct get *g)
+{
+	g->s->stalled = true;
+	give_up(g, false);
+}
+
 void get_watch(struct get *g)
 {
 	const uint64_t now = peer_calm_ns(peer_of(g));
 
+	if (!holders_trusted(peer_of(g)->holders, &g->node)) {
+		leave_liar(g);
+		return;
+	}
 	if (now < (g->probed_ns != 0 ? g->dead_ns : g->hedge_ns))
 		return;
-	if (g->probed_ns != 0 && conn_heard_ns(g->conn) <= g->probed_ns)
+	if (!g->wait && g->probed_ns != 0 && is_in_line(g))
+		stay_in_line(g);
+	else if (g->probed_ns != 0 && conn_heard_ns(g->conn) < g->probed_ns)
 		give_up(g, true);
 	else if (g->probed_ns != 0 && !g->wait && now >= g->stuck_ns)
 		give_up(g, false); /* it lives, and brings nothing */
+	else if (is_stalled(g))
+		give_up_stalled(g);
 	else if (g->probed_ns == 0 || !g->wait)
 		probe(g);
 	else if (now >= g->stuck_ns)
@@ -248,11 +336,11 @@ static void look_elsewhere(struct seek *s, const struct wire_id *node, const str
 		seek_avoid_missed(s, node, rest);
 		break;
 	case WIRE_IS_BUSY:
-		seek_pause(s, rest, retry_ms);
+		seek_pause(s, rest, retry_ms, node, true);
 		break;
 	case WIRE_LOST:
 		if (source_unreached(s->req->p, node) == GET_LATER) {
-			seek_pause(s, rest, 0);
+			seek_pause(s, rest, 0, node, false);
 			break;
 		}
 		/* fall through */
@@ -307,6 +395,20 @@ static void give_up(struct get *g, bool dead)
 	source_dirty(s->req);
 }
 
+void get_expire(struct get *g)
+{
+	const uint64_t took_ns = peer_calm_ns(peer_of(g)) - g->began_ns;
+
+	if (g->wait || took_ns < source_stuck_ns(true) || brings(g)) {
+		get_stop(g);
+		return;
+	}
+	note_end(g, WIRE_FAILED);
+	conn_cancel(g->conn, g->req);
+	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
+	get_free(g);
+}
+
 /* ---- asking ---- */
 
 static void make_key(struct get *g)
@@ -321,6 +423,14 @@ static void make_key(struct get *g)
 		proof_key_add(k, alg, c->digest, c->plain_size_bytes);
 	}
 	proof_key_end(&k, g->key);
+}
+
+static uint64_t line_ns_of(const struct source_req *req)
+{
+	const uint64_t now = peer_now_ns(req->p);
+	const uint64_t left_ns = req->run->deadline_ns > now ? req->run->deadline_ns - now : 0;
+
+	return min_u64(left_ns / LINE_SHARE, LINE_MAX_NS);
 }
 
 static struct get *get_new(struct seek *s, const struct wire_id *node, const struct wire_set *set,
@@ -340,8 +450,9 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 		g->size_bytes += chunk_at(g, (uint16_t)pos)->plain_size_bytes;
 	g->began_ns = peer_calm_ns(p);
 	g->hedge_ns = holders_hedge_ns(p->holders, node, g->size_bytes);
+	g->line_ns = line_ns_of(s->req);
 	g->patience_ns = g->hedge_ns > g->began_ns ? g->hedge_ns - g->began_ns : 0;
-	restart_watch(g);
+	g->late_ns = g->began_ns + max_u64(LATE_TIMES * g->patience_ns, source_silent_ns(true));
 	make_key(g);
 	return g;
 }
@@ -377,6 +488,10 @@ static enum get_outcome ask(struct get *g, struct wire_get *get, const uint32_t 
 	enum get_outcome outcome;
 	int r = -ENOTCONN;
 
+	if (!holders_trusted(p->holders, &g->node)) {
+		free(g);
+		return GET_NEVER;
+	}
 	if (l != NULL) {
 		proof_of_get(conn_binding(l->conn), true, g->key, get, get->proof);
 		memcpy(g->proof, get->proof, sizeof(g->proof));
@@ -385,6 +500,8 @@ static enum get_outcome ask(struct get *g, struct wire_get *get, const uint32_t 
 	}
 	if (r == 0) {
 		g->conn = l->conn;
+		g->began_bytes = conn_counts(g->conn)->payload_in_bytes;
+		restart_watch(g);
 		DL_APPEND(g->s->gets, g);
 		holders_began(p->holders, &g->node, g->size_bytes);
 		return GET_ASKED;
@@ -427,7 +544,7 @@ void get_or_pause(struct seek *s, const struct wire_id *node, const struct wire_
 	const enum get_outcome r = get_start(s, node, set, wait);
 
 	if (r == GET_LATER)
-		seek_pause(s, set, 0);
+		seek_pause(s, set, 0, node, false);
 	else if (r == GET_NEVER)
 		seek_avoid(s, node, WIRE_AVOID_FAILED);
 	if (r != GET_ASKED)

@@ -16,6 +16,7 @@
 #include "peer_impl.h"
 
 #define SEEK_HOMES_MAX 3U /* are tried */
+#define SEEK_BUSY_MAX  8U /* are watched */
 
 struct get {
 	struct get *prev, *next;
@@ -30,9 +31,14 @@ struct get {
 	uint64_t began_ns, first_ns;
 	uint64_t patience_ns; /* silence after which another is asked as well */
 	uint64_t hedge_ns;    /* then; and it is asked for a sign of life */
+	uint64_t late_ns;     /* and then another is asked for a reader, whatever comes of it */
 	uint64_t probed_ns;   /* when, by the real clock; 0: not */
 	uint64_t dead_ns;     /* without one, it is given up then */
-	uint64_t stuck_ns;    /* and then in any case */
+	uint64_t stuck_ns;    /* and then in any case but one: it is behind what comes for others */
+	uint64_t line_ns;     /* so long it may be, since it began */
+	uint64_t began_bytes; /* that had come by its connection when it began */
+	uint64_t line_bytes;  /* that had come by its connection when it was watched anew, ... */
+	uint64_t watched_ns;  /* ... then */
 	bool wait;            /* it is to come there first: only its life is watched */
 	bool hedged;
 	bool reader; /* it was asked for a reader */
@@ -47,6 +53,13 @@ struct get {
 struct avoid {
 	struct wire_id node;
 	enum wire_avoid_why why;
+};
+
+/* Who could not be asked when it was to be. */
+struct seek_busy {
+	struct wire_id node;
+	uint64_t since_ns; /* then first, by the patient clock */
+	uint64_t said_ns;  /* it said so then first, that it is busy; 0: it is not connected */
 };
 
 struct seek {
@@ -67,11 +80,19 @@ struct seek {
 	struct wire_set hurried;   /* a reader is blocked on it now: of want, perhaps */
 	struct wire_set unwatched; /* ... and the home is to be asked, where it was not */
 	struct wire_set paused; /* of want: whoever is to be asked is busy, or not connected now */
-	uint64_t pause_ns;      /* until then */
+	struct wire_set home_paused; /* the same, of the ask_home */
+	uint64_t pause_ns;           /* until then */
+	/* source_vain.c */
+	uint64_t vain_ns;    /* since then a reader had nothing of it, but waits; 0: it does not */
+	uint64_t told_bytes; /* the progress that a home told last */
+	uint64_t queue_ns;   /* since then nobody is to bring some of it; 0: somebody is */
+	struct seek_busy busy[SEEK_BUSY_MAX]; /* holders; nothing came since */
+	uint32_t n_busy;
 	uint32_t n_asks;
 	struct wire_id failed_homes[SEEK_HOMES_MAX]; /* the next in rank are asked */
 	uint32_t n_failed_homes;
 	bool settle;
+	bool stalled; /* who is to bring it did not even show that it knows the digests */
 	/* the ASK */
 	bool ask_open;
 	struct wire_id ask_home;
@@ -81,8 +102,11 @@ struct seek {
 	uint64_t asked_ns;
 	uint64_t ask_sent_ns; /* the same by the real clock */
 	bool ask_answered;
-	bool ask_probed; /* it lives, and does not answer */
-	bool ask_reader; /* it said that a reader is blocked on it */
+	bool ask_probed;      /* it lives, and does not answer */
+	uint64_t ask_look_ns; /* it answered: when it is looked at next */
+	uint64_t ask_ping_ns; /* and when it was asked for a sign of life, by the real clock; 0: not
+	                       */
+	bool ask_reader;      /* it said that a reader is blocked on it */
 };
 
 struct source_req {
@@ -97,6 +121,11 @@ struct source_req {
 	bool dirty;
 	bool early;          /* a reader was blocked on some of it before it began */
 	uint64_t wait_bytes; /* told by wait() */
+	/* source_vain.c: the time that is left to its reader */
+	uint64_t time_end_ns;  /* of it, by the real clock; 0: no reader is blocked on it */
+	uint64_t time_ns;      /* all of it ... */
+	uint64_t time_from_ns; /* ... since then, by the patient clock */
+	uint64_t bytes_ns;     /* when bytes came last, of a chunk that is not whole yet */
 	/* source_budget.c */
 	bool admitted;
 	uint64_t admit_ns;       /* when to ask again; 0: not asked yet */
@@ -137,7 +166,7 @@ struct wire_part seek_part(const struct seek *s, const struct wire_set *set);
 /** The seek of a segment, in the zone or beyond it. NULL: there is none. */
 struct seek *source_seek(const struct source_req *req, uint32_t segment_idx, bool beyond);
 void source_dirty(struct source_req *req);
-/** To the asker. plain is moved. */
+/** To the asker. bytes are moved. */
 void source_deliver(struct seek *s, uint16_t pos, struct chunk_bytes bytes, uint32_t giver);
 void source_note(struct source_req *req, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -156,13 +185,27 @@ void seek_step(struct seek *s);
 bool seek_is_settled(const struct seek *s);
 bool seek_has_only_put_off(const struct seek *s); /* nothing else is left or open */
 void seek_stop(struct seek *s);                   /* cancel all that is open */
+void seek_expire(struct seek *s);                 /* the same; its reader's time is over */
+/** Is it avoided, for whatever reason? */
+bool seek_avoids(const struct seek *s, const struct wire_id *node);
+/** Because it failed, or is not trusted (noted so then)? */
+bool seek_shuns(struct seek *s, const struct wire_id *node);
 void seek_avoid(struct seek *s, const struct wire_id *node, enum wire_avoid_why why);
 /** node said that it has not set. */
 void seek_avoid_missed(struct seek *s, const struct wire_id *node, const struct wire_set *set);
-/** set is asked for again in a while, not of anybody else meanwhile. 0: the shortest pause */
-void seek_pause(struct seek *s, const struct wire_set *set, uint32_t ms);
+/** set is asked of ask_home again in a while, not of anybody else meanwhile. 0: the shortest pause
+ */
+void seek_pause_home(struct seek *s, const struct wire_set *set, uint32_t ms);
+/** ... of a holder: that said that it is busy (said), or is not connected. */
+void seek_pause(struct seek *s, const struct wire_set *set, uint32_t ms,
+                const struct wire_id *holder, bool said);
+struct wire_set seek_paused(const struct seek *s); /* all of it */
 /** Asked of some holder (hedged: also of slow ones) but except, and not given up. */
 struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wire_id *except);
+/** Asked of those who are to receive it first (wait), or of those who have it. */
+struct wire_set seek_asked_of(const struct seek *s, bool wait);
+/** Wanted and not lost, without what goes the way of other segments for now. */
+struct wire_set seek_own(const struct seek *s);
 /** Wanted, not with a worker, and nobody is asked for it but the home. */
 struct wire_set seek_open(const struct seek *s);
 /** What others were asked for is expected from node alone. */
@@ -189,6 +232,28 @@ void ask_close(struct seek *s);               /* cancelled, if it is open */
 void ask_watch(struct seek *s);               /* is the home silent? */
 uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient clock */
 
+/** A reader asked it again and again: it is not asked for a while. */
+void ask_was_vain(const struct seek *s);
+/** It brings its reader nothing: the next in rank is asked, and it is not for a while. */
+void ask_pass_by(struct seek *s, uint64_t vain_ns);
+
+/* ---- source_vain.c: what a blocked reader has of peers, and how long it goes without ---- */
+
+/** As time passes: who brings nothing is passed by. */
+void vain_look(struct seek *s);
+/** After its step: is there still something that it goes without? */
+void vain_settle(struct seek *s);
+uint64_t vain_due_ns(const struct seek *s); /* by the patient clock */
+/** Is a holder busy (said: it says so) or not connected for too long? Then it is passed by. */
+bool vain_is_busy(struct seek *s, const struct wire_id *node, bool said);
+void vain_passed_on(struct seek *s);                     /* somebody else is to bring it now */
+void vain_came(struct seek *s);                          /* something came, or is certain to */
+void vain_bytes(struct seek *s);                         /* a part of a chunk came, or of several */
+void vain_told(struct seek *s, uint64_t progress_bytes); /* by a home, of who is waited for */
+/** Has the reader no time for peers any more? The rest is the origin's. */
+bool vain_is_over(struct source_req *req);
+uint64_t vain_over_ns(const struct source_req *req); /* by the patient clock */
+
 /* ---- source_get.c ---- */
 
 enum get_outcome {
@@ -204,7 +269,9 @@ void get_or_pause(struct seek *s, const struct wire_id *node, const struct wire_
 /** What is hurried and was asked for as a prefetch is asked for once more, as a reader's: that
  * overtakes, and whatever comes first counts. */
 void gets_hurry(struct seek *s);
-void get_stop(struct get *g);  /* cancelled; frees it */
+void get_stop(struct get *g); /* cancelled; frees it */
+/** Its reader's time is over: a fault of who brings nothing, and is in no line. Frees it. */
+void get_expire(struct get *g);
 void get_watch(struct get *g); /* look after it, as time passes; may free it */
 /** Why a node has no connection that takes requests now. */
 enum get_outcome source_unreached(struct peer *p, const struct wire_id *node);
@@ -285,6 +352,9 @@ bool lease_covers(const struct lease_held *held, const struct wire_id *list, uin
 void lease_cover_more(struct lease_held *held, const struct wire_id *list,
                       const struct wire_set *set);
 struct wire_set lease_left(const struct lease_held *held); /* of its set: not here yet */
+/** When one that speaks of list came, or moved on, by the real clock. 0: there is none */
+uint64_t lease_moved_ns(const struct peer *p, const struct wire_id *list);
+bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list);
 void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */
 void lease_end(struct peer *p, struct lease_held *held);
 void leases_free(struct peer *p); /* homes are told nothing */

@@ -1,6 +1,6 @@
 /*
  * source_lease: leases that homes gave this node: handed on to the engine, renewed by progress, and
- * given back when the engine is done.
+ * given back when the engine is done. And at how many homes it waits for one.
  */
 #include "bytes.h"
 #include "mem.h"
@@ -24,6 +24,28 @@ struct wire_set lease_left(const struct lease_held *held)
 	const struct wire_part here = known_present(held->known, held->segment_idx, held->blob);
 
 	return set_minus(held->set, &here.set);
+}
+
+bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list)
+{
+	bool any = id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list);
+
+	for (uint32_t i = 0; i < held->n_more; i++)
+		any = any || id_equal(&held->more[i].list, list);
+	return any;
+}
+
+uint64_t lease_moved_ns(const struct peer *p, const struct wire_id *list)
+{
+	const struct lease_held *held;
+	uint64_t moved_ns = 0;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (lease_speaks_of(held, list))
+			moved_ns = max_u64(moved_ns, max_u64(held->began_ns, held->told_ns));
+	}
+	return moved_ns;
 }
 
 static void drop(struct peer *p, struct lease_held *held)
@@ -231,6 +253,7 @@ void lease_take(struct seek *s, const struct wire_answer_item *item)
 	struct source_lease range;
 	uint32_t pos = 0;
 
+	vain_came(s);
 	if (seek_beyond(s) != NULL) {
 		zone_cross(s, item);
 		return;
@@ -296,4 +319,42 @@ bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool 
 bool source_has_leases(const struct peer *p)
 {
 	return p->leases != NULL;
+}
+
+/* ---- where it waits for one ---- */
+
+/* Does a prefetch wait at its home for what nobody brings yet? */
+static bool is_queued(const struct seek *s)
+{
+	const struct wire_set open = seek_open(s);
+	const struct wire_set paused = seek_paused(s);
+	struct wire_set queued = set_and(open, &s->asked);
+
+	queued = set_minus(queued, &s->lost);
+	queued = set_minus(queued, &paused);
+	return s->ask_open && !s->req->run->reader && !set_empty(&queued);
+}
+
+uint32_t source_queues(const struct peer *p, const struct wire_id *home)
+{
+	const struct wire_id *homes[HOME_PREFETCHES];
+	const struct source_req *req;
+	uint32_t n_homes = 0;
+	bool here = false;
+
+	DL_FOREACH(p->reqs, req)
+	{
+		for (uint32_t i = 0; i < req->n_seeks && n_homes < ARRAY_LEN(homes); i++) {
+			const struct seek *s = &req->seeks[i];
+			uint32_t k = 0;
+
+			while (k < n_homes && !id_equal(homes[k], &s->ask_home))
+				k++;
+			if (k < n_homes || !is_queued(s))
+				continue;
+			homes[n_homes++] = &s->ask_home;
+			here = here || id_equal(&s->ask_home, home);
+		}
+	}
+	return here ? n_homes : 0;
 }

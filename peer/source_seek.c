@@ -16,6 +16,7 @@
 #define ASKS_MAX     32U /* of one seek, until what is left is lost */
 #define WATCHES_MAX  16U /* ... and until what is waited for is not asked for any more */
 #define PAUSE_MIN_MS 10U
+#define PAUSE_MAX_MS 500U /* for who is busy: readers look again, whatever it says */
 
 struct wire_part seek_part(const struct seek *s, const struct wire_set *set)
 {
@@ -25,19 +26,44 @@ struct wire_part seek_part(const struct seek *s, const struct wire_set *set)
 	return part;
 }
 
+/* Where it stands among those that are avoided; n_avoid: nowhere. */
+static uint32_t avoid_idx(const struct seek *s, const struct wire_id *node)
+{
+	uint32_t i = 0;
+
+	while (i < s->n_avoid && !id_equal(&s->avoid[i].node, node))
+		i++;
+	return i;
+}
+
+bool seek_avoids(const struct seek *s, const struct wire_id *node)
+{
+	return avoid_idx(s, node) < s->n_avoid;
+}
+
 void seek_avoid(struct seek *s, const struct wire_id *node, enum wire_avoid_why why)
 {
-	struct avoid *a = s->avoid;
+	uint32_t i = avoid_idx(s, node);
 
-	while (a < s->avoid + s->n_avoid && !id_equal(&a->node, node))
-		a++;
-	if (a == s->avoid + s->n_avoid && s->n_avoid < WIRE_AVOID_MAX)
-		s->n_avoid++;
-	else if (a == s->avoid + s->n_avoid)
-		a--; /* the last one goes */
-	else if (a->why == WIRE_AVOID_FAILED)
+	if (i < s->n_avoid && s->avoid[i].why == WIRE_AVOID_FAILED)
 		return; /* that says most */
-	*a = (struct avoid){ .node = *node, .why = why };
+	if (i == WIRE_AVOID_MAX)
+		i--; /* the last one goes */
+	else if (i == s->n_avoid)
+		s->n_avoid++;
+	s->avoid[i] = (struct avoid){ .node = *node, .why = why };
+}
+
+bool seek_shuns(struct seek *s, const struct wire_id *node)
+{
+	const uint32_t i = avoid_idx(s, node);
+
+	if (i < s->n_avoid && s->avoid[i].why == WIRE_AVOID_FAILED)
+		return true;
+	if (holders_trusted(s->req->p->holders, node))
+		return false;
+	seek_avoid(s, node, WIRE_AVOID_FAILED);
+	return true;
 }
 
 void seek_avoid_missed(struct seek *s, const struct wire_id *node, const struct wire_set *set)
@@ -46,12 +72,33 @@ void seek_avoid_missed(struct seek *s, const struct wire_id *node, const struct 
 	s->missed = set_or(s->missed, set);
 }
 
-void seek_pause(struct seek *s, const struct wire_set *set, uint32_t ms)
+static void pause_for(struct seek *s, uint32_t ms)
 {
-	const uint64_t until_ns = peer_calm_ns(s->req->p) + max_u64(ms, PAUSE_MIN_MS) * NS_PER_MS;
+	const uint64_t most_ms = s->req->run->reader ? PAUSE_MAX_MS : WIRE_TERM_MAX_MS;
+	const uint64_t pause_ms = min_u64(max_u64(ms, PAUSE_MIN_MS), most_ms);
+	const uint64_t until_ns = peer_calm_ns(s->req->p) + pause_ms * NS_PER_MS;
 
-	s->paused = set_or(s->paused, set);
 	s->pause_ns = s->pause_ns == 0 ? until_ns : min_u64(s->pause_ns, until_ns);
+}
+
+void seek_pause_home(struct seek *s, const struct wire_set *set, uint32_t ms)
+{
+	s->home_paused = set_or(s->home_paused, set);
+	pause_for(s, ms);
+}
+
+void seek_pause(struct seek *s, const struct wire_set *set, uint32_t ms,
+                const struct wire_id *holder, bool said)
+{
+	if (vain_is_busy(s, holder, said))
+		return;
+	s->paused = set_or(s->paused, set);
+	pause_for(s, ms);
+}
+
+struct wire_set seek_paused(const struct seek *s)
+{
+	return set_or(s->paused, &s->home_paused);
 }
 
 /* ---- sets ---- */
@@ -70,6 +117,19 @@ struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wir
 	return set;
 }
 
+struct wire_set seek_asked_of(const struct seek *s, bool wait)
+{
+	struct wire_set set = set_none(s->want.n);
+	const struct get *g;
+
+	DL_FOREACH(s->gets, g)
+	{
+		if (g->wait == wait)
+			set = set_or(set, &g->set);
+	}
+	return set;
+}
+
 struct wire_set seek_open(const struct seek *s)
 {
 	const struct wire_set gets = seek_in_gets(s, true, NULL);
@@ -77,15 +137,21 @@ struct wire_set seek_open(const struct seek *s)
 	return set_minus(s->want, &gets);
 }
 
+struct wire_set seek_own(const struct seek *s)
+{
+	struct wire_set own = set_minus(s->want, &s->lost);
+
+	own = set_minus(own, &s->put_off);
+	return s->held_back ? set_minus(own, &s->chained) : own;
+}
+
 static struct wire_set todo_of(const struct seek *s)
 {
 	const struct wire_set busy = seek_in_gets(s, false, NULL);
-	struct wire_set todo = set_minus(s->want, &s->lost);
+	const struct wire_set paused = seek_paused(s);
+	struct wire_set todo = seek_own(s);
 
-	todo = set_minus(todo, &s->put_off);
-	todo = set_minus(todo, &s->paused);
-	if (s->held_back)
-		todo = set_minus(todo, &s->chained);
+	todo = set_minus(todo, &paused);
 	return set_minus(todo, &busy);
 }
 
@@ -98,6 +164,7 @@ void seek_settle(struct seek *s, const struct wire_set *set)
 	s->lost = set_minus(s->lost, set);
 	s->put_off = set_minus(s->put_off, set);
 	s->paused = set_minus(s->paused, set);
+	s->home_paused = set_minus(s->home_paused, set);
 	DL_FOREACH_SAFE(s->gets, g, next)
 	g->set = set_minus(g->set, set);
 	source_dirty(s->req);
@@ -189,7 +256,7 @@ static void ask_holders(struct seek *s, struct wire_set *todo, bool beside_slow)
 		} else if (r == GET_ASKED || !beside_slow) {
 			*todo = set_minus(*todo, &pick.set);
 			if (r == GET_LATER)
-				seek_pause(s, &pick.set, 0);
+				seek_pause(s, &pick.set, 0, &pick.node, false);
 			continue;
 		}
 		if (n_avoid == WIRE_AVOID_MAX)
@@ -202,14 +269,19 @@ static void ask_holders(struct seek *s, struct wire_set *todo, bool beside_slow)
 
 static void check_silence(struct seek *s)
 {
+	const uint64_t now = peer_calm_ns(s->req->p);
 	struct get *g;
 	struct get *next;
 
 	ask_watch(s);
 	DL_FOREACH_SAFE(s->gets, g, next)
 	get_watch(g);
-	if (s->pause_ns <= peer_calm_ns(s->req->p)) {
+	vain_look(s);
+	if (s->req->run->reader) /* it may have come meanwhile */
+		s->pause_ns = min_u64(s->pause_ns, now + PAUSE_MAX_MS * NS_PER_MS);
+	if (s->pause_ns <= now) {
 		s->paused = set_none(s->want.n);
+		s->home_paused = s->paused;
 		s->pause_ns = 0;
 	}
 }
@@ -240,6 +312,8 @@ static void ask_step(struct seek *s, const struct wire_set *todo, bool hurried)
 	if (set_empty(&unasked))
 		return;
 	ask_close(s);
+	if (s->n_asks >= ASKS_MAX)
+		ask_was_vain(s);
 	if (s->n_asks >= ASKS_MAX || !ask_home(s, todo))
 		s->lost = set_or(s->lost, todo);
 }
@@ -262,18 +336,27 @@ void seek_step(struct seek *s)
 	ask_step(s, &todo, hurried);
 	if (seek_is_settled(s))
 		ask_close(s);
+	vain_settle(s);
 }
 
 uint64_t seek_due_ns(const struct seek *s)
 {
-	uint64_t due = ask_silent_ns(s);
+	const struct wire_set paused = seek_paused(s);
+	uint64_t due = min_u64(ask_silent_ns(s), vain_due_ns(s));
 	const struct get *g;
 
-	if (!set_empty(&s->paused))
+	if (!set_empty(&paused))
 		due = min_u64(due, s->pause_ns);
 	DL_FOREACH(s->gets, g)
 	due = min_u64(due, g->probed_ns != 0 ? g->dead_ns : g->hedge_ns);
 	return due;
+}
+
+void seek_expire(struct seek *s)
+{
+	ask_close(s);
+	while (s->gets != NULL)
+		get_expire(s->gets);
 }
 
 void seek_stop(struct seek *s)

@@ -137,15 +137,6 @@ static void move_on(struct lease_held *held, uint32_t more_bytes)
 	held->moved = true;
 }
 
-static bool speaks_of(const struct lease_held *held, const struct wire_id *list)
-{
-	bool any = id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list);
-
-	for (uint32_t i = 0; i < held->n_more; i++)
-		any = any || id_equal(&held->more[i].list, list);
-	return any;
-}
-
 void zone_progress(const struct seek *s, uint32_t more_bytes)
 {
 	struct lease_held *held;
@@ -154,7 +145,7 @@ void zone_progress(const struct seek *s, uint32_t more_bytes)
 		return;
 	DL_FOREACH(s->req->p->leases, held)
 	{
-		if (held->crossing && speaks_of(held, &seek_segment(s)->list))
+		if (held->crossing && lease_speaks_of(held, &seek_segment(s)->list))
 			move_on(held, more_bytes);
 	}
 }

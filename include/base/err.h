@@ -18,7 +18,9 @@ struct err {
 /** Set *e. @return -code, so that a failing function can return it. */
 int err_set(struct err *e, int code, const char *format, ...) PRINTF_LIKE(3, 4);
 
-/** As err_set(), with ": " and the errno's text at the end. */
+/** As err_set(), with ": " and the errno's text at the end: for what the system says of a call. Two
+ * codes become others, for they say who has to do something about it: EACCES is kept for a registry
+ * that refuses (here EPERM), EINVAL for a wish that is wrong (here EIO). */
 int err_errno(struct err *e, int code, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /** Put "format: " before the message: a fact that the caller knows and e does not. @return -code */

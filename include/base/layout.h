@@ -8,8 +8,7 @@
  *
  * A *unit* is the smallest thing that can be fetched and unpacked by itself: one chunk, one batch
  * of chunks, or one slice of a gzip stream (zran). All members of a unit become ready together.
- * Source: RAFS v5 chunk info, RAFS v6 chunk table and compression information (facts:
- * docs/rafs.md).
+ * Source: docs/rafs.md, "Chunk records" and "Chunk index (CI)".
  */
 #pragma once
 #include "auto.h"
@@ -56,7 +55,7 @@ struct chunk_rec {
 
 enum unit_kind { UNIT_CHUNK, UNIT_BATCH, UNIT_ZRAN };
 
-/* A slice of a gzip stream. Source: facts/rafs.md section 8 (ZRAN). */
+/* A slice of a gzip stream. Source: docs/rafs.md, "Packed units". */
 struct zran_ctx {
 	uint64_t dict_offset; /* into layout.zran_dicts */
 	uint32_t dict_size_bytes;
@@ -124,6 +123,10 @@ uint32_t layout_member(const struct blob_layout *l, const struct unit_rec *unit,
 
 /** Offset of a chunk in its unit's plain bytes. */
 uint32_t layout_offset_in_unit(const struct blob_layout *l, uint32_t chunk_idx);
+
+/** What of its unit's packed bytes is a chunk's, by its plain size. chunk_idx < n_chunks; of a hole
+ * nothing is. */
+uint64_t layout_share_bytes(const struct blob_layout *l, uint32_t chunk_idx);
 
 /**
  * Is the layout sound: ids, sizes within the limits above, plain ranges in order and inside the

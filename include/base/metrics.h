@@ -14,11 +14,10 @@
 
 struct metrics;
 
-/* X(id, type, prometheus name, comma-separated label names, help) */
 #include "metrics_table.h"
 
 enum metric_id {
-#define X(id, type, name, labels, help) METRIC_##id,
+#define X(id, type, name, labels, values, help) METRIC_##id,
 	METRICS_TABLE(X)
 #undef X
 		N_METRICS

@@ -1,5 +1,5 @@
 /*
- * random: numbers for spreading and mixing, of which nothing depends on that nobody guesses them.
+ * random: numbers for spreading load and mixing orders. Not for secrets: they can be guessed.
  */
 #pragma once
 #include <stdint.h>

@@ -2,8 +2,8 @@
  * rate: a budget in bytes a second, as a bucket that fills. Pure; one thread; time as an argument.
  *
  * It holds an eighth of a second's bytes, and may go below zero by one piece, which is made up for
- * before the next. Who is urgent takes from what there is; the others only from a bucket that is
- * half full, so that it is never empty because of them, and they wait while the urgent want all.
+ * before the next. Urgent callers take from what there is; all others only from a bucket that is
+ * half full, so they never empty it, and they wait while urgent callers want everything.
  */
 #pragma once
 #include "clock.h"

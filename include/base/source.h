@@ -12,6 +12,9 @@
 #include "auto.h"
 #include "err.h"
 #include "layout.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct cas_blob;
@@ -39,8 +42,16 @@ enum source_outcome {
 	SOURCE_MISS =
 		1, /* it does not have it now; another time it may: not counted as a failure */
 	SOURCE_GONE =
-		2, /* final (404, 410, 403 with a fresh token): do not ask again for this blob */
+		2, /* final (404, 410, 403 with a fresh token): do not ask again for this blob.
+	            * Of an end() or get() with *why: code EACCES where a registry refused it, EPERM
+	            * where the system did (a directory that this user may not read) */
 };
+
+static inline bool source_refused(int code)
+{
+	return code == EACCES || code == EPERM;
+}
+
 /* -EAGAIN: failed, may work in a while (refused, reset, 429, 5xx, time-out): *why says what. */
 
 /* Units that the asker takes over by lease(). The source's: the asker gives it back. */
@@ -76,7 +87,7 @@ struct source_events {
 	/* For people: who was asked, what was said, how long it took. Copied. */
 	void (*note)(void *arg, const char *text);
 	/* Exactly once, last: SOURCE_OK when every unit was delivered or leased, else an outcome or
-	 * -errno. */
+	 * -errno. why: never NULL; code 0 where there is nothing to say. */
 	void (*end)(void *arg, int r, const struct err *why);
 };
 
@@ -97,6 +108,11 @@ struct source_ops {
 	/* Has it failed for this blob a moment ago, so that those behind it are better asked first?
 	 * Most of the time the answer costs a look at memory. May be NULL: never. */
 	bool (*is_down)(struct source *s, const struct unit_run *run);
+	/* For people: whom it asks right now, in some words; "" is fine. May be NULL. */
+	void (*whom)(const struct source_req *req, char *ret_text, size_t size_bytes);
+	/* Of two blobs that it is asked for: would one wait for what comes of the other, since both
+	 * are at the same host? May be NULL: always. */
+	bool (*is_one_line)(struct source *s, const struct cas_blob *a, const struct cas_blob *b);
 	/* A reader is blocked on this unit now; run->reader is true. No event from inside. May be
 	 * NULL. */
 	void (*hurry)(struct source_req *req, uint32_t unit_idx);

@@ -1,6 +1,6 @@
 /*
- * unconst: for calls whose types do not say that they leave the thing alone, and for the lock of
- * a thing that is const for its reader.
+ * unconst: takes const away, for calls that do not change the thing although their types allow it,
+ * and for the lock of a thing that is const for its reader.
  */
 #pragma once
 

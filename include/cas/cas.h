@@ -10,9 +10,9 @@
  * Threads: [worker] blocks: any thread but the loop. [writer] only from a job on cas_writer(), the
  * serial queue that alone writes SQLite. [any] never blocks on more than a read of the data file.
  *
- * Order (design.md section 5): data is on disk (fdatasync) before the transaction that says "ready"
- * commits; a transaction that clears is synced before the hole is punched. So after kill -9 or
- * power loss a chunk is absent or right. The bit in memory may lead the disk when setting.
+ * Order (docs/on-disk.md, "Order"): data is on disk (fdatasync) before the transaction that says
+ * "ready" commits; a transaction that clears is synced before the hole is punched. So after kill -9
+ * or power loss a chunk is absent or right. The bit in memory may lead the disk when setting.
  */
 #pragma once
 #include "auto.h"
@@ -128,9 +128,15 @@ const char *cas_blob_key(const struct cas_blob *blob);
  * their readers alone. */
 bool cas_blob_takes_chunks(const struct cas_blob *blob);
 
+/** [any] How much of the cache, plain, comes and goes with use: what blobs may take, without what
+ * is pinned. As of the last look. */
+uint64_t cas_blob_room_bytes(const struct cas_blob *blob);
+
 /** [any] A snapshot: it may be evicted, or found missing, the next moment. chunk_idx < n_chunks. */
 bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx);
 uint32_t cas_blob_n_ready(const struct cas_blob *blob);
+/** [any] The chunks that its layout describes: without numbers that no image gives to one. */
+uint32_t cas_blob_n_described(const struct cas_blob *blob);
 
 /**
  * [any] The warm path: no lock, no allocation, no SQLite; one pread.
@@ -158,7 +164,7 @@ MUST_CHECK int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uin
  * count it, log it. @return 0; CAS_MISS not ready; CAS_MISMATCH it was wrong; -EIO */
 MUST_CHECK int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e);
 
-/* ---- origins of a blob: text as interface.md has it: "registry:HOST[:PORT]/REPOSITORY",
+/* ---- origins of a blob: text as docs/api.md has it: "registry:HOST[:PORT]/REPOSITORY",
  * "dir:/path", "http(s)://.../". Never a secret, never user info. ---- */
 
 /** [any] Remember that the blob can be had there; written by the writer soon. Copied. Of more than

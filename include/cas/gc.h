@@ -2,7 +2,7 @@
  * gc: room in the cache, made by hand; and files that must stay whole.
  *
  * The cache keeps to its watermarks by itself (docs/on-disk.md, "Room"). Knows chunks, blobs and
- * disk space; knows no image but that a blob without one is garbage.
+ * disk space. Of images it knows only that a blob without one is garbage.
  */
 #pragma once
 #include "bitmap.h"

@@ -64,6 +64,10 @@ MUST_CHECK int image_store_retire(struct cas *cas, const char *digest, struct er
 MUST_CHECK int image_store_record(struct cas *cas, const struct image_record *rec,
                                   const char *const *blob_keys, uint32_t n_blobs, struct err *e);
 
+/** [worker] Until what was to be recorded, or removed, before is: who has mounted an image finds
+ * it. */
+void image_store_wait(struct cas *cas);
+
 /** [worker] @return 0; CAS_MISS */
 MUST_CHECK int image_store_by_name(struct cas *cas, const char *name, struct image_record *ret_rec,
                                    struct err *e);

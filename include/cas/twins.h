@@ -1,6 +1,6 @@
 /*
  * twins: chunks of the same name in other registered blobs, ready here or not: where else their
- * bytes could be had. Knows names and origins' texts; knows not whether an origin answers.
+ * bytes could be had. Knows names and origins' texts, but not whether an origin answers.
  */
 #pragma once
 #include "cas.h"

@@ -54,6 +54,9 @@ bool fetch_is_idle(const struct fetch *f);
  * reference of the cas_blob. */
 struct fetch_blob *fetch_blob_open(struct fetch *f, struct cas_blob *blob);
 void fetch_blob_release(struct fetch_blob **blob); /* [loop] NULL is fine */
+/** [loop] They were just opened, for one image: how a reader goes through one of them says how he
+ * will go through the others. Not so of one that another image has open, too. */
+void fetch_blobs_together(struct fetch_blob *const *blobs, uint32_t n_blobs);
 struct cas_blob *fetch_blob_cas(struct fetch_blob *blob);
 
 /* Where a reader's bytes were found when it asked. */
@@ -148,24 +151,32 @@ void fetch_bring_cancel(struct fetch_bring *b); /* [loop] done does not follow *
 
 /* ---- for people ---- */
 
-/* One question to a source, remembered for `shoal explain`. */
+/* What one question to a source came to for some units, for `shoal explain`. */
 struct fetch_event {
 	char blob_key[BLOB_ID_MAX + 16];
 	uint32_t first_unit, n_units;
-	const char *source; /* name of the source */
+	const char *source; /* name of the source; FETCH_NOBODY: no question is out, see detail */
 	bool reader;        /* somebody waited; else readahead or prefetch */
 	bool is_note;       /* a step of the answer that follows: what a peer was asked, and said */
-	int result;         /* source_outcome or -errno */
+	bool is_open;       /* there is no answer yet; took_us: so far */
+	bool is_lease;      /* nobody had them: this node was let fetch them */
+	bool is_mixed;      /* it gave some of them, and it is not remembered which */
+	int result;         /* SOURCE_OK: it gave all of them; a source_outcome or -errno */
 	char detail[160];   /* what it said */
 	uint64_t asked_wall_ms;
 	uint32_t first_unit_us; /* until its first unit; 0: none came */
 	uint32_t took_us;
 };
 
-/** [loop] The remembered questions that covered this unit, oldest first. @return how many, <= max
- */
+#define FETCH_NOBODY "nobody"
+
+/** [loop] The questions that covered this unit, oldest first: the newest of those that are
+ * remembered, then those that are open. @param max  at least 2 @return how many */
 uint32_t fetch_explain(const struct fetch *f, const char *blob_key, uint32_t unit_idx,
                        struct fetch_event *ret_events, uint32_t max);
+
+/** [loop] Since when questions are remembered, in ms since 1970; 0: all of this agent's are. */
+uint64_t fetch_explain_since_ms(const struct fetch *f);
 
 /* A question that has no answer yet. */
 struct fetch_question {
@@ -174,8 +185,11 @@ struct fetch_question {
 	const char *source; /* name of the source that is asked */
 	bool reader;        /* somebody waits; else readahead or prefetch */
 	uint32_t since_us;
-	char detail[160]; /* the last step that the source told of; "" */
+	char detail[160]; /* whom the source asks now, or the last step that it told of; "" */
 };
+
+/** [loop] How long the readers that wait now have waited so far, all together. */
+uint64_t fetch_waiting_ns(const struct fetch *f);
 
 /** [loop] The questions that are with a source now. @return how many, <= max */
 uint32_t fetch_questions(const struct fetch *f, struct fetch_question *ret_questions, uint32_t max);

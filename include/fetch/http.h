@@ -77,5 +77,9 @@ struct http_request {
 
 MUST_CHECK int http_start(struct http *http, const struct http_request *req,
                           struct http_req **ret_req, struct err *e);
-void http_cancel(
-	struct http_req *req); /* no callback will follow; also from inside head() or body() */
+/** From inside head(): until when what its answer asks for (another question, with a token or
+ * elsewhere) has time. Its deadline, or more: while that passed it waited for a connection, and a
+ * third of its time is left from here. @return 0: none, or nobody's who is `urgent` */
+uint64_t http_deadline_ns(const struct http_req *req);
+/** No callback will follow; also from inside head() or body(). @return had it been sent? */
+bool http_cancel(struct http_req *req);

@@ -21,7 +21,8 @@
 struct lazy_image {
 	char digest[DIGEST_TEXT_BYTES]; /* of the manifest (of the bootstrap where there is none) */
 	char name[CAS_ORIGIN_MAX_BYTES];
-	bool anonymous; /* its registry gave it under this name without credentials */
+	bool anonymous;            /* its registry gave it, or its blobs, without credentials */
+	struct reference blobs_at; /* of a bootstrap file; host "": not at a registry */
 	struct image *image;
 	uint32_t n_blobs;
 	struct fetch_blob **blobs; /* by the image's blob index */
@@ -57,12 +58,16 @@ struct image_loader_opts {
 	                          there */
 	bool allow_unverified;
 	uint64_t timeout_ms; /* for all requests of one load together */
+	uint32_t *n_out;     /* the loader's: steps that workers have, of cancelled loads, too */
 };
 MUST_CHECK int image_loader_new(const struct image_loader_opts *opts,
                                 struct image_loader **ret_loader, struct err *e);
 /** [loop] For loads that begin from now on. */
 void image_loader_allow_unverified(struct image_loader *loader, bool allow);
-/** [loop] All loads must have ended or been cancelled, all images released, and the pool drained.
+/** [loop] Does no worker have anything of a load? After a cancel that takes a moment, in which it
+ * may open blobs. */
+bool image_loader_is_idle(const struct image_loader *loader);
+/** [loop] All loads must have ended or been cancelled, all images released, and it must be idle.
  * NULL is fine. */
 void image_loader_free(struct image_loader **loader);
 
@@ -73,9 +78,15 @@ struct image_load_opts {
 	/* At a restart: a tag that is known here means what it meant then; the registry is not
 	 * asked. */
 	bool offline_ok;
+	uint64_t timeout_ms; /* shorter than the loader's; 0: that. Who joins a load that is under
+	                      * way has what the first one had */
 	/* ... or a bootstrap file and where its blobs are. */
 	const char *bootstrap_path; /* absolute */
 	const char *blobs_origin;   /* origin.h */
+	/* Where blobs' chunk indexes (BLOB.blob.meta, blob_meta.h) may lie but beside the
+	 * bootstrap: what is there need not be asked for. Absolute; NULL: nowhere. Of a load that
+	 * is joined: its own */
+	const char *metas_dir;
 	/* [loop] Exactly once, not from inside: 0 and one reference of the image, or -errno:
 	 * -EINVAL bad reference; -ENOENT no such image; -EACCES the registry refused; -ENOTSUP not
 	 * an image that shoal reads; -EUCLEAN corrupt; -EBADMSG wrong digest; -EAGAIN no answer in

@@ -20,5 +20,13 @@ MUST_CHECK int reference_parse(const char *text, struct reference *ret_ref, stru
 /** HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:HEX. @return malloc'd */
 char *reference_text(const struct reference *ref);
 
+#define REGISTRY_ORIGIN "registry:" /* what the origins that are registries begin with */
+
+/** HOST/REPOSITORY of such an origin. @return borrows it; NULL: it is no registry's */
+const char *registry_of_origin(const char *origin);
+
 /** "registry:HOST/REPOSITORY", where the image's blobs are (origin.h). @return malloc'd */
 char *reference_origin(const struct reference *ref);
+
+/** The other way: what is of that digest there. @return false: it is no registry's origin */
+bool reference_of_origin(const char *origin, const char *digest, struct reference *ret_ref);

@@ -68,6 +68,9 @@ void credentials_copy(struct credentials *ret_copy, const struct credentials *c)
 void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
                                const struct credentials *credentials);
 
+/** This owner gives none any more: a docker config and the configuration count. */
+void registry_take_credentials(struct registry *r, const struct registry_scope *scope);
+
 /* What a mount says of how its repository is reached. The first four count at a registry that the
  * configuration has no entry of its own for. */
 struct registry_hints {
@@ -126,6 +129,14 @@ struct registry_request {
 MUST_CHECK int registry_start(struct registry *r, const struct registry_request *req,
                               struct registry_req **ret_req, struct err *e);
 void registry_cancel(struct registry_req *req); /* no callback will follow */
+/** For people: which server is asked right now, what for, and by which way. */
+void registry_whom(const struct registry_req *req, char *ret_text, size_t size_bytes);
 
 /** Was the last answer for this repository got without credentials? */
 bool registry_was_anonymous(const struct registry *r, const char *host, const char *repository);
+/** [worker] Is there a docker config of the user that this program runs as? */
+bool registry_users_config_is_there(const struct registry *r);
+/** Does a mount give credentials for it, or name or expect some, or may the configuration or the
+ * user's docker config (users_config: there is one) have any? */
+bool registry_has_credentials(struct registry *r, const char *host, const char *repository,
+                              bool users_config);

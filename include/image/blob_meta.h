@@ -5,7 +5,7 @@
  * Pure functions on bytes; no I/O. All input is hostile. Any thread.
  * The local form is what nydus writes as <blob id>.blob.meta: the plain CI, zero-padded to 4096,
  * then the 4096-byte header; converters ship it beside the bootstrap as <meta_blob_id>.blob.meta.
- * Source: facts/rafs.md sections 5, 6 and 10.
+ * Source: docs/rafs.md, "Chunk index (CI)" and "Table of contents (TOC)".
  */
 #pragma once
 #include "auto.h"

@@ -8,7 +8,7 @@
  *
  * Node ids are shoal's own: the root is IMAGE_ROOT (1), all others are > 1, injective, and checked
  * when they come back. Hard links share one node id.
- * Source: facts in docs/rafs.md (RAFS v6 sections 3 and 4, v5 section 11).
+ * Source: docs/rafs.md, "RAFS v6" and "RAFS v5".
  */
 #pragma once
 #include "auto.h"
@@ -177,9 +177,3 @@ MUST_CHECK int image_map(const struct image *image, uint64_t node, uint64_t offs
 
 /** Does the layout have that chunk at that place, and is it long enough? */
 bool image_segment_fits(const struct image_segment *seg, const struct blob_layout *layout);
-
-/**
- * The image's own prefetch list: nodes of files and directories, in order.
- * @return 1 an entry; 0 the end. *ret_node may be IMAGE_ROOT: everything
- */
-int image_prefetch(const struct image *image, uint32_t i, uint64_t *ret_node);

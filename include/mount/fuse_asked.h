@@ -1,5 +1,6 @@
 /*
- * fuse_asked: one request of the kernel that is not answered yet, as who watches a mount sees it.
+ * fuse_asked: one request of the kernel that is not answered yet, as it is shown to those who watch
+ * a mount.
  */
 #pragma once
 #include <stdint.h>

@@ -68,8 +68,9 @@ bool image_mount_waits_for_keeper(const struct image_mount *mount);
  * kept. ret_kept: to be closed */
 bool image_mount_copy_kept(const struct image_mount *mount, struct kept *ret_kept);
 
-/** [loop] A keeper was given that copy. @return false: it must let go, the mount is at its end */
-bool image_mount_set_kept(struct image_mount *mount);
+/** [loop] A keeper was given that copy, or no longer has one. @return false: it must let go, the
+ * mount is at its end */
+bool image_mount_set_kept(struct image_mount *mount, bool is_there);
 
 /**
  * [loop] As image_mount_stop(), but nothing is unmounted and nobody gets an error: readers wait for

@@ -32,6 +32,13 @@ struct kept {
 	struct kept_note note;
 };
 
+/* What becomes of a copy that a keeper was given. */
+enum keep_outcome {
+	KEEP_DROP, /* its mount has ended: the keeper must let go */
+	KEEP_HOLD,
+	KEEP_AGAIN, /* likewise, and another mount has its place and key: that one is to be given */
+};
+
 /** The key of a mount on this directory. */
 void kept_key(const char *dir, char ret_key[KEEPER_KEY_BYTES]);
 

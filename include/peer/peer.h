@@ -4,8 +4,8 @@
  *
  * One object a process. It is a source (base/source.h), serves what the cache holds to whom proves
  * that it knows the digest, and is the home of its share of the segments. Knows the cache; knows
- * neither images nor origins nor readers. design.md section 8 is the way, docs/protocol.md the
- * wire.
+ * neither images nor origins nor readers. docs/design.md, "Decisions", says why it is so,
+ * docs/protocol.md what is on the wire.
  *
  * All on the loop thread but for what is marked.
  */
@@ -23,7 +23,7 @@ struct peer;
 struct peer_opts {
 	struct loop *loop; /* borrowed, all of them */
 	struct pool *pool; /* reads, hashes and unpacks chunks */
-	struct pool *desk; /* resolves names */
+	struct pool *desk; /* reads certificates */
 	struct cas *cas;
 	const struct clock *clock;
 	struct log *log;
@@ -86,8 +86,8 @@ void peer_on_packed(struct peer *p, struct cas_blob *blob, uint32_t chunk_idx,
  * done is told. */
 void peer_drain(struct peer *p, void (*done)(void *arg), void *arg);
 bool peer_is_draining(const struct peer *p);
-/** It will not be told. @return the arg of the peer_drain() that waits; NULL: none does */
-void *peer_drain_forget(struct peer *p);
+/** Nobody waits for that any more: it will not be told. It drains on. */
+void peer_drain_forget(struct peer *p);
 
 /** Bring the counters of bytes up to date: before the metrics are shown. */
 void peer_count(struct peer *p);
@@ -95,7 +95,7 @@ void peer_count_bytes(struct peer *p); /* without who is in which state: cheap *
 
 struct peer_info {
 	char name[PEER_NAME_BYTES]; /* its id */
-	const char *state;          /* "self", "up", "draining", "suspect", "down", "heard of" */
+	const char *state;          /* "self", "up", "draining", "suspect", "down", "heard-of" */
 	const char *zone;
 	const char *address;
 	uint64_t rtt_us;                                    /* of the last ping; 0: not known */

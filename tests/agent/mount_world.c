@@ -7,9 +7,9 @@
 #include "mem.h"
 #include "mount_list.h"
 #include "origin.h"
+#include "remove_tree.h"
 #include <assert.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,27 +104,70 @@ void fetch_prefetch_cancel(struct fetch_prefetch *p)
 void registry_give_credentials(struct registry *r, const struct registry_scope *scope,
                                const struct credentials *credentials)
 {
+	const char *user = credentials != NULL ? credentials->username : "later";
+	const size_t n = strlen(r->gifts);
+
+	user = user != NULL ? user : "-";
+	(void)snprintf(r->gifts + n, sizeof(r->gifts) - n, "%s=%s ", scope->owner, user);
 	if (credentials == NULL && r->given[0] != '\0')
 		return;
 	(void)snprintf(r->given, sizeof(r->given), "%s %s %s %s", scope->host, scope->repository,
-	               scope->owner, credentials != NULL ? credentials->username : "later");
+	               scope->owner, user);
+}
+
+/* The last that is there counts. */
+static void count_hints(struct registry *r)
+{
+	const struct hint none = { 0 };
+	const struct hint *last = r->n_hints > 0 ? &r->hints[r->n_hints - 1] : &none;
+
+	(void)snprintf(r->hinted, sizeof(r->hinted), "%s", last->text);
+	(void)snprintf(r->owner, sizeof(r->owner), "%s", last->owner);
+}
+
+static void hint_remove(struct registry *r, const struct registry_scope *scope)
+{
+	AUTO(free_str) char *start = xasprintf("%s %s ", scope->host, scope->repository);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->n_hints; i++) {
+		if (strcmp(r->hints[i].owner, scope->owner) != 0 ||
+		    strncmp(r->hints[i].text, start, strlen(start)) != 0)
+			r->hints[n++] = r->hints[i];
+	}
+	r->n_hints = n;
 }
 
 void registry_hint(struct registry *r, const struct registry_scope *scope,
                    const struct registry_hints *hints)
 {
-	(void)snprintf(r->hinted, sizeof(r->hinted), "%s %s %s %s", scope->host, scope->repository,
-	               hints->scheme != NULL ? hints->scheme : "-",
+	struct hint *hint;
+
+	hint_remove(r, scope);
+	assert(r->n_hints < WORLD_OPS_MAX);
+	hint = &r->hints[r->n_hints++];
+	(void)snprintf(hint->text, sizeof(hint->text), "%s %s %s %s", scope->host,
+	               scope->repository, hints->scheme != NULL ? hints->scheme : "-",
 	               hints->auth_file != NULL ? hints->auth_file : "-");
-	(void)snprintf(r->owner, sizeof(r->owner), "%s", scope->owner);
+	(void)snprintf(hint->owner, sizeof(hint->owner), "%s", scope->owner);
+	count_hints(r);
+}
+
+void registry_take_credentials(struct registry *r, const struct registry_scope *scope)
+{
+	if (strstr(r->given, scope->owner) != NULL)
+		r->given[0] = '\0';
 }
 
 void registry_forget(struct registry *r, const struct registry_scope *scope)
 {
-	if (strcmp(r->owner, scope->owner) != 0)
-		return;
-	r->given[0] = '\0';
-	r->hinted[0] = '\0';
+	AUTO(free_str)
+	char *start = xasprintf("%s %s %s ", scope->host, scope->repository, scope->owner);
+
+	if (strncmp(r->given, start, strlen(start)) == 0)
+		r->given[0] = '\0';
+	hint_remove(r, scope);
+	count_hints(r);
 }
 
 struct cas_blob *fetch_blob_cas(struct fetch_blob *blob)
@@ -205,8 +248,9 @@ bool image_mount_waits_for_keeper(const struct image_mount *mount)
 	return mount->opts.keeper_socket != NULL && !mount->kept;
 }
 
-bool image_mount_set_kept(struct image_mount *mount)
+bool image_mount_set_kept(struct image_mount *mount, bool is_there)
 {
+	mount->kept = is_there && mount->opts.keeper_socket != NULL;
 	return mount->kept;
 }
 
@@ -356,7 +400,7 @@ static void on_removed(void *arg, int r, const struct err *why)
 
 void world_remove(struct world *w, const char *dir)
 {
-	mounts_remove(w->mounts, dir, false, on_removed, w);
+	mounts_remove(w->mounts, dir, w->detach, on_removed, w);
 	world_settle(w);
 }
 
@@ -371,6 +415,29 @@ void world_stop(struct world *w)
 {
 	mounts_stop(w->mounts, on_stopped, w);
 	world_settle(w);
+}
+
+static void count(void *arg, const struct mount_record *rec)
+{
+	(void)rec;
+	(*(uint32_t *)arg)++;
+}
+
+uint32_t n_listed(const struct world *w)
+{
+	uint32_t n = 0;
+	struct err e = { 0 };
+	const int r = mount_list_load(w->state_dir, NULL, count, &n, &e);
+
+	assert(r == 0);
+	return n;
+}
+
+enum mount_state state_of(const struct world *w)
+{
+	const struct mounted *m = mounts_find(w->mounts, w->dir);
+
+	return m != NULL ? m->state : MOUNT_GONE;
 }
 
 /* ---- from nothing and back ---- */
@@ -423,9 +490,16 @@ void world_restart(struct world *w)
 	mounts_make(w);
 	r = mount_list_load(w->state_dir, NULL, restore, w, &e);
 	assert(r == 0);
-	w->n_settled = 0;
+	w->n_settled = w->n_stopped = 0;
 	mounts_restored(w->mounts);
 	world_settle(w);
+}
+
+void world_stop_and_restart(struct world *w)
+{
+	world_stop(w);
+	world_stop_done(w, 0);
+	world_restart(w);
 }
 
 int world_setup(void **state)
@@ -450,14 +524,6 @@ int world_setup(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 int world_teardown(void **state)
 {
 	struct world *w = *state;
@@ -471,7 +537,7 @@ int world_teardown(void **state)
 	assert(w->fuse_pool.n_trees == 0 && w->fetch.n_prefetches == 0);
 	pool_free(&w->pool);
 	loop_free(&w->loop);
-	(void)nftw(w->state_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	(void)remove_tree(w->state_dir);
 	free(w);
 	return 0;
 }

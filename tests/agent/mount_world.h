@@ -10,6 +10,7 @@
 #define WORLD_OPS_MAX  8
 #define DEVICE_COVERED 4711 /* it is to be seen, and covered a moment later */
 #define DIGEST_A       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define DIGEST_B       "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 struct image_load {
 	struct image_loader *loader;
@@ -55,10 +56,18 @@ struct fetch {
 	uint32_t n_started;
 };
 
+struct hint {
+	char text[256]; /* "HOST REPOSITORY SCHEME AUTH-FILE" */
+	char owner[256];
+};
+
 struct registry {
 	char given[512]; /* "HOST REPOSITORY OWNER USER" while it is there */
-	char hinted[256];
-	char owner[256]; /* who hinted */
+	char gifts[512]; /* each "OWNER=USER " ever; a user "-" for none */
+	struct hint hints[WORLD_OPS_MAX];
+	uint32_t n_hints; /* in the order in which they were said */
+	char hinted[256]; /* the last of those that are not forgotten; else "" */
+	char owner[256];  /* who said that */
 };
 
 struct world {
@@ -73,6 +82,7 @@ struct world {
 	struct mounts *mounts;
 	const struct credentials *given; /* with the next mounts_add(); or NULL */
 	bool replace;                    /* with the next mounts_add() */
+	bool detach;                     /* with the next mounts_remove() */
 	bool with_keeper; /* at the next restart: each listed mount was left to one */
 	/* What the last mounts_add() and mounts_remove() said. */
 	uint32_t n_added, n_removed, n_stopped, n_settled;
@@ -84,6 +94,8 @@ int world_setup(void **state); /* *state: struct world */
 int world_teardown(void **state);
 /** A new struct mounts over the same state directory, with what is listed: as after a restart. */
 void world_restart(struct world *w);
+/** Before that the one mount is stopped, well. */
+void world_stop_and_restart(struct world *w);
 void world_settle(struct world *w); /* the pool and the loop, until both are still */
 
 struct mount_op *world_add(struct world *w, const char *reference, const char *dir);
@@ -103,3 +115,6 @@ void world_tree_up(struct world *w);
 void world_stop_done(struct world *w, int r);
 /** All three, well: from mounts_add() to the reply. */
 void world_bring_up(struct world *w, const char *digest);
+
+enum mount_state state_of(const struct world *w); /* of the mount at w->dir; MOUNT_GONE: none */
+uint32_t n_listed(const struct world *w);         /* on disk */

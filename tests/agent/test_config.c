@@ -90,8 +90,9 @@ static void every_key_takes_its_default(void **state)
 	for (uint32_t i = 0; i < config_n_settings; i++) {
 		const struct setting *s = &config_settings[i];
 		AUTO(free_str)
-		char *value = xasprintf(s->type == SETTING_TEXT ? "\"%s\"" : "%s",
-		                        s->fallback != NULL ? s->fallback : "");
+		char *value = xasprintf(
+			s->type == SETTING_TEXT || s->type == SETTING_WORD ? "\"%s\"" : "%s",
+			s->fallback != NULL ? s->fallback : "");
 		AUTO(free_str) char *yaml = nested(s->name, value);
 		AUTO(config_free) struct config *c = NULL;
 		AUTO(free_str) char *got = NULL;
@@ -160,7 +161,7 @@ static void an_error_names_file_and_line(void **state)
 	must_fail("log: {\n", "f.yaml:2: not YAML");
 	must_fail("a: 1\n\tb: 2\n", "f.yaml:2: not YAML");
 	must_fail("registries:\n  - { host: a }\n  - host: b\n    shceme: http\n",
-	          "f.yaml:4: shceme: there is no such setting");
+	          "f.yaml:4: registries.shceme: there is no such setting");
 }
 
 static void what_stands_twice_is_refused(void **state)
@@ -214,13 +215,93 @@ static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
 	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, "
 	          "tls: { ca: /a, cert: /b, key: /c } }\n",
 	          "exclude each other");
-	/* No line: it would be that of listen. */
-	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, members: [\"a\"] }\n",
-	          "f.yaml: peers.members: \"a\" is no HOST:PORT");
-	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, dns: \"a:99999\" }\n",
-	          "peers.dns");
-	must_fail("peers: { listen: \"0.0.0.0:9465\", insecure: true, advertise: \":1\" }\n",
-	          "peers.advertise");
+}
+
+static void an_address_without_a_port_is_refused_with_its_line(void **state)
+{
+	static const char *const wrong[] = { "127.0.0.1",  "[::1]",  "::1",  "127.0.0.1:0",
+		                             "127.0.0.1:", "[::1]:", ":9464" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		AUTO(free_str)
+		char *http = xasprintf("log:\nhttp:\n  listen: \"%s\"\n", wrong[i]);
+		AUTO(free_str)
+		char *peers = xasprintf("peers:\n  insecure: true\n  listen: \"%s\"\n", wrong[i]);
+		AUTO(free_str)
+		char *said = xasprintf(".listen: \"%s\" is no IP:PORT", wrong[i]);
+
+		must_fail(http, "f.yaml:3: http.listen: ");
+		must_fail(http, said);
+		must_fail(peers, "f.yaml:3: peers.listen: ");
+	}
+}
+
+static void what_is_wrong_with_peers_is_told_with_its_line_whether_they_are_on_or_not(void **state)
+{
+	static const char *const wrong[] = { "a",      "a:99999", ":1",    "a:",     "a:b",
+		                             "::1",    "a b:1",   "[::1]", "a:1:2",  "http://a:1",
+		                             "[]:1",   "[a]:1",   "a]:1",  "[::1:1", "[::1%a/b]:1",
+		                             "[%a]:1", "[::1%]:1" };
+
+	AUTO(config_free) struct config *config = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		AUTO(free_str)
+		char *text =
+			xasprintf("peers:\n  members:\n    - \"a:1\"\n    - \"%s\"\n", wrong[i]);
+		AUTO(free_str)
+		char *said = xasprintf("f.yaml:4: peers.members: \"%s\" is no HOST:PORT", wrong[i]);
+
+		must_fail(text, said);
+	}
+	must_fail("peers:\n  dns: \"a\"\n", "f.yaml:2: peers.dns: \"a\" is no HOST:PORT");
+	must_fail("peers:\n\n  advertise: \":1\"\n", "f.yaml:3: peers.advertise: ");
+	must_fail("peers:\n  zone: "
+	          "0123456789012345678901234567890123456789012345678901234567890123\n",
+	          "f.yaml:2: peers.zone: it is longer than 63 bytes");
+	must_fail("peers:\n  zone: \"rack 1\"",
+	          "f.yaml:2: peers.zone: \"rack 1\" has a blank or a character that is not ASCII");
+	must_fail("peers:\n  listen: \"off\"\n  zone: Z\xc3\xbcrich", "f.yaml:3: peers.zone");
+	must_fail("peers: { advertise: \"z\xc3\xbcrich:9465\" }", "peers.advertise");
+	config = must_parse("peers: { zone: \"rack-1/a.b\" }");
+	assert_string_equal(config->peers_zone, "rack-1/a.b");
+	must_fail("peers:\n\n  advertise: \"node.example:9465\"\n", "f.yaml:3: peers.advertise: ");
+	must_fail("peers:\n\n  advertise: \"0.0.0.0:9465\"\n", "f.yaml:3: peers.advertise: ");
+	must_fail("peers:\n\n  advertise: \"[0::0]:9465\"\n", "f.yaml:3: peers.advertise: ");
+	must_fail("peers:\n\n  advertise: \"[::]:9465\"\n", "f.yaml:3: peers.advertise: ");
+	must_fail("peers:\n  listen: \"0.0.0.0:9465\"\n  insecure: true\n  advertise: a\n",
+	          "f.yaml:4: peers.advertise: ");
+}
+
+/* An address of a unix socket has no more room. */
+static void sockets_with_a_name_that_is_too_long_are_refused(void **state)
+{
+	AUTO(free_str) char *path = xasprintf("/%0106d", 0);
+	AUTO(free_str) char *fits = xasprintf("api: { socket: %s }\n", path);
+	AUTO(free_str) char *long_api = xasprintf("api: { socket: %s0 }\n", path);
+	AUTO(free_str) char *long_keeper = xasprintf("keeper:\n  socket: %s\n", path);
+	AUTO(config_free) struct config *c = must_parse(fits);
+
+	(void)state;
+	assert_string_equal(c->api_socket, path);
+	must_fail(long_api, "f.yaml:1: api.socket: it is longer than 107 bytes");
+	must_fail(long_keeper, "f.yaml:2: keeper.socket: it is longer than 103 bytes");
+}
+
+static void names_and_addresses_of_peers_are_taken(void **state)
+{
+	AUTO(config_free)
+	struct config *c = must_parse(
+		"peers: { members: [\"[::1]:9465\", \"a.example:1\", "
+		"\"10.0.0.6:65535\", \"[fe80::1%eth0]:1\"], dns: \"d:1\", listen: \"[::]:9465\", "
+		"insecure: true, advertise: \"[fd00::1]:9465\" }\n");
+
+	(void)state;
+	assert_int_equal(c->n_peers_members, 4);
+	assert_string_equal(c->peers_members[0], "[::1]:9465");
+	assert_string_equal(c->peers_advertise, "[fd00::1]:9465");
 }
 
 static void registries_are_read_with_all_their_keys(void **state)
@@ -392,6 +473,11 @@ int main(void)
 		cmocka_unit_test(what_stands_twice_is_refused),
 		cmocka_unit_test(forms_that_are_wrong_are_refused),
 		cmocka_unit_test(peers_need_certificates_or_a_word_that_they_have_none),
+		cmocka_unit_test(an_address_without_a_port_is_refused_with_its_line),
+		cmocka_unit_test(
+			what_is_wrong_with_peers_is_told_with_its_line_whether_they_are_on_or_not),
+		cmocka_unit_test(sockets_with_a_name_that_is_too_long_are_refused),
+		cmocka_unit_test(names_and_addresses_of_peers_are_taken),
 		cmocka_unit_test(registries_are_read_with_all_their_keys),
 		cmocka_unit_test(an_own_entry_for_every_other_host_stays),
 		cmocka_unit_test(a_section_without_lines_is_fine),

@@ -36,6 +36,37 @@ static void only_one_whole_object_is_taken(void **state)
 	assert_int_equal(parse("{\"a\": \"\xff\"}"), -EINVAL);
 }
 
+/* The place is told, and nothing of what stands there. */
+static void a_refusal_quotes_nothing(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *says;
+	} refused[] = {
+		{ "{\"auth\" \"sesame\"}", "line 1, column 16: this" },
+		{ "{\n\"auth\": \"sesame", "line 2, column 15: it ends too early" },
+		{ "{\"auth\": sesame}", "column" },
+		{ "{\"auth\": \"\\usesame\"}", "column" },
+		{ "{\"auth\": \"\\sesame\"}", "column" },
+		{ "{\"auth\": \"sesame\nx\"}", "column" },
+		{ "{\"sesame\": 1, \"sesame\": 2}", "a key is there twice" },
+		{ "{} sesame", "something follows it" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		json_t *json = NULL;
+		struct err e = { 0 };
+
+		assert_int_equal(
+			json_parse_object(refused[i].text, strlen(refused[i].text), &json, &e),
+			-EINVAL);
+		assert_null(strstr(e.msg, "ses"));
+		assert_non_null(strstr(e.msg, "not JSON: line "));
+		assert_non_null(strstr(e.msg, refused[i].says));
+	}
+}
+
 static void deep_nesting_is_refused_not_followed(void **state)
 {
 	char text[20001];
@@ -111,6 +142,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_one_whole_object_is_taken),
+		cmocka_unit_test(a_refusal_quotes_nothing),
 		cmocka_unit_test(deep_nesting_is_refused_not_followed),
 		cmocka_unit_test(bytes_that_are_not_utf8_become_a_mark),
 		cmocka_unit_test(a_text_member_is_checked),

@@ -2,8 +2,11 @@
  * The list of mounts on a real disk.
  */
 #include "mem.h"
+#include "mount_ended.h"
 #include "mount_list.h"
-#include <ftw.h>
+#include "remove_tree.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,21 +66,84 @@ static int setup(void **state)
 	return mkdtemp(f->dir) == NULL;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	const int r = nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	const int r = remove_tree(f->dir);
 
 	free(f);
 	return r;
+}
+
+static void a_note_counts_for_the_mount_that_was_there(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(free_str) char *socket = xasprintf("%s/api.sock", f->dir);
+	AUTO(free_str) char *record = NULL;
+	const struct timespec later[2] = { { .tv_sec = 1L << 32 }, { .tv_sec = 1L << 32 } };
+	char id[MOUNT_ID_BYTES];
+	struct err e = { 0 };
+
+	save(f, "/mnt/a", NULL);
+	save(f, "/mnt/b", NULL);
+	assert_false(mount_ended_is_noted(socket, f->dir, "/mnt/a"));
+	assert_int_equal(mount_ended_note(socket, "/mnt/a", &e), 0);
+	assert_int_equal(mount_ended_note(socket, "/mnt/a", &e), 0); /* again */
+	assert_int_equal(mount_ended_note(socket, "/mnt/c", &e), 0);
+	assert_true(mount_ended_is_noted(socket, f->dir, "/mnt/a"));
+	assert_false(mount_ended_is_noted(socket, f->dir, "/mnt/b"));
+	assert_false(mount_ended_is_noted(socket, f->dir, "/mnt/c")); /* not listed */
+	mount_list_id("/mnt/a", id);
+	record = xasprintf("%s/mounts/%s/mount.json", f->dir, id);
+	assert_int_equal(utimensat(AT_FDCWD, record, later, 0), 0); /* mounted anew since */
+	assert_false(mount_ended_is_noted(socket, f->dir, "/mnt/a"));
+	mount_ended_clear(socket);
+	save(f, "/mnt/a", NULL);
+	assert_false(mount_ended_is_noted(socket, f->dir, "/mnt/a"));
+}
+
+static void make_file(const char *path)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* Whoever put the agent's socket beside a directory of that name has other files there. */
+static void what_is_no_note_stays(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(free_str) char *socket = xasprintf("%s/api.sock", f->dir);
+	AUTO(free_str) char *notes = xasprintf("%s/ended", f->dir);
+	AUTO(free_str) char *elsewhere = xasprintf("%s/elsewhere", f->dir);
+	AUTO(free_str) char *other = xasprintf("%s/0123456789abcdeg", notes);
+	AUTO(free_str) char *note = xasprintf("%s/0123456789abcdef", notes);
+	AUTO(free_str) char *linked = xasprintf("%s/0123456789abcdef", elsewhere);
+	struct err e = { 0 };
+
+	save(f, "/mnt/a", NULL);
+	assert_int_equal(mount_ended_note(socket, "/mnt/a", &e), 0);
+	make_file(other);
+	make_file(note);
+	mount_ended_clear(socket);
+	assert_false(mount_ended_is_noted(socket, f->dir, "/mnt/a"));
+	assert_int_equal(access(note, F_OK), -1);
+	assert_int_equal(access(other, F_OK), 0);
+	/* One that others may write to is not ours. */
+	make_file(note);
+	assert_int_equal(chmod(notes, 0777), 0);
+	mount_ended_clear(socket);
+	assert_int_equal(access(note, F_OK), 0);
+	assert_int_equal(mount_ended_note(socket, "/mnt/a", &e), -EPERM);
+	assert_int_equal(remove_tree(notes), 0);
+	assert_int_equal(mkdir(elsewhere, 0700), 0);
+	make_file(linked);
+	assert_int_equal(symlink(elsewhere, notes), 0);
+	mount_ended_clear(socket);
+	assert_int_equal(access(linked, F_OK), 0);
+	assert_true(mount_ended_note(socket, "/mnt/a", &e) < 0);
+	assert_false(mount_ended_is_noted(socket, f->dir, "/mnt/a"));
 }
 
 /* The one record's file. */
@@ -175,17 +241,20 @@ static void only_the_agent_may_read_a_record(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 }
 
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(no_list_is_an_empty_list, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_is_saved_is_loaded, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_directory_has_one_record, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_is_removed_is_gone_and_may_be_removed_again,
-		                                setup, teardown),
-		cmocka_unit_test_setup_teardown(a_broken_record_costs_one_mount, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_half_written_record_is_not_seen, setup, teardown),
-		cmocka_unit_test_setup_teardown(only_the_agent_may_read_a_record, setup, teardown),
+		TEST(a_note_counts_for_the_mount_that_was_there),
+		TEST(what_is_no_note_stays),
+		TEST(no_list_is_an_empty_list),
+		TEST(what_is_saved_is_loaded),
+		TEST(a_directory_has_one_record),
+		TEST(what_is_removed_is_gone_and_may_be_removed_again),
+		TEST(a_broken_record_costs_one_mount),
+		TEST(a_half_written_record_is_not_seen),
+		TEST(only_the_agent_may_read_a_record),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

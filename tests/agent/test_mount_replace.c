@@ -2,11 +2,13 @@
  * Another image, or another way to the same one, in place of what is mounted, among fakes that hold
  * each step.
  */
+#include "fake_pool.h"
 #include "mem.h"
 #include "mount_list.h"
 #include "mount_world.h"
 #include "unconst.h"
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,12 +22,11 @@
 
 #include <cmocka.h>
 
-#define DIGEST_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-
 struct listed {
 	uint32_t n;
 	char scheme[8]; /* of the last; "" for none */
 	char digest[DIGEST_TEXT_BYTES];
+	bool prefetch;
 };
 
 static void look(void *arg, const struct mount_record *rec)
@@ -35,6 +36,7 @@ static void look(void *arg, const struct mount_record *rec)
 	l->n++;
 	(void)snprintf(l->scheme, sizeof(l->scheme), "%s", rec->scheme != NULL ? rec->scheme : "");
 	memcpy(l->digest, rec->digest, sizeof(l->digest));
+	l->prefetch = rec->prefetch;
 }
 
 static struct listed listed(const struct world *w)
@@ -44,6 +46,27 @@ static struct listed listed(const struct world *w)
 
 	assert_int_equal(mount_list_load(w->state_dir, NULL, look, &l, &e), 0);
 	return l;
+}
+
+/* The list cannot be written while it is away: a file stands in its place. */
+static void list_goes_away(const struct world *w)
+{
+	AUTO(free_str) char *list = xasprintf("%s/mounts", w->state_dir);
+	AUTO(free_str) char *away = xasprintf("%s/away", w->state_dir);
+	AUTO(close_fd) int fd = -1;
+
+	assert_int_equal(rename(list, away), 0);
+	fd = open(list, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+}
+
+static void list_comes_back(const struct world *w)
+{
+	AUTO(free_str) char *list = xasprintf("%s/mounts", w->state_dir);
+	AUTO(free_str) char *away = xasprintf("%s/away", w->state_dir);
+
+	assert_int_equal(unlink(list), 0);
+	assert_int_equal(rename(away, list), 0);
 }
 
 /* Mounted, without a word on how its registry is reached. */
@@ -114,6 +137,68 @@ static void another_image_takes_the_directory_and_the_old_one_lives_on(void **st
 	assert_string_equal(w->registry.hinted, "h:1 r http -");
 }
 
+/* Two trees at one directory, as a keeper knows them. */
+static struct kept kept_of(const struct world *w, const struct image_mount *tree,
+                           const char *digest)
+{
+	struct kept kept = { .fd = -1 };
+
+	kept_fill(&kept, w->dir, digest);
+	kept.note.dev = tree->device;
+	return kept;
+}
+
+static void of_a_mount_that_was_replaced_a_keeper_keeps_nothing(void **state)
+{
+	struct world *w = *state;
+	struct image_mount *old;
+	struct image_mount *new;
+	struct kept kept;
+
+	(void)up(w);
+	w->with_keeper = true;
+	world_stop_and_restart(w);
+	world_bring_up(w, DIGEST_A);
+	old = w->fuse_pool.up;
+	old->device = 1;
+	kept = kept_of(w, old, DIGEST_A);
+	assert_int_equal(mounts_set_kept(w->mounts, &kept), KEEP_HOLD);
+	(void)replace(w);
+	world_load_done(w, 0, DIGEST_B);
+	world_load_done(w, 0, DIGEST_B);
+	assert_int_equal(mounts_set_kept(w->mounts, &kept), KEEP_AGAIN); /* not up yet */
+	world_tree_done(w, 0);
+	new = w->fuse_pool.up;
+	new->device = 2;
+	assert_int_equal(mounts_set_kept(w->mounts, &kept), KEEP_AGAIN);
+	assert_false(image_mount_is_kept(new));
+	kept = kept_of(w, new, DIGEST_B);
+	assert_int_equal(mounts_set_kept(w->mounts, &kept), KEEP_HOLD);
+	assert_true(image_mount_is_kept(new));
+	kept_fill(&kept, "/elsewhere", DIGEST_B);
+	assert_int_equal(mounts_set_kept(w->mounts, &kept), KEEP_DROP);
+}
+
+static void what_was_replaced_is_not_prefetched_any_more(void **state)
+{
+	struct world *w = *state;
+	struct mount_record rec = { .dir = w->dir,
+		                    .reference = unconst("h:1/r:t"),
+		                    .prefetch = true };
+
+	(void)world_add_record(w, &rec);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->fetch.n_prefetches, 1);
+	w->replace = true;
+	rec.scheme = unconst("http");
+	(void)world_add_record(w, &rec);
+	world_load_done(w, 0, DIGEST_B);
+	world_bring_up(w, DIGEST_B);
+	assert_int_equal(w->added, 0);
+	assert_int_equal(w->fetch.n_started, 2);
+	assert_int_equal(w->fetch.n_prefetches, 1);
+}
+
 static void what_cannot_be_loaded_leaves_all_as_it_was(void **state)
 {
 	struct world *w = *state;
@@ -133,14 +218,9 @@ static void what_cannot_be_loaded_leaves_all_as_it_was(void **state)
 static void a_record_that_cannot_be_written_is_told_and_readers_read_on(void **state)
 {
 	struct world *w = *state;
-	AUTO(free_str) char *list = xasprintf("%s/mounts", w->state_dir);
-	AUTO(free_str) char *away = xasprintf("%s/away", w->state_dir);
-	AUTO(close_fd) int fd = -1;
 
 	(void)up(w);
-	assert_int_equal(rename(list, away), 0);
-	fd = open(list, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
+	list_goes_away(w);
 	(void)replace(w);
 	world_load_done(w, 0, DIGEST_A);
 	assert_int_equal(w->n_added, 2);
@@ -150,12 +230,61 @@ static void a_record_that_cannot_be_written_is_told_and_readers_read_on(void **s
 	assert_null(mounts_find(w->mounts, w->dir)->rec.scheme);
 	assert_string_equal(mounts_find(w->mounts, w->dir)->rec.digest, DIGEST_A);
 	assert_string_equal(w->registry.hinted, "h:1 r - -");
-	assert_int_equal(unlink(list), 0);
-	assert_int_equal(rename(away, list), 0);
+	list_comes_back(w);
 	(void)replace(w); /* once more */
 	world_load_done(w, 0, DIGEST_A);
 	assert_int_equal(w->added, 0);
 	assert_string_equal(listed(w).scheme, "http");
+}
+
+/* The record that cannot be written is about to be. */
+static void until_it_is_being_written(struct world *w)
+{
+	world_load_ends(w, 0, DIGEST_A);
+	assert_int_equal(fake_pool_run_one(w->pool), 1); /* the look at the directory */
+	while (state_of(w) != MOUNT_SAVE)
+		(void)event_base_loop(loop_base(w->loop), EVLOOP_NONBLOCK);
+}
+
+static void credentials_that_come_meanwhile_outlive_a_record_that_cannot_be_written(void **state)
+{
+	struct world *w = *state;
+	const struct credentials given = { .username = unconst("u"), .password = unconst("p") };
+	AUTO(free_str) char *expected = xasprintf("h:1 r %s u", w->dir);
+	struct err e = { 0 };
+
+	(void)up(w);
+	list_goes_away(w);
+	(void)replace(w);
+	until_it_is_being_written(w);
+	assert_int_equal(mounts_give(w->mounts, w->dir, &given, &e), 0);
+	world_settle(w);
+	assert_true(w->added < 0);
+	assert_string_equal(w->registry.given, expected);
+	assert_true(mounts_find(w->mounts, w->dir)->rec.given);
+	list_comes_back(w);
+}
+
+static void of_an_auth_file_whose_record_cannot_be_written_nothing_is_said(void **state)
+{
+	struct world *w = *state;
+	AUTO(free_str) char *file = xasprintf("%s/auth", w->state_dir);
+	const struct mount_record rec = { .dir = w->dir,
+		                          .reference = unconst("h:1/r:t"),
+		                          .auth_file = file };
+	AUTO(close_fd) int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	(void)up(w);
+	list_goes_away(w);
+	(void)world_add_record(w, &rec);
+	until_it_is_being_written(w);
+	assert_int_equal(unlink(file), 0); /* at the last moment */
+	world_settle(w);
+	assert_true(w->added < 0);
+	assert_null(mounts_find(w->mounts, w->dir)->rec.auth_file);
+	assert_false(mounts_find(w->mounts, w->dir)->auth_file_gone);
+	list_comes_back(w);
 }
 
 static void where_nothing_is_mounted_it_is_a_mount(void **state)
@@ -200,9 +329,6 @@ static struct mount_op *detached(struct world *w)
 static void what_fails_once_the_old_one_is_detached_brings_it_back(void **state)
 {
 	struct world *w = *state;
-	AUTO(free_str) char *list = xasprintf("%s/mounts", w->state_dir);
-	AUTO(free_str) char *away = xasprintf("%s/away", w->state_dir);
-	AUTO(close_fd) int fd = -1;
 	const struct image_mount *old = up(w);
 
 	(void)detached(w);
@@ -218,9 +344,7 @@ static void what_fails_once_the_old_one_is_detached_brings_it_back(void **state)
 	the_old_one_comes_back(w, old);
 
 	old = w->fuse_pool.up;
-	assert_int_equal(rename(list, away), 0);
-	fd = open(list, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
+	list_goes_away(w);
 	(void)detached(w);
 	world_bring_up(w, DIGEST_B);
 	world_stop_done(w, 0);
@@ -228,8 +352,7 @@ static void what_fails_once_the_old_one_is_detached_brings_it_back(void **state)
 	assert_true(w->added < 0);
 	world_bring_up(w, DIGEST_A); /* its record cannot be written either, and is there */
 	assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_UP);
-	assert_int_equal(unlink(list), 0);
-	assert_int_equal(rename(away, list), 0);
+	list_comes_back(w);
 	assert_string_equal(listed(w).digest, DIGEST_A);
 	assert_ptr_not_equal(w->fuse_pool.up, old);
 }
@@ -346,6 +469,11 @@ static void there_are_at_most_so_many_also_where_one_is_replaced(void **state)
 	(void)replace(w); /* the same image needs no more */
 	world_load_done(w, 0, DIGEST_A);
 	assert_int_equal(w->added, 0);
+	w->fuse_pool.up->device = 0; /* unmounted from outside, but in use: it is one more */
+	w->replace = false;
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_A);
+	assert_int_equal(w->added, -ENOSPC);
 }
 
 static void a_directory_that_was_taken_meanwhile_is_told(void **state)
@@ -378,14 +506,71 @@ static void of_two_wishes_at_once_the_one_that_ends_takes_nothing_from_the_other
 	assert_string_equal(listed(w).scheme, "http");
 }
 
+static void wish_for_all_of_it(struct world *w)
+{
+	const struct mount_record rec = { .dir = w->dir,
+		                          .reference = unconst("h:1/r:t"),
+		                          .prefetch = true };
+
+	(void)world_add_record(w, &rec);
+	world_load_done(w, 0, DIGEST_A);
+}
+
+static void all_of_what_was_there_is_brought_when_that_is_wished_for(void **state)
+{
+	struct world *w = *state;
+
+	(void)up(w);
+	wish_for_all_of_it(w);
+	assert_int_equal(w->added, MOUNT_WAS_THERE);
+	assert_int_equal(w->fetch.n_prefetches, 1);
+	assert_true(listed(w).prefetch);
+	assert_int_equal(w->fuse_pool.n_trees, 1);
+	wish_for_all_of_it(w); /* one at a time */
+	assert_int_equal(w->added, MOUNT_WAS_THERE);
+	assert_int_equal(w->n_added, 3);
+	assert_int_equal(w->fetch.n_started, 1);
+}
+
+static void a_wish_for_all_of_it_that_cannot_be_listed_is_told(void **state)
+{
+	struct world *w = *state;
+
+	(void)up(w);
+	list_goes_away(w);
+	wish_for_all_of_it(w);
+	assert_int_equal(w->n_added, 2);
+	assert_true(w->added < 0);
+	assert_int_equal(mounts_find(w->mounts, w->dir)->state, MOUNT_UP);
+	assert_false(mounts_find(w->mounts, w->dir)->rec.prefetch);
+	assert_int_equal(w->fetch.n_started, 0);
+	list_comes_back(w);
+}
+
+static void what_was_unmounted_from_outside_is_mounted_again_and_all_of_it_brought(void **state)
+{
+	struct world *w = *state;
+
+	up(w)->device = 0;
+	wish_for_all_of_it(w);
+	world_bring_up(w, DIGEST_A);
+	assert_int_equal(w->added, 0);
+	assert_int_equal(w->fetch.n_prefetches, 1);
+	assert_true(listed(w).prefetch);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(the_same_image_takes_on_another_way),
 		TEST(another_image_takes_the_directory_and_the_old_one_lives_on),
+		TEST(of_a_mount_that_was_replaced_a_keeper_keeps_nothing),
+		TEST(what_was_replaced_is_not_prefetched_any_more),
 		TEST(what_cannot_be_loaded_leaves_all_as_it_was),
 		TEST(a_record_that_cannot_be_written_is_told_and_readers_read_on),
+		TEST(credentials_that_come_meanwhile_outlive_a_record_that_cannot_be_written),
+		TEST(of_an_auth_file_whose_record_cannot_be_written_nothing_is_said),
 		TEST(where_nothing_is_mounted_it_is_a_mount),
 		TEST(a_directory_that_was_taken_meanwhile_is_told),
 		TEST(what_fails_once_the_old_one_is_detached_brings_it_back),
@@ -396,6 +581,9 @@ int main(void)
 		TEST(how_it_is_mounted_stays_with_the_image),
 		TEST(there_are_at_most_so_many_also_where_one_is_replaced),
 		TEST(of_two_wishes_at_once_the_one_that_ends_takes_nothing_from_the_other),
+		TEST(all_of_what_was_there_is_brought_when_that_is_wished_for),
+		TEST(a_wish_for_all_of_it_that_cannot_be_listed_is_told),
+		TEST(what_was_unmounted_from_outside_is_mounted_again_and_all_of_it_brought),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

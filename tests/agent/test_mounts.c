@@ -17,30 +17,6 @@
 
 #include <cmocka.h>
 
-#define DIGEST_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-
-static void count(void *arg, const struct mount_record *rec)
-{
-	(void)rec;
-	(*(uint32_t *)arg)++;
-}
-
-static uint32_t n_listed(const struct world *w)
-{
-	uint32_t n = 0;
-	struct err e = { 0 };
-
-	assert_int_equal(mount_list_load(w->state_dir, NULL, count, &n, &e), 0);
-	return n;
-}
-
-static enum mount_state state_of(const struct world *w)
-{
-	const struct mounted *m = mounts_find(w->mounts, w->dir);
-
-	return m != NULL ? m->state : MOUNT_GONE;
-}
-
 static void a_mount_is_told_when_it_can_be_read_and_is_listed(void **state)
 {
 	struct world *w = *state;
@@ -110,11 +86,39 @@ static void a_second_wish_meanwhile_is_told_to_try_again(void **state)
 
 	(void)world_add(w, "h:1/r:t", w->dir);
 	(void)world_add(w, "h:1/r:t", w->dir);
-	assert_int_equal(w->added, -EAGAIN);
-	world_remove(w, w->dir);
-	assert_int_equal(w->removed, -EAGAIN);
+	assert_int_equal(w->added, -EALREADY);
 	world_bring_up(w, DIGEST_A);
 	assert_int_equal(w->added, 0);
+	world_remove(w, w->dir);
+	world_remove(w, w->dir);
+	assert_int_equal(w->removed, -EALREADY);
+	world_stop_done(w, 0);
+	assert_int_equal(w->removed, 0);
+}
+
+static void a_mount_can_be_unmounted_on_its_way_up(void **state)
+{
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_remove(w, w->dir);
+	assert_int_equal(w->loader.n_cancelled, 1);
+	assert_int_equal(w->added, -ECANCELED);
+	assert_int_equal(w->n_removed, 1);
+	assert_int_equal(w->removed, 0);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_load_done(w, 0, DIGEST_A);
+	world_remove(w, w->dir);
+	world_tree_done(w, 0);
+	assert_int_equal(w->n_removed, 1);
+	world_stop_done(w, 0);
+	assert_int_equal(w->n_removed, 2);
+	assert_int_equal(w->removed, 0);
+	assert_int_equal(w->n_added, 2);
+	assert_int_equal(w->added, -ECANCELED);
+	assert_int_equal(n_listed(w), 0);
 }
 
 static void a_cancel_while_loading_ends_the_load(void **state)
@@ -228,7 +232,6 @@ static void a_restart_mounts_what_is_listed_without_the_registry(void **state)
 	world_stop(w);
 	world_stop_done(w, 0);
 	assert_int_equal(w->n_stopped, 1);
-	w->n_stopped = 0;
 	world_restart(w);
 	assert_false(mounts_are_settled(w->mounts));
 	assert_int_equal(w->n_settled, 0);
@@ -247,10 +250,7 @@ static void a_restart_stays_with_its_image_when_the_tag_has_moved(void **state)
 
 	(void)world_add(w, "h:1/r:t", w->dir);
 	world_bring_up(w, DIGEST_A);
-	world_stop(w);
-	world_stop_done(w, 0);
-	w->n_stopped = 0;
-	world_restart(w);
+	world_stop_and_restart(w);
 	world_load_done(w, 0, DIGEST_B);
 	assert_string_equal(w->loader.loads->reference, "h:1/r@sha256:" DIGEST_A);
 	world_bring_up(w, DIGEST_A);
@@ -258,56 +258,20 @@ static void a_restart_stays_with_its_image_when_the_tag_has_moved(void **state)
 	assert_string_equal(mounts_find(w->mounts, w->dir)->rec.digest, DIGEST_A);
 }
 
-/* As after a SIGTERM while it was busy. */
-static void restart_with_keeper(struct world *w)
+static void what_comes_back_can_be_unlisted_while_its_registry_is_silent(void **state)
 {
+	struct world *w = *state;
+
 	(void)world_add(w, "h:1/r:t", w->dir);
 	world_bring_up(w, DIGEST_A);
-	world_stop(w);
-	world_stop_done(w, 0);
-	w->n_stopped = 0;
-	w->with_keeper = true;
-	world_restart(w);
-}
-
-static void what_a_keeper_has_is_taken_on_and_its_directory_not_touched(void **state)
-{
-	struct world *w = *state;
-
-	restart_with_keeper(w);
+	world_stop_and_restart(w);
 	assert_int_equal(state_of(w), MOUNT_LOAD);
-	world_bring_up(w, DIGEST_A);
-	assert_int_equal(state_of(w), MOUNT_UP);
-	assert_int_equal(w->fuse_pool.n_adopted, 1);
+	world_remove(w, w->dir);
+	assert_int_equal(w->n_removed, 1);
+	assert_int_equal(w->removed, 0);
+	assert_int_equal(state_of(w), MOUNT_GONE);
+	assert_int_equal(n_listed(w), 0);
 	assert_int_equal(w->n_settled, 1);
-}
-
-static void what_cannot_be_taken_on_is_mounted_anew(void **state)
-{
-	struct world *w = *state;
-
-	restart_with_keeper(w);
-	world_load_done(w, -ENOENT, NULL); /* lost: its keeper lets go, then all from the start */
-	assert_int_equal(state_of(w), MOUNT_LOAD);
-	world_bring_up(w, DIGEST_A);
-	assert_int_equal(state_of(w), MOUNT_UP);
-	assert_int_equal(w->fuse_pool.n_adopted, 0);
-}
-
-static void a_busy_mount_is_left_to_its_keeper_at_the_end(void **state)
-{
-	struct world *w = *state;
-
-	restart_with_keeper(w);
-	world_bring_up(w, DIGEST_A);
-	world_stop(w);
-	world_stop_done(w, -EBUSY);
-	assert_int_equal(w->fuse_pool.n_left, 1);
-	assert_int_equal(w->fuse_pool.n_lazy, 0);
-	assert_int_equal(w->n_stopped, 0);
-	world_stop_done(w, 0);
-	assert_int_equal(w->n_stopped, 1);
-	assert_int_equal(n_listed(w), 1);
 }
 
 static void what_cannot_come_back_stays_listed_and_can_be_unlisted(void **state)
@@ -316,10 +280,7 @@ static void what_cannot_come_back_stays_listed_and_can_be_unlisted(void **state)
 
 	(void)world_add(w, "h:1/r:t", w->dir);
 	world_bring_up(w, DIGEST_A);
-	world_stop(w);
-	world_stop_done(w, 0);
-	w->n_stopped = 0;
-	world_restart(w);
+	world_stop_and_restart(w);
 	world_load_done(w, -EAGAIN, NULL);
 	assert_int_equal(state_of(w), MOUNT_DOWN);
 	assert_int_equal(w->n_settled, 1);
@@ -343,7 +304,6 @@ static void the_end_detaches_what_is_in_use_and_keeps_the_list(void **state)
 	world_stop_done(w, 0);
 	assert_int_equal(w->n_stopped, 1);
 	assert_int_equal(n_listed(w), 1);
-	w->n_stopped = 0;
 	world_restart(w);
 	world_bring_up(w, DIGEST_A);
 }
@@ -360,7 +320,6 @@ static void the_end_waits_for_a_mount_half_way_up(void **state)
 	world_stop_done(w, 0);
 	assert_int_equal(w->n_stopped, 1);
 	assert_true(w->added < 0);
-	w->n_stopped = 0;
 	world_restart(w);
 }
 
@@ -412,7 +371,6 @@ static void a_transient_mount_without_its_directory_is_not_waited_for(void **sta
 	world_bring_up(w, DIGEST_A);
 	world_stop(w);
 	world_stop_done(w, 0);
-	w->n_stopped = 0;
 	assert_int_equal(rmdir(w->dir), 0);
 	world_restart(w);
 	world_settle(w);
@@ -479,8 +437,6 @@ static void a_path_belongs_to_the_mount_with_the_longest_directory(void **state)
 	must_resolve(w, "/tmp", NULL, NULL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
-
 /* As the agent does it, which ends then. */
 static void free_at_once(void *arg)
 {
@@ -514,14 +470,15 @@ static void a_cancelled_question_that_a_worker_looks_into_is_waited_for_at_the_e
 	}
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_mount_is_told_when_it_can_be_read_and_is_listed),
 		TEST(what_fails_leaves_nothing_behind),
-		TEST(what_a_keeper_has_is_taken_on_and_its_directory_not_touched),
-		TEST(what_cannot_be_taken_on_is_mounted_anew),
-		TEST(a_busy_mount_is_left_to_its_keeper_at_the_end),
+		TEST(a_mount_can_be_unmounted_on_its_way_up),
+		TEST(what_comes_back_can_be_unlisted_while_its_registry_is_silent),
 		TEST(a_directory_that_is_not_there_is_found_before_the_registry_is_asked),
 		TEST(the_same_image_again_is_done_and_another_is_busy),
 		TEST(a_second_wish_meanwhile_is_told_to_try_again),

@@ -5,6 +5,7 @@
 #include "render.h"
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,6 +74,16 @@ static void nearly_all_is_never_100_percent(void **state)
 	must_render("{\"k\": 0, \"n\": 0}", CELL_SHARE, "n", "100%");
 }
 
+static void a_moment_has_its_ms_and_a_day_its_minute(void **state)
+{
+	(void)state;
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
+	assert_int_equal(setenv("TZ", "UTC", 1), 0);
+	tzset();
+	must_render("{\"k\": 1767323045}", CELL_WHEN, NULL, "2026-01-02 03:04");
+	must_render("{\"k\": 1767323045007}", CELL_MOMENT, NULL, "2026-01-02 03:04:05.007");
+}
+
 static void numbers_read_as_people_say_them(void **state)
 {
 	(void)state;
@@ -106,6 +117,7 @@ int main(void)
 		cmocka_unit_test(a_table_is_as_wide_as_its_widest),
 		cmocka_unit_test(an_empty_table_says_so),
 		cmocka_unit_test(nearly_all_is_never_100_percent),
+		cmocka_unit_test(a_moment_has_its_ms_and_a_day_its_minute),
 		cmocka_unit_test(numbers_read_as_people_say_them),
 		cmocka_unit_test(a_name_cannot_move_the_cursor),
 	};

@@ -69,12 +69,86 @@ static void somebody_elses_lease_is_named_with_who_had_it(void **state)
 	         "a peer gave it in 120.5 ms");
 }
 
+static void a_lease_is_no_delivery(void **state)
+{
+	const struct fetch_event events[] = {
+		{ .source = "peer", .reader = true, .is_lease = true, .took_us = 100 },
+		{ .source = "origin",
+		  .reader = true,
+		  .result = SOURCE_OK,
+		  .first_unit_us = 6300,
+		  .took_us = 7000 },
+	};
+
+	(void)state;
+	assert_false(why_gave(&events[0]));
+	assert_true(why_gave(&events[1]));
+	must_say(events, 1, WHY_ABSENT,
+	         "a reader waited: no peer had it, and this node was let fetch it after 0.1 ms");
+	must_say(events, N_EVENTS(events), WHY_HERE,
+	         "a reader waited: no peer had it, and this node was let fetch it after 0.1 ms; "
+	         "then the origin's first chunk came after 6.3 ms, all that was asked for after "
+	         "7.0 ms");
+}
+
+static void who_has_not_answered_yet_is_said_with_the_time_so_far(void **state)
+{
+	const struct fetch_event events[] = {
+		{ .source = "elsewhere",
+		  .result = SOURCE_GONE,
+		  .took_us = 6400,
+		  .detail = "no other blob has it" },
+		{ .source = "origin",
+		  .reader = true,
+		  .is_open = true,
+		  .took_us = 3012000,
+		  .detail = "127.0.0.1:5000" },
+	};
+
+	(void)state;
+	assert_false(why_gave(&events[1]));
+	must_say(events, N_EVENTS(events), WHY_ABSENT,
+	         "a reader waits: no other blob's origin has it (6.4 ms); then the origin "
+	         "(127.0.0.1:5000) has been asked for 3012.0 ms, and has not given it yet");
+}
+
+static void what_no_question_is_out_for_is_said_to_wait(void **state)
+{
+	const struct fetch_event event = { .source = FETCH_NOBODY,
+		                           .is_open = true,
+		                           .detail = "it waits for its turn" };
+
+	(void)state;
+	must_say(&event, 1, WHY_ABSENT,
+	         "it is being fetched, and nobody waits for it: it waits for its turn");
+}
+
+static void what_came_and_went_is_said_to_be_gone(void **state)
+{
+	const struct fetch_event event = { .source = "peer", .took_us = 1500 };
+
+	(void)state;
+	must_say(&event, 1, WHY_ABSENT,
+	         "fetched before anybody asked: a peer gave it in 1.5 ms; now it is not here");
+}
+
+static void what_was_given_in_parts_is_no_delivery_of_one(void **state)
+{
+	const struct fetch_event event = { .source = "peer", .is_mixed = true, .took_us = 1500 };
+
+	(void)state;
+	assert_false(why_gave(&event));
+	must_say(&event, 1, WHY_ABSENT,
+	         "fetched before anybody asked: a peer gave some of what was asked for in 1.5 ms");
+}
+
 static void a_wrong_digest_and_a_failure_are_said(void **state)
 {
 	const struct fetch_event events[] = {
 		{ .source = "origin", .result = -EAGAIN, .took_us = 2000, .detail = "503" },
 		{ .source = "origin", .result = -EBADMSG },
 		{ .source = "origin", .result = SOURCE_GONE, .took_us = 1000 },
+		{ .source = "origin", .result = -EACCES, .took_us = 500, .detail = "401" },
 		{ .source = "elsewhere", .result = SOURCE_OK, .took_us = 3000 },
 	};
 
@@ -83,7 +157,8 @@ static void a_wrong_digest_and_a_failure_are_said(void **state)
 		events, N_EVENTS(events), WHY_HERE,
 		"fetched before anybody asked: the origin failed after 2.0 ms (503); then what "
 		"the origin gave had a wrong digest, and it was fetched again; then the origin has "
-		"it no more (1.0 ms); then the origin of another blob that has it gave it in 3.0 "
+		"it no more (1.0 ms); then the origin refused access after 0.5 ms (401); then the "
+		"origin of another blob that has it gave it in 3.0 "
 		"ms");
 }
 
@@ -112,6 +187,11 @@ int main(void)
 		cmocka_unit_test(without_a_question_the_place_is_the_reason),
 		cmocka_unit_test(the_origins_first_chunk_and_all_of_it_are_told_apart),
 		cmocka_unit_test(somebody_elses_lease_is_named_with_who_had_it),
+		cmocka_unit_test(a_lease_is_no_delivery),
+		cmocka_unit_test(who_has_not_answered_yet_is_said_with_the_time_so_far),
+		cmocka_unit_test(what_no_question_is_out_for_is_said_to_wait),
+		cmocka_unit_test(what_came_and_went_is_said_to_be_gone),
+		cmocka_unit_test(what_was_given_in_parts_is_no_delivery_of_one),
 		cmocka_unit_test(a_wrong_digest_and_a_failure_are_said),
 		cmocka_unit_test(of_many_questions_the_last_are_told),
 	};

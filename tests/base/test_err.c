@@ -31,6 +31,10 @@ static void an_errno_is_told_in_words(void **state)
 	assert_string_equal(e.msg, "open /x: No such file or directory");
 	assert_int_equal(err_errno(&e, 99999, "odd"), -99999);
 	assert_string_equal(e.msg, "odd: unknown error");
+	assert_int_equal(err_errno(&e, EACCES, "open %s", "/x"), -EPERM); /* no registry's word */
+	assert_string_equal(e.msg, "open /x: Permission denied");
+	assert_int_equal(err_errno(&e, EINVAL, "mount"), -EIO); /* nor a wrong wish */
+	assert_string_equal(e.msg, "mount: Invalid argument");
 }
 
 static void a_fact_goes_before_the_message_and_keeps_the_code(void **state)

@@ -73,6 +73,20 @@ static void metrics_without_labels_are_there_from_the_start(void **state)
 	assert_page_has(m, "\nshoal_unverified_bytes_total 0\n");
 }
 
+static void all_series_of_one_label_are_there_from_the_start(void **state)
+{
+	AUTO(metrics_free) struct metrics *m = metrics_new();
+
+	(void)state;
+	assert_page_has(m, "\nshoal_verify_failures_total{source=\"cache\"} 0\n"
+	                   "shoal_verify_failures_total{source=\"dedup\"} 0\n"
+	                   "shoal_verify_failures_total{source=\"peer\"} 0\n"
+	                   "shoal_verify_failures_total{source=\"origin\"} 0\n");
+	assert_page_has(m, "\nshoal_chunks_total{source=\"dedup\"} 0\n");
+	assert_page_has(m, "\nshoal_peers{state=\"heard-of\"} 0\n");
+	assert_page_has(m, "\nshoal_read_seconds_count{source=\"origin\"} 0\n");
+}
+
 static void label_values_cannot_break_out_of_the_page(void **state)
 {
 	AUTO(metrics_free) struct metrics *m = metrics_new();
@@ -132,6 +146,7 @@ int main(void)
 		cmocka_unit_test(the_same_labels_are_the_same_series),
 		cmocka_unit_test(the_page_has_type_help_and_every_series),
 		cmocka_unit_test(metrics_without_labels_are_there_from_the_start),
+		cmocka_unit_test(all_series_of_one_label_are_there_from_the_start),
 		cmocka_unit_test(label_values_cannot_break_out_of_the_page),
 		cmocka_unit_test(a_histogram_counts_up_to_each_bound),
 		cmocka_unit_test(names_from_outside_cannot_fill_memory),

@@ -1,14 +1,22 @@
 /*
  * bench_reader: what programs do to a tree, timed.
  *
- *   bench_reader read LIST DIR THREADS        every regular file, whole, in 128 KiB reads:
- * directory by directory, each listed first, as tar and cp -r do bench_reader open LIST DIR THREADS
- * the same files by their paths, nothing listed bench_reader lstat LIST DIR               every
- * entry, by its path bench_reader pread LIST DIR COUNT SEED    4 KiB at random places, each with
- * open and close bench_reader random LIST DIR COUNT SEED   64 KiB at random places of large files;
- * on stdout a line "PATH<tab>OFFSET" each, then the times LIST: lines "SIZE PATH", SIZE "-" for
- * what is no regular file, "d" for a directory; it is also what the files that were read must
- * amount to. Prints seconds (milliseconds of p50 and p99 for random). Knows nothing of shoal.
+ *   bench_reader read LIST DIR THREADS
+ *       every regular file, whole, in 128 KiB reads: directory by directory, each listed first, as
+ *       tar and cp -r do
+ *   bench_reader open LIST DIR THREADS
+ *       the same files by their paths, nothing listed
+ *   bench_reader lstat LIST DIR
+ *       every entry, by its path
+ *   bench_reader pread LIST DIR COUNT SEED
+ *       4 KiB at random places, each with open and close
+ *   bench_reader random LIST DIR COUNT SEED
+ *       64 KiB at random places of large files; on stdout a line "PATH<tab>OFFSET" each, then the
+ *       times
+ *
+ * LIST: entries "SIZE PATH", a NUL behind each, for names may have line ends; SIZE "-" for what is
+ * no regular file, "d" for a directory; it is also what the files that were read must amount to.
+ * Prints seconds (milliseconds of p50 and p99 for random). Knows nothing of shoal.
  */
 #include "clock.h"
 #include "err.h"

@@ -49,7 +49,7 @@ class Bench:
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as f:
             for row in (line.split(" ", 10) for line in lab.expected_lines(image)):
                 name = histories.unescape(row[10]).lstrip("/") or "."
-                f.write(f"{'d' if row[0] == 'd' else row[4] if row[0] == 'f' else '-'} {name}\n")
+                f.write(f"{'d' if row[0] == 'd' else row[4] if row[0] == 'f' else '-'} {name}\0")
         return path
 
     def agent(self, dedup, state_dir=None):

@@ -16,40 +16,38 @@ void die(const char *what)
 	_exit(1);
 }
 
-static int64_t size_of(const char *line)
+static int64_t size_of(const char *text)
 {
-	if (line[0] == '-')
+	if (text[0] == '-')
 		return NO_FILE;
-	return line[0] == 'd' ? DIRECTORY : strtoll(line, NULL, 10);
+	return text[0] == 'd' ? DIRECTORY : strtoll(text, NULL, 10);
 }
 
 struct listed listed_load(const char *path, bool files_alone)
 {
 	struct listed l = { 0 };
 	FILE *f = fopen(path, "re");
-	char *line = NULL;
+	char *text = NULL;
 	size_t room_bytes = 0;
 	size_t room = 0;
-	ssize_t n;
 
 	if (f == NULL)
 		die(path);
-	while ((n = getline(&line, &room_bytes, f)) > 0) {
-		char *space = strchr(line, ' ');
+	while (getdelim(&text, &room_bytes, '\0', f) > 0) {
+		char *space = strchr(text, ' ');
 
-		if (space == NULL || (files_alone && size_of(line) < 0))
+		if (space == NULL || (files_alone && size_of(text) < 0))
 			continue;
-		line[n - 1] = '\0';
 		if (l.n_entries == room) {
 			room = room == 0 ? 1024 : room * 2;
 			l.entries = xrealloc(l.entries, room, sizeof(l.entries[0]));
 		}
 		l.entries[l.n_entries++] = (struct entry){
 			.path = xstrdup(space + 1),
-			.size_bytes = size_of(line),
+			.size_bytes = size_of(text),
 		};
 	}
-	free(line);
+	free(text);
 	(void)fclose(f);
 	if (l.n_entries == 0)
 		die("the list is empty");

@@ -22,8 +22,8 @@ struct listed {
 __attribute__((noreturn)) void die(const char *what);
 
 /**
- * Read lines "SIZE PATH": SIZE "-" for what is no regular file, "d" for a directory. A list without
- * any, and one that cannot be read, end the program.
+ * Read entries "SIZE PATH", a NUL behind each: SIZE "-" for what is no regular file, "d" for a
+ * directory. A list without any, and one that cannot be read, end the program.
  *
  * @param files_alone  leave out what is no regular file
  * @return ended by listed_free()

@@ -3,28 +3,15 @@
  */
 #include "fixture.h"
 #include "mem.h"
+#include "remove_tree.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
-void remove_tree(const char *path)
-{
-	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
 
 static int is_aside(const struct dirent *entry)
 {
@@ -70,7 +57,7 @@ int fixture_teardown(void **state)
 	loop_free(&f->loop);
 	metrics_free(&f->metrics);
 	log_free(&f->log);
-	remove_tree(f->dir);
+	(void)remove_tree(f->dir);
 	free(f);
 	return 0;
 }
@@ -248,17 +235,31 @@ int remove_image(struct fixture *f, const char *digest)
 	return image_store_remove(f->cas, digest, &f->e);
 }
 
-static int nothing(struct cas *cas, void *arg, struct err *e)
+static void stop_there(struct job *job)
 {
-	(void)cas;
-	(void)arg;
-	(void)e;
-	return 0;
+	(void)sem_wait(&container_of(job, struct stopper, job)->go);
+}
+
+void stopper_begin(struct stopper *s, struct pool *pool, enum job_prio prio)
+{
+	s->job = (struct job){ .work = stop_there, .prio = prio };
+	assert_int_equal(sem_init(&s->go, 0, 0), 0);
+	pool_submit(pool, &s->job);
+}
+
+void stopper_let_go(struct stopper *s)
+{
+	(void)sem_post(&s->go);
+}
+
+void stopper_end(struct stopper *s)
+{
+	(void)sem_destroy(&s->go);
 }
 
 void writer_is_done(struct fixture *f)
 {
-	assert_int_equal(writer_do(f->cas, nothing, NULL, &f->e), 0);
+	writer_wait(f->cas);
 }
 
 void rows_are_removed(struct fixture *f)

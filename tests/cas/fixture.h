@@ -6,7 +6,9 @@
 #include "db.h"
 #include "disk.h"
 #include "image_store.h"
+#include "pool.h"
 #include "state.h"
+#include <semaphore.h>
 /* cmocka wants these four before itself */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,6 +34,16 @@ struct fixture {
 	struct cas_hooks hooks;
 };
 
+/* A job that has a worker until it is let go. */
+struct stopper {
+	struct job job;
+	sem_t go;
+};
+
+void stopper_begin(struct stopper *s, struct pool *pool, enum job_prio prio);
+void stopper_let_go(struct stopper *s);
+void stopper_end(struct stopper *s); /* when its worker did something else since */
+
 int fixture_setup(void **state);    /* a directory, nothing open */
 int fixture_teardown(void **state); /* closes, removes the directory */
 int fixture_setup_open(void **state);
@@ -40,7 +52,6 @@ void fixture_open(struct fixture *f);
 int fixture_try_open(struct fixture *f);
 void fixture_close(struct fixture *f);
 void fixture_reopen(struct fixture *f);
-void remove_tree(const char *path);
 uint32_t n_moved_aside(const char *dir); /* databases that cas_open() did not want */
 char *fixture_path(const struct fixture *f, const char *name); /* the caller's */
 

@@ -237,10 +237,8 @@ static void unverified_chunks_are_counted_and_kept_apart(void **state)
 
 static void fill_and_close(struct fixture *f)
 {
-	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_blob *b = open_full(f, SAMPLE_ID, 20, SEED);
 
-	for (uint32_t i = 0; i < 20; i++)
-		assert_int_equal(put_sample(b, SEED, i), 0);
 	cas_blob_release(&b);
 	fixture_close(f);
 }
@@ -324,10 +322,8 @@ static void a_file_cut_while_it_is_open_yields_no_zeros(void **state)
 	struct fixture *f = *state;
 	char *path = data_path(f);
 	struct stat st;
-	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
+	struct cas_blob *b = open_full(f, SAMPLE_ID, 20, SEED);
 
-	for (uint32_t i = 0; i < 20; i++)
-		assert_int_equal(put_sample(b, SEED, i), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(truncate(path, 0), 0);
 	assert_int_equal(read_sample(b, SEED, 19), CAS_MISS);
@@ -338,96 +334,6 @@ static void a_file_cut_while_it_is_open_yields_no_zeros(void **state)
 	assert_int_equal(put_sample(b, SEED, 5), 0);
 	assert_int_equal(read_sample(b, SEED, 5), 0);
 	cas_blob_release(&b);
-	free(path);
-}
-
-static void change_byte(const char *path, off_t offset)
-{
-	const int fd = open(path, O_RDWR);
-	uint8_t byte;
-
-	assert_int_equal(pread(fd, &byte, 1, offset), 1);
-	byte ^= 0x40;
-	assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
-	assert_int_equal(close(fd), 0);
-}
-
-struct faults {
-	uint32_t n;
-	struct cas_fault last;
-};
-
-static void note_fault(void *arg, const struct cas_fault *fault)
-{
-	struct faults *faults = arg;
-
-	faults->n++;
-	faults->last = *fault;
-}
-
-static void verify_finds_changed_bytes_and_makes_them_absent(void **state)
-{
-	struct fixture *f = *state;
-	char *path = data_path(f);
-	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
-	struct cas_verify_progress total;
-	struct faults faults = { .n = 0 };
-	const off_t offset = (off_t)cas_blob_layout(b)->chunks[6].plain_offset;
-
-	cas_blob_release(&b);
-	fill_and_close(f);
-	change_byte(path, offset);
-	fixture_open(f);
-	assert_int_equal(cas_verify(f->cas, note_fault, NULL, &faults, &total, &f->e), 0);
-	assert_int_equal(total.chunks_done, 20);
-	assert_int_equal(total.n_faults, 1);
-	assert_int_equal(faults.last.chunk_idx, 6);
-	assert_string_equal(faults.last.what, "wrong bytes");
-	assert_int_equal(metrics_sum(f->metrics, METRIC_VERIFY_FAILURES), 1);
-	fixture_reopen(f);
-	b = open_sample(f, SAMPLE_ID, 20, SEED);
-	assert_int_equal(cas_blob_n_ready(b), 19);
-	assert_int_equal(read_sample(b, SEED, 6), CAS_MISS);
-	assert_int_equal(put_sample(b, SEED, 6), 0);
-	assert_int_equal(cas_verify(f->cas, note_fault, NULL, &faults, &total, &f->e), 0);
-	assert_int_equal(total.n_faults, 0);
-	cas_blob_release(&b);
-	free(path);
-}
-
-static void check_finds_a_changed_chunk_while_it_is_in_use(void **state)
-{
-	struct fixture *f = *state;
-	char *path = data_path(f);
-	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, SEED);
-
-	assert_int_equal(put_sample(b, SEED, 6), 0);
-	assert_int_equal(cas_flush(f->cas, &f->e), 0);
-	assert_int_equal(cas_blob_check(b, 6, &f->e), 0);
-	assert_int_equal(cas_blob_check(b, 7, &f->e), CAS_MISS);
-	change_byte(path, (off_t)cas_blob_layout(b)->chunks[6].plain_offset);
-	assert_int_equal(cas_blob_check(b, 6, &f->e), CAS_MISMATCH);
-	assert_int_equal(read_sample(b, SEED, 6), CAS_MISS);
-	assert_int_equal(query(f, "SELECT length(bits) FROM ready"), 0); /* durably */
-	assert_int_equal(put_sample(b, SEED, 6), 0);
-	assert_int_equal(read_sample(b, SEED, 6), 0);
-	cas_blob_release(&b);
-	free(path);
-}
-
-static void missing_data_is_a_fault_of_verify(void **state)
-{
-	struct fixture *f = *state;
-	char *path = data_path(f);
-	struct cas_verify_progress total;
-	struct faults faults = { .n = 0 };
-
-	fill_and_close(f);
-	assert_int_equal(unlink(path), 0);
-	fixture_open(f);
-	assert_int_equal(cas_verify(f->cas, note_fault, NULL, &faults, &total, &f->e), 0);
-	assert_int_equal(total.n_faults, 20);
-	assert_string_equal(faults.last.what, "data missing");
 	free(path);
 }
 
@@ -560,9 +466,6 @@ int main(void)
 		T(a_replaced_file_is_not_believed),
 		T(a_file_cut_and_grown_again_yields_no_zeros),
 		T(a_file_cut_while_it_is_open_yields_no_zeros),
-		T(verify_finds_changed_bytes_and_makes_them_absent),
-		T(check_finds_a_changed_chunk_while_it_is_in_use),
-		T(missing_data_is_a_fault_of_verify),
 		T(people_can_ask_what_is_where),
 		T(a_large_blob_has_a_row_a_chunk_and_several_slices),
 		cmocka_unit_test_setup_teardown(ready_bits_reach_the_database_by_themselves,

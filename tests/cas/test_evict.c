@@ -324,6 +324,7 @@ static void the_quota_holds_while_more_than_it_is_put(void **state)
 	assert_true(n_kept > n_chunks / 2);
 	assert_true(cas_blob_n_ready(b) > 50); /* room is used */
 	assert_true(metrics_sum(f->metrics, METRIC_CACHE_EVICTED_BYTES) > (4 << 20));
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_ROOM_BYTES), f->quota_bytes);
 	for (uint32_t i = 0; i < n_chunks; i++)
 		assert_int_equal(read_sample(b, SEED, i), cas_blob_is_ready(b, i) ? 0 : CAS_MISS);
 	assert_int_equal(cas_verify(f->cas, NULL, NULL, NULL, &total, &f->e), 0);

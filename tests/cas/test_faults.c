@@ -94,6 +94,37 @@ static void no_space_is_an_outcome_and_the_cache_goes_on_later(void **state)
 	fixture_close(f);
 }
 
+#define FREE_BYTES    (UINT64_C(9) << 30)
+#define RESERVE_BYTES (UINT64_C(1) << 30)
+
+static int nine_gib_free(const struct disk *disk, int fd, uint64_t *ret_bytes)
+{
+	(void)disk;
+	(void)fd;
+	*ret_bytes = FREE_BYTES;
+	return 0;
+}
+
+static void without_a_quota_the_room_that_is_told_of_is_what_the_reserve_leaves(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk = { .disk = *disk_real() };
+	struct cas_blob *b = NULL;
+
+	disk.disk.free_bytes = nine_gib_free;
+	f->disk = &disk.disk;
+	f->reserve_bytes = RESERVE_BYTES;
+	fixture_open(f);
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_ROOM_BYTES),
+	                 FREE_BYTES - RESERVE_BYTES);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(put_sample(b, SEED, 1), 0);
+	assert_in_range(metrics_sum(f->metrics, METRIC_CACHE_ROOM_BYTES),
+	                FREE_BYTES - RESERVE_BYTES, FREE_BYTES);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
 static void no_space_makes_room_of_what_was_used_least_recently(void **state)
 {
 	struct fixture *f = *state;
@@ -204,6 +235,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(no_space_is_an_outcome_and_the_cache_goes_on_later),
+		T(without_a_quota_the_room_that_is_told_of_is_what_the_reserve_leaves),
 		T(no_space_makes_room_of_what_was_used_least_recently),
 		T(a_failed_write_makes_nothing_ready),
 		T(what_a_failed_sync_may_have_lost_is_not_ready_any_more),

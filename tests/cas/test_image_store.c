@@ -2,8 +2,10 @@
  * Images: whole or not there; names; and what goes with an image that is removed.
  */
 #include "fixture.h"
+#include "gc.h"
 #include "image_dirs.h"
 #include "mem.h"
+#include "unconst.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #define TWO    "2222222222222222222222222222222222222222222222222222222222222222"
 #define ID_A   "00000000000000000000000000000000000000000000000000000000000000aa"
 #define ID_B   "00000000000000000000000000000000000000000000000000000000000000bb"
+#define ID_C   "00000000000000000000000000000000000000000000000000000000000000cc"
 #define SEED   3
 #define CHUNKS 10
 
@@ -220,6 +223,78 @@ static void a_retired_image_loses_its_files_and_keeps_its_name(void **state)
 	assert_int_equal(image_store_retire(f->cas, "..", &f->e), -EINVAL);
 }
 
+/* Of what only blobs without an image have, nothing can be removed. */
+struct full_disk {
+	struct disk disk;
+	bool is_full;
+};
+
+static int unlink_unless_full(const struct disk *d, int dir_fd, const char *name, int flags)
+{
+	const struct full_disk *full = container_of(unconst(d), struct full_disk, disk);
+
+	if (full->is_full && strstr(name, ".blob.data") != NULL && strstr(name, ID_A) == NULL) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return disk_real()->unlink(d, dir_fd, name, flags);
+}
+
+static void an_image_is_removed_also_where_the_rest_has_to_wait_for_room(void **state)
+{
+	struct fixture *f = *state;
+	struct full_disk full = { .disk = *disk_real() };
+	struct cas_gc_opts opts = { .dry_run = false };
+	struct cas_gc_result result;
+
+	full.disk.unlink = unlink_unless_full;
+	f->disk = &full.disk;
+	fixture_reopen(f);
+	fill(f, ID_A, SEED);
+	fill(f, ID_B, SEED + 1); /* these two outlived their images; */
+	fill(f, ID_C, SEED + 2); /* the ballast is gone after the first */
+	make_image(f, ONE);
+	record(f, ONE, "host/app:1", (const char *const[]){ ID_A }, 1);
+	full.is_full = true;
+	assert_int_equal(remove_image(f, ONE), 0);
+	assert_false(image_store_has(f->cas, ONE));
+	assert_int_equal(remove_image(f, ONE), CAS_MISS);
+	assert_true(atomic_load(&f->cas->evictor.has_garbage));
+	full.is_full = false;
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	assert_int_equal(result.after_bytes, 0);
+	fixture_close(f);
+}
+
+/* As a mount has it recorded. */
+struct recording {
+	struct job job;
+	struct fixture *f;
+};
+
+static void record_one(struct job *job)
+{
+	struct recording *r = container_of(job, struct recording, job);
+
+	record(r->f, ONE, "host/app:1", NULL, 0);
+}
+
+static void who_waits_finds_what_was_to_be_recorded(void **state)
+{
+	struct fixture *f = *state;
+	struct recording r = { .job = { .work = record_one }, .f = f };
+	struct image_record rec;
+	struct stopper other;
+
+	stopper_begin(&other, cas_writer(f->cas), JOB_READER);
+	pool_submit(cas_writer(f->cas), &r.job);
+	assert_int_equal(image_store_by_name(f->cas, "host/app:1", &rec, &f->e), CAS_MISS);
+	stopper_let_go(&other);
+	image_store_wait(f->cas);
+	assert_int_equal(image_store_by_name(f->cas, "host/app:1", &rec, &f->e), 0);
+	stopper_end(&other);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_open, fixture_teardown)
 
 int main(void)
@@ -230,7 +305,9 @@ int main(void)
 		T(names_lead_to_images_and_images_to_blobs),
 		T(a_removed_image_takes_along_what_nobody_else_uses),
 		T(a_blob_that_is_open_outlives_its_image),
+		T(an_image_is_removed_also_where_the_rest_has_to_wait_for_room),
 		T(a_retired_image_loses_its_files_and_keeps_its_name),
+		T(who_waits_finds_what_was_to_be_recorded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

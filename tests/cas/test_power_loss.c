@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "recorder.h"
 #include "reflink.h"
+#include "remove_tree.h"
 #include "share.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -185,7 +186,7 @@ static uint64_t look(struct fixture *f, struct recorder *r, uint32_t cut, bool d
 	/* in memory, where there is such a place: SQLite syncs at every start */
 	(void)snprintf(then.dir, sizeof(then.dir), "%s/shoal-cut-%d",
 	               access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
-	remove_tree(then.dir);
+	(void)remove_tree(then.dir);
 	(void)snprintf(blobs, sizeof(blobs), "%s/blobs", then.dir);
 	assert_int_equal(mkdir(then.dir, 0700), 0);
 	assert_int_equal(mkdir(blobs, 0700), 0);
@@ -201,7 +202,7 @@ static uint64_t look(struct fixture *f, struct recorder *r, uint32_t cut, bool d
 	assert_int_equal(n_moved_aside(then.dir), 0);
 	*ret_shared += look_at_shared(&then);
 	fixture_close(&then);
-	remove_tree(then.dir);
+	(void)remove_tree(then.dir);
 	return total.chunks_done;
 }
 

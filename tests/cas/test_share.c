@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -209,40 +208,29 @@ static void where_nobody_has_one_any_more_its_neighbours_are_looked_at_again(voi
 	cas_blob_release(&b);
 }
 
-struct stopper {
-	struct job job;
-	sem_t go;
-};
-
-static void stop_there(struct job *job)
-{
-	(void)sem_wait(&container_of(job, struct stopper, job)->go);
-}
-
 static void where_readers_wait_an_opening_does_not_wait_for_its_join(void **state)
 {
 	struct fixture *f = *state;
 	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
 	struct cas_blob *b;
-	struct stopper stopper = { .job = { .work = stop_there, .prio = JOB_NORMAL } };
+	struct stopper stopper;
 
 	assert_int_equal(put_sample(a, 1, 4), 0);
 	while (query(f, "SELECT count(*) FROM chunk") < N)
 		assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	cas_blob_release(&a);
 	fixture_reopen(f); /* so that only the database knows */
-	assert_int_equal(sem_init(&stopper.go, 0, 0), 0);
-	pool_submit(f->cas->helper, &stopper.job);
+	stopper_begin(&stopper, f->cas->helper, JOB_NORMAL);
 	cas_join_behind(f->cas, true);
 	b = open_sample(f, OTHER_ID, N, 1);
 	assert_true(cas_blob_is_joining(b));
 	assert_false(cas_blob_is_candidate(b, 4));
-	(void)sem_post(&stopper.go);
+	stopper_let_go(&stopper);
 	while (cas_blob_is_joining(b)) /* in vain: ctest's time-out */
 		(void)sched_yield();
 	assert_true(cas_blob_is_candidate(b, 4));
 	cas_blob_release(&b);
-	(void)sem_destroy(&stopper.go);
+	stopper_end(&stopper);
 }
 
 static void an_open_blob_is_found_by_a_chunks_name(void **state)

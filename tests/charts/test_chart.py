@@ -284,7 +284,18 @@ class Chart(unittest.TestCase):
                              ({"certificates": {"mode": "magic"}}, "mode"),
                              ({"ipFamily": "IPv5"}, "ipFamily"),
                              ({"seeds": {"enabled": True}, "certificates": {"mode": "host"}}, "seeds"),
-                             ({"seeds": {"enabled": True}, "peers": {"enabled": False}}, "peers")):
+                             ({"seeds": {"enabled": True}, "peers": {"enabled": False}}, "peers"),
+                             ({"registries": [{"host": "h", "username": "u"}]}, "registries[0] (h): username needs"),
+                             ({"registries": [{"host": "h", "passwordSecret": {"name": "s", "key": "k"}}]}, "needs username"),
+                             ({"registries": [{"host": "h", "ca": {"key": "k"}}]}, "ca needs"),
+                             ({"ports": {"http": 9465}}, "ports.http"),
+                             ({"registries": [{"host": "h"}, {"host": "h"}]}, "two entries for h"),
+                             ({"registries": [{"host": ""}]}, "no host"),
+                             ({"hostPaths": {"mounts": ["/a", "/a"]}}, "hostPaths.mounts"),
+                             ({"config": {"cache": {"low_watermark_percent": 99}}}, "low_watermark_percent (99)"),
+                             ({"seeds": {"config": {"cache": {"high_watermark_percent": 3}}}}, "seeds.config.cache: low"),
+                             ({"zones": ["a", "keeper"]}, "called keeper"),
+                             ({"certificates": {"mode": "cert-manager", "issuer": {"create": False}}}, "issuer")):
             with self.subTest(word):
                 done = helm("template", "it", CHART, "--kube-version", "1.31.0", values=values, check=False)
                 self.assertNotEqual(done.returncode, 0)

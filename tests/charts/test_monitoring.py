@@ -23,6 +23,13 @@ def known_metrics():
         return dict(re.findall(r"^\| `(shoal_\w+)` \| (\w+)", f.read(), re.M))
 
 
+def label_values():
+    """{metric: {label: what docs/metrics.md says of its values}}"""
+    with open(os.path.join(lab.REPO, "docs", "metrics.md"), encoding="utf-8") as f:
+        rows = re.findall(r"^\| `(shoal_\w+)` \| \w+ \| (.*?) \|", f.read(), re.M)
+    return {name: dict(re.findall(r"`(\w+)`: ([^;]+)", labels)) for name, labels in rows}
+
+
 def named_metrics(text):
     return {name for name in re.findall(r"(?<![\w:])shoal_\w+", text)}
 
@@ -109,9 +116,23 @@ class Prometheus(cluster.LoopbackTest):
             self.assertEqual(answer.headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
             return answer.read().decode()
 
+    def assert_alerts_are_tested_with_what_is_there_from_the_start(self, page):
+        """What begins at 0 in alerts_test.yaml does so on an agent's page: a series that appears with its first fault has not
+        grown by it."""
+        with open(os.path.join(HERE, "alerts_test.yaml"), encoding="utf-8") as f:
+            series = re.findall(r"series: '(shoal_\w+){(.*?)}', values: \"0", f.read())
+        n = 0
+        for name, labels in series:
+            own = re.findall(r'\b(?!instance|le\b)\w+="[^"]*"', labels)
+            if len(own) == 1 and not name.endswith(SUFFIXES):
+                self.assertIn(f"\n{name}{{{own[0]}}} 0\n", page)
+                n += 1
+        self.assertGreater(n, 5)
+
     def test_the_page_of_a_real_agent_is_clean(self):
         reference = lab.registry().push(IMAGE)
         agents = self.cluster(2)
+        self.assert_alerts_are_tested_with_what_is_there_from_the_start(self.page(agents[0]))
         for agent in agents:
             lab.read_all(agent.mount(reference))
         agent = agents[0]
@@ -120,6 +141,12 @@ class Prometheus(cluster.LoopbackTest):
         self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
         on_page = set(re.findall(r"^# TYPE (\w+) ", page, re.M))
         self.assertEqual(on_page, set(known_metrics()))
+        told = label_values()
+        for name, labels in re.findall(r"^(shoal_\w+){(.*)} ", page, re.M):
+            values = told.get(name) or told[re.sub(f"({'|'.join(SUFFIXES)})$", "", name)]
+            for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+                if label != "le" and not re.match(r"(an?|the) ", values[label]):
+                    self.assertIn(value, values[label].split(", "), (name, label))
         self.assertGreater(sum(a.metric("shoal_chunks_total", source="origin") for a in agents), 0)
         lab.wait_for(lambda: sum(a.metric("shoal_chunks_total", source="origin") for a in agents)
                      == sum(a.metric("shoal_leased_chunks_total", kind="first") for a in agents),

@@ -43,13 +43,23 @@ class Pods(lab.LabTest):
         return keeper
 
     def n_kept(self):
-        return lab.open_files(self.keeper.pid).count("/dev/fuse")
+        return lab.n_fuse_devices(self.keeper.pid)
 
     def namespaces(self, agent):
         return {os.readlink(f"/proc/{pid}/ns/mnt") for pid in (agent.process.pid, self.keeper.pid, "self")}
 
+    def pod(self):
+        return self.agent(node=Pod(), config={"keeper": {"socket": self.keeper_socket, "start": False}})
+
+    def kept_mount(self):
+        """(agent, where it has mounted an image that the keeper holds)"""
+        agent = self.pod()
+        where = agent.mount(lab.registry().push(IMAGE), where=os.path.join(self.host_path, self.directories()[0]))
+        lab.wait_for(lambda: self.n_kept() == 1, "the keeper to hold it")
+        return agent, where
+
     def test_readers_on_the_node_outlive_the_agents_pods(self):
-        agent = self.agent(node=Pod(), config={"keeper": {"socket": self.keeper_socket, "start": False}})
+        agent = self.pod()
         reference = lab.registry().push(IMAGE)
         wheres = [agent.mount(reference, where=os.path.join(self.host_path, name)) for name in self.directories()]
         self.assertEqual(len(self.namespaces(agent)), 3)
@@ -73,9 +83,7 @@ class Pods(lab.LabTest):
         agent.stop()
 
     def test_a_new_keeper_pod_gets_everything(self):
-        agent = self.agent(node=Pod(), config={"keeper": {"socket": self.keeper_socket, "start": False}})
-        where = agent.mount(lab.registry().push(IMAGE), where=os.path.join(self.host_path, self.directories()[0]))
-        lab.wait_for(lambda: self.n_kept() == 1, "the keeper to hold it")
+        agent, where = self.kept_mount()
         lab.stop_process(self.keeper, lab.signal.SIGKILL)
         os.unlink(self.keeper_socket)
         self.keeper = self.keeper_pod()
@@ -85,6 +93,30 @@ class Pods(lab.LabTest):
             agent.kill()
             agent.start()
             self.assertEqual(len(f.read()), 4096)
+
+    def test_an_overlay_that_only_the_node_sees_outlives_the_agents_pods(self):
+        """A container's: its root is mounted outside what the pods share with the node."""
+        agent, where = self.kept_mount()
+        root = self.private_overlay(where)
+        self.assertNotIn(root, lab.mount_points(agent.process.pid))
+        if root not in lab.mount_points(1):
+            self.skipTest("the first process has other mounts than this one")
+        agent.stop()
+        self.assertEqual(lab.mount_type(where), "fuse.shoal")
+        agent.start()
+        lab.drop_caches()
+        with open(os.path.join(root, "sizes", "4096"), "rb") as f:
+            self.assertEqual(len(f.read()), 4096)
+        self.assertEqual(agent.shoal("umount", where, check=False).returncode, 1, "it is in use")
+
+    def private_overlay(self, lower):
+        top = tempfile.mkdtemp(prefix="container-", dir=lab.TMP)
+        subprocess.run(["mount", "-t", "tmpfs", "none", top], check=True)
+        self.addCleanup(lab.unmount_below, top)
+        subprocess.run(["mount", "--make-private", top], check=True)
+        root = self.overlay(lower, top)
+        self.addCleanup(subprocess.run, ["umount", root], check=True)
+        return root
 
     def directories(self):
         names = ["a", "b"]

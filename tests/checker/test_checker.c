@@ -31,7 +31,7 @@ static void put64(uint8_t *to, uint64_t value)
 	put32(to + 4, (uint32_t)(value >> 32));
 }
 
-/* Source: docs/rafs.md sections 3.2, 3.3, 3.6 and 11.6. */
+/* Source: docs/rafs.md, "RAFS v6" and "Chunk records". */
 static char *write_bootstrap(struct fixture *f, const struct blob_layout *l, const char *name)
 {
 	const size_t n_bytes = CHUNK_TABLE + (size_t)l->n_chunks * RECORD_BYTES;

@@ -17,7 +17,7 @@ DEADLINE_S = 120
 
 def missing():
     """Why the tests cannot run here; None: they can."""
-    for program in ("containerd", "ctr", "runc"):
+    for program in ("containerd", "ctr", "runc", "busybox"):
         if not shutil.which(program):
             return f"{program} is not installed (tools/setup containerd)"
     done = subprocess.run([os.path.join(HERE, "build"), TOOLS], capture_output=True, text=True, check=False)
@@ -166,6 +166,25 @@ disable = false
     def run(self, reference, name, *argv, options=(), check=True):
         """One command in a container of its own; its output."""
         return self.ctr("run", "--rm", "--snapshotter", "nydus", *options, reference, name, *argv, check=check)
+
+    def execute(self, name, *argv, check=True):
+        """One more command in a container that runs."""
+        return self.ctr("task", "exec", "--exec-id", "x" + os.urandom(4).hex(), name, *argv, check=check)
+
+    def status(self, name):
+        """Of a container's task, as containerd says it; "": there is none."""
+        rows = [line.split() for line in self.ctr("task", "ls").stdout.splitlines()[1:]]
+        return next((row[2] for row in rows if row[0] == name), "")
+
+    def tools(self):
+        """Options of a container that has busybox for programs, whatever is in its image."""
+        where = self.path("tools")
+        if not os.path.exists(where):
+            os.mkdir(where)
+            shutil.copy(shutil.which("busybox"), where)
+            for name in ("sh", "cat", "ls", "rm", "sha256sum", "sleep"):
+                os.link(os.path.join(where, "busybox"), os.path.join(where, name))
+        return ["--mount", f"type=bind,src={where},dst=/tools,options=rbind:ro", "--env", "PATH=/tools"]
 
     def top_snapshots(self):
         """The committed snapshots that are nobody's parent."""

@@ -3,13 +3,12 @@
 A unit is what can be fetched by itself: a chunk, or a slice of a gzip stream with all chunks in it. A
 chunk's key is (digest algorithm, digest, plain size): two chunks with one key are the same bytes.
 """
-import io
 import os
 import struct
 import sys
-import tarfile
 
 import lab
+import rafs_facts
 
 sys.path.insert(0, os.path.join(lab.REPO, "tests", "checker"))
 import check_state  # noqa: E402
@@ -29,9 +28,7 @@ class Unit:
 
 def image_files(image):
     """{name: bytes} of the image's last layer."""
-    _, manifest = lab.layout_manifest(image)
-    layer = lab.layout_blob(image, manifest["layers"][-1]["digest"])
-    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+    with rafs_facts.last_layer(image) as tar:
         return {os.path.basename(m.name): tar.extractfile(m).read() for m in tar if m.isfile()}
 
 

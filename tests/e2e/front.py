@@ -116,11 +116,23 @@ class Front:
     def wait_for_state(self, state):
         lab.wait_for(lambda: self.state() == state, f"nydusd to be {state}")
 
-    def mount(self, name, image, config=None, method="POST"):
-        """As the snapshotter does it: (status, body). PUT: in place of what is there."""
+    def _wish(self, name, image, config=None, source=None):
+        """(path, body) of the request for a mount."""
         config = config or registry_config(image.split(":")[0], self.cache, snapshot=name)
-        wish = {"fs_type": "rafs", "source": bootstrap_file(self.dir, image), "config": json.dumps(config)}
-        return self.request(method, f"/api/v1/mount?mountpoint=/{name}", wish)[:2]
+        return f"/api/v1/mount?mountpoint=/{name}", {
+            "fs_type": "rafs", "source": source or bootstrap_file(self.dir, image), "config": json.dumps(config)}
+
+    def mount(self, name, image, config=None, method="POST", source=None):
+        """As the snapshotter does it: (status, body). PUT: in place of what is there. source: not the image's
+        bootstrap."""
+        return self.request(method, *self._wish(name, image, config, source))[:2]
+
+    def wish_for(self, name, image, config):
+        """mount(), and nobody reads the answer. @return the connection"""
+        connection = UnixConnection(self.sock)
+        path, wish = self._wish(name, image, config)
+        connection.request("POST", path, json.dumps(wish))
+        return connection
 
     def umount(self, name):
         return self.request("DELETE", f"/api/v1/mount?mountpoint=/{name}")[:2]

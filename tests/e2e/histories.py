@@ -9,7 +9,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -356,12 +355,8 @@ class History:
         if done.returncode != 0:
             self.fault(f"shoal verify: {done.stdout[-500:]}{done.stderr[-500:]}")
         # What the database says at a moment holds for that moment's files: eviction must not go on meanwhile.
-        self.agent.process.send_signal(signal.SIGSTOP)
-        try:
-            os.waitid(os.P_PID, self.agent.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        with lab.stopped(self.agent.process):
             checker = subprocess.run([sys.executable, CHECKER, self.state_dir], capture_output=True, text=True, check=False)
-        finally:
-            self.agent.process.send_signal(signal.SIGCONT)
         if checker.returncode != 0:
             self.fault(f"the checker: {checker.stdout[-500:]}{checker.stderr[-500:]}")
 

@@ -7,7 +7,9 @@ failure reaches.
 import atexit
 import base64
 import contextlib
+import functools
 import gzip
+import itertools
 import json
 import os
 import random
@@ -32,9 +34,11 @@ sys.path.insert(0, HERE)
 import tree_manifest  # noqa: E402
 
 BUILD = os.environ.get("SHOAL_BUILD", os.path.join(REPO, "build", "release"))
+# The larger image set: CONTRIBUTING.md says what it is and how it is made.
 SHARED_IMAGES = os.path.join(os.environ.get("SHOAL_SHARED", os.path.join(REPO, "..", "shared")), "images")
 DATA = os.path.join(REPO, "tests", "data")
 DEADLINE_S = float(os.environ.get("SHOAL_TEST_DEADLINE_S", "60"))
+PORTS_EACH = 250
 LONG = bool(os.environ.get("SHOAL_ALL"))
 in_the_long_run = unittest.skipUnless(LONG, "in the long run (SHOAL_ALL=1)")
 
@@ -76,6 +80,11 @@ def expected_lines(image):
         return f.read().splitlines()
 
 
+def expected_digest(image, path):
+    """SHA-256 of a file's bytes, in hex, as the list has it."""
+    return next(line.split(" ")[8] for line in expected_lines(image) if line.endswith(" /" + path))
+
+
 def layout_blob(image, digest):
     with open(os.path.join(LAYOUTS[image], "blobs", "sha256", digest.split(":")[-1]), "rb") as f:
         return f.read()
@@ -93,18 +102,30 @@ def layout_manifest(image):
 
 def require_image(image):
     if image not in LAYOUTS:
-        raise unittest.SkipTest(f"{image} is only in the shared image set, which is not here")
+        raise unittest.SkipTest(f"{image} is only in the larger image set (CONTRIBUTING.md), which is not here")
 
 
 TMP = tempfile.mkdtemp(prefix="shoal-e2e-")
 _processes = []
 
 
+@functools.cache
+def _own_ports():
+    """(what makes them this process's alone while it lives, an endless iterator over them). They lie below the kernel's
+    own range: no outgoing connection takes one."""
+    for first in random.sample(range(10000, 30000, PORTS_EACH), 20000 // PORTS_EACH):
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0shoal-e2e-ports-{first}")
+            return lock, itertools.cycle(range(first, first + PORTS_EACH))
+        except OSError:
+            lock.close()
+    raise AssertionError("too many tests run at once: no ports are left")
+
+
 def free_port():
-    """One that nobody has, and that no outgoing connection will take: below the kernel's own range. At
-    random: other tests choose at the same time."""
-    while True:
-        port = random.randrange(10000, 30000)
+    """One that nobody has, and that nobody else is given before a test listens there, or while it does not for a while."""
+    for port in _own_ports()[1]:
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
@@ -145,10 +166,14 @@ def wait_for_removals(state_dir):
                  "rows of removed blobs to go")
 
 
+def mount_points(pid="self"):
+    """Where something is mounted, as that process sees it; the last one last."""
+    with open(f"/proc/{pid}/mounts", encoding="utf-8", errors="surrogateescape") as f:
+        return [line.split(" ")[1].encode().decode("unicode_escape") for line in f]
+
+
 def mounts_below(path):
-    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as f:
-        dirs = [line.split(" ")[1].encode().decode("unicode_escape") for line in f]
-    return [d for d in reversed(dirs) if d.startswith(path)]
+    return [d for d in reversed(mount_points()) if d.startswith(path)]
 
 
 def unmount_below(path):
@@ -192,6 +217,17 @@ def stop_process(p, sig=signal.SIGTERM):
             _processes.remove(p)
 
 
+@contextlib.contextmanager
+def stopped(process):
+    """It stands still meanwhile, from the first line on."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
 def processes_that_name(text):
     """{pid: arguments} of all whose command line holds text: also of what the processes started here have started."""
     found = {}
@@ -223,6 +259,7 @@ def cleanup():
 
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, also by all that is started
 
 
 def on_node(node, argv):
@@ -240,6 +277,18 @@ def open_files(pid):
         except FileNotFoundError:
             found.append("")
     return found
+
+
+def n_fuse_devices(pid):
+    """How many of a process's descriptors are /dev/fuse: by the device, as its name depends on who looks (a root below another)."""
+    fds = f"/proc/{pid}/fd"
+    devices = []
+    for fd in os.listdir(fds):
+        try:
+            devices.append(os.stat(os.path.join(fds, fd)).st_rdev)
+        except FileNotFoundError:
+            pass
+    return devices.count(os.stat("/dev/fuse").st_rdev)
 
 
 def tcp_sockets(pid):
@@ -424,6 +473,11 @@ class ShoalError(AssertionError):
         self.done = done
 
 
+def metric_sum(metrics, name, **labels):
+    """Of Agent.metrics(): the sum over the series that have these labels."""
+    return sum(value for (n, its), value in metrics.items() if n == name and all(pair in its for pair in labels.items()))
+
+
 class Agent:
     """One shoald with its state directory, and the shoal command that talks to it."""
 
@@ -512,13 +566,18 @@ class Agent:
         if not os.environ.get("SHOAL_KEEP"):
             shutil.rmtree(self.dir, ignore_errors=True)
 
-    def shoal(self, *args, check=True, timeout=None):
+    def shoal(self, *args, check=True, timeout=None, user=None):
         argv = [os.path.join(self.build, "agent", "shoal"), "--socket", self.socket, *args]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-                              timeout=timeout or 4 * DEADLINE_S, env={**os.environ, **self.env})
+                              timeout=timeout or 4 * DEADLINE_S, env={**os.environ, **self.env}, user=user)
         if check and done.returncode != 0:
             raise ShoalError(done)
         return done
+
+    def start_shoal(self, *args):
+        """A command that is under way: its process, stdout and stderr as text to be read."""
+        return start_process([os.path.join(self.build, "agent", "shoal"), "--socket", self.socket, *args],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **self.env})
 
     def json(self, *args):
         return json.loads(self.shoal("--json", *args).stdout)
@@ -559,9 +618,7 @@ class Agent:
         return values
 
     def metric(self, name, **labels):
-        """Sum over the series that have these labels."""
-        return sum(v for (n, ls), v in self.metrics().items()
-                   if n == name and all((k, val) in ls for k, val in labels.items()))
+        return metric_sum(self.metrics(), name, **labels)
 
     def origin_bytes(self, kind="data"):
         return int(self.metric("shoal_origin_received_bytes_total", kind=kind))
@@ -632,6 +689,24 @@ class LabTest(unittest.TestCase):
         agent = Agent(*args, **kw)
         self.addCleanup(agent.take_down)
         return agent
+
+    def require_way(self, agent, how):
+        """Of its kernel, where images are to be mounted as "erofs", that it can."""
+        erofs = agent.json("status")["erofs"]
+        if how == "erofs" and not erofs["works"]:
+            self.skipTest(erofs["why"])
+
+    def overlay(self, lower, base=None):
+        """A container's tree over it: of base's upper and work, at base's merged. @return that one"""
+        base = base or tempfile.mkdtemp(prefix="overlay-", dir=TMP)
+        upper, work, merged = (os.path.join(base, name) for name in ("upper", "work", "merged"))
+        for path in (upper, work, merged):
+            os.makedirs(path)
+        os.chmod(upper, 0o755)  # the merged root has the upper one's mode
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", merged],
+                       check=True)
+        self.addCleanup(unmount_below, base)
+        return merged
 
     def faulty_origin(self, upstream=None, **faults):
         origin = FaultyOrigin(upstream or registry().host, **faults)

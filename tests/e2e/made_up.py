@@ -48,7 +48,7 @@ def past(uptime_ms, read, came, waited_ms=0):
 def document(mounts=(), peers=(), questions=(), read=(0, 0, 0, 0), came=(0, 0, 0, 0), **more):
     """What GET /v1/live would answer; read and came as for sums()."""
     return {"version": "0.1.0", "node": peers[0]["id"] if peers else "", "ready": True, **sums(3723000, read, came),
-            "minutes_ago": sums(3423000, [n // 3 for n in read], [n // 3 for n in came]), "readers_waiting": 0,
+            "minutes_ago": sums(3423000, [n // 3 for n in read], [n // 3 for n in came]), "readers_waiting": 0, "waiting_ms": 0,
             "fetches_in_flight": 0, "cache_bytes": sum(came), "cache_quota_bytes": 0, "cache_pinned_bytes": 0, "cache_full": False,
             "mounts": list(mounts), "n_mounts": len(mounts), "questions": list(questions), "peers": list(peers), **more}
 
@@ -62,19 +62,22 @@ def busy(n_mounts, n_peers):
     if n_peers > 3:
         peers[0]["state"] = "self"
         peers[-1]["state"] = "down"
-        peers[-2] |= {"lied": 3, "wrong_bytes": 4096}
+        peers[-2] |= {"lied": 3, "wrong_bytes": 2}
     questions = [{"blob": f"{i:064x}", "first_unit": i, "n_units": 3 + i, "source": ("peer", "origin")[i % 2], "reader": i < 2,
-                  "since_us": 4000 * (i + 1), "detail": "waits for what 10.0.0.7:9465 is getting"} for i in range(5)]
+                  "since_us": 4000 * (i + 1), "detail": ("peer 3ab4c5d6", "registry.example")[i % 2]} for i in range(5)]
     read, came = (900 * MIB, 60 * MIB, 210 * MIB, 30 * MIB), (60 * MIB, 190 * MIB, 20 * MIB, 30 * MIB)
     before = past(3723000, read, came, waited_ms=9300)
-    return document(mounts, peers, questions, read, came, past=before, minutes_ago=before[0], waited_ms=9300, readers_waiting=2, fetches_in_flight=19, cache_quota_bytes=50 << 30, cache_pinned_bytes=120 * MIB)
+    return document(mounts, peers, questions, read, came, past=before, minutes_ago=before[0], waited_ms=9300,
+                    readers_waiting=2, fetches_in_flight=19, cache_quota_bytes=50 << 30, cache_pinned_bytes=120 * MIB)
 
 
 class Agent:
-    """Serves the page and its events. `document` is what the next event says; None: the agent says nothing more."""
+    """Serves the page and its events. `document` is what the next event says; None: the agent says nothing more. So many
+    first questions for events are refused."""
 
-    def __init__(self, document):
+    def __init__(self, document, n_refused=0):
         self.document = document
+        self.n_refused = n_refused
         self.ticks = 0
         self.changed = threading.Condition()
         self.stopped = False
@@ -82,6 +85,10 @@ class Agent:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
+                if self.path == "/events" and agent.n_refused:
+                    agent.n_refused -= 1
+                    self.send_error(503)
+                    return
                 self.send_response(200 if self.path in ("/", "/events") else 404)
                 self.send_header("Content-Type", {"/": "text/html; charset=utf-8", "/events": "text/event-stream"}.get(self.path, "text/plain"))
                 self.end_headers()

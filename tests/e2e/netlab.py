@@ -5,6 +5,7 @@ A Net is a bridge in a namespace of its own and nodes joined to it by veth pairs
 mounts and processes are everybody's. All of it goes with the process that made it.
 """
 import atexit
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -19,6 +20,7 @@ CLONE_NEWNET = 0x40000000
 NEIGHBOURS = "/proc/sys/net/ipv4/neigh/default/"
 FEW_NODES = 20
 MANY_NEIGHBOURS = 65536
+BRIDGE_FILTERS = "/proc/sys/net/bridge/bridge-nf-call-"
 NETNS_DIR = "/run/netns"
 _nets = []
 
@@ -97,6 +99,15 @@ class Node:
     def mend(self):
         _run("ip", "-n", self.net.switch, "link", "set", self.port, "master", "sw")
 
+    @contextlib.contextmanager
+    def cut_off(self):
+        """From all others, meanwhile."""
+        self.cut()
+        try:
+            yield
+        finally:
+            self.mend()
+
     def command(self, argv):
         """argv, to be run on this node. Not by `ip netns exec`: that makes a mount namespace too."""
         return ["nsenter", f"--net={NETNS_DIR}/{self.name}", *argv]
@@ -124,12 +135,20 @@ class Net:
         _run("ip", "netns", "add", self.switch)
         _run("ip", "-n", self.switch, "link", "add", "sw", "type", "bridge")
         _run("ip", "-n", self.switch, "link", "set", "sw", "up")
+        in_namespace(self.switch, self._filter_nothing)
 
     def node(self):
         self.nodes.append(Node(self, len(self.nodes)))
         if len(self.nodes) == FEW_NODES:
             self._make_room_for_neighbours()
         return self.nodes[-1]
+
+    @staticmethod
+    def _filter_nothing():
+        """Where br_netfilter is loaded, each frame that a bridge passes on goes through the rules for IP, too."""
+        for name in ("iptables", "ip6tables", "arptables"):
+            with contextlib.suppress(OSError), open(BRIDGE_FILTERS + name, "w", encoding="ascii") as f:
+                f.write("0")
 
     def _make_room_for_neighbours(self):
         """The kernel has one table of neighbours for all namespaces, of 1024 entries: n nodes want n * n."""

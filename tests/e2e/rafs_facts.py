@@ -8,11 +8,15 @@ import tarfile
 import lab
 
 
+def last_layer(image):
+    """The one with the bootstrap, open."""
+    _, manifest = lab.layout_manifest(image)
+    return tarfile.open(fileobj=io.BytesIO(lab.layout_blob(image, manifest["layers"][-1]["digest"])))
+
+
 def bootstrap(image):
     """The bootstrap's bytes, out of the image's last layer."""
-    _, manifest = lab.layout_manifest(image)
-    layer = lab.layout_blob(image, manifest["layers"][-1]["digest"])
-    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+    with last_layer(image) as tar:
         name = next(n for n in tar.getnames() if n.endswith("image.boot"))
         return tar.extractfile(name).read()
 
@@ -62,8 +66,7 @@ def write_blobs(image, directory):
 
 def blob_metas(image):
     """{name: chunk index in the local form}, as far as converters put them beside the bootstrap."""
-    _, manifest = lab.layout_manifest(image)
-    with tarfile.open(fileobj=io.BytesIO(lab.layout_blob(image, manifest["layers"][-1]["digest"]))) as tar:
+    with last_layer(image) as tar:
         return {name.split("/")[-1].split(".")[0]: tar.extractfile(name).read()
                 for name in tar.getnames() if name.endswith(".blob.meta")}
 

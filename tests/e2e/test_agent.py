@@ -134,7 +134,6 @@ class Signals(lab.LabTest):
         host, registries = lab.registry().host, agent.config["registries"]
         image = lab.registry().push(IMAGE)
         agent.reload(registries=[])
-        agent.config["read"] = {"timeout_ms": 1000}
         self.assertNotEqual(agent.shoal("prefetch", image, check=False).returncode, 0)  # https, where nobody speaks it
         agent.reload(registries=registries)
         self.assertIn('counts from now on" setting=registries', agent.log())
@@ -143,25 +142,30 @@ class Signals(lab.LabTest):
         agent.reload(registries=registries)
         self.assert_tree(where, IMAGE, "after its registry's entry was replaced twice")
 
-    def test_interrupting_a_mount_cancels_it(self):
+    def loading(self):
+        """(agent, directory, process): a mount there whose registry says nothing."""
         server = SilentServer()
         self.addCleanup(server.close)
         agent = self.agent(host=server.host)
         where = agent.new_dir()
-        mount = lab.start_process([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket,
-                                   "mount", f"{server.host}/a:b", where])
+        mount = agent.start_shoal("mount", f"{server.host}/a:b", where)
         lab.wait_for(lambda: [m for m in agent.json("ls")["mounts"] if m["state"] == "loading"], "the load")
+        return agent, where, mount
+
+    def test_interrupting_a_mount_cancels_it(self):
+        agent, _, mount = self.loading()
         lab.stop_process(mount, signal.SIGINT)
         lab.wait_for(lambda: agent.json("ls")["mounts"] == [], "the mount to be taken back")
         agent.stop()
 
+    def test_what_is_on_its_way_up_can_be_unmounted(self):
+        agent, where, mount = self.loading()
+        agent.umount(where)
+        self.assertEqual((1, []), (mount.wait(lab.DEADLINE_S), agent.json("ls")["mounts"]))
+        self.assertIn("cancelled", mount.stderr.read())
+
     def test_a_stop_does_not_wait_for_a_registry(self):
-        server = SilentServer()
-        self.addCleanup(server.close)
-        agent = self.agent(host=server.host)
-        mount = lab.start_process([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket,
-                                   "mount", f"{server.host}/a:b", agent.new_dir()], stderr=subprocess.DEVNULL)
-        lab.wait_for(lambda: [m for m in agent.json("ls")["mounts"] if m["state"] == "loading"], "the load")
+        agent, _, mount = self.loading()
         agent.stop()
         self.assertEqual(mount.wait(lab.DEADLINE_S), 1)
         lab.stop_process(mount)
@@ -220,20 +224,12 @@ class Watchdog(lab.LabTest):
             manager.settimeout(lab.DEADLINE_S)
             for _ in range(3):
                 self.assertEqual(b"WATCHDOG=1", manager.recv(100))
-            agent.process.send_signal(signal.SIGSTOP)
-            lab.wait_for(lambda: self.is_stopped(agent), "it to be stopped")
             manager.settimeout(1)  # more than two turns
-            with self.assertRaises(socket.timeout):
+            with lab.stopped(agent.process), self.assertRaises(socket.timeout):
                 while True:
                     manager.recv(100)
-            agent.process.send_signal(signal.SIGCONT)
             manager.settimeout(lab.DEADLINE_S)
             self.assertEqual(b"WATCHDOG=1", manager.recv(100))
-
-    @staticmethod
-    def is_stopped(agent):
-        with open(f"/proc/{agent.process.pid}/stat", encoding="ascii") as f:
-            return f.read().rsplit(") ", 1)[1][0] == "T"
 
     def test_a_word_meant_for_another_process_is_not_for_this_one(self):
         agent = self.agent(env={"WATCHDOG_USEC": "2000", "WATCHDOG_PID": "1"})

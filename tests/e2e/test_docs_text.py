@@ -1,11 +1,13 @@
 """What docs/ tells people to type: the quick start as it stands, commands and configurations that there are."""
 import glob
+import json
 import os
 import re
 import shlex
 import subprocess
 import tempfile
 
+import front
 import lab
 
 AGENT = os.path.join(lab.BUILD, "agent")
@@ -22,6 +24,13 @@ def blocks(path, language):
     """Code blocks of a language, as (number of the line, text)."""
     text = text_of(path)
     return [(text[:m.start()].count("\n") + 2, m[1]) for m in re.finditer(rf"^```{language}\n(.*?)^```", text, re.M | re.S)]
+
+
+def members(answer):
+    """The names of all members of a JSON document."""
+    if isinstance(answer, list):
+        return set().union(*map(members, answer))
+    return set(answer).union(*map(members, answer.values())) if isinstance(answer, dict) else set()
 
 
 # A machine of its own for what docs say to a new user: its ports, its mounts, its state directory, its processes.
@@ -106,6 +115,23 @@ class Text(lab.LabTest):
         if name is None:
             return "no such command"
         return next((f"no option of it: {w}" for w in words if w.startswith("--") and w.split("=")[0] not in table[name][1]), None)
+
+    def test_the_members_of_answers_are_named(self):
+        agent = self.agent(config={"peers": {"listen": f"127.0.0.1:{lab.free_port()}", "insecure": True}})
+        image = lab.registry().push("edge:v6")
+        where = agent.mount(image)
+        file = next(lab.regular_files(where))
+        lab.read_all(where)
+        digest = agent.json("explain", file)["digest"]
+        agent.shoal("pin", image)
+        text = text_of(os.path.join(lab.REPO, "docs", "api.md"))
+        named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+        states = set(re.findall(r"\w+", " ".join(re.findall(r"^\| ([a-z, ]+) \|", text, re.M))))
+        for path in ("status", "live", "mounts", f"mounts?dir={where}", "mounts/requests", "images", f"images/inspect?image={image}", "blobs",
+                     f"chunks/{digest}", "pins", f"explain?path={file}&offset=0", "peers"):
+            status, answer, _ = front.ask(agent.socket, "GET", f"/v1/{path}")
+            self.assertEqual(status, 200, (path, answer))
+            self.assertEqual(sorted(members(json.loads(answer)) - named - states), [], path)
 
     def test_configurations_are_accepted(self):
         n, faults = 0, []

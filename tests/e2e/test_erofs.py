@@ -13,8 +13,7 @@ IMAGE = "edge:v6"
 class ErofsTest(lab.LabTest):
     def kernel_agent(self, **kw):
         agent = self.agent(**kw)
-        if not agent.json("status")["erofs"]["works"]:
-            self.skipTest(agent.json("status")["erofs"]["why"])
+        self.require_way(agent, "erofs")
         return agent
 
 
@@ -110,9 +109,7 @@ class Erofs(ErofsTest):
     def test_it_works_as_a_lower_directory_of_overlayfs_and_is_busy_then(self):
         agent = self.kernel_agent(config={"mount": "erofs"})
         lower = agent.mount(lab.registry().push(IMAGE))
-        upper, work, merged = agent.new_dir(), agent.new_dir(), agent.new_dir()
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
-                        f"lowerdir={lower},upperdir={upper},workdir={work}", merged], check=True)
+        merged = self.overlay(lower)
         with open(os.path.join(merged, "sizes", "4096"), "rb") as f, \
                 open(os.path.join(lower, "sizes", "4096"), "rb") as g:
             self.assertEqual(f.read(), g.read())
@@ -125,7 +122,7 @@ class Erofs(ErofsTest):
     def test_a_reader_gets_an_error_from_a_dead_origin_and_the_bytes_once_it_is_back(self):
         lab.registry().push(IMAGE)
         origin = self.faulty_origin()
-        agent = self.kernel_agent(host=origin.host, config={"mount": "erofs", "read": {"timeout_ms": 500}})
+        agent = self.kernel_agent(host=origin.host, config={"mount": "erofs", "read": {"timeout_ms": 1000}})
         where = agent.mount(f"{origin.host}/{IMAGE}")
         origin.set(stall=True)
         with self.assertRaises(OSError):

@@ -10,6 +10,8 @@ import random
 import threading
 import time
 
+from concurrent.futures import ThreadPoolExecutor
+
 import lab
 
 IMAGE = "edge:v6"
@@ -198,8 +200,52 @@ class Connections(FaultTest):
     def test_a_stall_without_end(self):
         self.eio_in_time_and_all_is_well_later(stall=True)
 
+    def test_who_reads_one_page_does_not_wait_twice(self):
+        _, agent, where = self.world({"stall": True}, timeout_s=TIMEOUT_S)
+        self.assertEqual(errno.EIO, read_file(where + "/sizes/4095"))
+        self.assertEqual(agent.log().count("read failed"), 1)
+
+    def test_while_a_read_hangs_it_is_told_who_is_asked_for_what_and_since_when(self):
+        origin, agent, where = self.world({"stall_head": True})
+        path, digest = files_of(IMAGE)[0]
+        told = {}
+
+        def hangs():
+            told.update(agent.json("explain", where + path))
+            row = told["asked"][-1] if told["asked"] else {"took_us": 0}
+            return row["took_us"] > 200_000 and (row["source"], row["result"], row["for"]) == ("origin", "open", "reader")
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(read_file, where + path)
+            lab.wait_for(hangs, lambda: f"the reader to wait for the registry: {told}")
+            self.assertEqual(told["asked"][-1]["detail"], origin.host)
+            self.assertRegex(told["why"], rf"^a reader waits: .*the origin \({origin.host}\) has been asked for \d+\.\d ms, and has not given it yet$")
+            self.assertFalse(told["ready"] or "source" in told, told)
+            lab.wait_for(lambda: [q["detail"] for q in agent.json("top")["questions"] if q["reader"]] == [origin.host],
+                         "the registry to be named as the one that is waited for")
+            self.assertGreater(agent.json("top")["waiting_ms"], 200)
+            self.assertRegex(agent.shoal("top").stdout, r"readers waited (0\.[2-9]|[1-9]\d*\.\d) s in the last 5 min")
+            origin.set()
+            self.assertEqual(read.result(), digest)
+        told = agent.json("explain", where + path)
+        self.assertEqual(told["source"], "origin")
+        self.assertNotIn("open", [row["result"] for row in told["asked"]])
+        lab.wait_for(lambda: agent.json("top")["waiting_ms"] == 0, "nobody to wait")
+
     def test_a_stall_before_the_head(self):
         self.eio_in_time_and_all_is_well_later(stall_head=True)
+
+    def test_a_slow_line_is_slow_and_no_error(self):
+        path = "/big/random"  # a chunk of 1 MiB
+        _, _, where = self.world({"bytes_per_s": 300000}, timeout_s=TIMEOUT_S)
+        start = time.monotonic()
+        self.assertEqual(dict(files_of(IMAGE))[path], read_file(where + path))
+        self.assertGreater(time.monotonic() - start, TIMEOUT_S, "the test's own fault")
+
+    def test_a_line_that_brings_next_to_nothing_is_an_error_in_time(self):
+        _, _, where = self.world({"bytes_per_s": 400}, timeout_s=TIMEOUT_S)
+        start = time.monotonic()
+        self.assertEqual(errno.EIO, read_file(where + "/big/random"))
+        self.assertLess(time.monotonic() - start, 4 * TIMEOUT_S)
 
     def test_a_registry_that_is_away_for_a_while(self):
         origin, agent, where = self.world()
@@ -314,6 +360,28 @@ class Credentials(FaultTest):
             return {}
 
         self.replaced(registry, write, ("--auth-file", path), auth="bearer")
+
+    def test_who_is_refused_later_reads_why_everywhere(self):
+        def allow(password):
+            return lab.htpasswd_file("withdrawn-htpasswd", "user", password)
+        registry = lab.Registry(htpasswd=allow("secret"))
+        self.addCleanup(registry.stop)
+        reference = registry.push(IMAGE, creds="user:secret")
+        password_file = self.file_in("password")
+        self.write_atomically(password_file, "secret")
+        agent = self.agent(config={"registries": [
+            {"host": registry.host, "scheme": "http", "username": "user", "password_file": password_file}]})
+        where = agent.mount(reference)
+        allow("another")
+        path, digest = files_of(IMAGE)[0]
+        self.assertEqual(errno.EIO, read_file(where + path))
+        words = f"{registry.host} refuses access (401): check the credentials"
+        self.assertIn(words, agent.log())
+        explained = agent.json("explain", where + path)
+        self.assertIn("the origin refused access", explained["why"])
+        self.assertIn("EACCES", [ask["result"] for ask in explained["asked"]])
+        allow("secret")
+        lab.wait_for(lambda: read_file(where + path) == digest, "the file to be read again")
 
     def test_a_real_registry_with_a_password(self):
         registry = lab.Registry(htpasswd=lab.htpasswd_file("faults-htpasswd", "user", "secret"))

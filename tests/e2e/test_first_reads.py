@@ -4,6 +4,7 @@ import os
 import struct
 
 import cluster
+import front
 import lab
 
 IMAGE = "edge:v6"
@@ -34,7 +35,9 @@ class FirstReads(cluster.LoopbackTest):
 
     def started_on(self, agent, reference):
         """It mounts and reads, and has written all of it down. @return the directory"""
-        where = agent.mount(reference)
+        return self.read_and_kept(agent, agent.mount(reference))
+
+    def read_and_kept(self, agent, where):
         self.read_some(where)
         chunks = {(x["blob"], x["chunk_idx"]) for x in (agent.json("explain", p) for p in self.some_files(where, 20))}
         lab.wait_for(lambda: any(self.n_chunks(data) >= len(chunks) for data in self.lists(agent).values()),
@@ -55,6 +58,43 @@ class FirstReads(cluster.LoopbackTest):
         self.assertEqual(0, second.metric("shoal_read_bytes_total", source="peer"), "no reader waits")
         self.assertGreaterEqual(second.metric("shoal_read_bytes_total", source="cache"), read)
         lab.wait_for(lambda: self.lists(second), "its own list to be kept")
+
+    @staticmethod
+    def mount_file(agent, registry, *options):
+        """As containers are: the snapshotter has brought the bootstrap, nobody asked the registry for it."""
+        where = agent.new_dir()
+        agent.shoal("mount", *options, "--bootstrap", front.bootstrap_file(agent.dir, IMAGE), "--blobs", f"registry:{registry.host}/edge", where)
+        return where
+
+    def test_a_second_node_has_them_from_the_first_of_a_bootstrap_file_too(self):
+        first, second = self.cluster(2)
+        lab.registry().push(IMAGE)
+        self.read_and_kept(first, self.mount_file(first, lab.registry()))
+        read = first.metric("shoal_read_bytes_total", source="origin")
+        first.stop()  # the next agent knows it, too
+        first.start()
+        lab.wait_for(lambda: first.metric("shoal_peers", state="up") == 1, "them to have met again")
+        where = self.mount_file(second, lab.registry())
+        lab.wait_for(lambda: second.metric("shoal_chunk_bytes_total", source="peer") >= read, "them to come")
+        second.settle()
+        self.read_some(where)
+        self.assertEqual(0, second.metric("shoal_read_bytes_total", source="peer"), "no reader waits")
+
+    def test_of_a_bootstrap_file_whose_blobs_are_private_nothing_is_given(self):
+        private = lab.Registry(htpasswd=lab.htpasswd_file("first-reads-htpasswd", "nydus", "sesame-31"))
+        self.addCleanup(private.stop)
+        private.push(IMAGE, creds="nydus:sesame-31")
+        first, second = self.cluster(2, registries=[{"host": "*", "scheme": "http"}])
+        auth_file = lab.auth_file("private.json", private.host, "nydus", "sesame-31")
+        self.read_and_kept(first, self.mount_file(first, private, "--auth-file", auth_file))
+        where = self.mount_file(second, private)  # it has none, and may ask
+        second.settle()
+        self.assertEqual(0, second.metric("shoal_chunk_bytes_total", source="peer"), "nothing is given")
+        self.read_some(where, 1)
+        second.settle()
+        got = second.metric("shoal_chunk_bytes_total", source="peer")
+        self.assertGreater(got, 0, "who has the digests has the chunks")
+        self.assertLess(got, first.metric("shoal_read_bytes_total", source="origin"), "a list would have brought all that the first had read")
 
     def test_of_an_image_whose_metadata_is_not_shared_nothing_is_asked(self):
         hosts = [{"host": "*", "scheme": "http", "share_metadata": "never"}]

@@ -3,6 +3,7 @@ import json
 import os
 import re
 
+import front
 import lab
 
 IMAGE = "edge:v6"
@@ -39,8 +40,9 @@ class Hints(lab.LabTest):
                 (2, ("mount", "--bootstrap", text, "--blobs", "dir:/", image, empty)), (2, ("mount", "--how", "fast", image, empty)),
                 (2, ("explain", file, "--offset", "x")), (2, ("explain", file, "--offset", "9" * 19)), (2, ("gc", "--to", "10G")),
                 (2, ("drain", "--timeout", "soon")), (2, ("chunk", "find", "abc")), (2, ("pin",)), (2, ("pin", "--list", text, image)),
-                (2, ("mount", "no reference", empty)), 
-                (4, ("image", "rm", "no reference")), (4, ("umount", empty)), (4, ("explain", text)), (4, ("explain", os.path.join(where, "none"))), (4, ("prefetch", empty)),
+                (2, ("drain", "--timeout", "0")), (2, ("mount", "no reference", empty)),
+                (4, ("image", "rm", "no reference")), (4, ("umount", empty)), (4, ("explain", text)), (4, ("explain", "/")),
+                (4, ("explain", os.path.join(where, "none"))), (4, ("prefetch", empty)),
                 (4, ("image", "rm", f"{host}/none:1")), (4, ("image", "inspect", f"{host}/none:1")), (4, ("unpin", image)),
                 (4, ("mount", f"{host}/none:1", empty)), (4, ("mount", image, os.path.join(empty, "none"))),
                 (4, ("chunk", "find", digest)), (2, ("pin", "--list", os.path.join(empty, "none"))), (4, ("image", "rm", digest)),
@@ -50,6 +52,22 @@ class Hints(lab.LabTest):
                 (1, ("mount", lab.registry().push("layers:v6"), where)),
                 (4, ("pki", "node", os.path.join(empty, "none"), "x"))):
             self.assert_hint(agent, exit_status, *words)
+
+    def test_members_of_a_body_that_mean_nothing_are_refused(self):
+        agent = self.agent()
+        for method, path in (("POST", "mounts"), ("PUT", "mounts/credentials"), ("POST", "prefetch"), ("PUT", "pins"),
+                             ("POST", "verify"), ("POST", "gc"), ("POST", "drain")):
+            status, answer, _ = front.ask(agent.socket, method, f"/v1/{path}", {"image": "h/r:t", "frob": 1} if method != "POST" else {"frob": 1})
+            self.assertEqual((status, json.loads(answer)["error"]["exit"]), (400, 2), (method, path, answer))
+
+    def test_a_request_that_names_nothing_is_a_wrong_one(self):
+        agent = self.agent()
+        given = {"credentials": {"token": "t"}}
+        for method, path, body in (("PUT", "mounts/credentials", given), ("PUT", "mounts/credentials", {**given, "dir": 5}),
+                                   ("DELETE", "mounts", None), ("GET", "images/inspect", None), ("DELETE", "images?image=", None),
+                                   ("DELETE", "pins", None), ("GET", "explain", None), ("POST", "prefetch", {})):
+            status, answer, _ = front.ask(agent.socket, method, f"/v1/{path}", body)
+            self.assertEqual((status, json.loads(answer)["error"]["exit"]), (400, 2), (method, path, answer))
 
     def test_so_does_who_is_refused_by_the_registry_or_finds_no_agent(self):
         registry = lab.Registry(htpasswd=lab.htpasswd_file("hints", "user", "secret"))

@@ -16,8 +16,7 @@ class Images(lab.LabTest):
     def check(self, image):
         reference = lab.registry().push(image)
         agent = self.agent(config={"mount": self.HOW})
-        if self.HOW == "erofs" and not agent.json("status")["erofs"]["works"]:
-            self.skipTest(agent.json("status")["erofs"]["why"])
+        self.require_way(agent, self.HOW)
         where = agent.mount(reference)
         self.assertEqual(lab.mount_type(where), {"tree": "fuse.shoal", "erofs": "erofs"}[self.HOW])
         self.assert_tree(where, image, "cold")

@@ -55,7 +55,7 @@ class Keeper(lab.LabTest):
         return found
 
     def n_fds(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(lab.open_files(self.process.pid))
 
     def test_what_it_holds_and_whoever_calls_costs_no_more_memory(self):
         self.assertEqual(0, self.ask(KEEP, b"first", fd=0)[0])

@@ -1,6 +1,7 @@
 """Lazy means lazy: what a few reads move, and how many requests the whole takes."""
 import os
 import random
+import subprocess
 
 import lab
 import rafs_facts
@@ -60,3 +61,13 @@ class Lazy(lab.LabTest):
         self.assertLessEqual(agent.metric("shoal_origin_requests_total") - before, 80)
         self.assertLessEqual(agent.origin_bytes(), rafs_facts.packed_bytes(image))
         self.assertGreaterEqual(agent.origin_bytes(), rafs_facts.unique_packed_bytes(image))
+
+    def test_the_first_start_of_a_program_takes_few_requests(self):
+        image = "app:1-v6"
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(image))
+        before = agent.metric("shoal_origin_requests_total")
+        subprocess.run(["chroot", where, "/usr/bin/python3", "-c", "import flask"], check=True, stdin=subprocess.DEVNULL)
+        agent.settle()
+        self.assertLessEqual(agent.metric("shoal_origin_requests_total") - before, 65)
+        self.assertLessEqual(agent.origin_bytes(), rafs_facts.packed_bytes(image) * 35 // 100)

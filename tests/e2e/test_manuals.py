@@ -51,16 +51,19 @@ class Manuals(lab.LabTest):
 
 @unittest.skipUnless(shutil.which("bash"), "no bash")
 class Completion(lab.LabTest):
-    def complete(self, *words, socket="/nowhere"):
+    def complete(self, *words, socket="/nowhere", cwd=os.path.join(lab.REPO, "docs")):
         """What is offered for the last of the words."""
+        broken = ["shoal"]  # as bash does it
+        for word in words:
+            broken += re.findall(r"(?:\\.|[^\\:=])+|[:=]+", word) or [""]
         script = f'''source {PACKAGE}/shoal.bash
-COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+COMP_LINE=$LINE COMP_POINT=${{#COMP_LINE}} COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _shoal
 printf '%s\\n' "${{COMPREPLY[@]}}"'''
-        done = subprocess.run(["bash", "-uc", script, "bash", "shoal", *words], capture_output=True, text=True, check=False,
-                              env={"PATH": f"{AGENT}:/usr/bin:/bin", "SHOAL_SOCKET": socket}, cwd=os.path.join(lab.REPO, "docs"))
+        done = subprocess.run(["bash", "-uc", script, "bash", *broken], capture_output=True, text=True, check=False,
+                              env={"PATH": f"{AGENT}:/usr/bin:/bin", "SHOAL_SOCKET": socket, "LINE": " ".join(["shoal", *words])}, cwd=cwd)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return done.stdout.split()
+        return [line for line in done.stdout.splitlines() if line]
 
     def test_commands(self):
         self.assertEqual(self.complete("p"), ["peers", "pin", "pki", "prefetch"])
@@ -77,6 +80,14 @@ printf '%s\\n' "${{COMPREPLY[@]}}"'''
         self.assertEqual(self.complete("ls", "--v"), ["--version"])
         self.assertEqual(self.complete("--j"), ["--json"])
 
+    def test_every_option_that_takes_a_value_has_it(self):
+        words = said("shoal", "--print-docs", "words").stdout
+        valued = set(re.findall(r"(--[a-z-]+)=", words))
+        self.assertIn("--timeout", valued)
+        for option in valued:
+            self.assertEqual(self.complete(option, "5", "drain", "--t"), ["--timeout"], f"{option}'s value is no command")
+            self.assertNotIn("peers", self.complete(option, "p"))
+
     def test_paths_and_images(self):
         self.assertEqual(self.complete("explain", "config"), ["config.md"])
         self.assertEqual(self.complete("pki", "node", "../do"), ["../docs"])
@@ -87,6 +98,29 @@ printf '%s\\n' "${{COMPREPLY[@]}}"'''
         for words in (("image", "rm"), ("pin",), ("unpin",)):
             self.assertEqual(self.complete(*words, "", socket=agent.socket), [reference])
         self.assertIn(reference, self.complete("prefetch", "", socket=agent.socket))
+        self.assertEqual(self.complete("--socket", agent.socket, "pin", ""), [reference])
+
+    def test_bash_breaks_words_at_colons(self):
+        agent = self.agent()
+        reference = lab.registry().push("edge:v6")
+        agent.mount(reference)
+        host, port, tag = reference.split(":")
+        repository = port.partition("/")[0] + "/ed"
+        for typed, offered in ((f"{host}:", f"{port}:{tag}"), (f"{host}:{repository}", f"{port}:{tag}"),
+                               (f"{host}:{port}:", tag), (f"{host}\\:{repository}", reference)):
+            self.assertEqual(self.complete("pin", typed, socket=agent.socket), [offered], typed)
+        self.assertEqual(self.complete("mount", reference, "../do", socket=agent.socket), ["../docs"])
+
+    def test_paths_have_colons_and_blanks(self):
+        cwd = lab.tempfile.mkdtemp(prefix="complete-", dir=lab.TMP)
+        os.makedirs(os.path.join(cwd, "my dir"))
+        for name in ("a:b.meta", "c=d.meta", "my dir/f"):
+            with open(os.path.join(cwd, name), "wb"):
+                pass
+        for typed, offered in (("a:", "b.meta"), ("a:b", "b.meta"), ("a\\:b", "a:b.meta"), ("c=d", "d.meta"), ("my\\ d", "my dir"),
+                               ("my\\ dir/", "my dir/f")):
+            self.assertEqual(self.complete("explain", typed, cwd=cwd), [offered], typed)
+        self.assertEqual(self.complete("mount", "--auth-file", "my\\ dir/", cwd=cwd), ["my dir/f"])
 
 
 if __name__ == "__main__":

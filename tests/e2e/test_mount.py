@@ -1,9 +1,11 @@
 """Mounting, as people and scripts meet it: what moves, what is said, which status comes back."""
 import json
 import os
+import re
 import subprocess
 import threading
 
+import front
 import lab
 import tree_manifest
 
@@ -185,19 +187,35 @@ class Prefetch(lab.LabTest):
         self.assertEqual(agent.origin_bytes(), before)
 
 
-class OtherOrigins(lab.LabTest):
-    def bootstrap(self, agent, image):
-        import rafs_facts
-        path = os.path.join(agent.dir, "bootstrap")
-        with open(path, "wb") as f:
-            f.write(rafs_facts.bootstrap(image))
-        return path
+    def test_what_is_wished_of_a_mount_that_was_there_is_done_or_said(self):
+        reference = lab.registry().push("edge:v6")
+        agent = self.agent()
+        where = agent.mount(reference)
+        auth = os.path.join(agent.dir, "auth.json")
+        with open(auth, "w", encoding="utf-8") as f:
+            f.write("{}")
+        done = agent.shoal("mount", "--prefetch", "--how", "erofs", "--auth-file", auth, reference, where)
+        self.assertIn("was mounted already", done.stdout)
+        self.assertRegex(done.stderr, r"\Ashoal: mount .*: it was mounted already, as tree \(umount it, .*--how says\)\n\Z")
+        self.assertEqual([m["auth_file"] for m in agent.json("ls")["mounts"]], [auth])
+        lab.wait_for(lambda: all(b["n_ready"] == b["n_chunks"] for b in agent.json("blob", "ls")["blobs"]),
+                     "the prefetch to end")
+        again = agent.json("mount", "--how", "tree", reference, where)
+        self.assertEqual((again["was_there"], again["not_applied"], again["prefetch"]), (True, [], True))
+        wish = {"dir": where, "image": reference}
+        unsaid = dict.fromkeys(("how", "auth_file", "scheme", "proxy"))  # a text that is null is not said
+        status, answer, _ = front.ask(agent.socket, "POST", "/v1/mounts", {**wish, **unsaid})
+        self.assertEqual((200, []), (status, json.loads(answer).get("not_applied")), answer)
+        for timeout, status in (("1", 200), ("9999999", 200), ("0", 400), ("", 400), ("-1", 400), ("1s", 400), ("99999999", 400)):
+            self.assertEqual(status, front.ask(agent.socket, "POST", f"/v1/mounts?timeout_ms={timeout}", wish)[0], timeout)
 
+
+class OtherOrigins(lab.LabTest):
     def test_a_bootstrap_with_its_blobs_in_a_directory(self):
         agent = self.agent()
         where = agent.new_dir()
         blobs = os.path.join(lab.LAYOUTS["edge:v6"], "blobs", "sha256")
-        agent.shoal("mount", "--bootstrap", self.bootstrap(agent, "edge:v6"), "--blobs", f"dir:{os.path.abspath(blobs)}", where)
+        agent.shoal("mount", "--bootstrap", front.bootstrap_file(agent.dir, "edge:v6"), "--blobs", f"dir:{os.path.abspath(blobs)}", where)
         self.assert_tree(where, "edge:v6")
 
     def test_a_bootstrap_with_its_blobs_at_a_registry(self):
@@ -205,7 +223,7 @@ class OtherOrigins(lab.LabTest):
         registry.push("edge:v6")
         agent = self.agent()
         where = agent.new_dir()
-        agent.shoal("mount", "--bootstrap", self.bootstrap(agent, "edge:v6"), "--blobs",
+        agent.shoal("mount", "--bootstrap", front.bootstrap_file(agent.dir, "edge:v6"), "--blobs",
                     f"registry:{registry.host}/edge", where)
         self.assert_tree(where, "edge:v6")
 
@@ -220,7 +238,7 @@ class OtherOrigins(lab.LabTest):
         self.addCleanup(server.shutdown)
         agent = self.agent()
         where = agent.new_dir()
-        agent.shoal("mount", "--bootstrap", self.bootstrap(agent, "layers:v6"), "--blobs",
+        agent.shoal("mount", "--bootstrap", front.bootstrap_file(agent.dir, "layers:v6"), "--blobs",
                     f"http://127.0.0.1:{server.server_port}/", where)
         self.assert_tree(where, "layers:v6")
 
@@ -230,10 +248,7 @@ class FileSystem(lab.LabTest):
         reference = lab.registry().push("edge:v6")
         agent = self.agent()
         lower = agent.mount(reference)
-        upper, work, merged = (tempdir for tempdir in (agent.new_dir(), agent.new_dir(), agent.new_dir()))
-        os.chmod(upper, 0o755)  # the merged root has the upper one's mode
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
-                        f"lowerdir={lower},upperdir={upper},workdir={work}", merged], check=True)
+        merged = self.overlay(lower)
         want = tree_manifest.tree_lines(lower)
         strip = lambda lines: [" ".join(f for i, f in enumerate(l.split(" ")) if i not in (6, 9)) for l in lines]
         self.assertEqual(strip(tree_manifest.tree_lines(merged)), strip(want))

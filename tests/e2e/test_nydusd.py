@@ -89,6 +89,21 @@ class OneImage(NydusdTest):
         agent.start()
         self.assertEqual([], agent.json("ls")["mounts"])
 
+    def test_an_end_without_the_agent_is_told_to_the_next_one(self):
+        """The directory stays, as by hand. What is mounted there later is another matter. The socket is named from where nydusd stands."""
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent, IMAGE, env={"SHOAL_SOCKET": os.path.basename(agent.socket)}, start=False)
+        f.argv = ["env", "-C", os.path.dirname(agent.socket), *f.argv]
+        f.start()
+        agent.stop()
+        f.stop()
+        agent.start()
+        self.assertEqual(([], None), (agent.json("ls")["mounts"], lab.mount_type(f.mountpoint)))
+        f.start()
+        agent.restart()
+        self.assert_tree(f.mountpoint, IMAGE)
+
     def test_credentials_are_renewed(self):
         private = self.private_registry("first")
         f = self.front(self.quiet_agent(), IMAGE, config=front.registry_config(
@@ -138,10 +153,15 @@ class OneImage(NydusdTest):
         config = {"device": {"backend": {"type": "localfs", "config": {"dir": blobs}},
                              "cache": {"type": "blobcache", "config": {"work_dir": os.path.join(directory, "cache")}}}}
         f = self.front(None, IMAGE, config=config, directory=directory,
-                       env={"SHOAL_SOCKET": os.path.join(directory, "none.sock")})
+                       env={"SHOAL_SOCKET": os.path.join(directory, "none.sock"), "IMAGE_PULL_AUTH": "sesame-24"})
         self.assert_tree(f.mountpoint, IMAGE)
         own = os.path.join(f.cache, "shoal", "api.sock")
         self.assertTrue(stat.S_ISSOCK(os.stat(own).st_mode))
+        started = lab.processes_that_name(os.path.join(f.cache, "shoal", ""))
+        self.assertEqual({"shoald", "shoal-keeper"}, {os.path.basename(argv[0]) for argv in started.values()})
+        for pid in started:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                self.assertFalse(b"sesame-24" in file.read(), "it is nydusd's alone")
         f.stop()
         self.assertIsNone(lab.mount_type(f.mountpoint))
         lab.wait_for(lambda: not lab.listens(own), "the agent of its own to end")
@@ -261,9 +281,16 @@ class ManyImages(NydusdTest):
         self.assertEqual([], lab.mounts_below(f.dir))
         self.assertEqual([], agent.json("ls")["mounts"])
 
-    def test_many_mounts_leave_nothing_behind(self):
+    def test_many_trees_leave_nothing_behind(self):
+        self.many_mounts_leave_nothing_behind("tree")
+
+    def test_many_mounts_by_the_kernels_erofs_leave_nothing_behind(self):
+        self.many_mounts_leave_nothing_behind("erofs")
+
+    def many_mounts_leave_nothing_behind(self, how):
         lab.registry().push(IMAGE)
-        agent = self.quiet_agent()
+        agent = self.agent(config={"registries": [], "mount": how})
+        self.require_way(agent, how)
         f = self.front(agent)
 
         def traces():
@@ -281,6 +308,7 @@ class ManyImages(NydusdTest):
         for i in range(N_MOUNTS):
             self.assertEqual((204, None), f.mount(f"m{i}", IMAGE))
             os.stat(os.path.join(f.mountpoint, f"m{i}"))
+            self.assertEqual(how, agent.json("ls")["mounts"][0]["as"])
             self.assertEqual((204, None), f.umount(f"m{i}"))
         lab.wait_for(lambda: traces() == before and all(now <= then for now, then in zip(n_fds(), fds)),
                      lambda: f"traces to be gone: {before} {opened}, {traces()} {files()}")
@@ -312,9 +340,21 @@ class ManyImages(NydusdTest):
         self.assertEqual((204, None), mount("good"))
         self.assertEqual((204, None), mount("locked-out", auth=lab.base64_of("nydus:other")))
         self.assertEqual((204, None), mount("wrong-scheme", scheme="https"))
-        self.assertEqual((204, None), mount("dead-proxy", proxy={"url": "http://127.0.0.1:1"}))
+        self.assertEqual((204, None), mount("dead-proxy", proxy={"url": "http://127.0.0.1:1", "fallback": False}))
         self.assertEqual((204, None), mount("other-repository", repo="none", scheme="https", skip_verify=True))
         self.assert_tree(os.path.join(f.mountpoint, "good"), IMAGE)
+
+
+    def test_a_registry_without_tls_and_behind_a_dead_proxy_is_found(self):
+        """As nydusd does, where neither a scheme is named nor the proxy said to be the only way."""
+        private = self.private_registry("sesame-17")
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        config = front.registry_config("edge", f.cache, host=private.host, auth=lab.base64_of("nydus:sesame-17"),
+                                       proxy={"url": "http://127.0.0.1:1", "fallback": True})
+        del config["device"]["backend"]["config"]["scheme"]
+        self.assertEqual((204, None), f.mount("1", IMAGE, config))
+        self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
 
 
 class Api(NydusdTest):
@@ -359,6 +399,7 @@ class Api(NydusdTest):
                 (500, "PUT", "/api/v1/config?id=/1", {"registry_auth": "?"}),
                 (500, "PUT", "/api/v1/config?id=/2", {"registry_auth": lab.base64_of("u:p")}),
                 (500, "PUT", "/api/v1/config?id=/1", {"other": "x"}),
+                (500, "PUT", "/api/v1/config?id=/1", {"registry_auth": lab.base64_of("u:p"), "proxy_url": "http://127.0.0.1:1"}),
                 (400, "PUT", "/api/v1/config", {"registry_auth": lab.base64_of("u:p")}),
                 (501, "GET", "/api/v2/blobs?domain_id=a", None), (501, "PUT", "/api/v2/blobs", {"a": 1}),
                 (501, "DELETE", "/api/v2/blobs?blob_id=a", None)):
@@ -418,10 +459,7 @@ class Api(NydusdTest):
         for connection in idle:
             connection.connect()
         config = front.registry_config("layers", f.cache, host=slow.host)
-        wish = {"fs_type": "rafs", "config": json.dumps(config),
-                "source": front.bootstrap_file(f.dir, "layers:zran")}
-        waiting = front.UnixConnection(f.sock)
-        waiting.request("POST", "/api/v1/mount?mountpoint=/slow", json.dumps(wish))
+        waiting = f.wish_for("slow", "layers:zran", config)
         lab.wait_for(lambda: slow.stats()["requests"] > 0, "the mount to wait for its registry")
         self.assertEqual("RUNNING", f.state())
         waiting.close()
@@ -559,14 +597,40 @@ class TakeOver(NydusdTest):
         new.stop()
         self.assertEqual([], lab.mounts_below(old.dir))
 
-    def test_a_restart_finds_what_is_mounted(self):
-        """Recover policy restart: the snapshotter removes the socket, starts anew and mounts again."""
-        _, f, _ = self.shared()
+    def restarted(self):
+        """As by the recover policy restart, when nydusd has died: the snapshotter removes the socket and starts anew."""
+        agent, f, _ = self.shared()
         f.kill()
         os.unlink(f.sock)
         f.start()
+        return agent, f
+
+    def test_a_restart_finds_what_is_mounted(self):
+        """Recover policy restart: the snapshotter mounts again."""
+        _, f = self.restarted()
         for name in ("1", "2"):
             self.assertEqual((204, None), f.mount(name, IMAGE))
+        self.check(f)
+
+    def test_who_hangs_up_does_not_unmount_what_was_there(self):
+        """The next nydusd asks for what is in use, the agent is slow, and the snapshotter waits no longer."""
+        agent, f = self.restarted()
+        directory = os.open(os.path.join(f.mountpoint, "1"), os.O_RDONLY)
+        self.addCleanup(os.close, directory)
+
+        before = set(lab.open_files(f.process.pid))
+
+        def n_new_sockets():
+            return sum(name.startswith("socket:") for name in set(lab.open_files(f.process.pid)) - before)
+        agent.process.send_signal(signal.SIGSTOP)
+        waiting = f.wish_for("1", IMAGE, front.registry_config("edge", f.cache, snapshot="1"))
+        lab.wait_for(lambda: n_new_sockets() == 2, "nydusd to ask the agent")
+        waiting.close()
+        lab.wait_for(lambda: n_new_sockets() < 2, "the hang-up to be noticed")
+        agent.process.send_signal(signal.SIGCONT)
+        lab.wait_for(lambda: f.mount("1", IMAGE)[0] == 204, "the next one to find it")
+        self.assertNotEqual([], os.listdir(directory))
+        f.mount("2", IMAGE)
         self.check(f)
 
     def test_a_restart_while_the_agent_restores_waits_for_it(self):

@@ -9,6 +9,7 @@ import unittest
 import front
 import lab
 import rafs_facts
+import test_data_files
 from test_nydusd import IMAGE, NydusdTest
 
 
@@ -88,6 +89,17 @@ unknown = [1, {{ a = 'b' }}]
                                             "device": {"backend": {"type": "oss"}}})
         self.shows_the_image(self.path("mnt"), "--config", config, "--mountpoint", "mnt")
         self.assertTrue(os.path.isdir(self.path("shoal/state")))
+
+    def test_blobs_that_can_only_be_read(self):
+        """The agent's state is elsewhere then: beside the API's socket, or where nydusd stands."""
+        blobs = self.path("blobs")
+        subprocess.run(["mount", "--bind", blobs, blobs], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", blobs], check=True)
+        os.mkdir(self.path("run"))
+        for options, where in ((("--apisock", "run/api.sock"), "run"), ((), ".")):
+            with self.subTest(where):
+                self.shows_the_image(self.path("mnt"), "--localfs-dir", "blobs", "--mountpoint", "mnt", *options)
+                self.assertTrue(os.path.isdir(self.path(where, "shoal/state")))
 
     def test_odd_places(self):
         agent = self.agent()
@@ -187,6 +199,15 @@ class ByOthers(NydusdTest):
         self.assertEqual(1, f.process.wait(lab.DEADLINE_S))
         self.assertIn("IMAGE_PULL_AUTH", f.log())
 
+    def test_a_user_without_a_password(self):
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        for name, auth in (("1", "user:"), ("2", ":token")):
+            self.assertEqual((204, None), f.mount(name, IMAGE, front.registry_config("edge", f.cache, auth=lab.base64_of(auth))))
+        self.assertEqual([True, True], [m["credentials_given"] for m in agent.json("ls")["mounts"]])
+        self.assert_tree(os.path.join(f.mountpoint, "2"), IMAGE)
+
     def test_what_was_unmounted_by_hand_can_be_unmounted_at_once(self):
         lab.registry().push(IMAGE)
         agent = self.quiet_agent()
@@ -210,7 +231,6 @@ class ByOthers(NydusdTest):
             with self.subTest(name[:20]):
                 self.assertEqual(status, f.mount(name, IMAGE, config)[0])
         self.assertEqual([], os.listdir(f.mountpoint))
-
 
 
 class Stuck(NydusdTest):
@@ -250,17 +270,17 @@ class Stuck(NydusdTest):
             return said[0]
         return join
 
-    def test_nydusd_of_one_image_can_be_stopped(self):
+    def of_one_image(self, config, **kw):
+        """A nydusd that begins with it; config: of its cache."""
         directory = lab.tempfile.mkdtemp(prefix="nydusd-", dir=lab.TMP)
-        f = self.front(self.agent_here, self.SLOW, directory=directory, config=self.config(os.path.join(directory, "cache")), wait=False)
+        return self.front(self.agent_here, self.SLOW, directory=directory, config=config(os.path.join(directory, "cache")), wait=False, **kw)
+
+    def test_nydusd_of_one_image_can_be_stopped(self):
+        f = self.of_one_image(self.config)
         self.ends(f, f.process.terminate)
 
     def wish(self, f):
-        """POST, and nobody reads the answer; the connection."""
-        connection = front.UnixConnection(f.sock)
-        connection.request("POST", "/api/v1/mount?mountpoint=/1", json.dumps({
-            "fs_type": "rafs", "source": front.bootstrap_file(f.dir, self.SLOW), "config": json.dumps(self.config(f.cache))}))
-        return connection
+        return f.wish_for("1", self.SLOW, self.config(f.cache))
 
     def test_nydusd_of_many_can_be_stopped(self):
         f = self.front(self.agent_here)
@@ -286,6 +306,54 @@ class Stuck(NydusdTest):
         self.assertEqual(500, join()[0])
         self.assertEqual(([], []), (os.listdir(f.mountpoint), self.agent_here.json("ls")["mounts"]))
 
+    def test_many_that_wait_hold_up_nobody(self):
+        """More than there are threads; who hangs up has given up, and asks anew later."""
+        lab.registry().push(IMAGE)
+        f = self.front(self.agent_here)
+        waiting = [f.wish_for(f"s{i}", self.SLOW, self.config(f.cache)) for i in range(20)]
+        lab.wait_for(lambda: len(self.agent_here.json("ls")["mounts"]) == 20, "all of them to wait")
+        self.assertEqual((204, None), f.mount("good", IMAGE))
+        self.assertEqual((204, None), f.umount("s0"))
+        for connection in waiting:
+            connection.close()
+        lab.wait_for(lambda: os.listdir(f.mountpoint) == ["good"], "the others to be given up")
+        lab.wait_for(lambda: [m["dir"] for m in self.agent_here.json("ls")["mounts"]] == [os.path.join(f.mountpoint, "good")],
+                     "the agent to take them back")
+        self.silent.set()
+        self.assertEqual((204, None), f.mount("s1", self.SLOW, self.config(f.cache)))
+        self.assert_tree(os.path.join(f.mountpoint, "s1"), self.SLOW)
+
+    SOON = {"SHOAL_MOUNT_TIMEOUT": "1"}
+
+    @staticmethod
+    def refused(cache):
+        """A registry at which nobody listens."""
+        return front.registry_config("layers", cache, host="127.0.0.1:1")
+
+    def test_a_registry_that_cannot_be_reached_is_told(self):
+        lab.registry().push(IMAGE)
+        f = self.front(self.agent_here, env=self.SOON)
+        self.assertEqual((204, None), f.mount("2", IMAGE))
+        for method, name in (("POST", "1"), ("PUT", "2")):
+            status, answer = f.mount(name, self.SLOW, self.refused(f.cache), method)
+            self.assertEqual(500, status)
+            self.assertIn("127.0.0.1:1", answer["message"])
+            self.assertEqual(["2"], os.listdir(f.mountpoint))
+        self.assert_tree(os.path.join(f.mountpoint, "2"), IMAGE)
+
+    def test_a_registry_that_says_nothing_is_told(self):
+        f = self.front(self.agent_here, env=self.SOON)
+        status, answer = f.mount("1", self.SLOW, self.config(f.cache))
+        self.assertEqual(500, status)
+        self.assertIn(self.silent.host, answer["message"])
+        self.assertEqual((204, None), f.mount("1", self.SLOW), "once it can be had")
+
+    def test_a_start_with_a_registry_that_cannot_be_reached_ends(self):
+        f = self.of_one_image(self.refused, env=self.SOON)
+        self.assertEqual(1, f.process.wait(lab.DEADLINE_S))
+        self.assertIn("127.0.0.1:1", f.log())
+        self.nothing_is_left(f)
+
     def test_an_exit_does_not_wait_for_it(self):
         f = self.front(self.agent_here)
         with contextlib.closing(self.wish(f)):
@@ -308,6 +376,70 @@ class Stuck(NydusdTest):
         f = self.front(None, IMAGE, config=front.registry_config("edge", full), wait=False, env={"SHOAL_SOCKET": "/none"})
         self.assertEqual(1, f.process.wait(lab.DEADLINE_S / 2))
         self.assertIn("shoald.log", f.log())
+
+
+class Laid(NydusdTest):
+    """A snapshot as nydus-snapshotter lays it: blobs' chunk indexes beside the bootstrap, or in its cache directory."""
+    IMAGE = "layers:zran"
+
+    def setUp(self):
+        lab.registry().push(self.IMAGE)
+        self.dir = lab.tempfile.mkdtemp(prefix="laid-", dir=lab.TMP)
+        self.cache = os.path.join(self.dir, "cache")
+        self.snapshot = os.path.join(self.dir, "fs")
+        os.mkdir(self.cache)
+        with rafs_facts.last_layer(self.IMAGE) as layer:
+            layer.extractall(self.snapshot)
+        self.image = os.path.join(self.snapshot, "image")
+        self.metas = [name for name in os.listdir(self.image) if name.endswith(".blob.meta")]
+        self.assertNotEqual([], self.metas)
+
+    def start(self, origin, **kw):
+        """A nydusd of that one image."""
+        f = self.front(self.quiet_agent(), directory=self.dir, start=False, **kw)
+        f.argv = [front.NYDUSD, "fuse", "--config", f.write_config(front.registry_config("layers", self.cache, host=origin.host)),
+                  "--bootstrap", os.path.join(self.image, "image.boot"), "--mountpoint", f.mountpoint, "--apisock", f.sock,
+                  "--log-file", f.log_path]
+        return f.start()
+
+    def runs_without_the_registry(self):
+        silent = self.faulty_origin(stall_head=True)
+        f = self.start(silent)
+        self.assertEqual(0, silent.stats()["requests"])
+        silent.set()
+        self.assert_tree(f.mountpoint, self.IMAGE)
+
+    def test_beside_the_bootstrap(self):
+        self.runs_without_the_registry()
+
+    def test_in_the_cache_directory(self):
+        for name in self.metas:
+            os.rename(os.path.join(self.image, name), os.path.join(self.cache, name))
+        self.runs_without_the_registry()
+
+    def test_what_is_none_is_fetched(self):
+        """Zeros, a link to the right one, half of it, a directory, and one for another blob."""
+        spoilers = test_data_files.cut_to_nothing_and_grow, self.link, test_data_files.cut, self.directory, self.others
+        for name, spoil in zip(self.metas, spoilers * len(self.metas)):
+            spoil(os.path.join(self.image, name))
+        origin = self.faulty_origin()
+        f = self.start(origin)
+        self.assertGreater(origin.stats()["requests"], 0)
+        self.assert_tree(f.mountpoint, self.IMAGE)
+
+    @staticmethod
+    def link(path):
+        os.rename(path, path + ".away")
+        os.symlink(path + ".away", path)
+
+    @staticmethod
+    def directory(path):
+        os.unlink(path)
+        os.mkdir(path)
+
+    def others(self, path):
+        os.unlink(path)
+        os.symlink(os.path.join(self.image, "image.boot"), path)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@ import glob
 import hashlib
 import json
 import os
-import signal
 import subprocess
+import tempfile
 import time
 import unittest
+import urllib.parse
 
 import front
 import lab
@@ -21,6 +22,17 @@ class Inflight(NydusdTest):
     """GET /api/v1/metrics/inflight: the requests that readers wait for. nydus-snapshotter counts those that are old."""
 
     @staticmethod
+    def requests(agent, below):
+        status, answer, _ = front.ask(agent.socket, "GET", f"/v1/mounts/requests?below={urllib.parse.quote(below)}")
+        assert status == 200, (status, answer)
+        return json.loads(answer)["requests"]
+
+    def reads(self, f):
+        """What is in flight; [] while there is anything but reads: a reader on its way."""
+        found = self.inflight(f)
+        return found if all(one["opcode"] == READ for one in found) else []
+
+    @staticmethod
     def inflight(f):
         status, found, _ = f.request("GET", "/api/v1/metrics/inflight")
         assert (status == 204) == (found is None), (status, found)
@@ -31,20 +43,19 @@ class Inflight(NydusdTest):
         self.addCleanup(registry.stop)
         registry.push(IMAGE)
         agent = self.agent(config={"registries": [], "mount": how})
-        if how == "erofs" and not agent.json("status")["erofs"]["works"]:
-            self.skipTest("this kernel cannot mount images")
-        f, other = self.front(agent), self.front(agent)
+        self.require_way(agent, how)
+        odd = tempfile.mkdtemp(prefix="nydusd %2e+&=#-", dir=lab.TMP)
+        f, other = self.front(agent, directory=odd), self.front(agent)
         for each in (f, other):
             self.assertEqual((204, None), each.mount("1", IMAGE, front.registry_config("edge", each.cache, host=registry.host)))
         path = os.path.join(f.mountpoint, "1", "big/random")
         inode = os.stat(path).st_ino if how == "tree" else 2  # the image's first blob
-        self.assertEqual([], self.inflight(f))
-        registry.process.send_signal(signal.SIGSTOP)
-        try:
+        for each in (f, other):  # the kernel may have its answer before the request is off the list
+            lab.wait_for(lambda one=each: self.inflight(one) == [], "nothing to be in flight")
+        with lab.stopped(registry.process):
             before = int(time.time())
             join = self.start_waiting_readers(agent, path)
-            found = self.inflight(f)
-            self.assertGreaterEqual(len(found), 1)
+            found = lab.wait_for(lambda: self.reads(f), "the readers to have found the file")
             for one in found:
                 self.assertEqual(["inode", "opcode", "timestamp_secs", "unique"], sorted(one))
                 self.assertEqual((inode, READ), (one["inode"], one["opcode"]))
@@ -53,8 +64,9 @@ class Inflight(NydusdTest):
             self.assertEqual(len(found), len({one["unique"] for one in found}))
             self.assertTrue({one["unique"] for one in found} & {one["unique"] for one in self.inflight(f)}, "it still waits")
             self.assertEqual([], self.inflight(other), "those are of another nydusd")
-        finally:
-            registry.process.send_signal(signal.SIGCONT)
+            for below, n_dirs in ((f.mountpoint, 1), (f.mountpoint + "//", 1), (os.path.join(f.mountpoint, "1"), 1), ("/", 1),
+                                  (f.mountpoint[:-1], 0), (other.mountpoint, 0)):
+                self.assertEqual(n_dirs, len({one["dir"] for one in self.requests(agent, below)}), below)
         for got in join():
             self.assertIsInstance(got, bytes)
         lab.wait_for(lambda: self.inflight(f) == [], "nothing to be in flight")
@@ -74,30 +86,15 @@ class Inflight(NydusdTest):
         status, answer, _ = f.request("GET", "/api/v1/metrics/inflight")
         self.assertEqual((500, "UNDEFINED"), (status, answer["code"]))
 
+
 class Remount(NydusdTest):
     """PUT /api/v1/mount: another configuration, or another bootstrap, in place of what is mounted."""
-
-    @staticmethod
-    def put(f, name, image, config=None, source=None):
-        config = config or front.registry_config(image.split(":")[0], f.cache, snapshot=name)
-        wish = {"fs_type": "rafs", "source": source or front.bootstrap_file(f.dir, image), "config": json.dumps(config)}
-        return f.request("PUT", f"/api/v1/mount?mountpoint=/{name}", wish)[:2]
-
-    def overlay(self, f, lower):
-        """A container's tree over it."""
-        dirs = {name: os.path.join(f.dir, "overlay-" + name) for name in ("upper", "work", "merged")}
-        for path in dirs.values():
-            os.mkdir(path)
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", "lowerdir={},upperdir={upper},workdir={work}".format(lower, **dirs),
-                        dirs["merged"]], check=True)
-        return dirs["merged"]
 
     def agent_for(self, how):
         for image in (IMAGE, OTHER):
             lab.registry().push(image)
         agent = self.agent(config={"registries": [], "mount": how, "keeper": {"socket": lab.keeper_socket()}})
-        if how == "erofs" and not agent.json("status")["erofs"]["works"]:
-            self.skipTest("this kernel cannot mount images")
+        self.require_way(agent, how)
         return agent
 
     def test_another_configuration_comes_under_the_readers(self):
@@ -113,7 +110,7 @@ class Remount(NydusdTest):
             file.read()
         device = os.stat(where).st_dev
         with open(os.path.join(where, "big/random"), "rb") as opened:
-            self.assertEqual((204, None), self.put(f, "1", IMAGE, config("sesame-17")))
+            self.assertEqual((204, None), f.mount("1", IMAGE, config("sesame-17"), method="PUT"))
             self.assertEqual(device, os.stat(where).st_dev, "it is the mount that was there")
             self.assertEqual(4096, len(opened.read(4096)))
         self.assert_tree(where, IMAGE)
@@ -128,13 +125,12 @@ class Remount(NydusdTest):
         f = self.front(agent)
         self.assertEqual((204, None), f.mount("1", IMAGE))
         where = os.path.join(f.mountpoint, "1")
-        merged = self.overlay(f, where)
+        merged = self.overlay(where)
         with open(os.path.join(where, "big/random"), "rb") as opened:
-            self.assertEqual((204, None), self.put(f, "1", OTHER))
+            self.assertEqual((204, None), f.mount("1", OTHER, method="PUT"))
             self.assert_tree(where, OTHER, "in its place")
             self.assert_tree(merged, IMAGE, "below a container that runs")
-            digest = next(line.split(" ")[8] for line in lab.expected_lines(IMAGE) if line.endswith(" /big/random"))
-            self.assertEqual(digest, hashlib.sha256(opened.read()).hexdigest())
+            self.assertEqual(lab.expected_digest(IMAGE, "big/random"), hashlib.sha256(opened.read()).hexdigest())
         _, cache, _ = f.request("GET", "/api/v1/metrics/blobcache?id=/1")
         self.assertEqual([i + ".blob.data" for i in rafs_facts.blob_ids(OTHER)], cache["underlying_files"])
         self.assertEqual([False, True], sorted(m.get("hidden", False) for m in agent.json("ls")["mounts"]))
@@ -164,9 +160,9 @@ class Remount(NydusdTest):
         for wrong in ({"source": garbage}, {"source": "/none"}, {"config": {"device": {"backend": {"type": "oss", "config": {}}}}},
                       {"config": {"mode": "direct"}}):
             with self.subTest(wrong):
-                self.assertEqual(500, self.put(f, "1", IMAGE, **wrong)[0])
+                self.assertEqual(500, f.mount("1", IMAGE, **wrong, method="PUT")[0])
                 self.assertEqual(before, agent.json("ls")["mounts"])
-        self.assertEqual(500, self.put(f, "2", IMAGE)[0], "nothing is mounted there")
+        self.assertEqual(500, f.mount("2", IMAGE, method="PUT")[0], "nothing is mounted there")
         self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
 
     def test_what_fails_once_the_old_one_is_detached_brings_it_back(self):
@@ -181,12 +177,12 @@ class Remount(NydusdTest):
         os.rename(listed, listed + ".away")
         with open(listed, "wb"):
             pass
-        self.assertEqual(500, self.put(f, "1", OTHER)[0])
+        self.assertEqual(500, f.mount("1", OTHER, method="PUT")[0])
         lab.wait_for(lambda: [m["state"] for m in agent.json("ls")["mounts"] if not m.get("hidden")] == ["mounted"], "the old one to be back")
         self.assert_tree(where, IMAGE)
         os.unlink(listed)
         os.rename(listed + ".away", listed)
-        self.assertEqual((204, None), self.put(f, "1", OTHER))
+        self.assertEqual((204, None), f.mount("1", OTHER, method="PUT"))
         self.assert_tree(where, OTHER)
 
     def test_what_the_agent_has_replaced_and_did_not_say_is_the_old_one_again(self):
@@ -196,7 +192,7 @@ class Remount(NydusdTest):
         self.assertEqual((204, None), f.mount("1", IMAGE))
         where = os.path.join(f.mountpoint, "1")
         agent.kill()
-        self.assertEqual(500, self.put(f, "1", OTHER)[0])
+        self.assertEqual(500, f.mount("1", OTHER, method="PUT")[0])
         record, = glob.glob(os.path.join(agent.state_dir, "mounts", "*", "mount.json"))
         with open(record, encoding="utf-8") as file:
             listed = json.load(file)
@@ -213,7 +209,7 @@ class Remount(NydusdTest):
         """nydusd of one image: the mountpoint itself; and what the next nydusd is told is the new image."""
         agent, supervisor = self.agent_for("tree"), self.supervisor()
         f = self.front(agent, IMAGE, supervisor=supervisor.path)
-        self.assertEqual((204, None), self.put(f, "", OTHER))
+        self.assertEqual((204, None), f.mount("", OTHER, method="PUT"))
         self.assert_tree(f.mountpoint, OTHER)
         supervisor.fetch(f)
         f.kill()
@@ -224,7 +220,6 @@ class Remount(NydusdTest):
         self.assert_tree(f.mountpoint, OTHER)
         f.stop()
         self.assertEqual((None, []), (lab.mount_type(f.mountpoint), agent.json("ls")["mounts"]))
-
 
 
 class Leftovers(NydusdTest):

@@ -9,6 +9,7 @@ import browser
 import cluster
 import lab
 import made_up
+from lab import metric_sum
 
 IMAGE = "edge:v6"
 # SHOAL_PICTURES=DIR: what the page looked like is kept there (docs/page*.png are made so).
@@ -44,22 +45,18 @@ def shown(page):
     return page.value(SHOWN)
 
 
-def total(metrics, name, **labels):
-    return sum(value for (n, its), value in metrics.items() if n == name and all(pair in its for pair in labels.items()))
-
-
 def truth(metrics):
     """{what the page calls it: what /metrics says}, for everything that is counted on the page."""
-    of = {f"read_bytes.{s}": total(metrics, "shoal_read_bytes_total", source=s) for s in SOURCES}
-    of |= {f"chunk_bytes.{s}": total(metrics, "shoal_chunk_bytes_total", source=s) for s in ("dedup", "peer", "origin")}
-    of |= {f"peer_received_bytes.{zone}": total(metrics, "shoal_peer_received_bytes_total", zone=zone) for zone in ("same", "other")}
-    of |= {f"leased_chunks.{kind}": total(metrics, "shoal_leased_chunks_total", kind=kind) for kind in ("first", "again")}
-    return of | {"origin_received_bytes": total(metrics, "shoal_origin_received_bytes_total"),
-                 "origin_data_bytes": total(metrics, "shoal_origin_received_bytes_total", kind="data"),
-                 "origin_unique_bytes": total(metrics, "shoal_origin_unique_bytes_total"),
-                 "origin_requests": total(metrics, "shoal_origin_requests_total"), "cache_bytes": total(metrics, "shoal_cache_bytes"),
-                 "readers_waiting": total(metrics, "shoal_readers_waiting"),
-                 "fetches_in_flight": total(metrics, "shoal_fetches_in_flight")}
+    of = {f"read_bytes.{s}": metric_sum(metrics, "shoal_read_bytes_total", source=s) for s in SOURCES}
+    of |= {f"chunk_bytes.{s}": metric_sum(metrics, "shoal_chunk_bytes_total", source=s) for s in ("dedup", "peer", "origin")}
+    of |= {f"peer_received_bytes.{zone}": metric_sum(metrics, "shoal_peer_received_bytes_total", zone=zone) for zone in ("same", "other")}
+    of |= {f"leased_chunks.{kind}": metric_sum(metrics, "shoal_leased_chunks_total", kind=kind) for kind in ("first", "again")}
+    return of | {"origin_received_bytes": metric_sum(metrics, "shoal_origin_received_bytes_total"),
+                 "origin_data_bytes": metric_sum(metrics, "shoal_origin_received_bytes_total", kind="data"),
+                 "origin_unique_bytes": metric_sum(metrics, "shoal_origin_unique_bytes_total"),
+                 "origin_requests": metric_sum(metrics, "shoal_origin_requests_total"), "cache_bytes": metric_sum(metrics, "shoal_cache_bytes"),
+                 "readers_waiting": metric_sum(metrics, "shoal_readers_waiting"),
+                 "fetches_in_flight": metric_sum(metrics, "shoal_fetches_in_flight")}
 
 
 def percent(part, whole):
@@ -95,16 +92,20 @@ class Events(lab.LabTest):
         agent = self.agent()
         agent.mount(lab.registry().push(IMAGE), "--prefetch")
         lab.wait_for(lambda: agent.json("blob", "ls")["blobs"][0]["ready_bytes"] > 0, "the image to come")
-        lab.wait_for(lambda: agent.json("top")["uptime_ms"] > 5500, "the first sample")
-        with self.connect(agent).makefile("rb") as stream:
-            first, second = self.next_event(stream), self.next_event(stream)
-        self.assertGreaterEqual(len(first["past"]), 2)
+        lab.wait_for(lambda: agent.json("top")["uptime_ms"] >= 5000, "the time of the first sample")
+
+        def first_two():
+            with self.connect(agent) as connection, connection.makefile("rb") as stream:
+                events = self.next_event(stream), self.next_event(stream)
+            return len(events[0]["past"]) >= 2 and events  # a busy machine is late with it
+        first, second = lab.wait_for(first_two, "the first sample")
         self.assertNotIn("past", second)
         self.assertEqual(first["past"][0], first["minutes_ago"])
         times = [sums["uptime_ms"] for sums in first["past"]] + [first["uptime_ms"]]
         self.assertEqual(times, sorted(times))
         self.assertEqual(times[0], 0)
-        self.assertEqual([round(time / 5000) for time in times[1:-1]], list(range(1, len(times) - 1)))
+        steps = [round(time / 5000) for time in times[1:-1]]
+        self.assertEqual(steps, sorted(set(steps) - {0}), "one at each whole step, but those for which it is too late")
         received = [sums["origin_received_bytes"] for sums in first["past"]]
         self.assertEqual((received, received[0]), (sorted(received), 0))
         self.assertEqual(agent.json("top")["minutes_ago"], first["minutes_ago"])
@@ -149,58 +150,67 @@ class LivePage(PageTest):
         return page_says
 
     def assert_equal_now(self, agent, page):
-        """... and exactly what they say, where nothing moves."""
-        def differences():
-            says, sums = shown(page), truth(agent.metrics())
-            if sums["fetches_in_flight"]:
-                return ["readahead is on its way"]
-            return [f"{key}: {says['sums'].get(key)}, not {value}" for key, value in sums.items()
-                    if float(says["sums"].get(key, -1)) != value]
-        lab.wait_for(lambda: not differences(), lambda: f"the page to say what the metrics say: {differences()}")
-        says, metrics = shown(page), agent.metrics()
-        sums = truth(metrics)
-        for key, value in says["lately"].items():  # the agent is younger than five minutes
-            self.assertEqual(int(value), sums[key], key)
-        read = {source: sums[f"read_bytes.{source}"] for source in SOURCES}
-        self.assertEqual(says["hit"], percent(read["cache"] + read["dedup"], sum(read.values())))
-        self.assertEqual(says["bar"], ", ".join(f"{name} {value * 100 / sum(read.values()):.1f} %"
-                                                for name, value in zip(SOURCES.values(), read.values())))
-        unique = sums["origin_unique_bytes"]
-        self.assertEqual(says["ratio"], f"{sums['origin_data_bytes'] / unique:.2f} × unique bytes" if unique else "nothing was missing")
-        seconds = sum(total(metrics, "shoal_read_seconds_sum", source=source) for source in ("peer", "origin"))
-        self.assertAlmostEqual(says["waited"], seconds * 1000, delta=2)
-        self.assert_mounts(agent, says)
-        self.assert_peers(agent, page)
+        """... and exactly what they say, at a moment when nothing moves: neighbours may still ask for something."""
+        found, says = {"all": "not compared yet"}, None
+
+        def is_equal():
+            nonlocal found, says
+            says, metrics = shown(page), agent.metrics()
+            if metric_sum(metrics, "shoal_fetches_in_flight") or not all(m.get("share") for m in says["mounts"]):
+                found = {"all": "readahead, or a mount, is on its way"}
+                return False
+            pairs = {**self.sums_of(says, metrics), **self.mounts_of(agent, says), **self.peers_of(agent, says, metrics)}
+            found = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+            return not found
+        lab.wait_for(is_equal, lambda: f"the page to say what the metrics say: {found}")
         return says
 
-    def assert_mounts(self, agent, says):
-        blobs = agent.json("blob", "ls")["blobs"]
-        told = {m["dir"]: m for m in agent.json("top")["mounts"]}
-        self.assertEqual([m["dir"] for m in says["mounts"]], list(told))
-        for mount in says["mounts"]:  # (of one image here, so of all blobs)
-            self.assertEqual((mount["ready"], mount["chunks"]), (sum(b["n_ready"] for b in blobs), sum(b["n_chunks"] for b in blobs)))
-            strip = told[mount["dir"]]["strip"]
-            self.assertEqual([(round(h * 9 / 100), note or ".") for h, note in mount["strip"]],
-                             [(int(strip[i]), strip[i + 1]) for i in range(0, len(strip), 2)])
-            present = sum(int(strip[i]) for i in range(0, len(strip), 2)) / (9 * len(strip) / 2)
-            self.assertAlmostEqual(present, mount["ready"] / mount["chunks"], delta=0.15)  # cells are sampled
-            self.assertEqual(mount["share"], f"{mount['ready'] * 100 // mount['chunks']} %")
+    @staticmethod
+    def sums_of(says, metrics):
+        """{what: (as the page has it, as the metrics have it)}, of all that is counted."""
+        sums = truth(metrics)
+        pairs = {key: (float(says["sums"].get(key, -1)), value) for key, value in sums.items()}
+        # The agent is younger than five minutes.
+        pairs |= {f"lately {key}": (int(value), sums[key]) for key, value in says["lately"].items()}
+        read = {source: sums[f"read_bytes.{source}"] for source in SOURCES}
+        all_read, unique = sum(read.values()), sums["origin_unique_bytes"]
+        pairs["hit"] = (says["hit"], percent(read["cache"] + read["dedup"], all_read))
+        pairs["bar"] = (says["bar"], ", ".join(f"{name} {value * 100 / all_read:.1f} %" for name, value in zip(SOURCES.values(), read.values())))
+        pairs["ratio"] = (says["ratio"], f"{sums['origin_data_bytes'] / unique:.2f} × unique bytes" if unique else "nothing was missing")
+        seconds = sum(metric_sum(metrics, "shoal_read_seconds_sum", source=source) for source in ("peer", "origin"))
+        pairs["waited"] = (abs(says["waited"] - seconds * 1000) <= 2, True)
+        return pairs
 
-    def assert_peers(self, agent, page):
-        """States, bytes and speeds: as `shoal peers` has them."""
-        def rows():
-            return {p["id"][:12]: ["this node" if p["state"] == "self" else p["state"], p["address"], str(p["rate_bytes_per_s"]),
-                                   str(p["received_bytes"]), str(p["sent_bytes"])] for p in agent.json("peers")["peers"]}
-        lab.wait_for(lambda: shown(page)["peers"] == rows(), lambda: f"the page to show {rows()}: {shown(page)['peers']}")
-        says = shown(page)
-        by_state = {state: int(agent.metric("shoal_peers", state=state)) for state in ("up", "down", "suspect")}
-        self.assertEqual(says["peers_sum"], ": " + ", ".join(f"{n} {state}" for state, n in by_state.items() if n))
-        for direction in ("received", "sent"):
-            self.assertEqual(sum(int(row[3 if direction == "received" else 4]) for row in says["peers"].values()),
-                             agent.metric(f"shoal_peer_{direction}_bytes_total"))
+    @staticmethod
+    def mounts_of(agent, says):
+        """The same, of the mounts: of one image here, and so of all blobs."""
+        blobs, mounts = agent.json("blob", "ls")["blobs"], agent.json("top")["mounts"]
+        n = (sum(b["n_ready"] for b in blobs), sum(b["n_chunks"] for b in blobs))
+        pairs = {"mounts": ([m["dir"] for m in says["mounts"]], [m["dir"] for m in mounts])}
+        for shown_one, told in zip(says["mounts"], mounts):
+            strip = [(int(told["strip"][i]), told["strip"][i + 1]) for i in range(0, len(told["strip"]), 2)]
+            present = sum(height for height, _ in strip) / (9 * len(strip))
+            pairs |= {f"chunks at {told['dir']}": ((shown_one["ready"], shown_one["chunks"]), n),
+                      f"strip at {told['dir']}": ([(round(h * 9 / 100), note or ".") for h, note in shown_one["strip"]], strip),
+                      f"share at {told['dir']}": (shown_one["share"], f"{n[0] * 100 // n[1]} %"),
+                      f"height at {told['dir']}": (abs(present - n[0] / n[1]) <= 0.15, True)}  # cells are sampled
+        return pairs
+
+    @staticmethod
+    def peers_of(agent, says, metrics):
+        """The same, of the neighbours: states, bytes and speeds, as `shoal peers` has them."""
+        told = {p["id"][:12]: ["this node" if p["state"] == "self" else p["state"], p["address"], str(p["rate_bytes_per_s"]),
+                               str(p["received_bytes"]), str(p["sent_bytes"])] for p in agent.json("peers")["peers"]}
+        by_state = {state: int(metric_sum(metrics, "shoal_peers", state=state)) for state in ("up", "down", "suspect")}
+        pairs = {"peers": (says["peers"], told),
+                 "peers_sum": (says["peers_sum"], ": " + ", ".join(f"{n} {state}" for state, n in by_state.items() if n))}
+        for direction, column in (("received", 3), ("sent", 4)):
+            pairs[direction] = (sum(int(row[column]) for row in says["peers"].values()),
+                                metric_sum(metrics, f"shoal_peer_{direction}_bytes_total"))
+        return pairs
 
     def test_each_value_is_what_the_metrics_say_while_an_image_loads_on_two_agents(self):
-        agents = self.cluster(2)
+        agents = self.cluster(2, read={"timeout_ms": 10000 * int(lab.DEADLINE_S)})  # readers wait until the pages have shown it
         pages = [self.open(agent) for agent in agents]
         image = lab.registry().push(IMAGE)
         wheres = [agent.mount(image) for agent in agents]
@@ -243,10 +253,10 @@ class LivePage(PageTest):
         """Readers wait for the registry, which may not send: who waits for what is on the page."""
         def differences():
             metrics, says = agent.metrics(), shown(page)
-            waiting = int(total(metrics, "shoal_readers_waiting"))
+            waiting = int(metric_sum(metrics, "shoal_readers_waiting"))
             told = {(q["source"], q["blob"][:12]) for q in agent.json("top")["questions"]}
             pairs = {"nobody waits": (waiting > 0, True), "waiting": (says["waiting"], f"{waiting} reader{'s' if waiting > 1 else ''}"),
-                     "units": (says["sums"]["fetches_in_flight"], str(int(total(metrics, "shoal_fetches_in_flight")))),
+                     "units": (says["sums"]["fetches_in_flight"], str(int(metric_sum(metrics, "shoal_fetches_in_flight")))),
                      "questions": ({(q[1], q[4]) for q in says["questions"]}, told),
                      "for whom": ("a reader" in [q[0] for q in says["questions"]], True),
                      "strip": ("f" in [note for _, note in says["mounts"][0]["strip"]], True)}
@@ -294,8 +304,8 @@ CONTRAST = """(selector => {
 class MadeUp(PageTest):
     """The page with more, and worse, than a test's agents have."""
 
-    def open(self, document, **kw):
-        agent = made_up.Agent(document)
+    def open(self, document, n_refused=0, **kw):
+        agent = made_up.Agent(document, n_refused)
         self.addCleanup(agent.close)
         return agent, self.browse(agent.url, **kw)
 
@@ -319,7 +329,7 @@ class MadeUp(PageTest):
         self.assertIn("401 Unauthorized", self.text(page, ".mount"))
         self.assertEqual(self.text(page, "#peers-sum"), ": 62 up, 1 down")
         self.assertIn("down", self.text(page, "#peers tr"))
-        self.assertIn("3 lied", self.text(page, "#peers tr:nth-child(2)"))
+        self.assertIn("3 lied, 2 wrong", self.text(page, "#peers tr:nth-child(2)"))
         self.assertEqual((self.count(page, ".mount"), self.count(page, "#peers tr")), (8, 12))
         self.keep_picture(page, "page-phone.png")
         for name, n, what in (("mounts", 30, ".mount"), ("peers", 64, "#peers tr")):
@@ -378,6 +388,9 @@ class MadeUp(PageTest):
         looks = [page.value(f"getComputedStyle(document.querySelector('.key.{look}')).backgroundImage")
                  for look in ("cache", "dedup", "same", "other", "origin")]
         self.assertEqual(len({look.split("rgb")[0] for look in looks}), 5, looks)  # by direction and kind, not by colour
+        bars = page.value("getComputedStyle(document.querySelector('.key.coming')).backgroundImage")
+        self.assertEqual(bars, page.value("getComputedStyle(document.querySelector('.strip i.f'), '::after').backgroundImage"))
+        self.assertNotIn(bars.split("rgb")[0], {look.split("rgb")[0] for look in looks[:2]})  # those of a strip
         seen = []
         for _ in range(8):
             page.press("Tab")
@@ -394,6 +407,40 @@ class MadeUp(PageTest):
             self.assertGreaterEqual(page.value(f"{CONTRAST}('h2, td, th, .dim, dt, dd, small, b, button, #ready')"), 4.5, dark)
         self.keep_picture(page, "page-no-colours.png")
         self.assertEqual(page.complaints, [])
+
+    def test_it_listens_while_it_is_seen(self):
+        """As in a tab behind another, from the beginning."""
+        browser.require_browser()
+        agent, shown_page = self.open(made_up.document())
+        page = browser.Page("about:blank")
+        self.addCleanup(page.close)
+        page.call("Page.addScriptToEvaluateOnNewDocument", source="var unseen = true;"
+                  " Object.defineProperty(document, 'hidden', { get: () => unseen });")
+        page.call("Page.navigate", url=shown_page.value("location.href"))
+        lab.wait_for(lambda: page.value("document.readyState") == "complete" and page.value("document.hidden"), "the page")
+        self.assertIsNone(page.value("events"))
+        page.value("unseen = false; document.dispatchEvent(new Event('visibilitychange'))")
+        lab.wait_for(lambda: page.value("document.body.dataset.uptime"), "the first event to be shown")
+        page.value("unseen = true; document.dispatchEvent(new Event('visibilitychange'))")
+        self.assertEqual(page.value("events.readyState"), 2, "closed")
+        self.assertEqual(page.complaints, [])
+
+    def test_an_agent_that_refuses_at_first_is_asked_again(self):
+        """It has other viewers, as many as it bears: the browser by itself does not ask again."""
+        agent, page = self.open(made_up.document(), n_refused=2)
+        self.assertEqual(agent.n_refused, 0)
+        self.assertTrue(page.value("document.getElementById('gone').hidden"))
+
+    def test_of_a_tab_that_comes_back_to_the_front_silence_counts_from_then(self):
+        agent, page = self.open(made_up.document())
+        page.value("var unseen = true; Object.defineProperty(document, 'hidden', { get: () => unseen });"
+                   " document.dispatchEvent(new Event('visibilitychange'));"
+                   " heard = new Date(Date.now() - 3600e3); var back, gone;"
+                   " new MutationObserver(() => gone ??= performance.now()).observe(document.body, { attributeFilter: ['class'] });")
+        agent.say(None)
+        page.value("unseen = false; back = performance.now(); document.dispatchEvent(new Event('visibilitychange'))")
+        lab.wait_for(lambda: page.value("document.body.classList.contains('gone')"), "the page to notice")
+        self.assertGreaterEqual(page.value("gone - back"), page.value("SILENT_MS"))
 
     def test_nothing_is_said_as_if_it_were_so_now_when_the_agent_is_silent(self):
         document = made_up.document()

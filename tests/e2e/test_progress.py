@@ -5,6 +5,7 @@ import re
 import subprocess
 import threading
 
+import front
 import lab
 import test_top
 
@@ -13,7 +14,7 @@ BAR = re.compile(r"(\d+)% [\d.]+ of [\d.]+ MiB, [\d.]+ MiB/s(, [\d.]+ (?:s|min|h
 
 
 class Progress(lab.LabTest):
-    def on_terminal(self, agent, *words, columns=60):
+    def on_terminal(self, agent, *words, columns=60, meanwhile=None):
         """(exit status, what it drew on stderr)"""
         master, slave = pty.openpty()
         test_top.set_size(slave, 15, columns)
@@ -34,6 +35,8 @@ class Progress(lab.LabTest):
                 return
         reader = threading.Thread(target=read)
         reader.start()
+        if meanwhile:
+            meanwhile()
         status = process.wait(4 * lab.DEADLINE_S)
         reader.join()
         os.close(master)
@@ -70,6 +73,17 @@ class Progress(lab.LabTest):
         done = agent.shoal("mount", "--prefetch", ref, where)  # it does not wait
         self.assertEqual((done.stdout, done.stderr), (f"{ref} mounted at {where}\n", ""))
 
+    def test_a_mount_whose_prefetch_fails_is_a_mount(self):
+        agent = self.agent()
+        nothing_there = ("--bootstrap", front.bootstrap_file(agent.dir, IMAGE), "--blobs", f"dir:{agent.new_dir()}")
+
+        def stop():
+            lab.wait_for(lambda: [m for m in agent.json("ls")["mounts"] if m["state"] == "mounted"], "the mount")
+            agent.stop()
+        status, drawn = self.on_terminal(agent, "mount", "--prefetch", *nothing_there, agent.new_dir(), meanwhile=stop)
+        self.assertIn("mounted, but not all of it could be fetched: ", drawn)
+        self.assertEqual(status, 0, drawn)
+
     def test_every_command_speaks_json(self):
         ref = lab.registry().push(IMAGE)
         agent = self.agent()
@@ -78,7 +92,8 @@ class Progress(lab.LabTest):
         agent.json("mount", ref, where)
         blob = agent.json("explain", path)
         seen = {"mount", "explain"}
-        for words in (["prefetch", ref], ["verify"], ["gc", "--dry-run"], ["ls"], ["status"], ["top"], ["image", "ls"], ["image", "inspect", ref], ["blob", "ls"], ["peers"], ["drain"],
+        for words in (["prefetch", ref], ["verify"], ["gc", "--dry-run"], ["ls"], ["status"], ["top"], ["image", "ls"],
+                      ["image", "inspect", ref], ["blob", "ls"], ["peers"], ["drain"],
                       ["chunk", "find", blob["digest"]], ["pin", ref], ["unpin", ref], ["umount", where], ["image", "rm", ref],
                       ["pki", "init", os.path.join(agent.dir, "ca")], ["pki", "node", os.path.join(agent.dir, "ca"), "n"]):
             self.assertIsInstance(agent.json(*words), dict, words)

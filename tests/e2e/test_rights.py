@@ -1,5 +1,7 @@
 """What programs of an image may do: as from an ordinary image's, over an overlay; nothing more than others in the mount itself."""
+import http.client
 import os
+import stat
 import subprocess
 import unittest
 
@@ -28,18 +30,25 @@ def all_of(root):
     return {**said, **{path: as_nobody(root, "/bin/plain", path) for path in ("/dev/zero-too", "/dev/of-root", "/etc/fifo")}}
 
 
-class Rights(lab.LabTest):
-    def overlay(self, lower):
-        """A container's tree over it: (merged, what takes it away)."""
-        base = lab.tempfile.mkdtemp(prefix="overlay-", dir=lab.TMP)
-        dirs = {name: os.path.join(base, name) for name in ("upper", "work", "merged")}
-        for path in dirs.values():
-            os.mkdir(path)
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", "lowerdir={},upperdir={upper},workdir={work}".format(lower, **dirs),
-                        dirs["merged"]], check=True)
-        self.addCleanup(lab.unmount_below, base)
-        return dirs["merged"]
+class Doors(lab.LabTest):
+    def test_the_socket_is_the_owners_alone_and_over_tcp_nothing_can_be_changed(self):
+        agent = self.agent()
+        self.assertEqual(0o600, stat.S_IMODE(os.stat(agent.socket).st_mode))
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            for path in ("/", "/events", "/v1/mounts", "/v1/drain"):
+                page = http.client.HTTPConnection("127.0.0.1", agent.http_port, timeout=lab.DEADLINE_S)
+                page.request(method, path, "{}")
+                self.assertIn(page.getresponse().status, (404, 405, 501), (method, path))
+                page.close()
+        done = agent.shoal("ls", user=rights.NOBODY, check=False)
+        self.assertEqual((3, f"shoal: ls: {agent.socket} is not for this user (run shoal as root)\n"), (done.returncode, done.stderr))
+        page = http.client.HTTPConnection("127.0.0.1", agent.http_port, timeout=lab.DEADLINE_S)
+        page.request("GET", "/v1/status")
+        self.assertEqual(404, page.getresponse().status)
+        page.close()
 
+
+class Rights(lab.LabTest):
     def copied(self, where):
         """An ordinary image's tree."""
         copy = lab.tempfile.mkdtemp(prefix="copy-", dir=lab.TMP)
@@ -60,8 +69,7 @@ class Rights(lab.LabTest):
 
     def in_and_out_of_a_container(self, how):
         agent = self.agent(config={"mount": how})
-        if how == "erofs" and not agent.json("status")["erofs"]["works"]:
-            self.skipTest("this kernel cannot mount images")
+        self.require_way(agent, how)
         where = agent.mount(lab.registry().push(rights.image()))
         self.assertEqual([how], [m["as"] for m in agent.json("ls")["mounts"]])
         said = all_of(where)

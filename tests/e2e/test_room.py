@@ -76,6 +76,7 @@ class Quota(lab.LabTest):
         self.assertLessEqual(disk_bytes(agent), quota + metadata)
         self.assertGreater(agent.metric("shoal_cache_evicted_bytes_total"), 0)
         self.assertEqual(agent.metric("shoal_cache_quota_bytes"), quota)
+        self.assertEqual(agent.metric("shoal_cache_room_bytes"), quota)
         lab.wait_for(lambda: abs(agent.metric("shoal_cache_bytes") - disk_bytes(agent)) <= quota // 10,  # eviction may be at work
                      lambda: f"{agent.metric('shoal_cache_bytes')} bytes to be {disk_bytes(agent)}")
         self.assertEqual(agent.shoal("verify").returncode, 0)

@@ -30,7 +30,7 @@ KEPT = {
     "chunks and images": 0,
     "peers": N_NODES - 1,  # one connection each
     "registry": 8,         # idle ones, to be used again (include/fetch/http.h)
-    "database": 11,        # two a connection, of the writer and at most four readers (cas/db.h), and their shared memory
+    "database": 12,        # two a connection, of the writer and at most four readers, and two of their shared memory (cas/db_open.c)
 }
 
 
@@ -136,18 +136,16 @@ class Walker(threading.Thread):
         acts = [self.verify, self.collect, lambda: self.prefetch(must=False), self.mount_for_a_moment, self.mount_for_a_moment, self.look]
         at_once(lambda act: act(), self.random.sample(acts, 3) + self.readers(2))
 
-    def while_away(self, back):
-        """Something is wrong with the node until others have done a few steps; then it is over: back()."""
+    def while_away(self, trouble):
+        """Something is wrong with the node (within trouble's `with`) until others have done a few steps."""
         before = sum(len(w.steps) for w in self.others)
         end = time.monotonic() + AWAY_S
         reading = [threading.Thread(target=self.try_to, args=(reader,)) for reader in self.readers(2)]
-        for thread in reading:
-            thread.start()
-        try:
+        with trouble:
+            for thread in reading:
+                thread.start()
             lab.wait_for(lambda: sum(len(w.steps) for w in self.others) >= before + N_NODES or time.monotonic() > end,
                          "other nodes to go on")
-        finally:
-            back()
         for thread in reading:
             thread.join()
         if self.why is not None:
@@ -160,12 +158,10 @@ class Walker(threading.Thread):
             self.why = e
 
     def be_cut_off(self):
-        self.agent.node.cut()
-        self.while_away(self.agent.node.mend)
+        self.while_away(self.agent.node.cut_off())
 
     def hang(self):
-        self.agent.process.send_signal(signal.SIGSTOP)
-        self.while_away(lambda: self.agent.process.send_signal(signal.SIGCONT))
+        self.while_away(lab.stopped(self.agent.process))
 
     def restart(self):
         self.agent.restart()  # what is mounted comes back

@@ -55,6 +55,11 @@ class Readers:
         return self.said
 
 
+def n_bytes_read(path):
+    with open(path, "rb") as f:
+        return len(f.read())
+
+
 def touch(where):
     """Close a file once: the kernel asks a new mount whether that is to be told, and whoever closes waits for it."""
     with open(os.path.join(where, "sizes", "4095"), "rb"):
@@ -76,7 +81,7 @@ class TakeOver(lab.LabTest):
     def n_kept(self):
         """Descriptors of /dev/fuse that the keeper holds."""
         pid = self._answers()  # one that has nothing to hold ends with the agent that started it
-        return lab.open_files(pid).count("/dev/fuse") if pid else 0
+        return lab.n_fuse_devices(pid) if pid else 0
 
     def keeps(self, n):
         """The keeper comes to hold so many: it takes them up by itself, a moment after a mount is told."""
@@ -197,7 +202,7 @@ class TakeOver(lab.LabTest):
         for how in self.hows(agent):
             where = agent.mount(f"{origin.host}/{IMAGE}", "--how", how)
             path = "sizes/4096" if how == "tree" else "big/random"  # far from each other
-            digest = next(line.split(" ")[8] for line in lab.expected_lines(IMAGE) if line.endswith(" /" + path))
+            digest = lab.expected_digest(IMAGE, path)
             origin.set(stall=True)
             reader = subprocess.Popen(["sha256sum", os.path.join(where, path)], stdout=subprocess.PIPE, text=True)
             lab.adopt_process(reader)
@@ -214,9 +219,7 @@ class TakeOver(lab.LabTest):
         agent = self.kept_agent()
         reference = lab.registry().push(IMAGE)
         idle, busy, lower = (agent.mount(reference) for _ in range(3))
-        upper, work, merged = agent.new_dir(), agent.new_dir(), agent.new_dir()
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
-                        f"lowerdir={lower},upperdir={upper},workdir={work}", merged], check=True)
+        merged = self.overlay(lower)
         for where in (busy, lower):
             touch(where)
         with open(os.path.join(busy, "sizes", "4096"), "rb") as f:
@@ -246,6 +249,30 @@ class TakeOver(lab.LabTest):
         for where in wheres:
             self.assert_tree(where, IMAGE, "mounted anew")
         self.keeps(len(wheres))
+
+    def test_files_brought_ahead_that_wait_for_the_origin_are_left_where_they_are(self):
+        """They were to be shared from an image whose bytes turn out to be wrong; nobody has asked for them."""
+        images = [lab.registry().push(image).partition("/")[2] for image in (IMAGE, IMAGE + "-next")]
+        origin = self.faulty_origin()
+        agent = self.kept_agent(host=origin.host)
+        agent.shoal("prefetch", f"{origin.host}/{images[0]}")
+        [blob] = agent.json("blob", "ls")["blobs"]
+        many = os.path.join(agent.mount(f"{origin.host}/{images[1]}"), "many")
+        names = [os.path.join(many, name) for name in sorted(os.listdir(many))[:40]]
+        sizes = [n_bytes_read(name) for name in names[:3]]  # so the next ones are brought
+        data = os.path.join(agent.state_dir, "blobs", f"{blob['key']}.blob.data")
+        with open(data, "r+b") as f:
+            f.write(bytes(os.path.getsize(data)))
+        origin.set(stall=True)
+        lab.drop_caches()  # or nothing is asked of the agent before the first that it has not brought
+        reader = threading.Thread(target=lambda: sizes.extend(map(n_bytes_read, names[3:])))
+        reader.start()
+        lab.wait_for(lambda: agent.metric("shoal_readers_waiting") > 1, "more to wait for the origin than is read")
+        agent.stop()  # and it ends well
+        origin.set()
+        agent.start()
+        reader.join()
+        self.assertEqual(sizes, [os.path.getsize(name) for name in names])
 
     def test_what_is_not_listed_any_more_is_let_go(self):
         agent = self.kept_agent()
@@ -313,7 +340,7 @@ class TakeOver(lab.LabTest):
         readers = Readers(wheres)
         first = self.keeper_pid()
         os.kill(first, signal.SIGKILL)
-        lab.wait_for(lambda: self._answers() and self.keeper_pid() != first and self.n_kept() == N_MOUNTS,
+        lab.wait_for(lambda: self._answers() not in (None, first) and self.n_kept() == N_MOUNTS,
                      "another keeper to hold the mounts")
         second = self.keeper_pid()
         program = os.path.join(agent.build, "agent", "shoal-keeper")

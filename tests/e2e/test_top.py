@@ -1,4 +1,5 @@
 """`shoal top`: on a terminal (a pseudo-terminal here) and off one."""
+import contextlib
 import fcntl
 import os
 import pty
@@ -21,18 +22,19 @@ def set_size(terminal, lines, columns):
 class Terminal:
     """A command on a terminal; what it wrote since the last look."""
 
-    def __init__(self, argv, lines=40, columns=120):
+    def __init__(self, argv, lines=40, columns=120, term="xterm"):
         self.master, slave = pty.openpty()
         set_size(slave, lines, columns)
         self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=subprocess.PIPE,
-                                        start_new_session=True, env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"})
+                                        start_new_session=True, env={**os.environ, "TERM": term, "LC_ALL": "C.UTF-8"})
         lab.adopt_process(self.process)
         os.close(slave)
         self.text = ""
 
     def shows(self, word):
-        while select.select([self.master], [], [], 0)[0]:
-            self.text += os.read(self.master, 1 << 16).decode(errors="replace")
+        with contextlib.suppress(OSError):  # the command is over, and all it wrote was read
+            while select.select([self.master], [], [], 0)[0]:
+                self.text += os.read(self.master, 1 << 16).decode(errors="replace")
         return word in self.text
 
     def resize(self, lines, columns):
@@ -66,6 +68,26 @@ class Top(lab.LabTest):
         self.assertEqual(terminal.process.wait(lab.DEADLINE_S), 0)
         terminal.process.stderr.close()
 
+    def test_while_the_agent_is_silent_q_ends_it(self):
+        agent = self.agent()
+        terminal = self.terminal(agent)
+        lab.wait_for(lambda: terminal.shows("READERS GOT FROM"), "the first screen")
+        agent.process.send_signal(signal.SIGSTOP)
+        try:
+            lab.wait_for(lambda: terminal.shows("did not answer"), "the silence to be told")
+            terminal.press(b"q")
+            lab.wait_for(lambda: terminal.process.poll() is not None, "the end")
+        finally:
+            agent.process.send_signal(signal.SIGCONT)
+        self.assertEqual(terminal.process.returncode, 0)
+
+    def test_on_a_terminal_that_nobody_knows_it_says_once_what_is_so(self):
+        agent = self.agent()
+        for term in ("none-such", "dumb"):
+            terminal = self.terminal(agent, term=term)
+            lab.wait_for(lambda t=terminal: t.process.poll() == 0, f"the end on {term}")
+            self.assertTrue(terminal.shows("READERS GOT FROM"))
+
     def test_a_small_terminal_has_all_of_it_and_a_larger_one_is_used(self):
         agent = self.agent()
         agent.mount(lab.registry().push(IMAGE))
@@ -84,6 +106,15 @@ class Top(lab.LabTest):
         terminal.press(b"q")
         self.assertEqual(terminal.process.wait(lab.DEADLINE_S), 0)
         terminal.process.stderr.close()
+
+    def test_a_whole_image_of_layers_is_whole_here_although_it_names_not_every_chunk(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push("layers:v6"))
+        agent.shoal("prefetch", where)
+        mount = agent.json("top")["mounts"][0]
+        self.assertEqual(mount["chunks_ready"], mount["chunks"])
+        self.assertEqual(set(mount["strip"][::2]), {"9"})
+        self.assertEqual(mount["chunks"], sum(b["n_chunks"] for b in agent.json("blob", "ls")["blobs"]))
 
     def test_of_many_mounts_those_in_trouble_are_told_and_the_others_counted(self):
         agent = self.agent()

@@ -20,6 +20,7 @@ struct cas_blob {
 	uint8_t *data;
 	_Atomic int put_says;
 	_Atomic uint32_t n_puts;
+	uint64_t room_bytes;
 };
 
 struct cas_blob *fake_cas_blob(uint32_t n_chunks, uint32_t chunk_bytes)
@@ -27,6 +28,7 @@ struct cas_blob *fake_cas_blob(uint32_t n_chunks, uint32_t chunk_bytes)
 	struct cas_blob *b = xcalloc(1, sizeof(*b));
 
 	b->refs = 1;
+	b->room_bytes = UINT64_C(1) << 40;
 	b->layout = layout_new(n_chunks);
 	b->ready = bitmap_new(n_chunks);
 	b->candidate = bitmap_new(n_chunks);
@@ -146,6 +148,21 @@ bool cas_blob_is_candidate(const struct cas_blob *blob, uint32_t chunk_idx)
 bool cas_blob_takes_chunks(const struct cas_blob *blob)
 {
 	return blob->put_says != CAS_FULL;
+}
+
+uint64_t cas_blob_room_bytes(const struct cas_blob *blob)
+{
+	return blob->room_bytes;
+}
+
+void fake_cas_set_room(struct cas_blob *blob, uint64_t room_bytes)
+{
+	blob->room_bytes = room_bytes;
+}
+
+void fake_cas_evict(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	(void)bitmap_clear(blob->ready, chunk_idx);
 }
 
 bool cas_blob_is_joining(const struct cas_blob *blob)

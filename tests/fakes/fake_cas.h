@@ -20,6 +20,8 @@ void fake_cas_pack(struct cas_blob *blob, uint32_t chunks_per_unit);
 #define FAKE_CAS_PROGRAM 400 /* this chunk begins as programs do */
 void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes);
 void fake_cas_set_ready(struct cas_blob *blob, uint32_t chunk_idx);
+void fake_cas_evict(struct cas_blob *blob, uint32_t chunk_idx);
+void fake_cas_set_room(struct cas_blob *blob, uint64_t room_bytes); /* else it has 1 TiB */
 /** Another blob is believed to have it. is_true: sharing (any) works. */
 void fake_cas_set_candidate(struct cas_blob *blob, uint32_t chunk_idx, bool is_true);
 void fake_cas_set_joining(struct cas_blob *blob, bool joining);

@@ -16,7 +16,7 @@
 struct fake_clock {
 	struct clock clock; /* what the code under test gets */
 	_Atomic uint64_t now_ns;
-	_Atomic uint64_t wall_seconds;
+	_Atomic uint64_t wall_ms;
 };
 
 /** Starts at 1000 s, on 2026-01-02T03:04:05Z. */

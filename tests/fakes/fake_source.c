@@ -51,6 +51,16 @@ static bool is_down(struct source *s, const struct unit_run *run)
 	return container_of(s, struct fake_source, source)->down;
 }
 
+static bool is_one_line(struct source *s, const struct cas_blob *a, const struct cas_blob *b)
+{
+	struct fake_source *fake = container_of(s, struct fake_source, source);
+
+	(void)a;
+	(void)b;
+	fake->n_one_line++;
+	return !fake->apart;
+}
+
 static void hurry(struct source_req *req, uint32_t unit_idx)
 {
 	struct fake_source *fake = (struct fake_source *)(void *)req;
@@ -84,6 +94,7 @@ void fake_source_init(struct fake_source *s, const char *name)
 		                            .cancel = cancel,
 		                            .distrust = distrust,
 		                            .is_down = is_down,
+		                            .is_one_line = is_one_line,
 		                            .hurry = hurry,
 		                            .lease_progress = lease_progress,
 		                            .lease_end = lease_end },
@@ -143,5 +154,7 @@ void fake_source_end(struct fake_source *s, uint32_t ask_idx, int r, const char 
 	ask->open = false;
 	if (r < 0)
 		(void)err_set(&e, -r, "%s", why != NULL ? why : "failed");
+	else if (why != NULL)
+		(void)err_set(&e, EACCES, "%s", why);
 	ask->ev->end(ask->arg, r, &e);
 }

@@ -41,7 +41,9 @@ struct fake_source {
 	} lease_ends[FAKE_LEASES_MAX];
 	bool may_ask_again; /* what distrust() says */
 	bool down;          /* what is_down() says */
-	int refuse;         /* get() returns this at once, when not 0 */
+	bool apart;         /* is_one_line() says no */
+	uint32_t n_one_line;
+	int refuse; /* get() returns this at once, when not 0 */
 };
 
 void fake_source_init(struct fake_source *s, const char *name);
@@ -58,5 +60,5 @@ void fake_source_lease(struct fake_source *s, uint32_t ask_idx, uint64_t token, 
                        uint32_t n_units);
 void fake_source_wait(struct fake_source *s, uint32_t ask_idx, uint64_t progress_bytes);
 
-/** why: NULL for none. */
+/** why: NULL for none. With SOURCE_GONE: it was refused. */
 void fake_source_end(struct fake_source *s, uint32_t ask_idx, int r, const char *why);

@@ -31,6 +31,7 @@ PUT /_faults (JSON) replaces all faults; GET shows them. None are on at first:
                    "anonymous": tokens without credentials; "token_ttl_s", "token_uses",
                    "token_post_only", "token_status" (the service fails so), "token_delay_ms"; "identity_token";
                    "refuse_tokens": good tokens are refused all the same with this status;
+                   "refuse_older": those with this status that were given before these faults were on;
                    "forbidden": "NAME:PASSWORD" of somebody who gets tokens, which open nothing (403)
   proxied          this status for what comes as to a proxy
 
@@ -40,7 +41,7 @@ GET /_stats: {"requests": n, "connections": open now, this one among them, "by_p
   ("auth": the scheme of Authorization, or ""; ranges are those asked for; at_s: when it came, on the
   monotonic clock; "_" paths are not counted.)
 GET /_stats?log_from=N: the log from its entry N on.
-DELETE /_stats: start to count anew.
+DELETE /_stats: the same, and start to count anew.
 """
 import argparse
 import base64
@@ -92,6 +93,7 @@ class World:
 
     def set_faults(self, faults):
         self.faults = faults
+        self.older_tokens = set(self.tokens)
         self.random = random.Random(faults.get("seed", 1))
         self.matched = 0
         self.changed.set()  # those that stall look again
@@ -186,14 +188,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/_faults" and self.command == "PUT":
             with w.lock:
                 w.set_faults(json.loads(self.request_body))
-        elif path == "/_stats" and self.command == "DELETE":
-            with w.lock:
-                w.reset_stats()
         log_from = re.search(r"[?&]log_from=(\d+)", self.path)
         with w.lock:
             shown = w.faults if path == "/_faults" else {**w.stats, "connections": w.n_connections}
             if log_from:
                 shown["log"] = w.stats["log"][int(log_from[1]):]
+            if path == "/_stats" and self.command == "DELETE":
+                w.reset_stats()
             return Answer(body=json.dumps(shown).encode(), headers={"Content-Type": "application/json"})
 
     def note(self, path, status, n_bytes):
@@ -377,6 +378,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.has_token():
                 if self.headers["Authorization"].startswith("Bearer forbidden"):
                     return Answer(403, b"{}")
+                if f.get("refuse_older") and self.headers["Authorization"].partition(" ")[2] in self.world.older_tokens:
+                    return Answer(f["refuse_older"], b"{}")
                 return Answer(f["refuse_tokens"], b"{}") if f.get("refuse_tokens") else None
             m = re.fullmatch(r"/v2/(.+)/(?:blobs|manifests)/[^/]+", path)
             realm = f"http://{self.headers['Host']}/_token"

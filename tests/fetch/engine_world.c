@@ -77,6 +77,29 @@ void world_close(struct engine_world *w)
 	loop_free(&w->loop);
 }
 
+struct world_blob world_blob_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes)
+{
+	struct cas_blob *cas = fake_cas_blob(n_chunks, chunk_bytes);
+
+	return (struct world_blob){ .cas = cas, .blob = fetch_blob_open(w->fetch, cas) };
+}
+
+void world_blob_release(struct engine_world *w, struct world_blob *b)
+{
+	fetch_blob_release(&b->blob);
+	world_settle(w);
+	cas_blob_release(&b->cas);
+}
+
+void world_swap(struct engine_world *w, struct world_blob *b)
+{
+	const struct world_blob before = { .cas = w->cas, .blob = w->blob };
+
+	w->cas = b->cas;
+	w->blob = b->blob;
+	*b = before;
+}
+
 int world_set_up(void **state, const struct world_wish *wish)
 {
 	struct engine_world *w = xcalloc(1, sizeof(*w));
@@ -84,6 +107,16 @@ int world_set_up(void **state, const struct world_wish *wish)
 	world_open(w, wish);
 	*state = w;
 	return 0;
+}
+
+int world_set_up_plain(void **state)
+{
+	return world_set_up(state, &(struct world_wish){ 0 });
+}
+
+int world_set_up_with_a_peer(void **state)
+{
+	return world_set_up(state, &(struct world_wish){ .peer_answers = true });
 }
 
 int world_tear_down(void **state)
@@ -98,12 +131,16 @@ void world_settle(struct engine_world *w)
 	(void)fake_pool_settle(w->pool);
 }
 
+void world_turn(struct engine_world *w)
+{
+	(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
+	world_settle(w);
+}
+
 void world_wait(struct engine_world *w, const uint32_t *count, uint32_t n)
 {
-	while (*count < n) {
-		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
-		world_settle(w);
-	}
+	while (*count < n)
+		world_turn(w);
 }
 
 static void give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx,
@@ -177,6 +214,15 @@ void world_give_all(struct engine_world *w, struct fake_source *s, uint32_t ask_
 	fake_source_end(s, ask_idx, SOURCE_OK, NULL);
 }
 
+void world_serve(struct engine_world *w)
+{
+	for (uint32_t i = 0; i < w->origin.n_asks; i++) {
+		if (w->origin.asks[i].open)
+			world_give_all(w, &w->origin, i);
+		world_settle(w);
+	}
+}
+
 uint32_t world_ask_of(const struct fake_source *s, uint32_t unit_idx)
 {
 	for (uint32_t i = 0; i < s->n_asks; i++) {
@@ -240,4 +286,12 @@ void world_read_is_right(const struct engine_world *w, const struct world_read *
 		assert_memory_equal(p->dst, right, p->size_bytes);
 		free(right);
 	}
+}
+
+void world_read_ends_well(struct engine_world *w, struct world_read *r)
+{
+	assert_int_equal(r->n_done, 1);
+	assert_int_equal(r->result, 0);
+	world_read_is_right(w, r);
+	world_read_end(w, r);
 }

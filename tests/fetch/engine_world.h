@@ -41,12 +41,28 @@ struct engine_world {
 void world_open(struct engine_world *w, const struct world_wish *wish);
 void world_close(struct engine_world *w);
 
+/* A blob beside the world's own. */
+struct world_blob {
+	struct cas_blob *cas;
+	struct fetch_blob *blob;
+};
+
+struct world_blob world_blob_open(struct engine_world *w, uint32_t n_chunks, uint32_t chunk_bytes);
+void world_blob_release(struct engine_world *w, struct world_blob *b);
+/** What is read, given and looked at is of *b from now on, and *b is what it was of before. */
+void world_swap(struct engine_world *w, struct world_blob *b);
+
 /** For cmocka: *state is a new world, and is freed. @return 0 */
 int world_set_up(void **state, const struct world_wish *wish);
+int world_set_up_plain(void **state);
+int world_set_up_with_a_peer(void **state); /* which answers */
 int world_tear_down(void **state);
 
 /** Everything that can move without sources or time moves. */
 void world_settle(struct engine_world *w);
+
+/** One turn of the loop: what waits on a timer, and then everything else. */
+void world_turn(struct engine_world *w);
 
 /** Turn the loop until *count has reached n: for what waits on a timer. */
 void world_wait(struct engine_world *w, const uint32_t *count, uint32_t n);
@@ -54,6 +70,9 @@ void world_wait(struct engine_world *w, const uint32_t *count, uint32_t n);
 /** The right bytes of a unit, or of all units of a question that were not given yet. */
 void world_give(struct engine_world *w, struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx);
 void world_give_all(struct engine_world *w, struct fake_source *s, uint32_t ask_idx);
+/** All that the origin was asked and has not answered, also what it is asked meanwhile: in order,
+ * and after each everything moves. */
+void world_serve(struct engine_world *w);
 void world_give_wrong(struct engine_world *w, struct fake_source *s, uint32_t ask_idx,
                       uint32_t unit_idx);
 
@@ -83,3 +102,5 @@ void world_read_end(struct engine_world *w, struct world_read *r); /* frees */
 
 /** Are these the right bytes? */
 void world_read_is_right(const struct engine_world *w, const struct world_read *r);
+/** It was told once that all is here, and that is so; frees. */
+void world_read_ends_well(struct engine_world *w, struct world_read *r);

@@ -117,8 +117,14 @@ static void write_bootstrap(const char *path, bool with_table)
 
 struct image_load *start_file(struct world *w, const char *path, struct outcome *o)
 {
+	return start_file_with(w, path, FILE_BLOBS, o);
+}
+
+struct image_load *start_file_with(struct world *w, const char *path, const char *blobs,
+                                   struct outcome *o)
+{
 	const struct image_load_opts opts = {
-		.bootstrap_path = path, .blobs_origin = "dir:/blobs", .done = outcome_set, .arg = o
+		.bootstrap_path = path, .blobs_origin = blobs, .done = outcome_set, .arg = o
 	};
 	struct image_load *l = NULL;
 	struct err e;

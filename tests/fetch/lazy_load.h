@@ -4,7 +4,8 @@
 #pragma once
 #include "lazy_world.h"
 
-#define HOST "127.0.0.1:5000/"
+#define HOST       "127.0.0.1:5000/"
+#define FILE_BLOBS "registry:" HOST "edge" /* of bootstrap files */
 
 struct outcome {
 	int r; /* 1: not yet */
@@ -49,8 +50,11 @@ struct boot_file boot_file_new(bool with_table);
 /** Close and remove it. */
 void boot_file_end(struct boot_file *f);
 
-/** Begin to load a bootstrap file, its blobs at dir:/blobs. */
+/** Begin to load a bootstrap file, its blobs at FILE_BLOBS. */
 struct image_load *start_file(struct world *w, const char *path, struct outcome *o);
+/** ... or elsewhere. */
+struct image_load *start_file_with(struct world *w, const char *path, const char *blobs,
+                                   struct outcome *o);
 
 /** All of that. */
 void load_file(struct world *w, const char *path, struct outcome *o);

@@ -136,6 +136,10 @@ int image_store_add(struct cas *cas, const char *digest, const char *name, const
 int image_store_hint(struct cas *cas, const char *digest, const char *name, const void *data,
                      uint64_t size_bytes, struct err *e)
 {
+	struct store_file *before = find(cas, digest, name);
+
+	if (before != NULL)
+		before->used = false;
 	return image_store_add(cas, digest, name, data, size_bytes, e);
 }
 
@@ -163,6 +167,10 @@ int image_store_record(struct cas *cas, const struct image_record *rec,
 	cas->records[i] = *rec;
 	if (i == cas->n_records)
 		cas->n_records++;
+	for (i = 0; i < cas->n_records; i++) { /* whatever it is called */
+		if (strcmp(cas->records[i].digest, rec->digest) == 0)
+			cas->records[i].anonymous = rec->anonymous;
+	}
 	return 0;
 }
 
@@ -320,6 +328,12 @@ struct fetch_blob *fetch_blob_open(struct fetch *f, struct cas_blob *blob)
 		return b;
 	}
 	abort();
+}
+
+void fetch_blobs_together(struct fetch_blob *const *blobs, uint32_t n_blobs)
+{
+	for (uint32_t i = 0; i < n_blobs; i++)
+		assert(blobs[i]->used);
 }
 
 void fetch_blob_release(struct fetch_blob **blob)

@@ -65,6 +65,17 @@ bool registry_was_anonymous(const struct registry *r, const char *host, const ch
 	return !r->asks_for_credentials;
 }
 
+bool registry_users_config_is_there(const struct registry *r)
+{
+	return r->users_config;
+}
+
+bool registry_has_credentials(struct registry *r, const char *host, const char *repository,
+                              bool users_config)
+{
+	return users_config || !registry_was_anonymous(r, host, repository);
+}
+
 static void count(struct registry *r, const struct registry_request *req)
 {
 	if (req->head)
@@ -138,7 +149,9 @@ static void answer(struct registry *r, struct registry_req *slot)
 
 int origin_check(const char *text, struct err *e)
 {
-	return strncmp(text, "dir:/", 5) == 0 ? 0 : err_set(e, EINVAL, "no origin: %s", text);
+	if (strncmp(text, "registry:", 9) == 0 || strncmp(text, "dir:", 4) == 0)
+		return 0;
+	return err_set(e, EINVAL, "no origin: %s", text);
 }
 
 static struct origin_read *take_read(struct source *source)

@@ -26,6 +26,7 @@ struct registry {
 	char index_digest[DIGEST_TEXT_BYTES];
 	int fail; /* not 0: what every request ends with */
 	bool asks_for_credentials;
+	bool users_config;
 	bool tells_no_digest; /* no Docker-Content-Digest */
 	const char *spoilt;   /* hex of the object that has one bit flipped */
 	uint32_t n_heads, n_manifests, n_blobs, n_cancelled;
@@ -102,7 +103,7 @@ struct neighbours {
 	struct meta_shelf *shelf;
 	uint32_t n_liars;       /* so many answers yet have one bit flipped */
 	enum meta_kind lies_in; /* of this kind */
-	uint32_t n_gets, n_distrusts, n_cancelled;
+	uint32_t n_gets, n_distrusts;
 	struct meta_req reqs[8];
 };
 

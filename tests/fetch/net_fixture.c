@@ -3,6 +3,8 @@
  */
 #include "net_fixture.h"
 #include "mem.h"
+#include "registry_impl.h"
+#include "remove_tree.h"
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -105,24 +107,34 @@ void net_faults(struct net *n, const char *json)
 	assert_non_null(shown);
 }
 
-json_t *net_stats(struct net *n)
+void net_redirect(struct net *n, const char *host)
 {
-	AUTO(free_str) char *text = admin(n, "GET", "/_stats", NULL);
+	AUTO(free_str)
+	char *faults = xasprintf("{\"redirect\":true,\"redirect_host\":\"%s\"}", host);
+
+	net_faults(n, faults);
+}
+
+static json_t *stats_by(struct net *n, const char *method)
+{
+	AUTO(free_str) char *text = admin(n, method, "/_stats", NULL);
 	json_t *stats = json_loads(text, 0, NULL);
 
 	assert_non_null(stats);
 	return stats;
 }
 
+json_t *net_stats(struct net *n)
+{
+	return stats_by(n, "GET");
+}
+
 json_int_t net_n_requests(struct net *n)
 {
-	AUTO(free_str) char *ignored = NULL;
-	json_t *stats = net_stats(n);
+	json_t *stats = stats_by(n, "DELETE");
 	const json_int_t n_requests = json_integer_value(json_object_get(stats, "requests"));
 
 	json_decref(stats);
-	ignored = admin(n, "DELETE", "/_stats", NULL);
-	assert_non_null(ignored);
 	return n_requests;
 }
 
@@ -198,7 +210,7 @@ void net_new_registry(struct net *n)
 int net_setup(void **state)
 {
 	struct net *n = xcalloc(1, sizeof(*n));
-	struct http_opts opts = { .clock = clock_real(), .stall_timeout_ms = 1000 };
+	struct http_opts opts = { .clock = clock_real() };
 	AUTO(free_str) char *manifests = NULL;
 	struct err e;
 
@@ -225,24 +237,26 @@ int net_setup(void **state)
 int net_teardown(void **state)
 {
 	struct net *n = *state;
-	char rm[] = "rm";
-	char flags[] = "-rf";
-	char *argv[] = { rm, flags, n->dir, NULL };
-	pid_t pid;
 
+	stop_server(n);
+	(void)remove_tree(n->dir);
+	if (n->runs_on || n->registry->n_requests > 0)
+		return -1;
 	registry_free(&n->registry);
 	http_free(&n->http);
 	pool_free(&n->pool);
 	loop_free(&n->loop);
 	metrics_free(&n->metrics);
-	stop_server(n);
-	if (posix_spawnp(&pid, rm, NULL, NULL, argv, environ) == 0)
-		(void)waitpid(pid, NULL, 0);
 	free(n);
 	return 0;
 }
 
 /* ---- one request ---- */
+
+void net_lose_patience(struct net *n)
+{
+	http_set_timeouts(n->http, NET_DEADLINE_MS, 1000);
+}
 
 uint64_t net_deadline(void)
 {
@@ -318,6 +332,22 @@ int net_ask(struct net *n, struct registry_request *want, struct net_result *res
 	assert_false(res->done);
 	net_wait(n, res);
 	return res->r;
+}
+
+void net_ask_in_vain(struct net *n, struct registry_request *want, uint64_t timeout_ms,
+                     const char *says)
+{
+	struct net_result res;
+
+	do {
+		want->deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
+		assert_int_equal(net_ask(n, want, &res), -EAGAIN);
+		net_result_wipe(&res);
+		if (strstr(res.why.msg, says) != NULL)
+			return;
+		timeout_ms *= 2;
+	} while (timeout_ms < NET_DEADLINE_MS);
+	fail_msg("%s does not say: %s", res.why.msg, says);
 }
 
 void net_wait_all(struct net *n, struct net_result *res, uint32_t n_res, int r)

@@ -23,11 +23,14 @@ struct net {
 	struct http *http;
 	struct registry *registry;
 	struct metrics *metrics;
+	bool runs_on; /* something else than the registry does: the test has failed */
 	struct registry_config configs[3];
 	uint32_t n_configs;
 };
 
 int net_setup(void **state); /* cmocka; the registry is plain http, without credentials */
+/** Where the test failed in the middle of a request, nothing is freed: it would be an abort, before
+ * anybody is told of what failed. */
 int net_teardown(void **state);
 
 /** Make the registry anew, after configs[] was changed. */
@@ -37,11 +40,16 @@ void net_write(struct net *n, const char *name, const void *data, size_t size_by
 char *net_path(struct net *n, const char *name); /* malloc'd */
 
 void net_faults(struct net *n, const char *json);
-json_t *net_stats(struct net *n);         /* the caller's */
-json_int_t net_n_requests(struct net *n); /* all of them since the last call */
+void net_redirect(struct net *n, const char *host); /* where the bytes are from now on */
+json_t *net_stats(struct net *n);                   /* the caller's */
+json_int_t net_n_requests(struct net *n);           /* all of them since the last call */
 json_int_t net_stat(json_t *stats, const char *group, const char *name);
 /** How many requests of the log have this value in this field. */
 uint32_t net_count(struct net *n, const char *path_part, const char *field, const char *value);
+
+/** From now on a server that says nothing for a second has failed. Without this a busy machine has
+ * the time of a node. */
+void net_lose_patience(struct net *n);
 
 uint64_t net_deadline(void);
 
@@ -61,6 +69,10 @@ void net_result_wipe(struct net_result *res);
 /** Ask the registry for a blob (or whatever want says; host and callbacks are filled in) and wait.
  */
 int net_ask(struct net *n, struct registry_request *want, struct net_result *res);
+/** It is trouble until the deadline (-EAGAIN), which says why: later, where a busy machine has no
+ * time to see that. */
+void net_ask_in_vain(struct net *n, struct registry_request *want, uint64_t timeout_ms,
+                     const char *says);
 /** The same without the wait. @return as registry_start() */
 int net_start(struct net *n, struct registry_request *want, struct net_result *res);
 

@@ -3,6 +3,7 @@
  */
 #include "origin_world.h"
 #include "mem.h"
+#include "origin_run.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,9 +67,12 @@ int origin_teardown(void **state)
 	struct world *w = *state;
 	void *net = w->net;
 
-	origin_source_free(&w->source);
+	w->net->runs_on = origin_source_of(w->source)->n_runs > 0;
+	if (!w->net->runs_on) /* as net_teardown() */
+		origin_source_free(&w->source);
+	if (net_teardown(&net) != 0)
+		return -1;
 	layout_unref(&w->layout);
-	(void)net_teardown(&net);
 	free(w);
 	return 0;
 }

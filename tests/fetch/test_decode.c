@@ -289,7 +289,7 @@ static void stored_chunks_have_one_size(void **state)
 	assert_int_equal(decode_made(&m, plain), -EBADMSG);
 }
 
-/* Bytes of size 1 .. 15 are padded to 18 before they are encrypted: facts/rafs.md 9.3. */
+/* Bytes of size 1 .. 15 are padded to 18 before they are encrypted: docs/rafs.md. */
 static void short_encrypted_chunks_lose_their_padding(void **state)
 {
 	struct blob_cipher cipher = { .on = true };

@@ -29,6 +29,13 @@ static int set_up_large(void **state)
 	return world_set_up(state, &wish);
 }
 
+static int set_up_units(void **state)
+{
+	const struct world_wish wish = { .chunk_bytes = BIG_BYTES, .chunks_per_unit = 4 };
+
+	return world_set_up(state, &wish);
+}
+
 struct watch {
 	uint32_t n_done;
 	uint64_t asked_bytes;
@@ -64,15 +71,6 @@ static void was_asked(const struct engine_world *w, uint32_t i, uint32_t first_u
 	assert_false(w->origin.asks[i].run.reader);
 }
 
-static void give_all(struct engine_world *w)
-{
-	for (uint32_t i = 0; i < w->origin.n_asks; i++) {
-		if (w->origin.asks[i].open)
-			world_give_all(w, &w->origin, i);
-		world_settle(w);
-	}
-}
-
 static void neighbours_share_a_question_and_nothing_else_is_asked_for(void **state)
 {
 	static const struct fetch_stretch stretches[] = { { 0, 100, 2 },
@@ -87,7 +85,7 @@ static void neighbours_share_a_question_and_nothing_else_is_asked_for(void **sta
 	was_asked(w, 0, 7, 1);
 	was_asked(w, 1, 100, 5);
 	assert_int_equal(watch.asked_bytes, 6 * BIG_BYTES);
-	give_all(w);
+	world_serve(w);
 	assert_true(cas_blob_is_present(w->cas, 104));
 	assert_int_equal(w->origin.n_asks, 2);
 }
@@ -109,7 +107,19 @@ static void what_is_here_or_nowhere_is_passed_over(void **state)
 	was_asked(w, 0, 10, 2);
 	was_asked(w, 1, 13, 2);
 	was_asked(w, 2, WORLD_CHUNKS - 1, 1);
-	give_all(w);
+	world_serve(w);
+}
+
+static void a_unit_of_several_is_asked_for_once_though_nobody_has_it(void **state)
+{
+	static const struct fetch_stretch stretches[] = { { 0, 2, 7 } }; /* of three units */
+	struct engine_world *w = *state;
+	struct watch watch = { 0 };
+
+	w->origin.refuse = SOURCE_MISS;
+	(void)bring(w, stretches, 1, &watch);
+	world_wait(w, &watch.n_done, 1);
+	assert_int_equal(watch.asked_bytes, 3 * 4 * BIG_BYTES);
 }
 
 static void with_all_of_it_here_nothing_is_asked_for(void **state)
@@ -137,11 +147,8 @@ static void a_reader_waits_for_what_is_on_its_way(void **state)
 	assert_int_equal(world_read_start(w, &r, 21, 2), FETCH_PENDING);
 	world_settle(w);
 	assert_int_equal(w->origin.n_asks, 1);
-	give_all(w);
-	assert_int_equal(r.n_done, 1);
-	assert_int_equal(r.result, 0);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_serve(w);
+	world_read_ends_well(w, &r);
 }
 
 static void it_has_a_bound_whatever_the_list_says(void **state)
@@ -153,12 +160,12 @@ static void it_has_a_bound_whatever_the_list_says(void **state)
 	(void)bring(w, stretches, 1, &watch);
 	world_wait(w, &w->origin.n_asks, 1);
 	while (watch.n_done == 0) {
-		give_all(w);
+		world_serve(w);
 		(void)event_base_loop(loop_base(w->loop), EVLOOP_NONBLOCK);
 		world_settle(w);
 	}
 	assert_in_range(watch.asked_bytes, 32U << 20, (32U << 20) + (1U << 20));
-	give_all(w);
+	world_serve(w);
 }
 
 static void a_cancelled_one_asks_no_more(void **state)
@@ -181,6 +188,9 @@ int main(void)
 			world_tear_down),
 		cmocka_unit_test_setup_teardown(what_is_here_or_nowhere_is_passed_over, set_up,
 		                                world_tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_unit_of_several_is_asked_for_once_though_nobody_has_it, set_up_units,
+			world_tear_down),
 		cmocka_unit_test_setup_teardown(with_all_of_it_here_nothing_is_asked_for, set_up,
 		                                world_tear_down),
 		cmocka_unit_test_setup_teardown(a_reader_waits_for_what_is_on_its_way, set_up,

@@ -10,11 +10,13 @@
 
 #include <cmocka.h>
 
+#include "bytes.h"
 #include "engine_world.h"
 #include "fake_pool.h"
 #include <errno.h>
 
 static bool no_decoder;
+static uint64_t longest_ms; /* pause */
 
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c): the linker wants these names */
 struct decoder *__real_decoder_take(struct fetch *f); /* named by the linker */
@@ -24,14 +26,28 @@ struct decoder *__wrap_decoder_take(struct fetch *f)
 {
 	return no_decoder ? NULL : __real_decoder_take(f);
 }
-/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c) */
 
-static int set_up(void **state)
+/* Those that were made before are at hand still. */
+struct decoder *__real_decoder_new(void);
+struct decoder *__wrap_decoder_new(void);
+
+struct decoder *__wrap_decoder_new(void)
 {
-	const struct world_wish wish = { .peer_answers = true };
-
-	return world_set_up(state, &wish);
+	return no_decoder ? NULL : __real_decoder_new();
 }
+void __real_timer_start(struct timer *t, uint64_t delay_ms);
+void __wrap_timer_start(struct timer *t, uint64_t delay_ms);
+
+/* Pauses are over soon. What has more is somebody's deadline. */
+void __wrap_timer_start(struct timer *t, uint64_t delay_ms)
+{
+	if (delay_ms < 5000) {
+		longest_ms = max_u64(longest_ms, delay_ms);
+		delay_ms = min_u64(delay_ms, 1);
+	}
+	__real_timer_start(t, delay_ms);
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c) */
 
 static int set_up_batches(void **state)
 {
@@ -78,9 +94,7 @@ static void a_wrong_chunk_is_held_against_its_giver_and_asked_for_again(void **s
 	world_chunk(w, &w->peer, ask, 7, 0);
 	fake_source_end(&w->peer, ask, SOURCE_OK, NULL);
 	world_settle(w);
-	assert_int_equal(r.n_done, 1);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_read_ends_well(w, &r);
 }
 
 static void what_came_packed_is_unpacked_verified_and_passed_on_as_it_came(void **state)
@@ -116,9 +130,7 @@ static void what_does_not_unpack_is_held_against_its_giver(void **state)
 	assert_int_equal(w->peer.n_asks, 2);
 	world_packed_chunk(w, &w->peer, 1, 7, 0);
 	world_settle(w);
-	assert_int_equal(r.n_done, 1);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_read_ends_well(w, &r);
 }
 
 static void a_chunk_is_kept_while_its_question_goes_on(void **state)
@@ -220,9 +232,7 @@ static void workers_may_be_done_with_a_unit_before_the_loop_hears_of_its_chunks(
 	assert_true(fake_pool_drain(w->pool) >= 4); /* all four are kept, and none is told */
 	assert_int_equal(r.n_done, 0);
 	world_settle(w);
-	assert_int_equal(r.n_done, 1);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_read_ends_well(w, &r);
 }
 
 static void what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest(void **state)
@@ -274,9 +284,7 @@ static void a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again(void **sta
 	assert_int_equal(w->origin.n_asks, 1);
 	world_give_all(w, &w->origin, 0);
 	world_settle(w);
-	assert_int_equal(r.n_done, 1);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_read_ends_well(w, &r);
 }
 
 static void chunks_of_a_unit_may_come_packed(void **state)
@@ -346,10 +354,58 @@ static void a_chunk_that_was_not_looked_at_for_want_of_memory_is_nobodys(void **
 	ask = world_ask_of(&w->origin, 2);
 	world_give_all(w, &w->origin, ask);
 	world_settle(w);
-	assert_int_equal(r.n_done, 1);
-	assert_int_equal(r.result, 0);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_read_ends_well(w, &r);
+}
+
+/* Its readers wait: for the next source, and then until there is memory. */
+static void a_unit_that_finds_no_memory_to_unpack_is_asked_for_again(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	assert_int_equal(world_read_start(w, &r, 7, 1), FETCH_PENDING);
+	world_settle(w);
+	no_decoder = true;
+	world_packed_chunk(w, &w->peer, 0, 7, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0);
+	assert_int_equal(w->peer.n_distrusts, 0);
+	assert_int_equal(w->origin.n_asks, 1);
+	world_give_all(w, &w->origin, 0);
+	world_settle(w);
+	assert_int_equal(r.n_done, 0);
+	no_decoder = false;
+	world_wait(w, &w->peer.n_asks, 2);
+	world_packed_chunk(w, &w->peer, 1, 7, 0);
+	world_settle(w);
+	world_read_ends_well(w, &r);
+}
+
+/* It would be brought ten times a second, and dropped, while memory is short. Of a unit that is a
+ * chunk, and of one of several. */
+static void what_finds_no_memory_is_asked_for_more_and_more_rarely(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	w->origin.refuse = -EAGAIN;
+	longest_ms = 0;
+	(void)world_read_start(w, &r, 9, 1);
+	world_settle(w);
+	no_decoder = true;
+	for (uint32_t i = 0; i < 4; i++) {
+		world_wait(w, &w->peer.n_asks, i + 1);
+		world_packed_chunk(w, &w->peer, i, 9, 0);
+		world_settle(w);
+		fake_source_end(&w->peer, i, SOURCE_OK, NULL);
+		world_settle(w);
+	}
+	no_decoder = false;
+	world_wait(w, &w->peer.n_asks, 5);
+	assert_true(longest_ms >= 800);
+	world_packed_chunk(w, &w->peer, 4, 9, 0);
+	world_settle(w);
+	world_read_ends_well(w, &r);
 }
 
 static void a_blob_may_be_closed_while_a_worker_has_chunks_of_it(void **state)
@@ -368,7 +424,7 @@ static void a_blob_may_be_closed_while_a_worker_has_chunks_of_it(void **state)
 	world_read_end(w, &r);
 }
 
-#define TEST(f)    cmocka_unit_test_setup_teardown(f, set_up, world_tear_down)
+#define TEST(f)    cmocka_unit_test_setup_teardown(f, world_set_up_with_a_peer, world_tear_down)
 #define BATCHES(f) cmocka_unit_test_setup_teardown(f, set_up_batches, world_tear_down)
 
 int main(void)
@@ -387,6 +443,9 @@ int main(void)
 		BATCHES(a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again),
 		BATCHES(chunks_of_a_unit_may_come_packed),
 		BATCHES(a_full_disk_does_not_keep_chunks_of_units_from_readers),
+		TEST(a_unit_that_finds_no_memory_to_unpack_is_asked_for_again),
+		TEST(what_finds_no_memory_is_asked_for_more_and_more_rarely),
+		BATCHES(what_finds_no_memory_is_asked_for_more_and_more_rarely),
 		BATCHES(a_chunk_that_was_not_looked_at_for_want_of_memory_is_nobodys),
 		BATCHES(a_blob_may_be_closed_while_a_worker_has_chunks_of_it),
 	};

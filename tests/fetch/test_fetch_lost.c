@@ -10,6 +10,7 @@
 
 #include "engine_world.h"
 #include <errno.h>
+#include <string.h>
 
 static int set_up(void **state)
 {
@@ -70,6 +71,7 @@ static void when_all_have_said_no_the_reader_hears_it_at_once(void **state)
 	assert_int_equal(r.result, -EIO);
 	assert_int_equal(w->origin.n_asks, 1);
 	assert_int_equal(w->peer.n_asks, 1);
+	assert_non_null(strstr(r.why, "peer does not have it")); /* it comes before the other */
 	world_read_end(w, &r);
 }
 

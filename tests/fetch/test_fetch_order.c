@@ -13,6 +13,7 @@
 #include "mem.h"
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ struct watch {
 	int result;
 	uint64_t done_bytes, total_bytes;
 	uint32_t n_progress;
+	char why[ERR_MSG_BYTES];
 };
 
 static void on_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
@@ -54,11 +56,12 @@ static void on_prefetch_done(void *arg, int result, const struct err *why)
 {
 	struct watch *watch = arg;
 
-	(void)why;
 	watch->n_done++;
 	watch->result = result;
+	(void)snprintf(watch->why, sizeof(watch->why), "%s", why->msg);
 }
 
+/* It has asked for something when this returns. */
 static struct fetch_prefetch *prefetch(struct engine_world *w, struct watch *watch)
 {
 	const struct fetch_prefetch_opts opts = { .blobs = &w->blob,
@@ -66,8 +69,10 @@ static struct fetch_prefetch *prefetch(struct engine_world *w, struct watch *wat
 		                                  .progress = on_progress,
 		                                  .done = on_prefetch_done,
 		                                  .arg = watch };
+	struct fetch_prefetch *p = fetch_prefetch_start(w->fetch, &opts);
 
-	return fetch_prefetch_start(w->fetch, &opts);
+	world_wait(w, &w->origin.n_asks, 1);
+	return p;
 }
 
 /* Packed bytes that were asked for and did not come. */
@@ -105,12 +110,8 @@ static void readers_together_stay_within_the_budget(void **state)
 	world_settle(w);
 	most = serve_all(w);
 	assert_in_range(most, 1, 4 * BIG_BYTES);
-	for (uint32_t i = 0; i < 32; i++) {
-		assert_int_equal(r[i].n_done, 1);
-		assert_int_equal(r[i].result, 0);
-		world_read_is_right(w, &r[i]);
-		world_read_end(w, &r[i]);
-	}
+	for (uint32_t i = 0; i < 32; i++)
+		world_read_ends_well(w, &r[i]);
 }
 
 static void units_above_the_budget_go_alone(void **state)
@@ -145,7 +146,6 @@ static uint64_t bring_everything_once(struct engine_world *w)
 
 	fake_cas_set_ready(w->cas, 5);
 	(void)prefetch(w, &watch);
-	world_wait(w, &w->origin.n_asks, 1);
 	while (watch.n_done == 0) {
 		for (uint32_t i = 0; i < w->origin.n_asks; i++) {
 			assert_false(w->origin.asks[i].run.reader);
@@ -158,8 +158,7 @@ static uint64_t bring_everything_once(struct engine_world *w)
 				largest_bytes, (uint64_t)BIG_BYTES * w->origin.asks[i].run.n_units);
 			world_give_all(w, &w->origin, i);
 		}
-		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
-		world_settle(w);
+		world_turn(w);
 	}
 	assert_int_equal(watch.n_done, 1);
 	assert_int_equal(watch.result, 0);
@@ -188,29 +187,136 @@ static void among_neighbours_a_prefetch_goes_the_same_way_in_small_runs(void **s
 	free(w);
 }
 
+/* One turn of a prefetch at which all that was asked for comes. */
+static void give_all_once(struct engine_world *w)
+{
+	for (uint32_t i = 0; i < w->origin.n_asks; i++) {
+		if (w->origin.asks[i].open)
+			world_give_all(w, &w->origin, i);
+	}
+	world_turn(w);
+}
+
 static void a_prefetch_asks_again_for_what_failed(void **state)
 {
 	struct engine_world *w = *state;
 	struct watch watch = { 0 };
-	bool failed = false;
 
 	(void)prefetch(w, &watch);
-	world_wait(w, &w->origin.n_asks, 1);
-	while (watch.n_done == 0) {
-		for (uint32_t i = 0; i < w->origin.n_asks; i++) {
-			if (!w->origin.asks[i].open)
-				continue;
-			if (failed)
-				world_give_all(w, &w->origin, i);
-			else
-				fake_source_end(&w->origin, i, -EAGAIN, "reset");
-			failed = true;
-		}
-		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
-		world_settle(w);
-	}
+	fake_source_end(&w->origin, 0, -EAGAIN, "reset");
+	while (watch.n_done == 0)
+		give_all_once(w);
 	assert_int_equal(watch.result, 0);
 	assert_int_equal(cas_blob_is_present(w->cas, 0), true);
+}
+
+static void refused(struct engine_world *w, int peer_says)
+{
+	struct watch watch = { 0 };
+	uint32_t i = 0;
+
+	w->peer.refuse = peer_says;
+	(void)prefetch(w, &watch);
+	fake_clock_advance_ms(&w->clock, 11000);
+	while (watch.n_done == 0) {
+		for (; i < w->origin.n_asks; i++) {
+			if (w->origin.asks[i].open)
+				fake_source_end(&w->origin, i, SOURCE_GONE, "refused");
+		}
+		world_turn(w);
+	}
+	assert_int_equal(watch.result, -EACCES);
+}
+
+static void a_prefetch_that_is_refused_says_so_before_long(void **state)
+{
+	refused(*state, SOURCE_GONE);
+}
+
+static void so_it_does_where_neighbours_have_nothing_yet(void **state)
+{
+	refused(*state, SOURCE_MISS);
+}
+
+/* All that a question is for, with wrong bytes; the origin says so where that cannot be had at all.
+ */
+static void answer_wrongly(struct engine_world *w, uint32_t ask_idx)
+{
+	const struct unit_run *run = &w->origin.asks[ask_idx].run;
+	const bool gives = w->origin.may_ask_again;
+
+	for (uint32_t i = 0; gives && i < run->n_units; i++)
+		world_give_wrong(w, &w->origin, ask_idx, run->first_unit + i);
+	fake_source_end(&w->origin, ask_idx, gives ? SOURCE_OK : SOURCE_GONE, NULL);
+	world_settle(w);
+}
+
+/* Some turns of a prefetch. */
+static void give_wrong(struct engine_world *w, uint32_t n_turns, const struct watch *watch)
+{
+	for (uint32_t n = 0; n < n_turns && watch->n_done == 0; n++) {
+		for (uint32_t i = 0; i < w->origin.n_asks; i++) {
+			if (w->origin.asks[i].open)
+				answer_wrongly(w, i);
+		}
+		if (watch->n_done == 0)
+			world_turn(w);
+	}
+}
+
+static void all_but_the_first(struct engine_world *w, uint32_t n)
+{
+	for (uint32_t i = n; i < WORLD_CHUNKS; i++)
+		fake_cas_set_ready(w->cas, i);
+}
+
+/* The origin gives wrong bytes for all that is missing; nobody else has it. */
+static void prefetch_wrong(struct engine_world *w, uint32_t n_turns, struct watch *watch)
+{
+	all_but_the_first(w, 4);
+	w->peer.refuse = SOURCE_MISS;
+	(void)prefetch(w, watch);
+	give_wrong(w, n_turns, watch);
+}
+
+static void a_prefetch_whose_origin_gives_wrong_bytes_says_so_before_long(void **state)
+{
+	struct engine_world *w = *state;
+	struct watch watch = { 0 };
+
+	prefetch_wrong(w, 20, &watch);
+	assert_int_equal(watch.n_done, 1);
+	assert_int_equal(watch.result, -EIO);
+	assert_non_null(strstr(watch.why, "wrong digest"));
+	assert_in_range(w->origin.n_asks, 2, 6);
+}
+
+/* It is not asked for them any more, and says why: nobody else has them. */
+static void so_does_one_whose_origin_is_struck_for_them(void **state)
+{
+	struct engine_world *w = *state;
+	struct watch watch = { 0 };
+
+	prefetch_wrong(w, 1, &watch);
+	w->origin.may_ask_again = false;
+	give_wrong(w, 20, &watch);
+	assert_int_equal(watch.n_done, 1);
+	assert_int_equal(watch.result, -EIO);
+}
+
+static void but_not_where_the_origin_is_merely_down(void **state)
+{
+	struct engine_world *w = *state;
+	struct watch watch = { 0 };
+
+	prefetch_wrong(w, 1, &watch);
+	w->origin.refuse = -EAGAIN;
+	give_wrong(w, 6, &watch);
+	assert_int_equal(watch.n_done, 0);
+	w->origin.refuse = 0;
+	while (watch.n_done == 0)
+		give_all_once(w);
+	assert_int_equal(watch.result, 0);
 }
 
 static void a_prefetch_ends_when_the_disk_is_full(void **state)
@@ -220,28 +326,10 @@ static void a_prefetch_ends_when_the_disk_is_full(void **state)
 
 	fake_cas_put_says(w->cas, CAS_FULL);
 	(void)prefetch(w, &watch);
-	world_wait(w, &w->origin.n_asks, 1);
-	while (watch.n_done == 0) {
-		for (uint32_t i = 0; i < w->origin.n_asks; i++) {
-			if (w->origin.asks[i].open)
-				world_give_all(w, &w->origin, i);
-		}
-		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
-		world_settle(w);
-	}
+	while (watch.n_done == 0)
+		give_all_once(w);
 	assert_int_equal(watch.result, -ENOSPC);
 	assert_in_range(w->origin.n_asks, 1, 8);
-}
-
-/* One turn of a prefetch at which all that was asked for comes. */
-static void give_all_once(struct engine_world *w)
-{
-	for (uint32_t i = 0; i < w->origin.n_asks; i++) {
-		if (w->origin.asks[i].open)
-			world_give_all(w, &w->origin, i);
-	}
-	(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
-	world_settle(w);
 }
 
 static void a_prefetch_fetches_again_what_is_evicted_meanwhile(void **state)
@@ -251,7 +339,6 @@ static void a_prefetch_fetches_again_what_is_evicted_meanwhile(void **state)
 
 	fake_cas_put_says(w->cas, CAS_MISS);
 	(void)prefetch(w, &watch);
-	world_wait(w, &w->origin.n_asks, 1);
 	while (watch.n_done == 0) {
 		give_all_once(w);
 		fake_cas_put_says(w->cas, 0);
@@ -260,19 +347,31 @@ static void a_prefetch_fetches_again_what_is_evicted_meanwhile(void **state)
 	assert_true(cas_blob_is_present(w->cas, 0));
 }
 
-/* The image is larger than the cache, and the registry slower than eviction. */
-static void a_prefetch_ends_where_all_is_evicted_as_it_comes(void **state)
+static void ends_as_all_is_evicted(struct engine_world *w)
 {
-	struct engine_world *w = *state;
 	struct watch watch = { 0 };
 
 	fake_cas_put_says(w->cas, CAS_MISS);
 	(void)prefetch(w, &watch);
-	world_wait(w, &w->origin.n_asks, 1);
 	for (uint32_t i = 0; i < 300 && watch.n_done == 0; i++)
 		give_all_once(w);
 	assert_int_equal(watch.n_done, 1);
 	assert_int_equal(watch.result, -ENOSPC);
+}
+
+/* The image is larger than the cache, and the registry slower than eviction. */
+static void a_prefetch_ends_where_all_is_evicted_as_it_comes(void **state)
+{
+	ends_as_all_is_evicted(*state);
+}
+
+/* An eighth of a handful is less than one. */
+static void a_prefetch_ends_where_the_same_few_are_evicted_again_and_again(void **state)
+{
+	struct engine_world *w = *state;
+
+	all_but_the_first(w, 2);
+	ends_as_all_is_evicted(w);
 }
 
 static void a_prefetch_that_is_cancelled_says_so_at_once(void **state)
@@ -281,7 +380,6 @@ static void a_prefetch_that_is_cancelled_says_so_at_once(void **state)
 	struct watch watch = { 0 };
 	struct fetch_prefetch *p = prefetch(w, &watch);
 
-	world_wait(w, &w->origin.n_asks, 1);
 	fetch_prefetch_cancel(p);
 	assert_int_equal(watch.n_done, 1);
 	assert_int_equal(watch.result, -ECANCELED);
@@ -295,7 +393,6 @@ static void a_reader_overtakes_a_prefetch(void **state)
 	struct fetch_prefetch *p = prefetch(w, &watch);
 	uint32_t ask;
 
-	world_wait(w, &w->origin.n_asks, 1);
 	world_settle(w);
 	/* What the prefetch asked for has not come; the reader's question does not wait for it. */
 	assert_int_equal(world_read_start(w, &r, WORLD_CHUNKS - 1, 1), FETCH_PENDING);
@@ -304,9 +401,7 @@ static void a_reader_overtakes_a_prefetch(void **state)
 	assert_true(w->origin.asks[ask].run.reader);
 	world_give(w, &w->origin, ask, WORLD_CHUNKS - 1);
 	world_settle(w);
-	assert_int_equal(r.n_done, 1);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_read_ends_well(w, &r);
 	fetch_prefetch_cancel(p);
 }
 
@@ -318,7 +413,6 @@ static void a_reader_overtakes_units_that_wait_for_a_worker(void **state)
 	struct fetch_prefetch *p = prefetch(w, &watch);
 	uint32_t n_left;
 
-	world_wait(w, &w->origin.n_asks, 1);
 	assert_true(w->origin.asks[0].run.n_units >= 40);
 	/* Many have come: some are with the workers, the rest waits in the engine. */
 	for (uint32_t i = 0; i < 40; i++)
@@ -328,9 +422,7 @@ static void a_reader_overtakes_units_that_wait_for_a_worker(void **state)
 	n_left = fake_pool_n_waiting(w->pool);
 	assert_true(n_left > 1);
 	(void)fake_pool_run_one(w->pool); /* readers first */
-	assert_int_equal(r.n_done, 1);
-	world_read_is_right(w, &r);
-	world_read_end(w, &r);
+	world_read_ends_well(w, &r);
 	fetch_prefetch_cancel(p);
 }
 
@@ -340,7 +432,6 @@ static void closing_a_blob_cancels_what_was_asked_for_it(void **state)
 	struct watch watch = { 0 };
 	struct fetch_prefetch *p = prefetch(w, &watch);
 
-	world_wait(w, &w->origin.n_asks, 1);
 	fetch_prefetch_cancel(p);
 	fetch_blob_release(&w->blob);
 	assert_int_equal(w->origin.n_cancels, w->origin.n_asks);
@@ -356,7 +447,7 @@ static void a_marked_unit_brings_the_next_window_before_the_reader_needs_it(void
 	for (uint32_t i = 0; i < 64; i++) {
 		n_pending += world_read_start(w, &r[i], i, 1) == FETCH_PENDING;
 		world_settle(w);
-		(void)serve_all(w);
+		world_serve(w);
 		assert_true(r[i].n_done <= 1);
 		world_read_end(w, &r[i]);
 	}
@@ -392,9 +483,15 @@ int main(void)
 		TEST_ROOMY(a_prefetch_brings_everything_once),
 		cmocka_unit_test(among_neighbours_a_prefetch_goes_the_same_way_in_small_runs),
 		TEST_ROOMY(a_prefetch_asks_again_for_what_failed),
+		TEST_ROOMY(a_prefetch_that_is_refused_says_so_before_long),
+		TEST_ROOMY(so_it_does_where_neighbours_have_nothing_yet),
+		TEST_ROOMY(a_prefetch_whose_origin_gives_wrong_bytes_says_so_before_long),
+		TEST_ROOMY(so_does_one_whose_origin_is_struck_for_them),
+		TEST_ROOMY(but_not_where_the_origin_is_merely_down),
 		TEST_ROOMY(a_prefetch_ends_when_the_disk_is_full),
 		TEST_ROOMY(a_prefetch_fetches_again_what_is_evicted_meanwhile),
 		TEST_ROOMY(a_prefetch_ends_where_all_is_evicted_as_it_comes),
+		TEST_ROOMY(a_prefetch_ends_where_the_same_few_are_evicted_again_and_again),
 		TEST_ROOMY(a_prefetch_that_is_cancelled_says_so_at_once),
 		TEST_ROOMY(a_reader_overtakes_a_prefetch),
 		TEST_ROOMY(a_reader_overtakes_units_that_wait_for_a_worker),

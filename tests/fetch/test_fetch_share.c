@@ -10,14 +10,6 @@
 
 #include "engine_world.h"
 #include <errno.h>
-#include <event2/event.h>
-
-static int set_up(void **state)
-{
-	const struct world_wish wish = { 0 };
-
-	return world_set_up(state, &wish);
-}
 
 struct watch {
 	uint32_t n_done;
@@ -251,14 +243,13 @@ static void a_prefetch_fetches_what_could_not_be_shared(void **state)
 			n_units += w->origin.asks[i].run.n_units;
 			world_give_all(w, &w->origin, i);
 		}
-		(void)event_base_loop(loop_base(w->loop), EVLOOP_ONCE);
-		world_settle(w);
+		world_turn(w);
 	}
 	assert_int_equal(watch.result, 0);
 	assert_int_equal(n_units, WORLD_CHUNKS);
 }
 
-#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, world_tear_down)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, world_set_up_plain, world_tear_down)
 
 int main(void)
 {

@@ -412,7 +412,7 @@ static void bad_names_are_refused_at_once(void **state)
 	struct err e;
 
 	assert_int_equal(image_load_start(w->loader, &opts, &l, &e), -EINVAL);
-	opts = (struct image_load_opts){ .bootstrap_path = "x", .blobs_origin = "dir:/x" };
+	opts = (struct image_load_opts){ .bootstrap_path = "x", .blobs_origin = FILE_BLOBS };
 	assert_int_equal(image_load_start(w->loader, &opts, &l, &e), -EINVAL);
 	opts = (struct image_load_opts){ .bootstrap_path = "/x", .blobs_origin = "x" };
 	assert_int_equal(image_load_start(w->loader, &opts, &l, &e), -EINVAL);
@@ -483,7 +483,10 @@ static bool cancel_after(struct world *w, const char *boot_path, uint32_t n_step
 	is_over = o.n_done > 0;
 	if (!is_over)
 		image_load_cancel(l);
+	if (n_steps == 0) /* a worker has its first step still */
+		assert_false(image_loader_is_idle(w->loader));
 	world_settle(w);
+	assert_true(image_loader_is_idle(w->loader));
 	assert_int_equal(o.n_done, is_over ? 1 : 0);
 	lazy_image_release(&o.image);
 	assert_int_equal(world_n_blobs_open(w), 0);
@@ -516,7 +519,7 @@ static void a_bootstrap_file_is_copied_and_its_blobs_have_the_origin_given(void 
 	load_file(w, file.path, &o);
 	assert_int_equal(o.r, 0);
 	assert_string_equal(o.image->name, file.path);
-	assert_string_equal(fetch_blob_cas(o.image->blobs[0])->origins[0], "dir:/blobs");
+	assert_string_equal(fetch_blob_cas(o.image->blobs[0])->origins[0], FILE_BLOBS);
 	assert_true(world_has_file(w, o.image->digest, "image.boot"));
 	requests_were(w, 0, 0, 0);
 	assert_int_equal(w->origins.n_reads, 0);
@@ -528,6 +531,35 @@ static void a_bootstrap_file_is_copied_and_its_blobs_have_the_origin_given(void 
 	boot_file_end(&file);
 	load_file(w, file.path, &o);
 	assert_int_equal(o.r, -ENOENT);
+}
+
+static bool is_anonymous_by(struct world *w, const char *path)
+{
+	struct outcome o;
+
+	load_file(w, path, &o);
+	lazy_image_release(&o.image);
+	return w->cas.records[0].anonymous;
+}
+
+static void a_bootstrap_that_is_anybodys_is_so_by_another_path(void **state)
+{
+	struct world *w = *state;
+	struct boot_file first = boot_file_new(true);
+	struct boot_file second = boot_file_new(true);
+	struct outcome o;
+
+	load_file(w, first.path, &o);
+	o.image->anonymous = true; /* in use, and noted just now */
+	const bool is = is_anonymous_by(w, second.path);
+	lazy_image_release(&o.image);
+	assert_true(is);
+	world_restart(w);
+	assert_true(is_anonymous_by(w, second.path));
+	w->registry.users_config = true;
+	assert_false(is_anonymous_by(w, first.path));
+	boot_file_end(&first);
+	boot_file_end(&second);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -561,6 +593,7 @@ int main(void)
 		TEST(one_that_waited_for_another_that_failed_tries_itself),
 		TEST(a_cancelled_load_is_never_told_and_leaves_nothing),
 		TEST(a_bootstrap_file_is_copied_and_its_blobs_have_the_origin_given),
+		TEST(a_bootstrap_that_is_anybodys_is_so_by_another_path),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

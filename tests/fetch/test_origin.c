@@ -69,6 +69,29 @@ static void a_server_without_ranges_still_delivers_the_run_alone(void **state)
 	assert_int_equal(origin_n_wrong(w), 0);
 }
 
+#define UNREADABLE "/sys/bus/cpu/drivers_probe"
+
+/* Only a registry that refuses is one; sysfs has files that root may not read either. */
+static void a_directory_that_may_not_be_read_is_no_registry_that_refuses(void **state)
+{
+	struct world *w = *state;
+	AUTO(free_str) char *path = xasprintf("%s/%s", w->net->dir, BLOB);
+
+	if (access(UNREADABLE, F_OK) != 0) {
+		free_str(&path);
+		skip();
+	}
+	origin_add_dir(w, "");
+	(void)unlink(path);
+	assert_int_equal(symlink(UNREADABLE, path), 0);
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE);
+	assert_int_equal(w->end.why.code, EPERM);
+	origin_add_registry(w, w->net->host);
+	net_faults(w->net, "{\"status\":403}");
+	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE);
+	assert_int_equal(w->end.why.code, EACCES);
+}
+
 /* ---- several origins ---- */
 
 static void the_next_origin_brings_what_the_first_did_not(void **state)
@@ -99,8 +122,10 @@ static void no_origin_having_it_is_final_and_says_what_each_said(void **state)
 	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE);
 	assert_non_null(strstr(w->end.why.msg, "registry:"));
 	assert_non_null(strstr(w->end.why.msg, "dir:"));
+	assert_int_equal(w->end.why.code, ENOENT);
 	net_faults(w->net, "{\"status\":403}");
 	assert_int_equal(origin_get(w, 0, 1), SOURCE_GONE);
+	assert_int_equal(w->end.why.code, EACCES);
 	net_faults(w->net, "{}"); /* it has come back */
 	assert_int_equal(origin_get(w, 0, 1), SOURCE_OK);
 	w->blob.n_origins = 0;
@@ -317,6 +342,7 @@ int main(void)
 		TEST(no_origin_having_it_is_final_and_says_what_each_said),
 		TEST(trouble_at_one_origin_is_never_final),
 		TEST(wrong_bytes_twice_strike_an_origin_and_the_next_one_serves),
+		TEST(a_directory_that_may_not_be_read_is_no_registry_that_refuses),
 		TEST(an_origin_with_a_strike_is_asked_after_the_others),
 		TEST(a_run_can_be_cancelled_at_any_moment),
 		TEST(objects_are_read_and_measured_at_every_kind_of_origin),

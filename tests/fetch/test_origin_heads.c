@@ -2,6 +2,7 @@
  * test_origin_heads: what two runs of overlapping slices share crosses the line once, and nobody
  * who is blocked waits long for it.
  */
+#include "mem.h"
 #include "origin_world.h"
 
 #include <setjmp.h>
@@ -16,6 +17,15 @@ static void use_slices(struct world *w)
 	layout_unref(&w->layout);
 	w->layout = origin_layout(UNIT_BYTES / 2);
 	origin_add_registry(w, w->net->host);
+}
+
+/* There it is by two names. */
+static void use_two_origins(struct world *w)
+{
+	AUTO(free_str) char *text = xasprintf("registry:%s/team/mute", w->net->host);
+
+	use_slices(w);
+	fake_cas_add_origin(&w->blob, text);
 }
 
 static void comes_right(struct world *w)
@@ -95,9 +105,12 @@ struct late {
 	struct source_req *req; /* the first one's */
 };
 
+#define SLOW           "{\"bytes_per_s\":2000,\"count\":1}"
+#define SLOW_AND_FAILS "{\"bytes_per_s\":2000,\"reset_after_bytes\":15000,\"count\":1}"
+
 /* Two runs, of which the first is slow, and neither a reader's; the second begins where the first
  * one ends, and has all of its own but the head. */
-static void get_slow_and_headless(struct world *w, struct late *late)
+static void get_slow_and_headless(struct world *w, struct late *late, const char *faults)
 {
 	static const struct source_events events = { .unit = origin_on_unit,
 		                                     .wait = stop_on_bytes,
@@ -105,12 +118,11 @@ static void get_slow_and_headless(struct world *w, struct late *late)
 	const struct source_ops *ops = w->source->ops;
 	struct net_result *end = &w->end;
 
-	use_slices(w);
 	late->slow = (struct world){ .net = w->net, .layout = w->layout };
 	late->first = origin_run_of(w, 0, 3);
 	late->second = origin_run_of(w, 3, N_UNITS - 3);
 	late->first.reader = late->second.reader = false;
-	net_faults(w->net, "{\"bytes_per_s\":2000,\"count\":1}");
+	net_faults(w->net, faults);
 	assert_int_equal(
 		ops->get(w->source, &late->first, &events, &late->slow, &late->req, &end->why), 0);
 	loop_run(w->net->loop); /* until it has begun */
@@ -126,7 +138,8 @@ static void a_reader_does_not_wait_behind_a_prefetch_for_a_head(void **state)
 	struct world *w = *state;
 	struct late late;
 
-	get_slow_and_headless(w, &late);
+	use_slices(w);
+	get_slow_and_headless(w, &late, SLOW);
 	late.second.reader = true;
 	w->source->ops->hurry(w->req, 4); /* is here */
 	w->source->ops->hurry(w->req, 3);
@@ -144,7 +157,8 @@ static void a_reader_waits_for_another_ones_head_but_not_for_long(void **state)
 	struct world *w = *state;
 	struct late late;
 
-	get_slow_and_headless(w, &late);
+	use_slices(w);
+	get_slow_and_headless(w, &late, SLOW);
 	late.first.reader = late.second.reader = true;
 	w->source->ops->hurry(w->req, 3);
 	comes_right(w);
@@ -157,7 +171,8 @@ static void where_no_head_can_be_had_alone_all_of_it_is_asked_for(void **state)
 	struct world *w = *state;
 	struct late late;
 
-	get_slow_and_headless(w, &late);
+	use_slices(w);
+	get_slow_and_headless(w, &late, SLOW);
 	net_faults(w->net, "{\"status\":416,\"count\":1}");
 	w->source->ops->cancel(late.req);
 	comes_right(w);
@@ -175,6 +190,20 @@ static void after_wrong_bytes_a_slice_is_asked_for_whole(void **state)
 	assert_int_equal(origin_get(w, 1, 1), SOURCE_OK);
 	assert_int_equal(metrics_sum(w->net->metrics, METRIC_ORIGIN_RECEIVED_BYTES),
 	                 (int64_t)3 * UNIT_BYTES);
+}
+
+static void a_head_is_not_waited_for_once_its_run_asks_another_origin(void **state)
+{
+	struct world *w = *state;
+	struct late late;
+
+	use_two_origins(w);
+	get_slow_and_headless(w, &late, SLOW_AND_FAILS);
+	net_faults(w->net, "{\"match\":\"team/mute\",\"stall_head\":1}"); /* and no slow line */
+	comes_right(w);
+	assert_true(w->got[3]);
+	assert_int_equal(late.slow.n_units, 0);
+	w->source->ops->cancel(late.req);
 }
 
 /* Wrong bytes of a slice are held against who gave it: no part of it may be another one's. */
@@ -201,6 +230,7 @@ int main(void)
 		TEST(a_reader_does_not_wait_behind_a_prefetch_for_a_head),
 		TEST(a_reader_waits_for_another_ones_head_but_not_for_long),
 		TEST(where_no_head_can_be_had_alone_all_of_it_is_asked_for),
+		TEST(a_head_is_not_waited_for_once_its_run_asks_another_origin),
 		TEST(a_head_is_taken_from_no_other_origin),
 		TEST(after_wrong_bytes_a_slice_is_asked_for_whole),
 	};

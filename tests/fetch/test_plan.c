@@ -75,6 +75,25 @@ static void a_span_ends_at_what_is_here(void **state)
 	layout_unref(&w.layout);
 }
 
+static void a_span_ends_where_its_view_does(void **state)
+{
+	struct world w;
+	struct plan_span span;
+	uint32_t next = 0;
+
+	(void)state;
+	open_world(&w);
+	w.view.end_unit = 9;
+	span = plan_unit(w.layout, 5);
+	assert_int_equal(plan_widen_forward(&w.view, &span, UINT64_MAX), 3 * SIZE);
+	assert_int_equal(span.n_units, 4);
+	assert_true(plan_next_span(&w.view, 8, UINT64_MAX, N_UNITS, &span, &next));
+	assert_int_equal(span.n_units, 1);
+	assert_int_equal(next, 9);
+	assert_false(plan_next_span(&w.view, next, UINT64_MAX, N_UNITS, &span, &next));
+	layout_unref(&w.layout);
+}
+
 static void a_span_ends_at_gaps_and_holes(void **state)
 {
 	struct world w;
@@ -169,6 +188,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_span_grows_while_the_bytes_allow),
 		cmocka_unit_test(a_span_ends_at_what_is_here),
+		cmocka_unit_test(a_span_ends_where_its_view_does),
 		cmocka_unit_test(a_span_ends_at_gaps_and_holes),
 		cmocka_unit_test(slices_that_overlap_join_and_others_out_of_order_do_not),
 		cmocka_unit_test(spans_follow_each_other_until_nothing_is_wanted),

@@ -20,6 +20,7 @@
 struct model {
 	struct readahead ra;
 	struct readahead_record record;
+	struct readahead_starts starts;
 	struct blob_layout *layout;
 	bool here[N_UNITS];
 	bool brought[N_UNITS];
@@ -68,7 +69,7 @@ static struct model *model_new(void)
 	}
 	m->layout->packed_data_end = place;
 	m->view = (struct plan_view){ .layout = m->layout, .wanted = wanted, .arg = m };
-	readahead_init(&m->ra, &m->record);
+	readahead_init(&m->ra, &m->record, &m->starts);
 	return m;
 }
 
@@ -280,7 +281,7 @@ static void a_blob_that_is_new_begins_with_what_the_reader_proved_elsewhere(void
 	struct model *next = model_new();
 
 	(void)state;
-	readahead_init(&next->ra, &m->record);
+	readahead_init(&next->ra, &m->record, &m->starts);
 	for (uint32_t i = 0; i < N_UNITS / 2; i++)
 		read_unit(m, i);
 	read_unit(next, 100);
@@ -300,7 +301,7 @@ static uint64_t unread_of(struct readahead_record *record, struct model **blobs,
 		struct model *m = blobs[k] = model_new();
 		uint64_t read_bytes = 0;
 
-		readahead_init(&m->ra, record);
+		readahead_init(&m->ra, record, &m->starts);
 		for (uint32_t i = 100; i < 100 + n_units; i++) {
 			read_unit(m, i);
 			read_bytes += size_of(i);
@@ -368,7 +369,7 @@ static void who_reads_all_of_some_blobs_by_turns_is_believed_on(void **state)
 	(void)state;
 	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++) {
 		blobs[k] = model_new();
-		readahead_init(&blobs[k]->ra, &record);
+		readahead_init(&blobs[k]->ra, &record, &blobs[k]->starts);
 	}
 	for (uint32_t i = 0; i < N_UNITS; i++) {
 		for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++)
@@ -378,6 +379,120 @@ static void who_reads_all_of_some_blobs_by_turns_is_believed_on(void **state)
 		assert_true(blobs[k]->largest_bytes > READAHEAD_MAX_BYTES / 2);
 		model_free(blobs[k]);
 	}
+}
+
+/* Modules of a program: in any order, in 400 units of 4,000, a third of which are read. */
+static uint32_t asks_of_a_start(bool is_told, uint64_t *ret_bytes)
+{
+	struct model *m = model_new();
+	uint32_t n_asks;
+
+	if (is_told)
+		readahead_starts(&m->ra);
+	for (uint32_t i = 0; i < 133; i++)
+		read_unit(m, 1000 + i * 2654435761U % 400);
+	n_asks = m->n_asks;
+	*ret_bytes = m->bytes;
+	model_free(m);
+	return n_asks;
+}
+
+static void a_start_waits_half_as_often_for_little_more(void **state)
+{
+	uint64_t bytes;
+	uint64_t told_bytes;
+	const uint32_t n_asks = asks_of_a_start(false, &bytes);
+
+	(void)state;
+	assert_in_range(asks_of_a_start(true, &told_bytes), 1, n_asks / 2);
+	assert_true(told_bytes < bytes * 2);
+}
+
+/* Told by one blob's reader, spent by another's; reads at random forget nothing. */
+static void what_a_start_brings_unasked_is_bounded(void **state)
+{
+	struct model *m = model_new();
+	struct model *other = model_new();
+
+	(void)state;
+	readahead_init(&other->ra, &m->record, &m->starts);
+	readahead_starts(&m->ra);
+	for (uint32_t i = 0; i < N_UNITS / 10; i++) {
+		const uint32_t unit = i * 2654435761U % N_UNITS;
+
+		read_unit(other, unit);
+		if (i == 0)
+			assert_true(other->bytes > size_of(unit) + READAHEAD_START_FORWARD / 2);
+	}
+	assert_int_equal(m->starts.left_bytes, 0);
+	other->largest_miss_bytes = 0;
+	for (uint32_t i = N_UNITS / 10; i < N_UNITS / 9; i++)
+		read_unit(other, i * 2654435761U % N_UNITS);
+	assert_true(other->largest_miss_bytes < READAHEAD_START_BACK);
+	model_free(other);
+	model_free(m);
+}
+
+/* The n-th of a series of new blobs: one unit far from all else is read, so nothing is touched. */
+static uint64_t unasked_of_a_miss(struct readahead_starts *starts, struct model **ret_blob)
+{
+	struct model *m = *ret_blob = model_new();
+
+	readahead_init(&m->ra, &m->record, starts);
+	read_unit(m, N_UNITS / 2);
+	return m->bytes - size_of(N_UNITS / 2);
+}
+
+/* Who looks at many programs, and at nothing near them. */
+static void many_starts_bring_no_more_unasked_than_one_may(void **state)
+{
+	struct readahead_starts starts = { .left_bytes = 0 };
+	struct model *blobs[20 * 10];
+	uint64_t unasked_bytes = 0;
+	uint64_t wide_bytes = 0;
+
+	(void)state;
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++) {
+		const uint64_t bytes = unasked_of_a_miss(&starts, &blobs[k]);
+
+		unasked_bytes += bytes;
+		wide_bytes += bytes > READAHEAD_MIN_BYTES ? bytes : 0;
+		if (k % 10 == 0)
+			readahead_starts(&blobs[k]->ra);
+	}
+	assert_in_range(wide_bytes, READAHEAD_STARTS_BYTES / 2,
+	                READAHEAD_STARTS_BYTES + READAHEAD_START_FORWARD + READAHEAD_START_BACK);
+	assert_true(unasked_bytes <= wide_bytes + ARRAY_LEN(blobs) * READAHEAD_MIN_BYTES);
+	/* What is touched earns more of it. */
+	readahead_useful(&blobs[0]->ra, READAHEAD_START_BACK);
+	readahead_starts(&blobs[0]->ra);
+	assert_in_range(starts.left_bytes,
+	                (READAHEAD_START_GAIN - 1) * READAHEAD_START_BACK - READAHEAD_START_FORWARD,
+	                READAHEAD_START_GAIN * READAHEAD_START_BACK);
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++)
+		model_free(blobs[k]);
+}
+
+/* What one start leaves is not there for whoever comes later. */
+static void a_start_is_over_when_nothing_near_was_touched_for_long(void **state)
+{
+	struct readahead_starts starts = { .left_bytes = 0 };
+	struct model *blobs[30];
+	uint64_t wide_bytes = 0;
+
+	(void)state;
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++) {
+		const uint64_t bytes = unasked_of_a_miss(&starts, &blobs[k]);
+
+		wide_bytes += bytes > READAHEAD_MIN_BYTES ? bytes : 0;
+		if (k == 0)
+			readahead_starts(&blobs[k]->ra);
+	}
+	assert_in_range(wide_bytes, READAHEAD_START_BYTES / READAHEAD_START_IDLE,
+	                READAHEAD_START_BYTES / READAHEAD_START_IDLE + READAHEAD_START_FORWARD +
+	                        READAHEAD_START_BACK);
+	for (uint32_t k = 0; k < ARRAY_LEN(blobs); k++)
+		model_free(blobs[k]);
 }
 
 int main(void)
@@ -399,6 +514,10 @@ int main(void)
 		cmocka_unit_test(who_leaves_each_blob_early_gets_no_windows_that_grow),
 		cmocka_unit_test(what_others_brought_ahead_outweighs_no_windows),
 		cmocka_unit_test(who_reads_all_of_some_blobs_by_turns_is_believed_on),
+		cmocka_unit_test(a_start_waits_half_as_often_for_little_more),
+		cmocka_unit_test(what_a_start_brings_unasked_is_bounded),
+		cmocka_unit_test(many_starts_bring_no_more_unasked_than_one_may),
+		cmocka_unit_test(a_start_is_over_when_nothing_near_was_touched_for_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

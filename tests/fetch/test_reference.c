@@ -83,6 +83,21 @@ static void the_origin_of_its_blobs_is_its_repository(void **state)
 	free(text);
 }
 
+static void an_origin_names_what_is_there_by_digest(void **state)
+{
+	const char *digest = "08f5e4d3c5ac90abc30120bd4b31e0f1104a6e7cf3bbd5380ee6dac201af2257";
+	struct reference ref;
+
+	(void)state;
+	assert_true(reference_of_origin("registry:r.example:443/a/b", digest, &ref));
+	assert_string_equal(ref.host, "r.example:443");
+	assert_string_equal(ref.repository, "a/b");
+	assert_string_equal(ref.digest, digest);
+	assert_false(reference_of_origin("dir:/blobs", digest, &ref));
+	assert_false(reference_of_origin("r.example:443/a/b", digest, &ref));
+	assert_false(reference_of_origin("registry:no host", digest, &ref));
+}
+
 static void what_is_no_reference_is_refused_and_told_why(void **state)
 {
 	(void)state;
@@ -138,6 +153,7 @@ int main(void)
 		cmocka_unit_test(a_digest_is_taken_apart_and_outranks_a_tag),
 		cmocka_unit_test(a_reference_written_out_is_read_back),
 		cmocka_unit_test(the_origin_of_its_blobs_is_its_repository),
+		cmocka_unit_test(an_origin_names_what_is_there_by_digest),
 		cmocka_unit_test(what_is_no_reference_is_refused_and_told_why),
 		cmocka_unit_test(a_name_of_any_length_fits_or_is_refused),
 	};

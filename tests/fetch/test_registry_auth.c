@@ -50,6 +50,13 @@ static int ask(struct net *n)
 	return r;
 }
 
+static void ask_in_vain(struct net *n, const char *says)
+{
+	struct registry_request want = blob_request();
+
+	net_ask_in_vain(n, &want, 300, says);
+}
+
 static void use_password_file(struct net *n, const char *path)
 {
 	n->configs[0].username = "user";
@@ -125,17 +132,26 @@ static void a_token_that_ends_early_is_replaced_unnoticed(void **state)
 	assert_int_equal(n_tokens(n), 4);
 }
 
+/* With what a busy machine makes late a token may have ended, renewed or not. */
+#define LATE_NS (20 * NS_PER_MS)
+
 static void a_token_is_renewed_before_it_ends(void **state)
 {
 	struct net *n = *state;
-	uint64_t end_ns;
+	const uint64_t begin_ns = clock_now_ns(clock_real());
+	uint64_t now_ns = begin_ns;
+	uint32_t n_late = 0;
 
 	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"token_ttl_s\":1}");
-	end_ns = clock_now_ns(clock_real()) + 2500 * NS_PER_MS;
-	while (clock_now_ns(clock_real()) < end_ns)
+	while (now_ns < begin_ns + 2500 * NS_PER_MS || n_tokens(n) < 3) {
+		const uint64_t asked_ns = now_ns;
+
 		assert_int_equal(ask(n), 0);
-	assert_true(n_tokens(n) >= 3);
-	assert_int_equal(net_count(n, "/v2/", "status", "401"), 1);
+		now_ns = clock_now_ns(clock_real());
+		assert_true(now_ns < begin_ns + NET_DEADLINE_MS * NS_PER_MS);
+		n_late += now_ns - asked_ns > LATE_NS;
+	}
+	assert_in_range(net_count(n, "/v2/", "status", "401"), 1, 1 + n_late);
 }
 
 static void a_fresh_token_that_is_refused_is_the_last_word(void **state)
@@ -170,12 +186,9 @@ static void a_forbidden_blob_with_an_older_token_is_tried_once_with_a_new_one(vo
 static void trouble_of_the_token_service_passes(void **state)
 {
 	struct net *n = *state;
-	struct registry_request want = blob_request();
-	struct net_result res;
 
 	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"token_status\":503}");
-	want.deadline_ns = clock_now_ns(clock_real()) + 300 * NS_PER_MS;
-	assert_int_equal(net_ask(n, &want, &res), -EAGAIN);
+	ask_in_vain(n, "503");
 	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
 	assert_int_equal(ask(n), 0);
 }
@@ -266,16 +279,12 @@ static void a_credential_file_that_is_half_written_is_trouble_not_a_refusal(void
 {
 	struct net *n = *state;
 	AUTO(free_str) char *path = net_path(n, "broken.json");
-	struct registry_request want = blob_request();
-	struct net_result res;
 
 	net_write(n, "broken.json", "{\"auths\":", 9);
 	n->configs[0].docker_config = path;
 	net_new_registry(n);
 	net_faults(n, "{\"auth\":\"basic\"}");
-	want.deadline_ns = clock_now_ns(clock_real()) + 300 * NS_PER_MS;
-	assert_int_equal(net_ask(n, &want, &res), -EAGAIN);
-	assert_non_null(strstr(res.why.msg, "broken.json"));
+	ask_in_vain(n, "broken.json");
 }
 
 static void a_credential_helper_is_asked(void **state)
@@ -354,29 +363,21 @@ static void a_refusal_of_an_older_header_is_never_the_last_word(void **state)
 
 	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true}");
 	assert_int_equal(ask(n), 0);
-	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"status\":403,\"count\":8,"
-	              "\"delay_ms\":20}");
+	net_faults(n, "{\"auth\":\"bearer\",\"anonymous\":true,\"refuse_older\":403}");
 	ask_in_parallel(n);
+	assert_int_equal(net_count(n, "/v2/team", "status", "403"), N_PARALLEL);
+	assert_int_equal(n_tokens(n), 1);
 }
 
 static void credentials_that_are_still_to_come_are_waited_for_behind_bad_ones(void **state)
 {
 	struct net *n = *state;
 	const struct registry_scope good = { n->host, "team/app", "/good" };
-	struct registry_request want = blob_request();
-	struct net_result res;
 
 	net_faults(n, "{\"auth\":\"basic\"}");
 	registry_give_credentials(n->registry, &good, NULL);
 	give(n, "/bad", "user", "wrong");
-	/* Longer, where a busy machine has no time for both. */
-	for (uint64_t timeout_ms = 300; timeout_ms < NET_DEADLINE_MS; timeout_ms *= 2) {
-		want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
-		assert_int_equal(net_ask(n, &want, &res), -EAGAIN);
-		if (strstr(res.why.msg, "have not been given again") != NULL)
-			break;
-	}
-	assert_non_null(strstr(res.why.msg, "have not been given again"));
+	ask_in_vain(n, "have not been given again");
 	give(n, "/good", "user", "secret");
 	assert_int_equal(ask(n), 0);
 }

@@ -85,6 +85,8 @@ static int ask_within(struct net *n, const char *repository, bool retry, uint64_
 	r = net_ask(n, &want, &res);
 	if (r == 0)
 		assert_memory_equal(res.bytes, "0123456789", 10);
+	else
+		print_message("%d: %s\n", r, res.why.msg);
 	net_result_wipe(&res);
 	return r;
 }
@@ -177,6 +179,23 @@ static void credentials_of_one_mount_never_go_anothers_way(void **state)
 	assert_int_equal(ask(n), 0);
 }
 
+static void credentials_that_are_taken_back_are_not_used(void **state)
+{
+	struct net *n = *state;
+	const struct registry_scope scope = scope_of(n, "/a");
+
+	registry_take_credentials(n->registry, &scope); /* nobody's */
+	assert_true(ask(n) < 0);                        /* it has no way by that */
+	hint(n, "/a", "http", NULL);
+	give(n, "/a", "secret");
+	net_faults(n, "{\"auth\":\"basic\"}");
+	assert_int_equal(ask(n), 0);
+	registry_take_credentials(n->registry, &scope);
+	assert_true(ask(n) < 0);
+	net_faults(n, "{}");
+	assert_int_equal(ask(n), 0); /* the way itself is what it was */
+}
+
 static void what_is_anonymous_does_not_depend_on_the_way(void **state)
 {
 	struct net *n = *state;
@@ -255,13 +274,11 @@ static void where_a_mirror_redirects_to_is_not_reached_as_a_mount_says(void **st
 {
 	struct net *n = *state;
 	const char *const mirrors[] = { n->host };
-	AUTO(free_str)
-	char *faults = xasprintf("{\"redirect\":true,\"redirect_host\":\"%s\"}", n->alias);
 
 	with_mirror(n, mirrors, "https");
 	net_new_registry(n);
 	hint(n, "/a", "https", DEAD_PROXY);
-	net_faults(n, faults);
+	net_redirect(n, n->alias);
 	assert_int_equal(ask(n), 0);
 }
 
@@ -282,12 +299,14 @@ static void a_short_outage_does_not_leave_the_bad_way_for_good(void **state)
 	assert_int_equal(net_n_requests(n), 4);
 }
 
-/* Each way once, then a rest: 0.1 s at first, doubled each time, and up to a half less. */
+/* Each way once, then a rest: 0.1 s at first, doubled each time, and up to a half less. A busy
+ * machine may have no time to ask any within a short one. */
 static void what_all_ways_fail_is_not_asked_at_once_for_ever(void **state)
 {
 	struct net *n = *state;
+	uint64_t timeout_ms = 500;
+	json_int_t n_asked = 0;
 	char proxy[128];
-	json_int_t n_asked;
 
 	(void)snprintf(proxy, sizeof(proxy), "http://%s", n->host);
 	hint(n, "/a", "http", proxy);
@@ -295,9 +314,11 @@ static void what_all_ways_fail_is_not_asked_at_once_for_ever(void **state)
 	net_faults(n, "{\"status\":500}");
 	assert_int_equal(ask(n), -EAGAIN);
 	assert_int_equal(net_n_requests(n), 2);
-	assert_int_equal(ask_within(n, "team/app", true, 500), -EAGAIN);
-	n_asked = net_n_requests(n);
-	assert_true(n_asked >= 1 && n_asked <= 10);
+	for (; n_asked == 0 && timeout_ms < NET_DEADLINE_MS; timeout_ms *= 2) {
+		assert_int_equal(ask_within(n, "team/app", true, timeout_ms), -EAGAIN);
+		n_asked = net_n_requests(n);
+	}
+	assert_in_range(n_asked, 1, 10);
 }
 
 /* @return a port that takes connections and says nothing */
@@ -355,6 +376,7 @@ static void a_way_without_time_is_not_blamed(void **state)
 	char proxy[64];
 	const int fd = listen_mutely(proxy);
 
+	net_lose_patience(n);
 	hint(n, "/good", "http", NULL);
 	hint(n, "/mute", "http", proxy);
 	net_faults(n, "{\"delay_ms\":700}");
@@ -431,15 +453,16 @@ static void start_all(struct net *n, struct net_result res[N_PARALLEL], uint64_t
 static void a_dead_redirect_target_is_not_held_against_the_ways(void **state)
 {
 	struct net *n = *state;
-	AUTO(free_str)
-	char *good = xasprintf("{\"redirect\":true,\"redirect_host\":\"%s\"}", n->host);
 	struct net_result res[N_PARALLEL];
+	char proxy[64];
+	const int fd = listen_mutely(proxy);
 
-	hint(n, "/bad", "http", DEAD_PROXY);
+	hint(n, "/bad", "http", proxy);
 	hint(n, "/good", "http", NULL);
-	net_faults(n, good);
+	net_redirect(n, n->host);
 	assert_int_equal(ask(n), 0);
 	net_faults(n, "{\"match\":\"^/_data/\",\"stall_head\":true}");
+	net_lose_patience(n);
 	start_all(n, res, 2500);
 	for (int i = 0; i < N_PARALLEL; i++) {
 		net_wait(n, &res[i]);
@@ -447,12 +470,13 @@ static void a_dead_redirect_target_is_not_held_against_the_ways(void **state)
 	}
 	net_faults(n, "{}");
 	assert_int_equal(ask(n), 0);
-	net_faults(n, "{\"redirect\":true,\"redirect_host\":\"127.0.0.1:1\"}");
-	start_all(n, res, 500);
+	net_redirect(n, "127.0.0.1:1");
+	start_all(n, res, 1000);
 	net_wait_all(n, res, N_PARALLEL, -EAGAIN);
 	net_faults(n, "{}");
 	assert_int_equal(ask(n), 0);
-	assert_int_equal(net_n_requests(n), 1); /* the good way is still the first */
+	assert_int_equal(n_connections(fd), 0); /* the good way is still the first */
+	(void)close(fd);
 }
 
 static void an_answer_is_held_against_the_way_that_was_asked(void **state)
@@ -497,6 +521,35 @@ static void a_host_that_mounts_say_something_of_is_known_as_such(void **state)
 	assert_false(registry_is_hinted(n->registry, n->alias));
 }
 
+static bool has_credentials(struct net *n, const char *host)
+{
+	return registry_has_credentials(n->registry, host, "team/app", false);
+}
+
+static void credentials_that_there_are_or_may_be_are_known(void **state)
+{
+	struct net *n = *state;
+	const struct registry_scope scope = scope_of(n, "/b");
+
+	assert_false(has_credentials(n, n->alias));
+	assert_true(registry_has_credentials(n->registry, n->alias, "team/app", true));
+	hint(n, "/a", "http", NULL);
+	assert_false(has_credentials(n, n->alias));
+	give(n, "/a", "secret");
+	assert_true(has_credentials(n, n->alias));
+	assert_false(registry_has_credentials(n->registry, n->alias, "team/other", false));
+	forget(n, "/a");
+	assert_false(has_credentials(n, n->alias));
+	registry_give_credentials(n->registry, &scope, NULL); /* to come */
+	assert_true(has_credentials(n, n->alias));
+	forget(n, "/b");
+	registry_hint(n->registry, &scope, &(struct registry_hints){ .auth_file = "/a/file" });
+	assert_true(has_credentials(n, n->alias));
+	forget(n, "/b");
+	registry_give_credentials(n->registry, &scope, &(struct credentials){ .username = NULL });
+	assert_false(has_credentials(n, n->alias));
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
@@ -506,6 +559,7 @@ int main(void)
 		TEST(an_entry_of_the_configuration_counts_before_hints),
 		TEST(a_mount_that_says_nothing_goes_as_configured),
 		TEST(credentials_of_one_mount_never_go_anothers_way),
+		TEST(credentials_that_are_taken_back_are_not_used),
 		TEST(what_is_anonymous_does_not_depend_on_the_way),
 		TEST(a_mirror_with_an_entry_is_asked_as_that_says),
 		TEST(a_mirror_is_never_told_in_the_clear_what_is_for_tls_because_a_mount_says_http),
@@ -521,6 +575,7 @@ int main(void)
 		TEST(a_dead_redirect_target_is_not_held_against_the_ways),
 		TEST(an_answer_is_held_against_the_way_that_was_asked),
 		TEST(a_host_that_mounts_say_something_of_is_known_as_such),
+		TEST(credentials_that_there_are_or_may_be_are_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

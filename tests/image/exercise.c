@@ -189,7 +189,6 @@ unsigned exercise_image(const uint8_t *data, size_t size_bytes)
 	struct walk w = { 0 };
 	struct image *im = NULL;
 	unsigned n_corrupt;
-	uint64_t node;
 	struct err e;
 
 	if (failed(&w, image_open(&opts, &im, &e), &e))
@@ -198,8 +197,6 @@ unsigned exercise_image(const uint8_t *data, size_t size_bytes)
 	w.dirs[w.n_dirs++] = IMAGE_ROOT;
 	for (unsigned i = 0; i < w.n_dirs; i++)
 		try_dir(&w, w.dirs[i]);
-	for (uint32_t i = 0; i < 100 && image_prefetch(im, i, &node) != 0; i++)
-		try_node(&w, node, 0);
 	try_layouts(&w);
 	n_corrupt = w.n_corrupt;
 	/* Ids that nobody gave out: what lies there need be no inode, and that is no fault. */

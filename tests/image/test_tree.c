@@ -242,23 +242,6 @@ static void an_attribute_that_is_not_there_is_enodata(void **state)
 	}
 }
 
-static void the_prefetch_table_of_the_whole_image_is_the_root(void **state)
-{
-	static const char *const layers[] = { "layers-v6.boot", "layers-v5.boot" };
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(layers); i++) {
-		struct tree t;
-		uint64_t node = 0;
-
-		tree_open(&t, layers[i]);
-		assert_int_equal(image_prefetch(t.im, 0, &node), 1);
-		assert_int_equal(node, IMAGE_ROOT);
-		assert_int_equal(image_prefetch(t.im, 1, &node), 0);
-		tree_close(&t);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,7 +255,6 @@ int main(void)
 		cmocka_unit_test(readdir_goes_on_from_any_of_its_cookies),
 		cmocka_unit_test(a_map_is_cut_at_end_of_file_and_at_max_segments),
 		cmocka_unit_test(an_attribute_that_is_not_there_is_enodata),
-		cmocka_unit_test(the_prefetch_table_of_the_whole_image_is_the_root),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

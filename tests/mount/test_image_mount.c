@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "mem.h"
+#include "n_threads.h"
 #include "tree_fixture.h"
 #include <dirent.h>
 #include <errno.h>
@@ -177,6 +178,17 @@ static void a_name_that_is_not_there_is_asked_for_once(void **state)
 	stop(f, m);
 }
 
+/* Locked: the kernel may want the memory back meanwhile, and opening anew must not take it. */
+static void *lock_file(const char *path)
+{
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *p = mmap(NULL, FAKE_BIG_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	assert_int_equal(mlock(p, FAKE_BIG_BYTES), 0);
+	return p;
+}
+
 static void bytes_once_read_stay_with_the_kernel(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -184,11 +196,14 @@ static void bytes_once_read_stay_with_the_kernel(void **state)
 	AUTO(free_str) char *path = path_of(f, "big");
 	bool right = false;
 	uint32_t n_before;
+	void *locked;
 
 	assert_int_equal(read_big(path, &right), FAKE_BIG_BYTES);
+	locked = lock_file(path);
 	n_before = fake_fetch_n_reads(&f->fetch);
 	assert_int_equal(read_big(path, &right), FAKE_BIG_BYTES); /* opened anew */
 	assert_int_equal(fake_fetch_n_reads(&f->fetch), n_before);
+	assert_int_equal(munmap(locked, FAKE_BIG_BYTES), 0);
 	stop(f, m);
 }
 
@@ -354,25 +369,13 @@ static void a_dead_mount_on_the_directory_is_cleared_away(void **state)
 	assert_int_equal(errno, ENOENT);
 }
 
-static uint32_t count_threads(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	uint32_t n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir) != NULL) /* NOLINT(concurrency-mt-unsafe) */
-		n++;
-	(void)closedir(dir);
-	return n;
-}
-
 static void a_hundred_mounts_need_no_more_threads(void **state)
 {
 	struct fixture *f = fixture_of(state);
 	struct image_mount *mounts[100];
 	char *dirs[100];
 	struct err e = { 0 };
-	const uint32_t n_before = count_threads();
+	const uint32_t n_before = n_threads();
 	char base[] = "/tmp/shoal-hundred-XXXXXX";
 
 	assert_non_null(mkdtemp(base));
@@ -386,7 +389,7 @@ static void a_hundred_mounts_need_no_more_threads(void **state)
 		hello = xasprintf("%s/hello", dirs[i]);
 		assert_int_equal(stat(hello, &st), 0);
 	}
-	assert_int_equal(count_threads(), n_before);
+	assert_int_equal(n_threads(), n_before);
 	for (int i = 0; i < 100; i++) {
 		assert_int_equal(mount_stop(f, mounts[i], false), 0);
 		assert_int_equal(rmdir(dirs[i]), 0);

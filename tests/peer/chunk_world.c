@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ASK_TIMEOUT_NS (20 * NS_PER_S)
 
@@ -193,7 +194,8 @@ void chunks_want(struct chunk_world *w, uint32_t first, uint32_t n)
 		                    .first_unit = first,
 		                    .n_units = n,
 		                    .reader = true,
-		                    .deadline_ns = clock_now_ns(clock_real()) + ASK_TIMEOUT_NS };
+		                    .deadline_ns =
+		                            clock_now_ns(peers_clock(w->peers)) + ASK_TIMEOUT_NS };
 	w->n_ends = 0;
 	assert(source->ops->get(source, &w->run, &events, w, &w->req, &e) == 0);
 }
@@ -381,6 +383,26 @@ void actor_send_more(struct actor *a, const struct wire_set *set, bool then_end)
 	a->supply.left = set_or(a->supply.left, set);
 	a->supply.last = then_end;
 	stream_wake(a->supply.stream);
+}
+
+void actor_trickle(struct actor *a, const struct wire_get *get, uint32_t offset, uint32_t n_bytes)
+{
+	const struct wire_chunk_item item = { .pos = (uint16_t)set_next(&get->part.set, 0),
+		                              .size_bytes = CHUNK_BYTES };
+	const struct wire_msg msg = {
+		.type = WIRE_CHUNK,
+		.payload_size_bytes = n_bytes,
+		.u.chunk = { .req = get->req, .offset = offset, .n_items = 1, .items = &item },
+	};
+	struct wire_buf buf = { .data = NULL };
+	uint8_t plain[CHUNK_BYTES];
+
+	assert(offset + n_bytes <= CHUNK_BYTES);
+	chunk_bytes(item.pos, plain);
+	wire_encode(&msg, &buf);
+	wire_buf_append(&buf, &plain[offset], n_bytes);
+	assert(write(a->stranger.conn->fd, buf.data, buf.size_bytes) == (ssize_t)buf.size_bytes);
+	wire_buf_free(&buf);
 }
 
 /* ---- what it asks ---- */

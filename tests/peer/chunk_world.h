@@ -11,7 +11,7 @@
 #include "set.h"
 #include "source.h"
 
-enum { CHUNKS = 24, CHUNK_BYTES = 20000, HEARD_MAX = 16 };
+enum { CHUNKS = 24, CHUNK_BYTES = 20000, HEARD_MAX = 40 };
 
 struct chunk_world;
 
@@ -85,6 +85,8 @@ void actor_grant(struct actor *a, const struct wire_get *get, bool right);
 void actor_send(struct actor *a, const struct wire_get *get, const struct wire_set *set,
                 bool then_end);
 void actor_send_more(struct actor *a, const struct wire_set *set, bool then_end);
+/** The next bytes of the first chunk, as a frame of their own. Nothing else is sent meanwhile. */
+void actor_trickle(struct actor *a, const struct wire_get *get, uint32_t offset, uint32_t n_bytes);
 /** What a GET of this actor asks, with the right proof or a wrong one. @return req */
 uint32_t actor_get(struct actor *a, const struct wire_set *set, uint32_t flags, bool right,
                    const struct request_opts *opts);

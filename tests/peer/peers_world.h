@@ -3,10 +3,14 @@
  *
  * They have no cache, or one that is empty: for what peers say to each other besides chunks; chunks
  * are chunk_world's. A stranger is a bare connection to the first of them.
+ *
+ * Their clock goes on in rounds of the loop, and by a few milliseconds a round at most: on a busy
+ * machine it goes slowly, and nobody loses patience with whom that machine lets wait.
  */
 #pragma once
 #include "cas.h"
 #include "conn.h"
+#include "fake_clock.h"
 #include "loop.h"
 #include "peer.h"
 #include "pool.h"
@@ -40,6 +44,8 @@ struct jam {
 };
 
 struct peers {
+	struct fake_clock clock;
+	uint64_t looked_ns; /* how far the real one has come, at the last look */
 	struct loop *loop;
 	struct pool *pool, *desk;
 	char dir[64];
@@ -58,7 +64,9 @@ struct peers {
 struct peers *peers_new(uint32_t n, bool cached);
 void peers_free(struct peers **world);
 
-/** Run the loop until *n >= want; fails after 30 s. */
+const struct clock *peers_clock(const struct peers *world);
+
+/** Run the loop until *n >= want; fails after 30 s of their clock. */
 void peers_until(struct peers *world, const uint32_t *n, uint32_t want);
 void peers_run_ms(struct peers *world, uint64_t ms);
 void peers_unblock(struct peers *world);
@@ -78,6 +86,14 @@ struct stranger {
 	void (*message)(struct stranger *s,
 	                const struct wire_msg *msg); /* NULL: none is answered */
 };
+
+/* What is told of a request whose end alone matters. */
+struct asked_end {
+	uint32_t n;
+	enum wire_status status;
+};
+
+extern const struct request_ops asked_end_ops; /* arg: struct asked_end */
 
 /** Call the first agent, until the connection is open. nr: of its id */
 void stranger_call(struct peers *world, struct stranger *s, uint8_t nr);

@@ -76,7 +76,7 @@ struct swarm_node {
 	uint64_t done_ns;       /* 0: not yet */
 	uint64_t slowest_ns;    /* of a segment: from the first ask to the last chunk */
 	uint64_t first_unit_ns; /* the slowest of late, from the origin */
-	uint32_t n_have, next_req, n_leases;
+	uint32_t n_have, next_req;
 	bool dead, idle;
 };
 

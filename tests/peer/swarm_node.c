@@ -6,12 +6,11 @@
 #include "swarm.h"
 #include <stdlib.h>
 
-#define WINDOW         20U
-#define LEASES_AT_ONCE 2U
-#define ASK_MS         2000U
-#define ASK_LOST_MS    400U /* no answer at all: the home is dead, or the message lost */
-#define GET_STALL_MS   3000U
-#define RETRY_MS       30U
+#define WINDOW       20U
+#define ASK_MS       2000U
+#define ASK_LOST_MS  400U /* no answer at all: the home is dead, or the message lost */
+#define GET_STALL_MS 3000U
+#define RETRY_MS     30U
 
 static const struct segment *segment_of(const struct swarm *s, uint32_t segment_idx)
 {
@@ -116,8 +115,6 @@ static void ask(struct swarm *s, uint32_t node, uint32_t segment_idx)
 	a->deadline_ms = ASK_MS;
 	a->patience_ms = (uint32_t)(2 * n->first_unit_ns / NS_PER_MS) + 100;
 	a->flags = (s->opts.readers ? WIRE_ASK_READER : 0U) | (g->settle ? WIRE_ASK_SETTLE : 0U);
-	if (n->n_leases >= LEASES_AT_ONCE && !s->opts.readers)
-		a->flags |= WIRE_ASK_NO_LEASE;
 	a->n_avoid = (uint8_t)g->n_avoid;
 	memcpy(a->avoid, g->avoid, sizeof(a->avoid));
 	memset(a->avoid_why, WIRE_AVOID_MISSED, sizeof(a->avoid_why));
@@ -243,27 +240,6 @@ static void lease_message(struct swarm *s, uint32_t node, const struct swarm_lea
 	swarm_send(s, node, l->home, l->segment_idx, &msg);
 }
 
-/* There is room for a lease again: ask for one where nobody brings something yet. */
-static void want_lease(struct swarm *s, uint32_t node)
-{
-	struct swarm_node *n = &s->nodes[node];
-
-	for (uint32_t i = 0; i < segments_count(s->segments); i++) {
-		const uint32_t segment_idx = n->order[i];
-		struct swarm_segment *g = &n->segments[segment_idx];
-		const struct wire_set wanted = missing(s, n, segment_idx);
-		const struct wire_msg msg = { .type = WIRE_CANCEL,
-			                      .u.cancel.req = g->req << 16 | segment_idx };
-
-		if (set_empty(&wanted))
-			continue;
-		if (g->req != 0)
-			swarm_send(s, node, g->ask_home, segment_idx, &msg);
-		ask(s, node, segment_idx);
-		return;
-	}
-}
-
 /* All members of a unit become ready together, those in the next segment, too. */
 static void unit_ready(struct swarm *s, uint32_t node, uint32_t chunk_idx)
 {
@@ -308,8 +284,6 @@ void swarm_node_unit(struct swarm *s, uint32_t node, const struct swarm_event *e
 	}
 	lease_message(s, node, l, WIRE_LEASE_END);
 	l->used = false;
-	n->n_leases--;
-	want_lease(s, node);
 }
 
 /* ---- answers ---- */
@@ -332,7 +306,6 @@ static void begin_lease(struct swarm *s, uint32_t node, uint32_t segment_idx,
 		                                .segment_idx = segment_idx,
 		                                .home = home,
 		                                .used = true };
-	n->n_leases++;
 	n->segments[segment_idx].coming = set_or(n->segments[segment_idx].coming, &set);
 	swarm_from_origin(s, node, slot);
 }
@@ -573,6 +546,25 @@ static void send_adverts(struct swarm *s, uint32_t node)
 	}
 }
 
+/* At how many homes, this node among them, it waits for what nobody brings yet. */
+static uint32_t queues(const struct swarm *s, uint32_t node)
+{
+	const struct swarm_node *n = &s->nodes[node];
+	bool homes[SWARM_NODES_MAX] = { false };
+	uint32_t n_homes = 0;
+
+	for (uint32_t i = 0; i < segments_count(s->segments) && !s->opts.readers; i++) {
+		const struct swarm_segment *g = &n->segments[i];
+		const struct wire_set wanted = missing(s, n, i);
+
+		if (g->req == 0 || set_empty(&wanted))
+			continue;
+		n_homes += !homes[g->ask_home];
+		homes[g->ask_home] = true;
+	}
+	return homes[node] ? n_homes : 0;
+}
+
 static void timer(struct swarm *s, uint32_t node, uint64_t due_ns, uint64_t *set_ns)
 {
 	if (due_ns == UINT64_MAX || (*set_ns > swarm_now_ns(s) && *set_ns <= due_ns))
@@ -586,6 +578,7 @@ void swarm_node_tick(struct swarm *s, uint32_t node)
 	struct swarm_node *n = &s->nodes[node];
 
 	stalled_gets(s, node);
+	home_share_with(n->home, queues(s, node));
 	timer(s, node, home_tick(n->home), &n->home_due_ns);
 	swarm_home_drain(s, node, 0);
 	send_adverts(s, node);

@@ -21,26 +21,6 @@
 
 #define SHORT_MS 60
 
-static int secure(void **state)
-{
-	*state = pair_new(true);
-	return 0;
-}
-
-static int plain(void **state)
-{
-	*state = pair_new(false);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct pair *p = *state;
-
-	pair_free(&p);
-	return 0;
-}
-
 static void say_bytes(int fd, const void *bytes, size_t n_bytes)
 {
 	assert_int_equal(send(fd, bytes, n_bytes, MSG_NOSIGNAL), (ssize_t)n_bytes);
@@ -525,8 +505,8 @@ static void a_request_id_is_not_used_twice(void **state)
 	close(fd);
 }
 
-#define SECURE(test) cmocka_unit_test_setup_teardown(test, secure, teardown)
-#define PLAIN(test)  cmocka_unit_test_setup_teardown(test, plain, teardown)
+#define SECURE(test) cmocka_unit_test_setup_teardown(test, pair_secure, pair_teardown)
+#define PLAIN(test)  cmocka_unit_test_setup_teardown(test, pair_plain, pair_teardown)
 
 int main(void)
 {

@@ -18,20 +18,6 @@
 
 #include <cmocka.h>
 
-static int secure(void **state)
-{
-	*state = pair_new(true);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct pair *p = *state;
-
-	pair_free(&p);
-	return 0;
-}
-
 /* ---- the wrong one ---- */
 
 static void another_cluster_is_refused_on_both_sides(void **state)
@@ -333,7 +319,7 @@ static void nobody_there_is_said(void **state)
 		pair_expect_end(p, 0, ECONNREFUSED, "connect");
 }
 
-#define SECURE(test) cmocka_unit_test_setup_teardown(test, secure, teardown)
+#define SECURE(test) cmocka_unit_test_setup_teardown(test, pair_secure, pair_teardown)
 
 int main(void)
 {

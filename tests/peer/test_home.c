@@ -69,11 +69,12 @@ static void who_asks_alone_gets_a_long_lease_and_others_a_run_each(void **state)
 	assert_false(home_ended(f, 3, 7));
 }
 
-static void waiters_stand_in_a_chain_behind_who_is_receiving(void **state)
+static void readers_stand_in_a_chain_behind_who_is_receiving(void **state)
 {
 	struct fixture *f = *state;
-	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
 
+	a.flags = WIRE_ASK_READER;
 	home_tell_names(f, 1);
 	(void)home_asks(f, 1, &a);
 	for (uint32_t i = 2; i < 6; i++) {
@@ -88,6 +89,7 @@ static void who_asks_anew_is_not_sent_to_who_waits_at_it(void **state)
 	struct wire_ask a = home_ask_of(f, 1, 0, 5);
 	const struct wire_id two = home_node_id(2);
 
+	a.flags = WIRE_ASK_READER;
 	home_tell_names(f, 1);
 	for (uint32_t i = 1; i < 4; i++)
 		(void)home_asks(f, i, &a);
@@ -384,8 +386,9 @@ static void progress_that_is_only_told_does_not_starve_a_reader(void **state)
 	assert_in_range(ms, HOME_LEASE_OVERRIDE_MS - 20, HOME_LEASE_OVERRIDE_MS + 100);
 }
 
-/* Node 1 has the lease and does nothing, 2 waits there, 3 waits at 2; 4 has all from elsewhere. */
-static void stand_in_a_chain(struct fixture *f, uint32_t flags, uint32_t patience_ms)
+/* Node 1 has the lease and does nothing, 2 waits there, 3 waits at one of them; 4 has all from
+ * elsewhere. */
+static void stand_behind(struct fixture *f, uint32_t flags, uint32_t patience_ms, uint32_t at)
 {
 	struct wire_ask a = home_ask_of(f, 1, 0, 5);
 
@@ -395,16 +398,16 @@ static void stand_in_a_chain(struct fixture *f, uint32_t flags, uint32_t patienc
 	a.flags = flags;
 	a.patience_ms = patience_ms;
 	(void)home_asks(f, 3, &a);
-	home_names_node(home_told(f, 3, 1, WIRE_WAIT), 2);
+	home_names_node(home_told(f, 3, 1, WIRE_WAIT), at);
 	home_has(f, 4, 0, 5);
-	assert_null(home_told(f, 3, 1, WIRE_HOLDERS)); /* it comes from 2, any moment */
+	assert_null(home_told(f, 3, 1, WIRE_HOLDERS)); /* it comes from there, any moment */
 }
 
 static void a_reader_behind_who_hangs_is_told_who_has_it_by_now(void **state)
 {
 	struct fixture *f = *state;
 
-	stand_in_a_chain(f, WIRE_ASK_READER, 30000);
+	stand_behind(f, WIRE_ASK_READER, 30000, 2);
 	assert_true(home_after_ms(f, HOME_BESIDE_MS - 10) <=
 	            clock_now_ns(&f->clock.clock) + 10 * NS_PER_MS);
 	assert_null(home_told(f, 3, 1, WIRE_HOLDERS));
@@ -425,7 +428,7 @@ static void a_reader_that_was_sent_on_late_is_looked_after_from_then_on(void **s
 	const struct wire_id four = home_node_id(4);
 	const struct wire_part part = home_part(f, 0, 5);
 
-	stand_in_a_chain(f, WIRE_ASK_READER, 30000);
+	stand_behind(f, WIRE_ASK_READER, 30000, 2);
 	home_gone(f->home, &four, &part);
 	(void)home_after_ms(f, 200);
 	home_node_lost(f->home, &two);
@@ -439,11 +442,11 @@ static void a_reader_that_was_sent_on_late_is_looked_after_from_then_on(void **s
 	home_names_node(home_told(f, 3, 1, WIRE_HOLDERS), 4);
 }
 
-static void a_prefetch_there_stays_in_the_chain(void **state)
+static void a_prefetch_stays_behind_who_hangs(void **state)
 {
 	struct fixture *f = *state;
 
-	stand_in_a_chain(f, 0, HOME_PATIENCE_MIN_MS);
+	stand_behind(f, 0, HOME_PATIENCE_MIN_MS, 1);
 	(void)home_after_ms(f, UINT64_C(2) * HOME_BESIDE_MS);
 	assert_null(home_told(f, 3, 1, WIRE_HOLDERS));
 }
@@ -551,7 +554,7 @@ int main(void)
 		T(an_unknown_list_is_asked_for_by_names_once),
 		T(names_that_do_not_hash_to_their_list_are_refused),
 		T(who_asks_alone_gets_a_long_lease_and_others_a_run_each),
-		T(waiters_stand_in_a_chain_behind_who_is_receiving),
+		T(readers_stand_in_a_chain_behind_who_is_receiving),
 		T(who_asks_anew_is_not_sent_to_who_waits_at_it),
 		T(asks_of_two_connections_are_two),
 		T(holders_serve_some_and_redirect_the_rest_as_a_tree),
@@ -566,7 +569,7 @@ int main(void)
 		T(progress_that_is_only_told_does_not_starve_a_reader),
 		T(a_reader_behind_who_hangs_is_told_who_has_it_by_now),
 		T(a_reader_that_was_sent_on_late_is_looked_after_from_then_on),
-		T(a_prefetch_there_stays_in_the_chain),
+		T(a_prefetch_stays_behind_who_hangs),
 		T(whole_units_are_leased),
 		T(who_cannot_lease_hears_of_nobody_or_waits_for_who_can),
 		T(who_lives_and_is_slow_is_waited_for_longer_where_no_reader_waits),

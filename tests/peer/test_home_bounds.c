@@ -64,6 +64,46 @@ static void who_is_slow_or_silent_for_some_stays_a_holder_for_all(void **state)
 	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 7);
 }
 
+/* It was sent to who has the lease, failed there, and may not lease itself. */
+static void who_waits_for_no_node_hears_that_the_lease_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const struct wire_id one = home_node_id(1);
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	a.flags = WIRE_ASK_NO_LEASE;
+	a.avoid[0] = one;
+	a.avoid_why[0] = WIRE_AVOID_FAILED;
+	a.n_avoid = 1;
+	(void)home_asks(f, 2, &a);
+	assert_int_equal(home_must(f, 2, 1, WIRE_WAIT)->n_nodes, 0);
+	home_node_lost(f->home, &one);
+	home_drain(f);
+	assert_non_null(home_told(f, 2, 1, WIRE_NOBODY));
+}
+
+/* More come than a chunk has places: who has been sent most is not forgotten if it has the lease.
+ */
+static void who_has_the_lease_keeps_its_place_among_many(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t n = HOME_HOLDERS_MAX + 1;
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	for (uint32_t i = 1; i <= n; i++)
+		assert_int_equal(home_asks(f, i, &a), HOME_OK);
+	for (uint32_t i = 2; i <= n; i++) {
+		const struct wire_id id = home_node_id(i);
+
+		home_node_lost(f->home, &id);
+	}
+	assert_int_equal(home_asks(f, n + 1, &a), HOME_OK);
+	home_names_node(home_must(f, n + 1, 1, WIRE_WAIT), 1);
+}
+
 static void who_missed_some_is_asked_for_the_rest(void **state)
 {
 	struct fixture *f = *state;
@@ -117,26 +157,62 @@ static void an_ask_ends_by_its_deadline_and_a_cancelled_one_lets_go(void **state
 	assert_int_equal(stats.waits, 0);
 }
 
+/* Each of names that nobody else has. */
+static void tell_lists(struct fixture *f, const struct wire_id *from, uint32_t n)
+{
+	struct wire_id names[N];
+
+	for (uint32_t i = 0; i < n; i++) {
+		for (uint32_t k = 0; k < N; k++)
+			names[k] = test_id(6, (uint64_t)i * N + k);
+		home_tell_list(f, from, names);
+	}
+}
+
+/* It evicted what the flood brought, and knows what was there before. */
+static void holds_out(struct fixture *f, const struct wire_ask *a)
+{
+	struct home_stats stats;
+
+	home_stats(f->home, &stats);
+	assert_true(stats.n_evicted_lists >= 500);
+	(void)home_asks(f, 2, a);
+	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 1);
+}
+
 static void a_flood_of_lists_washes_away_itself(void **state)
 {
 	struct fixture *f = *state;
 	const struct wire_id liar = home_node_id(7);
-	struct wire_ask a = home_ask_of(f, 1, 0, 5);
-	struct wire_id names[N];
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
 	struct home_stats stats;
 
 	home_tell_names(f, 1);
 	home_has(f, 1, 0, 5);
-	for (uint32_t i = 0; i < HOME_CHUNKS_MAX / N + 500; i++) {
-		for (uint32_t k = 0; k < N; k++)
-			names[k] = test_id(6, (uint64_t)i * N + k);
-		home_tell_list(f, &liar, names);
-	}
+	tell_lists(f, &liar, HOME_CHUNKS_MAX / N + 500);
 	home_stats(f->home, &stats);
-	assert_true(stats.n_evicted_lists >= 500);
 	assert_true(stats.memory_bytes < 16U << 20);
-	(void)home_asks(f, 2, &a);
-	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 1);
+	holds_out(f, &a);
+}
+
+/* Many short ones: the honest have fewer lists, and more chunks. */
+static void nor_does_a_flood_of_short_lists_wash_away_long_ones(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id honest = home_node_id(1);
+	const struct wire_id liar = home_node_id(7);
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	tell_lists(f, &honest, 2 * HOME_LISTS_MAX / N);
+	for (uint32_t i = 0; i < HOME_LISTS_MAX + 500; i++) {
+		const struct wire_id name = test_id(8, i);
+		const struct wire_names one = { name, wire_list_id(&name, 1), 1, &name };
+
+		assert_int_equal(home_names(f->home, &liar, &one), HOME_OK);
+	}
+	holds_out(f, &a);
 }
 
 static void a_chunk_may_stand_in_each_place_of_many_lists(void **state)
@@ -328,20 +404,93 @@ static void leases_of_a_home_that_is_gone_are_leases_like_others(void **state)
 	assert_false(is_adopted(f, 6, 30)); /* none of that home is left */
 }
 
+/* Else it would be ahead of all leases: what it asks the origin for nobody gets from it. */
+static void a_prefetch_of_who_drains_waits_a_moment_for_who_can_lease(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id two = home_node_id(2);
+	const struct wire_ask of_two = home_ask_of(f, 1, 0, 5);
+	const struct wire_ask of_three = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	home_node_drains(f->home, &two);
+	(void)home_asks(f, 2, &of_two);
+	assert_int_equal(home_must(f, 2, 1, WIRE_WAIT)->n_nodes, 0);
+	(void)home_after_ms(f, HOME_PUT_OFF_MS / 2);
+	assert_null(home_told(f, 2, 1, WIRE_NOBODY));
+	(void)home_asks(f, 3, &of_three);
+	assert_non_null(home_told(f, 3, 1, WIRE_LEASE));
+	home_names_node(home_told(f, 2, 1, WIRE_WAIT), 3);
+	(void)home_after_ms(f, HOME_PUT_OFF_MS);
+	assert_null(home_told(f, 2, 1, WIRE_NOBODY)); /* it is on its way */
+}
+
+static void nobody_came_and_it_is_not_let_wait_again_for_a_while(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id two = home_node_id(2);
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	home_node_drains(f->home, &two);
+	a.flags = WIRE_ASK_READER; /* is in haste */
+	(void)home_asks(f, 2, &a);
+	assert_non_null(home_told(f, 2, 1, WIRE_NOBODY));
+	(void)home_after_ms(f, HOME_PUT_OFF_MS);
+	for (uint32_t req = 2; req < 5; req++) {
+		a.req = req;
+		a.flags = 0;
+		(void)home_asks(f, 2, &a);
+		assert_int_equal(home_told(f, 2, req, WIRE_WAIT) != NULL, req != 3);
+		(void)home_after_ms(f, req == 3 ? HOME_VAIN_MS : HOME_PUT_OFF_MS);
+		assert_int_equal(home_told(f, 2, req, WIRE_NOBODY) != NULL, req != 3);
+	}
+}
+
+static void who_was_not_let_wait_did_not_wait_in_vain(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id two = home_node_id(2);
+	const struct wire_id three = home_node_id(3);
+	struct wire_lease lease = { .part = home_part(f, 0, 5) };
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 3, &a);
+	lease.token = home_must(f, 3, 1, WIRE_LEASE)->token;
+	(void)home_asks(f, 2, &a); /* like everybody: it does not drain yet */
+	home_names_node(home_told(f, 2, 1, WIRE_WAIT), 3);
+	home_node_drains(f->home, &two);
+	for (uint32_t i = 0; i < 5; i++) {
+		(void)home_after_ms(f, HOME_PUT_OFF_MS / 4);
+		lease.progress_bytes += 1000;
+		home_lease_progress(f->home, &three, &lease);
+	}
+	a = home_ask_of(f, 2, 10, 5);
+	(void)home_asks(f, 2, &a);
+	assert_int_equal(home_must(f, 2, 2, WIRE_WAIT)->n_nodes, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
 		T(a_liar_is_dropped_by_two_reports_and_one_alone_drops_nobody),
 		T(who_is_slow_or_silent_for_some_stays_a_holder_for_all),
+		T(who_waits_for_no_node_hears_that_the_lease_is_gone),
+		T(who_has_the_lease_keeps_its_place_among_many),
 		T(who_missed_some_is_asked_for_the_rest),
 		T(what_is_gone_is_told_no_more),
 		T(an_ask_ends_by_its_deadline_and_a_cancelled_one_lets_go),
 		T(a_flood_of_lists_washes_away_itself),
+		T(nor_does_a_flood_of_short_lists_wash_away_long_ones),
 		T(a_chunk_may_stand_in_each_place_of_many_lists),
 		T(names_that_somebody_chose_do_not_meet_in_one_bucket),
 		T(too_many_asks_of_one_peer_are_its_own_problem),
 		T(another_home_is_named_once_and_settled_where_asked_again),
+		T(a_prefetch_of_who_drains_waits_a_moment_for_who_can_lease),
+		T(nobody_came_and_it_is_not_let_wait_again_for_a_while),
+		T(who_was_not_let_wait_did_not_wait_in_vain),
 		T(leases_of_a_home_that_is_gone_are_leases_like_others),
 		T(a_new_home_gives_holders_time_before_it_leases),
 	};

@@ -13,23 +13,23 @@
 #include "placement.h"
 #include "set.h"
 
-enum { N_LISTS = 20, N_NODES = 8 };
+enum { N_LISTS = 20, N_NODES = 8, MANY_NODES = 40 };
 
 struct many { /* lists */
 	struct wire_id list[N_LISTS], segment[N_LISTS];
 };
 
-/* A home among eight, which give it N_LISTS lists; all of them are taken for its own. */
-static void begin(struct fixture *f, struct placement *p, struct many *m)
+/* A home among so many, which give it N_LISTS lists; all of them are taken for its own. */
+static void begin(struct fixture *f, struct placement *p, uint32_t n_nodes, struct many *m)
 {
-	struct place_node nodes[N_NODES];
+	struct place_node nodes[MANY_NODES];
 	const struct wire_id one = home_node_id(1);
 	struct wire_id names[N];
 	struct err e;
 
-	for (uint32_t i = 0; i < N_NODES; i++)
+	for (uint32_t i = 0; i < n_nodes; i++)
 		nodes[i] = (struct place_node){ home_node_id(i), "" };
-	assert_int_equal(placement_set(p, nodes, N_NODES, &e), 0);
+	assert_int_equal(placement_set(p, nodes, n_nodes, &e), 0);
 	home_free(&f->home);
 	f->home = home_new(&(struct home_opts){
 		.clock = &f->clock.clock, .placement = p, .self = home_node_id(0) });
@@ -50,6 +50,23 @@ static void ask(struct fixture *f, const struct many *m, uint32_t node, uint32_t
 	a.part.segment = m->segment[list_no];
 	a.flags = WIRE_ASK_SETTLE | flags;
 	assert_int_equal(home_asks(f, node, &a), HOME_OK);
+}
+
+/* ... and is given a lease. */
+static struct wire_answer_item leases(struct fixture *f, const struct many *m, uint32_t node,
+                                      uint32_t list_no)
+{
+	ask(f, m, node, list_no, 0);
+	return *home_must(f, node, list_no, WIRE_LEASE);
+}
+
+/* Nodes 1 to n ask for each list from that one on, in turn. */
+static void ask_for_all(struct fixture *f, const struct many *m, uint32_t from, uint32_t n)
+{
+	for (uint32_t i = from; i < N_LISTS; i++) {
+		for (uint32_t node = 1; node <= n; node++)
+			ask(f, m, node, i, 0);
+	}
 }
 
 static uint32_t n_leases(const struct fixture *f)
@@ -86,15 +103,12 @@ static void a_node_that_comes_first_is_not_given_all_of_it(void **state)
 {
 	struct fixture *f = *state;
 	AUTO(placement_free) struct placement *p = placement_new();
-	struct wire_answer_item first = { .token = 0 };
+	struct wire_answer_item first;
 	struct many m;
 
-	begin(f, p, &m);
-	for (uint32_t i = 0; i < N_LISTS; i++) {
-		ask(f, &m, 1, i, 0);
-		if (i == 0)
-			first = *home_must(f, 1, 0, WIRE_LEASE);
-	}
+	begin(f, p, N_NODES, &m);
+	first = leases(f, &m, 1, 0);
+	ask_for_all(f, &m, 1, 1);
 	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
 	assert_int_equal(set_count(&first.set), RUN); /* others may be about to ask */
 	for (uint32_t i = 0; i < N_LISTS; i++)
@@ -106,15 +120,45 @@ static void a_node_that_comes_first_is_not_given_all_of_it(void **state)
 	assert_int_equal(set_count(&lease_told(f, 2)->set), RUN);
 }
 
+/* Its own node waits at this home and at n - 1 others. */
+static void share(struct fixture *f, uint32_t n)
+{
+	home_share_with(f->home, n);
+	(void)home_after_ms(f, 1);
+}
+
+static void homes_that_have_any_left_give_the_leases(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	const uint32_t even = HOME_PREFETCHES / N_NODES;
+	struct wire_answer_item first;
+	struct many m;
+
+	begin(f, p, N_NODES, &m);
+	first = leases(f, &m, 1, 0);
+	ask(f, &m, 2, 0, 0);
+	ask_for_all(f, &m, 1, 2);
+	share(f, N_NODES);
+	assert_int_equal(n_leases(f), even);
+	share(f, 3);
+	assert_int_equal(n_leases(f), HOME_PREFETCHES_FEW / 3);
+	share(f, 1);
+	assert_int_equal(n_leases(f), HOME_PREFETCHES_FEW);
+	share(f, 0); /* what was given stays, and no more is */
+	assert_int_equal(n_leases(f), HOME_PREFETCHES_FEW);
+	bring(f, &m, 1, 0, &first);
+	assert_int_equal(n_leases(f), HOME_PREFETCHES_FEW - 1);
+}
+
 static void readers_do_not_wait_for_prefetches(void **state)
 {
 	struct fixture *f = *state;
 	AUTO(placement_free) struct placement *p = placement_new();
 	struct many m;
 
-	begin(f, p, &m);
-	for (uint32_t i = 0; i < N_LISTS; i++)
-		ask(f, &m, 1, i, 0);
+	begin(f, p, N_NODES, &m);
+	ask_for_all(f, &m, 0, 1);
 	for (uint32_t i = 5; i < 9; i++) {
 		ask(f, &m, 2, i, WIRE_ASK_READER);
 		assert_non_null(home_told(f, 2, i, WIRE_LEASE));
@@ -129,13 +173,9 @@ static void a_prefetch_that_hangs_does_not_hold_up_others(void **state)
 	struct wire_answer_item first;
 	struct many m;
 
-	begin(f, p, &m);
-	ask(f, &m, 1, 0, 0);
-	first = *home_must(f, 1, 0, WIRE_LEASE);
-	for (uint32_t i = 1; i < N_LISTS; i++) {
-		ask(f, &m, 1, i, 0);
-		ask(f, &m, 2, i, 0);
-	}
+	begin(f, p, N_NODES, &m);
+	first = leases(f, &m, 1, 0);
+	ask_for_all(f, &m, 1, 2);
 	assert_int_equal(n_leases(f), HOME_PREFETCHES / N_NODES);
 	(void)home_after_ms(f, HOME_QUIET_MS - 1);
 	home_lease_progress(f->home, &one,
@@ -164,15 +204,10 @@ static void a_slow_node_does_not_get_all_leases_in_the_end(void **state)
 	struct wire_answer_item fast;
 	struct many m;
 
-	begin(f, p, &m);
-	ask(f, &m, 1, 0, 0);
-	slow = *home_must(f, 1, 0, WIRE_LEASE);
-	ask(f, &m, 2, 1, 0);
-	fast = *home_must(f, 2, 1, WIRE_LEASE);
-	for (uint32_t i = 2; i < N_LISTS; i++) {
-		ask(f, &m, 1, i, 0);
-		ask(f, &m, 2, i, 0);
-	}
+	begin(f, p, N_NODES, &m);
+	slow = leases(f, &m, 1, 0);
+	fast = leases(f, &m, 2, 1);
+	ask_for_all(f, &m, 2, 2);
 	for (uint32_t i = 1; i < 8; i++) {
 		for (uint32_t k = 0; k < 10; k++) {
 			(void)home_after_ms(f, 110); /* what was given a second ago counts half */
@@ -197,11 +232,9 @@ static void a_prefetch_that_is_slow_does_not_hold_up_others(void **state)
 	const uint64_t late_ms = (uint64_t)HOME_LATE_TIMES * HOME_LATE_MS;
 	struct many m;
 
-	begin(f, p, &m);
-	for (uint32_t i = 0; i < 2; i++) {
-		ask(f, &m, i + 1, i, 0);
-		item[i] = *home_must(f, i + 1, i, WIRE_LEASE);
-	}
+	begin(f, p, N_NODES, &m);
+	for (uint32_t i = 0; i < 2; i++)
+		item[i] = leases(f, &m, i + 1, i);
 	for (uint32_t i = 2; i < 5; i++)
 		ask(f, &m, 3, i, 0);
 	for (uint64_t ms = 100; ms <= late_ms; ms += 100) {
@@ -224,7 +257,7 @@ static void what_crosses_zones_does_not_wait_for_itself(void **state)
 	struct many m;
 	struct err e;
 
-	begin(f, p, &m);
+	begin(f, p, N_NODES, &m);
 	for (uint32_t i = 0; i < N_NODES; i++)
 		nodes[i] = (struct place_node){ home_node_id(i), i < 7 ? "a" : "b" };
 	assert_int_equal(placement_set(p, nodes, N_NODES, &e), 0);
@@ -277,17 +310,72 @@ static void what_prefetches_want_goes_over_all_lines(void **state)
 		assert_true(n_given[giver] <= n_all / 3);
 }
 
+/* Nodes 2 .. n_nodes want what node 1 leases; who of them is sent to wait there. */
+static uint32_t n_behind_the_lease(struct fixture *f, struct placement *p, uint32_t n_nodes)
+{
+	const struct wire_id one = home_node_id(1);
+	struct wire_answer_item lease;
+	uint32_t n_there = 0;
+	struct many m;
+
+	begin(f, p, n_nodes, &m);
+	ask(f, &m, 1, 0, 0);
+	lease = *home_must(f, 1, 0, WIRE_LEASE);
+	for (uint32_t i = 2; i <= n_nodes; i++) {
+		struct wire_ask a = home_ask_of(f, 0, 0, RUN);
+
+		a.part.list = m.list[0];
+		a.part.segment = m.segment[0];
+		a.part.set = lease.set;
+		a.flags = WIRE_ASK_SETTLE;
+		assert_int_equal(home_asks(f, i, &a), HOME_OK);
+		for (uint32_t k = 0; k < f->out[0].n_items; k++) {
+			const struct wire_answer_item *item = &f->out[0].items[k];
+
+			assert_int_equal(item->kind, WIRE_WAIT);
+			assert_int_equal(item->n_nodes, 1);
+			if (id_equal(&item->nodes[0], &one))
+				n_there += set_count(&item->set);
+		}
+	}
+	return n_there;
+}
+
+/* It is one hop then, and all lines carry the same where leases are shared out evenly. A line that
+ * has much more to send than others is spared, though. */
+static void prefetches_stand_behind_who_has_the_lease(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	const uint32_t n = n_behind_the_lease(f, p, N_NODES);
+
+	assert_in_range(n, 4 * RUN, 5 * RUN); /* of 7 */
+}
+
+/* Who sends to many is late with the last one. */
+static void in_large_clusters_they_stand_in_chains(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(placement_free) struct placement *p = placement_new();
+	const uint32_t n = n_behind_the_lease(f, p, MANY_NODES);
+
+	assert_in_range(n, 1, 2 * RUN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
 		T(a_node_that_comes_first_is_not_given_all_of_it),
+		T(homes_that_have_any_left_give_the_leases),
 		T(readers_do_not_wait_for_prefetches),
 		T(a_prefetch_that_hangs_does_not_hold_up_others),
 		T(a_slow_node_does_not_get_all_leases_in_the_end),
 		T(a_prefetch_that_is_slow_does_not_hold_up_others),
 		T(what_crosses_zones_does_not_wait_for_itself),
 		T(what_prefetches_want_goes_over_all_lines),
+		T(prefetches_stand_behind_who_has_the_lease),
+		T(in_large_clusters_they_stand_in_chains),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

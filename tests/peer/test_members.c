@@ -312,6 +312,57 @@ static void addresses_that_others_tell_do_not_hold_up_ours(void **state)
 	assert_true(f->m->ops->tick(f->m) > clock_now_ns(&f->clock.clock));
 }
 
+static void says_it_is_at(struct fixture *f, uint32_t i, const char *address, void *conn)
+{
+	struct wire_member w = member_of(i, 1);
+
+	(void)snprintf(w.address, sizeof(w.address), "%s", address);
+	f->m->ops->opened(f->m, &w, false, NULL, conn);
+	drain(f);
+}
+
+static void where_somebody_says_that_he_is_another_is_still_looked_for(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_member first = member_of(1, 1), second = member_of(2, 1);
+	const struct wire_id teller = test_id(1, 201);
+	int liar, conn;
+
+	says_it_is_at(f, 200, first.address, &liar);
+	resolved(f, "static", first.address, NULL);
+	assert_false(dials(f, first.address)); /* he may be, and it may be who starts beside us */
+	fake_clock_advance_ms(&f->clock, 5000);
+	drain(f);
+	assert_true(dials(f, first.address));
+	opened(f, 1, 1, first.address, &conn);
+	assert_int_equal(state_of(f, 1), MEMBER_UP);
+	assert_int_equal(state_of(f, 200), MEMBER_UP);
+	says_it_is_at(f, 200, first.address, &liar); /* now it is known better */
+	fake_clock_advance_ms(&f->clock, 60000);
+	drain(f);
+	assert_int_equal(count(f, MEMBERS_DIAL), 0);
+
+	says_it_is_at(f, 200, second.address, &liar);
+	f->m->ops->heard(f->m, &teller, &second, 1);
+	fake_clock_advance_ms(&f->clock, 5000);
+	drain(f);
+	assert_true(dials(f, second.address));
+}
+
+static void who_says_many_addresses_of_himself_takes_no_place_of_ours(void **state)
+{
+	struct fixture *f = *state;
+	char address[32];
+	int liar;
+
+	for (uint32_t i = 0; i < 10000; i++) {
+		(void)snprintf(address, sizeof(address), "10.9.%u.%u:1", i / 250, i % 250);
+		says_it_is_at(f, 200, address, &liar);
+	}
+	resolved(f, "static", "10.0.0.1:9465", NULL);
+	assert_true(dials(f, "10.0.0.1:9465"));
+}
+
 static void equal_lists_have_equal_hashes(void **state)
 {
 	struct fixture *f = *state;
@@ -405,6 +456,8 @@ int main(void)
 		T(a_silent_dial_leaves_the_suspect_for_two_seconds),
 		T(lists_that_others_tell_are_dialled_but_only_so_many_of_one),
 		T(addresses_that_others_tell_do_not_hold_up_ours),
+		T(where_somebody_says_that_he_is_another_is_still_looked_for),
+		T(who_says_many_addresses_of_himself_takes_no_place_of_ours),
 		T(equal_lists_have_equal_hashes),
 		T(an_address_that_dns_gives_no_more_is_forgotten),
 		T(who_is_taken_out_of_the_configuration_is_forgotten_once_it_is_down),

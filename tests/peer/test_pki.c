@@ -3,9 +3,9 @@
  */
 #include "mem.h"
 #include "pki.h"
+#include "remove_tree.h"
 #include "tls.h"
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,19 +35,11 @@ static int setup(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	(void)nftw(f->top, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	(void)remove_tree(f->top);
 	free(f);
 	return 0;
 }

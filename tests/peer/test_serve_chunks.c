@@ -20,6 +20,7 @@ struct scene {
 	/* what came */
 	uint32_t n_grants, n_chunks, n_ends, n_wrong;
 	struct wire_set came, missed;
+	enum compressor form; /* of the last chunk */
 	enum wire_status status;
 };
 
@@ -61,6 +62,7 @@ static void on_chunk(void *arg, uint16_t pos, enum compressor form, uint8_t *byt
 	s->n_wrong += form != COMPRESSOR_NONE || size_bytes != CHUNK_BYTES || !chunk_is(pos, bytes);
 	free(bytes);
 	wire_set_add(&s->came, pos);
+	s->form = form;
 	s->n_chunks++;
 }
 
@@ -84,12 +86,12 @@ static uint32_t get_as(struct scene *s, const struct wire_set *set, uint32_t fla
 	for (uint32_t i = 0; i < CHUNKS; i++)
 		plain_sizes[i] = CHUNK_BYTES;
 	s->n_ends = 0;
-	return actor_get(&s->asker, set, flags | WIRE_GET_PLAIN, right, &opts);
+	return actor_get(&s->asker, set, flags, right, &opts);
 }
 
 static uint32_t get(struct scene *s, const struct wire_set *set, uint32_t flags)
 {
-	return get_as(s, set, flags, true);
+	return get_as(s, set, flags | WIRE_GET_PLAIN, true);
 }
 
 /* Its layout is known to the agent in a moment. */
@@ -128,11 +130,40 @@ static void who_does_not_gets_nothing(void **state)
 	const struct wire_set set = chunks_of(0, 2);
 
 	put(s, 0, 4);
-	(void)get_as(s, &set, 0, false);
+	(void)get_as(s, &set, WIRE_GET_PLAIN, false);
 	peers_until(s->w->peers, &s->n_ends, 1);
 	assert_int_equal(s->status, WIRE_DENIED);
 	assert_int_equal(s->n_grants, 0);
 	assert_int_equal(s->n_chunks, 0);
+}
+
+static void who_is_wrong_again_and_again_is_not_listened_to(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(0, 2);
+	uint32_t n = 0;
+
+	put(s, 0, 4);
+	for (; s->asker.stranger.n_closed == 0; n++) {
+		assert_true(n < 100);
+		(void)get_as(s, &set, WIRE_GET_PLAIN, false);
+		peers_until(s->w->peers, &s->n_ends, 1);
+		peers_run_ms(s->w->peers, 5);
+	}
+	assert_in_range(n, 2, 20); /* one may be a mistake */
+}
+
+static void what_goes_over_a_line_that_nobody_knows_is_packed(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(0, 2);
+
+	put(s, 0, 2);
+	(void)get_as(s, &set, 0, true);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->status, WIRE_DONE);
+	assert_int_equal(s->n_chunks, 2);
+	assert_int_equal(s->form, COMPRESSOR_ZSTD);
 }
 
 static void what_is_not_here_is_a_miss_and_the_rest_comes(void **state)
@@ -243,6 +274,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(who_knows_the_digests_gets_the_bytes),
 		T(who_does_not_gets_nothing),
+		T(who_is_wrong_again_and_again_is_not_listened_to),
+		T(what_goes_over_a_line_that_nobody_knows_is_packed),
 		T(what_is_not_here_is_a_miss_and_the_rest_comes),
 		T(what_is_waited_for_is_sent_when_it_is_ready),
 		T(what_comes_no_more_is_a_miss),

@@ -2,10 +2,10 @@
  * test_source_chunks: what an agent asks for when its engine wants chunks, with real bytes, and
  * what it makes of what homes and holders say.
  */
-#include "chunk_world.h"
 #include "clock.h"
 #include "mem.h"
-#include <stdio.h>
+#include "peer_impl.h"
+#include "scene.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,95 +14,6 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-
-struct scene {
-	struct chunk_world *w;
-	struct actor home;  /* of the segment */
-	struct actor other; /* a member */
-};
-
-static int setup_with(void **state, const char *others_zone)
-{
-	struct scene *s = xcalloc(1, sizeof(*s));
-
-	s->w = chunk_world_new();
-	actor_join(s->w, &s->home, true);
-	actor_join_from(s->w, &s->other, false, others_zone);
-	*state = s;
-	return 0;
-}
-
-static int setup(void **state)
-{
-	return setup_with(state, "a"); /* like everybody */
-}
-
-static int teardown(void **state)
-{
-	struct scene *s = *state;
-
-	actor_leave(&s->home);
-	actor_leave(&s->other);
-	chunk_world_free(&s->w);
-	free(s);
-	return 0;
-}
-
-/* The agent wants n chunks and has asked the home. */
-static const struct wire_ask *wants(struct scene *s, uint32_t n)
-{
-	chunks_want(s->w, 0, n);
-	peers_until(s->w->peers, &s->home.n_asks, 1);
-	assert_int_equal(set_count(&s->home.asks[0].part.set), n);
-	return &s->home.asks[0];
-}
-
-/* The home says that the other holds it, and the agent asks there. */
-static void is_sent_to_other(struct scene *s, const struct wire_ask *ask,
-                             const struct wire_set *set)
-{
-	actor_answer(&s->home, ask, WIRE_HOLDERS, set, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
-}
-
-/* It knows the digests, and sends the bytes. */
-static void gives(struct actor *a, const struct wire_get *get, const struct wire_set *set,
-                  bool then_end)
-{
-	actor_grant(a, get, true);
-	actor_send(a, get, set, then_end);
-}
-
-static struct source *source_of(const struct scene *s)
-{
-	return peer_source(s->w->peers->peers[0]);
-}
-
-struct look {
-	const struct actor *at;
-	struct peer_info info;
-};
-
-static void look(void *arg, const struct peer_info *info)
-{
-	struct look *l = arg;
-	char begin[8];
-
-	(void)snprintf(begin, sizeof(begin), "%02x%02x", l->at->stranger.self.self.id.b[0],
-	               l->at->stranger.self.self.id.b[1]);
-	if (strncmp(info->name, begin, 4) == 0)
-		l->info = *info;
-}
-
-/* What the agent thinks of an actor. Its texts are gone. */
-static struct peer_info info_of(const struct scene *s, const struct actor *a)
-{
-	struct look l = { .at = a };
-
-	peer_list(s->w->peers->peers[0], look, &l);
-	return l.info;
-}
 
 /* ---- holders ---- */
 
@@ -120,6 +31,21 @@ static void who_holds_it_sends_it(void **state)
 	assert_int_equal(s->w->r, SOURCE_OK);
 	assert_int_equal(s->w->n_chunks, 4);
 	assert_int_equal(s->home.n_asks, 1);
+}
+
+/* Who has most of it would have all, and its line is what all others wait for, too. */
+static void who_the_home_names_first_is_asked(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set last = chunks_of(3, 1);
+	const struct wire_set all = chunks_of(0, 4);
+	const struct wire_ask *ask = wants(s, 4);
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &last, &s->other);
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &all, &s->home); /* at once: one read */
+	peers_until(s->w->peers, &s->home.n_gets, 1);
+	assert_int_equal(set_count(&s->home.gets[0].part.set), 3);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
 }
 
 /* But those that look for another one beside a slow holder: on a busy machine any may be slow. */
@@ -141,7 +67,7 @@ static void a_holder_that_was_learnt_is_asked_without_the_home(void **state)
 	is_sent_to_other(s, wants(s, 4), &all);
 	gives(&s->other, &s->other.gets[0], &all, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
-	for (uint32_t round = 2; round < HEARD_MAX; round++) {
+	for (uint32_t round = 2; round < 16; round++) {
 		memset(s->w->came, 0, sizeof(s->w->came));
 		chunks_want(s->w, 0, 4);
 		peers_until(s->w->peers, &s->other.n_gets, round);
@@ -175,7 +101,7 @@ static void who_has_it_not_is_told_to_the_home_and_the_lease_is_taken(void **sta
 	assert_int_equal(s->w->r, SOURCE_OK);
 	assert_int_equal(s->w->n_leases, 1);
 	assert_int_equal(s->w->lease.n_units, 3);
-	assert_int_equal(info_of(s, &s->other).n_missed, 1);
+	assert_int_equal(scene_info(s, &s->other).n_missed, 1);
 	/* What came of it is told: one chunk is here, the rest failed. */
 	chunk_put(s->w, 0);
 	chunks_lease_end(s->w, false);
@@ -206,7 +132,7 @@ static void a_redirect_is_followed_without_the_home(void **state)
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_chunks, 2);
 	assert_int_equal(s->home.n_asks, 1);
-	assert_int_equal(info_of(s, &s->other).n_missed, 0);
+	assert_int_equal(scene_info(s, &s->other).n_missed, 0);
 }
 
 static void who_is_busy_is_asked_again_and_nobody_leases_meanwhile(void **state)
@@ -235,7 +161,7 @@ static void who_cannot_show_the_digests_is_a_liar(void **state)
 	peers_until(s->w->peers, &s->home.n_asks, 2);
 	assert_int_equal(s->home.asks[1].avoid_why[0], WIRE_AVOID_FAILED);
 	assert_int_equal(s->w->n_chunks, 0);
-	assert_int_equal(info_of(s, &s->other).n_lied, 1);
+	assert_int_equal(scene_info(s, &s->other).n_lied, 1);
 }
 
 static void who_gave_wrong_bytes_is_not_asked_again(void **state)
@@ -248,8 +174,8 @@ static void who_gave_wrong_bytes_is_not_asked_again(void **state)
 	gives(&s->other, &s->other.gets[0], &one, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	/* The engine held it against the digest, let us say, and it was wrong. */
-	assert_true(source_of(s)->ops->distrust(source_of(s), &s->w->run, 0, s->w->giver));
-	assert_int_equal(info_of(s, &s->other).n_wrong_bytes, 1);
+	assert_true(scene_source(s)->ops->distrust(scene_source(s), &s->w->run, 0, s->w->giver));
+	assert_int_equal(scene_info(s, &s->other).n_wrong_bytes, 1);
 	s->w->came[0] = false;
 	chunks_want(s->w, 0, 1);
 	peers_until(s->w->peers, &s->home.n_asks, 2);
@@ -258,6 +184,47 @@ static void who_gave_wrong_bytes_is_not_asked_again(void **state)
 	peers_until(s->w->peers, &s->home.n_asks, 3);
 	assert_int_equal(s->home.asks[2].avoid_why[0], WIRE_AVOID_FAILED);
 	assert_int_equal(s->other.n_gets, 1);
+}
+
+/* It gave one wrong chunk, and is asked for no more of them; by whom it is named, and whatever it
+ * was asked already. */
+static void gave_wrong_bytes(struct scene *s, struct actor *a)
+{
+	const struct wire_set one = chunks_of(0, 1);
+	const struct wire_set both = chunks_of(0, 2);
+
+	is_sent_to(s, wants(s, 2), &both, a);
+	gives(a, &a->gets[0], &one, false);
+	peers_until(s->w->peers, &s->w->n_chunks, 1);
+	assert_true(scene_source(s)->ops->distrust(scene_source(s), &s->w->run, 0, s->w->giver));
+	peers_until(s->w->peers, &a->supply.n_closed, 1); /* not for what else it was to send */
+}
+
+static void who_gave_wrong_bytes_is_not_waited_for_either(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set second = chunks_of(1, 1);
+
+	gave_wrong_bytes(s, &s->other);
+	for (uint32_t n = 2; n < 5; n++) {
+		peers_until(s->w->peers, &s->home.n_asks, n);
+		assert_int_equal(s->home.asks[n - 1].avoid_why[0], WIRE_AVOID_FAILED);
+		actor_answer(&s->home, &s->home.asks[n - 1], WIRE_WAIT, &second, &s->other);
+	}
+	actor_answer(&s->home, &s->home.asks[s->home.n_asks - 1], WIRE_LEASE, &second, NULL);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	assert_int_equal(s->other.n_gets, 1);
+	chunks_lease_end(s->w, true);
+}
+
+static void who_gave_wrong_bytes_is_nobodys_home(void **state)
+{
+	struct scene *s = *state;
+
+	gave_wrong_bytes(s, &s->home);
+	peers_until(s->w->peers, &s->w->n_leases, 1); /* of the next in rank: the agent itself */
+	assert_int_equal(s->home.n_asks, 1);
+	chunks_lease_end(s->w, true);
 }
 
 static void what_is_cancelled_in_flight_is_heard_of_no_more(void **state)
@@ -272,7 +239,7 @@ static void what_is_cancelled_in_flight_is_heard_of_no_more(void **state)
 	peers_until(s->w->peers, &s->other.n_gets, 1);
 	gives(&s->other, &s->other.gets[0], &first, false);
 	peers_until(s->w->peers, &s->w->n_chunks, 1);
-	source_of(s)->ops->cancel(s->w->req);
+	scene_source(s)->ops->cancel(s->w->req);
 	s->w->req = NULL;
 	n_events = s->w->n_events;
 	peers_until(s->w->peers, &s->other.supply.n_closed, 1);
@@ -315,7 +282,7 @@ static void a_lease_that_passes_on_is_taken_by_who_waited(void **state)
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_leases, 1);
 	peers_until(s->w->peers, &s->other.stranger.n_cancelled, 1); /* it is not waited for */
-	source_of(s)->ops->lease_progress(source_of(s), s->w->lease.token, 500);
+	scene_source(s)->ops->lease_progress(scene_source(s), s->w->lease.token, 500);
 	peers_until(s->w->peers, &s->home.n_progress, 1);
 	assert_int_equal(s->home.last_progress.progress_bytes, 500);
 	chunks_lease_end(s->w, true);
@@ -368,62 +335,51 @@ static void who_comes_to_read_what_is_waited_for_has_the_home_watch(void **state
 	actor_end(&s->home, ask->req, WIRE_NOT_HERE, 0);
 	peers_run_ms(s->w->peers, 2);
 	s->w->run.reader = true;
-	source_of(s)->ops->hurry(s->w->req, 0);
-	source_of(s)->ops->hurry(s->w->req, 1);
+	scene_source(s)->ops->hurry(s->w->req, 0);
+	scene_source(s)->ops->hurry(s->w->req, 1);
 	is_watched_by_the_home(s, 2);
 }
 
-static void on_no_answer(void *arg, const struct wire_msg *msg)
+/* At so many homes, if at this one. */
+static uint32_t queues_at(struct scene *s, const struct wire_id *home)
 {
-	(void)arg;
-	(void)msg;
+	return source_queues(s->w->peers->peers[0], home);
 }
 
-/* With a full cache that other one may never have it. */
-static void who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it(void **state)
+static void a_prefetch_is_in_a_queue_until_somebody_brings_it(void **state)
 {
 	struct scene *s = *state;
+	const struct wire_id *home = &s->home.stranger.self.self.id;
 	const struct wire_set all = chunks_of(0, 2);
-	const struct wire_ask *ask = wants(s, 2);
-	const struct wire_ask *again = &s->home.asks[1];
+	const struct wire_set first = chunks_of(0, 1);
 
-	is_sent_to_other(s, ask, &all);
-	peers_until(s->w->peers, &s->home.n_asks, 2);
-	assert_int_equal(again->avoid_why[0], WIRE_AVOID_SLOW);
-	actor_answer(&s->home, again, WIRE_WAIT, &all, &s->home);
-	actor_end(&s->home, again->req, WIRE_DONE, 0);
-	peers_run_ms(s->w->peers, 20);
-	gives(&s->other, &s->other.gets[0], &all, true);
-	peers_until(s->w->peers, &s->w->n_ends, 1);
-	assert_int_equal(s->w->n_chunks, 2);
-	assert_int_equal(s->other.stranger.n_cancelled, 0);
-	assert_int_equal(s->home.n_gets, 0);
-}
-
-struct ended {
-	uint32_t n;
-	enum wire_status status;
-};
-
-static void on_get_end(void *arg, enum wire_status status, uint32_t retry_ms)
-{
-	struct ended *ended = arg;
-
-	(void)retry_ms;
-	ended->status = status;
-	ended->n++;
+	chunks_want(s->w, 0, 2);
+	s->w->run.reader = false;
+	peers_until(s->w->peers, &s->home.n_asks, 1);
+	assert_int_equal(queues_at(s, home), 1);
+	assert_int_equal(queues_at(s, &s->other.stranger.self.self.id), 0);
+	s->w->run.reader = true;
+	assert_int_equal(queues_at(s, home), 0);
+	s->w->run.reader = false;
+	actor_answer(&s->home, &s->home.asks[0], WIRE_WAIT, &first, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	assert_int_equal(queues_at(s, home), 1);
+	actor_answer(&s->home, &s->home.asks[0], WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 2);
+	assert_int_equal(queues_at(s, home), 0);
 }
 
 /* Two homes, of which one knows nothing of the other's words, can send two nodes to each other. */
 static void who_is_waited_for_is_not_told_to_wait_for_who_waits_there(void **state)
 {
-	static const struct request_ops ops = { .answer = on_no_answer, .end = on_get_end };
 	static const uint32_t plain_sizes[CHUNKS] = { CHUNK_BYTES, CHUNK_BYTES };
 	struct scene *s = *state;
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
-	struct ended ended = { .n = 0 };
-	const struct request_opts opts = { .ops = &ops, .arg = &ended, .plain_sizes = plain_sizes };
+	struct asked_end ended = { .n = 0 };
+	const struct request_opts opts = { .ops = &asked_end_ops,
+		                           .arg = &ended,
+		                           .plain_sizes = plain_sizes };
 
 	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
 	peers_until(s->w->peers, &s->other.n_gets, 1);
@@ -466,19 +422,13 @@ static void who_dies_with_a_lease_is_not_waited_for_as_a_home_as_well(void **sta
 	actor_hang(&s->home, false);
 	peers_until(s->w->peers, &s->home.stranger.n_cancelled, 2); /* ASK and GET */
 	assert_int_equal(s->home.n_asks, 1);
-	assert_int_equal(info_of(s, &s->home).n_failed, 1);
+	assert_int_equal(scene_info(s, &s->home).n_failed, 1);
 	chunks_lease_end(s->w, true);
 }
 
 static int setup_homes(void **state)
 {
-	struct scene *s = xcalloc(1, sizeof(*s));
-
-	s->w = chunk_world_new();
-	actor_join(s->w, &s->home, true);
-	actor_join(s->w, &s->other, true);
-	*state = s;
-	return 0;
+	return scene_setup_with(state, "a", true);
 }
 
 static void a_home_that_is_dead_is_not_waited_for_as_a_holder_as_well(void **state)
@@ -507,7 +457,7 @@ static void a_home_that_is_dead_is_not_waited_for_as_a_holder_as_well(void **sta
 
 static int setup_zones(void **state)
 {
-	return setup_with(state, "b");
+	return scene_setup_with(state, "b", false);
 }
 
 static void a_zone_lease_is_renewed_by_what_comes_and_not_by_time(void **state)
@@ -546,30 +496,33 @@ static void a_zone_lease_is_renewed_by_what_comes_and_not_by_time(void **state)
 
 int main(void)
 {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
 	const struct CMUnitTest tests[] = {
 		T(who_holds_it_sends_it),
+		T(who_the_home_names_first_is_asked),
 		T(a_holder_that_was_learnt_is_asked_without_the_home),
 		T(who_has_it_not_is_told_to_the_home_and_the_lease_is_taken),
 		T(a_redirect_is_followed_without_the_home),
 		T(who_is_busy_is_asked_again_and_nobody_leases_meanwhile),
 		T(who_cannot_show_the_digests_is_a_liar),
 		T(who_gave_wrong_bytes_is_not_asked_again),
+		T(who_gave_wrong_bytes_is_not_waited_for_either),
+		T(who_gave_wrong_bytes_is_nobodys_home),
 		T(what_is_cancelled_in_flight_is_heard_of_no_more),
 		T(what_is_waited_for_comes_when_it_is_there),
 		T(a_lease_that_passes_on_is_taken_by_who_waited),
 		T(a_reader_does_not_wait_without_a_home_that_watches),
+		T(a_prefetch_is_in_a_queue_until_somebody_brings_it),
 		T(who_comes_to_read_what_is_waited_for_has_the_home_watch),
-		T(who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it),
 		T(who_is_waited_for_is_not_told_to_wait_for_who_waits_there),
 		T(a_home_that_drains_is_left_for_the_next),
 		T(who_dies_with_a_lease_is_not_waited_for_as_a_home_as_well),
 		cmocka_unit_test_setup_teardown(
 			a_home_that_is_dead_is_not_waited_for_as_a_holder_as_well, setup_homes,
-			teardown),
+			scene_teardown),
 		cmocka_unit_test_setup_teardown(
 			a_zone_lease_is_renewed_by_what_comes_and_not_by_time, setup_zones,
-			teardown),
+			scene_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

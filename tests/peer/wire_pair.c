@@ -2,11 +2,12 @@
  * wire_pair: see the header.
  */
 #include "wire_pair.h"
+#include "bytes.h"
 #include "mem.h"
+#include "remove_tree.h"
 #include "set.h"
 #include <assert.h>
 #include <event2/event.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,11 +15,36 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DEADLINE_S 30
+#define DEADLINE_S 100 /* what only a failure reaches, on whatever machine */
 
-uint8_t pair_byte(uint16_t pos, uint32_t offset)
+/* A chunk's bytes repeat themselves, so that large ones are soon made and compared, also with
+ * ThreadSanitizer; and not in step with any size that pieces of them have. */
+#define PERIOD_BYTES 65521U
+
+static uint8_t byte_of(uint16_t pos, uint32_t offset)
 {
 	return (uint8_t)(pos * 31 + offset * 7 + (offset >> 8));
+}
+
+static void fill_chunk(uint16_t pos, uint8_t *ret_bytes, uint32_t size_bytes)
+{
+	uint64_t done = min_u64(size_bytes, PERIOD_BYTES);
+
+	for (uint32_t i = 0; i < done; i++)
+		ret_bytes[i] = byte_of(pos, i);
+	for (; done < size_bytes; done += min_u64(done, size_bytes - done))
+		memcpy(ret_bytes + done, ret_bytes, min_u64(done, size_bytes - done));
+}
+
+static bool is_chunk(uint16_t pos, const uint8_t *bytes, uint32_t size_bytes)
+{
+	const uint64_t n_first = min_u64(size_bytes, PERIOD_BYTES);
+
+	for (uint32_t i = 0; i < n_first; i++) {
+		if (bytes[i] != byte_of(pos, i))
+			return false;
+	}
+	return memcmp(bytes, bytes + n_first, size_bytes - n_first) == 0;
 }
 
 /* ---- asking ---- */
@@ -36,12 +62,9 @@ static void on_chunk(void *arg, uint16_t pos, enum compressor form, uint8_t *byt
                      uint32_t size_bytes)
 {
 	struct got *got = arg;
-	bool good = form == COMPRESSOR_NONE;
 
-	for (uint32_t i = 0; i < size_bytes; i++)
-		good = good && bytes[i] == pair_byte(pos, i);
+	got->n_right += form == COMPRESSOR_NONE && is_chunk(pos, bytes, size_bytes);
 	free(bytes);
-	got->hash_ok += good;
 	got->order[got->n_chunks++] = pos;
 	if (got->cancel_at_chunk)
 		conn_cancel(got->end->conn, got->req);
@@ -124,8 +147,7 @@ static void give(struct serve *sv)
 	wire_set_remove(&sv->left, item.pos);
 	bytes = malloc(item.size_bytes);
 	assert(bytes != NULL);
-	for (uint32_t i = 0; i < item.size_bytes; i++)
-		bytes[i] = pair_byte(item.pos, i);
+	fill_chunk(item.pos, bytes, item.size_bytes);
 	stream_put_chunks(sv->stream, &item, 1, bytes);
 }
 
@@ -302,14 +324,6 @@ struct pair *pair_new(bool secure)
 	return p;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 void pair_free(struct pair **pp)
 {
 	struct pair *p = *pp;
@@ -321,10 +335,30 @@ void pair_free(struct pair **pp)
 		tls_free(&p->tls[i]);
 	}
 	loop_free(&p->loop);
-	(void)nftw(p->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	(void)remove_tree(p->dir);
 	free_str(&p->dir);
 	free(p);
 	*pp = NULL;
+}
+
+int pair_secure(void **state)
+{
+	*state = pair_new(true);
+	return 0;
+}
+
+int pair_plain(void **state)
+{
+	*state = pair_new(false);
+	return 0;
+}
+
+int pair_teardown(void **state)
+{
+	struct pair *p = *state;
+
+	pair_free(&p);
+	return 0;
 }
 
 void pair_connect(struct pair *p)

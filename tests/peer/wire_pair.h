@@ -20,7 +20,7 @@ struct got {
 	uint32_t req;
 	uint32_t n_answers, n_grants, n_misses, n_chunks, n_ends, n_progress;
 	uint16_t order[PAIR_CHUNKS_MAX]; /* positions as they came */
-	uint64_t hash_ok;                /* chunks whose bytes were as pair_byte() says */
+	uint64_t n_right;                /* chunks whose bytes were those of their position */
 	uint64_t meta_bytes;
 	enum wire_status status;
 	uint32_t retry_ms;
@@ -77,6 +77,11 @@ struct pair {
 struct pair *pair_new(bool secure);
 void pair_free(struct pair **p);
 
+/** cmocka's setup and teardown: *state is the pair. */
+int pair_secure(void **state);
+int pair_plain(void **state);
+int pair_teardown(void **state);
+
 /** Make a CA (times for the node) in a new directory below the pair's, and a context of it. */
 struct tls *pair_tls(struct pair *p, const char *ca, const char *node, struct pki_times times);
 
@@ -97,5 +102,4 @@ int pair_get(struct pair *p, int i, struct got *got, uint32_t n, bool reader);
 /** Let end i give the piece that serve k was asked for. */
 void pair_give(struct pair *p, int i, uint32_t k);
 
-uint8_t pair_byte(uint16_t pos, uint32_t offset);
 extern const struct request_ops pair_request_ops;

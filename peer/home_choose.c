@@ -1,0 +1,175 @@
+/*
+ * home_choose: whom an asker is sent to for a chunk: of those who have it, or are to have it, the
+ * one whose line has least to carry.
+ */
+#include "bytes.h"
+#include "home_inside.h"
+#include "order.h"
+
+#define CHAIN_MAX    16U
+#define CHAIN_WEIGHT 4U /* one more behind who receives: as so many chunks that it has to send */
+/* To stand behind who receives it counts as so much that this one has to send; in clusters of so
+ * few nodes that all of them are known of a chunk, that is nothing where it has the lease, and more
+ * elsewhere. */
+#define BEHIND_BYTES       (256U << 10)
+#define BEHIND_LEASE_BYTES (1U << 20)
+#define FEW_NODES          HOME_HOLDERS_MAX
+
+/* Why the asker does not want to be sent there for this chunk; N_WIRE_AVOID_WHYS: it does. */
+static enum wire_avoid_why avoids(const struct h_ask *ask, uint32_t pos, uint16_t node)
+{
+	for (uint32_t i = 0; i < ask->n_avoid; i++) {
+		if (ask->avoid[i] == node &&
+		    (ask->avoid_why[i] != WIRE_AVOID_MISSED || wire_set_has(&ask->missed, pos)))
+			return (enum wire_avoid_why)ask->avoid_why[i];
+	}
+	return N_WIRE_AVOID_WHYS;
+}
+
+static bool is_reachable(const struct home *h, const struct h_ask *ask, const struct entry *e)
+{
+	return e->node != ask->node && !h->nodes[e->node].lost && !h->nodes[e->node].draining;
+}
+
+bool home_is_candidate(const struct home *h, const struct h_ask *ask, uint32_t pos,
+                       const struct entry *e)
+{
+	return is_reachable(h, ask, e) && avoids(ask, pos, e->node) == N_WIRE_AVOID_WHYS;
+}
+
+bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos)
+{
+	const struct h_chunk *c = home_chunk(h, ask->list, pos);
+
+	for (uint32_t i = 0; i < c->n_who; i++) {
+		const struct entry *e = &c->who[i];
+		const enum wire_avoid_why why = avoids(ask, pos, e->node);
+
+		if ((e->flags & ENTRY_RECEIVING) == 0 && is_reachable(h, ask, e) &&
+		    (why == N_WIRE_AVOID_WHYS || why == WIRE_AVOID_SLOW))
+			return true;
+	}
+	return false;
+}
+
+uint64_t home_load(const struct home *h, uint16_t node)
+{
+	return home_halved(h, h->nodes[node].load, h->nodes[node].load_ns);
+}
+
+/* About as many bytes as a chunk may have: a home knows names alone, and where runs begin. */
+static uint64_t weight_of(const struct h_ask *ask, uint32_t pos)
+{
+	const uint32_t n = ask->list->n;
+	const uint32_t first = set_last(&ask->runs, pos);
+	const uint32_t end = set_next(&ask->runs, pos + 1);
+
+	if (first == n || end <= first)
+		return ORDER_RUN_PACKED_BYTES / 16;
+	return ORDER_RUN_PACKED_BYTES / (end - first);
+}
+
+void home_add_load(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node)
+{
+	struct h_node *n = &h->nodes[node];
+
+	n->load = home_load(h, node) + weight_of(ask, pos);
+	n->load_ns = clock_now_ns(h->opts.clock);
+}
+
+bool home_has_lease(const struct home *h, const struct h_chunk *c, uint16_t node)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		if (c->lease[i] != 0 && h->leases[c->lease[i] - 1].node == node)
+			return true;
+	}
+	return false;
+}
+
+/* What it costs to stand behind e, which only receives the chunk; 0: nothing. */
+static uint64_t behind_bytes(const struct home *h, const struct h_ask *ask, const struct h_chunk *c,
+                             const struct entry *e)
+{
+	if ((ask->flags & WIRE_ASK_READER) != 0 || home_members(h) > FEW_NODES)
+		return BEHIND_BYTES;
+	return home_has_lease(h, c, e->node) ? 0 : BEHIND_LEASE_BYTES;
+}
+
+/*
+ * Smaller is better: zone first, then whose line has less to carry; who serves others with it
+ * already counts as one that has more.
+ *
+ * A chain forms behind who receives, a tree below who has it. In small clusters prefetches are sent
+ * to who has the lease instead: it sends to all of them as it comes, in one hop, and where leases
+ * are shared out evenly all lines carry the same. Only where it has much more to send than another
+ * does a chain begin behind that one, so that no line is idle while another is full. In large ones
+ * the last of so many would have it late.
+ */
+static uint64_t cost_of(const struct home *h, const struct h_ask *ask, const struct h_chunk *c,
+                        uint32_t pos, const struct entry *e)
+{
+	const bool receiving = (e->flags & ENTRY_RECEIVING) != 0;
+	const uint64_t behind = receiving ? behind_bytes(h, ask, c, e) : 0;
+	const bool far = h->opts.placement != NULL && placement_has_zones(h->opts.placement) &&
+	                 !placement_same_zone(h->opts.placement, &h->nodes[ask->node].id,
+	                                      &h->nodes[e->node].id);
+	const uint64_t cost =
+		home_load(h, e->node) + behind +
+		weight_of(ask, pos) *
+			((behind > 0) + e->n_children * (behind > 0 ? CHAIN_WEIGHT : 1));
+
+	return (uint64_t)far << 62 | min_u64(cost, (UINT64_C(1) << 60) - 1);
+}
+
+/* Does node wait for this chunk, directly or through others, from the asker itself? Then neither
+ * would ever get it from the other. */
+static bool waits_for(const struct h_chunk *c, uint16_t node, uint16_t asker)
+{
+	for (uint32_t depth = 0; depth < CHAIN_MAX; depth++) {
+		const struct h_wait *w = c->waits;
+
+		while (w != NULL && (w->ask->node != node || w->told == NO_NODE))
+			w = w->next;
+		if (w == NULL)
+			return false;
+		if (w->told == asker)
+			return true;
+		node = w->told;
+	}
+	return true; /* too long a chain to stand behind */
+}
+
+/* Was anybody sent to node for this chunk, and waits there? */
+static bool is_waited_at(const struct h_chunk *c, uint16_t node)
+{
+	const struct h_wait *w = c->waits;
+
+	while (w != NULL && w->told != node)
+		w = w->next;
+	return w != NULL;
+}
+
+struct entry *home_choose(struct home *h, const struct h_ask *ask, uint32_t pos)
+{
+	struct h_chunk *c = home_chunk(h, ask->list, pos);
+	const bool waits = ask->waits[pos].told != NO_NODE;
+	const bool is_parent = is_waited_at(c, ask->node); /* by an ask before, perhaps */
+	struct entry *best = NULL;
+	uint64_t best_cost = UINT64_MAX;
+
+	for (uint32_t i = 0; i < c->n_who; i++) {
+		struct entry *e = &c->who[i];
+		uint64_t cost;
+
+		if (!home_is_candidate(h, ask, pos, e) ||
+		    ((e->flags & ENTRY_RECEIVING) != 0 &&
+		     (waits || (is_parent && waits_for(c, e->node, ask->node)))))
+			continue;
+		cost = cost_of(h, ask, c, pos, e);
+		if (cost < best_cost) {
+			best = e;
+			best_cost = cost;
+		}
+	}
+	return best;
+}

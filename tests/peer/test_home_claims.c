@@ -1,0 +1,124 @@
+/*
+ * test_home_claims: what is only told of a lease: progress by who has it, none by who waits there.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "home_inside.h"
+#include "home_world.h"
+
+/* Progress is a number that anybody can say. */
+static void who_tells_of_progress_and_brings_nothing_has_a_strike(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id one = home_node_id(1);
+	struct wire_lease lease = { .part = home_part(f, 0, 5) };
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	bool leased = false;
+	uint32_t ms;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
+	a.flags = WIRE_ASK_READER;
+	(void)home_asks(f, 3, &a);
+	for (ms = 0; ms < 2 * HOME_LEASE_OVERRIDE_MS && !leased; ms += 20) {
+		lease.progress_bytes += 1000;
+		home_lease_progress(f->home, &one, &lease);
+		(void)home_after_ms(f, 20);
+		leased = home_told(f, 3, 1, WIRE_LEASE) != NULL;
+	}
+	assert_in_range(ms, HOME_LEASE_OVERRIDE_MS - 20, HOME_LEASE_OVERRIDE_MS + 100);
+	lease.part = home_part(f, 0, 5); /* it gives it back, and wants another */
+	home_end_lease(f, 1, lease.token, 0, 0, false);
+	a = home_ask_of(f, 2, 20, 5);
+	(void)home_asks(f, 1, &a);
+	assert_null(home_told(f, 1, 2, WIRE_LEASE));
+}
+
+/* On a slow line one lease takes longer than readers wait, and the others go on beside it. */
+static void a_strike_does_not_end_the_other_leases_of_a_slow_line(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id one = home_node_id(1);
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	struct wire_ask b = home_ask_of(f, 2, 0, 5);
+	struct wire_lease lease = { .part = a.part };
+	struct wire_lease other;
+	struct wire_id names[N];
+	uint32_t first_ms = 0, second_ms = 0;
+
+	home_tell_names(f, 1);
+	for (uint32_t k = 0; k < N; k++)
+		names[k] = test_id(6, k);
+	home_tell_list(f, &one, names);
+	b.part.segment = names[0];
+	b.part.list = wire_list_id(names, N);
+	other = (struct wire_lease){ .part = b.part };
+	(void)home_asks(f, 1, &a);
+	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
+	a.flags = b.flags = WIRE_ASK_READER;
+	(void)home_asks(f, 3, &a);
+	for (uint32_t ms = 0; ms < 2 * HOME_LEASE_OVERRIDE_MS && second_ms == 0; ms += 20) {
+		if (ms == HOME_LEASE_OVERRIDE_MS - 1000) {
+			b.flags = 0;
+			(void)home_asks(f, 1, &b);
+			other.token = home_must(f, 1, 2, WIRE_LEASE)->token;
+			b.flags = WIRE_ASK_READER;
+			(void)home_asks(f, 3, &b);
+		}
+		lease.progress_bytes += 500;
+		home_lease_progress(f->home, &one, &lease);
+		if (other.token != 0) {
+			other.progress_bytes += 500;
+			home_lease_progress(f->home, &one, &other);
+		}
+		(void)home_after_ms(f, 20);
+		if (first_ms == 0 && home_told(f, 3, 1, WIRE_LEASE) != NULL)
+			first_ms = ms;
+		if (home_told(f, 3, 2, WIRE_LEASE) != NULL)
+			second_ms = ms;
+	}
+	assert_in_range(first_ms, HOME_LEASE_OVERRIDE_MS - 40, HOME_LEASE_OVERRIDE_MS + 100);
+	assert_in_range(second_ms, 2 * HOME_LEASE_OVERRIDE_MS - 1040,
+	                2 * HOME_LEASE_OVERRIDE_MS - 900);
+}
+
+/* Who waited there saw nothing of it: that is believed for that one's lease alone. */
+static void who_saw_nothing_of_the_holder_leases_again_at_once(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_ask of_one = home_ask_of(f, 1, 0, 5);
+	const struct wire_ask of_two = home_ask_of(f, 1, 10, 5);
+	struct wire_ask a = home_ask_of(f, 1, 10, 5);
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &of_one);
+	(void)home_asks(f, 2, &of_two);
+	a.flags = WIRE_ASK_READER | WIRE_ASK_STALLED;
+	a.avoid[0] = home_node_id(1);
+	a.avoid_why[0] = WIRE_AVOID_FAILED;
+	a.n_avoid = 1;
+	(void)home_asks(f, 3, &a);
+	assert_null(home_told(f, 3, 1, WIRE_LEASE));
+	a.part = home_part(f, 0, 5);
+	a.req = 2;
+	(void)home_asks(f, 3, &a);
+	assert_int_equal(set_count(&home_must(f, 3, 2, WIRE_LEASE)->set), 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
+		T(who_tells_of_progress_and_brings_nothing_has_a_strike),
+		T(a_strike_does_not_end_the_other_leases_of_a_slow_line),
+		T(who_saw_nothing_of_the_holder_leases_again_at_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

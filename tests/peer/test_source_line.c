@@ -1,0 +1,161 @@
+/*
+ * test_source_line: holders that are slow, and questions that are behind others on one connection.
+ */
+#include "clock.h"
+#include "scene.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+/* With a full cache that other one may never have it. */
+static void who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+	const struct wire_ask *again = &s->home.asks[1];
+
+	is_sent_to_other(s, ask, &all);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(again->avoid_why[0], WIRE_AVOID_SLOW);
+	actor_answer(&s->home, again, WIRE_WAIT, &all, &s->home);
+	actor_end(&s->home, again->req, WIRE_DONE, 0);
+	peers_run_ms(s->w->peers, 20);
+	gives(&s->other, &s->other.gets[0], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 2);
+	assert_int_equal(s->other.stranger.n_cancelled, 0);
+	assert_int_equal(s->home.n_gets, 0);
+}
+
+/* Two questions to the other; of the first nothing came yet, and the second is behind it. */
+static void is_in_line(struct scene *s, const struct wire_set *first, const struct wire_set *second)
+{
+	const struct wire_set none = { .n = first->n };
+	const struct wire_ask *ask = &s->home.asks[0];
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, first, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_answer(&s->home, ask, WIRE_HOLDERS, second, &s->other);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->other.n_gets, 2);
+	gives(&s->other, &s->other.gets[0], &none, false);
+}
+
+/* One more of the first question, and then nothing for a while. */
+static void one_more(struct scene *s, uint32_t chunk_idx, uint32_t then_ms)
+{
+	const struct wire_set one = chunks_of(chunk_idx, 1);
+
+	actor_send_more(&s->other, &one, false);
+	peers_run_ms(s->w->peers, then_ms);
+}
+
+/* On a slow line the second has nothing for long; no other source would be sooner. */
+static void who_is_behind_another_question_is_not_given_up(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 8);
+	const struct wire_set eighth = chunks_of(7, 1);
+	const struct wire_set second = chunks_of(8, 1);
+
+	(void)wants(s, 9);
+	s->w->run.deadline_ns += 10 * NS_PER_S; /* half a minute is left */
+	is_in_line(s, &first, &second);
+	for (uint32_t i = 0; i < 7; i++) /* 2.1 s: who lives and brings nothing has 2 */
+		one_more(s, i, 300);
+	assert_int_equal(s->w->n_chunks, 7);
+	assert_int_equal(s->other.stranger.n_cancelled, 0);
+	actor_send_more(&s->other, &eighth, true);
+	peers_until(s->w->peers, &s->w->n_chunks, 8);
+	gives(&s->other, &s->other.gets[1], &second, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 9);
+}
+
+static void who_is_behind_another_question_for_a_third_of_its_time_is_given_up(void **state)
+{
+	enum { FIRST = CHUNKS - 1 };
+
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, FIRST);
+	const struct wire_set second = chunks_of(FIRST, 1);
+	struct wire_set rest;
+	uint32_t n = 0;
+
+	(void)wants(s, CHUNKS);
+	s->w->run.deadline_ns -= 11 * NS_PER_S; /* 9 s are left: 3 s in line */
+	is_in_line(s, &first, &second);
+	while (n < FIRST - 1 && s->other.stranger.n_cancelled == 0)
+		one_more(s, n++, 200);
+	rest = chunks_of(n, FIRST - n);
+	assert_int_equal(s->other.stranger.n_cancelled, 1);
+	assert_int_equal(s->w->n_ends, 0); /* others can be asked */
+	actor_end(&s->home, s->home.asks[s->home.n_asks - 1].req, WIRE_NOT_HERE, 0);
+	actor_send_more(&s->other, &rest, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, FIRST);
+}
+
+/* n bytes of one chunk each 50 ms, until the question is cancelled. @return after so many ms */
+static uint64_t trickles(struct scene *s, uint32_t n_bytes)
+{
+	const uint64_t from_ms = now_ms(s);
+	const struct wire_get *get = &s->other.gets[0];
+	uint32_t offset = 0;
+
+	actor_grant(&s->other, get, true);
+	peers_run_ms(s->w->peers, 5);
+	while (s->other.stranger.n_cancelled == 0) {
+		actor_trickle(&s->other, get, offset, n_bytes);
+		offset += n_bytes;
+		peers_run_ms(s->w->peers, 50);
+	}
+	return now_ms(s) - from_ms;
+}
+
+/* Bytes that trickle are no progress: another is asked as soon as of who sends nothing, and in the
+ * end it is given up. */
+static void who_trickles_is_late_and_given_up(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set one = chunks_of(0, 1);
+	const struct wire_ask *again = &s->home.asks[1];
+
+	is_sent_to_other(s, wants(s, 1), &one);
+	assert_in_range(trickles(s, 1), 500, 3500);
+	assert_int_equal(again->avoid_why[0], WIRE_AVOID_SLOW);
+	assert_int_equal(scene_info(s, &s->other).n_failed, 1);
+}
+
+/* It is faster than that, and of no use. */
+static void who_is_slow_until_the_time_is_over_has_failed(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set one = chunks_of(0, 1);
+
+	is_sent_to_other(s, wants(s, 1), &one);
+	has_time(s, 4000);
+	assert_in_range(trickles(s, 150), 2000, 3500); /* 3 KB/s; two thirds of its time */
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	assert_int_equal(s->w->n_ends, 1);
+	assert_int_equal(s->home.asks[1].avoid_why[0], WIRE_AVOID_SLOW);
+	assert_int_equal(scene_info(s, &s->other).n_failed, 1);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
+	const struct CMUnitTest tests[] = {
+		T(who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it),
+		T(who_is_behind_another_question_is_not_given_up),
+		T(who_is_behind_another_question_for_a_third_of_its_time_is_given_up),
+		T(who_trickles_is_late_and_given_up),
+		T(who_is_slow_until_the_time_is_over_has_failed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
