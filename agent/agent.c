@@ -558,6 +558,7 @@ void agent_stop(struct agent *a)
 
 void agent_free(struct agent *a)
 {
+	loop_end(a->loop); /* who is freed first may have posted, and who is freed last may post */
 	timer_fini(&a->fetch_idle);
 	live_stop(a);
 	mounts_free(&a->mounts);

@@ -288,6 +288,7 @@ static int run(struct nydusd *n, struct err *e)
 
 static void nydusd_free(struct nydusd *n)
 {
+	loop_end(n->front.loop); /* owners of what jobs posted are freed before it */
 	timer_fini(&n->late);
 	timer_fini(&n->leave);
 	nydusd_api_free(&n->api);

@@ -23,9 +23,10 @@ struct loop {
 	int door_fd;
 	_Atomic pthread_t owner;
 	atomic_bool stop;
-	pthread_mutex_t mutex; /* guards first and last */
+	pthread_mutex_t mutex; /* guards what follows */
 	struct loop_call *first;
 	struct loop_call **last;
+	bool ended;
 };
 
 static void ring(struct loop *loop)
@@ -142,16 +143,29 @@ void loop_stop(struct loop *loop)
 
 void loop_post(struct loop *loop, struct loop_call *call)
 {
-	bool was_empty;
+	bool wakes = false;
 
 	call->next = NULL;
 	(void)pthread_mutex_lock(&loop->mutex);
-	was_empty = loop->first == NULL;
-	*loop->last = call;
-	loop->last = &call->next;
+	if (!loop->ended) {
+		wakes = loop->first == NULL;
+		*loop->last = call;
+		loop->last = &call->next;
+	}
 	(void)pthread_mutex_unlock(&loop->mutex);
-	if (was_empty)
+	if (wakes)
 		ring(loop);
+}
+
+void loop_end(struct loop *loop)
+{
+	if (loop == NULL)
+		return;
+	(void)pthread_mutex_lock(&loop->mutex);
+	loop->ended = true;
+	loop->first = NULL;
+	loop->last = &loop->first;
+	(void)pthread_mutex_unlock(&loop->mutex);
 }
 
 bool loop_is_mine(const struct loop *loop)

@@ -14,7 +14,7 @@ struct event_base;
 struct loop;
 
 /* A call that waits to be made on the loop thread. Embedded in the poster's object; it must stay
- * until fn runs, and fn may free it. */
+ * until fn runs (or loop_end()), and fn may free it. */
 struct loop_call {
 	void (*fn)(struct loop_call *call);
 	struct loop_call *next; /* the loop's */
@@ -34,6 +34,10 @@ void loop_stop(struct loop *loop);
 
 /** Any thread: call->fn runs on the loop thread, in the order of posting. */
 void loop_post(struct loop *loop, struct loop_call *call);
+
+/** It runs no more: what is posted and did not run is let go, and so is all that is posted from now
+ * on, by any thread. Owners may free what they posted. NULL is fine. */
+void loop_end(struct loop *loop);
 
 /** Is this the thread that runs the loop (or, before loop_run(), that made it)? */
 bool loop_is_mine(const struct loop *loop);

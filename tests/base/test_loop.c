@@ -13,6 +13,7 @@
 #include <event2/event.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define N_POSTS 1000
 
@@ -223,6 +224,39 @@ static void a_delay_beyond_all_bounds_does_not_ring_now(void **state)
 	timer_fini(&a.timer);
 }
 
+static void *post_late(void *arg)
+{
+	struct post *p = arg;
+
+	loop_post(p->f->loop, &p->call);
+	return NULL;
+}
+
+/* What was posted before the end may be gone when somebody, anywhere, posts after it. */
+static void after_the_end_nothing_is_held_and_nothing_runs(void **state)
+{
+	struct fixture *f = *state;
+	struct post *early = xcalloc(1, sizeof(*early));
+	struct post late = { .call.fn = on_post, .f = f, .name = 'b' };
+	struct post later = { .call.fn = on_post, .f = f, .name = 'c' };
+	pthread_t thread;
+
+	*early = (struct post){ .call.fn = on_post, .f = f, .name = 'a' };
+	loop_post(f->loop, &early->call);
+	loop_end(f->loop);
+	memset(early, 0xff,
+	       sizeof(*early)); /* who calls it, or writes to it, is seen in any build */
+	loop_post(f->loop, &late.call);
+	assert_int_equal(pthread_create(&thread, NULL, post_late, &later), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	for (size_t i = 0; i < sizeof(*early); i++)
+		assert_int_equal(((unsigned char *)early)[i], 0xff);
+	free(early);
+	(void)event_base_loop(loop_base(f->loop), EVLOOP_NONBLOCK);
+	assert_int_equal(f->n_order, 0);
+	loop_end(NULL);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -235,6 +269,7 @@ int main(void)
 		TEST(a_timer_rings_once_a_start),
 		TEST(a_stopped_timer_is_silent),
 		TEST(a_delay_beyond_all_bounds_does_not_ring_now),
+		TEST(after_the_end_nothing_is_held_and_nothing_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
