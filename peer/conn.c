@@ -250,6 +250,7 @@ static void ping(struct conn *c, uint64_t now)
 
 	c->ping_ns = now;
 	c->ping_stamp = now;
+	c->tls_notes.n_handshake_records = 0;
 	send_control(c, &msg);
 }
 
@@ -339,7 +340,7 @@ static void log_end(struct conn *c, bool was_open)
 			c->gate->logged_ns = now;
 	}
 	log_line(c->opts.log, level, was_open ? "peer connection ended" : "no peer connection",
-	         "peer=%s name=%s by=%s why=%s", c->address, LOG_Q(c->tls_name.s),
+	         "peer=%s name=%s by=%s why=%s", c->address, LOG_Q(c->tls_notes.name),
 	         c->connected ? "us" : "them", LOG_Q(c->fail.msg));
 }
 

@@ -20,7 +20,7 @@ const struct proof_binding *conn_binding(const struct conn *c)
 
 const char *conn_name(const struct conn *c)
 {
-	return c->tls_name.s;
+	return c->tls_notes.name;
 }
 
 const char *conn_address(const struct conn *c)

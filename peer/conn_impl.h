@@ -36,7 +36,7 @@ struct conn {
 	int fd;
 	bool connected; /* by us */
 	struct ssl_st *ssl;
-	struct tls_name tls_name;
+	struct tls_notes tls_notes;
 	struct event *ev_read, *ev_write;
 	struct event *ev_kick; /* look again: soon, but not from inside a call */
 	struct timer tick;
@@ -64,6 +64,7 @@ struct conn {
 	/* deadlines, by opts.clock */
 	uint64_t began_ns, in_ns, out_ns, frame_ns, ping_ns, close_ns;
 	uint64_t n_frames_seen; /* when frame_ns was set */
+	uint64_t in_bytes;      /* read so far */
 	uint64_t ping_stamp;
 	uint64_t answer_ns, answer_var_ns; /* smoothed; 0: none yet */
 	bool peer_left;

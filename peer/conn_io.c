@@ -17,6 +17,7 @@
 
 #define READ_BYTES      (64U << 10)
 #define TURN_BYTES      (256U << 10) /* read, and written, before others have their turn */
+#define RECORD_BYTES    (1U << 10)   /* ... as which a smaller read counts: it costs as much */
 #define OUT_BYTES       (64U << 10)  /* taken from the queue at a time: cannot be overtaken */
 #define AHEAD_MIN_BYTES (16U << 10)  /* in the kernel, not on the line: cannot be overtaken */
 #define AHEAD_MAX_BYTES (128U << 10)
@@ -193,7 +194,8 @@ void conn_io_read(struct conn *c)
 			return;
 		}
 		c->in_ns = clock_now_ns(c->opts.clock);
-		turn_bytes += (size_t)n;
+		c->in_bytes += (uint64_t)n;
+		turn_bytes += max_u64((uint64_t)n, RECORD_BYTES);
 		if (session_feed(c->session, bytes, (size_t)n, &c->counts, &e) < 0) {
 			conn_fail(c, &e);
 			return;
@@ -302,7 +304,7 @@ void conn_io_start(struct conn *c)
 	if (c->ev_read == NULL || c->ev_write == NULL || c->ev_kick == NULL)
 		abort(); /* memory is out: the sizes are our own */
 	if (c->opts.tls != NULL) {
-		c->ssl = tls_session(c->opts.tls, c->connected, &c->tls_name);
+		c->ssl = tls_session(c->opts.tls, c->connected, &c->tls_notes);
 		(void)SSL_set_fd(c->ssl, c->fd);
 	}
 	(void)event_add(c->state == CONN_CONNECTING ? c->ev_write : c->ev_read, NULL);

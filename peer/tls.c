@@ -76,12 +76,12 @@ static int load_files(struct tls *tls, const struct tls_opts *opts, struct err *
 static int note_name(int ok, X509_STORE_CTX *check)
 {
 	const SSL *ssl = X509_STORE_CTX_get_ex_data(check, SSL_get_ex_data_X509_STORE_CTX_idx());
-	struct tls_name *name = SSL_get_app_data(ssl);
+	struct tls_notes *notes = SSL_get_app_data(ssl);
 	X509 *cert = X509_STORE_CTX_get0_cert(check);
 
 	if (cert != NULL)
 		(void)X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName,
-		                                name->s, sizeof(name->s));
+		                                notes->name, sizeof(notes->name));
 	return ok;
 }
 
@@ -169,19 +169,35 @@ struct wire_id tls_own_id(const struct tls *tls)
 	return tls->own_id;
 }
 
-struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_name *name)
+struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_notes *notes)
 {
 	SSL *ssl = SSL_new(tls->ctx);
 
 	if (ssl == NULL)
 		abort(); /* memory is out: the size is our own */
-	if (SSL_set_app_data(ssl, name) != 1)
+	if (SSL_set_app_data(ssl, notes) != 1)
 		abort(); /* the same */
 	if (connected)
 		SSL_set_connect_state(ssl);
 	else
 		SSL_set_accept_state(ssl);
 	return ssl;
+}
+
+/* Each record that came, before OpenSSL acts on it. One above the limit ends the reading, as a
+ * closing of the other side would. */
+/* NOLINTNEXTLINE(readability-function-size): these parameters are OpenSSL's */
+static void on_record(int is_written, int version, int content_type, const void *bytes,
+                      size_t n_bytes, SSL *ssl, void *arg)
+{
+	struct tls_notes *notes = arg;
+
+	(void)version;
+	if (is_written || content_type != SSL3_RT_INNER_CONTENT_TYPE || n_bytes != 1 ||
+	    *(const uint8_t *)bytes != SSL3_RT_HANDSHAKE)
+		return;
+	if (++notes->n_handshake_records > TLS_HANDSHAKE_RECORDS_MAX)
+		SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
 }
 
 int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id, uint8_t ret_nonce[WIRE_NONCE_BYTES],
@@ -194,6 +210,8 @@ int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id, uint8_t ret_nonce[WIRE_
 	if (SSL_export_keying_material(ssl, ret_nonce, WIRE_NONCE_BYTES, EXPORTER, strlen(EXPORTER),
 	                               NULL, 0, 0) != 1)
 		return err_set(e, EPROTO, "TLS exporter: %s", openssl_reason());
+	SSL_set_msg_callback(ssl, on_record);
+	(void)SSL_set_msg_callback_arg(ssl, SSL_get_app_data(ssl));
 	return 0;
 }
 
@@ -220,8 +238,12 @@ int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e)
 {
 	const unsigned long why = ERR_peek_last_error();
 	const long verify = SSL_get_verify_result(ssl);
-	const struct tls_name *name = SSL_get_app_data(ssl);
+	const struct tls_notes *notes = SSL_get_app_data(ssl);
 
+	if (notes->n_handshake_records > TLS_HANDSHAKE_RECORDS_MAX) {
+		ERR_clear_error();
+		return err_set(e, EPROTO, "TLS: it changes its keys without end");
+	}
 	if (ssl_error == SSL_ERROR_SSL &&
 	    ERR_GET_REASON(why) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
 		ERR_clear_error();
@@ -235,7 +257,7 @@ int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e)
 	}
 	if (ERR_GET_REASON(why) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
 		ERR_clear_error();
-		return err_set(e, EACCES, "its certificate (CN=%s) is refused: %s", name->s,
+		return err_set(e, EACCES, "its certificate (CN=%s) is refused: %s", notes->name,
 		               X509_verify_cert_error_string(verify));
 	}
 	if (code_of(why) == EACCES)

@@ -36,16 +36,24 @@ int64_t tls_end_s(const struct tls *tls);
 /** This node's id: the first 16 bytes of SHA-256 of its public key (SubjectPublicKeyInfo, DER). */
 struct wire_id tls_own_id(const struct tls *tls);
 
-/* The common name in the other side's certificate, for people: also when it is refused. */
-struct tls_name {
-	char s[80]; /* "": it showed none (yet) */
+/* What is noted of a session, beside what is read and written. */
+struct tls_notes {
+	/* The common name in the other side's certificate, for people: also when it is refused.
+	 * "": it showed none (yet) */
+	char name[80];
+	/* Handshake records (changes of keys, tickets) that came after the handshake, since who
+	 * looks after the session set this to 0. One above the limit, and reading ends with
+	 * -EPROTO: OpenSSL reads on behind each of them, inside one SSL_read(). */
+	uint32_t n_handshake_records;
 };
+#define TLS_HANDSHAKE_RECORDS_MAX 32U
 
 /** A new session. Never NULL; the caller's (SSL_free()). connected: the client's side.
- * @param name  filled in the handshake; borrowed, must outlive the session */
-struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_name *name);
+ * @param notes  borrowed, must outlive the session */
+struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_notes *notes);
 
-/** Of a finished handshake: the other side's id and the exporter's 32 bytes. @return 0; -EPROTO */
+/** Of a finished handshake: the other side's id and the exporter's 32 bytes. From here on its
+ * handshake records are counted. @return 0; -EPROTO */
 MUST_CHECK int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id,
                         uint8_t ret_nonce[WIRE_NONCE_BYTES], struct err *e);
 

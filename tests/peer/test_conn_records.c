@@ -1,0 +1,157 @@
+/*
+ * test_conn_records: what a connection does with a member that keeps OpenSSL busy: with records
+ * that carry nothing, or a byte each. The other side is a bare TLS client here.
+ */
+#include "wire_pair.h"
+#include "wire_samples.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+/* What it writes is collected, and goes out when the test says so. */
+struct client {
+	struct pair *p;
+	int fd;
+	SSL *ssl;
+	struct tls_notes notes;
+};
+
+static void go_out(struct client *c)
+{
+	char bytes[4096];
+	int n;
+
+	while ((n = BIO_read(SSL_get_wbio(c->ssl), bytes, sizeof(bytes))) > 0)
+		assert_int_equal(send(c->fd, bytes, (size_t)n, MSG_NOSIGNAL), n);
+}
+
+static void say(const struct client *c, const struct wire_msg *msg, size_t record_bytes)
+{
+	struct wire_buf buf = { 0 };
+
+	wire_encode(msg, &buf);
+	for (size_t at = 0; at < buf.size_bytes; at += record_bytes) {
+		const size_t left = buf.size_bytes - at;
+		const int n = (int)(left < record_bytes ? left : record_bytes);
+
+		assert_int_equal(SSL_write(c->ssl, buf.data + at, n), n);
+	}
+	wire_buf_free(&buf);
+}
+
+/* End 1 is open to it, as node0. */
+static void client_open(struct client *c, struct pair *p)
+{
+	struct wire_msg hello;
+
+	*c = (struct client){ .p = p };
+	pair_half(p, &c->fd);
+	(void)fcntl(c->fd, F_SETFL, O_NONBLOCK);
+	c->ssl = tls_session(p->tls[0], true, &c->notes);
+	SSL_set_bio(c->ssl, BIO_new_socket(c->fd, BIO_NOCLOSE), BIO_new(BIO_s_mem()));
+	while (SSL_do_handshake(c->ssl) != 1) {
+		go_out(c);
+		(void)event_base_loop(loop_base(p->loop), EVLOOP_NONBLOCK);
+	}
+	wire_sample(WIRE_HELLO, false, &hello);
+	hello.u.hello.self.id = tls_own_id(p->tls[0]);
+	say(c, &hello, 16384);
+	go_out(c);
+	pair_until(p, &p->ends[1].n_open, 1);
+}
+
+static void client_close(struct client *c)
+{
+	SSL_free(c->ssl);
+	close(c->fd);
+}
+
+static void change_keys(const struct client *c, uint32_t n, int whose)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		assert_int_equal(SSL_key_update(c->ssl, whose), 1);
+		assert_int_equal(SSL_do_handshake(c->ssl), 1);
+	}
+}
+
+static void who_changes_keys_without_end_is_cut_off(void **state)
+{
+	const struct wire_msg ping = { .type = WIRE_PING };
+	struct pair *p = *state;
+	struct client c;
+
+	client_open(&c, p);
+	change_keys(&c, 1000, SSL_KEY_UPDATE_NOT_REQUESTED);
+	say(&c, &ping, 16384); /* a sign that all of it was read */
+	go_out(&c);
+	for (int i = 0; i < 1000 && p->ends[1].n_closed + p->ends[1].n_msgs == 0; i++)
+		(void)event_base_loop(loop_base(p->loop), EVLOOP_ONCE);
+	assert_int_equal(p->ends[1].n_msgs, 0);
+	pair_expect_end(p, 1, EPROTO, "changes its keys without end");
+	client_close(&c);
+}
+
+static void keys_may_be_changed_now_and_then(void **state)
+{
+	const struct wire_msg ping = { .type = WIRE_PING };
+	struct pair *p = *state;
+	struct client c;
+
+	client_open(&c, p);
+	for (uint32_t i = 1; i <= 4; i++) {
+		change_keys(&c, 1, SSL_KEY_UPDATE_REQUESTED);
+		change_keys(&c, TLS_HANDSHAKE_RECORDS_MAX - 1, SSL_KEY_UPDATE_NOT_REQUESTED);
+		say(&c, &ping, 16384);
+		go_out(&c);
+		pair_until(p, &p->ends[1].n_msgs, i);
+		conn_probe(p->ends[1].conn); /* a ping's time: it counts anew */
+		p->ends[1].conn->ping_stamp = 0;
+	}
+	assert_int_equal(p->ends[1].n_closed, 0);
+	client_close(&c);
+}
+
+/* However full its buffers are, others have their turn. */
+static void a_turn_takes_so_many_records_however_small(void **state)
+{
+	const struct wire_msg ping = { .type = WIRE_PING };
+	struct pair *p = *state;
+	struct client c;
+	uint64_t in_bytes;
+
+	client_open(&c, p);
+	for (int i = 0; i < 200; i++)
+		say(&c, &ping, 1);
+	pair_spin(p);
+	in_bytes = p->ends[1].conn->in_bytes;
+	go_out(&c);
+	(void)event_base_loop(loop_base(p->loop), EVLOOP_ONCE);
+	/* Two of them, where a tick came as well. */
+	assert_in_range(p->ends[1].conn->in_bytes - in_bytes, 1, 2 * 256);
+	pair_until(p, &p->ends[1].n_msgs, 200);
+	client_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(who_changes_keys_without_end_is_cut_off,
+		                                pair_secure, pair_teardown),
+		cmocka_unit_test_setup_teardown(a_turn_takes_so_many_records_however_small,
+		                                pair_secure, pair_teardown),
+		cmocka_unit_test_setup_teardown(keys_may_be_changed_now_and_then, pair_secure,
+		                                pair_teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
