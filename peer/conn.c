@@ -20,6 +20,7 @@
 #define STALL_MS     10000
 #define CLOSE_MS     1000 /* for the bye to go out */
 #define SILENT_PINGS 3
+#define END_PINGS    6 /* for what was cancelled to have its END, whatever the line */
 #define TICK_MIN_MS  5
 #define TICK_MAX_MS  1000
 
@@ -149,6 +150,7 @@ static void on_pong(struct conn *c, const struct wire_msg *msg)
 	if (c->ping_stamp == 0 || msg->u.ping.stamp != c->ping_stamp)
 		return; /* to nothing asked: harmless */
 	c->counts.rtt_ns = clock_now_ns(c->opts.clock) - c->ping_stamp;
+	c->pong_ns = c->ping_stamp;
 	c->ping_stamp = 0;
 	conn_answered(c, c->counts.rtt_ns);
 }
@@ -267,6 +269,19 @@ static void check_silence(struct conn *c, uint64_t now)
 		ping(c, now);
 }
 
+/* What was cancelled keeps its id until its END; when all ids are taken nothing can be asked any
+ * more, of one who lives. The END follows the CANCEL at once, before the pong of any ping behind
+ * it: where that is here both lines were as slow as they are. */
+static void check_cancelled(struct conn *c, uint64_t now)
+{
+	const uint64_t ping_ms = or_default(c->opts.ping_interval_ms, PING_MS);
+	const uint64_t since_ns = session_cancelled_ns(c->session);
+
+	if (since_ns != 0 &&
+	    (is_over(c->pong_ns, since_ns, ping_ms) || is_over(now, since_ns, END_PINGS * ping_ms)))
+		fail_with(c, ETIMEDOUT, "it does not end what was cancelled");
+}
+
 static void start_tick(struct conn *c)
 {
 	uint64_t ms = or_default(c->opts.handshake_timeout_ms, HANDSHAKE_MS);
@@ -290,6 +305,7 @@ static void on_tick(struct timer *t)
 	if (c->state == CONN_OPEN && !c->failed) {
 		check_frame(c, now);
 		check_silence(c, now);
+		check_cancelled(c, now);
 	}
 	conn_run(c);
 }
@@ -543,7 +559,9 @@ void conn_cancel(struct conn *c, uint32_t req)
 {
 	const struct wire_msg cancel = { .type = WIRE_CANCEL, .u.cancel.req = req };
 
-	if (session_cancel(c->session, req) && c->state == CONN_OPEN && !c->failed)
+	const uint64_t now = clock_now_ns(c->opts.clock);
+
+	if (session_cancel(c->session, req, now) && c->state == CONN_OPEN && !c->failed)
 		send_control(c, &cancel);
 }
 

@@ -66,6 +66,7 @@ struct conn {
 	uint64_t n_frames_seen; /* when frame_ns was set */
 	uint64_t in_bytes;      /* read so far */
 	uint64_t ping_stamp;
+	uint64_t pong_ns;                  /* when the last ping that was answered was sent */
 	uint64_t answer_ns, answer_var_ns; /* smoothed; 0: none yet */
 	bool peer_left;
 	int64_t message_tokens;

@@ -93,16 +93,29 @@ int session_request(struct session *s, struct wire_msg *msg, const struct reques
 	return 0;
 }
 
-bool session_cancel(struct session *s, uint32_t req)
+bool session_cancel(struct session *s, uint32_t req, uint64_t now_ns)
 {
 	struct request *r = request_find(s, req);
 
 	if (r == NULL || r->opts.ops == NULL)
 		return false;
 	r->opts.ops = NULL;
+	r->cancelled_ns = now_ns;
 	free(r->partial.bytes);
 	r->partial.bytes = NULL;
 	return true;
+}
+
+uint64_t session_cancelled_ns(const struct session *s)
+{
+	uint64_t oldest_ns = 0;
+	const struct request *r;
+
+	for (r = s->requests; r != NULL; r = r->hh.next) {
+		if (r->opts.ops == NULL && (oldest_ns == 0 || r->cancelled_ns < oldest_ns))
+			oldest_ns = r->cancelled_ns;
+	}
+	return oldest_ns;
 }
 
 bool session_is_idle(const struct session *s)

@@ -53,7 +53,9 @@ MUST_CHECK int session_request(struct session *s, struct wire_msg *msg,
                                const struct request_opts *opts, uint32_t *ret_req);
 
 /** No callback of it any more. @return was it open, so that a CANCEL must be sent? */
-bool session_cancel(struct session *s, uint32_t req);
+bool session_cancel(struct session *s, uint32_t req, uint64_t now_ns);
+/** When the oldest was cancelled that has had no END: it keeps its id. 0: none. */
+uint64_t session_cancelled_ns(const struct session *s);
 
 /** May this message be sent: does it answer a request that is open (END closes it) in a way that
  * such a request can be answered, or none? */

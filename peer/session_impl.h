@@ -20,6 +20,7 @@ struct request {
 	uint32_t req;
 	enum wire_type type;
 	struct request_opts opts; /* ops NULL: cancelled, waits for its END */
+	uint64_t cancelled_ns;
 	bool granted;
 	struct wire_set left;   /* GET: what may still come */
 	struct wire_part asked; /* ASK */

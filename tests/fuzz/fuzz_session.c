@@ -43,7 +43,7 @@ static void react(struct own_request *r)
 
 	w->n_told++;
 	if ((w->how & 0x40) != 0 && w->n_told % 5 == 4 && !r->ended) {
-		r->cancelled = session_cancel(w->session, r->req) || r->cancelled;
+		r->cancelled = session_cancel(w->session, r->req, 1) || r->cancelled;
 		assert(r->cancelled);
 	}
 	if ((w->how & 0x80) != 0 && w->n_told == 7) {

@@ -1,8 +1,8 @@
 /*
- * test_conn_hostile: what a connection does with a peer that lies, floods or stalls. The other
- * side is a bare socket here.
+ * test_conn_hostile: what a connection does with a peer that lies. The other side is a bare
+ * socket here.
  */
-#include "wire_pair.h"
+#include "raw_end.h"
 #include "wire_samples.h"
 #include <errno.h>
 #include <event2/event.h>
@@ -18,45 +18,6 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-
-#define SHORT_MS 60
-
-static void say_bytes(int fd, const void *bytes, size_t n_bytes)
-{
-	assert_int_equal(send(fd, bytes, n_bytes, MSG_NOSIGNAL), (ssize_t)n_bytes);
-}
-
-/* A frame, with zeros as payload. */
-static void say(int fd, const struct wire_msg *msg)
-{
-	static const uint8_t zeros[WIRE_PAYLOAD_MAX_BYTES];
-	struct wire_buf buf = { 0 };
-
-	wire_encode(msg, &buf);
-	say_bytes(fd, buf.data, buf.size_bytes);
-	wire_buf_free(&buf);
-	if (msg->payload_size_bytes > 0)
-		say_bytes(fd, zeros, msg->payload_size_bytes);
-}
-
-static void say_sample(int fd, enum wire_type type)
-{
-	struct wire_msg msg;
-
-	wire_sample(type, false, &msg);
-	say(fd, &msg);
-}
-
-/* End 1 is open to a bare socket. */
-static int open_raw(struct pair *p)
-{
-	int fd;
-
-	pair_half(p, &fd);
-	say_sample(fd, WIRE_HELLO);
-	pair_until(p, &p->ends[1].n_open, 1);
-	return fd;
-}
 
 /* Everything that was sent to the bare socket, to its end; is the last message a BYE with reason?
  */
@@ -92,7 +53,7 @@ static void garbage_ends_it(void **state)
 	int fd;
 
 	pair_half(p, &fd);
-	say_bytes(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+	raw_bytes(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
 	pair_expect_end(p, 1, EPROTO, p->tls[1] != NULL ? "TLS" : "a header of");
 	assert_int_equal(p->ends[1].n_open, 0);
 	close(fd);
@@ -104,7 +65,7 @@ static void the_first_message_is_a_hello(void **state)
 	int fd;
 
 	pair_half(p, &fd);
-	say_sample(fd, WIRE_PING);
+	raw_sample(fd, WIRE_PING);
 	pair_expect_end(p, 1, EPROTO, "a HELLO was due");
 	close(fd);
 }
@@ -112,9 +73,9 @@ static void the_first_message_is_a_hello(void **state)
 static void a_second_hello_ends_it(void **state)
 {
 	struct pair *p = *state;
-	const int fd = open_raw(p);
+	const int fd = raw_open(p);
 
-	say_sample(fd, WIRE_HELLO);
+	raw_sample(fd, WIRE_HELLO);
 	pair_expect_end(p, 1, EPROTO, "again");
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 }
@@ -124,15 +85,15 @@ static void oversized_frames_end_it(void **state)
 	static const uint8_t header[] = { 0, 1, 0, 1, 0, 0, 0, 0 };
 	static const uint8_t payload[] = { 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff };
 	struct pair *p = *state;
-	int fd = open_raw(p);
+	int fd = raw_open(p);
 
-	say_bytes(fd, header, sizeof(header));
+	raw_bytes(fd, header, sizeof(header));
 	pair_expect_end(p, 1, EPROTO, "a header of 65537 bytes");
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 	p->ends[1].n_closed = 0;
 	p->ends[1].n_open = 0;
-	fd = open_raw(p);
-	say_bytes(fd, payload, sizeof(payload));
+	fd = raw_open(p);
+	raw_bytes(fd, payload, sizeof(payload));
 	pair_expect_end(p, 1, EPROTO, "a payload of 4294967295 bytes");
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 }
@@ -147,7 +108,7 @@ static void another_version_is_told_so(void **state)
 	wire_sample(WIRE_HELLO, false, &hello);
 	hello.u.hello.min_version = 3;
 	hello.u.hello.max_version = 9;
-	say(fd, &hello);
+	raw_say(fd, &hello);
 	pair_expect_end(p, 1, EPROTO, "version");
 	expect_bye(fd, WIRE_BYE_VERSION);
 }
@@ -161,7 +122,7 @@ static void a_later_version_that_still_speaks_ours_is_taken(void **state)
 	pair_half(p, &fd);
 	wire_sample(WIRE_HELLO, false, &hello);
 	hello.u.hello.max_version = 9;
-	say(fd, &hello);
+	raw_say(fd, &hello);
 	pair_until(p, &p->ends[1].n_open, 1);
 	close(fd);
 }
@@ -181,7 +142,7 @@ static struct wire_hello answer_to(struct pair *p, uint16_t max)
 	pair_half(p, &fd);
 	wire_sample(WIRE_HELLO, false, &hello);
 	hello.u.hello.max_version = max;
-	say(fd, &hello);
+	raw_say(fd, &hello);
 	pair_until(p, &p->ends[1].n_open, 1);
 	assert_true(recv(fd, bytes, sizeof(bytes), 0) > WIRE_PREFIX_BYTES);
 	size = (size_t)bytes[2] << 8 | bytes[3];
@@ -209,104 +170,6 @@ static void a_later_node_is_told_the_highest_that_both_know(void **state)
 	assert_int_equal(answer.max_version, WIRE_VERSION);
 }
 
-/* ---- time ---- */
-
-static void silence_before_the_hello_has_a_deadline(void **state)
-{
-	struct pair *p = *state;
-	int fd;
-
-	p->ends[1].opts.handshake_timeout_ms = SHORT_MS;
-	pair_half(p, &fd);
-	pair_expect_end(p, 1, ETIMEDOUT, "no hello in time");
-	close(fd);
-}
-
-static void silence_after_the_hello_has_a_deadline(void **state)
-{
-	struct pair *p = *state;
-	int fd;
-
-	p->ends[1].opts.ping_interval_ms = SHORT_MS;
-	fd = open_raw(p);
-	pair_expect_end(p, 1, ETIMEDOUT, "does not answer pings");
-	close(fd);
-}
-
-static void a_message_that_does_not_end_has_a_deadline(void **state)
-{
-	static const uint8_t prefix[] = { 0, 0, 0xfd, 0xe8, 0, 0, 0, 0 };
-	struct pair *p = *state;
-	int fd;
-
-	p->ends[1].opts.stall_timeout_ms = SHORT_MS;
-	fd = open_raw(p);
-	/* A byte each turn of a header that has 65,000 of them: never silent, and never done. */
-	say_bytes(fd, prefix, sizeof(prefix));
-	while (p->ends[1].n_closed == 0) {
-		(void)send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-		(void)event_base_loop(loop_base(p->loop), EVLOOP_ONCE);
-	}
-	pair_expect_end(p, 1, ETIMEDOUT, "does not end");
-	close(fd);
-}
-
-static void who_does_not_read_is_cut_off(void **state)
-{
-	struct pair *p = *state;
-	struct wire_msg get;
-	int fd;
-
-	p->ends[1].serves = true;
-	p->ends[1].chunk_bytes = 8U << 20;
-	p->ends[1].opts.stall_timeout_ms = SHORT_MS;
-	fd = open_raw(p);
-	wire_sample(WIRE_GET, false, &get);
-	say(fd, &get);
-	pair_expect_end(p, 1, ETIMEDOUT, "does not read");
-	assert_true(p->ends[1].serve[0].n_pulls <= 2);
-	assert_int_equal(p->ends[1].serve[0].n_closed, 1);
-	close(fd);
-}
-
-/* As much of it as goes out, again and again; what comes is read. */
-static void flood(struct pair *p, int fd, const struct wire_buf *buf, size_t *sent)
-{
-	const ssize_t n = send(fd, buf->data + *sent, buf->size_bytes - *sent, MSG_NOSIGNAL);
-	uint8_t pongs[4096];
-
-	*sent = (*sent + (size_t)(n > 0 ? n : 0)) % buf->size_bytes;
-	(void)event_base_loop(loop_base(p->loop), EVLOOP_NONBLOCK);
-	while (recv(fd, pongs, sizeof(pongs), 0) > 0)
-		continue;
-	assert_int_equal(p->ends[1].n_closed, 0);
-}
-
-static void a_flood_is_slowed_down(void **state)
-{
-	struct pair *p = *state;
-	const int fd = open_raw(p);
-	struct wire_buf buf = { 0 };
-	struct wire_msg ping;
-	size_t sent = 0;
-	uint64_t n_before;
-
-	wire_sample(WIRE_PING, false, &ping);
-	while (buf.size_bytes < 4096)
-		wire_encode(&ping, &buf);
-	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	for (int i = 0; i < 100000 && !p->ends[1].conn->paused; i++)
-		flood(p, fd, &buf, &sent);
-	assert_true(p->ends[1].conn->paused);
-	/* It stays open, and goes on when it may again. */
-	n_before = conn_counts(p->ends[1].conn)->n_messages_in;
-	while (conn_counts(p->ends[1].conn)->n_messages_in == n_before)
-		flood(p, fd, &buf, &sent);
-	assert_int_equal(p->ends[1].n_closed, 0);
-	wire_buf_free(&buf);
-	close(fd);
-}
-
 /* ---- lies ---- */
 
 struct lie {
@@ -322,23 +185,23 @@ static void tell_lie(struct pair *p, const struct lie *lie)
 	static struct got got;
 	struct wire_msg grant = { .type = WIRE_GRANT };
 	struct wire_msg msg = lie->msg;
-	const int fd = open_raw(p);
+	const int fd = raw_open(p);
 
 	p->ends[0].chunk_bytes = 1000; /* what end 1 expects */
 	assert_int_equal(pair_get(p, 1, &got, 4, false), 0);
 	assert_int_equal(got.req, 1);
 	grant.u.grant.req = 1;
 	if (lie->grant_first)
-		say(fd, &grant);
+		raw_say(fd, &grant);
 	if (msg.type == WIRE_CHUNK) {
 		msg.u.chunk.items = &lie->item;
 		msg.u.chunk.n_items = 1;
 	}
-	say(fd, &msg);
+	raw_say(fd, &msg);
 	if (lie->what[0] == '3') /* and then one from further on */
 		msg.u.chunk.offset += 400;
 	if (lie->what[0] == '2' || lie->what[0] == '3') /* twice */
-		say(fd, &msg);
+		raw_say(fd, &msg);
 	pair_expect_end(p, 1, EPROTO, lie->word);
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 	assert_int_equal(got.n_ends, 1);
@@ -419,13 +282,13 @@ static void tell_meta(struct pair *p, uint64_t total_bytes, uint64_t offset, con
 	};
 	struct got got = { .end = &p->ends[1] };
 	struct request_opts asked = opts;
-	const int fd = open_raw(p);
+	const int fd = raw_open(p);
 
 	asked.ops = &pair_request_ops;
 	asked.arg = &got;
 	assert_int_equal(conn_request(p->ends[1].conn, &get, &asked, &got.req), 0);
 	assert_int_equal(got.req, 1);
-	say(fd, &meta);
+	raw_say(fd, &meta);
 	pair_expect_end(p, 1, EPROTO, word);
 	expect_bye(fd, WIRE_BYE_PROTOCOL);
 	assert_int_equal(got.meta_bytes, 0);
@@ -459,19 +322,19 @@ static void metadata_that_was_cancelled_may_end_whole(void **state)
 	const struct wire_msg end = { .type = WIRE_END,
 		                      .u.end = { .req = 1, .status = WIRE_DONE } };
 	const struct wire_msg ping = { .type = WIRE_PING };
-	const int fd = open_raw(p);
+	const int fd = raw_open(p);
 
 	assert_int_equal(conn_request(p->ends[1].conn, &get, &opts, &got.req), 0);
-	say(fd, &meta);
-	say(fd, &ping);
+	raw_say(fd, &meta);
+	raw_say(fd, &ping);
 	pair_until(p, &p->ends[1].n_msgs, 1);
 	assert_int_equal(got.meta_bytes, 400);
 	conn_cancel(p->ends[1].conn, got.req);
 	meta.u.meta.offset = 400;
 	meta.payload_size_bytes = 600;
-	say(fd, &meta);
-	say(fd, &end);
-	say(fd, &ping);
+	raw_say(fd, &meta);
+	raw_say(fd, &end);
+	raw_say(fd, &ping);
 	pair_until(p, &p->ends[1].n_msgs, 2);
 	assert_int_equal(p->ends[1].n_closed, 0);
 	assert_int_equal(got.n_ends, 0);
@@ -481,13 +344,13 @@ static void metadata_that_was_cancelled_may_end_whole(void **state)
 static void more_requests_than_allowed_end_it(void **state)
 {
 	struct pair *p = *state;
-	const int fd = open_raw(p);
+	const int fd = raw_open(p);
 	struct wire_msg ask;
 
 	wire_sample(WIRE_ASK, false, &ask);
 	for (uint32_t i = 0; i <= WIRE_REQUESTS_MAX; i++) {
 		ask.u.ask.req = i;
-		say(fd, &ask);
+		raw_say(fd, &ask);
 	}
 	pair_expect_end(p, 1, EPROTO, "requests are open");
 	assert_int_equal(p->ends[1].n_msgs, WIRE_REQUESTS_MAX);
@@ -497,10 +360,10 @@ static void more_requests_than_allowed_end_it(void **state)
 static void a_request_id_is_not_used_twice(void **state)
 {
 	struct pair *p = *state;
-	const int fd = open_raw(p);
+	const int fd = raw_open(p);
 
-	say_sample(fd, WIRE_ASK);
-	say_sample(fd, WIRE_ASK);
+	raw_sample(fd, WIRE_ASK);
+	raw_sample(fd, WIRE_ASK);
 	pair_expect_end(p, 1, EPROTO, "open already");
 	close(fd);
 }
@@ -520,12 +383,6 @@ int main(void)
 		PLAIN(a_later_version_that_still_speaks_ours_is_taken),
 		PLAIN(an_older_node_is_spoken_to_as_it_speaks),
 		PLAIN(a_later_node_is_told_the_highest_that_both_know),
-		PLAIN(silence_before_the_hello_has_a_deadline),
-		SECURE(silence_before_the_hello_has_a_deadline),
-		PLAIN(silence_after_the_hello_has_a_deadline),
-		PLAIN(a_message_that_does_not_end_has_a_deadline),
-		PLAIN(who_does_not_read_is_cut_off),
-		PLAIN(a_flood_is_slowed_down),
 		PLAIN(lies_in_answers_end_it),
 		PLAIN(metadata_that_is_too_large_or_out_of_order_ends_it),
 		PLAIN(metadata_that_was_cancelled_may_end_whole),
