@@ -451,19 +451,30 @@ struct stopping {
 	void *arg;
 };
 
+/* It may have died in the middle of an answer. */
+static bool agent_answers(const struct front *front)
+{
+	AUTO(close_fd) int fd = link_watch(front->link);
+
+	return fd >= 0;
+}
+
 /* Nobody comes back for it: where the agent is away, the kernel is told, and the agent finds a note
- * when it is back. */
+ * when it is back. Of an agent that is there and keeps it, no note says that it is gone. */
 static void take_down(const struct front *front, const char *dir, bool is_there)
 {
 	struct err e = { 0 };
 	const int r = is_there ? link_umount(front->link, dir, &e)
 	                       : err_set(&e, ECONNREFUSED, "the agent does not answer");
+	bool works;
 
 	if (r >= 0)
 		return;
-	link_note_ended(front->link, dir);
+	works = umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0;
+	if (works || r == -ECONNREFUSED || !agent_answers(front))
+		link_note_ended(front->link, dir);
 	log_warn(front->log, "unmounted without the agent", "dir=%s works=%s error=%s", LOG_Q(dir),
-	         umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ? "yes" : "no", LOG_Q(e.msg));
+	         works ? "yes" : "no", LOG_Q(e.msg));
 }
 
 static void stop_work(struct job *job) /* worker */

@@ -324,17 +324,35 @@ static void end_work(struct job *job) /* worker */
 		give_behind(j);
 }
 
+/* Who asked for it has hung up; what was known before is known on. */
+static bool has_come_in_vain(struct instance_job *j)
+{
+	return j->result == 0 && atomic_load(&j->given_up) && !j->renews && j->fresh == NULL;
+}
+
+static int set_unwanted(struct err *e)
+{
+	return err_set(e, ECANCELED, "nobody wants it any more");
+}
+
+/* While a worker was at it, too, its asker may have gone. */
 static void end_after(struct job *job)
 {
 	struct instance_job *j = container_of(job, struct instance_job, job);
 
-	j->after(j);
+	if (!has_come_in_vain(j)) {
+		j->after(j);
+		return;
+	}
+	j->result = set_unwanted(&j->err);
+	submit(j, end_work, end_after);
 }
 
 static void end(struct instance_job *j, int r, const struct err *why)
 {
-	if (r == 0 && atomic_load(&j->given_up) && !j->renews && j->fresh == NULL)
-		r = err_set(&j->err, ECANCELED, "nobody wants it any more");
+	j->result = r;
+	if (has_come_in_vain(j))
+		r = set_unwanted(&j->err);
 	else
 		j->err = *why;
 	j->result = r;
@@ -354,7 +372,7 @@ static void end_unwanted(struct instance_job *j)
 	struct err e = { 0 };
 
 	link_cancel(&j->asking);
-	end(j, err_set(&e, ECANCELED, "nobody wants it any more"), &e);
+	end(j, set_unwanted(&e), &e);
 }
 
 static void begin_work(struct job *job) /* worker */

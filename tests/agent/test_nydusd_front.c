@@ -33,11 +33,16 @@
 struct link {
 	int mount_says; /* from now on */
 	bool is_silent;
+	bool is_dead;
 	bool found;                /* it says of a mount */
-	struct front *hangs_up_on; /* whoever wished, as the answer comes; or NULL */
+	struct front *hangs_up_on; /* whoever wished, as the answer comes; or NULL ... */
+	const void
+		*hangs_up_late; /* ... who wished, while the agent is asked what it has; or NULL */
+	struct front *front;
 	uint32_t n_asked;
 	uint32_t n_unmounted;
 	uint32_t n_unmounts_max; /* the agent dies then; 0: it does not */
+	int unmount_says;        /* else, where it is not 0 */
 	uint32_t n_noted;
 	uint32_t n_mounted;
 	uint32_t n_replaced;
@@ -60,8 +65,7 @@ void link_stop_waiting(struct link *link)
 
 int link_watch(struct link *link)
 {
-	(void)link;
-	return eventfd(0, EFD_CLOEXEC); /* it lives */
+	return link->is_dead ? -ECONNREFUSED : eventfd(0, EFD_CLOEXEC);
 }
 
 static void take(struct link *link, const char *dir, const json_t *credentials)
@@ -136,6 +140,8 @@ int link_umount(struct link *link, const char *dir, struct err *e)
 {
 	if (link->n_unmounts_max > 0 && link->n_unmounted == link->n_unmounts_max)
 		return err_set(e, ECONNREFUSED, "%s: it is gone", dir);
+	if (link->unmount_says < 0)
+		return err_set(e, -link->unmount_says, "%s: as the test says", dir);
 	link->n_unmounted++;
 	return 0;
 }
@@ -148,8 +154,9 @@ void link_note_ended(struct link *link, const char *dir)
 
 int link_look(struct link *link, const char *dir, json_t **ret_mount, struct err *e)
 {
-	(void)link;
 	(void)ret_mount;
+	if (link->hangs_up_late != NULL)
+		front_give_up_for(link->front, link->hangs_up_late);
 	return err_set(e, ENOENT, "%s", dir);
 }
 
@@ -234,6 +241,7 @@ static int set_up(void **state)
 	assert_int_equal(pool_new(f->front.loop, 1, "mount", &f->front.mount_pool, &e), 0);
 	f->front.log = log_new(-1, LOG_ERROR);
 	f->front.link = &f->link;
+	f->link.front = &f->front;
 	f->front.root = f->root;
 	f->front.watch = front_watch_new(&f->front);
 	mount_it(f, "/a");
@@ -355,6 +363,44 @@ static void a_hang_up_takes_down_what_it_brought_and_nothing_else(void **state)
 	assert_int_equal(hang_up_at(f, -EALREADY, false), 0);
 }
 
+/* The agent has said that it is mounted, and nobody has been told: whoever asks anew finds nothing.
+ */
+static void a_hang_up_behind_the_agents_answer_takes_it_down_too(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(free_str) char *dir = xasprintf("%s/c", f->root);
+
+	f->link.hangs_up_late = f;
+	front_mount(&f->front, "/c", BOOTSTRAP, CONFIG, on_done, f);
+	settle(f);
+	assert_int_equal(f->n_done, 1);
+	assert_int_equal(f->result, -ECANCELED);
+	assert_null(front_find(&f->front, "/c"));
+	assert_int_equal(f->link.n_unmounted, 1);
+	f->n_done = 0;
+	f->link.hangs_up_late = NULL;
+	mount_it(f, "/c");
+	assert_int_equal(rmdir(dir), 0);
+}
+
+/* What was known before is asked for again for nobody: nobody who hangs up ends it. */
+static void a_hang_up_ends_no_renewal_and_no_remount_that_is_done(void **state)
+{
+	struct fixture *f = *state;
+
+	f->link.hangs_up_late = f;
+	front_remount(&f->front, "/a", OTHER_BOOTSTRAP, CONFIG, on_done, f);
+	settle(f);
+	wait_for_done(f);
+	assert_int_equal(f->result, 0);
+	front_watch_renew(f->front.watch);
+	f->link.hangs_up_late = f->front.watch;
+	settle(f);
+	assert_non_null(front_find(&f->front, "/a"));
+	assert_non_null(front_find(&f->front, "/b"));
+	assert_int_equal(f->link.n_unmounted, 0);
+}
+
 /* The agent takes back what it has begun to replace, which it is told in earnest. */
 static void a_remount_whose_caller_hangs_up_is_confirmed(void **state)
 {
@@ -407,6 +453,28 @@ static void an_agent_that_dies_at_the_end_is_left_notes(void **state)
 	assert_int_equal(f->link.n_noted, 1);
 }
 
+static void stop_it(struct fixture *f)
+{
+	f->n_done = 0;
+	f->link.n_noted = 0;
+	front_stop(&f->front, on_done, f);
+	wait_for_done(f);
+}
+
+/* It would not come back after the agent's next start: who reads it would have it no more. Of one
+ * that died in the middle of its answer nobody knows. */
+static void of_what_the_agent_keeps_no_note_says_that_it_ended(void **state)
+{
+	struct fixture *f = *state;
+
+	f->link.unmount_says = -EIO;
+	stop_it(f);
+	assert_int_equal(f->link.n_noted, 0);
+	f->link.is_dead = true;
+	stop_it(f);
+	assert_int_equal(f->link.n_noted, 2);
+}
+
 static void of_credentials_those_that_came_last_count(void **state)
 {
 	struct fixture *f = *state;
@@ -456,9 +524,12 @@ int main(void)
 		TEST(a_mount_that_is_being_renewed_can_be_unmounted),
 		TEST(those_that_wait_hold_up_nobody_and_can_be_given_up),
 		TEST(a_hang_up_takes_down_what_it_brought_and_nothing_else),
+		TEST(a_hang_up_behind_the_agents_answer_takes_it_down_too),
+		TEST(a_hang_up_ends_no_renewal_and_no_remount_that_is_done),
 		TEST(a_remount_whose_caller_hangs_up_is_confirmed),
 		TEST(a_remount_that_waits_for_its_turn_ends_with_its_caller),
 		TEST(an_agent_that_dies_at_the_end_is_left_notes),
+		TEST(of_what_the_agent_keeps_no_note_says_that_it_ended),
 		TEST(of_credentials_those_that_came_last_count),
 		TEST(the_next_one_knows_of_what_a_mount_is_not_sure),
 	};
