@@ -110,24 +110,35 @@ static int take_secret(const json_t *object, const char *key, bool may_be_empty,
 /* Borrowed from the body. @return 0; -EINVAL */
 static int take_credentials(const json_t *object, struct credentials *ret_given, struct err *e)
 {
-	static const char *const keys[] = { "username", "password", "token" };
-	const char *texts[ARRAY_LEN(keys)] = { NULL };
+	enum { USERNAME, PASSWORD, TOKEN, PROXY_USERNAME, PROXY_PASSWORD, N_KEYS };
+	static const char *const keys[N_KEYS] = { "username", "password", "token", "proxy_username",
+		                                  "proxy_password" };
+	const char *texts[N_KEYS] = { NULL };
+	bool has_password, has_token, has_proxy;
 	int r = 0;
 
 	if (!json_is_object(object))
 		return err_set(e, EINVAL, "\"credentials\" must be an object (see docs/api.md)");
-	r = json_check_keys(object, keys, ARRAY_LEN(keys), e);
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
-		r = take_secret(object, keys[i], strcmp(keys[i], "token") != 0, &texts[i], e);
+	r = json_check_keys(object, keys, N_KEYS, e);
+	for (size_t i = 0; r == 0 && i < N_KEYS; i++)
+		r = take_secret(object, keys[i], i != TOKEN, &texts[i], e);
 	if (r < 0)
 		return r;
-	if ((texts[0] == NULL) != (texts[1] == NULL) || (texts[0] == NULL) == (texts[2] == NULL))
+	has_password = texts[USERNAME] != NULL;
+	has_token = texts[TOKEN] != NULL;
+	has_proxy = texts[PROXY_USERNAME] != NULL;
+	if (has_password != (texts[PASSWORD] != NULL) ||
+	    has_proxy != (texts[PROXY_PASSWORD] != NULL) || (has_password && has_token) ||
+	    (!has_password && !has_token && !has_proxy))
 		return err_set(e, EINVAL,
 		               "\"credentials\" are a username and a password, or a token (give "
-		               "one of the two)");
-	*ret_given = (struct credentials){ .username = unconst(texts[0]),
-		                           .password = unconst(texts[1]),
-		                           .bearer = unconst(texts[2]) };
+		               "one of the two), and with a proxy those of it, too");
+	*ret_given = (struct credentials){ .username = unconst(texts[USERNAME]),
+		                           .password = unconst(texts[PASSWORD]),
+		                           .bearer = unconst(texts[TOKEN]),
+		                           .proxy_username = unconst(texts[PROXY_USERNAME]),
+		                           .proxy_password = unconst(texts[PROXY_PASSWORD]),
+		                           .for_proxy_alone = !has_password && !has_token };
 	return 0;
 }
 

@@ -103,9 +103,19 @@ static void say(struct registry *registry, const struct mount_record *rec,
 	registry_hint(registry, scope, &hints);
 }
 
+/* The proxy is another one to talk to than the registry: it is told what opens it by each way that
+ * leads through it. @return borrows all */
+static struct credentials of_proxy(const struct credentials *given)
+{
+	return (struct credentials){ .proxy_username = given != NULL ? given->proxy_username : NULL,
+		                     .proxy_password =
+		                             given != NULL ? given->proxy_password : NULL };
+}
+
 bool mount_auth_give(struct registry *registry, const struct mount_record *rec,
                      const struct credentials *given)
 {
+	const struct credentials proxys = of_proxy(given);
 	struct reference ref;
 
 	if (!scope_of(rec, &ref))
@@ -114,8 +124,11 @@ bool mount_auth_give(struct registry *registry, const struct mount_record *rec,
 		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
 		const struct registry_scope scope = scope_for(&ref, owner);
 
-		if (has_way(rec, &ways[i]) && may_have_credentials(rec, &ways[i], &ref))
-			registry_give_credentials(registry, &scope, given);
+		if (!has_way(rec, &ways[i]))
+			continue;
+		registry_give_credentials(registry, &scope,
+		                          may_have_credentials(rec, &ways[i], &ref) ? given
+		                                                                    : &proxys);
 	}
 	return true;
 }
@@ -123,7 +136,7 @@ bool mount_auth_give(struct registry *registry, const struct mount_record *rec,
 void mount_auth_add(struct registry *registry, const struct mount_record *rec,
                     const struct credentials *given)
 {
-	static const struct credentials none = { .username = NULL };
+	const struct credentials none = of_proxy(given);
 	struct reference ref;
 
 	if (!scope_of(rec, &ref))

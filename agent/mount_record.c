@@ -16,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CA_FILE            "ca_file"
+#define CA_FILES_MAX_BYTES 12288U
+
 /* Every text and every switch of a record, by the name that it has in JSON. */
 static const struct text_member {
 	const char *key;
@@ -30,7 +33,8 @@ static const struct text_member {
 	{ "how", offsetof(struct mount_record, how), false },
 	{ "links_dir", offsetof(struct mount_record, links_dir), true },
 	{ "scheme", offsetof(struct mount_record, scheme), false },
-	{ "ca_file", offsetof(struct mount_record, ca_file), true },
+	{ CA_FILE, offsetof(struct mount_record, ca_file),
+	  false }, /* a path, or an array of them */
 	{ "proxy", offsetof(struct mount_record, proxy), false },
 };
 
@@ -91,12 +95,26 @@ bool mount_record_same_image(const struct mount_record *a, const struct mount_re
 	       same_text(a->blobs, b->blobs);
 }
 
+static json_t *lines_json(const char *lines)
+{
+	AUTO(free_str) char *copy = xstrdup(lines);
+	json_t *array = json_array();
+	char *rest = NULL;
+
+	for (char *line = strtok_r(copy, "\n", &rest); line != NULL;
+	     line = strtok_r(NULL, "\n", &rest))
+		(void)json_array_append_new(array, json_words(line));
+	return array;
+}
+
 json_t *mount_record_json(const struct mount_record *rec)
 {
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		json_set_text(object, texts[i].key, text_in(rec, i));
+	if (rec->ca_file != NULL && strchr(rec->ca_file, '\n') != NULL)
+		(void)json_object_set_new(object, CA_FILE, lines_json(rec->ca_file));
 	json_set_text(object, "digest", rec->digest[0] != '\0' ? rec->digest : NULL);
 	for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
 		if (switches[i].is_shown || switch_in(rec, i))
@@ -154,8 +172,8 @@ static int check_proxy(const char *proxy, struct err *e)
 	if (host[strcspn(host, "@/")] != '@')
 		return 0;
 	return err_set(e, EINVAL,
-	               "\"proxy\" must not hold a user name and password (give the "
-	               "registry an entry in the configuration)");
+	               "\"proxy\" must not hold a user name and password (give them as "
+	               "\"proxy_username\" and \"proxy_password\" of \"credentials\")");
 }
 
 static int check_registry(const struct mount_record *rec, struct err *e)
@@ -197,6 +215,60 @@ static int take_text(const json_t *object, const char *key, char **ret_copy, str
 	return r;
 }
 
+static int add_ca_file(const char *path, char **lines, struct err *e)
+{
+	const int r = check_path(CA_FILE, path, e);
+	char *longer;
+
+	if (r < 0)
+		return r;
+	longer = *lines != NULL ? xasprintf("%s\n%s", *lines, path) : xstrdup(path);
+	free_str(lines);
+	*lines = longer;
+	return strlen(longer) <= CA_FILES_MAX_BYTES
+	               ? 0
+	               : err_set(e, EINVAL, "the paths of \"%s\" have more than %u bytes", CA_FILE,
+	                         CA_FILES_MAX_BYTES);
+}
+
+/* A path, or an array of several. (A text holds no line break: json_get_text().) */
+static int take_ca_files(const json_t *object, char **ret_lines, struct err *e)
+{
+	const json_t *array = json_object_get(object, CA_FILE);
+	AUTO(free_str) char *lines = NULL;
+	const char *path = NULL;
+	int r = 0;
+
+	if (!json_is_array(array))
+		r = json_get_text(object, CA_FILE, &path, e);
+	else if (json_array_size(array) < 2)
+		r = err_set(e, EINVAL, "\"%s\" must be a path, or an array of several", CA_FILE);
+	if (path != NULL)
+		r = add_ca_file(path, &lines, e);
+	for (size_t i = 0; r == 0 && i < json_array_size(array); i++) {
+		AUTO(json_drop)
+		json_t *one = json_pack("{s:O}", CA_FILE, json_array_get(array, i));
+
+		r = json_get_text(one, CA_FILE, &path, e);
+		if (r == 0 && path == NULL)
+			r = err_set(e, EINVAL, "\"%s\" holds what is no path", CA_FILE);
+		if (r == 0)
+			r = add_ca_file(path, &lines, e);
+	}
+	if (r < 0)
+		return r;
+	*ret_lines = lines;
+	lines = NULL;
+	return 0;
+}
+
+static int take_member(const json_t *object, size_t idx, struct mount_record *rec, struct err *e)
+{
+	return strcmp(texts[idx].key, CA_FILE) == 0
+	               ? take_ca_files(object, &rec->ca_file, e)
+	               : take_text(object, texts[idx].key, text_of(rec, idx), e);
+}
+
 static int take_digest(const json_t *object, struct mount_record *rec, struct err *e)
 {
 	const char *text = NULL;
@@ -225,7 +297,7 @@ int mount_record_parse(const json_t *object, bool stored, struct mount_record *r
 	keys[n_keys] = stored ? "digest" : "credentials"; /* those are the API's to look at */
 	r = json_check_keys(object, keys, n_keys + 1, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
-		r = take_text(object, texts[i].key, text_of(&rec, i), e);
+		r = take_member(object, i, &rec, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(switches); i++)
 		r = json_get_bool(object, switches[i].key, switch_of(&rec, i), e);
 	if (r == 0 && stored)

@@ -25,8 +25,8 @@ struct mount_record {
 	char *links_dir;     /* where its blobs' files are to be seen, too; absolute; or NULL */
 	/* For a registry that the configuration has no entry for; NULL: as configured. */
 	char *scheme;                   /* "http", "https"; "any": mount_auth.c */
-	char *ca_file;                  /* absolute path */
-	char *proxy;                    /* URL without user info */
+	char *ca_file;                  /* absolute paths, one a line */
+	char *proxy;                    /* URL without user info: that comes with credentials */
 	uint32_t load_timeout_ms;       /* for whoever waits for it; 0: as every load. Not stored */
 	char digest[DIGEST_TEXT_BYTES]; /* of the image, once it is known; else "" */
 };

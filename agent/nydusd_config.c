@@ -3,6 +3,7 @@
  */
 #include "nydusd_config.h"
 #include "mem.h"
+#include "nydusd_proxy.h"
 #include "reference.h"
 #include "secret.h"
 #include "toml_json.h"
@@ -15,11 +16,13 @@ void nydusd_config_clear(struct nydusd_config *config)
 	free_str(&config->blobs);
 	free_str(&config->backend);
 	free_str(&config->scheme);
-	free_str(&config->ca_file);
+	json_drop(&config->ca_files);
 	free_str(&config->proxy);
 	free_secret(&config->username);
 	free_secret(&config->password);
 	free_secret(&config->token);
+	free_secret(&config->proxy_username);
+	free_secret(&config->proxy_password);
 	free_str(&config->work_dir);
 	free_str(&config->id);
 	json_drop(&config->shown);
@@ -175,17 +178,46 @@ static int take_backend(const char *type, const json_t *backend, struct nydusd_c
 	               type);
 }
 
-static void take_transport(const json_t *backend, struct nydusd_config *c)
+static int take_ca_files(const json_t *backend, struct nydusd_config *c, struct err *e)
 {
-	const json_t *proxy = json_object_get(backend, "proxy");
-	const char *ca_file =
-		json_string_value(json_array_get(json_object_get(backend, "ca_cert_files"), 0));
+	const json_t *files = json_object_get(backend, "ca_cert_files");
+
+	if (json_array_size(files) == 0)
+		return 0;
+	c->ca_files = json_array();
+	for (size_t i = 0; i < json_array_size(files); i++) {
+		const char *file = json_string_value(json_array_get(files, i));
+
+		if (file == NULL || *file == '\0')
+			return err_set(e, EINVAL, "\"ca_cert_files\" holds what is no path");
+		(void)json_array_append_new(c->ca_files, json_string(file));
+	}
+	return 0;
+}
+
+/* In what is shown, the URL without them takes its place. */
+static int take_proxy(json_t *proxy, struct nydusd_config *c, struct err *e)
+{
+	const char *url = text_of(proxy, "url");
+	int r;
+
+	c->proxy_fallback = !json_is_false(json_object_get(proxy, "fallback"));
+	if (url == NULL)
+		return 0;
+	r = nydusd_proxy_split(url, &c->proxy, &c->proxy_username, &c->proxy_password, e);
+	if (r == 0)
+		(void)json_object_set_new(proxy, "url", json_string(c->proxy));
+	return r;
+}
+
+static int take_transport(const json_t *backend, struct nydusd_config *c, struct err *e)
+{
+	int r;
 
 	c->scheme = dup_of(backend, "scheme");
-	c->proxy = dup_of(proxy, "url");
-	c->proxy_fallback = !json_is_false(json_object_get(proxy, "fallback"));
 	c->skip_verify = is_on(backend, "skip_verify");
-	c->ca_file = xstrdup_or_null(ca_file);
+	r = take_ca_files(backend, c, e);
+	return r == 0 ? take_proxy(json_object_get(backend, "proxy"), c, e) : r;
 }
 
 /* ---- the document ---- */
@@ -259,10 +291,12 @@ int nydusd_config_parse(const char *text, size_t size_bytes, struct nydusd_confi
 	                                                                    : take_v1(root, &c);
 	if (c.backend == NULL)
 		return err_set(e, EINVAL, "no backend with a type");
-	take_transport(backend, &c);
-	r = take_backend(c.backend, backend, &c, e);
+	r = take_transport(backend, &c, e);
+	if (r == 0)
+		r = take_backend(c.backend, backend, &c, e);
 	if (r < 0)
 		return r;
+	c.id_mapping = json_object_size(json_object_get(root, "id_mapping")) > 0;
 	hide_secrets(backend);
 	c.shown = root;
 	root = NULL;

@@ -14,17 +14,20 @@ struct nydusd_config {
 	char *blobs;   /* an origin (origin.h) */
 	char *backend; /* "registry", "localfs", "http-proxy" */
 	char *scheme; /* a registry's: "any" where none is said. NULL: not said, as for all below */
-	char *ca_file;
+	json_t *ca_files; /* an array of texts */
 	char *proxy;
 	bool proxy_fallback;
 	bool skip_verify;
 	char *username; /* secrets */
 	char *password;
 	char *token;
-	char *work_dir; /* of the cache */
-	char *id;       /* what metrics call it */
-	bool prefetch;  /* the whole image */
-	json_t *shown;  /* the document without secrets */
+	char *proxy_username; /* with the password, or both NULL */
+	char *proxy_password;
+	bool id_mapping; /* there is one, and it means nothing here */
+	char *work_dir;  /* of the cache */
+	char *id;        /* what metrics call it */
+	bool prefetch;   /* the whole image */
+	json_t *shown;   /* the document without secrets */
 };
 void nydusd_config_clear(struct nydusd_config *config); /* zeroed is fine; wipes the secrets */
 

@@ -119,6 +119,19 @@ static void mount_after(struct instance_job *j)
 
 /* ---- credentials ---- */
 
+/* Others for the registry say nothing of its proxy. */
+static void keep_proxys(const json_t *known, json_t *fresh)
+{
+	static const char *const keys[] = { "proxy_username", "proxy_password" };
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		json_t *value = json_object_get(known, keys[i]);
+
+		if (value != NULL)
+			(void)json_object_set(fresh, keys[i], value);
+	}
+}
+
 void front_give(struct front *front, const char *at, const char *auth, front_done_fn *done,
                 void *arg)
 {
@@ -132,6 +145,7 @@ void front_give(struct front *front, const char *at, const char *auth, front_don
 		tell(front, &e, done, arg);
 		return;
 	}
+	keep_proxys(i->credentials, credentials);
 	instance_give(front, i, credentials, done, arg);
 }
 

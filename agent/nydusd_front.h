@@ -112,6 +112,8 @@ void instance_add(struct instance **list, struct instance *instance); /* at the 
 /** {"username", "password"} of an auth text. @return 0; -EINVAL */
 MUST_CHECK int instance_credentials(const char *auth, json_t **ret_credentials, struct err *e);
 
+/* ---- what is to be done about it (nydusd_job.c) ---- */
+
 /*
  * One thing that is to be done about a mount. What blocks for a moment a worker does, with copies;
  * the agent, which may wait for a registry, is asked on the loop:

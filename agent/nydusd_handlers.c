@@ -219,6 +219,13 @@ void nydusd_delete_mount(struct nydusd_call *call)
 
 /* ---- configuration ---- */
 
+/* There may be a proxy's alone. */
+static bool opens_registry(const json_t *credentials)
+{
+	return json_object_get(credentials, "username") != NULL ||
+	       json_object_get(credentials, "token") != NULL;
+}
+
 void nydusd_get_config(struct nydusd_call *call)
 {
 	const struct instance *i = front_find(call->front, json_str(call->query, "id"));
@@ -227,7 +234,7 @@ void nydusd_get_config(struct nydusd_call *call)
 		nydusd_fail(call, HTTP_NOTFOUND, "nothing is mounted under this id");
 	else /* nydusd shows secrets here */
 		nydusd_reply(call, json_pack("{s:s}", "registry_auth",
-		                             i->credentials != NULL ? "(set)" : ""));
+		                             opens_registry(i->credentials) ? "(set)" : ""));
 }
 
 /* {"registry_auth": base64 of USER:PASSWORD} */

@@ -31,7 +31,8 @@ MUST_CHECK int link_ensure(struct link *link, const char *work_dir, const atomic
 /** [any thread] The front is about to end: whoever waits for an agent nobody has met gives up. */
 void link_stop_waiting(struct link *link);
 
-/** [any thread] A connection that becomes readable when the agent is gone. @return -errno: it is gone */
+/** [any thread] A connection that becomes readable when the agent is gone. @return -errno: it is
+ * gone */
 int link_watch(struct link *link);
 
 struct link_call;

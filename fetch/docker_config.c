@@ -24,6 +24,8 @@ void credentials_wipe(struct credentials *c)
 	free_secret(&c->password);
 	free_secret(&c->identity_token);
 	free_secret(&c->bearer);
+	free_secret(&c->proxy_username);
+	free_secret(&c->proxy_password);
 }
 
 void credentials_copy(struct credentials *ret_copy, const struct credentials *c)
@@ -32,6 +34,9 @@ void credentials_copy(struct credentials *ret_copy, const struct credentials *c)
 	ret_copy->password = xstrdup_or_null(c->password);
 	ret_copy->identity_token = xstrdup_or_null(c->identity_token);
 	ret_copy->bearer = xstrdup_or_null(c->bearer);
+	ret_copy->proxy_username = xstrdup_or_null(c->proxy_username);
+	ret_copy->proxy_password = xstrdup_or_null(c->proxy_password);
+	ret_copy->for_proxy_alone = c->for_proxy_alone;
 }
 
 static bool is_hub(const char *host)

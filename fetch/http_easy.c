@@ -4,6 +4,8 @@
  * Knows one handle at a time. Does not know the loop, nor when a handle runs.
  */
 #include "http_easy.h"
+#include "ca_bundle.h"
+#include "mem.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -99,6 +101,26 @@ static void set_house_rules(struct setter *s, const struct http_opts *opts)
 	set_text(s, CURLOPT_USERAGENT, "shoal/" SHOAL_VERSION);
 }
 
+/* libcurl takes one file, or bytes. A file that cannot be had it is given by itself: it says so,
+ * and that is an end as any other. */
+static void set_ca_files(struct setter *s, const char *paths)
+{
+	AUTO(free_str) char *bad = NULL;
+	AUTO(free_str) char *pem = NULL;
+	struct curl_blob blob = { .flags = CURL_BLOB_COPY };
+
+	if (strchr(paths, '\n') == NULL) {
+		set_text(s, CURLOPT_CAINFO, paths);
+		return;
+	}
+	pem = ca_bundle_read(paths, &blob.len, &bad);
+	blob.data = pem;
+	if (pem == NULL)
+		set_text(s, CURLOPT_CAINFO, bad);
+	else
+		set_pointer(s, CURLOPT_CAINFO_BLOB, &blob);
+}
+
 static void set_where(struct setter *s, const struct http_request *request)
 {
 	const bool tls = strncmp(request->url, "https:", 6) == 0;
@@ -112,8 +134,12 @@ static void set_where(struct setter *s, const struct http_request *request)
 	/* "" keeps the environment's proxies out: the configuration alone decides. */
 	set_text(s, CURLOPT_PROXY, request->proxy != NULL ? request->proxy : "");
 	set_text(s, CURLOPT_NOPROXY, "");
-	if (request->ca_file != NULL)
-		set_text(s, CURLOPT_CAINFO, request->ca_file);
+	if (request->proxy_username != NULL) {
+		set_text(s, CURLOPT_PROXYUSERNAME, request->proxy_username);
+		set_text(s, CURLOPT_PROXYPASSWORD, request->proxy_password);
+	}
+	if (request->ca_file != NULL && tls)
+		set_ca_files(s, request->ca_file);
 	if (request->skip_verify) {
 		set_long(s, CURLOPT_SSL_VERIFYPEER, 0);
 		set_long(s, CURLOPT_SSL_VERIFYHOST, 0);

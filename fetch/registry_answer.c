@@ -5,20 +5,23 @@
 #include <errno.h>
 #include <stddef.h>
 
+/* A proxy does not let us pass: there may be a way without, and what opens it may come. */
+#define OF_PROXY 407
+
 enum verdict verdict_of(long status)
 {
 	static const struct {
 		long status;
 		enum verdict verdict;
 	} known[] = {
-		{ 200, VERDICT_BODY },      { 206, VERDICT_BODY },
-		{ 301, VERDICT_REDIRECT },  { 302, VERDICT_REDIRECT },
-		{ 303, VERDICT_REDIRECT },  { 307, VERDICT_REDIRECT },
-		{ 308, VERDICT_REDIRECT },  { 401, VERDICT_UNAUTHORIZED },
-		{ 403, VERDICT_FORBIDDEN }, { 404, VERDICT_GONE },
-		{ 408, VERDICT_TROUBLE },   { 410, VERDICT_GONE },
-		{ 425, VERDICT_TROUBLE },   { 429, VERDICT_BUSY },
-		{ 503, VERDICT_BUSY },
+		{ 200, VERDICT_BODY },         { 206, VERDICT_BODY },
+		{ 301, VERDICT_REDIRECT },     { 302, VERDICT_REDIRECT },
+		{ 303, VERDICT_REDIRECT },     { 307, VERDICT_REDIRECT },
+		{ 308, VERDICT_REDIRECT },     { 401, VERDICT_UNAUTHORIZED },
+		{ 403, VERDICT_FORBIDDEN },    { 404, VERDICT_GONE },
+		{ OF_PROXY, VERDICT_TROUBLE }, { 408, VERDICT_TROUBLE },
+		{ 410, VERDICT_GONE },         { 425, VERDICT_TROUBLE },
+		{ 429, VERDICT_BUSY },         { 503, VERDICT_BUSY },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -48,6 +51,11 @@ int verdict_error(enum verdict verdict, long status, const char *host, struct er
 	case VERDICT_BUSY:
 	case VERDICT_TROUBLE:
 	case VERDICT_NONE:
+		if (status == OF_PROXY)
+			return err_set(e, EAGAIN,
+			               "the proxy before %s refuses access (%ld): check its user "
+			               "name and password",
+			               host, status);
 		return err_set(e, EAGAIN, "%s says %ld", host, status);
 	case VERDICT_BODY:
 	case VERDICT_REDIRECT:

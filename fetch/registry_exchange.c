@@ -287,6 +287,8 @@ int registry_exchange_start(struct registry_req *req, struct err *e)
 		.headers = headers,
 		.ca_file = config.ca_file,
 		.proxy = config.proxy,
+		.proxy_username = config.proxy_username,
+		.proxy_password = config.proxy_password,
 		.skip_verify = config.skip_verify,
 		.deadline_ns = req->want.deadline_ns,
 		.urgent = req->want.urgent,

@@ -219,6 +219,8 @@ static int ask(struct token_request *t, struct err *e)
 		.post_body = body,
 		.ca_file = config.ca_file,
 		.proxy = config.proxy,
+		.proxy_username = config.proxy_username,
+		.proxy_password = config.proxy_password,
 		.skip_verify = config.skip_verify,
 		.deadline_ns = clock_now_ns(opts->clock) + TOKEN_TIMEOUT_NS,
 		.head = on_head,

@@ -38,7 +38,9 @@ static bool same_credentials(const struct way *a, const struct way *b)
 	       same_text(a->credentials.username, b->credentials.username) &&
 	       same_text(a->credentials.password, b->credentials.password) &&
 	       same_text(a->credentials.identity_token, b->credentials.identity_token) &&
-	       same_text(a->credentials.bearer, b->credentials.bearer);
+	       same_text(a->credentials.bearer, b->credentials.bearer) &&
+	       same_text(a->credentials.proxy_username, b->credentials.proxy_username) &&
+	       same_text(a->credentials.proxy_password, b->credentials.proxy_password);
 }
 
 static void free_content(struct way *way)
@@ -115,8 +117,11 @@ struct registry_config way_reach(const struct way *way, const struct registry_ho
 		config.scheme = way->scheme;
 	if (way->ca_file != NULL)
 		config.ca_file = way->ca_file;
-	if (way->proxy != NULL)
+	if (way->proxy != NULL) { /* no other one hears what opens it */
 		config.proxy = way->proxy;
+		config.proxy_username = way->credentials.proxy_username;
+		config.proxy_password = way->credentials.proxy_password;
+	}
 	config.skip_verify = way->skip_verify;
 	return config;
 }
@@ -221,10 +226,10 @@ void ways_give(struct ways *ways, const struct registry_scope *scope,
 	const struct way_owner *o = *find(ways, scope);
 	struct way like = o != NULL ? *o->way : (struct way){ .given = false };
 
-	if (credentials == NULL && like.given)
+	if (credentials == NULL && (like.given || like.credentials.for_proxy_alone))
 		return;
 	like.to_come = credentials == NULL;
-	like.given = credentials != NULL;
+	like.given = credentials != NULL && !credentials->for_proxy_alone;
 	like.credentials = credentials != NULL ? *credentials : (struct credentials){ 0 };
 	go(ways, scope, &like);
 }

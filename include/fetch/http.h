@@ -55,9 +55,11 @@ struct http_request {
 	const char *post_body; /* POST only; copied */
 	bool has_range;
 	uint64_t range_first, range_last; /* inclusive */
-	const char *ca_file;              /* or NULL */
+	const char *ca_file;              /* PEM; or several, one a line; or NULL */
 	const char *proxy;                /* or NULL */
-	bool skip_verify;                 /* TLS without a look at the certificate */
+	const char *proxy_username;       /* NULL: as the proxy's URL says */
+	const char *proxy_password;
+	bool skip_verify; /* TLS without a look at the certificate */
 	/* Of the clock; 0: none but the stall time-out. With `urgent`, it moves by the time for
 	 * which the transfer rests for bytes_per_s. */
 	uint64_t deadline_ns;

@@ -53,6 +53,9 @@ struct credentials {
 	char *password;
 	char *identity_token; /* instead of a password: for the token service alone */
 	char *bearer;         /* instead of all: sent to the registry as it is */
+	char *proxy_username; /* for the proxy that is said beside them (registry_hints) */
+	char *proxy_password;
+	bool for_proxy_alone; /* of the registry nothing is said: files and configuration count */
 };
 void credentials_wipe(struct credentials *c); /* zeroed is fine */
 void credentials_copy(struct credentials *ret_copy, const struct credentials *c);
@@ -75,7 +78,7 @@ void registry_take_credentials(struct registry *r, const struct registry_scope *
  * configuration has no entry of its own for. */
 struct registry_hints {
 	const char *scheme;    /* "https", "http"; NULL: as configured, as for the two below */
-	const char *ca_file;   /* PEM */
+	const char *ca_file;   /* PEM; or several, one a line */
 	const char *proxy;     /* URL */
 	bool skip_verify;      /* TLS without a look at the certificate */
 	const char *auth_file; /* a docker config.json that is looked into first; or NULL */

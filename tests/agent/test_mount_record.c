@@ -1,6 +1,7 @@
 /*
  * What a caller may ask to be mounted, and what a record on disk may say.
  */
+#include "mem.h"
 #include "mount_record.h"
 #include <errno.h>
 #include <string.h>
@@ -124,6 +125,54 @@ static void what_is_written_reads_the_same(void **state)
 	assert_true(again.prefetch);
 }
 
+#define WITH_CA_FILE "{\"image\": \"h:1/r:t\", \"dir\": \"/m\", \"ca_file\": %s}"
+
+static void several_ca_files_are_an_array(void **state)
+{
+	static const char *const wrong[] = {
+		"[]",          "[\"/a\"]",       "[\"/a\", \"b\"]",
+		"[\"/a\", 1]", "[\"/a\", null]", "[\"/a\", \"/b\\n/c\"]",
+		"\"/b\\n/c\"", "\"a\"",          "{}"
+	};
+	AUTO(mount_record_clear) struct mount_record rec = { 0 };
+	AUTO(mount_record_clear) struct mount_record again = { 0 };
+	AUTO(mount_record_clear) struct mount_record one = { 0 };
+	AUTO(free_str) char *text = xasprintf(WITH_CA_FILE, "[\"/a\", \"/b c\"]");
+	AUTO(free_str) char *text_of_one = xasprintf(WITH_CA_FILE, "\"/a\"");
+	AUTO(json_drop) json_t *json = NULL;
+	AUTO(json_drop) json_t *json_of_one = NULL;
+	AUTO(json_drop) json_t *many = NULL;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(parse(text, false, &rec), 0);
+	assert_string_equal(rec.ca_file, "/a\n/b c");
+	json = mount_record_json(&rec);
+	assert_int_equal(mount_record_parse(json, true, &again, &e), 0);
+	assert_string_equal(again.ca_file, "/a\n/b c");
+	assert_int_equal(parse(text_of_one, false, &one), 0);
+	json_of_one = mount_record_json(&one);
+	assert_string_equal(json_str(json_of_one, "ca_file"), "/a");
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		AUTO(free_str) char *bad = xasprintf(WITH_CA_FILE, wrong[i]);
+
+		must_refuse(bad, false);
+	}
+	many = json_deep_copy(json);
+	for (int i = 0; i < 4000; i++)
+		(void)json_array_append_new(json_object_get(many, "ca_file"), json_string("/abc"));
+	assert_int_equal(mount_record_parse(many, true, &again, &e), -EINVAL);
+}
+
+/* It would be on disk. */
+static void a_proxys_password_is_refused(void **state)
+{
+	(void)state;
+	must_refuse("{\"image\": \"h:1/r:t\", \"dir\": \"/m\", \"proxy\": \"http://u:p@h\"}",
+	            false);
+	must_refuse("{\"image\": \"h:1/r:t\", \"dir\": \"/m\", \"proxy\": \"u@h\"}", false);
+}
+
 static void plain_paths_are_told_from_others(void **state)
 {
 	(void)state;
@@ -147,6 +196,8 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_or_unknown_is_refused),
 		cmocka_unit_test(only_the_disk_may_name_a_digest),
 		cmocka_unit_test(what_is_written_reads_the_same),
+		cmocka_unit_test(several_ca_files_are_an_array),
+		cmocka_unit_test(a_proxys_password_is_refused),
 		cmocka_unit_test(plain_paths_are_told_from_others),
 	};
 

@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "nydusd_args.h"
 #include "nydusd_config.h"
+#include "text.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,7 +118,9 @@ static void a_registry_with_credentials(void **state)
 		parse("{\"device\": {\"id\": \"/7\", \"backend\": {\"type\": \"registry\", "
 	              "\"config\": "
 	              "{\"host\": \"r:5000\", \"repo\": \"a/b\", \"auth\": \"bWU6c2VzYW1lOjE=\", "
-	              "\"scheme\": \"http\", \"skip_verify\": true, \"ca_cert_files\": [\"/ca\"], "
+	              "\"scheme\": \"http\", \"skip_verify\": true, \"ca_cert_files\": [\"/ca\", "
+	              "\"/other "
+	              "ca\"], "
 	              "\"proxy\": {\"url\": \"http://p\", \"fallback\": false}}}, "
 	              "\"cache\": {\"type\": \"blobcache\", \"config\": {\"work_dir\": "
 	              "\"/cache\"}}}, "
@@ -128,7 +131,10 @@ static void a_registry_with_credentials(void **state)
 	assert_string_equal(c.username, "me");
 	assert_string_equal(c.password, "sesame:1");
 	assert_string_equal(c.scheme, "http");
-	assert_string_equal(c.ca_file, "/ca");
+	assert_int_equal(json_array_size(c.ca_files), 2);
+	assert_string_equal(json_string_value(json_array_get(c.ca_files, 0)), "/ca");
+	assert_string_equal(json_string_value(json_array_get(c.ca_files, 1)), "/other ca");
+	assert_false(c.id_mapping);
 	assert_string_equal(c.proxy, "http://p");
 	assert_string_equal(c.work_dir, "/cache");
 	assert_string_equal(c.id, "/7");
@@ -137,6 +143,47 @@ static void a_registry_with_credentials(void **state)
 	assert_null(strstr(shown, "bWU6"));
 	assert_non_null(strstr(shown, "a/b"));
 	free(shown);
+}
+
+static void a_proxys_name_and_password_are_apart_and_not_shown(void **state)
+{
+	static const struct {
+		const char *said, *url, *username, *password;
+	} cases[] = {
+		{ "http://p:1", "http://p:1", NULL, NULL },
+		{ "http://me:sesame@p:1/", "http://p:1/", "me", "sesame" },
+		{ "me:sesame@p", "p", "me", "sesame" },
+		{ "http://me@p", "http://p", "me", "" },
+		{ "http://:@p", "http://p", "", "" },
+		{ "http://m%40e:a%3a%2Fb:c@p", "http://p", "m@e", "a:/b:c" },
+		{ "http://me:a@b%@p", "http://p", "me", "a@b%" },
+		{ "http://me:%zz%2@p", "http://p", "me", "%zz%2" },
+		{ "http://p/x@y", "http://p/x@y", NULL, NULL },
+		{ "http://me:%00@p", NULL, NULL, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+		AUTO(free_str)
+		char *text = xasprintf("{\"device\": {\"backend\": {\"type\": \"registry\", "
+		                       "\"config\": {\"host\": \"h\", \"repo\": \"r\", "
+		                       "\"proxy\": {\"url\": \"%s\"}}}}, \"id_mapping\": "
+		                       "{\"uid\": \"0:1:2\"}}",
+		                       cases[i].said);
+		AUTO(free_str) char *shown = NULL;
+
+		assert_int_equal(parse(text, &c), cases[i].url != NULL ? 0 : -EINVAL);
+		if (cases[i].url == NULL)
+			continue;
+		assert_true(c.id_mapping);
+		assert_string_equal(c.proxy, cases[i].url);
+		assert_true(same_text(c.proxy_username, cases[i].username));
+		assert_true(same_text(c.proxy_password, cases[i].password));
+		shown = json_dumps(c.shown, JSON_ENCODE_ANY);
+		assert_non_null(shown);
+		assert_int_equal(strstr(shown, cases[i].said) != NULL, cases[i].username == NULL);
+	}
 }
 
 static void other_backends_and_version_2(void **state)
@@ -227,6 +274,9 @@ static void configurations_that_make_no_sense_are_refused(void **state)
 		{ -EINVAL, "{\"device\": {\"backend\": {\"type\": \"registry\", \"config\": "
 		           "{\"host\": \"h\", \"repo\": \"r\", \"auth\": \"%%\"}}}}" },
 		{ -EINVAL, "{\"device\": {\"backend\": {\"type\": \"localfs\", \"config\": {}}}}" },
+		{ -EINVAL,
+		  "{\"device\": {\"backend\": {\"type\": \"registry\", \"config\": "
+		  "{\"host\": \"h\", \"repo\": \"r\", \"ca_cert_files\": [\"/a\", 1]}}}}" },
 		{ -ENOTSUP, "{\"device\": {\"backend\": {\"type\": \"oss\", \"config\": {}}}}" },
 		{ -ENOTSUP, "{\"device\": {\"backend\": {\"type\": \"http-proxy\", \"config\": "
 		            "{\"addr\": \"/run/sock\"}}}}" },
@@ -282,6 +332,7 @@ int main(void)
 		cmocka_unit_test(what_a_newer_snapshotter_says_is_passed_over),
 		cmocka_unit_test(command_lines_that_make_no_sense_are_refused),
 		cmocka_unit_test(a_registry_with_credentials),
+		cmocka_unit_test(a_proxys_name_and_password_are_apart_and_not_shown),
 		cmocka_unit_test(other_backends_and_version_2),
 		cmocka_unit_test(toml_is_version_2),
 		cmocka_unit_test(what_is_not_said_of_a_registry_is_open),

@@ -63,7 +63,11 @@ class Hints(lab.LabTest):
     def test_a_request_that_names_nothing_is_a_wrong_one(self):
         agent = self.agent()
         given = {"credentials": {"token": "t"}}
-        for method, path, body in (("PUT", "mounts/credentials", given), ("PUT", "mounts/credentials", {**given, "dir": 5}),
+        mount = {"image": "h/r:t", "dir": "/mnt"}
+        wrong = [{**mount, "credentials": c} for c in (
+            {}, [], {"username": "u"}, {"password": "p"}, {"username": "u", "password": "p", "token": "t"}, {"proxy_username": "u"},
+            {"token": "t", "proxy_password": "p"}, {"username": "u", "proxy_username": "u", "proxy_password": "p"})]
+        for method, path, body in (*(("POST", "mounts", body) for body in wrong), ("PUT", "mounts/credentials", given), ("PUT", "mounts/credentials", {**given, "dir": 5}),
                                    ("DELETE", "mounts", None), ("GET", "images/inspect", None), ("DELETE", "images?image=", None),
                                    ("DELETE", "pins", None), ("GET", "explain", None), ("POST", "prefetch", {})):
             status, answer, _ = front.ask(agent.socket, method, f"/v1/{path}", body)

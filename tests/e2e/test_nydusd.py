@@ -12,6 +12,7 @@ import unittest
 import front
 import lab
 import rafs_facts
+from test_origins import Certificates, start_proxy, start_tls_registry
 
 IMAGE = "edge:v6"
 N_MOUNTS = 200 if lab.LONG else 20
@@ -355,6 +356,77 @@ class ManyImages(NydusdTest):
         del config["device"]["backend"]["config"]["scheme"]
         self.assertEqual((204, None), f.mount("1", IMAGE, config))
         self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
+
+
+    def test_a_proxys_password_comes_along_and_is_stored_nowhere(self):
+        private = self.private_registry("sesame-18")
+        proxy = start_proxy(self, "me:pass w@rd-4713")
+        agent = self.quiet_agent()
+        f = self.front(agent)
+        url = f"http://me:pass%20w%40rd-4713@127.0.0.1:{proxy.server_port}"
+        config = front.registry_config("edge", f.cache, host=private.host, snapshot="1", auth=lab.base64_of("nydus:sesame-18"),
+                                       proxy={"url": url, "fallback": False})
+        self.assertEqual((204, None), f.mount("1", IMAGE, config))
+        where = os.path.join(f.mountpoint, "1")
+        with open(next(lab.regular_files(where)), "rb") as first:
+            first.read()
+        self.assertIn(("GET", private.host), proxy.seen)
+        self.assertIn(f"http://127.0.0.1:{proxy.server_port}", json.dumps(f.request("GET", "/api/v1/daemon")[1]))
+        self.assertNotIn("4713", json.dumps([f.request("GET", path)[1] for path in ("/api/v1/daemon", "/api/v1/config?id=/1")]))
+        with self.subTest("other credentials for the registry leave the proxy's"):
+            self.allow("sesame-19")
+            private.stop()
+            private.start()
+            self.assertEqual((204, None), f.request("PUT", "/api/v1/config?id=/1",
+                                                    {"registry_auth": lab.base64_of("nydus:sesame-19")})[:2])
+        with self.subTest("an agent that is started anew is given them again"):
+            agent.restart()
+            proxy.seen.clear()
+            self.assert_tree(where, IMAGE)
+            self.assertIn(("GET", private.host), proxy.seen)
+        for where in (agent.dir, f.dir):
+            self.assertEqual([], [path for word in ("4713", lab.base64_of("me:pass w@rd-4713"))
+                                  for path in lab.files_that_hold(where, word)])
+
+    def test_a_proxys_password_alone(self):
+        """The registry is opened by what the agent itself has for it."""
+        private = self.private_registry("sesame-20")
+        proxy = start_proxy(self, "me:4714")
+        agent = self.quiet_agent(env={"DOCKER_CONFIG": os.path.dirname(
+            lab.auth_file("config.json", private.host, "nydus", "sesame-20"))})
+        f = self.front(agent)
+        for name, url in (("1", f"http://me:4714@127.0.0.1:{proxy.server_port}"), ("2", f"http://127.0.0.1:{proxy.server_port}")):
+            config = front.registry_config("edge", f.cache, host=private.host, snapshot=name, proxy={"url": url, "fallback": False})
+            self.assertEqual(204, f.mount(name, IMAGE, config)[0])
+        self.assert_tree(os.path.join(f.mountpoint, "1"), IMAGE)
+        self.assertEqual({"registry_auth": ""}, f.request("GET", "/api/v1/config?id=/1")[1])
+
+    def test_all_ca_files_count(self):
+        registry, certificates = start_tls_registry(self)
+        image = "layers:v6-batch"  # its mount asks the registry
+        lab.registry().push(image)
+        others = Certificates()
+        f = self.front(self.quiet_agent())
+
+        def mount(name, *files):
+            return f.mount(name, image, front.registry_config("layers", f.cache, host=registry.host, snapshot=name, scheme="https",
+                                                              ca_cert_files=list(files)))
+        status, answer = mount("1", others.ca, "/none/ca.pem", certificates.ca)
+        self.assertEqual(500, status)
+        self.assertIn("/none/ca.pem", answer["message"])
+        status, answer = mount("1", others.ca, others.ca)
+        self.assertEqual(500, status)
+        self.assertIn("certificate", answer["message"])
+        self.assertEqual((204, None), mount("1", others.ca, certificates.ca))
+        self.assert_tree(os.path.join(f.mountpoint, "1"), image)
+
+    def test_an_id_mapping_is_said_to_have_no_effect(self):
+        lab.registry().push(IMAGE)
+        f = self.front(self.quiet_agent())
+        config = front.registry_config("edge", f.cache, snapshot="1")
+        config["id_mapping"] = {"uid_map": "0:100000:65536"}
+        self.assertEqual((204, None), f.mount("1", IMAGE, config))
+        self.assertEqual(1, f.log().count("id_mapping"))
 
 
 class Api(NydusdTest):

@@ -35,7 +35,8 @@ class Certificates:
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """A forward proxy: whole URLs are fetched, CONNECT opens a tunnel. Counts both."""
+    """A forward proxy: whole URLs are fetched, CONNECT opens a tunnel. Counts both. server.user: "NAME:PASSWORD" that
+    opens it; None: anybody may pass."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -43,11 +44,24 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     def log_message(self, format, *args):  # pylint: disable=redefined-builtin
         pass
 
+    def may_pass(self):
+        want = self.server.user and f"Basic {lab.base64_of(self.server.user)}"
+        if not want or self.headers.get("Proxy-Authorization") == want:
+            return True
+        self.send_response(407)
+        self.send_header("Proxy-Authenticate", 'Basic realm="proxy"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return False
+
     def do_GET(self):
+        if not self.may_pass():
+            return
         url = urllib.parse.urlsplit(self.path)
         self.server.seen.append((self.command, url.netloc))
         upstream = http.client.HTTPConnection(url.netloc, timeout=lab.DEADLINE_S)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("proxy-connection", "connection")}
+        headers = {k: v for k, v in self.headers.items()
+                   if k.lower() not in ("proxy-connection", "connection", "proxy-authorization")}
         upstream.request(self.command, url.path, headers=headers)
         answer = upstream.getresponse()
         body = answer.read()
@@ -63,6 +77,8 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_CONNECT(self):
+        if not self.may_pass():
+            return
         self.server.seen.append((self.command, self.path))
         host, _, port = self.path.partition(":")
         upstream = socket.create_connection((host, int(port)))
@@ -86,25 +102,34 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             pass
 
 
+def start_proxy(test, user=None):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads = True
+    server.seen = []
+    server.user = user
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    test.addCleanup(server.server_close)
+    test.addCleanup(server.shutdown)
+    return server
+
+
+def start_tls_registry(test):
+    certificates = Certificates()
+    registry = lab.Registry(root=lab.registry().root, tls=certificates)
+    test.addCleanup(registry.stop)
+    lab.registry().push(IMAGE)
+    return registry, certificates
+
+
 class OriginTest(lab.LabTest):
     def agent_for(self, *entries, **config):
         return self.agent(config={"registries": list(entries), **config})
 
     def proxy(self):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-        server.daemon_threads = True
-        server.seen = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        return server
+        return start_proxy(self)
 
     def tls_registry(self):
-        certificates = Certificates()
-        registry = lab.Registry(root=lab.registry().root, tls=certificates)
-        self.addCleanup(registry.stop)
-        lab.registry().push(IMAGE)
-        return registry, certificates
+        return start_tls_registry(self)
 
 
 class Tls(OriginTest):

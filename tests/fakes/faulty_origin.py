@@ -34,11 +34,12 @@ PUT /_faults (JSON) replaces all faults; GET shows them. None are on at first:
                    "refuse_older": those with this status that were given before these faults were on;
                    "forbidden": "NAME:PASSWORD" of somebody who gets tokens, which open nothing (403)
   proxied          this status for what comes as to a proxy
+  proxy_auth       "NAME:PASSWORD" that opens it as a proxy: 407 for others
 
 GET /_stats: {"requests": n, "connections": open now, this one among them, "by_path": {"GET /path": n}, "body_bytes": n, "tokens": n,
   "blobs": {"HEX": {"bytes": n, "gets": n, "ranges": [[first, last], ...]}},
-  "injected": {"fault": n}, "log": [{"method", "path", "range", "status", "bytes", "auth", "at_s"}, ...]}
-  ("auth": the scheme of Authorization, or ""; ranges are those asked for; at_s: when it came, on the
+  "injected": {"fault": n}, "log": [{"method", "path", "range", "status", "bytes", "auth", "proxy_auth", "at_s"}, ...]}
+  ("auth": the scheme of Authorization, or ""; "proxy_auth": that of Proxy-Authorization; ranges are those asked for; at_s: when it came, on the
   monotonic clock; "_" paths are not counted.)
 GET /_stats?log_from=N: the log from its entry N on.
 DELETE /_stats: the same, and start to count anew.
@@ -206,7 +207,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             key = f"{self.command} {path}"
             s["by_path"][key] = s["by_path"].get(key, 0) + 1
             entry = {"method": self.command, "path": path, "range": self.headers.get("Range"), "status": status,
-                     "bytes": n_bytes, "auth": scheme, "at_s": time.monotonic()}
+                     "bytes": n_bytes, "auth": scheme, "at_s": time.monotonic(),
+                     "proxy_auth": (self.headers.get("Proxy-Authorization") or "").split(" ")[0]}
             s["log"].append(entry)
         return entry
 
@@ -233,7 +235,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             w.injected("reset_every")
             self.reset()
             return
-        if path == "/_token":
+        if self.path.startswith("http://") and not self.may_pass():
+            answer = Answer(407, b"", {"Proxy-Authenticate": 'Basic realm="faulty"'})
+        elif path == "/_token":
             answer = self.token()
         elif path.startswith("/_data/"):
             answer = self.signed(path)
@@ -351,6 +355,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         f = self.world.faults
         want = base64.b64encode(f"{f.get('username', 'user')}:{f.get('password', 'secret')}".encode()).decode()
         return self.headers.get("Authorization") == f"Basic {want}"
+
+    def may_pass(self):
+        user = self.world.faults.get("proxy_auth")
+        return not user or self.headers.get("Proxy-Authorization") == f"Basic {base64.b64encode(user.encode()).decode()}"
 
     def is_forbidden_user(self):
         user = self.world.faults.get("forbidden")

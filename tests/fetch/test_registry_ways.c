@@ -3,7 +3,7 @@
  * real server. It is unknown to the configuration by its alias, and a proxy, too.
  */
 #include "mem.h"
-#include "net_fixture.h"
+#include "ways_world.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,82 +19,8 @@
 
 #include <cmocka.h>
 
-#define BLOB       "3333333333333333333333333333333333333333333333333333333333333333"
 #define DEAD_PROXY "http://127.0.0.1:1"
 #define N_PARALLEL 8
-
-static int setup(void **state)
-{
-	const int r = net_setup(state);
-	struct net *n = *state;
-
-	net_write(n, BLOB, "0123456789", 10);
-	n->n_configs = 1; /* not the alias */
-	net_new_registry(n);
-	return r;
-}
-
-static struct registry_scope scope_of(struct net *n, const char *owner)
-{
-	return (struct registry_scope){ n->alias, "team/app", owner };
-}
-
-static void hint(struct net *n, const char *owner, const char *scheme, const char *proxy)
-{
-	const struct registry_hints hints = { .scheme = scheme, .proxy = proxy };
-	const struct registry_scope scope = scope_of(n, owner);
-
-	registry_hint(n->registry, &scope, &hints);
-}
-
-static void forget(struct net *n, const char *owner)
-{
-	const struct registry_scope scope = scope_of(n, owner);
-
-	registry_forget(n->registry, &scope);
-}
-
-static void give(struct net *n, const char *owner, const char *password)
-{
-	const struct registry_scope scope = scope_of(n, owner);
-	struct credentials c = { .username = xstrdup("user"), .password = xstrdup(password) };
-
-	registry_give_credentials(n->registry, &scope, &c);
-	credentials_wipe(&c);
-}
-
-static struct registry_request blob_request(struct net *n)
-{
-	return (struct registry_request){ .host = n->alias,
-		                          .repository = "team/app",
-		                          .kind = REGISTRY_BLOB,
-		                          .reference = "sha256:" BLOB,
-		                          .has_range = true,
-		                          .range_last = 9 };
-}
-
-static int ask_within(struct net *n, const char *repository, bool retry, uint64_t timeout_ms)
-{
-	struct registry_request want = blob_request(n);
-	struct net_result res;
-	int r;
-
-	want.repository = repository;
-	want.retry = retry;
-	want.deadline_ns = clock_now_ns(clock_real()) + timeout_ms * NS_PER_MS;
-	r = net_ask(n, &want, &res);
-	if (r == 0)
-		assert_memory_equal(res.bytes, "0123456789", 10);
-	else
-		print_message("%d: %s\n", r, res.why.msg);
-	net_result_wipe(&res);
-	return r;
-}
-
-static int ask(struct net *n)
-{
-	return ask_within(n, "team/app", false, NET_DEADLINE_MS);
-}
 
 /* ---- whose way counts ---- */
 
@@ -391,7 +317,7 @@ static void a_way_without_time_is_not_blamed(void **state)
 
 static void a_proxy_that_refuses_is_no_answer_for_the_others(void **state)
 {
-	static const int statuses[] = { 401, 403, 404, 410, 429, 502, 503 };
+	static const int statuses[] = { 401, 403, 404, 407, 410, 429, 502, 503 };
 	struct net *n = *state;
 	char proxy[128], faults[64];
 
@@ -552,7 +478,7 @@ static void credentials_that_there_are_or_may_be_are_known(void **state)
 
 int main(void)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, ways_setup, net_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(hints_count_for_their_repository_alone_and_while_they_are_held),
 		TEST(owners_of_one_repository_have_their_own_ways_to_it),

@@ -39,6 +39,10 @@ static void check_config(const char *text, size_t size_bytes)
 	if (config.token != NULL && strlen(config.token) > 24 && shown != NULL &&
 	    is_said_once(text, config.token))
 		assert(strstr(shown, config.token) == NULL);
+	assert((config.proxy_username == NULL) == (config.proxy_password == NULL));
+	if (config.proxy_password != NULL && strlen(config.proxy_password) > 24 && shown != NULL &&
+	    is_said_once(text, config.proxy_password))
+		assert(strstr(shown, config.proxy_password) == NULL);
 }
 
 static void check_auth(const char *text)
