@@ -282,19 +282,30 @@ static int start_images(struct agent *a, struct err *e)
 	return image_loader_new(&opts, &a->loader, e);
 }
 
+/* Whoever mounted it ended while no agent ran. What was unmounted then may live on below an
+ * overlay, with readers who wait for an agent: none will serve them. @return false: it is wanted */
+static bool forget_ended(const struct agent *a, const struct mount_record *rec)
+{
+	const struct config *c = a->config;
+	struct err e = { 0 };
+
+	if (!rec->transient || !mount_ended_is_noted(c->api_socket, c->state_dir, rec->dir) ||
+	    mount_list_remove(c->state_dir, rec->dir, &e) < 0)
+		return false;
+	log_info(a->log, "whoever mounted it ended meanwhile: it is forgotten", "dir=%s",
+	         LOG_Q(rec->dir));
+	if (a->keeping != NULL)
+		keeping_let_go(a->keeping, rec->dir);
+	return true;
+}
+
 static void restore(void *arg, const struct mount_record *rec)
 {
 	const struct agent *a = arg;
-	const struct config *c = a->config;
-	struct err e = { 0 };
 	struct kept *kept;
 
-	if (rec->transient && mount_ended_is_noted(c->api_socket, c->state_dir, rec->dir) &&
-	    mount_list_remove(c->state_dir, rec->dir, &e) == 0) {
-		log_info(a->log, "whoever mounted it ended meanwhile: it is forgotten", "dir=%s",
-		         LOG_Q(rec->dir));
+	if (forget_ended(a, rec))
 		return;
-	}
 	kept = a->keeping != NULL ? keeping_take(a->keeping, rec->dir) : NULL;
 	mounts_restore(a->mounts, rec, kept);
 }

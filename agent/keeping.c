@@ -400,6 +400,15 @@ static void drop(const struct keeping *k, const struct kept *kept)
 		         kept->key);
 }
 
+void keeping_let_go(struct keeping *keeping, const char *dir)
+{
+	struct kept *kept = keeping_take(keeping, dir);
+
+	if (kept != NULL)
+		drop(keeping, kept);
+	kept_free(&kept);
+}
+
 /* For the agent of another state directory. */
 static void leave(const struct keeping *k, struct kept *kept)
 {

@@ -38,6 +38,10 @@ void keeping_free(
  * malloc'd, or NULL. */
 struct kept *keeping_take(struct keeping *keeping, const char *dir);
 
+/** [before the loop] The mount on dir was listed, and nobody wants it back: what an earlier agent
+ * left of it is let go. Where something still uses it, its readers get an error. */
+void keeping_let_go(struct keeping *keeping, const char *dir);
+
 /** [before the loop] Did an earlier agent leave anything: are there readers who wait? */
 bool keeping_has_left(const struct keeping *keeping);
 

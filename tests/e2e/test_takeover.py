@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 
+import front
 import lab
 
 IMAGE = "edge:v6"
@@ -291,6 +292,27 @@ class TakeOver(lab.LabTest):
         self.assertEqual([m["dir"] for m in agent.json("ls")["mounts"]], [stays])
         agent.mount(reference, where=where)
         self.assert_tree(where, IMAGE, "over the dead one")
+
+    def test_what_nobody_wants_back_is_let_go_under_who_still_reads_it(self):
+        """nydusd ends while the agent is away, and a container still runs on its mount, the only one that is listed."""
+        lab.registry().push(IMAGE)
+        for how in ("tree", "erofs"):
+            with self.subTest(how):
+                agent = self.kept_agent(config={"mount": how})
+                self.require_way(agent, how)
+                f = front.Front(agent, IMAGE)
+                self.addCleanup(f.take_down)
+                self.keeps(1)
+                merged = self.overlay(f.mountpoint)
+                agent.kill()
+                f.stop()
+                reader = subprocess.Popen(["cat", os.path.join(merged, "sizes", "4096")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                lab.adopt_process(reader)
+                self.addCleanup(reader.stderr.close)
+                agent.start()
+                self.assertEqual(1, reader.wait(lab.DEADLINE_S), "it waited for a mount that nobody serves")
+                self.assertEqual([], agent.json("ls")["mounts"])
+                self.keeps(0)
 
     def test_mounts_of_another_state_directory_stay_for_the_agent_that_lists_them(self):
         agent = self.kept_agent()
