@@ -68,6 +68,9 @@ typedef int api_work_fn(struct agent *agent, const json_t *params, json_t **ret_
                         struct err *e);
 /** Run work on a pool, then answer with its document or its error. params: moved. */
 void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_t *params);
+/** The same on the desk, once what images were to be recorded or removed before is. Until then the
+ * desk is everybody else's: a slow disk holds up none but those who ask about it. */
+void api_work_behind(struct api_call *call, api_work_fn *work, json_t *params);
 
 /* ---- handlers ---- */
 

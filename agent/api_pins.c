@@ -58,9 +58,9 @@ static int set(struct agent *agent, const json_t *params, json_t **ret_document,
 
 static void change(struct api_call *call, const json_t *from, bool pinned)
 {
-	api_work(call, call->api->agent->desk, set,
-	         json_pack("{s:O?, s:b}", "image", json_object_get(from, "image"), "pinned",
-	                   pinned));
+	api_work_behind(call, set,
+	                json_pack("{s:O?, s:b}", "image", json_object_get(from, "image"), "pinned",
+	                          pinned));
 }
 
 void api_pins_add(struct api_call *call)

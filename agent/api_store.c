@@ -1,6 +1,6 @@
 /*
  * api_store: what the node has: images, blobs, chunks, status. Each is a question to cas, asked
- * on the desk.
+ * on the desk; what a mount has changed is asked behind what is still to be recorded.
  */
 #include "api.h"
 #include "hex.h"
@@ -54,7 +54,6 @@ static int list_images(struct agent *agent, const json_t *params, json_t **ret_d
 	json_t *ignored;
 	int r;
 
-	image_store_wait(agent->cas);
 	r = pins_list(agent->cas, add_pin, &list, e);
 	if (r == 0)
 		r = image_store_list(agent->cas, add_image, &list, e);
@@ -68,7 +67,7 @@ static int list_images(struct agent *agent, const json_t *params, json_t **ret_d
 
 void api_images_list(struct api_call *call)
 {
-	api_work(call, call->api->agent->desk, list_images, NULL);
+	api_work_behind(call, list_images, NULL);
 }
 
 struct wanted {
@@ -112,7 +111,6 @@ static int find_image(struct cas *cas, const char *text, struct image_record *re
 		return err_set(e, EINVAL,
 		               "an image must be named (as HOST[:PORT]/REPOSITORY:TAG, or by its "
 		               "digest)");
-	image_store_wait(cas);
 	if (wanted.digest != NULL) {
 		r = image_store_list(cas, look_for_digest, &wanted, e);
 		if (r >= 0 && wanted.found) {
@@ -149,7 +147,7 @@ static int inspect(struct agent *agent, const json_t *params, json_t **ret_docum
 
 void api_images_inspect(struct api_call *call)
 {
-	api_work(call, call->api->agent->desk, inspect, json_incref(call->query));
+	api_work_behind(call, inspect, json_incref(call->query));
 }
 
 static int remove_image(struct agent *agent, const json_t *params, json_t **ret_document,
@@ -181,9 +179,9 @@ void api_images_remove(struct api_call *call)
 		if (m->rec.digest[0] != '\0')
 			json_set_text(in_use, m->rec.digest, m->rec.dir);
 	}
-	api_work(call, agent->desk, remove_image,
-	         json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
-	                   in_use));
+	api_work_behind(call, remove_image,
+	                json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"),
+	                          "in_use", in_use));
 }
 
 /* ---- blobs and chunks ---- */
@@ -215,7 +213,6 @@ static int list_blobs(struct agent *agent, const json_t *params, json_t **ret_do
 	int r;
 
 	(void)params;
-	image_store_wait(agent->cas);
 	r = cas_blobs(agent->cas, add_blob, blobs, e);
 	*ret_document = json_pack("{s:o}", "blobs", blobs);
 	return r;
@@ -223,7 +220,7 @@ static int list_blobs(struct agent *agent, const json_t *params, json_t **ret_do
 
 void api_blobs_list(struct api_call *call)
 {
-	api_work(call, call->api->agent->desk, list_blobs, NULL);
+	api_work_behind(call, list_blobs, NULL);
 }
 
 #define CHUNK_PLACES_MAX 10000

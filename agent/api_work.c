@@ -4,6 +4,7 @@
  * The worker sees its struct and the agent's parts that are for any thread.
  */
 #include "api.h"
+#include "image_store.h"
 #include "mem.h"
 #include <stdlib.h>
 
@@ -37,7 +38,7 @@ static void task_after(struct job *job)
 	free(task);
 }
 
-void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_t *params)
+static struct task *task_new(struct api_call *call, api_work_fn *work, json_t *params)
 {
 	struct task *task = xcalloc(1, sizeof(*task));
 
@@ -45,6 +46,31 @@ void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_
 	task->agent = call->api->agent;
 	task->work = work;
 	task->params = params;
+	return task;
+}
+
+static void submit(struct task *task, struct pool *pool)
+{
 	task->job = (struct job){ .work = task_work, .after = task_after, .prio = JOB_NORMAL };
 	pool_submit(pool, &task->job);
+}
+
+void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_t *params)
+{
+	submit(task_new(call, work, params), pool);
+}
+
+static void recorded(struct job *job)
+{
+	struct task *task = container_of(job, struct task, job);
+
+	submit(task, task->agent->desk);
+}
+
+void api_work_behind(struct api_call *call, api_work_fn *work, json_t *params)
+{
+	struct task *task = task_new(call, work, params);
+
+	task->job.after = recorded;
+	image_store_behind(task->agent->cas, &task->job);
 }

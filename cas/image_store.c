@@ -108,9 +108,15 @@ int image_store_record(struct cas *cas, const struct image_record *rec,
 	return r < 0 ? err_wrap(e, "recording image %s", rec->name) : 0;
 }
 
-void image_store_wait(struct cas *cas)
+static void reached(struct job *job)
 {
-	writer_wait(cas);
+	(void)job;
+}
+
+void image_store_behind(struct cas *cas, struct job *job)
+{
+	job->work = reached;
+	writer_submit(cas, job);
 }
 
 static bool read_record(db_stmt *stmt, struct image_record *ret_rec)

@@ -64,9 +64,9 @@ MUST_CHECK int image_store_retire(struct cas *cas, const char *digest, struct er
 MUST_CHECK int image_store_record(struct cas *cas, const struct image_record *rec,
                                   const char *const *blob_keys, uint32_t n_blobs, struct err *e);
 
-/** [worker] Until what was to be recorded, or removed, before is: who has mounted an image finds
- * it. */
-void image_store_wait(struct cas *cas);
+/** [any] job->after runs on the loop once what was to be recorded, or removed, before is: who has
+ * mounted an image finds it. No thread waits meanwhile. job's work is not the caller's. */
+void image_store_behind(struct cas *cas, struct job *job);
 
 /** [worker] @return 0; CAS_MISS */
 MUST_CHECK int image_store_by_name(struct cas *cas, const char *name, struct image_record *ret_rec,

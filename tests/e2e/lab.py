@@ -7,6 +7,7 @@ failure reaches.
 import atexit
 import base64
 import contextlib
+import ctypes
 import functools
 import gzip
 import itertools
@@ -228,6 +229,34 @@ def stopped(process):
         process.send_signal(signal.SIGCONT)
 
 
+@contextlib.contextmanager
+def frozen_thread(pid, name):
+    """One thread of a process stands still meanwhile, as on a disk that does not answer; the others go on."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    ptrace.restype = ctypes.c_long
+
+    def ask(request):
+        if ptrace(request, tid, None, None) != 0:
+            raise OSError(ctypes.get_errno(), f"ptrace {request:#x} of {name}")
+
+    tasks = f"/proc/{pid}/task"
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/comm", encoding="ascii") as f:
+            if f.read().strip() == name:
+                tid = int(task)
+                break
+    else:
+        raise AssertionError(f"process {pid} has no thread {name}")
+    ask(0x4206)  # PTRACE_SEIZE
+    try:
+        ask(0x4207)  # PTRACE_INTERRUPT
+        os.waitpid(tid, 0x40000000)  # __WALL: until it stands
+        yield
+    finally:
+        ask(17)  # PTRACE_DETACH
+
+
 def processes_that_name(text):
     """{pid: arguments} of all whose command line holds text: also of what the processes started here have started."""
     found = {}
@@ -309,6 +338,13 @@ def listens(path):
             return True
         except OSError:
             return False
+
+
+def n_callers(path):
+    """How many are connected to whoever listens on this Unix socket."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+        fields = [line.split(maxsplit=7) for line in f]
+    return sum(1 for line in fields if line[5] == "03" and line[7:] == [path + "\n"])
 
 
 def call_on_node(node, fn):

@@ -242,6 +242,24 @@ class Watchdog(lab.LabTest):
             self.assertEqual(b"STOPPING=1", manager.recv(100))
 
 
+class Desk(lab.LabTest):
+    """What blocks a moment is the work of two threads, for all who ask."""
+    N_ASK = 4
+
+    def test_a_slow_disk_holds_up_only_who_asks_for_what_it_has_to_record(self):
+        reference = lab.registry().push(IMAGE)
+        agent = self.agent()
+        with lab.frozen_thread(agent.process.pid, "cas-writer-0"):
+            agent.mount(reference)
+            asked = [agent.start_shoal("--json", "image", "ls") for _ in range(self.N_ASK)]
+            lab.wait_for(lambda: lab.n_callers(agent.socket) == self.N_ASK, "all of them to have asked")
+            self.assertEqual({"mounted": 1}, agent.json("status")["mounts"])
+            self.assertEqual([None] * self.N_ASK, [p.poll() for p in asked])
+        for p in asked:
+            images = json.loads(p.communicate(timeout=lab.DEADLINE_S)[0])["images"]
+            self.assertEqual([reference], [image["name"] for image in images])
+
+
 class Verify(lab.LabTest):
     def test_changed_bytes_are_found_listed_and_fetched_again(self):
         agent = self.agent()
