@@ -34,7 +34,7 @@
 #define KEYS_THREADS          2
 #define CHORES_THREADS        2 /* one each */
 #define WORKERS_MAX           64
-#define LOAD_TIMEOUT_MS       60000
+#define LOAD_TIMEOUT_MS       60000 /* where whoever wants a mount says none */
 #define ORIGIN_CONNECT_MS     5000
 #define ORIGIN_SILENCE_MS     10000
 #define ORIGIN_SILENCE_MIN_MS 1000
@@ -276,7 +276,8 @@ static int start_images(struct agent *a, struct err *e)
 		.metrics = a->metrics,
 		.state_dir = a->config->state_dir,
 		.allow_unverified = a->config->images_allow_unverified,
-		.timeout_ms = LOAD_TIMEOUT_MS
+		.timeout_ms = LOAD_TIMEOUT_MS,
+		.timeout_max_ms = MOUNT_TIMEOUT_MAX_S * 1000ULL
 	};
 
 	return image_loader_new(&opts, &a->loader, e);

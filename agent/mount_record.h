@@ -9,6 +9,9 @@
 #include "json_util.h"
 #include <stdbool.h>
 
+/* As long may whoever wants a mount let its registry take: load_timeout_ms below. */
+#define MOUNT_TIMEOUT_MAX_S 600
+
 struct mount_record {
 	char *dir;       /* absolute, no "." or ".." or empty part in it */
 	char *reference; /* at a registry; or NULL and the two below */

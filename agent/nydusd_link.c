@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "mem.h"
 #include "mount_ended.h"
+#include "mount_record.h"
 #include "nydusd_ask.h"
 #include "nydusd_own.h"
 #include "unconst.h"
@@ -23,16 +24,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NODE_CONFIG         "/etc/shoal/shoal.yaml" /* of the installed package */
-#define NODE_WAIT_MS        30000 /* for an agent that this node has, and that nobody has met yet */
-#define RESTART_WAIT_MS     5000  /* for one that answered before: whoever needs it asks again */
-#define START_WAIT_MS       30000 /* one of our own ... */
-#define OTHER_WAIT_MS       3000  /* ... that has ended */
-#define LOOK_AGAIN_MS       20
-#define UMOUNT_WAIT_MS      10000 /* for what is on its way */
-#define CALL_TIMEOUT_MS     30000 /* what is not a mount */
-#define MOUNT_TIMEOUT_S     25    /* ... and a mount: nydus-snapshotter waits 30 s for an answer */
-#define MOUNT_TIMEOUT_S_MAX 600
+#define NODE_CONFIG     "/etc/shoal/shoal.yaml" /* of the installed package */
+#define NODE_WAIT_MS    30000 /* for an agent that this node has, and that nobody has met yet */
+#define RESTART_WAIT_MS 5000  /* for one that answered before: whoever needs it asks again */
+#define START_WAIT_MS   30000 /* one of our own ... */
+#define OTHER_WAIT_MS   3000  /* ... that has ended */
+#define LOOK_AGAIN_MS   20
+#define UMOUNT_WAIT_MS  10000 /* for what is on its way */
+#define CALL_TIMEOUT_MS 30000 /* what is not a mount */
+#define MOUNT_TIMEOUT_S 25    /* ... and a mount: nydus-snapshotter waits 30 s for an answer */
 
 struct link {
 	struct log *log;
@@ -62,7 +62,7 @@ static uint32_t mount_timeout_ms(void)
 	const char *text = secure_getenv("SHOAL_MOUNT_TIMEOUT");
 	const unsigned long s = text != NULL ? strtoul(text, NULL, 10) : 0;
 
-	return (s > 0 && s <= MOUNT_TIMEOUT_S_MAX ? (uint32_t)s : MOUNT_TIMEOUT_S) * 1000;
+	return (s > 0 && s <= MOUNT_TIMEOUT_MAX_S ? (uint32_t)s : MOUNT_TIMEOUT_S) * 1000;
 }
 
 struct link *link_new(struct log *log)

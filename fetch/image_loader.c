@@ -7,7 +7,8 @@
  *     |      `---it came to nothing--'
  *     `----> ADOPT, then as after PULL                         a bootstrap file
  *
- * Where what is kept of the image turns out to be no good, ASSEMBLE leads back, once.
+ * Where what is kept of the image turns out to be no good, ASSEMBLE leads back, once. Where a load
+ * that waits longer has come meanwhile, what ended at the deadline of those before it begins anew.
  *
  * A load waits on a flight; a flight without loads is cancelled. Flights of the same name are one
  * from the start; those of different names are one from where their digest is known.
@@ -32,6 +33,7 @@ enum state { START, PULL, ADOPT, JOIN, ASSEMBLE, DONE, N_STATES };
 
 struct image_load {
 	struct flight *flight;
+	uint64_t deadline_ns;
 	void (*done)(void *arg, int r, struct lazy_image *image, const struct err *why);
 	void *arg;
 	struct image_load *prev, *next;
@@ -56,9 +58,8 @@ struct flight {
 	bool by_file;    /* name is the path of a bootstrap */
 	bool offline_ok;
 	struct reference ref; /* of a file: of its blobs, host "": they are not at a registry */
-	uint64_t timeout_ms;  /* of its first load; 0: the loader's */
 	uint64_t started_ns;
-	uint64_t deadline_ns;
+	uint64_t deadline_ns; /* of what is under way: of who waited longest when that began */
 	enum state state;
 	struct pull *pull;
 	struct assemble *assemble;
@@ -267,6 +268,23 @@ static enum state located(struct flight *f)
 	return other_flight(f, f->got.digest) != NULL ? JOIN : ASSEMBLE;
 }
 
+/* ---- deadlines ---- */
+
+static uint64_t longest_ns(const struct flight *f)
+{
+	uint64_t longest = 0;
+
+	for (const struct image_load *load = f->loads; load != NULL; load = load->next)
+		longest = max_u64(longest, load->deadline_ns);
+	return longest;
+}
+
+/* Did it end for those whose time is over, while somebody waits longer? */
+static bool ended_early(const struct flight *f, int r)
+{
+	return r == -EAGAIN && longest_ns(f) > f->deadline_ns;
+}
+
 /* ---- a reference ---- */
 
 static bool on_claim(void *arg, const char *digest)
@@ -285,7 +303,9 @@ static void on_pulled(void *arg, int r, const struct pulled *got, const struct e
 	enum state next = JOIN;
 
 	f->pull = NULL;
-	if (r < 0) {
+	if (ended_early(f, r)) {
+		next = enter_pull(f);
+	} else if (r < 0) {
 		next = failed(f, r, why);
 	} else {
 		f->got = *got;
@@ -296,6 +316,8 @@ static void on_pulled(void *arg, int r, const struct pulled *got, const struct e
 
 static enum state enter_pull(struct flight *f)
 {
+	f->deadline_ns = longest_ns(f);
+
 	const struct pull_opts opts = { .env = &f->loader->opts,
 		                        .ref = &f->ref,
 		                        .offline_ok = f->offline_ok,
@@ -370,8 +392,8 @@ static void on_assembled(void *arg, int r, struct lazy_image *image, const struc
 	enum state next = DONE;
 
 	f->assemble = NULL;
-	if (r == -ESTALE && !f->again) {
-		f->again = true;
+	if ((r == -ESTALE && !f->again) || ended_early(f, r)) {
+		f->again = f->again || r == -ESTALE;
 		next = f->by_file ? ADOPT : PULL;
 	} else if (r < 0) {
 		next = failed(f, r, why);
@@ -384,6 +406,8 @@ static void on_assembled(void *arg, int r, struct lazy_image *image, const struc
 
 static enum state enter_assemble(struct flight *f)
 {
+	f->deadline_ns = longest_ns(f);
+
 	const struct assemble_opts opts = { .env = &f->loader->opts,
 		                            .digest = f->got.digest,
 		                            .name = f->name,
@@ -405,8 +429,8 @@ int image_loader_new(const struct image_loader_opts *opts, struct image_loader *
 {
 	struct image_loader *loader = NULL;
 
-	if (opts->timeout_ms == 0)
-		return err_set(e, EINVAL, "the image loader needs a timeout");
+	if (opts->timeout_ms == 0 || opts->timeout_max_ms < opts->timeout_ms)
+		return err_set(e, EINVAL, "the image loader needs a timeout, and a longest one");
 	loader = xcalloc(1, sizeof(*loader));
 	loader->opts = *opts;
 	loader->opts.n_out = &loader->n_out;
@@ -461,7 +485,6 @@ static int describe(const struct image_load_opts *opts, struct flight *f, struct
 {
 	int r;
 
-	f->timeout_ms = opts->timeout_ms;
 	if (opts->reference == NULL)
 		return describe_file(opts, f, e);
 	r = reference_parse(opts->reference, &f->ref, e);
@@ -474,32 +497,37 @@ static int describe(const struct image_load_opts *opts, struct flight *f, struct
 	return 0;
 }
 
-/* The flight that is under way, or this one, which starts. */
-static struct flight *join_or_start(struct image_loader *loader, struct flight *f)
+static struct flight *find_flight(const struct image_loader *loader, const char *key)
 {
-	struct flight *same = loader->flights;
+	struct flight *f = loader->flights;
 
-	for (; same != NULL; same = same->next) {
-		if (strcmp(same->key, f->key) == 0) {
-			flight_free(f);
-			return same;
-		}
-	}
+	while (f != NULL && strcmp(f->key, key) != 0)
+		f = f->next;
+	return f;
+}
+
+/* Its loads have their deadlines already. */
+static void flight_start(struct image_loader *loader, struct flight *f)
+{
 	f->loader = loader;
 	f->started_ns = clock_now_ns(loader->opts.clock);
-	f->deadline_ns = f->started_ns + loader->opts.timeout_ms * NS_PER_MS;
-	if (f->timeout_ms != 0)
-		f->deadline_ns = min_u64(f->deadline_ns, f->started_ns + f->timeout_ms * NS_PER_MS);
 	f->next = loader->flights;
 	loader->flights = f;
 	flight_walk(f, f->by_file ? ADOPT : PULL); /* a worker has it: it cannot be at its end */
-	return f;
+}
+
+static uint64_t timeout_ns(const struct image_loader *loader, uint64_t asked_ms)
+{
+	const struct image_loader_opts *o = &loader->opts;
+
+	return (asked_ms != 0 ? min_u64(asked_ms, o->timeout_max_ms) : o->timeout_ms) * NS_PER_MS;
 }
 
 int image_load_start(struct image_loader *loader, const struct image_load_opts *opts,
                      struct image_load **ret_load, struct err *e)
 {
 	struct flight *f = xcalloc(1, sizeof(*f));
+	struct flight *under_way = NULL;
 	struct image_load *load = NULL;
 	const int r = describe(opts, f, e);
 
@@ -507,11 +535,17 @@ int image_load_start(struct image_loader *loader, const struct image_load_opts *
 		flight_free(f);
 		return r;
 	}
+	under_way = find_flight(loader, f->key);
 	load = xcalloc(1, sizeof(*load));
 	load->done = opts->done;
 	load->arg = opts->arg;
-	load->flight = join_or_start(loader, f);
+	load->deadline_ns = clock_now_ns(loader->opts.clock) + timeout_ns(loader, opts->timeout_ms);
+	load->flight = under_way != NULL ? under_way : f;
 	DL_APPEND(load->flight->loads, load);
+	if (under_way != NULL)
+		flight_free(f);
+	else
+		flight_start(loader, f);
 	*ret_load = load;
 	return 0;
 }

@@ -57,8 +57,9 @@ struct image_loader_opts {
 	const char *state_dir; /* borrowed; a blob without digests passes through a nameless file
 	                          there */
 	bool allow_unverified;
-	uint64_t timeout_ms; /* for all requests of one load together */
-	uint32_t *n_out;     /* the loader's: steps that workers have, of cancelled loads, too */
+	uint64_t timeout_ms;     /* for all requests of one load together, where it says none ... */
+	uint64_t timeout_max_ms; /* ... and the longest that it may say; not shorter */
+	uint32_t *n_out; /* the loader's: steps that workers have, of cancelled loads, too */
 };
 MUST_CHECK int image_loader_new(const struct image_loader_opts *opts,
                                 struct image_loader **ret_loader, struct err *e);
@@ -78,8 +79,9 @@ struct image_load_opts {
 	/* At a restart: a tag that is known here means what it meant then; the registry is not
 	 * asked. */
 	bool offline_ok;
-	uint64_t timeout_ms; /* shorter than the loader's; 0: that. Who joins a load that is under
-	                      * way has what the first one had */
+	/* Instead of the loader's, at most its timeout_max_ms; 0: that. Of all that wait for one
+	 * image together the longest counts, for as long as who said it waits. */
+	uint64_t timeout_ms;
 	/* ... or a bootstrap file and where its blobs are. */
 	const char *bootstrap_path; /* absolute */
 	const char *blobs_origin;   /* origin.h */

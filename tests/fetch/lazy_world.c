@@ -334,7 +334,8 @@ static void new_loader(struct world *w)
 		                                .metrics = w->metrics,
 		                                .clock = &w->clock.clock,
 		                                .state_dir = "/tmp",
-		                                .timeout_ms = 30000 };
+		                                .timeout_ms = WORLD_TIMEOUT_MS,
+		                                .timeout_max_ms = WORLD_TIMEOUT_MAX_MS };
 	struct err e;
 
 	assert(image_loader_new(&opts, &w->loader, &e) == 0);

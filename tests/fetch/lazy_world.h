@@ -13,6 +13,9 @@
 #define WORLD_FILES_MAX    256
 #define WORLD_BLOBS_MAX    64
 
+#define WORLD_TIMEOUT_MS     30000 /* of a load that says none, and the longest */
+#define WORLD_TIMEOUT_MAX_MS 90000
+
 struct registry_req {
 	struct registry_request req;
 	char reference[160];
