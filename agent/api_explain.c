@@ -1,7 +1,8 @@
 /*
  * api_explain: for one byte of a file in a mount: chunk, blob, place, what was asked for it.
  *
- *   the loop finds the mount -> the desk walks the image -> the loop adds what fetch remembers
+ *   the loop finds the mount -> the desk walks the image -> the loop adds what changes while others
+ *   fetch: whether the chunk is here, and what fetch remembers; both at once, so that they agree
  */
 #include "api.h"
 #include "hex.h"
@@ -25,8 +26,11 @@ struct explain {
 	uint64_t offset;
 	json_t *document;
 	bool has_chunk;
+	bool has_unit;
+	bool ready;
 	bool referred; /* to another blob's chunk */
 	uint32_t blob_idx;
+	uint32_t chunk_idx;
 	uint32_t unit_idx;
 	int result;
 	struct err err;
@@ -41,14 +45,14 @@ static const char *unit_kind_name(uint8_t kind)
 	return kind == UNIT_ZRAN ? "zran" : "chunk";
 }
 
-static void tell_unit(struct explain *x, const struct blob_layout *l, uint32_t chunk_idx)
+static void tell_unit(struct explain *x, const struct blob_layout *l)
 {
 	struct unit_rec unit;
 
-	x->unit_idx = layout_unit_of(l, chunk_idx);
+	x->unit_idx = layout_unit_of(l, x->chunk_idx);
 	if (!layout_unit(l, x->unit_idx, &unit))
 		return;
-	x->has_chunk = true;
+	x->has_unit = true;
 	json_set_u64(x->document, "unit_idx", x->unit_idx);
 	json_set_text(x->document, "unit_kind", unit_kind_name(unit.kind));
 	json_set_u64(x->document, "packed_offset", unit.packed_offset);
@@ -83,26 +87,6 @@ static void tell_origins(json_t *document, const struct cas_blob *blob)
 	free(origins);
 }
 
-/* In the blob's own file, or in that of another one that it refers to. */
-static void tell_place(struct explain *x, const struct cas_blob *blob, uint32_t chunk_idx)
-{
-	const char *state_dir = x->call->api->agent->config->state_dir;
-	struct cas_chunk_place place = {
-		.plain_offset = cas_blob_layout(blob)->chunks[chunk_idx].plain_offset
-	};
-	AUTO(free_str) char *data_file = NULL;
-
-	x->referred = cas_blob_owner_of(blob, chunk_idx, &place);
-	if (x->referred) {
-		json_set_text(x->document, "owner", place.key);
-		json_set_u64(x->document, "owner_chunk_idx", place.chunk_idx);
-	}
-	data_file = xasprintf("%s/blobs/%s.blob.data", state_dir,
-	                      x->referred ? place.key : cas_blob_key(blob));
-	json_set_text(x->document, "data_file", data_file);
-	json_set_u64(x->document, "data_offset", place.plain_offset);
-}
-
 static int tell_chunk(struct explain *x, const struct image_segment *seg, struct err *e)
 {
 	const struct cas_blob *blob = fetch_blob_cas(x->image->blobs[seg->blob_idx]);
@@ -112,17 +96,16 @@ static int tell_chunk(struct explain *x, const struct image_segment *seg, struct
 		return err_set(e, EUCLEAN,
 		               "the file names a chunk that its blob does not have (build the "
 		               "image again)");
+	x->has_chunk = true;
 	x->blob_idx = seg->blob_idx;
+	x->chunk_idx = seg->chunk_idx;
 	json_set_text(x->document, "blob", cas_blob_key(blob));
 	json_set_u64(x->document, "chunk_idx", seg->chunk_idx);
 	json_set_u64(x->document, "chunk_offset", seg->chunk_offset);
 	tell_digest(x->document, l, &l->chunks[seg->chunk_idx]);
 	json_set_u64(x->document, "plain_offset", l->chunks[seg->chunk_idx].plain_offset);
 	json_set_u64(x->document, "plain_size_bytes", l->chunks[seg->chunk_idx].plain_size_bytes);
-	tell_unit(x, l, seg->chunk_idx);
-	tell_place(x, blob, seg->chunk_idx);
-	(void)json_object_set_new(x->document, "ready",
-	                          json_boolean(cas_blob_is_present(blob, seg->chunk_idx)));
+	tell_unit(x, l);
 	tell_origins(x->document, blob);
 	return 0;
 }
@@ -166,6 +149,28 @@ static void explain_work(struct job *job)
 
 /* ---- the loop ---- */
 
+/* In the blob's own file, or in that of another one that it refers to. */
+static void tell_place(struct explain *x, const struct cas_blob *blob)
+{
+	const char *state_dir = x->call->api->agent->config->state_dir;
+	struct cas_chunk_place place = {
+		.plain_offset = cas_blob_layout(blob)->chunks[x->chunk_idx].plain_offset
+	};
+	AUTO(free_str) char *data_file = NULL;
+
+	x->referred = cas_blob_owner_of(blob, x->chunk_idx, &place);
+	if (x->referred) {
+		json_set_text(x->document, "owner", place.key);
+		json_set_u64(x->document, "owner_chunk_idx", place.chunk_idx);
+	}
+	data_file = xasprintf("%s/blobs/%s.blob.data", state_dir,
+	                      x->referred ? place.key : cas_blob_key(blob));
+	json_set_text(x->document, "data_file", data_file);
+	json_set_u64(x->document, "data_offset", place.plain_offset);
+	x->ready = cas_blob_is_present(blob, x->chunk_idx);
+	(void)json_object_set_new(x->document, "ready", json_boolean(x->ready));
+}
+
 static const char *result_text(int result)
 {
 	switch (result) {
@@ -203,27 +208,27 @@ static json_t *event_json(const struct fetch_event *ev)
 
 static void tell_why(struct explain *x, const struct fetch_event *events, uint32_t n)
 {
-	const bool here = json_is_true(json_object_get(x->document, "ready"));
 	AUTO(free_str)
-	char *why = why_words(events, n, x->referred ? WHY_SHARED : here ? WHY_HERE : WHY_ABSENT);
+	char *why = why_words(events, n,
+	                      x->referred ? WHY_SHARED
+	                      : x->ready  ? WHY_HERE
+	                                  : WHY_ABSENT);
 
 	json_set_text(x->document, "why", why);
 }
 
-static void add_events(struct explain *x)
+static void add_events(struct explain *x, const struct cas_blob *blob)
 {
-	const struct cas_blob *blob = fetch_blob_cas(x->image->blobs[x->blob_idx]);
 	struct fetch_event *events = xcalloc(EVENTS_MAX, sizeof(*events));
 	const uint32_t n = fetch_explain(x->call->api->agent->fetch, cas_blob_key(blob),
 	                                 x->unit_idx, events, EVENTS_MAX);
 	const uint64_t since_ms = fetch_explain_since_ms(x->call->api->agent->fetch);
 	json_t *list = json_array();
-	const bool ready = json_is_true(json_object_get(x->document, "ready"));
 	const char *source = NULL; /* the last that gave it, as far as is remembered */
 
 	for (uint32_t i = 0; i < n; i++) {
 		(void)json_array_append_new(list, event_json(&events[i]));
-		if (ready && why_gave(&events[i]))
+		if (x->ready && why_gave(&events[i]))
 			source = events[i].source;
 	}
 	(void)json_object_set_new(x->document, "asked", list);
@@ -235,12 +240,21 @@ static void add_events(struct explain *x)
 	free(events);
 }
 
+static void add_what_changes(struct explain *x)
+{
+	const struct cas_blob *blob = fetch_blob_cas(x->image->blobs[x->blob_idx]);
+
+	tell_place(x, blob);
+	if (x->has_unit)
+		add_events(x, blob);
+}
+
 static void explain_after(struct job *job)
 {
 	struct explain *x = container_of(job, struct explain, job);
 
 	if (x->result == 0 && x->has_chunk)
-		add_events(x);
+		add_what_changes(x);
 	lazy_image_release(&x->image);
 	if (x->result == 0)
 		api_reply(x->call, json_incref(x->document));
