@@ -187,13 +187,19 @@ static const char *result_text(int result)
 
 static const char *said(const struct fetch_event *ev)
 {
-	if (ev->is_note)
+	switch (ev->kind) {
+	case FETCH_STEP:
 		return "said";
-	if (ev->is_open)
+	case FETCH_OPEN:
 		return "open";
-	if (ev->is_lease)
+	case FETCH_LEASE:
 		return "lease";
-	return ev->is_mixed ? "some" : result_text(ev->result);
+	case FETCH_SOME:
+		return "some";
+	case FETCH_ANSWER:
+	default:
+		return result_text(ev->result);
+	}
 }
 
 static json_t *event_json(const struct fetch_event *ev)

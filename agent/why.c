@@ -12,12 +12,12 @@
 
 static bool is_wait(const struct fetch_event *ev)
 {
-	return ev->is_note && strstr(ev->detail, SOURCE_NOTE_WAITED) != NULL;
+	return ev->kind == FETCH_STEP && strstr(ev->detail, SOURCE_NOTE_WAITED) != NULL;
 }
 
 static bool is_told(const struct fetch_event *ev)
 {
-	return !ev->is_note || is_wait(ev);
+	return ev->kind != FETCH_STEP || is_wait(ev);
 }
 
 static const char *source_words(const char *source)
@@ -61,23 +61,6 @@ static char *open_words(const struct fetch_event *ev)
 	                 ev->detail[0] != '\0' ? ")" : "", ms(ev->took_us));
 }
 
-/* NULL: it is the answer to a question that says it. */
-static char *step_words(const struct fetch_event *ev)
-{
-	if (is_wait(ev)) /* "peer NAME: ..." */
-		return xasprintf("%.13s was fetching it: waited for that, %.1f ms", ev->detail,
-		                 ms(ev->took_us));
-	if (ev->is_open)
-		return open_words(ev);
-	if (ev->is_lease)
-		return xasprintf("no peer had it, and this node was let fetch it after %.1f ms",
-		                 ms(ev->took_us));
-	if (ev->is_mixed)
-		return xasprintf("%s gave some of what was asked for in %.1f ms",
-		                 source_words(ev->source), ms(ev->took_us));
-	return NULL;
-}
-
 static char *answer_words(const struct fetch_event *ev)
 {
 	const char *who = source_words(ev->source);
@@ -106,9 +89,22 @@ static char *answer_words(const struct fetch_event *ev)
 
 static char *part_words(const struct fetch_event *ev)
 {
-	char *step = step_words(ev);
-
-	return step != NULL ? step : answer_words(ev);
+	switch (ev->kind) {
+	case FETCH_STEP: /* of those that are told: "peer NAME: ..." */
+		return xasprintf("%.13s was fetching it: waited for that, %.1f ms", ev->detail,
+		                 ms(ev->took_us));
+	case FETCH_OPEN:
+		return open_words(ev);
+	case FETCH_LEASE:
+		return xasprintf("no peer had it, and this node was let fetch it after %.1f ms",
+		                 ms(ev->took_us));
+	case FETCH_SOME:
+		return xasprintf("%s gave some of what was asked for in %.1f ms",
+		                 source_words(ev->source), ms(ev->took_us));
+	case FETCH_ANSWER:
+	default:
+		return answer_words(ev);
+	}
 }
 
 static char *nothing_asked(enum why_place place)
@@ -157,8 +153,7 @@ static char *join(const struct fetch_event *events, uint32_t n)
 
 bool why_gave(const struct fetch_event *ev)
 {
-	return !ev->is_note && !ev->is_open && !ev->is_lease && !ev->is_mixed &&
-	       ev->result == SOURCE_OK;
+	return ev->kind == FETCH_ANSWER && ev->result == SOURCE_OK;
 }
 
 /* Who it is or was for. */
@@ -167,14 +162,14 @@ static const char *whom_for(const struct fetch_event *events, uint32_t n)
 	bool waited = false;
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (events[i].is_open && events[i].reader)
+		if (events[i].kind == FETCH_OPEN && events[i].reader)
 			return "a reader waits";
 		waited = waited || events[i].reader;
 	}
 	if (waited)
 		return "a reader waited";
-	return events[n - 1].is_open ? "it is being fetched, and nobody waits for it"
-	                             : "fetched before anybody asked";
+	return events[n - 1].kind == FETCH_OPEN ? "it is being fetched, and nobody waits for it"
+	                                        : "fetched before anybody asked";
 }
 
 char *why_words(const struct fetch_event *events, uint32_t n, enum why_place place)

@@ -79,7 +79,7 @@ void explain_leased(struct run *run, uint32_t first_unit, uint32_t n_units)
 {
 	struct fetch_event event = event_of_run(run);
 
-	event.is_lease = true;
+	event.kind = FETCH_LEASE;
 	event.first_unit = first_unit;
 	event.n_units = n_units;
 	(void)remember(run->blob->f, &event);
@@ -141,7 +141,7 @@ void explain_record(struct run *run, int result, const struct err *why)
 			continue;
 		if (++n_said == STRETCHES_MAX && at + event.n_units < end) {
 			event.n_units = end - at;
-			event.is_mixed = true;
+			event.kind = FETCH_SOME;
 		}
 		record_one(run, &event, why);
 	}
@@ -168,7 +168,7 @@ void explain_note(void *arg, const char *text)
 	const struct run *run = arg;
 	struct fetch_event event = event_of_run(run);
 
-	event.is_note = true;
+	event.kind = FETCH_STEP;
 	set_detail(&event, text);
 	(void)remember(run->blob->f, &event);
 }
@@ -195,7 +195,7 @@ static const char *last_note(const struct fetch *f, const struct run *run)
 		if (event->first_unit == run->ask.first_unit &&
 		    event->n_units == run->ask.n_units &&
 		    strcmp(event->blob_key, cas_blob_key(run->blob->cas)) == 0)
-			return event->is_note ? event->detail : "";
+			return event->kind == FETCH_STEP ? event->detail : "";
 	}
 	return "";
 }
@@ -216,10 +216,10 @@ static void set_whom(const struct fetch *f, const struct run *run, char *ret_tex
 /* No question is out for a unit of it. */
 static struct fetch_event event_of_rest(const struct run *run, const char *why)
 {
-	struct fetch_event event = { .source = FETCH_NOBODY,
+	struct fetch_event event = { .kind = FETCH_OPEN,
+		                     .source = FETCH_NOBODY,
 		                     .first_unit = run->first_unit,
 		                     .n_units = run->n_units,
-		                     .is_open = true,
 		                     .reader = run->prio == RUN_READER };
 
 	set_detail(&event, why);
@@ -240,10 +240,11 @@ static bool open_event(const struct fetch *f, const struct run *run, uint32_t un
 	    unit_idx - run->ask.first_unit >= run->ask.n_units)
 		return false;
 	*ret_event = event_of_run(run);
-	ret_event->is_open = fate_of(run, unit_idx) != FATE_GIVEN;
-	if (ret_event->is_open)
-		set_whom(f, run, ret_event->detail, sizeof(ret_event->detail));
-	return fate_of(run, unit_idx) == FATE_GIVEN || run_flight(run, unit_idx) != NULL;
+	if (fate_of(run, unit_idx) == FATE_GIVEN)
+		return true;
+	ret_event->kind = FETCH_OPEN;
+	set_whom(f, run, ret_event->detail, sizeof(ret_event->detail));
+	return run_flight(run, unit_idx) != NULL;
 }
 
 static uint32_t open_events(const struct fetch *f, const char *blob_key, uint32_t unit_idx,

@@ -151,16 +151,21 @@ void fetch_bring_cancel(struct fetch_bring *b); /* [loop] done does not follow *
 
 /* ---- for people ---- */
 
+enum fetch_event_kind {
+	FETCH_ANSWER, /* what it came to: result */
+	FETCH_STEP,   /* of the answer that follows: what a peer was asked, and said */
+	FETCH_OPEN,   /* there is no answer yet; took_us: so far */
+	FETCH_LEASE,  /* nobody had them: this node was let fetch them */
+	FETCH_SOME,   /* it gave some of them, and it is not remembered which */
+};
+
 /* What one question to a source came to for some units, for `shoal explain`. */
 struct fetch_event {
+	enum fetch_event_kind kind;
 	char blob_key[BLOB_ID_MAX + 16];
 	uint32_t first_unit, n_units;
 	const char *source; /* name of the source; FETCH_NOBODY: no question is out, see detail */
 	bool reader;        /* somebody waited; else readahead or prefetch */
-	bool is_note;       /* a step of the answer that follows: what a peer was asked, and said */
-	bool is_open;       /* there is no answer yet; took_us: so far */
-	bool is_lease;      /* nobody had them: this node was let fetch them */
-	bool is_mixed;      /* it gave some of them, and it is not remembered which */
 	int result;         /* SOURCE_OK: it gave all of them; a source_outcome or -errno */
 	char detail[160];   /* what it said */
 	uint64_t asked_wall_ms;

@@ -54,9 +54,9 @@ static void the_origins_first_chunk_and_all_of_it_are_told_apart(void **state)
 static void somebody_elses_lease_is_named_with_who_had_it(void **state)
 {
 	const struct fetch_event events[] = {
-		{ .source = "peer", .is_note = true, .detail = "home 11223344: segment 1" },
+		{ .source = "peer", .kind = FETCH_STEP, .detail = "home 11223344: segment 1" },
 		{ .source = "peer",
-		  .is_note = true,
+		  .kind = FETCH_STEP,
 		  .reader = true,
 		  .took_us = 120000,
 		  .detail = "peer a1b2c3d4: 3 of 3 chunks, ok, 118.0 ms" SOURCE_NOTE_WAITED },
@@ -72,7 +72,7 @@ static void somebody_elses_lease_is_named_with_who_had_it(void **state)
 static void a_lease_is_no_delivery(void **state)
 {
 	const struct fetch_event events[] = {
-		{ .source = "peer", .reader = true, .is_lease = true, .took_us = 100 },
+		{ .source = "peer", .reader = true, .kind = FETCH_LEASE, .took_us = 100 },
 		{ .source = "origin",
 		  .reader = true,
 		  .result = SOURCE_OK,
@@ -100,7 +100,7 @@ static void who_has_not_answered_yet_is_said_with_the_time_so_far(void **state)
 		  .detail = "no other blob has it" },
 		{ .source = "origin",
 		  .reader = true,
-		  .is_open = true,
+		  .kind = FETCH_OPEN,
 		  .took_us = 3012000,
 		  .detail = "127.0.0.1:5000" },
 	};
@@ -115,7 +115,7 @@ static void who_has_not_answered_yet_is_said_with_the_time_so_far(void **state)
 static void what_no_question_is_out_for_is_said_to_wait(void **state)
 {
 	const struct fetch_event event = { .source = FETCH_NOBODY,
-		                           .is_open = true,
+		                           .kind = FETCH_OPEN,
 		                           .detail = "it waits for its turn" };
 
 	(void)state;
@@ -134,7 +134,7 @@ static void what_came_and_went_is_said_to_be_gone(void **state)
 
 static void what_was_given_in_parts_is_no_delivery_of_one(void **state)
 {
-	const struct fetch_event event = { .source = "peer", .is_mixed = true, .took_us = 1500 };
+	const struct fetch_event event = { .source = "peer", .kind = FETCH_SOME, .took_us = 1500 };
 
 	(void)state;
 	assert_false(why_gave(&event));

@@ -65,17 +65,18 @@ static void a_question_that_hangs_is_told_with_its_time_so_far(void **state)
 	fake_clock_advance_ms(&w->clock, 3000);
 	event = only_event(w, 60);
 	assert_string_equal(event.source, "peer");
-	assert_true(event.is_open);
+	assert_int_equal(event.kind, FETCH_OPEN);
 	assert_true(event.reader);
 	assert_int_equal(event.took_us, 3000000);
 	world_give(w, &w->peer, 0, 60);
-	assert_false(only_event(w, 60).is_open); /* that came; the question goes on */
+	/* That came; the question goes on. */
+	assert_int_equal(only_event(w, 60).kind, FETCH_ANSWER);
 	assert_int_equal(only_event(w, 60).result, SOURCE_OK);
-	assert_true(only_event(w, 61).is_open);
+	assert_int_equal(only_event(w, 61).kind, FETCH_OPEN);
 	world_give_all(w, &w->peer, 0);
 	world_settle(w);
-	assert_false(only_event(w, 60).is_open);
-	assert_false(only_event(w, 61).is_open);
+	assert_int_equal(only_event(w, 60).kind, FETCH_ANSWER);
+	assert_int_equal(only_event(w, 61).kind, FETCH_ANSWER);
 	world_read_end(w, &r);
 }
 
@@ -95,7 +96,7 @@ static void a_question_tells_of_each_unit_whether_it_gave_that_one(void **state)
 	assert_int_equal(explain(w, 60, events), 2);
 	assert_int_equal(events[0].result, SOURCE_MISS);
 	assert_string_equal(events[1].source, "origin");
-	assert_true(events[1].is_open);
+	assert_int_equal(events[1].kind, FETCH_OPEN);
 	fetch_cancel(w->fetch, &r.read);
 	world_read_end(w, &r);
 }
@@ -111,14 +112,14 @@ static void of_a_question_that_was_leased_the_end_says_nothing(void **state)
 	fake_source_lease(&w->peer, 0, 77, 60, 1);
 	world_settle(w);
 	assert_int_equal(explain(w, 60, events), 2);
-	assert_true(events[0].is_lease);
+	assert_int_equal(events[0].kind, FETCH_LEASE);
 	assert_string_equal(events[1].source, "origin");
-	assert_true(events[1].is_open);
+	assert_int_equal(events[1].kind, FETCH_OPEN);
 	world_give_all(w, &w->origin, 0);
 	world_give_all(w, &w->peer, 0);
 	world_settle(w);
 	assert_int_equal(explain(w, 60, events), 2);
-	assert_true(events[0].is_lease);
+	assert_int_equal(events[0].kind, FETCH_LEASE);
 	assert_string_equal(events[1].source, "origin");
 	assert_int_equal(events[1].result, SOURCE_OK);
 	assert_string_equal(only_event(w, 61).source, "peer");
@@ -140,8 +141,8 @@ static void what_is_scattered_is_told_in_few_words(void **state)
 	fake_source_end(&w->peer, 0, SOURCE_MISS, NULL);
 	assert_int_equal(only_event(w, 60).result, SOURCE_OK);
 	assert_int_equal(explain(w, 61, events), 2);
-	assert_false(events[0].is_mixed);
-	assert_true(only_event(w, 60 + n - 2).is_mixed);
+	assert_int_equal(events[0].kind, FETCH_ANSWER);
+	assert_int_equal(only_event(w, 60 + n - 2).kind, FETCH_SOME);
 	world_settle(w);
 	fetch_cancel(w->fetch, &r.read);
 	world_read_end(w, &r);
@@ -158,7 +159,7 @@ static void what_waits_for_its_turn_is_told_to(void **state)
 	(void)world_read_start(w, &r, 200, 4);
 	world_settle(w);
 	event = only_event(w, 200);
-	assert_true(event.is_open);
+	assert_int_equal(event.kind, FETCH_OPEN);
 	assert_string_equal(event.source, FETCH_NOBODY);
 	assert_non_null(strstr(event.detail, "its turn"));
 	fetch_cancel(w->fetch, &first.read);

@@ -197,12 +197,12 @@ static void what_a_source_says_of_whom_it_asked_is_remembered(void **state)
 	fake_source_end(&w->peer, 0, SOURCE_MISS, NULL);
 	world_settle(w);
 	assert_int_equal(fetch_explain(w->fetch, cas_blob_key(w->cas), 100, events, 4), 3);
-	assert_true(events[0].is_note);
+	assert_int_equal(events[0].kind, FETCH_STEP);
 	assert_string_equal(events[0].source, "peer");
 	assert_non_null(strstr(events[0].detail, "has it"));
-	assert_false(events[1].is_note);
+	assert_int_equal(events[1].kind, FETCH_ANSWER);
 	assert_string_equal(events[2].source, "origin"); /* which is asked now */
-	assert_true(events[2].is_open);
+	assert_int_equal(events[2].kind, FETCH_OPEN);
 	fetch_cancel(w->fetch, &r.read);
 	world_read_end(w, &r);
 }
