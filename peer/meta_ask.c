@@ -388,14 +388,6 @@ uint64_t meta_asks_due_ns(const struct peer *p)
 
 /* ---- who may be asked ---- */
 
-static bool is_distrusted(const struct peer *p, const struct wire_id *id)
-{
-	struct holders_peer h = { .distrusted_until_ns = 0 };
-
-	holders_peer(p->holders, id, &h);
-	return h.distrusted_until_ns > peer_now_ns(p);
-}
-
 /* broken: those alone that failed just now, or else those that did not. */
 static void add_zone(struct meta_req *req, bool same, bool broken)
 {
@@ -404,7 +396,7 @@ static void add_zone(struct meta_req *req, bool same, bool broken)
 
 	DL_FOREACH(p->links, l)
 	{
-		if (!l->open || link_to(p, &l->id) != l || is_distrusted(p, &l->id) ||
+		if (!l->open || link_to(p, &l->id) != l || !holders_trusted(p->holders, &l->id) ||
 		    placement_same_zone(p->placement, &p->self.self.id, &l->id) != same ||
 		    holders_usable(p->holders, &l->id) == broken)
 			continue;

@@ -419,7 +419,7 @@ void peer_count(struct peer *p)
 
 static void add_holding(struct peer *p, const struct wire_id *id, struct peer_info *info)
 {
-	const uint64_t now = peer_now_ns(p);
+	const uint64_t now = peer_calm_ns(p); /* as holders count it */
 	struct holders_peer h = { .first_byte_p95_ns = 0 };
 	uint64_t until_ns;
 

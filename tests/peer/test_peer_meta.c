@@ -1,6 +1,7 @@
 /*
  * test_peer_meta: metadata between whole agents: who is asked, who gives, who is passed over.
  */
+#include "holders.h"
 #include "mem.h"
 #include "peers_world.h"
 #include <errno.h>
@@ -203,6 +204,29 @@ static void who_gave_wrong_bytes_is_not_asked_again(void **state)
 	assert_int_equal(world->shelves[1].n_opened, 1);
 }
 
+static void longest_pause(void *arg, const struct peer_info *info)
+{
+	uint64_t *ms = arg;
+
+	*ms = info->paused_ms > *ms ? info->paused_ms : *ms;
+}
+
+/* The time for which others are not blamed stands still with the loop; what is held against them
+ * is counted by it as well. */
+static void after_this_node_was_late_who_gave_wrong_bytes_is_not_asked_again(void **state)
+{
+	struct peers *world = *state;
+	uint64_t paused_ms = 0;
+
+	fake_clock_advance_ms(&world->clock, 12000);
+	peers_run_ms(world, 50);
+	peer_list(world->peers[0], longest_pause, &paused_ms);
+	assert_int_equal(paused_ms, 0);
+	who_gave_wrong_bytes_is_not_asked_again(state);
+	peer_list(world->peers[0], longest_pause, &paused_ms);
+	assert_in_range(paused_ms, 1, HOLDERS_DISTRUST_MS);
+}
+
 static void who_drains_gives_nothing_more(void **state)
 {
 	struct peers *world = *state;
@@ -257,6 +281,7 @@ int main(void)
 		TEST(a_deadline_is_kept),
 		TEST(a_cancelled_request_is_never_told),
 		TEST(who_gave_wrong_bytes_is_not_asked_again),
+		TEST(after_this_node_was_late_who_gave_wrong_bytes_is_not_asked_again),
 		TEST(who_drains_gives_nothing_more),
 		cmocka_unit_test_setup_teardown(for_a_hint_three_are_asked_and_no_more, setup_six,
 		                                teardown),
