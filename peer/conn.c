@@ -20,7 +20,8 @@
 #define STALL_MS     10000
 #define CLOSE_MS     1000 /* for the bye to go out */
 #define SILENT_PINGS 3
-#define END_PINGS    6 /* for what was cancelled to have its END, whatever the line */
+#define END_PINGS    6    /* for what was cancelled to have its END, whatever the line */
+#define FRAME_RATE   1024 /* bytes a second: less of a frame that was begun is nothing */
 #define TICK_MIN_MS  5
 #define TICK_MAX_MS  1000
 
@@ -233,16 +234,23 @@ static bool is_over(uint64_t now, uint64_t since_ns, uint64_t ms)
 	return now > since_ns && now - since_ns > ms * NS_PER_MS;
 }
 
+/* A slow line, shared by many, may take its time for a frame; a byte now and then is no line. */
 static void check_frame(struct conn *c, uint64_t now)
 {
 	const uint64_t n_frames = c->counts.n_messages_in + c->counts.n_payloads_in;
+	const uint64_t stall_ms = or_default(c->opts.stall_timeout_ms, STALL_MS);
+	const bool is_same = session_is_partial(c->session) && n_frames == c->n_frames_seen;
 
-	if (!session_is_partial(c->session) || c->frame_ns == 0 || n_frames != c->n_frames_seen) {
-		c->frame_ns = now;
-		c->n_frames_seen = n_frames;
-	} else if (is_over(now, c->frame_ns, or_default(c->opts.stall_timeout_ms, STALL_MS))) {
+	if (is_same && !is_over(now, c->frame_ns, stall_ms))
+		return;
+	if (is_same &&
+	    c->in_bytes - c->frame_in_bytes < (now - c->frame_ns) / NS_PER_MS * FRAME_RATE / 1000) {
 		fail_with(c, ETIMEDOUT, "a message was begun and does not end");
+		return;
 	}
+	c->frame_ns = now;
+	c->n_frames_seen = n_frames;
+	c->frame_in_bytes = c->in_bytes;
 }
 
 static void ping(struct conn *c, uint64_t now)

@@ -73,7 +73,8 @@ struct conn_opts {
 	                       */
 	uint32_t handshake_timeout_ms; /* until both hellos are there; 0: 5 s */
 	uint32_t ping_interval_ms;     /* 0: 5 s; no byte for three of them: closed */
-	uint32_t stall_timeout_ms; /* a frame begun, or bytes to send, without progress; 0: 10 s */
+	uint32_t stall_timeout_ms; /* bytes to send, without progress; a frame begun, below 1 KiB/s;
+	                              0: 10 s */
 };
 
 /** Connect to address (numeric HOST:PORT, "[v6]:port"). closed() tells a failure.

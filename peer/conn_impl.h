@@ -63,8 +63,8 @@ struct conn {
 	struct conn *gate_prev, *gate_next;
 	/* deadlines, by opts.clock */
 	uint64_t began_ns, in_ns, out_ns, frame_ns, ping_ns, close_ns;
-	uint64_t n_frames_seen; /* when frame_ns was set */
-	uint64_t in_bytes;      /* read so far */
+	uint64_t n_frames_seen, frame_in_bytes; /* when frame_ns was set */
+	uint64_t in_bytes; /* came so far, with TLS's own: a record is read when it is whole */
 	uint64_t ping_stamp;
 	uint64_t pong_ns;                  /* when the last ping that was answered was sent */
 	uint64_t answer_ns, answer_var_ns; /* smoothed; 0: none yet */

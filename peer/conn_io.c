@@ -53,11 +53,13 @@ static ssize_t io_read(struct conn *c, uint8_t *bytes, size_t room_bytes, struct
 
 	if (c->ssl == NULL) {
 		n = recv(c->fd, bytes, room_bytes, 0);
+		c->in_bytes += n > 0 ? (uint64_t)n : 0;
 		return n > 0 ? n : plain_result(n, e);
 	}
 	ERR_clear_error();
 	errno = 0;
 	n = SSL_read(c->ssl, bytes, (int)room_bytes);
+	c->in_bytes = BIO_number_read(SSL_get_rbio(c->ssl));
 	return n > 0 ? n : ssl_result(c, (int)n, e);
 }
 
@@ -194,7 +196,6 @@ void conn_io_read(struct conn *c)
 			return;
 		}
 		c->in_ns = clock_now_ns(c->opts.clock);
-		c->in_bytes += (uint64_t)n;
 		turn_bytes += max_u64((uint64_t)n, RECORD_BYTES);
 		if (session_feed(c->session, bytes, (size_t)n, &c->counts, &e) < 0) {
 			conn_fail(c, &e);

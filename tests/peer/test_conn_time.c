@@ -2,6 +2,7 @@
  * test_conn_time: what a connection does with a peer that stalls, floods, or keeps what is not its
  * own. The other side is a bare socket here.
  */
+#include "fake_clock.h"
 #include "raw_end.h"
 #include "wire_samples.h"
 #include <errno.h>
@@ -41,22 +42,42 @@ static void silence_after_the_hello_has_a_deadline(void **state)
 	close(fd);
 }
 
-static void a_message_that_does_not_end_has_a_deadline(void **state)
+/* So many bytes in so many ms, turn by turn, of a header that has 65,000 of them: never silent, and
+ * never done. Time goes on with the bytes, however late the machine is. */
+static void trickle(struct pair *p, size_t n_bytes, uint64_t ms, int n_turns)
 {
 	static const uint8_t prefix[] = { 0, 0, 0xfd, 0xe8, 0, 0, 0, 0 };
-	struct pair *p = *state;
+	struct fake_clock clock;
 	int fd;
 
+	fake_clock_init(&clock);
+	p->ends[1].opts.clock = &clock.clock;
 	p->ends[1].opts.stall_timeout_ms = SHORT_MS;
 	fd = raw_open(p);
-	/* A byte each turn of a header that has 65,000 of them: never silent, and never done. */
 	raw_bytes(fd, prefix, sizeof(prefix));
-	while (p->ends[1].n_closed == 0) {
-		(void)send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	for (int i = 0; i < n_turns && p->ends[1].n_closed == 0; i++) {
+		(void)send(fd, "xxxxxxxx", n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 		(void)event_base_loop(loop_base(p->loop), EVLOOP_ONCE);
+		fake_clock_advance_ms(&clock, ms);
 	}
-	pair_expect_end(p, 1, ETIMEDOUT, "does not end");
+	conn_abort(&p->ends[1].conn); /* it goes before its clock */
 	close(fd);
+}
+
+static void a_message_that_does_not_end_has_a_deadline(void **state)
+{
+	struct pair *p = *state;
+
+	trickle(p, 1, 4, 64000);
+	pair_expect_end(p, 1, ETIMEDOUT, "does not end");
+}
+
+static void a_message_that_comes_slowly_is_waited_for(void **state)
+{
+	struct pair *p = *state;
+
+	trickle(p, 4, 2, 16000);
+	assert_int_equal(p->ends[1].n_closed, 0);
 }
 
 static void who_does_not_read_is_cut_off(void **state)
@@ -227,6 +248,7 @@ int main(void)
 		SECURE(silence_before_the_hello_has_a_deadline),
 		PLAIN(silence_after_the_hello_has_a_deadline),
 		PLAIN(a_message_that_does_not_end_has_a_deadline),
+		PLAIN(a_message_that_comes_slowly_is_waited_for),
 		PLAIN(who_does_not_read_is_cut_off),
 		PLAIN(a_flood_is_slowed_down),
 		PLAIN(who_lives_and_does_not_end_what_was_cancelled_is_left),
