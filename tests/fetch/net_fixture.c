@@ -258,6 +258,11 @@ void net_lose_patience(struct net *n)
 	http_set_timeouts(n->http, NET_DEADLINE_MS, 1000);
 }
 
+void net_regain_patience(struct net *n)
+{
+	http_set_timeouts(n->http, NET_DEADLINE_MS, NET_DEADLINE_MS);
+}
+
 uint64_t net_deadline(void)
 {
 	return clock_now_ns(clock_real()) + NET_DEADLINE_MS * NS_PER_MS;

@@ -47,9 +47,10 @@ json_int_t net_stat(json_t *stats, const char *group, const char *name);
 /** How many requests of the log have this value in this field. */
 uint32_t net_count(struct net *n, const char *path_part, const char *field, const char *value);
 
-/** From now on a server that says nothing for a second has failed. Without this a busy machine has
- * the time of a node. */
+/** A server that says nothing for a second has failed: for what is asked from now on, until
+ * patience is there again. Without this a busy machine has the time of a node. */
 void net_lose_patience(struct net *n);
+void net_regain_patience(struct net *n);
 
 uint64_t net_deadline(void);
 
