@@ -118,7 +118,7 @@ class Truth:
                     with open(to + path, "rb") as f:
                         if hashlib.file_digest(f, "sha256").hexdigest() != digest:
                             raise AssertionError(f"{image}{path} is wrong before anything was done")
-                agent.umount(where)
+                agent.umount_when_free(where)
                 agent.stop()
                 shutil.rmtree(agent.dir, ignore_errors=True)
                 self.dirs[name] = to
@@ -279,7 +279,7 @@ class History:
 
     def umount(self):
         where, _ = self.pick()
-        self.agent.umount(where)
+        self.agent.umount_when_free(where)
         del self.mounts[where]
 
     def remove(self):
@@ -394,7 +394,7 @@ class History:
         self.verify()
         self.end_life()
         for where in sorted(self.mounts):
-            self.agent.umount(where)
+            self.agent.umount_when_free(where)
         self.mounts.clear()
         while names := [i["name"] for i in self.agent.json("image", "ls")["images"]]:
             self.agent.shoal("image", "rm", self.rng.choice(names))

@@ -630,6 +630,16 @@ class Agent:
     def umount(self, where):
         self.shoal("umount", where)
 
+    def umount_when_free(self, where):
+        """Where other threads of a test start commands: a file that was open here then is open in what they forked,
+        until that executes something."""
+        def umounted():
+            done = self.shoal("umount", where, check=False)
+            if done.returncode != 0 and "in use" not in done.stderr:
+                raise ShoalError(done)
+            return done.returncode == 0
+        wait_for(umounted, f"{where} to be free")
+
     def settle(self):
         """Until nothing is being fetched any more: not for readahead either."""
         wait_for(lambda: self.metric("shoal_fetches_in_flight") == 0, "fetches to end")

@@ -75,7 +75,7 @@ class Kill(lab.LabTest):
             results.append({"moment_s": moment_s, "verify": verify.returncode, "checker": checker.returncode,
                             "checker_said": checker.stdout[-500:] + checker.stderr[-500:], "verify_moved": again,
                             "moved": agent.origin_bytes(), "missing": total - kept_packed, "kept": kept, "older": older})
-            agent.umount(where)
+            agent.umount_when_free(where)
             agent.stop()
         finally:
             agent.take_down()

@@ -96,14 +96,10 @@ class Walker(threading.Thread):
         if image:
             self.agent.shoal("prefetch", where, check=must and "quota_bytes" not in self.agent.config["cache"])
 
-    def unmount(self, where):
-        # A file that was read is open in what another thread forks, until that executes something.
-        lab.wait_for(lambda: self.agent.shoal("umount", where, check=False).returncode == 0, f"{where} to be free")
-
     def umount(self):
         image, where = self.pick()
         if image:
-            self.unmount(where)
+            self.agent.umount_when_free(where)
             del self.mounts[image]
         return image
 
@@ -121,7 +117,7 @@ class Walker(threading.Thread):
     def mount_for_a_moment(self):
         where = self.agent.mount(self.cluster.reference(self.random.choice(IMAGES)))
         self.agent.json("ls")
-        self.unmount(where)
+        self.agent.umount_when_free(where)
 
     def look(self):
         image, where = self.pick()
