@@ -148,6 +148,7 @@ class HandedFiles(ErofsTest):
     """Blobs that are here as a whole: the kernel reads their data files without the agent."""
 
     IMAGE = "layers:v6"  # three blobs, of which the smallest stays with the agent
+    alone = True  # mount namespaces that other tests make have all mounts of their moment, and the kernel the files for as long
 
     def whole(self, **config):
         """An agent with the image mounted when all of it was here. @return it, the directory"""

@@ -11,7 +11,7 @@ IMAGE = "edge:v6"
 LIST = "first-reads"
 
 
-class FirstReads(cluster.LoopbackTest):
+class FirstReadsTest(cluster.LoopbackTest):
     def lists(self, agent):
         """What the agent keeps: {path: bytes}"""
         found = {}
@@ -44,6 +44,17 @@ class FirstReads(cluster.LoopbackTest):
                      "the list of first reads to be kept")
         return where
 
+    @staticmethod
+    def mount_file(agent, registry, *options):
+        """As containers are: the snapshotter has brought the bootstrap, nobody asked the registry for it."""
+        where = agent.new_dir()
+        agent.shoal("mount", *options, "--bootstrap", front.bootstrap_file(agent.dir, IMAGE), "--blobs", f"registry:{registry.host}/edge", where)
+        return where
+
+
+class FromNeighbours(FirstReadsTest):
+    alone = True  # all of it comes from the neighbour: slow nodes are taken for dead ones
+
     def test_a_second_node_has_them_from_the_first_before_anybody_reads(self):
         first, second = self.cluster(2)
         reference = lab.registry().push(IMAGE)
@@ -59,13 +70,6 @@ class FirstReads(cluster.LoopbackTest):
         self.assertGreaterEqual(second.metric("shoal_read_bytes_total", source="cache"), read)
         lab.wait_for(lambda: self.lists(second), "its own list to be kept")
 
-    @staticmethod
-    def mount_file(agent, registry, *options):
-        """As containers are: the snapshotter has brought the bootstrap, nobody asked the registry for it."""
-        where = agent.new_dir()
-        agent.shoal("mount", *options, "--bootstrap", front.bootstrap_file(agent.dir, IMAGE), "--blobs", f"registry:{registry.host}/edge", where)
-        return where
-
     def test_a_second_node_has_them_from_the_first_of_a_bootstrap_file_too(self):
         first, second = self.cluster(2)
         lab.registry().push(IMAGE)
@@ -80,6 +84,8 @@ class FirstReads(cluster.LoopbackTest):
         self.read_some(where)
         self.assertEqual(0, second.metric("shoal_read_bytes_total", source="peer"), "no reader waits")
 
+
+class FirstReads(FirstReadsTest):
     def test_of_a_bootstrap_file_whose_blobs_are_private_nothing_is_given(self):
         private = lab.Registry(htpasswd=lab.htpasswd_file("first-reads-htpasswd", "nydus", "sesame-31"))
         self.addCleanup(private.stop)

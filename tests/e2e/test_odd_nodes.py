@@ -98,6 +98,8 @@ class Wire(threading.Thread):
 class Listener(lab.LabTest):
     """Who hears all that a node says and hears, and does not know the digests."""
 
+    alone = True  # all of it comes from the neighbour: slow nodes are taken for dead ones
+
     def heard(self, pki):
         cluster = Cluster(self, [IMAGE], 2, pki=pki)
         wire = Wire(cluster.nodes[1], PEER_PORT)

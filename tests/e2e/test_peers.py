@@ -54,8 +54,6 @@ class Once(cluster.LoopbackTest):
             for where in dirs:
                 self.assert_tree(where, image)
 
-
-class PeersTest(cluster.LoopbackTest):
     def assert_leased(self, agent, names):
         """What it fetched from the registry it was let fetch by homes: that is no delivery of a peer's."""
         told = [agent.json("explain", name) for name in names if os.path.getsize(name) > 0]
@@ -89,6 +87,8 @@ class PeersTest(cluster.LoopbackTest):
         self.assertTrue(any(e["source"] == "peer" and "chunks" in e["detail"] for e in asked), asked)
         self.assertIn("INSECURE", second.shoal("peers").stdout)
 
+
+class PeersTest(cluster.LoopbackTest):
     def test_a_certificate_of_another_ca_is_no_member(self):
         ours, theirs = cluster.Pki(), cluster.Pki()
         agents = [self.agent(config={"peers": peers})
