@@ -18,7 +18,6 @@
 #include "keeping.h"
 #include "linked_images.h"
 #include "live.h"
-#include "mem.h"
 #include "mending.h"
 #include "origin.h"
 #include <stdlib.h>
@@ -33,8 +32,6 @@
 #define ORIGIN_CONNECT_MS     5000
 #define ORIGIN_SILENCE_MS     10000
 #define ORIGIN_SILENCE_MIN_MS 1000
-#define IDLE_LOOK_MS          2
-#define IDLE_LOOKS_MAX        5000
 #define SWARM_RUN_BYTES       (1U << 20)
 #define QUIET_MS              1000
 
@@ -379,85 +376,4 @@ void agent_look_at_certificate(struct agent *a)
 bool agent_is_ready(const struct agent *a)
 {
 	return !a->stopping && mounts_are_settled(a->mounts);
-}
-
-/* Workers may be at what readers wanted a moment ago, or at an image whose mount was cancelled. */
-static void stop_when_idle(struct timer *t)
-{
-	struct agent *a = container_of(t, struct agent, fetch_idle);
-
-	const bool idle = fetch_is_idle(a->fetch) && elsewhere_is_idle(a->elsewhere) &&
-	                  image_loader_is_idle(a->loader);
-
-	if (idle || a->n_looks++ == IDLE_LOOKS_MAX)
-		loop_stop(a->loop);
-	else
-		timer_start(&a->fetch_idle, IDLE_LOOK_MS);
-}
-
-static void on_mounts_stopped(void *arg)
-{
-	struct agent *a = arg;
-
-	timer_init(&a->fetch_idle, a->loop, stop_when_idle);
-	stop_when_idle(&a->fetch_idle);
-}
-
-static void on_api_stopped(struct loop_call *call)
-{
-	struct agent *a = container_of(call, struct agent, api_stopped);
-
-	mounts_stop(a->mounts, on_mounts_stopped, a);
-}
-
-/* Told from inside a call's end: the next step waits for the next round. */
-static void on_api_empty(void *arg)
-{
-	struct agent *a = arg;
-
-	a->api_stopped.fn = on_api_stopped;
-	loop_post(a->loop, &a->api_stopped);
-}
-
-void agent_stop(struct agent *a)
-{
-	if (a->stopping)
-		return;
-	a->stopping = true;
-	log_info(a->log, "stopping", "pid=%d", (int)getpid());
-	mending_stop(a->mending);
-	if (a->peer != NULL)
-		peer_stop(a->peer);
-	api_stop(a->api, on_api_empty, a);
-}
-
-void agent_free(struct agent *a)
-{
-	loop_end(a->loop); /* who is freed first may have posted, and who is freed last may post */
-	timer_fini(&a->fetch_idle);
-	live_stop(a);
-	mounts_free(&a->mounts);
-	fuse_pool_free(&a->fuse_pool);
-	pool_free(&a->desk);
-	pool_free(&a->keys);
-	pool_free(&a->chores);
-	keeping_free(&a->keeping);
-	free_str(&a->keeper_program);
-	pool_free(&a->pool);
-	image_loader_free(&a->loader);
-	fetch_free(&a->fetch);
-	cas_hooks_off(a->cas); /* its evictor and its writer still run */
-	mending_free(&a->mending);
-	peer_free(&a->peer);
-	image_shelf_free(&a->shelf);
-	elsewhere_source_free(&a->elsewhere);
-	origin_source_free(&a->origins);
-	registry_free(&a->registry);
-	http_free(&a->http);
-	cas_close(&a->cas);
-	linked_images_free(&a->linked_images);
-	http_page_free(&a->page);
-	api_free(&a->api);
-	metrics_free(&a->metrics);
-	loop_free(&a->loop);
 }

@@ -49,6 +49,7 @@ struct agent {
 	struct loop_call api_stopped;
 	struct timer fetch_idle; /* is looked at again */
 	uint32_t n_looks;
+	uint64_t idle_mark; /* as the last look saw it; 0: not all of it is */
 };
 
 /** [before the loop] Make all parts, listen, and start to mount what is listed. */

@@ -532,6 +532,16 @@ bool front_is_busy(const struct front *front)
 	return false;
 }
 
+uint64_t front_idle_mark(const struct front *front)
+{
+	const uint64_t mark = pool_idle_mark(front->pool);
+	const uint64_t mount_mark = pool_idle_mark(front->mount_pool);
+
+	if (front_is_busy(front) || front->patient != NULL || mark == 0 || mount_mark == 0)
+		return 0;
+	return mark + mount_mark;
+}
+
 static void on_stop_timer(struct timer *t)
 {
 	struct stopping *s = container_of(t, struct stopping, timer);

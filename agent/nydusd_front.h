@@ -79,6 +79,9 @@ void front_give_up(struct front *front, front_done_fn *done, void *arg);
 void front_free_instances(struct front *front);
 /** Is a worker at any of its mounts? */
 bool front_is_busy(const struct front *front);
+/** @return 0: somebody waits for something. Else as pool_idle_mark(): seen twice, each call is
+ * answered. */
+uint64_t front_idle_mark(const struct front *front);
 
 /** By the place, or by the metrics' id (the same words); NULL: there is none. */
 struct instance *front_find(const struct front *front, const char *at);

@@ -24,8 +24,8 @@
 
 #define POOL_THREADS    4
 #define MOUNT_THREADS   8
-#define LEAVE_LOOK_MS   20
-#define LEAVE_LOOKS_MAX 250
+#define LEAVE_LOOK_MS   2
+#define LEAVE_LOOKS_MAX 2500
 #define SOCKET_LATE_MS  9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
 
 static const char usage[] =
@@ -56,21 +56,41 @@ struct nydusd {
 	struct nydusd_api *api;
 	struct event *signals[3];
 	struct timer late;
-	struct timer leave; /* after PUT .../exit */
+	struct timer leave; /* the last steps */
 	uint32_t n_looks;
-	struct err why; /* the mount at the start failed */
+	uint64_t idle_mark; /* as the last look saw it */
+	struct err why;     /* the mount at the start failed */
 	bool failed;
 };
 
 /* ---- the end ---- */
 
+/* Calls are over first, also those that are given up: each is answered. */
+static void on_leave(struct timer *t)
+{
+	struct nydusd *n = container_of(t, struct nydusd, leave);
+	const uint64_t mark = front_idle_mark(&n->front);
+
+	if ((mark != 0 && mark == n->idle_mark) || n->n_looks++ == LEAVE_LOOKS_MAX)
+		loop_stop(n->front.loop);
+	else
+		timer_start(&n->leave, LEAVE_LOOK_MS);
+	n->idle_mark = mark;
+}
+
+static void leave(struct nydusd *n)
+{
+	if (n->leave.fn != NULL)
+		return;
+	timer_init(&n->leave, n->front.loop, on_leave);
+	timer_start(&n->leave, 0);
+}
+
 static void on_stopped(void *arg, int r, const struct err *why)
 {
-	struct nydusd *n = arg;
-
 	(void)r;
 	(void)why;
-	loop_stop(n->front.loop);
+	leave(arg);
 }
 
 /* What another one may be serving already is left alone. */
@@ -92,17 +112,6 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	front_stop(&n->front, on_stopped, n);
 }
 
-/* Calls that are given up are over first: each is answered. */
-static void on_leave(struct timer *t)
-{
-	struct nydusd *n = container_of(t, struct nydusd, leave);
-
-	if (front_is_busy(&n->front) && n->n_looks++ < LEAVE_LOOKS_MAX)
-		timer_start(&n->leave, LEAVE_LOOK_MS);
-	else
-		loop_stop(n->front.loop);
-}
-
 static void on_exit_call(struct front *front)
 {
 	struct nydusd *n = container_of(front, struct nydusd, front);
@@ -114,8 +123,7 @@ static void on_exit_call(struct front *front)
 	link_stop_waiting(front->link);
 	front_stop_asking(front);
 	log_info(front->log, "leaving: mounts stay", "pid=%d", (int)getpid());
-	timer_init(&n->leave, front->loop, on_leave);
-	timer_start(&n->leave, 0);
+	leave(n);
 }
 
 /* ---- the start ---- */

@@ -28,6 +28,7 @@ struct pool {
 	struct queue queues[N_JOB_PRIOS];
 	bool ending;
 	bool used; /* since it was quiet last */
+	uint64_t n_submitted;
 	uint64_t n_taken;
 	uint32_t n_busy; /* jobs that run */
 	uint32_t quiet_ms;
@@ -232,6 +233,18 @@ void pool_submit(struct pool *pool, struct job *job)
 	job->pool = pool;
 	(void)pthread_mutex_lock(&pool->mutex);
 	push(&pool->queues[job->prio], job);
+	pool->n_submitted++;
 	(void)pthread_cond_signal(&pool->work_or_end);
 	(void)pthread_mutex_unlock(&pool->mutex);
+}
+
+uint64_t pool_idle_mark(struct pool *pool)
+{
+	uint64_t mark = 0;
+
+	(void)pthread_mutex_lock(&pool->mutex);
+	if (pool->n_taken == pool->n_submitted && pool->n_busy == 0)
+		mark = pool->n_submitted + 1;
+	(void)pthread_mutex_unlock(&pool->mutex);
+	return mark;
 }

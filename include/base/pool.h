@@ -36,5 +36,10 @@ void pool_free(struct pool **pool);
  * on one of the pool's threads. */
 void pool_on_quiet(struct pool *pool, uint32_t quiet_ms, void (*fn)(void *arg), void *arg);
 
+/** Any thread. @return 0: a job waits, or is at work. Else a number, which is a greater one once
+ * another job was submitted: seen twice, with a turn of the loop in between, no after is to come
+ * either. What is waited for before the loop ends is freed by its own after. */
+uint64_t pool_idle_mark(struct pool *pool);
+
 /** Any thread. */
 void pool_submit(struct pool *pool, struct job *job);

@@ -12,6 +12,7 @@
 #include "pool.h"
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -192,6 +193,29 @@ static void ending_waits_for_work_that_work_submits(void **state)
 	assert_string_equal(f->order, "abc");
 }
 
+/* As whoever ends the loop looks: what is seen is what no after comes behind. */
+static void its_mark_tells_when_no_after_is_to_come(void **state)
+{
+	struct fixture *f = *state;
+	struct work *w = xcalloc(1, sizeof(*w));
+	uint64_t mark;
+
+	*w = (struct work){ .job = { .work = gate_work, .after = count_after }, .f = f };
+	f->n_expected = 1;
+
+	open_pool(f, 2);
+	mark = pool_idle_mark(f->pool);
+	assert_true(mark > 0);
+	assert_int_equal(pool_idle_mark(f->pool), mark);
+	pool_submit(f->pool, &w->job);
+	assert_int_equal(pool_idle_mark(f->pool), 0); /* it waits at the gate, or for a thread */
+	(void)sem_post(&f->gate);
+	loop_run(f->loop); /* count_after() ends it */
+	while (pool_idle_mark(f->pool) == 0)
+		(void)sched_yield();
+	assert_true(pool_idle_mark(f->pool) > mark);
+}
+
 static void on_quiet(void *arg)
 {
 	struct fixture *f = arg;
@@ -240,6 +264,7 @@ int main(void)
 		TEST(work_runs_on_workers_and_after_on_the_loop),
 		TEST(without_after_work_may_free_the_job),
 		TEST(ending_waits_for_work_that_work_submits),
+		TEST(its_mark_tells_when_no_after_is_to_come),
 		TEST(quiet_is_told_once_after_each_time_with_jobs),
 		TEST(no_threads_or_too_many_are_refused),
 	};

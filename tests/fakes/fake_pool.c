@@ -13,6 +13,7 @@ struct pool {
 	struct job *first[N_JOB_PRIOS];
 	struct job **last[N_JOB_PRIOS];
 	uint32_t n_waiting;
+	uint64_t n_submitted;
 };
 
 int pool_new(struct loop *loop, uint32_t n_threads, const char *name, struct pool **ret_pool,
@@ -47,6 +48,12 @@ void pool_submit(struct pool *pool, struct job *job)
 	*pool->last[job->prio] = job;
 	pool->last[job->prio] = &job->next;
 	pool->n_waiting++;
+	pool->n_submitted++;
+}
+
+uint64_t pool_idle_mark(struct pool *pool)
+{
+	return pool->n_waiting == 0 ? pool->n_submitted + 1 : 0;
 }
 
 static struct job *pop(struct pool *pool)
