@@ -141,6 +141,16 @@ void mounts_forget_auth(struct mounts *mounts, const struct mounted *m);
 struct mount_life *mounts_hide(struct mount_op *op, struct mounted *m,
                                const struct mount_record *rec);
 
+/** [mount_load.c] From MOUNT_LOAD: 0, with life->pub.image; or -errno. Its last act: life may be
+ * gone. */
+void mount_life_loaded(struct mount_life *life, int r, const struct err *why);
+
+/* ---- mount_load.c ---- */
+
+/** Begin; mount_life_loaded() follows, not from inside, unless life->load is cancelled. @return 0;
+ * -errno with life->pub.why */
+MUST_CHECK int mount_load_start(struct mount_life *life);
+
 /* ---- mount_prefetch.c ---- */
 
 /** From MOUNT_UP: if its record says so, and none runs. */
