@@ -340,13 +340,6 @@ def listens(path):
             return False
 
 
-def n_callers(path):
-    """How many are connected to whoever listens on this Unix socket."""
-    with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
-        fields = [line.split(maxsplit=7) for line in f]
-    return sum(1 for line in fields if line[5] == "03" and line[7:] == [path + "\n"])
-
-
 def call_on_node(node, fn):
     return node.call(fn) if node else fn()
 

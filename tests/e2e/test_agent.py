@@ -2,11 +2,13 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sqlite3
 import subprocess
 
+import front
 import lab
 
 IMAGE = "layers:v6"
@@ -251,12 +253,15 @@ class Desk(lab.LabTest):
         agent = self.agent()
         with lab.frozen_thread(agent.process.pid, "cas-writer-0"):
             agent.mount(reference)
-            asked = [agent.start_shoal("--json", "image", "ls") for _ in range(self.N_ASK)]
-            lab.wait_for(lambda: lab.n_callers(agent.socket) == self.N_ASK, "all of them to have asked")
-            self.assertEqual({"mounted": 1}, agent.json("status")["mounts"])
-            self.assertEqual([None] * self.N_ASK, [p.poll() for p in asked])
-        for p in asked:
-            images = json.loads(p.communicate(timeout=lab.DEADLINE_S)[0])["images"]
+            asked = [front.UnixConnection(agent.socket) for _ in range(self.N_ASK)]
+            for connection in asked:
+                self.addCleanup(connection.close)
+                connection.request("GET", "/v1/images")
+            for _ in range(2):
+                self.assertEqual({"mounted": 1}, agent.json("status")["mounts"])
+            self.assertEqual([], select.select([connection.sock for connection in asked], [], [], 0)[0])
+        for connection in asked:
+            images = json.loads(connection.getresponse().read())["images"]
             self.assertEqual([reference], [image["name"] for image in images])
 
 
