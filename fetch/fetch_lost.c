@@ -103,6 +103,7 @@ enum run_state run_lost(struct run *run)
 static void on_pause_end(struct timer *t)
 {
 	struct run *run = container_of(t, struct run, timer);
+	struct fetch *f = run->blob->f;
 
 	run->source_idx = 0;
 	run->missed = 0;
@@ -111,6 +112,10 @@ static void on_pause_end(struct timer *t)
 	take_arrived(run);
 	(void)run_drop_idle(run);
 	run_go_on(run);
+	/* Where nobody waits any more it is over: others may have its room, and waited for its end.
+	 */
+	runs_pump(f);
+	prefetches_pump(f);
 }
 
 enum run_state run_pause(struct run *run)

@@ -210,6 +210,64 @@ static void a_prefetch_asks_again_for_what_failed(void **state)
 	assert_int_equal(cas_blob_is_present(w->cas, 0), true);
 }
 
+#define SHORT_MS 50U    /* a reader's time, within the first pause of its question */
+#define GUARD_MS 30000U /* of a test, where nothing may ever move again */
+
+struct guard {
+	struct timer timer;
+	bool rang;
+};
+
+static void on_guard(struct timer *t)
+{
+	container_of(t, struct guard, timer)->rang = true;
+}
+
+/* All that is asked for comes, until the prefetch ends. */
+static void ends_well(struct engine_world *w, const struct watch *watch)
+{
+	struct guard guard = { 0 };
+
+	timer_init(&guard.timer, w->loop, on_guard);
+	timer_start(&guard.timer, GUARD_MS);
+	while (watch->n_done == 0 && !guard.rang)
+		give_all_once(w);
+	timer_fini(&guard.timer);
+	assert_int_equal(watch->n_done, 1);
+	assert_int_equal(watch->result, 0);
+}
+
+/* They wait for one unit, no source gives it, and the reader's time ends while its question
+ * pauses. */
+static void a_prefetch_goes_on_when_the_reader_that_shared_its_question_is_gone(void **state)
+{
+	const struct world_wish wish = { .n_chunks = 64,
+		                         .chunk_bytes = BIG_BYTES,
+		                         .read_timeout_ms = SHORT_MS };
+	struct engine_world *w = xcalloc(1, sizeof(*w));
+	struct watch watch = { 0 };
+	struct world_read r = { 0 };
+
+	(void)state;
+	world_open(w, &wish);
+	(void)prefetch(w, &watch);
+	assert_int_equal(world_read_start(w, &r, 7, 1), FETCH_PENDING);
+	world_settle(w);
+	w->origin.refuse = -EAGAIN;
+	for (uint32_t i = 0; i < w->origin.n_asks; i++) {
+		if (w->origin.asks[i].open)
+			fake_source_end(&w->origin, i, -EAGAIN, "reset");
+	}
+	fake_clock_advance_ms(&w->clock, SHORT_MS + 1);
+	world_wait(w, &r.n_done, 1);
+	assert_int_equal(r.result, -EIO);
+	world_read_end(w, &r);
+	w->origin.refuse = 0;
+	ends_well(w, &watch);
+	world_close(w);
+	free(w);
+}
+
 static void refused(struct engine_world *w, int peer_says)
 {
 	struct watch watch = { 0 };
@@ -483,6 +541,8 @@ int main(void)
 		TEST_ROOMY(a_prefetch_brings_everything_once),
 		cmocka_unit_test(among_neighbours_a_prefetch_goes_the_same_way_in_small_runs),
 		TEST_ROOMY(a_prefetch_asks_again_for_what_failed),
+		cmocka_unit_test(
+			a_prefetch_goes_on_when_the_reader_that_shared_its_question_is_gone),
 		TEST_ROOMY(a_prefetch_that_is_refused_says_so_before_long),
 		TEST_ROOMY(so_it_does_where_neighbours_have_nothing_yet),
 		TEST_ROOMY(a_prefetch_whose_origin_gives_wrong_bytes_says_so_before_long),
