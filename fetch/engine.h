@@ -279,6 +279,7 @@ enum run_state run_pause(struct run *run);
 /** It is with a source now, or no longer: more is 1 or -1U. Of prefetches it is counted. */
 void run_count_asked(const struct run *run, uint32_t more);
 void runs_pump(struct fetch *f);                    /* ask what the budget allows, readers first */
+void runs_pump_soon(struct fetch *f);               /* not from inside whatever called */
 uint64_t prefetch_run_bytes(const struct fetch *f); /* packed, at most */
 uint32_t prefetch_runs_max(const struct fetch *f);  /* asked at a time */
 bool runs_take_prefetch(const struct fetch *f); /* is there room for one more run of a prefetch? */
@@ -413,8 +414,9 @@ struct fetch {
 	uint32_t n_sweeping;
 	struct timer sweep_timer;
 	bool sweep_is_due;
-	uint64_t n_failed_runs; /* that nobody waited for, and no source could answer */
-	uint64_t random;        /* for jitter */
+	struct timer runs_timer; /* of runs_pump_soon() */
+	uint64_t n_failed_runs;  /* that nobody waited for, and no source could answer */
+	uint64_t random;         /* for jitter */
 
 	pthread_mutex_t decoders_lock; /* guards decoders and n_decoders; pointers only */
 	struct decoder *decoders[DECODERS_MAX];

@@ -53,6 +53,11 @@ static void on_reader_timer(struct timer *t)
 	reads_expire(container_of(t, struct fetch, reader_timer));
 }
 
+static void on_runs_timer(struct timer *t)
+{
+	runs_pump(container_of(t, struct fetch, runs_timer));
+}
+
 int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch, struct err *e)
 {
 	struct fetch *f;
@@ -74,6 +79,7 @@ int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch, struct er
 	(void)pthread_mutex_init(&f->decoders_lock, NULL);
 	timer_init(&f->reader_timer, opts->loop, on_reader_timer);
 	timer_init(&f->sweep_timer, opts->loop, sweep_on_turn);
+	timer_init(&f->runs_timer, opts->loop, on_runs_timer);
 	look_up_series(f);
 	*ret_fetch = f;
 	return 0;
@@ -112,6 +118,7 @@ void fetch_maybe_finish(struct fetch *f)
 		decoder_free(&f->decoders[i]);
 	timer_fini(&f->reader_timer);
 	timer_fini(&f->sweep_timer);
+	timer_fini(&f->runs_timer);
 	(void)pthread_mutex_destroy(&f->decoders_lock);
 	free(f);
 }
@@ -207,13 +214,21 @@ void blob_drop(struct fetch_blob *blob)
 	blob_maybe_free(blob);
 }
 
+/* Its questions held places and room for which others wait. Who releases may be in the midst of
+ * several blobs: they get theirs later. */
 static void blob_close(struct fetch_blob *blob)
 {
+	struct fetch *f = blob->f;
+
 	if (blob->n_users == 0) {
 		sweep_ends(blob);
-		runs_cancel(blob->f, blob);
+		runs_cancel(f, blob);
 	}
 	blob_drop(blob);
+	if (f->closing)
+		return;
+	runs_pump_soon(f);
+	prefetches_pump(f);
 }
 
 static void on_close(struct loop_call *call)

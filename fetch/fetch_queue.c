@@ -45,6 +45,11 @@ void runs_pump(struct fetch *f)
 	}
 }
 
+void runs_pump_soon(struct fetch *f)
+{
+	timer_start(&f->runs_timer, 0);
+}
+
 void run_count_asked(const struct run *run, uint32_t more)
 {
 	struct fetch *f = run->blob->f;

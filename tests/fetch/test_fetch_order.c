@@ -61,15 +61,22 @@ static void on_prefetch_done(void *arg, int result, const struct err *why)
 	(void)snprintf(watch->why, sizeof(watch->why), "%s", why->msg);
 }
 
-/* It has asked for something when this returns. */
-static struct fetch_prefetch *prefetch(struct engine_world *w, struct watch *watch)
+static struct fetch_prefetch *prefetch_start(struct engine_world *w, struct fetch_blob *blob,
+                                             struct watch *watch)
 {
-	const struct fetch_prefetch_opts opts = { .blobs = &w->blob,
+	const struct fetch_prefetch_opts opts = { .blobs = &blob,
 		                                  .n_blobs = 1,
 		                                  .progress = on_progress,
 		                                  .done = on_prefetch_done,
 		                                  .arg = watch };
-	struct fetch_prefetch *p = fetch_prefetch_start(w->fetch, &opts);
+
+	return fetch_prefetch_start(w->fetch, &opts);
+}
+
+/* It has asked for something when this returns. */
+static struct fetch_prefetch *prefetch(struct engine_world *w, struct watch *watch)
+{
+	struct fetch_prefetch *p = prefetch_start(w, w->blob, watch);
 
 	world_wait(w, &w->origin.n_asks, 1);
 	return p;
@@ -496,6 +503,68 @@ static void closing_a_blob_cancels_what_was_asked_for_it(void **state)
 	assert_int_equal(metrics_sum(w->metrics, METRIC_FETCHES_IN_FLIGHT), 0);
 }
 
+/* Questions about a blob, open or ended. */
+static uint32_t n_asks_of(const struct fake_source *s, const struct cas_blob *cas)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_asks; i++)
+		n += s->asks[i].run.blob == cas;
+	return n;
+}
+
+/* One blob's prefetch has all the places, and its registry is silent. */
+static void a_prefetch_that_is_cancelled_leaves_its_places_to_others(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_blob silent = world_blob_open(w, WORLD_CHUNKS, BIG_BYTES);
+	struct watch watch = { 0 };
+	struct watch cancelled = { 0 };
+	struct fetch_prefetch *p = prefetch_start(w, silent.blob, &cancelled);
+	struct fetch_prefetch *other;
+
+	world_wait(w, &w->origin.n_asks, 4);
+	other = prefetch_start(w, w->blob, &watch);
+	world_settle(w);
+	assert_int_equal(n_asks_of(&w->origin, w->cas), 0);
+	fetch_blob_release(&silent.blob);
+	fetch_prefetch_cancel(p);
+	assert_int_equal(w->origin.n_cancels, 4);
+	world_settle(w);
+	assert_int_equal(n_asks_of(&w->origin, w->cas), 4);
+	fetch_prefetch_cancel(other);
+	cas_blob_release(&silent.cas);
+}
+
+/* Readers of an image have all the room, and what they read is unmounted. */
+static void a_blob_that_is_closed_leaves_its_room_to_others(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_blob silent = world_blob_open(w, WORLD_CHUNKS, BIG_BYTES);
+	struct world_read r[4] = { 0 };
+	struct world_read other = { 0 };
+
+	world_swap(w, &silent);
+	for (uint32_t i = 0; i < ARRAY_LEN(r); i++)
+		(void)world_read_start(w, &r[i], i * 10, 1);
+	world_settle(w);
+	world_swap(w, &silent);
+	assert_int_equal(world_read_start(w, &other, 7, 1), FETCH_PENDING);
+	world_settle(w);
+	assert_int_equal(n_asks_of(&w->origin, w->cas), 0);
+	fetch_blob_release(&silent.blob);
+	world_settle(w);
+	assert_int_equal(n_asks_of(&w->origin, w->cas), 1);
+	world_give_all(w, &w->origin, w->origin.n_asks - 1);
+	world_settle(w);
+	world_read_ends_well(w, &other);
+	for (uint32_t i = 0; i < ARRAY_LEN(r); i++) {
+		assert_int_equal(r[i].result, -EIO);
+		world_read_end(w, &r[i]);
+	}
+	cas_blob_release(&silent.cas);
+}
+
 static void a_marked_unit_brings_the_next_window_before_the_reader_needs_it(void **state)
 {
 	struct engine_world *w = *state;
@@ -556,6 +625,8 @@ int main(void)
 		TEST_ROOMY(a_reader_overtakes_a_prefetch),
 		TEST_ROOMY(a_reader_overtakes_units_that_wait_for_a_worker),
 		TEST_ROOMY(closing_a_blob_cancels_what_was_asked_for_it),
+		TEST_ROOMY(a_prefetch_that_is_cancelled_leaves_its_places_to_others),
+		TEST(a_blob_that_is_closed_leaves_its_room_to_others),
 		TEST_ROOMY(on_a_full_disk_nothing_is_read_ahead),
 		TEST_ROOMY(a_marked_unit_brings_the_next_window_before_the_reader_needs_it),
 	};
