@@ -203,6 +203,7 @@ struct flight *flight_new(struct fetch_blob *blob, uint32_t unit_idx);
 void flight_end(struct flight *fl); /* frees it; its waiters must have been taken */
 void flight_hold(struct flight *fl, uint32_t n_bytes); /* of the budget, until its end */
 bool flight_is_waited_for(struct flight *fl);
+bool flight_is_blocked_on(const struct flight *fl);         /* not only by who makes ready */
 void flight_fail(struct flight *fl, const struct err *why); /* its readers get -EIO */
 void flight_drop(struct flight *fl);                        /* nobody waits for it */
 /** Another blob here has it: those who wait look there. */
@@ -270,8 +271,11 @@ void run_start(struct run *run);                                     /* QUEUED: 
 void run_fail(struct run *run);                                      /* its readers get -EIO */
 /** Give up the flights that nobody waits for. @return how many are left */
 uint32_t run_drop_idle(struct run *run);
-/** Go on with what is left, each stretch by itself; with nothing left: done. */
-void run_go_on(struct run *run);
+/** Go on with what is left, each stretch by itself: ask, or queue for that. With nothing left:
+ * done.
+ */
+void run_go_on(struct run *run, enum run_state next);
+enum run_state run_requeue(struct run *run); /* fetch_queue.c: of the same table */
 /** Some source has said its last word, and the others have nothing of it now. */
 bool run_is_denied(const struct run *run);
 enum run_state run_lost(struct run *run); /* fetch_lost.c: two of its states */

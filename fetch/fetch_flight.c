@@ -111,6 +111,18 @@ bool flight_is_waited_for(struct flight *fl)
 	return any_live(&fl->late) || waited;
 }
 
+static bool any_blocked(const struct waiter *w)
+{
+	while (w != NULL && !w->blocked)
+		w = w->next;
+	return w != NULL;
+}
+
+bool flight_is_blocked_on(const struct flight *fl)
+{
+	return any_blocked(fl->waiters) || any_blocked(fl->late);
+}
+
 static void fail_list(struct waiter **list, const struct err *why)
 {
 	while (*list != NULL) {

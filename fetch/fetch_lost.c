@@ -111,11 +111,23 @@ static void on_pause_end(struct timer *t)
 	run->last_resort = false;
 	take_arrived(run);
 	(void)run_drop_idle(run);
-	run_go_on(run);
+	run_go_on(run, RUN_QUEUED);
 	/* Where nobody waits any more it is over: others may have its room, and waited for its end.
 	 */
 	runs_pump(f);
 	prefetches_pump(f);
+}
+
+/* What nobody is asked for needs no room: readers of others, whose sources answer, have it. */
+static void give_room(struct run *run)
+{
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL)
+			flight_hold(fl, 0);
+	}
+	runs_pump_soon(run->blob->f);
 }
 
 enum run_state run_pause(struct run *run)
@@ -125,6 +137,7 @@ enum run_state run_pause(struct run *run)
 		all_struck(run) ? PAUSE_FIRST_MS : (uint32_t)PAUSE_FIRST_MS << doubled;
 
 	run->n_pauses++;
+	give_room(run);
 	if (run->timer.ev == NULL)
 		timer_init(&run->timer, run->blob->f->opts.loop, on_pause_end);
 	timer_start(&run->timer, pause_ms + random_next(&run->blob->f->random) % (pause_ms / 4));

@@ -4,6 +4,7 @@
  */
 #include "engine.h"
 #include <stdlib.h>
+#include <utlist.h>
 
 #define PREFETCH_MAX_BYTES (UINT64_C(16) << 20) /* asked at a time, in runs */
 
@@ -43,6 +44,28 @@ void runs_pump(struct fetch *f)
 			run_start(run);
 		}
 	}
+}
+
+static bool is_blocked_on(const struct run *run)
+{
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		const struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL && flight_is_blocked_on(fl))
+			return true;
+	}
+	return false;
+}
+
+enum run_state run_requeue(struct run *run)
+{
+	struct fetch *f = run->blob->f;
+
+	if (is_blocked_on(run))
+		run->prio = RUN_READER;
+	DL_DELETE(f->runs, run);
+	DL_APPEND(f->queue[run->prio], run);
+	return RUN_QUEUED;
 }
 
 void runs_pump_soon(struct fetch *f)

@@ -2,8 +2,8 @@
  * fetch_run: one question for neighbouring units, put to the sources in order until it is settled.
  *
  *   QUEUED --budget--> ASK --asked--> ASKED --end--> ASK (what is left, next source) | DONE
- *                       ^ `--no source left--> LOST --a reader waits--> PAUSED
- *                       `-------------------------------backoff-----------'
+ *    ^                  `--no source left--> LOST --a reader waits--> PAUSED
+ *    `------------------------------------------------backoff-----------'
  *   LOST: all sources gave final answers, or nobody waits: DONE
  *
  * Units that come leave the run (fetch_batch.c). What is left after an end need not be one range
@@ -25,11 +25,11 @@ static const struct {
 		struct run *run); /* the next state, or its own: wait for a callback */
 	unsigned may_follow;
 } states[N_RUN_STATES] = {
-	[RUN_QUEUED] = { "queued", NULL, BIT(RUN_ASK) | BIT(RUN_DONE) },
+	[RUN_QUEUED] = { "queued", run_requeue, BIT(RUN_ASK) | BIT(RUN_DONE) },
 	[RUN_ASK] = { "ask", enter_ask, BIT(RUN_ASKED) | BIT(RUN_LOST) },
 	[RUN_ASKED] = { "asked", NULL, BIT(RUN_ASK) | BIT(RUN_DONE) },
 	[RUN_LOST] = { "lost", run_lost, BIT(RUN_PAUSED) | BIT(RUN_DONE) },
-	[RUN_PAUSED] = { "paused", run_pause, BIT(RUN_ASK) | BIT(RUN_DONE) },
+	[RUN_PAUSED] = { "paused", run_pause, BIT(RUN_QUEUED) | BIT(RUN_DONE) },
 	[RUN_DONE] = { "done", NULL, 0 },
 };
 
@@ -217,18 +217,18 @@ static struct run *run_part(const struct run *of, const struct plan_span *span)
 	return run;
 }
 
-static void ask_parts(struct run *parts)
+static void step_parts(struct run *parts, enum run_state next)
 {
 	while (parts != NULL) {
 		struct run *part = parts;
 
 		parts = part->part;
 		part->part = NULL;
-		run_step(part, RUN_ASK);
+		run_step(part, next);
 	}
 }
 
-void run_go_on(struct run *run)
+void run_go_on(struct run *run, enum run_state next)
 {
 	struct run *parts = NULL;
 	struct plan_span first;
@@ -247,8 +247,8 @@ void run_go_on(struct run *run)
 	}
 	run->first_unit = first.first_unit;
 	run->n_units = first.n_units;
-	run_step(run, RUN_ASK);
-	ask_parts(parts);
+	run_step(run, next);
+	step_parts(parts, next);
 }
 
 void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit)
@@ -263,7 +263,7 @@ void run_pass_on(struct run *run, uint32_t first_unit, uint32_t end_unit)
 		part->part = parts;
 		parts = part;
 	}
-	ask_parts(parts);
+	step_parts(parts, RUN_ASK);
 }
 
 /* ---- asking ---- */
@@ -356,7 +356,7 @@ void run_settled(struct run *run)
 	}
 	run->ended = false;
 	run->again = false;
-	run_go_on(run);
+	run_go_on(run, RUN_ASK);
 	runs_pump(f);
 	prefetches_pump(f);
 }

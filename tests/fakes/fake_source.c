@@ -12,16 +12,17 @@ static int get(struct source *s, const struct unit_run *run, const struct source
 {
 	struct fake_source *fake = container_of(s, struct fake_source, source);
 	struct fake_ask *ask = &fake->asks[fake->n_asks];
+	const int refuse = fake->refused == NULL || fake->refused == run->blob ? fake->refuse : 0;
 
 	assert(fake->n_asks < FAKE_ASKS_MAX);
 	fake->n_asks++;
 	*ask = (struct fake_ask){
-		.run = *run, .live = run, .ev = ev, .arg = arg, .open = fake->refuse == 0
+		.run = *run, .live = run, .ev = ev, .arg = arg, .open = refuse == 0
 	};
-	if (fake->refuse < 0)
-		return err_set(e, -fake->refuse, "refused");
-	if (fake->refuse > 0)
-		return fake->refuse;
+	if (refuse < 0)
+		return err_set(e, -refuse, "refused");
+	if (refuse > 0)
+		return refuse;
 	*ret_req = (struct source_req *)(void *)fake;
 	return 0;
 }

@@ -43,7 +43,8 @@ struct fake_source {
 	bool down;          /* what is_down() says */
 	bool apart;         /* is_one_line() says no */
 	uint32_t n_one_line;
-	int refuse; /* get() returns this at once, when not 0 */
+	int refuse;                     /* get() returns this at once, when not 0 ... */
+	const struct cas_blob *refused; /* ... about this blob; NULL: about all */
 };
 
 void fake_source_init(struct fake_source *s, const char *name);
