@@ -351,6 +351,7 @@ struct fetch_blob {
 	const struct blob_layout *_Atomic layout;
 	uint32_t n_users;                /* references given out */
 	uint32_t n_inner;                /* runs and batches */
+	uint32_t n_prefetch_runs;        /* asked, and no sweep's */
 	struct bitmap *in_flight;        /* a bit a unit; the loop's */
 	struct bitmap *touched;          /* a reader asked for it (since it was brought unasked) */
 	struct bitmap *brought;          /* it was read ahead */
@@ -412,7 +413,8 @@ struct fetch {
 	struct timer reader_timer;
 	uint32_t
 		n_answering; /* the loop is inside done() of a read: what it walks over must stay */
-	struct fetch_prefetch *prefetches;
+	struct fetch_prefetch *prefetches; /* whose turn it is */
+	struct timer prefetch_timer;
 	struct fetch_bring *brings;
 	struct reading *sweeping; /* images of which more may be swept; whose turn it is */
 	uint32_t n_sweeping;
@@ -478,4 +480,5 @@ void explain_note(void *arg, const char *text); /* source_events.note */
 void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
                         const struct err *why);
 void prefetches_pump(struct fetch *f); /* these, and brings */
+void prefetches_on_turn(struct timer *t);
 void brings_pump(struct fetch *f);

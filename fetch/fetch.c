@@ -79,6 +79,7 @@ int fetch_new(const struct fetch_opts *opts, struct fetch **ret_fetch, struct er
 	(void)pthread_mutex_init(&f->decoders_lock, NULL);
 	timer_init(&f->reader_timer, opts->loop, on_reader_timer);
 	timer_init(&f->sweep_timer, opts->loop, sweep_on_turn);
+	timer_init(&f->prefetch_timer, opts->loop, prefetches_on_turn);
 	timer_init(&f->runs_timer, opts->loop, on_runs_timer);
 	look_up_series(f);
 	*ret_fetch = f;
@@ -118,6 +119,7 @@ void fetch_maybe_finish(struct fetch *f)
 		decoder_free(&f->decoders[i]);
 	timer_fini(&f->reader_timer);
 	timer_fini(&f->sweep_timer);
+	timer_fini(&f->prefetch_timer);
 	timer_fini(&f->runs_timer);
 	(void)pthread_mutex_destroy(&f->decoders_lock);
 	free(f);

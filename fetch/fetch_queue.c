@@ -81,6 +81,7 @@ void run_count_asked(const struct run *run, uint32_t more)
 		return;
 	f->n_prefetch_runs += more;
 	f->n_sweep_runs += run->sweeps ? more : 0;
+	run->blob->n_prefetch_runs += run->sweeps ? 0 : more;
 }
 
 uint64_t prefetch_run_bytes(const struct fetch *f)

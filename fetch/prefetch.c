@@ -8,6 +8,9 @@
  * nothing is missing but what came with wrong bytes, few are enough: an origin that is down may be
  * back, one that gives wrong bytes is asked for them twice. Knows no sources.
  *
+ * Several at a time take turns, a question each, and none has more than its share of the places
+ * while others wait: at a silent registry a question holds its place for long.
+ *
  * Nodes that prefetch the same image at once go the same way in small runs: what one of them gets
  * from the origin the others want at that moment, and have from it. Who is to fetch what their
  * homes decide. Slices of a gzip stream overlap: there runs are longer, and cut where the least is
@@ -36,6 +39,7 @@ struct fetch_prefetch {
 	uint32_t unit_idx;
 	bool first_pass;
 	bool pausing; /* the timer will go on */
+	bool due;     /* its turn comes: fetch.prefetch_timer */
 	bool full;    /* the disk takes no more: what comes does not stay */
 	uint64_t done_bytes;
 	uint64_t total_bytes;
@@ -162,10 +166,18 @@ static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 	runs_pump(p->f);
 }
 
-static void next_turn(struct fetch_prefetch *p, uint64_t pause_ms)
+static void next_turn(struct fetch_prefetch *p)
 {
-	p->pausing = true;
-	timer_start(&p->timer, pause_ms);
+	p->due = true;
+	timer_start(&p->f->prefetch_timer, 0);
+}
+
+/* Others come first. */
+static void pass_turn_on(struct fetch_prefetch *p)
+{
+	DL_DELETE(p->f->prefetches, p);
+	DL_APPEND(p->f->prefetches, p);
+	next_turn(p);
 }
 
 static void tell(struct fetch_prefetch *p)
@@ -233,13 +245,60 @@ static void end_pass(struct fetch_prefetch *p)
 	p->blob_idx = 0;
 	p->unit_idx = 0;
 	p->why.code = 0;
-	next_turn(p, failed ? PASS_PAUSE_MS : 0);
+	if (!failed) {
+		next_turn(p);
+		return;
+	}
+	p->pausing = true;
+	timer_start(&p->timer, PASS_PAUSE_MS);
+}
+
+/* ---- turns ---- */
+
+static bool wants_more(const struct fetch_prefetch *p)
+{
+	return p->blob_idx < p->opts.n_blobs && !p->full;
+}
+
+static uint32_t n_others_waiting(const struct fetch_prefetch *p)
+{
+	const struct fetch_prefetch *other;
+	uint32_t n = 0;
+
+	DL_FOREACH(p->f->prefetches, other)
+	n += other != p && other->due && wants_more(other);
+	return n;
+}
+
+static bool has_its_share(const struct fetch_prefetch *p)
+{
+	const uint32_t n_others = n_others_waiting(p);
+	uint32_t n_held = 0;
+
+	for (uint32_t i = 0; i < p->opts.n_blobs; i++)
+		n_held += p->blobs[i]->n_prefetch_runs;
+	return n_others > 0 && n_held >= max_u64(prefetch_runs_max(p->f) / (n_others + 1), 1);
+}
+
+static bool may_ask(const struct fetch_prefetch *p)
+{
+	return wants_more(p) && runs_take_prefetch(p->f) && p->f->n_shares < SHARES_MAX &&
+	       !has_its_share(p);
+}
+
+/* A pass over a large image at a silent registry would take hours. */
+static void look_at_patience(struct fetch_prefetch *p)
+{
+	const struct err why = p->why;
+
+	tell(p);
+	if (wants_more(p) && is_given_up(p))
+		finish(p, result_of(p), &why);
 }
 
 static void advance(struct fetch_prefetch *p)
 {
-	while (p->blob_idx < p->opts.n_blobs && !p->full && runs_take_prefetch(p->f) &&
-	       p->f->n_shares < SHARES_MAX) {
+	while (may_ask(p)) {
 		struct fetch_blob *blob = p->blobs[p->blob_idx];
 
 		if (seek(p, blob, LOOKS_MAX)) {
@@ -247,26 +306,53 @@ static void advance(struct fetch_prefetch *p)
 				share(p, blob);
 			else
 				ask(p, blob);
+			if (n_others_waiting(p) > 0) {
+				pass_turn_on(p);
+				return;
+			}
 		} else if (p->unit_idx >= blob->layout->n_units) {
 			p->blob_idx++;
 			p->unit_idx = 0;
 		} else {
-			next_turn(p, 0); /* others want the loop, too */
+			pass_turn_on(p); /* others want the loop, too */
 			return;
 		}
 	}
-	if ((p->blob_idx == p->opts.n_blobs || p->full) && p->n_missing == 0)
+	if (!wants_more(p) && p->n_missing == 0)
 		end_pass(p);
 	else
-		tell(p);
+		look_at_patience(p);
 }
 
-static void on_turn(struct timer *t)
+static struct fetch_prefetch *first_due(const struct fetch *f)
+{
+	struct fetch_prefetch *p = f->prefetches;
+
+	while (p != NULL && !p->due)
+		p = p->next;
+	return p;
+}
+
+/* One of them: its owner may end everything in done(). */
+void prefetches_on_turn(struct timer *t)
+{
+	struct fetch *f = container_of(t, struct fetch, prefetch_timer);
+	struct fetch_prefetch *p = first_due(f);
+
+	if (p == NULL)
+		return;
+	p->due = false;
+	if (first_due(f) != NULL)
+		timer_start(&f->prefetch_timer, 0);
+	advance(p);
+}
+
+static void on_pause_end(struct timer *t)
 {
 	struct fetch_prefetch *p = container_of(t, struct fetch_prefetch, timer);
 
 	p->pausing = false;
-	advance(p);
+	next_turn(p);
 }
 
 void prefetches_pump(struct fetch *f)
@@ -275,11 +361,11 @@ void prefetches_pump(struct fetch *f)
 
 	brings_pump(f); /* first: somebody will wait for these */
 	sweeps_pump(f);
-	/* Not from inside whatever called: the owner may end everything in done(). */
+	/* Not from inside whatever called, as above. */
 	DL_FOREACH(f->prefetches, p)
 	{
 		if (!p->pausing)
-			next_turn(p, 0);
+			next_turn(p);
 	}
 }
 
@@ -359,8 +445,8 @@ struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_
 	p->first_pass = true;
 	p->progress_ns = clock_now_ns(f->opts.clock);
 	DL_APPEND(f->prefetches, p);
-	timer_init(&p->timer, f->opts.loop, on_turn);
-	next_turn(p, 0);
+	timer_init(&p->timer, f->opts.loop, on_pause_end);
+	next_turn(p);
 	return p;
 }
 

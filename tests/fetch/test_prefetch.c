@@ -413,6 +413,116 @@ static void a_prefetch_that_is_cancelled_leaves_its_places_to_others(void **stat
 	cas_blob_release(&silent.cas);
 }
 
+/* ---- several at a time ---- */
+
+#define PLACES 4U /* of questions */
+
+/* A blob of each, and its prefetch. */
+struct several {
+	struct world_blob blobs[PLACES + 1];
+	struct watch watch[PLACES + 1];
+	struct fetch_prefetch *prefetches[PLACES + 1];
+};
+
+static void several_start(struct engine_world *w, struct several *s, uint32_t i)
+{
+	s->blobs[i] = world_blob_open(w, WORLD_CHUNKS, BIG_BYTES);
+	s->prefetches[i] = prefetch_start(w, s->blobs[i].blob, &s->watch[i]);
+	world_settle(w);
+}
+
+static void several_end(struct engine_world *w, struct several *s, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (s->watch[i].n_done == 0)
+			fetch_prefetch_cancel(s->prefetches[i]);
+		world_blob_release(w, &s->blobs[i]);
+	}
+}
+
+/* The oldest open question about a blob comes to nothing. */
+static void fails(struct engine_world *w, const struct world_blob *b)
+{
+	for (uint32_t i = 0; i < w->origin.n_asks; i++) {
+		if (!w->origin.asks[i].open || w->origin.asks[i].run.blob != b->cas)
+			continue;
+		fake_source_end(&w->origin, i, -EAGAIN, "reset");
+		world_settle(w);
+		return;
+	}
+	fail_msg("no open question");
+}
+
+static void a_prefetch_does_not_wait_for_the_end_of_another(void **state)
+{
+	struct engine_world *w = *state;
+	struct several s = { 0 };
+
+	several_start(w, &s, 0);
+	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES);
+	several_start(w, &s, 1);
+	fails(w, &s.blobs[0]);
+	fails(w, &s.blobs[0]);
+	assert_int_equal(n_asks_of(&w->origin, s.blobs[1].cas), 2);
+	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES);
+	several_end(w, &s, 2);
+}
+
+/* Whose questions come soon is not held up by one whose questions take long. */
+static void each_keeps_its_share_of_the_places(void **state)
+{
+	struct engine_world *w = *state;
+	struct several s = { 0 };
+
+	several_start(w, &s, 0);
+	several_start(w, &s, 1);
+	fails(w, &s.blobs[0]);
+	fails(w, &s.blobs[0]);
+	for (uint32_t i = 0; i < 6; i++)
+		fails(w, &s.blobs[1]);
+	assert_int_equal(n_asks_of(&w->origin, s.blobs[1].cas), 2 + 6);
+	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES);
+	fails(w, &s.blobs[0]);
+	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES + 1);
+	several_end(w, &s, 2);
+}
+
+static void more_of_them_than_places_take_turns(void **state)
+{
+	struct engine_world *w = *state;
+	struct several s = { 0 };
+
+	several_start(w, &s, 0);
+	for (uint32_t i = 1; i <= PLACES; i++)
+		several_start(w, &s, i);
+	for (uint32_t i = 1; i < PLACES; i++)
+		fails(w, &s.blobs[0]);
+	for (uint32_t i = 0; i < PLACES; i++)
+		assert_int_equal(n_asks_of(&w->origin, s.blobs[i].cas), i == 0 ? PLACES : 1);
+	fails(w, &s.blobs[1]);
+	assert_int_equal(n_asks_of(&w->origin, s.blobs[PLACES].cas), 1);
+	several_end(w, &s, PLACES + 1);
+}
+
+/* A question there takes long, and a pass of this image many of them. */
+static void one_at_a_silent_registry_gives_up_before_its_pass_is_over(void **state)
+{
+	struct engine_world *w = *state;
+	struct several s = { 0 };
+
+	several_start(w, &s, 0);
+	fails(w, &s.blobs[0]);
+	fake_clock_advance_ms(&w->clock, 119000);
+	fails(w, &s.blobs[0]);
+	assert_int_equal(s.watch[0].n_done, 0);
+	fake_clock_advance_ms(&w->clock, 2000);
+	fails(w, &s.blobs[0]);
+	assert_int_equal(s.watch[0].n_done, 1);
+	assert_int_equal(s.watch[0].result, -EIO);
+	assert_non_null(strstr(s.watch[0].why, "no source gave"));
+	several_end(w, &s, 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, world_tear_down)
 
 int main(void)
@@ -434,6 +544,10 @@ int main(void)
 		TEST(a_prefetch_ends_where_the_same_few_are_evicted_again_and_again),
 		TEST(a_prefetch_that_is_cancelled_says_so_at_once),
 		TEST(a_prefetch_that_is_cancelled_leaves_its_places_to_others),
+		TEST(a_prefetch_does_not_wait_for_the_end_of_another),
+		TEST(each_keeps_its_share_of_the_places),
+		TEST(more_of_them_than_places_take_turns),
+		TEST(one_at_a_silent_registry_gives_up_before_its_pass_is_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
