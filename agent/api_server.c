@@ -118,8 +118,11 @@ static const struct route *find_route(enum evhttp_cmd_type method, const char *p
 
 static void refuse(struct evhttp_request *req, int status, const char *message)
 {
-	struct evbuffer *body = evbuffer_new();
+	const bool is_head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD; /* has no body */
+	struct evbuffer *body = is_head ? NULL : evbuffer_new();
 
+	(void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type",
+	                        "application/json");
 	if (body != NULL)
 		(void)evbuffer_add_printf(body, "{\"error\":{\"message\":\"%s\",\"exit\":1%s}}\n",
 		                          message,
@@ -237,8 +240,9 @@ int api_listen(struct agent *agent, const char *socket_path, struct api **ret_ap
 		(void)close(fd);
 		return err_set(e, ENOMEM, "the API cannot be served");
 	}
-	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
-	                                              EVHTTP_REQ_DELETE);
+	/* We refuse the others, in JSON; but for this one, whose answers libevent sends without
+	 * their body. */
+	evhttp_set_allowed_methods(api->http, 0xffff & ~EVHTTP_REQ_CONNECT);
 	evhttp_set_max_headers_size(api->http, API_HEADERS_MAX_BYTES);
 	evhttp_set_max_body_size(api->http, API_BODY_MAX_BYTES);
 	evhttp_set_timeout(api->http, API_IDLE_TIMEOUT_S);

@@ -37,12 +37,19 @@ struct http_page {
 	struct http_events *events;
 };
 
+/* Of HEAD's, libevent leaves out the length, and sends the bytes, which are the next answer then.
+ */
 static void reply(struct evhttp_request *req, int status, const char *type, const void *bytes,
                   size_t size_bytes)
 {
-	struct evbuffer *body = evbuffer_new();
+	const bool is_head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD;
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+	AUTO(free_str) char *length = is_head ? xasprintf("%zu", size_bytes) : NULL;
+	struct evbuffer *body = is_head ? NULL : evbuffer_new();
 
-	(void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type", type);
+	(void)evhttp_add_header(headers, "Content-Type", type);
+	if (length != NULL)
+		(void)evhttp_add_header(headers, "Content-Length", length);
 	if (body != NULL)
 		(void)evbuffer_add(body, bytes, size_bytes);
 	evhttp_send_reply(req, status, NULL, body);

@@ -87,7 +87,8 @@ void nydusd_give_up_when_gone(struct nydusd_call *call)
 static void send_answer(struct nydusd_call *call, int status, json_t *document)
 {
 	struct evkeyvalq *headers = evhttp_request_get_output_headers(call->req);
-	struct evbuffer *body = document != NULL ? evbuffer_new() : NULL;
+	const bool is_head = evhttp_request_get_command(call->req) == EVHTTP_REQ_HEAD;
+	struct evbuffer *body = document != NULL && !is_head ? evbuffer_new() : NULL;
 	char *text = document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
 
 	if (!call->gone && evhttp_request_get_connection(call->req) != NULL)
@@ -224,7 +225,8 @@ int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api *
 		(void)close(fd);
 		return err_set(e, ENOMEM, "the API cannot be served");
 	}
-	evhttp_set_allowed_methods(api->http, 0xffff); /* what is not known is a bad request */
+	/* What is not known is a bad request; but of CONNECT libevent sends no answer's body. */
+	evhttp_set_allowed_methods(api->http, 0xffff & ~EVHTTP_REQ_CONNECT);
 	evhttp_set_max_headers_size(api->http, HEADERS_MAX_BYTES);
 	evhttp_set_max_body_size(api->http, BODY_MAX_BYTES);
 	evhttp_set_timeout_tv(api->http, &idle);

@@ -1,4 +1,7 @@
 """What goes wrong under a user's hands is told in one line: what, why, and what to do. With --json the same, as JSON."""
+import contextlib
+import http.client
+import itertools
 import json
 import os
 import re
@@ -52,6 +55,27 @@ class Hints(lab.LabTest):
                 (1, ("mount", lab.registry().push("layers:v6"), where)),
                 (4, ("pki", "node", os.path.join(empty, "none"), "x"))):
             self.assert_hint(agent, exit_status, *words)
+
+    def test_methods_that_mean_nothing_are_refused_as_everything_else(self):
+        agent = self.agent()
+        for method, path, status in (("PATCH", "/v1/status", 405), ("OPTIONS", "/v1/mounts", 405), ("TRACE", "/v1/status", 405),
+                                     ("OPTIONS", "*", 404), ("DELETE", "/v1/status", 405)):
+            answered, answer, _ = front.ask(agent.socket, method, path)
+            self.assertEqual((answered, json.loads(answer)["error"]["exit"]), (status, 1), (method, path, answer))
+        self.assertEqual([], agent.json("ls")["mounts"])
+
+    def test_an_answer_to_head_ends_where_the_next_one_begins(self):
+        agent = self.agent()
+        f = front.Front(agent)
+        self.addCleanup(f.take_down)
+        page = http.client.HTTPConnection("127.0.0.1", agent.http_port, timeout=lab.DEADLINE_S)
+        for connection, paths in ((page, ("/healthz", "/metrics", "/", "/none")), (front.UnixConnection(agent.socket), ("/v1/status", "/none")),
+                                  (front.UnixConnection(f.sock), ("/api/v1/daemon", "/none"))):
+            with contextlib.closing(connection):
+                for method, path in itertools.product(("HEAD", "GET"), paths):
+                    connection.request(method, path)
+                    answer = connection.getresponse()
+                    self.assertEqual(method == "HEAD", not answer.read(), (method, path))
 
     def test_members_of_a_body_that_mean_nothing_are_refused(self):
         agent = self.agent()
