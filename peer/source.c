@@ -108,6 +108,7 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	s->paused = s->want;
 	s->home_paused = s->want;
 	s->hurried = s->want;
+	s->stalled = s->want;
 	s->unwatched = s->want;
 	s->chained = s->want;
 }

@@ -56,6 +56,13 @@ static bool is_slow_alone(const struct seek *s, const struct wire_set *todo)
 	return set_empty(&unheld) && !set_empty(&slow);
 }
 
+static bool is_stalled(const struct seek *s, const struct wire_set *wanted)
+{
+	const struct wire_set stalled = set_and(s->stalled, wanted);
+
+	return !set_empty(&stalled);
+}
+
 /* wanted: of it, todo is new. */
 static struct wire_ask make_ask(const struct seek *s, const struct wire_set *wanted,
                                 const struct wire_set *todo)
@@ -73,7 +80,7 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *wan
 		ask.flags |= WIRE_ASK_READER;
 	if (s->settle)
 		ask.flags |= WIRE_ASK_SETTLE;
-	if (s->stalled)
+	if (is_stalled(s, wanted))
 		ask.flags |= WIRE_ASK_STALLED;
 	if (s->beyond)
 		ask.flags |= WIRE_ASK_CLUSTER;
@@ -410,6 +417,7 @@ void seek_on_items(struct seek *s, const struct wire_answer_item *items, uint32_
 		if (!concerns(s, &item))
 			continue;
 		note_answered(s);
+		s->stalled = set_minus(s->stalled, &item.set);
 		item.set = set_and(item.set, &s->want);
 		switch (item.kind) {
 		case WIRE_HOLDERS:

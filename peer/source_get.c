@@ -271,7 +271,7 @@ static bool is_stalled(const struct get *g)
 
 static void give_up_stalled(struct get *g)
 {
-	g->s->stalled = true;
+	g->s->stalled = set_or(g->s->stalled, &g->set);
 	give_up(g, false);
 }
 

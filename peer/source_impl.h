@@ -92,7 +92,9 @@ struct seek {
 	struct wire_id failed_homes[SEEK_HOMES_MAX]; /* the next in rank are asked */
 	uint32_t n_failed_homes;
 	bool settle;
-	bool stalled; /* who is to bring it did not even show that it knows the digests */
+	/* Who is to bring it did not even show that it knows the digests, and the home has said
+	 * nothing of it since. */
+	struct wire_set stalled;
 	/* the ASK */
 	bool ask_open;
 	struct wire_id ask_home;

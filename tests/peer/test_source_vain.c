@@ -337,6 +337,26 @@ static void a_home_that_is_not_asked_is_not_left_for_a_busy_holder(void **state)
 	assert_int_equal(scene_info(s, &s->home).n_failed, 0);
 }
 
+/* Of one that does show that it knows them nothing is said. */
+static void of_who_stalls_the_home_is_told_until_it_answers(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, CHUNKS_ASKED);
+	const struct wire_ask *last = wants(s, CHUNKS_ASKED);
+
+	for (uint32_t n = 1; (last->flags & WIRE_ASK_STALLED) == 0; n++) {
+		actor_answer(&s->home, last, WIRE_WAIT, &all, n == 1 ? &s->other : NULL);
+		peers_until(s->w->peers, &s->home.n_asks, n + 1);
+		last = &s->home.asks[n];
+	}
+	actor_answer(&s->home, last, WIRE_WAIT, &all, &s->home);
+	peers_until(s->w->peers, &s->home.n_gets, 1);
+	actor_grant(&s->home, &s->home.gets[0], true);
+	actor_end(&s->home, last->req, WIRE_NOT_HERE, 0);
+	peers_until(s->w->peers, &s->home.n_asks, (uint32_t)(last - s->home.asks) + 2);
+	assert_int_equal(last[1].flags & WIRE_ASK_STALLED, 0);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
@@ -354,6 +374,7 @@ int main(void)
 		T(who_passes_a_lease_on_is_not_left_for_that),
 		T(who_is_busy_once_is_not_left_for_who_was_busy_before),
 		T(a_home_that_is_not_asked_is_not_left_for_a_busy_holder),
+		T(of_who_stalls_the_home_is_told_until_it_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
