@@ -370,6 +370,14 @@ void holders_home_vain(struct holders *h, const struct wire_id *node)
 		now_ns + NS_PER_MS * growing_ms(HOLDERS_VAIN_MS, w->n_home_vain++, VAIN_MAX_MS);
 }
 
+void holders_home_useful(struct holders *h, const struct wire_id *node)
+{
+	struct worth *w = find_worth(h, node);
+
+	if (w != NULL)
+		w->n_home_vain = 0;
+}
+
 void holders_home_answered(struct holders *h, const struct wire_id *node)
 {
 	struct worth *w = find_worth(h, node);

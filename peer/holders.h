@@ -77,6 +77,8 @@ void holders_home_silent(struct holders *h, const struct wire_id *node);
 void holders_dead(struct holders *h, const struct wire_id *node);
 /** It let a reader wait for nothing: it is not asked for a growing while, whatever it answers. */
 void holders_home_vain(struct holders *h, const struct wire_id *node);
+/** Something came of its words: the next while is as short as the first one. */
+void holders_home_useful(struct holders *h, const struct wire_id *node);
 void holders_home_answered(struct holders *h, const struct wire_id *node);
 /** Neither that, nor distrusted. */
 bool holders_home_usable(const struct holders *h, const struct wire_id *node);

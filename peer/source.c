@@ -107,7 +107,9 @@ static void add_seek(struct source_req *req, uint32_t segment_idx, bool beyond)
 	s->missed = s->want;
 	s->paused = s->want;
 	s->home_paused = s->want;
+	s->named = s->want;
 	s->hurried = s->want;
+	s->awaited = s->want;
 	s->stalled = s->want;
 	s->unwatched = s->want;
 	s->chained = s->want;
@@ -181,13 +183,14 @@ void source_deliver(struct seek *s, uint16_t pos, struct chunk_bytes bytes, uint
 		return;
 	}
 	wire_set_add(&one, pos);
+	vain_comes(s, pos);
 	seek_settle(s, &one);
-	vain_came(s);
 	landing_begin(req->p, &seek_segment(s)->list, pos, s->want.n);
 	if (giver > 0)
 		unit_follow(s, &one, &req->p->givers[giver - 1]);
 	req->wait_bytes += req->run->layout->chunks[chunk_idx].plain_size_bytes;
 	req->ev.wait(req->arg, req->wait_bytes);
+	vain_delivered(req, chunk_idx);
 	source_dirty(req);
 	req->ev.chunk(req->arg, chunk_idx, bytes, giver);
 }
@@ -236,6 +239,39 @@ static void order(struct source_req *req)
 	free(names);
 }
 
+static void await_chunk(struct seek *s, uint16_t pos, bool hurried)
+{
+	wire_set_add(&s->awaited, pos);
+	if (!hurried)
+		return;
+	wire_set_add(&s->hurried, pos);
+	wire_set_add(&s->unwatched, pos);
+	if (wire_set_has(&s->chained, pos)) /* its reader waits for no other */
+		s->chained = set_none(s->want.n);
+}
+
+/* A reader is blocked on it. hurried: and it is asked for already, or is about to be. */
+static void await_unit(struct source_req *req, uint32_t unit_idx, bool hurried)
+{
+	const struct blob_layout *l = req->run->layout;
+	struct unit_rec u;
+
+	if (!layout_unit(l, unit_idx, &u))
+		return;
+	for (uint32_t m = 0; m < u.n_members; m++) {
+		uint32_t segment_idx;
+		uint16_t pos;
+
+		if (!segments_find(req->known->segments, layout_member(l, &u, m), &segment_idx,
+		                   &pos))
+			continue;
+		for (uint32_t i = 0; i < req->n_seeks; i++) {
+			if (req->seeks[i].segment_idx == segment_idx)
+				await_chunk(&req->seeks[i], pos, hurried);
+		}
+	}
+}
+
 static bool begin(struct source_req *req)
 {
 	if (req->known->segments == NULL)
@@ -243,8 +279,10 @@ static bool begin(struct source_req *req)
 	cut(req);
 	if (!req->run->reader && req->seeks != NULL)
 		order(req);
-	if (!req->early) /* its reader waits for no other */
+	if (req->early_unit == UINT32_MAX)
 		unit_chain(req);
+	else /* its reader waits for no other */
+		await_unit(req, req->early_unit, false);
 	return true;
 }
 
@@ -381,6 +419,7 @@ static int get(struct source *source, const struct unit_run *run, const struct s
 	req->run = run;
 	req->ev = *ev;
 	req->arg = arg;
+	req->early_unit = UINT32_MAX;
 	req->known = known_get(p->known, run->layout);
 	DL_APPEND(p->reqs, req);
 	source_dirty(req);
@@ -396,30 +435,12 @@ static void cancel(struct source_req *req)
 
 static void hurry(struct source_req *req, uint32_t unit_idx)
 {
-	const struct blob_layout *l = req->run->layout;
-	struct unit_rec u;
-
-	req->early = req->early || req->n_seeks == 0;
-	if (req->n_seeks == 0 || !layout_unit(l, unit_idx, &u))
+	if (req->n_seeks == 0) {
+		if (req->early_unit == UINT32_MAX)
+			req->early_unit = unit_idx;
 		return;
-	for (uint32_t m = 0; m < u.n_members; m++) {
-		uint32_t segment_idx;
-		uint16_t pos;
-
-		if (!segments_find(req->known->segments, layout_member(l, &u, m), &segment_idx,
-		                   &pos))
-			continue;
-		for (uint32_t i = 0; i < req->n_seeks; i++) {
-			struct seek *s = &req->seeks[i];
-
-			if (s->segment_idx != segment_idx)
-				continue;
-			wire_set_add(&s->hurried, pos);
-			wire_set_add(&s->unwatched, pos);
-			if (wire_set_has(&s->chained, pos)) /* its reader waits for no other */
-				s->chained = set_none(s->want.n);
-		}
 	}
+	await_unit(req, unit_idx, true);
 	source_dirty(req);
 }
 

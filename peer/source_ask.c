@@ -185,6 +185,7 @@ static void home_failed(struct seek *s, const struct wire_id *home)
 	if (s->n_failed_homes < SEEK_HOMES_MAX)
 		s->failed_homes[s->n_failed_homes++] = *home;
 	s->settle = true;
+	s->named = set_none(s->want.n);
 }
 
 /* @return 0; -EAGAIN it is to be asked again in a while; else it cannot be asked */
@@ -323,6 +324,7 @@ static void on_holders(struct seek *s, const struct wire_answer_item *item)
 	note_item(s, item, "held by");
 	if (item->n_nodes == 0)
 		return;
+	s->named = set_or(s->named, &item->set);
 	ask_named(s, item);
 	unit_follow(s, &item->set, &item->nodes[0]);
 }
@@ -362,6 +364,7 @@ static void on_wait(struct seek *s, const struct wire_answer_item *item)
 	}
 	if (set_empty(&set))
 		return;
+	s->named = set_or(s->named, &set);
 	note_passed_on(s, &set);
 	seek_take_from_others(s, &set, &item->nodes[0]);
 	unit_follow(s, &set, &item->nodes[0]);
@@ -557,6 +560,11 @@ void ask_was_vain(const struct seek *s)
 
 	if (s->req->run->reader && !id_equal(&s->ask_home, &p->self.self.id))
 		holders_home_vain(p->holders, &s->ask_home);
+}
+
+void ask_was_useful(const struct seek *s)
+{
+	holders_home_useful(s->req->p->holders, &s->ask_home);
 }
 
 /* It lives, and says nothing of use. */

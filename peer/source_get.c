@@ -13,7 +13,6 @@
 #define WATCH_NS    (500 * NS_PER_MS) /* of who waits itself */
 /* What a connection brings at least, of which something is expected: a hundredth of 1 Mbit/s */
 #define LEAST_BYTES_PER_S 1024U
-#define SLOW_BYTES_PER_S  8192U           /* and less is a fault, when a reader's time is over */
 #define LINE_MAX_NS       (10 * NS_PER_S) /* behind others on its connection ... */
 #define LINE_SHARE        3               /* ... and this share of the time that is left for it */
 #define LATE_TIMES        2               /* as long as is usual there; half a second at least */
@@ -174,7 +173,7 @@ static void on_progress(void *arg, uint32_t n_bytes)
 	if (!moves(g))
 		return;
 	zone_progress(g->s, n_bytes);
-	vain_bytes(g->s);
+	vain_bytes(g->s, g->wait);
 	restart_watch(g);
 }
 

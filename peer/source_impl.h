@@ -77,7 +77,9 @@ struct seek {
 	struct avoid avoid[WIRE_AVOID_MAX];
 	uint32_t n_avoid;
 	struct wire_set missed;    /* what those avoided for WIRE_AVOID_MISSED have not */
+	struct wire_set named;     /* the home said whom to ask for it, or to wait for */
 	struct wire_set hurried;   /* a reader is blocked on it now: of want, perhaps */
+	struct wire_set awaited;   /* ... or was, and was told then */
 	struct wire_set unwatched; /* ... and the home is to be asked, where it was not */
 	struct wire_set paused; /* of want: whoever is to be asked is busy, or not connected now */
 	struct wire_set home_paused; /* the same, of the ask_home */
@@ -121,13 +123,13 @@ struct source_req {
 	struct seek *seeks;
 	uint32_t n_seeks;
 	bool dirty;
-	bool early;          /* a reader was blocked on some of it before it began */
+	uint32_t early_unit; /* a reader was blocked on it before this began; UINT32_MAX: none */
 	uint64_t wait_bytes; /* told by wait() */
-	/* source_vain.c: the time that is left to its reader */
-	uint64_t time_end_ns;  /* of it, by the real clock; 0: no reader is blocked on it */
-	uint64_t time_ns;      /* all of it ... */
-	uint64_t time_from_ns; /* ... since then, by the patient clock */
+	/* source_vain.c: the time of its reader */
+	uint64_t time_ns;      /* all that it has; 0: no reader is blocked on it */
+	uint64_t time_from_ns; /* so much of it is over: since then, by the patient clock */
 	uint64_t bytes_ns;     /* when bytes came last, of a chunk that is not whole yet */
+	uint32_t watched;      /* the chunk that it waits for, as far as is known */
 	/* source_budget.c */
 	bool admitted;
 	uint64_t admit_ns;       /* when to ask again; 0: not asked yet */
@@ -171,6 +173,9 @@ void source_dirty(struct source_req *req);
 /** To the asker. bytes are moved. */
 void source_deliver(struct seek *s, uint16_t pos, struct chunk_bytes bytes, uint32_t giver);
 void source_note(struct source_req *req, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* What is slower than that is of no use to a reader. */
+#define SLOW_BYTES_PER_S 8192U
 
 /** Until its deadline, as homes and holders are told it: at least 1, at most a minute. */
 uint32_t source_ms_left(const struct source_req *req);
@@ -236,6 +241,8 @@ uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient cloc
 
 /** A reader asked it again and again: it is not asked for a while. */
 void ask_was_vain(const struct seek *s);
+/** Something came of its words. */
+void ask_was_useful(const struct seek *s);
 /** It brings its reader nothing: the next in rank is asked, and it is not for a while. */
 void ask_pass_by(struct seek *s, uint64_t vain_ns);
 
@@ -249,9 +256,12 @@ uint64_t vain_due_ns(const struct seek *s); /* by the patient clock */
 /** Is a holder busy (said: it says so) or not connected for too long? Then it is passed by. */
 bool vain_is_busy(struct seek *s, const struct wire_id *node, bool said);
 void vain_passed_on(struct seek *s);                     /* somebody else is to bring it now */
-void vain_came(struct seek *s);                          /* something came, or is certain to */
-void vain_bytes(struct seek *s);                         /* a part of a chunk came, or of several */
+void vain_came(struct seek *s);                          /* a lease did */
+void vain_comes(struct seek *s, uint16_t pos);           /* a chunk does: it is wanted until now */
+void vain_bytes(struct seek *s, bool waited);            /* a part of a chunk came, by a get */
 void vain_told(struct seek *s, uint64_t progress_bytes); /* by a home, of who is waited for */
+/** A chunk came, and the time of its question was moved by that: what of it counts for a reader. */
+void vain_delivered(struct source_req *req, uint32_t chunk_idx);
 /** Has the reader no time for peers any more? The rest is the origin's. */
 bool vain_is_over(struct source_req *req);
 uint64_t vain_over_ns(const struct source_req *req); /* by the patient clock */
@@ -354,8 +364,8 @@ bool lease_covers(const struct lease_held *held, const struct wire_id *list, uin
 void lease_cover_more(struct lease_held *held, const struct wire_id *list,
                       const struct wire_set *set);
 struct wire_set lease_left(const struct lease_held *held); /* of its set: not here yet */
-/** When one that speaks of list came, or moved on, by the real clock. 0: there is none */
-uint64_t lease_moved_ns(const struct peer *p, const struct wire_id *list);
+/** Is one open that the home gave that s asks? It gives one of a list at a time. */
+bool lease_is_open(const struct seek *s);
 bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list);
 void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */
 void lease_end(struct peer *p, struct lease_held *held);

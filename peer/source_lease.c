@@ -35,17 +35,17 @@ bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list)
 	return any;
 }
 
-uint64_t lease_moved_ns(const struct peer *p, const struct wire_id *list)
+bool lease_is_open(const struct seek *s)
 {
 	const struct lease_held *held;
-	uint64_t moved_ns = 0;
 
-	DL_FOREACH(p->leases, held)
+	DL_FOREACH(s->req->p->leases, held)
 	{
-		if (lease_speaks_of(held, list))
-			moved_ns = max_u64(moved_ns, max_u64(held->began_ns, held->told_ns));
+		if (held->beyond == s->beyond && id_equal(&held->home, &s->ask_home) &&
+		    lease_speaks_of(held, &seek_segment(s)->list))
+			return true;
 	}
-	return moved_ns;
+	return false;
 }
 
 static void drop(struct peer *p, struct lease_held *held)
@@ -254,6 +254,7 @@ void lease_take(struct seek *s, const struct wire_answer_item *item)
 	uint32_t pos = 0;
 
 	vain_came(s);
+	ask_was_useful(s);
 	if (seek_beyond(s) != NULL) {
 		zone_cross(s, item);
 		return;

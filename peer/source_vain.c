@@ -3,9 +3,10 @@
  *
  * Who is asked may live, answer, and bring nothing: a home that lets it stand in a queue, or sends
  * it to wait where nothing comes; one that is always busy. It is passed by after a while that
- * starts anew with each chunk that comes, each lease, and each word that there is progress. Of all
- * the time that a reader has, peers have a share: whoever keeps telling of progress, and brings
- * none, costs no more than that, and the rest is the origin's.
+ * starts anew when some of that comes, with each lease, and with each word that there is progress.
+ * Of all the time that a reader has, peers have a share, and the rest is the origin's. They are
+ * given time back for one chunk at a time, which a reader waits for: so much as a line of the least
+ * use takes for it. Whatever else is told, or comes, costs no more than their share.
  *
  * A home that is passed by is to blame, so that takes what an honest one does not do: it lets a
  * reader stand in a queue, brings nothing itself, or sends it to wait at one who is silent for
@@ -16,31 +17,38 @@
 #include "source_impl.h"
 #include <utlist.h>
 
-/* Nobody is to bring it: longer than a home needs to lease again. */
+/* Nobody is to bring it: an honest home leases it at once. */
 #define QUEUE_NS (5 * NS_PER_S)
-/* It is waited for somewhere: as long as an honest home lets it. */
-#define WAIT_NS ((uint64_t)HOME_LEASE_PROVEN_MS * NS_PER_MS)
-/* ... elsewhere than at the home: so that this one can lease again, and say so. */
-#define NAMED_NS (WAIT_NS + 2 * NS_PER_S)
+/* It is waited for somewhere: as long as an honest home lets it, and until that has said so. */
+#define WAIT_NS ((uint64_t)HOME_LEASE_PROVEN_MS * NS_PER_MS + 2 * NS_PER_S)
 /* A part of a chunk came so lately: it goes on. */
 #define BYTES_NS (2 * NS_PER_S)
 
-/* At most these shares of the reader's time for the first two. */
+/* At most this share of the reader's time in the queue, ... */
 #define QUEUE_SHARE 4
-#define WAIT_SHARE  3
+/* ... and at the home itself: 12 s of 30. */
+#define WAIT_OF(time_ns) ((time_ns) / 5 * 2)
 /* And for all of it: half; two thirds while something comes. Then nobody is to blame for that. */
 #define PEERS_SHARE 2
 
 /* ---- who brings nothing ---- */
 
-/* What it goes without: holders that were asked, and those that are busy, are watched as such. */
+/* What it goes without: holders that were asked, and those that are busy, are watched as such. A
+ * node has one lease of a segment at a time: while its own is open, what is in the queue waits for
+ * the origin. */
 static struct wire_set left_of(const struct seek *s)
 {
 	const struct wire_set asked = seek_asked_of(s, false);
 	struct wire_set left = seek_own(s);
 
 	left = set_minus(left, &s->paused);
-	return set_minus(left, &asked);
+	left = set_minus(left, &asked);
+	if (lease_is_open(s)) {
+		const struct wire_set waited = seek_asked_of(s, true);
+
+		left = set_and(left, &waited);
+	}
+	return left;
 }
 
 static bool is_in_queue(const struct seek *s, const struct wire_set *left)
@@ -70,8 +78,7 @@ static bool is_at_home(const struct seek *s, const struct wire_set *left)
 static uint64_t over_ns(const struct seek *s, const struct wire_set *left)
 {
 	const uint64_t time_ns = s->req->time_ns;
-	const uint64_t wait_ns =
-		is_at_home(s, left) ? min_u64(WAIT_NS, time_ns / WAIT_SHARE) : NAMED_NS;
+	const uint64_t wait_ns = is_at_home(s, left) ? min_u64(WAIT_NS, WAIT_OF(time_ns)) : WAIT_NS;
 	const uint64_t queue_ns = min_u64(QUEUE_NS, time_ns / QUEUE_SHARE);
 
 	if (s->queue_ns == 0)
@@ -86,17 +93,6 @@ static void look_at_queue(struct seek *s, const struct wire_set *left)
 		s->queue_ns = 0;
 	else if (s->queue_ns == 0)
 		s->queue_ns = peer_calm_ns(s->req->p);
-}
-
-/* A node has one lease of a segment at a time: while its own brings something the rest waits. */
-static void look_at_own_lease(struct seek *s)
-{
-	const struct peer *p = s->req->p;
-	const uint64_t moved_ns = lease_moved_ns(p, &seek_segment(s)->list);
-	const uint64_t now = peer_calm_ns(p);
-
-	if (moved_ns != 0)
-		s->vain_ns = max_u64(s->vain_ns, now - min_u64(now, peer_now_ns(p) - moved_ns));
 }
 
 /* Since when node cannot be asked; a new one, if it could. */
@@ -167,7 +163,6 @@ void vain_look(struct seek *s)
 
 	if (!goes_without(s, &left))
 		return;
-	look_at_own_lease(s);
 	look_at_queue(s, &left);
 	if (now < over_ns(s, &left))
 		return;
@@ -206,11 +201,22 @@ void vain_came(struct seek *s)
 	s->n_busy = 0;
 }
 
-void vain_bytes(struct seek *s)
+void vain_comes(struct seek *s, uint16_t pos)
+{
+	const struct wire_set left = left_of(s);
+
+	s->n_busy = 0;
+	if (wire_set_has(&left, pos))
+		vain_passed_on(s);
+	if (wire_set_has(&s->named, pos))
+		ask_was_useful(s);
+}
+
+void vain_bytes(struct seek *s, bool waited)
 {
 	s->req->bytes_ns = peer_calm_ns(s->req->p);
-	if (s->vain_ns != 0)
-		s->vain_ns = s->req->bytes_ns;
+	if (waited) /* who was asked is not what it goes without */
+		vain_passed_on(s);
 }
 
 void vain_told(struct seek *s, uint64_t progress_bytes)
@@ -222,13 +228,70 @@ void vain_told(struct seek *s, uint64_t progress_bytes)
 
 /* ---- the reader's time ---- */
 
+/* The first chunk that is wanted; awaited: and that a reader is known to wait for. UINT32_MAX: none
+ */
+static uint32_t first_of(const struct source_req *req, bool awaited)
+{
+	uint32_t first = UINT32_MAX;
+
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		const struct seek *s = &req->seeks[i];
+		const struct wire_set set = awaited ? set_and(s->want, &s->awaited) : s->want;
+		const uint32_t pos = set_next(&set, 0);
+
+		if (pos < set.n && seek_chunk(s, (uint16_t)pos) < first)
+			first = seek_chunk(s, (uint16_t)pos);
+	}
+	return first;
+}
+
+static bool is_wanted(const struct source_req *req, uint32_t chunk_idx)
+{
+	uint32_t segment_idx;
+	uint16_t pos;
+
+	if (!segments_find(req->known->segments, chunk_idx, &segment_idx, &pos))
+		return false;
+	for (uint32_t i = 0; i < req->n_seeks; i++) {
+		const struct seek *s = &req->seeks[i];
+
+		if (s->segment_idx == segment_idx && wire_set_has(&s->want, pos))
+			return true;
+	}
+	return false;
+}
+
+/* Where it is not told what a reader waits for, that is the first chunk: questions begin with what
+ * they are for. It is watched until it is there, whatever comes, and whoever else comes to wait:
+ * with another one each time a reader could wait for ever. */
+static void watch_next(struct source_req *req)
+{
+	req->watched = first_of(req, true);
+	if (req->watched == UINT32_MAX)
+		req->watched = first_of(req, false);
+}
+
+void vain_delivered(struct source_req *req, uint32_t chunk_idx)
+{
+	const uint64_t now = peer_now_ns(req->p);
+	const uint64_t bytes = req->run->layout->chunks[chunk_idx].plain_size_bytes;
+
+	if (req->time_ns == 0 || chunk_idx != req->watched)
+		return;
+	req->time_from_ns = min_u64(req->time_from_ns + bytes * NS_PER_S / SLOW_BYTES_PER_S,
+	                            peer_calm_ns(req->p));
+	if (req->run->deadline_ns > now)
+		req->time_ns = max_u64(req->time_ns, req->run->deadline_ns - now);
+	watch_next(req);
+}
+
 uint64_t vain_over_ns(const struct source_req *req)
 {
 	const uint64_t from_ns = req->time_from_ns;
 	const uint64_t while_it_comes_ns =
 		min_u64(req->bytes_ns + BYTES_NS, from_ns + req->time_ns / 3 * 2);
 
-	if (req->time_end_ns == 0)
+	if (req->time_ns == 0)
 		return UINT64_MAX;
 	return max_u64(from_ns + req->time_ns / PEERS_SHARE, while_it_comes_ns);
 }
@@ -239,10 +302,12 @@ bool vain_is_over(struct source_req *req)
 
 	if (!req->run->reader || req->run->deadline_ns <= now)
 		return false;
-	if (req->run->deadline_ns != req->time_end_ns) { /* something came; or its reader did */
-		req->time_end_ns = req->run->deadline_ns;
-		req->time_ns = req->time_end_ns - now;
+	if (req->time_ns == 0) {
+		req->time_ns = req->run->deadline_ns - now;
 		req->time_from_ns = peer_calm_ns(req->p);
+		req->watched = UINT32_MAX;
 	}
+	if (!is_wanted(req, req->watched)) /* it began, or that one was leased */
+		watch_next(req);
 	return peer_calm_ns(req->p) >= vain_over_ns(req);
 }

@@ -15,8 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASK_TIMEOUT_NS (20 * NS_PER_S)
-
 void chunk_bytes(uint32_t chunk_idx, uint8_t ret_bytes[CHUNK_BYTES])
 {
 	for (uint32_t i = 0; i < CHUNK_BYTES; i++)
@@ -140,8 +138,12 @@ static void on_chunk(void *arg, uint32_t chunk_idx, struct chunk_bytes bytes, ui
 
 static void on_wait(void *arg, uint64_t progress_bytes)
 {
-	(void)arg;
-	(void)progress_bytes;
+	struct chunk_world *w = arg;
+
+	if (progress_bytes <= w->progress_bytes)
+		return;
+	w->progress_bytes = progress_bytes;
+	w->run.deadline_ns = clock_now_ns(peers_clock(w->peers)) + w->time_ns;
 }
 
 static void on_lease(void *arg, const struct source_lease *lease)
@@ -194,8 +196,10 @@ void chunks_want(struct chunk_world *w, uint32_t first, uint32_t n)
 		                    .first_unit = first,
 		                    .n_units = n,
 		                    .reader = true,
-		                    .deadline_ns =
-		                            clock_now_ns(peers_clock(w->peers)) + ASK_TIMEOUT_NS };
+		                    .deadline_ns = clock_now_ns(peers_clock(w->peers)) +
+		                                   WANT_MS * NS_PER_MS };
+	w->time_ns = WANT_MS * NS_PER_MS;
+	w->progress_bytes = 0;
 	w->n_ends = 0;
 	assert(source->ops->get(source, &w->run, &events, w, &w->req, &e) == 0);
 }

@@ -11,7 +11,7 @@
 #include "set.h"
 #include "source.h"
 
-enum { CHUNKS = 24, CHUNK_BYTES = 20000, HEARD_MAX = 40 };
+enum { CHUNKS = 24, CHUNK_BYTES = 20000, HEARD_MAX = 40, WANT_MS = 20000 };
 
 struct chunk_world;
 
@@ -41,7 +41,9 @@ struct chunk_world {
 	struct segments *segments;
 	struct segment segment;
 	struct unit_run run;
-	uint8_t n_actors; /* ever */
+	uint64_t time_ns;        /* that the engine gives it, anew with what comes */
+	uint64_t progress_bytes; /* told of it */
+	uint8_t n_actors;        /* ever */
 	/* what came of the question */
 	struct source_req *req;
 	uint32_t n_chunks, n_leases, n_ends, n_events;

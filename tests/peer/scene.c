@@ -42,12 +42,18 @@ int scene_teardown(void **state)
 }
 
 /* The agent wants n chunks and has asked the home. */
-const struct wire_ask *wants(struct scene *s, uint32_t n)
+const struct wire_ask *wants_within(struct scene *s, uint32_t n, uint64_t time_ms)
 {
 	chunks_want(s->w, 0, n);
+	has_time(s, time_ms);
 	peers_until(s->w->peers, &s->home.n_asks, 1);
 	assert_int_equal(set_count(&s->home.asks[0].part.set), n);
 	return &s->home.asks[0];
+}
+
+const struct wire_ask *wants(struct scene *s, uint32_t n)
+{
+	return wants_within(s, n, WANT_MS);
 }
 
 uint64_t now_ms(const struct scene *s)
@@ -57,7 +63,8 @@ uint64_t now_ms(const struct scene *s)
 
 void has_time(struct scene *s, uint64_t time_ms)
 {
-	s->w->run.deadline_ns = (now_ms(s) + time_ms) * NS_PER_MS;
+	s->w->time_ns = time_ms * NS_PER_MS;
+	s->w->run.deadline_ns = now_ms(s) * NS_PER_MS + s->w->time_ns;
 }
 
 void is_sent_to(struct scene *s, const struct wire_ask *ask, const struct wire_set *set,

@@ -18,7 +18,8 @@ int scene_teardown(void **state);
 
 /** The agent wants n chunks and has asked the home. */
 const struct wire_ask *wants(struct scene *s, uint32_t n);
-/** What it wants it is to have within so long from now on. */
+const struct wire_ask *wants_within(struct scene *s, uint32_t n, uint64_t time_ms);
+/** Its engine gives what it wants now so long from now on, and anew with what comes of it. */
 void has_time(struct scene *s, uint64_t time_ms);
 uint64_t now_ms(const struct scene *s);
 /** The home says that a holds it, and the agent asks there. */

@@ -144,6 +144,29 @@ static void two_failures_open_the_breaker_and_one_try_closes_it(void **state)
 	assert_int_equal(pick(f, &n), 1);
 }
 
+/* It brings nothing, and is not asked for exactly so long. */
+static void is_left_for(struct fixture *f, const struct wire_id *home, uint64_t ms)
+{
+	holders_home_vain(f->h, home);
+	fake_clock_advance_ms(&f->clock, ms - 1);
+	assert_false(holders_home_usable(f->h, home));
+	fake_clock_advance_ms(&f->clock, 1);
+	assert_true(holders_home_usable(f->h, home));
+}
+
+static void a_home_that_brings_nothing_is_left_for_a_growing_while_until_it_is_of_use(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id one = node(1);
+
+	holders_home_useful(f->h, &one); /* nothing is held against it */
+	is_left_for(f, &one, HOLDERS_VAIN_MS);
+	is_left_for(f, &one, UINT64_C(2) * HOLDERS_VAIN_MS);
+	is_left_for(f, &one, UINT64_C(4) * HOLDERS_VAIN_MS);
+	holders_home_useful(f->h, &one);
+	is_left_for(f, &one, HOLDERS_VAIN_MS);
+}
+
 static void wrong_bytes_are_distrusted_for_a_growing_while(void **state)
 {
 	struct fixture *f = *state;
@@ -347,6 +370,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(who_has_most_is_asked_and_what_it_missed_is_forgotten),
 		T(two_failures_open_the_breaker_and_one_try_closes_it),
+		T(a_home_that_brings_nothing_is_left_for_a_growing_while_until_it_is_of_use),
 		T(wrong_bytes_are_distrusted_for_a_growing_while),
 		T(hedges_follow_the_peers_own_pace),
 		T(news_wait_for_company_and_go_out_as_one_bitmap),

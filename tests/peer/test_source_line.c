@@ -62,8 +62,7 @@ static void who_is_behind_another_question_is_not_given_up(void **state)
 	const struct wire_set eighth = chunks_of(7, 1);
 	const struct wire_set second = chunks_of(8, 1);
 
-	(void)wants(s, 9);
-	s->w->run.deadline_ns += 10 * NS_PER_S; /* half a minute is left */
+	(void)wants_within(s, 9, 30000);
 	is_in_line(s, &first, &second);
 	for (uint32_t i = 0; i < 7; i++) /* 2.1 s: who lives and brings nothing has 2 */
 		one_more(s, i, 300);
@@ -86,8 +85,7 @@ static void who_is_behind_another_question_for_a_third_of_its_time_is_given_up(v
 	struct wire_set rest;
 	uint32_t n = 0;
 
-	(void)wants(s, CHUNKS);
-	s->w->run.deadline_ns -= 11 * NS_PER_S; /* 9 s are left: 3 s in line */
+	(void)wants_within(s, CHUNKS, 9000); /* 3 s in line */
 	is_in_line(s, &first, &second);
 	while (n < FIRST - 1 && s->other.stranger.n_cancelled == 0)
 		one_more(s, n++, 200);
@@ -104,12 +102,15 @@ static void who_is_behind_another_question_for_a_third_of_its_time_is_given_up(v
 static uint64_t trickles(struct scene *s, uint32_t n_bytes)
 {
 	const uint64_t from_ms = now_ms(s);
-	const struct wire_get *get = &s->other.gets[0];
+	const uint32_t n_cancelled = s->other.stranger.n_cancelled;
+	const struct wire_get *get;
 	uint32_t offset = 0;
 
+	peers_until(s->w->peers, &s->other.n_gets, n_cancelled + 1);
+	get = &s->other.gets[n_cancelled];
 	actor_grant(&s->other, get, true);
 	peers_run_ms(s->w->peers, 5);
-	while (s->other.stranger.n_cancelled == 0) {
+	while (s->other.stranger.n_cancelled == n_cancelled) {
 		actor_trickle(&s->other, get, offset, n_bytes);
 		offset += n_bytes;
 		peers_run_ms(s->w->peers, 50);
@@ -137,13 +138,36 @@ static void who_is_slow_until_the_time_is_over_has_failed(void **state)
 	struct scene *s = *state;
 	const struct wire_set one = chunks_of(0, 1);
 
-	is_sent_to_other(s, wants(s, 1), &one);
-	has_time(s, 4000);
+	is_sent_to_other(s, wants_within(s, 1, 4000), &one);
 	assert_in_range(trickles(s, 150), 2000, 3500); /* 3 KB/s; two thirds of its time */
 	assert_int_equal(s->w->r, SOURCE_MISS);
 	assert_int_equal(s->w->n_ends, 1);
 	assert_int_equal(s->home.asks[1].avoid_why[0], WIRE_AVOID_SLOW);
 	assert_int_equal(scene_info(s, &s->other).n_failed, 1);
+}
+
+/* What it has to say of one chunk does not depend on how slow another one comes. */
+static void a_queue_is_not_stood_in_for_longer_since_a_holder_trickles(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 1);
+	const struct wire_set second = chunks_of(1, 1);
+	const struct wire_ask *ask = wants_within(s, 2, 6000);
+	const uint64_t from_ms = now_ms(s);
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &second, NULL);
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	peers_run_ms(s->w->peers, 5);
+	for (uint32_t offset = 0; s->w->n_leases == 0 && s->w->n_ends == 0; offset += 150) {
+		actor_trickle(&s->other, &s->other.gets[0], offset, 150);
+		peers_run_ms(s->w->peers, 50);
+	}
+	assert_int_equal(s->w->n_leases, 1); /* of the next in rank: the agent itself */
+	assert_in_range(now_ms(s) - from_ms, 1400, 2500);
+	assert_int_equal(scene_info(s, &s->home).n_failed, 1);
+	chunks_lease_end(s->w, true);
 }
 
 int main(void)
@@ -155,6 +179,7 @@ int main(void)
 		T(who_is_behind_another_question_for_a_third_of_its_time_is_given_up),
 		T(who_trickles_is_late_and_given_up),
 		T(who_is_slow_until_the_time_is_over_has_failed),
+		T(a_queue_is_not_stood_in_for_longer_since_a_holder_trickles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * some of its time is always left for the origin.
  */
 #include "clock.h"
+#include "holders.h"
 #include "home.h"
 #include "scene.h"
 
@@ -17,10 +18,7 @@ enum { TIME_MS = 3000, CHUNKS_ASKED = 2 };
 /* A reader wants some, and has so long. */
 static const struct wire_ask *reads_for(struct scene *s, uint64_t time_ms)
 {
-	const struct wire_ask *ask = wants(s, CHUNKS_ASKED);
-
-	has_time(s, time_ms);
-	return ask;
+	return wants_within(s, CHUNKS_ASKED, time_ms);
 }
 
 static const struct wire_ask *reads(struct scene *s)
@@ -337,6 +335,84 @@ static void a_home_that_is_not_asked_is_not_left_for_a_busy_holder(void **state)
 	assert_int_equal(scene_info(s, &s->home).n_failed, 0);
 }
 
+/* A node has one lease of a segment at a time, and the registry may be slow. */
+static void a_home_is_not_left_while_its_lease_is_open(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 1);
+	const struct wire_set second = chunks_of(1, 1);
+	const struct wire_ask *ask = reads_for(s, 30000);
+	const uint64_t from_ms = now_ms(s);
+
+	actor_answer(&s->home, ask, WIRE_LEASE, &first, NULL);
+	actor_answer(&s->home, ask, WIRE_WAIT, &second, NULL);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	while (now_ms(s) < from_ms + 8000)
+		hurry(s);
+	assert_int_equal(scene_info(s, &s->home).n_failed, 0);
+	chunks_lease_end(s->w, true);
+	while (s->w->n_leases == 1 && s->w->n_ends == 0)
+		hurry(s);
+	assert_int_equal(s->w->n_leases, 2); /* from then on it has no reason to let it wait */
+	assert_in_range(now_ms(s) - from_ms, 12500, 14500);
+	assert_int_equal(scene_info(s, &s->home).n_failed, 1);
+	chunks_lease_end(s->w, true);
+}
+
+/* It leases again after as long as a node that it names has. */
+static void who_waits_for_itself_is_not_left_before_it_would_lease_again(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, CHUNKS_ASKED);
+	struct slow slow = { .n_asks = 0 };
+	const uint64_t from_ms = now_ms(s);
+
+	(void)reads_for(s, 30000);
+	is_on_the_way(s, &slow, &s->home, from_ms + HOME_LEASE_PROVEN_MS + 1000);
+	assert_int_equal(s->w->n_leases, 0);
+	actor_answer(&s->home, &s->home.asks[slow.n_asks - 1], WIRE_LEASE, &all, NULL);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	assert_int_equal(scene_info(s, &s->home).n_failed, 0);
+	chunks_lease_end(s->w, true);
+}
+
+/* It lets a reader stand in a queue, and is left alone for so long, as long as it is not asked. */
+static void is_left_alone(struct scene *s, uint32_t chunk_idx, uint64_t ms)
+{
+	const struct wire_set one = chunks_of(chunk_idx, 1);
+	const uint32_t n_leases = s->w->n_leases;
+	const uint32_t n_asks = s->home.n_asks;
+	uint64_t from_ms;
+
+	chunks_want(s->w, chunk_idx, 1);
+	has_time(s, TIME_MS);
+	peers_until(s->w->peers, &s->home.n_asks, n_asks + 1);
+	actor_answer(&s->home, &s->home.asks[n_asks], WIRE_WAIT, &one, NULL);
+	while (s->w->n_leases == n_leases && s->w->n_ends == 0)
+		hurry(s);
+	assert_int_equal(s->w->n_leases, n_leases + 1); /* of the next in rank: the agent itself */
+	chunks_lease_end(s->w, true);
+	from_ms = now_ms(s);
+	while (now_ms(s) < from_ms + ms)
+		hurry(s);
+}
+
+static void a_home_that_was_of_use_since_is_not_left_for_longer(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set one = chunks_of(1, 1);
+
+	is_left_alone(s, 0, HOLDERS_VAIN_MS);
+	chunks_want(s->w, 1, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	is_sent_to_other(s, &s->home.asks[1], &one);
+	gives(&s->other, &s->other.gets[0], &one, true);
+	peers_until(s->w->peers, &s->w->n_chunks, 1);
+	is_left_alone(s, 2, HOLDERS_VAIN_MS);
+	chunks_want(s->w, 3, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 4);
+}
+
 /* Of one that does show that it knows them nothing is said. */
 static void of_who_stalls_the_home_is_told_until_it_answers(void **state)
 {
@@ -374,6 +450,9 @@ int main(void)
 		T(who_passes_a_lease_on_is_not_left_for_that),
 		T(who_is_busy_once_is_not_left_for_who_was_busy_before),
 		T(a_home_that_is_not_asked_is_not_left_for_a_busy_holder),
+		T(a_home_is_not_left_while_its_lease_is_open),
+		T(who_waits_for_itself_is_not_left_before_it_would_lease_again),
+		T(a_home_that_was_of_use_since_is_not_left_for_longer),
 		T(of_who_stalls_the_home_is_told_until_it_answers),
 	};
 

@@ -1,0 +1,152 @@
+/*
+ * test_source_time: the peers' part of a blocked reader's time: what it waits for gives some of it
+ * back, and nothing else does.
+ */
+#include "clock.h"
+#include "scene.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+enum { READ_MS = 1500, EACH_MS = 100 };
+
+/* It said that it has all, and sends one after the other, but for one; each of them in so long.
+ * Until all are sent, or nothing is waited for any more. */
+static void sends_all_but(struct scene *s, uint32_t missing, uint32_t each_ms)
+{
+	const struct wire_set all = chunks_of(0, CHUNKS);
+	const struct wire_set none = set_none(CHUNKS);
+
+	is_sent_to_other(s, &s->home.asks[s->home.n_asks - 1], &all);
+	gives(&s->other, &s->other.gets[0], &none, false);
+	for (uint32_t i = 0; i < CHUNKS && s->w->n_ends == 0; i++) {
+		const struct wire_set one = chunks_of(i, 1);
+
+		peers_run_ms(s->w->peers, each_ms);
+		if (i != missing && s->w->n_ends == 0)
+			actor_send_more(&s->other, &one, false);
+	}
+}
+
+static void is_left_to_the_origin(struct scene *s, uint32_t missing, uint32_t time_ms)
+{
+	const uint64_t from_ms = now_ms(s);
+	const uint32_t each_ms = time_ms / 15;
+
+	(void)wants_within(s, CHUNKS, time_ms);
+	sends_all_but(s, missing, each_ms);
+	assert_int_equal(s->w->n_ends, 1);
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	assert_in_range(s->w->n_chunks, 2, CHUNKS - 2);
+	/* What it sent before the missing one counts. */
+	assert_in_range(now_ms(s) - from_ms, time_ms / 2,
+	                time_ms * 2 / 3 + each_ms * (missing + 1));
+}
+
+/* Whatever else it sends. */
+static void who_never_sends_what_is_waited_for_has_no_more_than_its_share(void **state)
+{
+	is_left_to_the_origin(*state, 0, READ_MS);
+}
+
+/* A reader needs several chunks: they come in their order. */
+static void the_next_one_that_is_waited_for_is_watched_as_well(void **state)
+{
+	is_left_to_the_origin(*state, 3, READ_MS);
+}
+
+static void prefetches(struct scene *s)
+{
+	chunks_want(s->w, 0, CHUNKS);
+	has_time(s, READ_MS);
+	s->w->run.reader = false;
+}
+
+static void a_reader_comes(struct scene *s, uint32_t chunk_idx)
+{
+	s->w->run.reader = true;
+	scene_source(s)->ops->hurry(s->w->req, chunk_idx);
+}
+
+/* ... for one in the middle of it: what comes before that is of no use to him. */
+static void what_a_reader_of_a_prefetch_waits_for_is_watched(void **state)
+{
+	struct scene *s = *state;
+	const uint32_t missing = 20;
+
+	prefetches(s);
+	peers_until(s->w->peers, &s->home.n_asks, 1);
+	a_reader_comes(s, missing);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	sends_all_but(s, missing, EACH_MS);
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	assert_in_range(s->w->n_chunks, 2, missing * 2 / 3);
+}
+
+static void what_a_reader_waited_for_before_it_began_is_watched(void **state)
+{
+	struct scene *s = *state;
+	const uint32_t missing = 20;
+
+	prefetches(s);
+	a_reader_comes(s, missing);
+	peers_until(s->w->peers, &s->home.n_asks, 1);
+	sends_all_but(s, missing, EACH_MS);
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	assert_in_range(s->w->n_chunks, 2, missing * 2 / 3);
+}
+
+/* He has what he came for; the next one waits for the one that never comes. */
+static void who_comes_later_is_not_behind_what_nobody_waits_for(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, CHUNKS);
+	const struct wire_set first = chunks_of(0, 1);
+	const uint32_t missing = 20;
+
+	is_sent_to_other(s, wants_within(s, CHUNKS, READ_MS), &all);
+	gives(&s->other, &s->other.gets[0], &first, false);
+	peers_until(s->w->peers, &s->w->n_chunks, 1);
+	a_reader_comes(s, missing);
+	for (uint32_t i = 1; i < missing && s->w->n_ends == 0; i++) {
+		const struct wire_set one = chunks_of(i, 1);
+
+		actor_send_more(&s->other, &one, false);
+		peers_run_ms(s->w->peers, EACH_MS);
+	}
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	assert_in_range(s->w->n_chunks, 2, missing * 2 / 3);
+}
+
+/* All of it takes longer than the peers' share; it is fast enough for a reader. */
+static void what_comes_in_its_order_has_its_time(void **state)
+{
+	struct scene *s = *state;
+	const uint64_t from_ms = now_ms(s);
+
+	(void)wants_within(s, CHUNKS, READ_MS);
+	sends_all_but(s, CHUNKS, EACH_MS);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->r, SOURCE_OK);
+	assert_int_equal(s->w->n_chunks, CHUNKS);
+	assert_in_range(now_ms(s) - from_ms, READ_MS, READ_MS * 4);
+	assert_int_equal(scene_info(s, &s->other).n_failed, 0);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
+	const struct CMUnitTest tests[] = {
+		T(who_never_sends_what_is_waited_for_has_no_more_than_its_share),
+		T(the_next_one_that_is_waited_for_is_watched_as_well),
+		T(what_a_reader_of_a_prefetch_waits_for_is_watched),
+		T(what_a_reader_waited_for_before_it_began_is_watched),
+		T(who_comes_later_is_not_behind_what_nobody_waits_for),
+		T(what_comes_in_its_order_has_its_time),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
