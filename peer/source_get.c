@@ -137,10 +137,19 @@ static bool comes_at(const struct get *g, uint64_t bytes_per_s, uint64_t from_by
 	return bytes * NS_PER_S >= bytes_per_s * ns;
 }
 
-/* On a slow line that many share it may be late, and brings something all the same. */
+/* So that all of it is here while its reader waits for peers; he may have come late, though. */
+static uint64_t needed_bytes_per_s(const struct get *g)
+{
+	const uint64_t time_ns = max_u64(vain_most_ns(g->s->req), NS_PER_S);
+
+	return g->reader ? max_u64(SLOW_BYTES_PER_S, g->wire_bytes * NS_PER_S / time_ns)
+	                 : SLOW_BYTES_PER_S;
+}
+
+/* On a line that many share it may be late, and brings something all the same. */
 static bool brings(const struct get *g)
 {
-	return comes_at(g, SLOW_BYTES_PER_S, g->began_bytes, g->began_ns);
+	return comes_at(g, needed_bytes_per_s(g), g->began_bytes, g->began_ns);
 }
 
 /* Something was heard of it, or it was asked just now. */
@@ -158,10 +167,13 @@ static void restart_watch(struct get *g)
 }
 
 /* Does its connection bring as much as the slowest line that is of use? Bytes that trickle are no
- * progress. */
+ * progress, and of who failed before none that will not be here in time. */
 static bool moves(const struct get *g)
 {
-	return comes_at(g, LEAST_BYTES_PER_S, g->line_bytes, g->watched_ns);
+	const bool strict = !g->wait && holders_failing(peer_of(g)->holders, &g->node);
+
+	return comes_at(g, strict ? needed_bytes_per_s(g) : LEAST_BYTES_PER_S, g->line_bytes,
+	                g->watched_ns);
 }
 
 static void on_progress(void *arg, uint32_t n_bytes)
@@ -432,6 +444,14 @@ static uint64_t line_ns_of(const struct source_req *req)
 	return min_u64(left_ns / LINE_SHARE, LINE_MAX_NS);
 }
 
+/* At least, of the two forms that it may come in. */
+static uint32_t wire_bytes_of(const struct blob_layout *l, const struct chunk_rec *c)
+{
+	return l->units != NULL || c->packed_size_bytes > c->plain_size_bytes
+	               ? c->plain_size_bytes
+	               : c->packed_size_bytes;
+}
+
 static struct get *get_new(struct seek *s, const struct wire_id *node, const struct wire_set *set,
                            bool wait)
 {
@@ -445,8 +465,10 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 	g->n_asked = set_count(set);
 	g->reader = s->req->run->reader;
 	g->wait = wait;
-	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1))
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1)) {
 		g->size_bytes += chunk_at(g, (uint16_t)pos)->plain_size_bytes;
+		g->wire_bytes += wire_bytes_of(s->req->run->layout, chunk_at(g, (uint16_t)pos));
+	}
 	g->began_ns = peer_calm_ns(p);
 	g->hedge_ns = holders_hedge_ns(p->holders, node, g->size_bytes);
 	g->line_ns = line_ns_of(s->req);

@@ -28,6 +28,7 @@ struct get {
 	struct wire_set missed; /* it said that these do not come */
 	uint32_t n_asked;
 	uint64_t size_bytes;
+	uint64_t wire_bytes; /* the same, packed as at the origin */
 	uint64_t began_ns, first_ns;
 	uint64_t patience_ns; /* silence after which another is asked as well */
 	uint64_t hedge_ns;    /* then; and it is asked for a sign of life */
@@ -265,6 +266,7 @@ void vain_delivered(struct source_req *req, uint32_t chunk_idx);
 /** Has the reader no time for peers any more? The rest is the origin's. */
 bool vain_is_over(struct source_req *req);
 uint64_t vain_over_ns(const struct source_req *req); /* by the patient clock */
+uint64_t vain_most_ns(const struct source_req *req); /* that it may take; 0: no reader waits */
 
 /* ---- source_get.c ---- */
 

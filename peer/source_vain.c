@@ -285,11 +285,16 @@ void vain_delivered(struct source_req *req, uint32_t chunk_idx)
 	watch_next(req);
 }
 
+uint64_t vain_most_ns(const struct source_req *req)
+{
+	return req->time_ns / 3 * 2;
+}
+
 uint64_t vain_over_ns(const struct source_req *req)
 {
 	const uint64_t from_ns = req->time_from_ns;
 	const uint64_t while_it_comes_ns =
-		min_u64(req->bytes_ns + BYTES_NS, from_ns + req->time_ns / 3 * 2);
+		min_u64(req->bytes_ns + BYTES_NS, from_ns + vain_most_ns(req));
 
 	if (req->time_ns == 0)
 		return UINT64_MAX;

@@ -146,6 +146,36 @@ static void who_is_slow_until_the_time_is_over_has_failed(void **state)
 	assert_int_equal(scene_info(s, &s->other).n_failed, 1);
 }
 
+/* 9 KB/s: a little is heard of it all the time, and too late comes all of it. */
+#define TOO_SLOW_BYTES 450U
+#define READ_MS        3100U
+
+static void reads_what_is_too_slow(struct scene *s, uint32_t min_ms, uint32_t max_ms)
+{
+	const uint32_t n_cancelled = s->other.stranger.n_cancelled;
+
+	chunks_want(s->w, 0, CHUNKS);
+	has_time(s, READ_MS);
+	if (n_cancelled == 0) {
+		const struct wire_set all = chunks_of(0, CHUNKS);
+
+		peers_until(s->w->peers, &s->home.n_asks, 1);
+		is_sent_to_other(s, &s->home.asks[0], &all);
+	}
+	assert_in_range(trickles(s, TOO_SLOW_BYTES), min_ms, max_ms);
+	assert_int_equal(scene_info(s, &s->other).n_failed, n_cancelled + 1);
+}
+
+static void who_is_too_slow_for_its_reader_has_failed_and_costs_less_then(void **state)
+{
+	struct scene *s = *state;
+
+	reads_what_is_too_slow(s, 2000, READ_MS);
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	reads_what_is_too_slow(s, 300, 1500);
+}
+
 /* What it has to say of one chunk does not depend on how slow another one comes. */
 static void a_queue_is_not_stood_in_for_longer_since_a_holder_trickles(void **state)
 {
@@ -179,6 +209,7 @@ int main(void)
 		T(who_is_behind_another_question_for_a_third_of_its_time_is_given_up),
 		T(who_trickles_is_late_and_given_up),
 		T(who_is_slow_until_the_time_is_over_has_failed),
+		T(who_is_too_slow_for_its_reader_has_failed_and_costs_less_then),
 		T(a_queue_is_not_stood_in_for_longer_since_a_holder_trickles),
 	};
 
