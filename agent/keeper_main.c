@@ -42,7 +42,7 @@ struct keeper {
 	struct pollfd fds[1 + CALLERS_MAX]; /* the socket, then the callers; fd -1: free */
 	int heir_fd;                        /* the caller that takes over; -1: none */
 	bool leaves;     /* when it holds nothing and nobody is connected any more */
-	bool had_caller; /* not before somebody was */
+	bool had_caller; /* not before that: who only passes by is none */
 	bool ended;
 	struct item items[KEEPER_ITEMS_MAX];
 };
@@ -172,6 +172,7 @@ static void serve(struct keeper *k, struct pollfd *caller)
 		hang_up(k, caller);
 		return;
 	}
+	k->had_caller = true;
 	if (k->heir_fd >= 0 && k->heir_fd != caller->fd) { /* too late for this keeper */
 		if (fd >= 0)
 			(void)close(fd);
@@ -183,26 +184,36 @@ static void serve(struct keeper *k, struct pollfd *caller)
 		hang_up(k, caller);
 }
 
-static bool is_our_user(int fd)
+static bool is_our_user(int fd, pid_t *ret_pid)
 {
 	struct ucred peer;
 	socklen_t size_bytes = sizeof(peer);
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) == 0 &&
-	       peer.uid == geteuid();
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) != 0)
+		return false;
+	*ret_pid = peer.pid;
+	return peer.uid == geteuid();
+}
+
+/* Who started us calls when we are ready. Others may look before that whether anybody listens, and
+ * go; who says something, as the next shoald does, is none of these. */
+static bool is_who_started_us(pid_t caller)
+{
+	return caller == getppid();
 }
 
 static void take_caller(struct keeper *k)
 {
 	const int fd = accept4(k->fds[0].fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	pid_t pid = 0;
 
 	if (fd < 0)
 		return;
-	for (int i = 1; i <= CALLERS_MAX && is_our_user(fd); i++) {
+	for (int i = 1; i <= CALLERS_MAX && is_our_user(fd, &pid); i++) {
 		if (k->fds[i].fd >= 0)
 			continue;
 		k->fds[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
-		k->had_caller = true;
+		k->had_caller = k->had_caller || is_who_started_us(pid);
 		return;
 	}
 	(void)close(fd); /* too many: it calls again */

@@ -5,6 +5,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import unittest
 
 import lab
@@ -79,6 +80,25 @@ class Keeper(lab.LabTest):
             self.assertEqual(0, self.ask(DROP, b"k%d" % i)[0])
         lab.wait_for(lambda: self.n_fds() == n_fds, lambda: f"descriptors to be closed: {self.n_fds()} of {n_fds}")
         self.assertEqual(before, self.memory())
+
+    def pass_by(self, say=b""):
+        """Somebody else calls, and is gone again."""
+        code = ("import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[1]);"
+                " m = sys.stdin.buffer.read(); m and (s.send(m), s.recv(4096))")
+        subprocess.run([sys.executable, "-c", code, self.path], input=say, check=True)
+
+    def test_one_that_is_to_leave_stays_for_who_started_it_whoever_passes_by_before(self):
+        self.path = lab.keeper_socket()
+        keeper = self.start("--leave")
+        self.pass_by()
+        self.call().close()  # which is what it was started for: it is there, and leaves
+        self.assertEqual(0, keeper.wait(lab.DEADLINE_S))
+
+    def test_one_that_is_to_leave_does_so_when_the_next_agent_goes(self):
+        self.path = lab.keeper_socket()
+        keeper = self.start("--leave")
+        self.pass_by(MESSAGE.pack(MAGIC, GET, 0, 0, 0, b"", b""))
+        self.assertEqual(0, keeper.wait(lab.DEADLINE_S))
 
     def test_its_one_file_takes_memory_in_one_place(self):
         texts = []
