@@ -721,6 +721,19 @@ def read_all(where):
                 pass
 
 
+def slowest_read(where):
+    """(seconds, path) of the read(2) that took longest, of all regular files in the order of the tree."""
+    slowest = (0.0, "")
+    for path in regular_files(where):
+        with open(path, "rb", buffering=0) as f:
+            more = True
+            while more:
+                start = time.monotonic()
+                more = f.read(1 << 20)
+                slowest = max(slowest, (time.monotonic() - start, path))
+    return slowest
+
+
 class LabTest(unittest.TestCase):
     maxDiff = 4000
 

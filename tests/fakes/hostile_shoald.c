@@ -4,7 +4,8 @@
  *
  * All of shoald, linked with these functions in front of the real ones (the linker's --wrap). What
  * it does wrong is one word in the environment, SHOAL_HOSTILE:
- *   flip     every thousandth byte that it serves has a wrong bit
+ *   flip     the first and every thousandth byte of each chunk that it serves has a wrong bit, and
+ *            is packed after that, if at all: only the digest tells. It says "spoilt a chunk"
  *   lie      it tells what it has, and has nothing when it is asked
  *   slow     each chunk that it serves takes it three seconds
  *   silent   it promises chunks (GRANT) and sends none
@@ -23,7 +24,7 @@
 #include "share.h"
 #include "wire.h"
 #include <poll.h>
-#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,13 +42,12 @@ static bool is_hostile(const char *how)
 
 /* ---- chunks ---- */
 
+/* From the first byte on: no chunk is small enough to be right. */
 static void flip(uint8_t *bytes, uint32_t size_bytes)
 {
-	static atomic_uint served_bytes;
-
-	for (uint32_t i = 0; i < size_bytes; i++)
-		if (atomic_fetch_add(&served_bytes, 1) % FLIP_EVERY_BYTES == 0)
-			bytes[i] ^= 0x10;
+	for (uint32_t i = 0; i < size_bytes; i += FLIP_EVERY_BYTES)
+		bytes[i] ^= 0x10;
+	(void)fputs("spoilt a chunk\n", stderr);
 }
 
 int __real_cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain,
@@ -81,10 +81,8 @@ uint32_t __wrap_packed_get(struct packed *p, const struct wire_id *name, uint8_t
 {
 	uint32_t n = 0;
 
-	if (!is_hostile("lie") && !is_hostile("slow"))
+	if (!is_hostile("lie") && !is_hostile("slow") && !is_hostile("flip"))
 		n = __real_packed_get(p, name, out, room_bytes, ret_form);
-	if (is_hostile("flip"))
-		flip(out, n);
 	return n;
 }
 
