@@ -345,23 +345,32 @@ static void halve(struct cas *cas)
 	free(blobs);
 }
 
+/* What cannot be removed, perhaps for long, keeps nothing else from being done. */
+static void sweep(struct cas *cas)
+{
+	uint64_t n = 0;
+	struct err e = { .code = 0 };
+
+	if (!atomic_exchange(&cas->evictor.has_garbage, false) ||
+	    garbage_sweep(cas, true, &n, &e) == 0)
+		return;
+	atomic_store(&cas->evictor.sweep_failed, true);
+	log_warn(cas->log, "what nobody uses cannot be removed now", "why=%s", LOG_Q(e.msg));
+}
+
 static void chore_work(struct job *job)
 {
 	struct cas *cas = container_of(job, struct cas, evictor.chore_job);
 	uint64_t n = 0;
 	struct err e = { .code = 0 };
-	int r = 0;
+	int r;
 
 	atomic_store(&cas->evictor.chore_queued, false);
 	if (atomic_load(&cas->closing))
 		return;
 	halve(cas);
-	if (atomic_exchange(&cas->evictor.has_garbage, false))
-		r = garbage_sweep(cas, true, &n, &e);
-	if (r < 0)
-		atomic_store(&cas->evictor.has_garbage, true); /* the next time */
-	if (r == 0)
-		r = use_rows_store_all(cas, &e);
+	sweep(cas);
+	r = use_rows_store_all(cas, &e);
 	if (r == 0)
 		r = measure_blobs(cas, &n, &e);
 	if (r == 0)
@@ -392,6 +401,8 @@ void evict_on_time(struct cas *cas)
 	if (now_ns < atomic_load(&ev->next_chore_ns) && !atomic_load(&cas->use.halve))
 		return;
 	atomic_store(&ev->next_chore_ns, now_ns + CHORES_NS);
+	if (atomic_exchange(&ev->sweep_failed, false))
+		atomic_store(&ev->has_garbage, true);
 	evict_chores_soon(cas);
 }
 

@@ -29,6 +29,8 @@ struct evictor {
 	_Atomic uint64_t next_chore_ns;
 	atomic_bool cannot_punch; /* this file system has no holes */
 	atomic_bool has_garbage;  /* a removed image left blobs that somebody had open */
+	atomic_bool sweep_failed; /* it is tried again with the chores that are due, not at each
+	                             close */
 	pthread_t thread;
 	int ballast_fd; /* space that is given up when the database needs it */
 };

@@ -138,8 +138,12 @@ static int sweep_file(struct cas *cas, const char *key, bool remove, uint64_t *r
 		r = db_step(stmt, e);
 	}
 	if (r == 0) {
-		r = remove ? unlink_data(cas, key, e) : 0;
-		(*ret_n)++;
+		const bool is_gone = !remove || unlink_data(cas, key, e) == 0;
+
+		if (!is_gone) /* the others can go all the same */
+			log_warn(cas->log, "a file that nobody uses stays", "why=%s",
+			         LOG_Q(e->msg));
+		*ret_n += is_gone;
 	}
 	blob_table_opened(placeholder, GET_PASSIVE, false);
 	return r < 0 ? r : 0;

@@ -3,6 +3,7 @@
  */
 #include "fixture.h"
 #include "gc.h"
+#include "mem.h"
 #include "unconst.h"
 #include <errno.h>
 #include <sched.h>
@@ -18,6 +19,7 @@ struct bad_disk {
 	atomic_int write_errno;
 	atomic_int sync_errno;
 	atomic_int read_errno;
+	atomic_int unlink_errno;
 	atomic_uint n_syncs;
 };
 
@@ -57,11 +59,22 @@ static int bad_sync(const struct disk *d, int fd)
 	return -1;
 }
 
+static int bad_unlink(const struct disk *d, int dir_fd, const char *name, int flags)
+{
+	const int code = atomic_load(&bad(d)->unlink_errno);
+
+	if (code == 0)
+		return disk_real()->unlink(d, dir_fd, name, flags);
+	errno = code;
+	return -1;
+}
+
 static void open_on(struct fixture *f, struct bad_disk *bad_disk)
 {
 	*bad_disk = (struct bad_disk){ .disk = *disk_real() };
 	bad_disk->disk.pwrite = bad_pwrite;
 	bad_disk->disk.pread = bad_pread;
+	bad_disk->disk.unlink = bad_unlink;
 	bad_disk->disk.sync = bad_sync;
 	bad_disk->disk.sync_data = bad_sync;
 	f->disk = &bad_disk->disk;
@@ -229,6 +242,63 @@ static void one_flush_syncs_each_file_once(void **state)
 	fixture_close(f);
 }
 
+#define OTHER_ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static int nothing(struct cas *cas, void *arg, struct err *e)
+{
+	(void)cas;
+	(void)arg;
+	(void)e;
+	return 0;
+}
+
+/* All that is due, and what the room is said to take is measured by it. */
+static void do_chores(struct fixture *f)
+{
+	atomic_store(&f->cas->room.used_bytes, 0);
+	atomic_store(&f->cas->evictor.next_chore_ns, 0);
+	evict_on_time(f->cas);
+	while (atomic_load(&f->cas->evictor.chore_queued)) /* what is asked next may overtake it */
+		(void)sched_yield();
+	assert_int_equal(queue_do(f->cas, f->cas->evictor.pool, nothing, NULL, &f->e), 0);
+}
+
+static void what_cannot_be_removed_keeps_nothing_else_from_being_done(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *unused = NULL;
+	struct cas_blob *b = NULL;
+	AUTO(free_str) char *path = fixture_path(f, "blobs/" OTHER_ID ".blob.data");
+	const struct cas_gc_opts opts = { .to_bytes = UINT64_MAX };
+	struct cas_gc_result result;
+	static const char *const keys[] = { SAMPLE_ID };
+	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
+
+	open_on(f, &disk);
+	b = open_full(f, SAMPLE_ID, 20, SEED);
+	record_image(f, &rec, keys, 1);
+	unused = open_full(f, OTHER_ID, 20, SEED + 1);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	cas_blob_release(&unused);
+	writer_is_done(f);
+	atomic_store(&disk.unlink_errno, EIO);
+	atomic_store(&f->cas->evictor.has_garbage, true);
+	do_chores(f);
+	assert_true(room_used(&f->cas->room) > 0);
+	assert_false(atomic_load(&f->cas->evictor.has_garbage)); /* else each close sweeps again */
+	assert_int_equal(access(path, F_OK), 0);
+	/* Its row is gone; others that nobody uses go all the same. */
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	assert_int_equal(result.n_garbage, 0);
+	assert_int_equal(access(path, F_OK), 0);
+	atomic_store(&disk.unlink_errno, 0);
+	do_chores(f);
+	assert_int_equal(access(path, F_OK), -1);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -241,6 +311,7 @@ int main(void)
 		T(what_a_failed_sync_may_have_lost_is_not_ready_any_more),
 		T(a_bad_place_on_the_disk_costs_a_refetch),
 		T(one_flush_syncs_each_file_once),
+		T(what_cannot_be_removed_keeps_nothing_else_from_being_done),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
