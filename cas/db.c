@@ -18,7 +18,7 @@ static int errno_of(int sqlite_rc)
 	} map[] = {
 		{ SQLITE_CORRUPT, EUCLEAN }, { SQLITE_NOTADB, EUCLEAN }, { SQLITE_FORMAT, EUCLEAN },
 		{ SQLITE_FULL, ENOSPC },     { SQLITE_READONLY, EROFS }, { SQLITE_NOMEM, ENOMEM },
-		{ SQLITE_BUSY, EBUSY },      { SQLITE_PERM, EACCES },    { SQLITE_TOOBIG, EFBIG },
+		{ SQLITE_BUSY, EBUSY },      { SQLITE_PERM, EPERM },     { SQLITE_TOOBIG, EFBIG },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(map); i++)
@@ -32,8 +32,12 @@ int db_err(struct db *db, int sqlite_rc, struct err *e, const char *what)
 	int code = errno_of(sqlite_rc);
 	const int sys = sqlite3_system_errno(db->sql);
 
-	if (code == EIO && (sys == ENOSPC || sys == EDQUOT || sys == EROFS || sys == EACCES))
-		code = sys == EDQUOT ? ENOSPC : sys;
+	if (code == EIO && (sys == ENOSPC || sys == EDQUOT))
+		code = ENOSPC;
+	else if (code == EIO && (sys == EPERM || sys == EACCES))
+		code = EPERM; /* EACCES says that a registry refuses: see err_errno() */
+	else if (code == EIO && sys == EROFS)
+		code = EROFS;
 	return err_set(e, code, "CAS database: %s: %s", what, sqlite3_errmsg(db->sql));
 }
 

@@ -28,7 +28,7 @@ struct db_opts {
 /**
  * The one connection that writes. Makes the database if there is none; moves one that is corrupt
  * or no database of shoal aside, with a log line, and starts anew.
- * @return 0; -ENOTSUP of a newer shoal; -EROFS, -EACCES, -ENOSPC, -EIO
+ * @return 0; -ENOTSUP of a newer shoal; -EROFS, -EPERM, -ENOSPC, -EIO
  */
 MUST_CHECK int db_open_writer(const struct db_opts *opts, struct db **ret_db, struct err *e);
 MUST_CHECK int db_open_reader(const struct db_opts *opts, struct db **ret_db, struct err *e);

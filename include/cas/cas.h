@@ -58,7 +58,7 @@ struct cas_opts {
  * with a log line and the cache starts cold).
  *
  * @return 0; -EBUSY another agent has the directory, *e says its pid; -ENOTSUP the database is of a
- *         newer shoal; -EROFS, -EACCES, -ENOSPC, -EIO
+ *         newer shoal; -EROFS, -EPERM, -ENOSPC, -EIO
  */
 MUST_CHECK int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e);
 

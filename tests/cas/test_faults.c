@@ -299,6 +299,22 @@ static void what_cannot_be_removed_keeps_nothing_else_from_being_done(void **sta
 	fixture_close(f);
 }
 
+static int not_permitted(struct cas *cas, void *arg, struct err *e)
+{
+	(void)arg;
+	return db_err(cas->db, SQLITE_PERM, e, "a test");
+}
+
+/* EACCES would say that a registry refuses. */
+static void a_database_that_may_not_be_written_is_no_registry_that_refuses(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_open(f);
+	assert_int_equal(writer_do(f->cas, not_permitted, NULL, &f->e), -EPERM);
+	fixture_close(f);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -312,6 +328,7 @@ int main(void)
 		T(a_bad_place_on_the_disk_costs_a_refetch),
 		T(one_flush_syncs_each_file_once),
 		T(what_cannot_be_removed_keeps_nothing_else_from_being_done),
+		T(a_database_that_may_not_be_written_is_no_registry_that_refuses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
