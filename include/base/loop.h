@@ -36,7 +36,8 @@ void loop_stop(struct loop *loop);
 void loop_post(struct loop *loop, struct loop_call *call);
 
 /** It runs no more: what is posted and did not run is let go, and so is all that is posted from now
- * on, by any thread. Owners may free what they posted. NULL is fine. */
+ * on, by any thread. Owners may free what they posted. Who waits for a posted call to be made must
+ * not do so after this, on any thread: it never is. NULL is fine. */
 void loop_end(struct loop *loop);
 
 /** Is this the thread that runs the loop (or, before loop_run(), that made it)? */
