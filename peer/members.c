@@ -64,6 +64,8 @@ static void set_state(struct mesh *m, struct node *n, enum member_state state)
 		return;
 	n->m.state = state;
 	n->m.since_ns = mesh_now_ns(m);
+	if (state == MEMBER_DOWN)
+		add_todo(m, MEMBERS_LOST)->todo.id = n->m.id;
 	m->changed = m->changed || was_placed != member_is_placed(&n->m);
 }
 

@@ -51,6 +51,7 @@ enum members_todo_kind {
 	MEMBERS_DIAL = 1,  /* connect to address */
 	MEMBERS_CLOSE,     /* conn is one too many, or to this node itself: close it for reason */
 	MEMBERS_CHANGED,   /* placement: read list() again */
+	MEMBERS_LOST,      /* id is DOWN from now on: what it held, asked and fetches is void */
 	MEMBERS_RESTARTED, /* id is there with another generation: what it held is void */
 };
 struct members_todo {

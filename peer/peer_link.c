@@ -349,10 +349,6 @@ static void place(struct peer *p)
 	if (n > MEMBERS_MAX)
 		n = MEMBERS_MAX;
 	for (size_t i = 0; i < n; i++) {
-		if (list[i].state == MEMBER_DOWN) {
-			holders_forget_node(p->holders, &list[i].id);
-			home_node_lost(p->home, &list[i].id);
-		}
 		if (!member_is_placed(&list[i]) || is_leaving(p, &list[i], n))
 			continue;
 		nodes[n_nodes].id = list[i].id;
@@ -376,10 +372,15 @@ static void place(struct peer *p)
 	free(list);
 }
 
-static void on_restarted(struct peer *p, const struct wire_id *id)
+static void on_lost(struct peer *p, const struct wire_id *id)
 {
 	holders_forget_node(p->holders, id);
 	home_node_lost(p->home, id);
+}
+
+static void on_restarted(struct peer *p, const struct wire_id *id)
+{
+	on_lost(p, id);
 	adverts_again(p->adverts, id);
 }
 
@@ -452,6 +453,9 @@ void links_members_work(struct peer *p)
 			break;
 		case MEMBERS_CHANGED:
 			place(p);
+			break;
+		case MEMBERS_LOST:
+			on_lost(p, &todo.id);
 			break;
 		case MEMBERS_RESTARTED:
 			on_restarted(p, &todo.id);

@@ -225,20 +225,27 @@ static void a_restart_is_seen_by_the_generation(void **state)
 
 static void a_lost_connection_is_dialled_at_once_and_then_the_member_is_down(void **state)
 {
+	const struct wire_id id = test_id(1, 1);
 	struct fixture *f = *state;
-	int conn;
+	int conn, other;
 
 	opened(f, 1, 7, NULL, &conn);
 	f->m->ops->closed(f->m, &conn, false);
 	drain(f);
 	assert_int_equal(state_of(f, 1), MEMBER_SUSPECT);
+	assert_int_equal(count(f, MEMBERS_LOST), 0);
 	assert_int_equal(count(f, MEMBERS_CHANGED), 0); /* its homes stay for now */
 	assert_true(dials(f, "10.0.0.1:9465"));
 	f->m->ops->dial_failed(f->m, "10.0.0.1:9465");
 	drain(f);
 	assert_int_equal(state_of(f, 1), MEMBER_DOWN);
 	assert_int_equal(count(f, MEMBERS_CHANGED), 1);
+	assert_int_equal(count(f, MEMBERS_LOST), 1);
+	assert_true(id_equal(&first(f, MEMBERS_LOST)->id, &id));
 	assert_false(dials(f, "10.0.0.1:9465")); /* after a pause */
+	opened(f, 2, 7, NULL, &other);
+	assert_int_equal(count(f, MEMBERS_CHANGED), 1);
+	assert_int_equal(count(f, MEMBERS_LOST), 0); /* it is no news of the first */
 	fake_clock_advance_ms(&f->clock, 250);
 	drain(f);
 	assert_true(dials(f, "10.0.0.1:9465"));
@@ -363,6 +370,27 @@ static void who_says_many_addresses_of_himself_takes_no_place_of_ours(void **sta
 	assert_true(dials(f, "10.0.0.1:9465"));
 }
 
+/* docs/protocol.md, "Test vectors" */
+static void the_hash_of_a_list_is_that_of_the_protocol(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_member self = { .generation = 7, .address = "10.0.0.9:9465" };
+	struct wire_member other = { .generation = UINT64_MAX, .address = "10.0.0.8:9465" };
+	int conn;
+
+	memset(self.id.b, 1, sizeof(self.id.b));
+	memset(other.id.b, 2, sizeof(other.id.b));
+	members_free(&f->m);
+	f->m = members_mesh_new(&(struct members_opts){ .clock = &f->clock.clock, .self = &self });
+	assert_int_equal(f->m->ops->hash(f->m), UINT64_C(0x0a6bf6d3cdb27635));
+	f->m->ops->opened(f->m, &other, false, NULL, &conn);
+	assert_int_equal(f->m->ops->hash(f->m), UINT64_C(0x0e163dee8d634f56));
+	f->m->ops->draining(f->m, &other.id); /* it is there all the same */
+	assert_int_equal(f->m->ops->hash(f->m), UINT64_C(0x0e163dee8d634f56));
+	f->m->ops->closed(f->m, &conn, false);
+	assert_int_equal(f->m->ops->hash(f->m), UINT64_C(0x0a6bf6d3cdb27635));
+}
+
 static void equal_lists_have_equal_hashes(void **state)
 {
 	struct fixture *f = *state;
@@ -459,6 +487,7 @@ int main(void)
 		T(where_somebody_says_that_he_is_another_is_still_looked_for),
 		T(who_says_many_addresses_of_himself_takes_no_place_of_ours),
 		T(equal_lists_have_equal_hashes),
+		T(the_hash_of_a_list_is_that_of_the_protocol),
 		T(an_address_that_dns_gives_no_more_is_forgotten),
 		T(who_is_taken_out_of_the_configuration_is_forgotten_once_it_is_down),
 		T(who_stands_under_another_name_too_or_comes_back_into_the_list_stays),
