@@ -321,14 +321,15 @@ static void step(struct source_req *req)
 	bool settled = true;
 
 	req->dirty = false;
-	if (req->seeks == NULL && !begin(req))
-		return; /* its layout is being looked at */
-	if (!budget_admits(req))
-		return;
+	/* Also while it cannot begin: what is due would be due for ever. */
 	if (peer_now_ns(req->p) >= req->run->deadline_ns) {
 		time_is_over(req);
 		return;
 	}
+	if (req->seeks == NULL && !begin(req))
+		return; /* its layout is being looked at */
+	if (!budget_admits(req))
+		return;
 	if (vain_is_over(req)) {
 		source_note(req, "nothing for %.1f s: the rest of its time is the origin's",
 		            (double)(peer_calm_ns(req->p) - req->time_from_ns) / (double)NS_PER_S);

@@ -64,7 +64,7 @@ static void on_ready(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 	peer_on_ready(arg, blob, chunk_idx);
 }
 
-struct chunk_world *chunk_world_new(void)
+static struct chunk_world *world_new(bool jammed)
 {
 	struct chunk_world *w = xcalloc(1, sizeof(*w));
 	AUTO(layout_unref) struct blob_layout *layout = make_layout();
@@ -72,6 +72,8 @@ struct chunk_world *chunk_world_new(void)
 	struct err e;
 
 	w->peers = peers_new(1, true);
+	if (jammed)
+		peers_jam(w->peers);
 	hooks.arg = w->peers->peers[0];
 	cas_hooks_on(w->peers->cas, &hooks);
 	assert(layout_check(layout, &e) == 0);
@@ -82,6 +84,16 @@ struct chunk_world *chunk_world_new(void)
 	assert(segments_count(w->segments) == 1);
 	w->segment = *segments_at(w->segments, 0);
 	return w;
+}
+
+struct chunk_world *chunk_world_new(void)
+{
+	return world_new(false);
+}
+
+struct chunk_world *chunk_world_new_jammed(void)
+{
+	return world_new(true);
 }
 
 void chunk_world_free(struct chunk_world **world)

@@ -55,6 +55,8 @@ struct chunk_world {
 };
 
 struct chunk_world *chunk_world_new(void);
+/** No worker has looked at the blob's layout, nor will before peers_unblock(). */
+struct chunk_world *chunk_world_new_jammed(void);
 void chunk_world_free(struct chunk_world **w);
 
 void chunk_bytes(uint32_t chunk_idx, uint8_t ret_bytes[CHUNK_BYTES]);

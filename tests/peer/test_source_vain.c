@@ -433,6 +433,28 @@ static void of_who_stalls_the_home_is_told_until_it_answers(void **state)
 	assert_int_equal(last[1].flags & WIRE_ASK_STALLED, 0);
 }
 
+/* No worker has looked at the blob's layout yet. */
+static void a_question_that_cannot_begin_has_its_deadline(void **state)
+{
+	struct chunk_world *w = chunk_world_new_jammed();
+	const struct clock *clock = peers_clock(w->peers);
+	static struct actor home;
+	uint64_t from_ns;
+
+	(void)state;
+	actor_join(w, &home, true);
+	from_ns = clock_now_ns(clock);
+	chunks_want(w, 0, CHUNKS_ASKED);
+	w->run.deadline_ns = from_ns + TIME_MS * NS_PER_MS;
+	peers_until(w->peers, &w->n_ends, 1);
+	assert_int_equal(w->r, SOURCE_MISS);
+	assert_in_range(clock_now_ns(clock) - from_ns, 0, (TIME_MS + 100) * NS_PER_MS);
+	assert_int_equal(home.n_asks, 0);
+	peers_unblock(w->peers);
+	actor_leave(&home);
+	chunk_world_free(&w);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
@@ -449,6 +471,7 @@ int main(void)
 		T(whose_reader_has_no_time_to_wait_is_not_to_blame),
 		T(who_passes_a_lease_on_is_not_left_for_that),
 		T(who_is_busy_once_is_not_left_for_who_was_busy_before),
+		cmocka_unit_test(a_question_that_cannot_begin_has_its_deadline),
 		T(a_home_that_is_not_asked_is_not_left_for_a_busy_holder),
 		T(a_home_is_not_left_while_its_lease_is_open),
 		T(who_waits_for_itself_is_not_left_before_it_would_lease_again),
