@@ -131,10 +131,14 @@ static void count(const struct token_request *t)
 static void note_answer(struct token_request *t)
 {
 	const struct registry_opts *opts = t->opts.auths->opts;
-	struct registry_host *host = registry_host_get(t->opts.auths->hosts, t->authority);
+	struct registry_host *host;
 
 	count(t);
-	if (host != NULL && (t->status == 429 || t->status == 503))
+	if (t->status != 429 && t->status != 503)
+		return; /* any registry names any service: only what has to be remembered has a
+		           place */
+	host = registry_host_get(t->opts.auths->hosts, t->authority);
+	if (host != NULL)
 		registry_host_busy(host, t->retry_after_s, clock_now_ns(opts->clock));
 }
 

@@ -29,7 +29,7 @@ PUT /_faults (JSON) replaces all faults; GET shows them. None are on at first:
                    HOST:PORT in Location ("localhost:PORT" for a host of another name)
   auth             "basic" or "bearer" (also for HEAD and manifests); "username", "password";
                    "anonymous": tokens without credentials; "token_ttl_s", "token_uses",
-                   "token_post_only", "token_status" (the service fails so), "token_delay_ms"; "identity_token";
+                   "realm_host": where that is; "token_post_only", "token_status" (the service fails so), "token_delay_ms"; "identity_token";
                    "refuse_tokens": good tokens are refused all the same with this status;
                    "refuse_older": those with this status that were given before these faults were on;
                    "forbidden": "NAME:PASSWORD" of somebody who gets tokens, which open nothing (403)
@@ -390,7 +390,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return Answer(f["refuse_older"], b"{}")
                 return Answer(f["refuse_tokens"], b"{}") if f.get("refuse_tokens") else None
             m = re.fullmatch(r"/v2/(.+)/(?:blobs|manifests)/[^/]+", path)
-            realm = f"http://{self.headers['Host']}/_token"
+            realm = f"http://{f.get('realm_host', self.headers['Host'])}/_token"
             scope = f',scope="repository:{m[1]}:pull"' if m else ""
             return Answer(401, b"{}", {"WWW-Authenticate": f'Bearer realm="{realm}",service="faulty"{scope}'})
         return None

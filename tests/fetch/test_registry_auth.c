@@ -4,6 +4,7 @@
  */
 #include "mem.h"
 #include "net_fixture.h"
+#include "registry_impl.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +86,21 @@ static void a_token_without_credentials_serves_many_requests(void **state)
 	assert_int_equal(n_tokens(n), 1);
 	assert_int_equal(net_n_requests(n), 1 + 1 + 5); /* the challenge, the token, the blobs */
 	assert_true(registry_was_anonymous(n->registry, n->host, "team/app"));
+}
+
+/* Any registry names any. */
+static void a_token_service_takes_no_place_among_the_registries(void **state)
+{
+	struct net *n = *state;
+	AUTO(free_str)
+	char *faults = xasprintf("{\"auth\":\"bearer\",\"anonymous\":true,\"realm_host\":\"%s\"}",
+	                         n->alias);
+
+	net_faults(n, faults);
+	assert_int_equal(ask(n), 0);
+	assert_int_equal(n_tokens(n), 1);
+	assert_non_null(registry_host_find(&n->registry->hosts, n->host));
+	assert_null(registry_host_find(&n->registry->hosts, n->alias));
 }
 
 static void a_password_gets_a_token(void **state)
@@ -446,6 +462,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_token_without_credentials_serves_many_requests),
+		TEST(a_token_service_takes_no_place_among_the_registries),
 		TEST(a_password_gets_a_token),
 		TEST(parallel_requests_share_one_token),
 		TEST(a_token_that_ends_early_is_replaced_unnoticed),
