@@ -165,11 +165,11 @@ static bool has_failed(const struct seek *s, const struct wire_id *home)
 static bool pick_home(const struct seek *s, struct wire_id *ret_home)
 {
 	const struct peer *p = s->req->p;
-	struct wire_id homes[SEEK_HOMES_MAX];
-	const uint32_t n =
-		placement_rank(p->placement, source_level(p, s->beyond), &p->self.self.id,
-	                       &seek_segment(s)->name, SEEK_HOMES_MAX, homes);
+	struct wire_id homes[SEEK_HOMES_MAX + 1] = { s->elsewhere };
+	uint32_t n = s->is_elsewhere;
 
+	n += placement_rank(p->placement, source_level(p, s->beyond), &p->self.self.id,
+	                    &seek_segment(s)->name, SEEK_HOMES_MAX, homes + n);
 	for (uint32_t i = 0; s->n_failed_homes < SEEK_HOMES_MAX && i < n; i++) {
 		if (has_failed(s, &homes[i]))
 			continue;
@@ -254,6 +254,7 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 			continue;
 		}
 		s->ask_open = true;
+		s->ask_settles = s->settle;
 		s->ask_answered = false;
 		s->ask_probed = false;
 		s->ask_ping_ns = 0;
@@ -372,10 +373,19 @@ static void on_wait(struct seek *s, const struct wire_answer_item *item)
 	unit_chain_follow(s, &set, &item->nodes[0]);
 }
 
+/* Views differ: whom it names decides, so that all who are told so meet there. Who is to decide and
+ * sends on all the same is passed by: nobody is sent about. */
 static void on_elsewhere(struct seek *s, const struct wire_answer_item *item)
 {
 	note_item(s, item, "elsewhere");
-	s->settle = true; /* views differ: this one decides */
+	if (s->ask_settles) {
+		if (!has_failed(s, &s->ask_home))
+			home_failed(s, &s->ask_home);
+		return;
+	}
+	s->is_elsewhere = true;
+	s->elsewhere = item->nodes[0];
+	s->settle = true;
 }
 
 static void on_nobody(struct seek *s, const struct wire_answer_item *item)

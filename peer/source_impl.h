@@ -95,11 +95,14 @@ struct seek {
 	struct wire_id failed_homes[SEEK_HOMES_MAX]; /* the next in rank are asked */
 	uint32_t n_failed_homes;
 	bool settle;
+	struct wire_id elsewhere; /* views differ: the home, as the one that was asked sees it */
+	bool is_elsewhere;        /* it decides; where it cannot be asked, the next in rank */
 	/* Who is to bring it did not even show that it knows the digests, and the home has said
 	 * nothing of it since. */
 	struct wire_set stalled;
 	/* the ASK */
 	bool ask_open;
+	bool ask_settles; /* with WIRE_ASK_SETTLE */
 	struct wire_id ask_home;
 	struct conn *ask_conn; /* NULL: this node itself */
 	uint32_t ask_req;

@@ -455,6 +455,68 @@ static void a_question_that_cannot_begin_has_its_deadline(void **state)
 	chunk_world_free(&w);
 }
 
+/* ---- views of homes that differ ---- */
+
+static void is_sent_elsewhere(struct actor *from, uint32_t ask_idx, const struct actor *to)
+{
+	const struct wire_set all = chunks_of(0, CHUNKS_ASKED);
+
+	actor_answer(from, &from->asks[ask_idx], WIRE_ELSEWHERE, &all, to);
+	actor_end(from, from->asks[ask_idx].req, WIRE_DONE, 0);
+}
+
+static void who_is_named_as_the_home_decides(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, CHUNKS_ASKED);
+
+	(void)wants(s, CHUNKS_ASKED);
+	assert_int_equal(s->home.asks[0].flags & WIRE_ASK_SETTLE, 0);
+	is_sent_elsewhere(&s->home, 0, &s->other);
+	peers_until(s->w->peers, &s->other.n_asks, 1);
+	assert_int_equal(s->other.asks[0].flags & WIRE_ASK_SETTLE, WIRE_ASK_SETTLE);
+	actor_answer(&s->other, &s->other.asks[0], WIRE_LEASE, &all, NULL);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	chunks_lease_end(s->w, true);
+	peers_until(s->w->peers, &s->other.n_lease_ends, 1);
+	assert_int_equal(s->home.n_asks, 1);
+	assert_int_equal(s->home.n_lease_ends, 0);
+}
+
+static void where_nobody_knows_the_named_one_the_home_decides(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, CHUNKS_ASKED);
+	struct actor stranger = s->other;
+
+	stranger.stranger.self.self.id.b[0] ^= 0xff;
+	(void)wants(s, CHUNKS_ASKED);
+	is_sent_elsewhere(&s->home, 0, &stranger);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(s->home.asks[1].flags & WIRE_ASK_SETTLE, WIRE_ASK_SETTLE);
+	actor_answer(&s->home, &s->home.asks[1], WIRE_LEASE, &all, NULL);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	chunks_lease_end(s->w, true);
+	assert_int_equal(s->other.n_asks, 0);
+}
+
+static void who_is_to_decide_and_sends_on_is_passed_by(void **state)
+{
+	struct scene *s = *state;
+
+	(void)wants(s, CHUNKS_ASKED);
+	is_sent_elsewhere(&s->home, 0, &s->other);
+	peers_until(s->w->peers, &s->other.n_asks, 1);
+	is_sent_elsewhere(&s->other, 0, &s->home);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(s->home.asks[1].flags & WIRE_ASK_SETTLE, WIRE_ASK_SETTLE);
+	is_sent_elsewhere(&s->home, 1, &s->other);
+	peers_until(s->w->peers, &s->w->n_leases, 1); /* the agent's own */
+	chunks_lease_end(s->w, true);
+	assert_int_equal(s->other.n_asks, 1);
+	assert_int_equal(s->home.n_asks, 2);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
@@ -477,6 +539,9 @@ int main(void)
 		T(who_waits_for_itself_is_not_left_before_it_would_lease_again),
 		T(a_home_that_was_of_use_since_is_not_left_for_longer),
 		T(of_who_stalls_the_home_is_told_until_it_answers),
+		T(who_is_named_as_the_home_decides),
+		T(where_nobody_knows_the_named_one_the_home_decides),
+		T(who_is_to_decide_and_sends_on_is_passed_by),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
