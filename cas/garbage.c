@@ -90,7 +90,7 @@ static int forget_references(struct db *db, struct err *e)
 	return r;
 }
 
-int garbage_blobs(struct cas *cas, bool remove, uint64_t *ret_n, struct err *e)
+static int unused_blobs(struct cas *cas, bool remove, uint64_t *ret_n, struct err *e)
 {
 	AUTO(free_str) char *keys = NULL;
 	int r = remove ? forget_references(cas->db, e) : 0;
@@ -107,6 +107,14 @@ int garbage_blobs(struct cas *cas, bool remove, uint64_t *ret_n, struct err *e)
 		cas_blob_release(&open);
 	}
 	return r < 0 ? r : 0;
+}
+
+int garbage_blobs(struct cas *cas, bool remove, uint64_t *ret_n, struct err *e)
+{
+	const int r = unused_blobs(cas, remove, ret_n, e);
+
+	/* On a full disk there is no room even for the rows' removal. */
+	return r == -ENOSPC && evict_give_ballast(cas) ? unused_blobs(cas, remove, ret_n, e) : r;
 }
 
 /* "<key>.blob.data" @return false: another name */

@@ -13,5 +13,6 @@ struct cas;
  */
 MUST_CHECK int garbage_remove_blob(struct cas *cas, const char *key, struct err *e);
 
-/** [writer] Blobs that no image uses. remove: false, only count. */
+/** [writer, no transaction open] Blobs that no image uses. remove: false, only count. On a full
+ * disk the ballast goes for them. */
 MUST_CHECK int garbage_blobs(struct cas *cas, bool remove, uint64_t *ret_n, struct err *e);

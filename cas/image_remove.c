@@ -109,11 +109,8 @@ static void remove_others(struct cas *cas)
 {
 	uint64_t n = 0;
 	struct err why;
-	int r = garbage_blobs(cas, true, &n, &why);
 
-	if (r == -ENOSPC && evict_give_ballast(cas))
-		r = garbage_blobs(cas, true, &n, &why);
-	if (r == 0)
+	if (garbage_blobs(cas, true, &n, &why) == 0)
 		return;
 	log_warn(cas->log, "an image is removed, but not yet what else nobody uses", "error=%s",
 	         LOG_Q(why.msg));

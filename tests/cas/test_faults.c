@@ -20,6 +20,8 @@ struct bad_disk {
 	atomic_int sync_errno;
 	atomic_int read_errno;
 	atomic_int unlink_errno;
+	const struct cas
+		*full_for; /* not NULL: nothing can be removed until its ballast has gone */
 	atomic_uint n_syncs;
 };
 
@@ -61,8 +63,11 @@ static int bad_sync(const struct disk *d, int fd)
 
 static int bad_unlink(const struct disk *d, int dir_fd, const char *name, int flags)
 {
-	const int code = atomic_load(&bad(d)->unlink_errno);
+	const struct cas *full = bad(d)->full_for;
+	int code = atomic_load(&bad(d)->unlink_errno);
 
+	if (full != NULL && measure_fd(full->evictor.ballast_fd) > 0)
+		code = ENOSPC;
 	if (code == 0)
 		return disk_real()->unlink(d, dir_fd, name, flags);
 	errno = code;
@@ -299,6 +304,27 @@ static void what_cannot_be_removed_keeps_nothing_else_from_being_done(void **sta
 	fixture_close(f);
 }
 
+static void what_nobody_uses_goes_from_a_full_disk_for_the_ballast(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *unused = NULL;
+	AUTO(free_str) char *path = fixture_path(f, "blobs/" OTHER_ID ".blob.data");
+
+	open_on(f, &disk);
+	unused = open_full(f, OTHER_ID, 20, SEED);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	cas_blob_release(&unused);
+	writer_is_done(f);
+	disk.full_for = f->cas;
+	atomic_store(&f->cas->evictor.has_garbage, true);
+	do_chores(f);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_false(atomic_load(&f->cas->evictor.sweep_failed));
+	disk.full_for = NULL;
+	fixture_close(f);
+}
+
 static int not_permitted(struct cas *cas, void *arg, struct err *e)
 {
 	(void)arg;
@@ -328,6 +354,7 @@ int main(void)
 		T(a_bad_place_on_the_disk_costs_a_refetch),
 		T(one_flush_syncs_each_file_once),
 		T(what_cannot_be_removed_keeps_nothing_else_from_being_done),
+		T(what_nobody_uses_goes_from_a_full_disk_for_the_ballast),
 		T(a_database_that_may_not_be_written_is_no_registry_that_refuses),
 	};
 
