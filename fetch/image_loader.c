@@ -102,8 +102,10 @@ static void unlist(struct flight *f)
 	*p = f->next;
 }
 
+/* One that was woken and is given up before its turn has an image, too. */
 static void flight_free(struct flight *f)
 {
+	lazy_image_release(&f->image);
 	free(f->key);
 	free(f->name);
 	free(f->origin);
@@ -185,7 +187,6 @@ static void flight_finish(struct flight *f)
 		           &f->err);
 		free(load);
 	}
-	lazy_image_release(&f->image);
 	f->next = loader->ended;
 	loader->ended = f;
 }
