@@ -141,7 +141,6 @@ struct reading {
 	_Atomic uint64_t read_bytes; /* packed: touched, and not here before; each unit once */
 	_Atomic uint64_t
 		ahead_bytes; /* packed, that sweeps asked for and no reader touched since */
-	_Atomic uint64_t ahead_plain_bytes; /* the same, plain */
 };
 
 struct reading *reading_new(struct fetch *f);
@@ -417,7 +416,7 @@ struct fetch {
 	struct timer prefetch_timer;
 	struct fetch_bring *brings;
 	struct reading *sweeping; /* images of which more may be swept; whose turn it is */
-	uint32_t n_sweeping;
+	_Atomic uint64_t ahead_plain_bytes; /* reading.ahead_bytes of all images, but plain */
 	struct timer sweep_timer;
 	bool sweep_is_due;
 	struct timer runs_timer; /* of runs_pump_soon() */

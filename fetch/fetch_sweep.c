@@ -11,11 +11,11 @@
  *
  * n grows with what was read of the image: SWEEP_TIMES at first, one more for each
  * SWEEP_TIMES_BYTES, SWEEP_TIMES_MAX at most. Who stops has no more than that too many, exactly;
- * nor more than SWEEP_AHEAD_BYTES, nor than a part of the room that the cache has: what is far
- * ahead of him might be evicted before he comes to it. Read is what was not here before somebody
- * wanted it, once.
+ * nor more than SWEEP_AHEAD_BYTES; nor all images together than a part of the room that the cache
+ * has: what is far ahead of a reader might be evicted before he comes to it. Read is what was not
+ * here before somebody wanted it, once.
  *
- * All of it is counted an image: who reads one says nothing of another. Of its blobs the one goes
+ * All else is counted an image: who reads one says nothing of another. Of its blobs the one goes
  * on that is the least swept: who walks a tree is about as far in one layer as in the next. What is
  * swept is no evidence for windows or against.
  * A part of the places stays free for prefetches and starts of containers, which somebody asked
@@ -32,7 +32,7 @@
 #define SWEEP_TIMES_MAX   4U
 #define SWEEP_TIMES_BYTES (1U << 20)
 #define SWEEP_AHEAD_BYTES (64U << 20)
-#define ROOM_SHARE        8U    /* of the cache's room: plain, and not read yet */
+#define ROOM_SHARE        8U    /* of the cache's room: plain, and not read yet, of all images */
 #define LOOKS             4096U /* units, at a time */
 #define ASKS_A_TURN       8U
 
@@ -52,7 +52,6 @@ static void unlist(struct reading *r)
 		return;
 	r->listed = false;
 	DL_DELETE(r->f->sweeping, r);
-	r->f->n_sweeping--;
 }
 
 void reading_add(struct reading *r, struct fetch_blob *blob)
@@ -69,7 +68,7 @@ static bool is_ahead_no_more(struct fetch_blob *blob, uint32_t unit_idx, const s
 	if (!bitmap_get(blob->swept, unit_idx) || !bitmap_clear(blob->swept, unit_idx))
 		return false;
 	(void)atomic_fetch_sub(&blob->reading->ahead_bytes, u->packed_size_bytes);
-	(void)atomic_fetch_sub(&blob->reading->ahead_plain_bytes, u->plain_size_bytes);
+	(void)atomic_fetch_sub(&blob->f->ahead_plain_bytes, u->plain_size_bytes);
 	return true;
 }
 
@@ -141,13 +140,11 @@ static uint64_t allowance(const struct reading *r)
 	return most_bytes > ahead_bytes ? most_bytes - ahead_bytes : 0;
 }
 
-/* Plain: the images that are swept share a part of what the cache has. */
+/* Plain: all images share a part of what the cache has, also those that are swept to their end. */
 static uint64_t room_bytes(const struct fetch_blob *blob)
 {
-	const struct reading *r = blob->reading;
-	const uint64_t most_bytes =
-		cas_blob_room_bytes(blob->cas) / ROOM_SHARE / max_u64(r->f->n_sweeping, 1);
-	const uint64_t ahead_bytes = atomic_load(&r->ahead_plain_bytes);
+	const uint64_t most_bytes = cas_blob_room_bytes(blob->cas) / ROOM_SHARE;
+	const uint64_t ahead_bytes = atomic_load(&blob->f->ahead_plain_bytes);
 
 	return most_bytes > ahead_bytes ? most_bytes - ahead_bytes : 0;
 }
@@ -167,10 +164,8 @@ static uint64_t plain_bytes(const struct fetch_blob *blob, const struct plan_spa
 
 static void note_ahead(struct fetch_blob *blob, const struct plan_span *span, uint64_t span_bytes)
 {
-	struct reading *r = blob->reading;
-
-	(void)atomic_fetch_add(&r->ahead_bytes, span->packed_bytes);
-	(void)atomic_fetch_add(&r->ahead_plain_bytes, span_bytes);
+	(void)atomic_fetch_add(&blob->reading->ahead_bytes, span->packed_bytes);
+	(void)atomic_fetch_add(&blob->f->ahead_plain_bytes, span_bytes);
 	for (uint32_t i = span->first_unit; i < span->first_unit + span->n_units; i++) {
 		struct unit_rec u;
 
@@ -324,7 +319,6 @@ void sweep_is_due(struct fetch_blob *blob)
 	if (!r->listed && may_sweep(r)) {
 		r->listed = true;
 		DL_APPEND(r->f->sweeping, r);
-		r->f->n_sweeping++;
 	}
 	sweeps_pump(r->f);
 }

@@ -190,6 +190,38 @@ static void in_a_small_cache_little_lies_ahead(void **state)
 	assert_true(n_asked(w) <= N_CHUNKS / 2 + n_unread(w, 0, N_CHUNKS / 2));
 }
 
+/* Chunks, of those that no reader came to. */
+static uint32_t n_swept(const struct fetch_blob *blob)
+{
+	return bitmap_count(blob->swept);
+}
+
+#define ROOM_BYTES  (UINT64_C(64) * MIB)
+#define ROOM_CHUNKS (ROOM_BYTES / 8 / BIG_BYTES) /* that may lie ahead */
+
+/* Also of one that is swept to its end, and not read on. */
+static void all_images_share_what_may_lie_ahead_in_the_cache(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_blob other = world_blob_open(w, N_CHUNKS / 8, BIG_BYTES);
+	uint32_t most = 0;
+
+	fake_cas_set_room(w->cas, ROOM_BYTES);
+	fake_cas_set_room(other.cas, ROOM_BYTES);
+	world_swap(w, &other);
+	for (uint32_t i = 0; w->blob->ra.sweeps; i++)
+		read_chunk(w, i);
+	world_swap(w, &other);
+	assert_true(n_swept(other.blob) >= RUN_CHUNKS);
+	for (uint32_t i = 0; i < N_CHUNKS / 2; i++) {
+		read_chunk(w, i);
+		most = (uint32_t)max_u64(most, n_swept(w->blob));
+	}
+	assert_true(most > 0);
+	assert_true(n_swept(other.blob) + most <= ROOM_CHUNKS);
+	world_blob_release(w, &other);
+}
+
 static void what_a_reader_is_past_is_not_asked_for_again(void **state)
 {
 	struct engine_world *w = *state;
@@ -378,6 +410,7 @@ int main(void)
 		TEST(what_was_here_before_earns_nothing),
 		TEST(what_is_read_again_earns_nothing),
 		TEST(in_a_small_cache_little_lies_ahead),
+		TEST(all_images_share_what_may_lie_ahead_in_the_cache),
 		TEST(what_a_reader_is_past_is_not_asked_for_again),
 		TEST(it_is_all_here_in_the_end_and_came_once),
 		TEST(it_begins_where_the_reader_did),
