@@ -9,6 +9,7 @@
 #include "image_walk.h"
 #include "mem.h"
 #include "share.h"
+#include "text.h"
 #include "why.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -295,10 +296,11 @@ void api_explain(struct api_call *call)
 	const char *offset_text = json_str(call->query, "offset");
 	const struct mounted *m;
 	const char *rest = NULL;
+	uint64_t offset = 0;
 	struct err e = { 0 };
 
 	if ((!path_is_plain(path) && strcmp(path, "/") != 0) ||
-	    offset_text[strspn(offset_text, "0123456789")] != '\0' || strlen(offset_text) > 18) {
+	    (offset_text[0] != '\0' && !text_number(offset_text, INT64_MAX, &offset))) {
 		api_fail(call,
 		         err_set(&e, EINVAL,
 		                 "\"path\" must be an absolute path, \"offset\" a "
@@ -313,5 +315,5 @@ void api_explain(struct api_call *call)
 		         &e);
 		return;
 	}
-	start(call, m, path, rest, strtoull(offset_text, NULL, 10));
+	start(call, m, path, rest, offset);
 }

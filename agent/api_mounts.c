@@ -7,10 +7,13 @@
 #include "api.h"
 #include "mem.h"
 #include "share.h"
+#include "text.h"
 #include "unconst.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define QUERY_TIMEOUT_MAX_MS 9999999U
 
 static int check_dir(const char *dir, struct err *e)
 {
@@ -146,13 +149,14 @@ static int take_credentials(const json_t *object, struct credentials *ret_given,
 static int take_timeout(const json_t *query, struct mount_record *rec, struct err *e)
 {
 	const char *text = json_string_value(json_object_get(query, "timeout_ms"));
-	const size_t n = text != NULL ? strlen(text) : 0;
+	uint64_t ms = 0;
 
 	if (text == NULL)
 		return 0;
-	if (n == 0 || n > 7 || strspn(text, "0123456789") != n || text[0] == '0')
-		return err_set(e, EINVAL, "\"timeout_ms\" must be a number from 1 to 9999999");
-	rec->load_timeout_ms = (uint32_t)strtoul(text, NULL, 10);
+	if (!text_number(text, QUERY_TIMEOUT_MAX_MS, &ms) || text[0] == '0')
+		return err_set(e, EINVAL, "\"timeout_ms\" must be a number from 1 to %u",
+		               QUERY_TIMEOUT_MAX_MS);
+	rec->load_timeout_ms = (uint32_t)ms;
 	return 0;
 }
 

@@ -4,8 +4,7 @@
 #include "commands.h"
 #include "mem.h"
 #include "render.h"
-
-#define OFFSET_MAX (UINT64_MAX / 100) /* 18 digits: as many as the agent takes */
+#include "text.h"
 
 static void render_explain(const json_t *document)
 {
@@ -66,7 +65,7 @@ int cmd_explain(struct shoal *sh)
 	uint64_t n = 0;
 	int status;
 
-	if (!shoal_number(offset, OFFSET_MAX, &n))
+	if (!text_number(offset, INT64_MAX, &n))
 		return shoal_fail(sh, SHOAL_USAGE,
 		                  "--offset takes a whole number of bytes (such as --offset 4096)");
 	path = xasprintf("%s&offset=%s", query, offset);

@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "progress.h"
 #include "render.h"
+#include "text.h"
 #include <inttypes.h>
 
 static void print_result(const json_t *document)
@@ -36,7 +37,7 @@ int cmd_gc(struct shoal *sh)
 	uint64_t to_bytes = 0;
 	int status;
 
-	if (sh->to != NULL && !shoal_number(sh->to, INT64_MAX, &to_bytes))
+	if (sh->to != NULL && !text_number(sh->to, INT64_MAX, &to_bytes))
 		return shoal_fail(sh, SHOAL_USAGE,
 		                  "--to takes a whole number of bytes (such as --to 10737418240)");
 	if (sh->to != NULL)

@@ -3,6 +3,7 @@
  */
 #include "commands.h"
 #include "render.h"
+#include "text.h"
 #include <errno.h>
 
 #define TIMEOUT_S_MAX 999999U
@@ -51,7 +52,7 @@ int cmd_drain(struct shoal *sh)
 
 	/* 0 would be no limit to the client. */
 	if (sh->timeout_s != NULL &&
-	    (!shoal_number(sh->timeout_s, TIMEOUT_S_MAX, &seconds) || seconds == 0))
+	    (!text_number(sh->timeout_s, TIMEOUT_S_MAX, &seconds) || seconds == 0))
 		return shoal_fail(
 			sh, SHOAL_USAGE,
 			"--timeout takes a whole number of seconds from 1 (such as --timeout 60)");

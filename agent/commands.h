@@ -59,8 +59,5 @@ int shoal_fail(const struct shoal *sh, int status, const char *why);
  */
 MUST_CHECK int shoal_ask(const struct shoal *sh, struct client_request *req, json_t **ret_document);
 
-/** A whole number, in decimal digits alone. @return false: it is none, or above max */
-bool shoal_number(const char *text, uint64_t max, uint64_t *ret_n);
-
 /** Absolute, without links where it exists; a dead mount is named by its parent. malloc'd */
 char *absolute_path(const char *path);

@@ -5,6 +5,7 @@
 #include "auto.h"
 #include "bytes.h"
 #include "mem.h"
+#include "text.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,10 +35,9 @@ void notify_manager(const char *state)
 static uint64_t env_u64(const char *name)
 {
 	const char *text = secure_getenv(name);
+	uint64_t n = 0;
 
-	if (text == NULL || text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
-		return 0;
-	return strtoull(text, NULL, 10);
+	return text != NULL && text_number(text, UINT64_MAX, &n) ? n : 0;
 }
 
 uint64_t notify_watchdog_ms(void)

@@ -6,6 +6,7 @@
  */
 #include "settings.h"
 #include "mem.h"
+#include "text.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/util.h>
@@ -75,18 +76,14 @@ static const void *const_field_of(const struct setting *s, const void *object)
 	return (const char *)object + s->offset;
 }
 
-/* Digits alone: no sign, no blank, no hexadecimal, so that nothing is read as what it is not. */
 static int number_parse(const struct setting *s, const char *text, uint64_t *ret_n, struct err *e)
 {
-	const size_t n_digits = strspn(text, "0123456789");
 	uint64_t n = 0;
 
-	if (n_digits == 0 || text[n_digits] != '\0')
+	if (!text_is_digits(text))
 		return err_set(e, EINVAL, "\"%s\" is no whole number (digits only, in %s)", text,
 		               s->unit);
-	errno = 0;
-	n = strtoull(text, NULL, 10);
-	if (errno != 0 || n < s->min || n > s->max)
+	if (!text_number(text, s->max, &n) || n < s->min)
 		return err_set(e, EINVAL, "%s is out of range (%" PRIu64 " to %" PRIu64 " %s)",
 		               text, s->min, s->max, s->unit);
 	*ret_n = n;

@@ -6,7 +6,6 @@
 #include "mem.h"
 #include "render.h"
 #include <assert.h>
-#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,15 +59,6 @@ static void set_what(struct shoal *sh, const char *command, const char *arg)
 {
 	free(sh->what);
 	sh->what = xasprintf("%s%s%s", command, arg != NULL ? " " : "", arg != NULL ? arg : "");
-}
-
-bool shoal_number(const char *text, uint64_t max, uint64_t *ret_n)
-{
-	if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
-		return false;
-	errno = 0;
-	*ret_n = strtoull(text, NULL, 10);
-	return errno == 0 && *ret_n <= max;
 }
 
 static int run_command(struct shoal *sh, const struct command *c, unsigned given)
