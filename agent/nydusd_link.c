@@ -11,6 +11,7 @@
 #include "mount_record.h"
 #include "nydusd_ask.h"
 #include "nydusd_own.h"
+#include "text.h"
 #include "unconst.h"
 #include "unix_socket.h"
 #include <errno.h>
@@ -57,12 +58,19 @@ static bool node_is_set_up(const char *node_socket)
 }
 
 /* How long the agent may wait for the registry before it says why. */
-static uint32_t mount_timeout_ms(void)
+static uint32_t mount_timeout_ms(struct log *log)
 {
 	const char *text = secure_getenv("SHOAL_MOUNT_TIMEOUT");
-	const unsigned long s = text != NULL ? strtoul(text, NULL, 10) : 0;
+	uint64_t s = 0;
 
-	return (s > 0 && s <= MOUNT_TIMEOUT_MAX_S ? (uint32_t)s : MOUNT_TIMEOUT_S) * 1000;
+	if (text == NULL || *text == '\0')
+		return MOUNT_TIMEOUT_S * 1000;
+	if (text_number(text, MOUNT_TIMEOUT_MAX_S, &s) && s > 0)
+		return (uint32_t)s * 1000;
+	log_warn(log,
+	         "SHOAL_MOUNT_TIMEOUT is no whole number of seconds in its range: it has no effect",
+	         "value=%s range=1-%d used=%d", LOG_Q(text), MOUNT_TIMEOUT_MAX_S, MOUNT_TIMEOUT_S);
+	return MOUNT_TIMEOUT_S * 1000;
 }
 
 struct link *link_new(struct log *log)
@@ -73,7 +81,7 @@ struct link *link_new(struct log *log)
 	link->node_socket = socket[0] == '/' ? xstrdup(socket) : absolute_path(socket);
 	link->has_node_agent = node_is_set_up(link->node_socket);
 	link->log = log;
-	link->mount_timeout_ms = mount_timeout_ms();
+	link->mount_timeout_ms = mount_timeout_ms(log);
 	(void)pthread_mutex_init(&link->lock, NULL);
 	return link;
 }
