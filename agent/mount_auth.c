@@ -77,17 +77,34 @@ static bool may_have_credentials(const struct mount_record *rec, const struct mo
 	return !way->plain || rec->skip_verify || is_loopback(ref->host);
 }
 
-/* @return borrows all */
-static struct registry_scope scope_for(const struct reference *ref, const char *owner)
-{
-	return (struct registry_scope){ .host = ref->host,
-		                        .repository = ref->repository,
-		                        .owner = owner };
-}
+/* What the registry is told of a mount, way by way. Borrows all but the reference. */
+struct telling {
+	struct registry *registry;
+	const struct mount_record *rec;
+	const struct credentials *given; /* or NULL */
+	struct reference ref;
+};
 
-static char *owner_of(const struct mount_record *rec, const struct mount_way *way)
+typedef void tell_fn(const struct telling *t, const struct mount_way *way,
+                     const struct registry_scope *scope);
+
+/* Also of the ways that this mount does not have. @return false: it is at no registry */
+static bool each_way(struct registry *registry, const struct mount_record *rec,
+                     const struct credentials *given, tell_fn *tell)
 {
-	return xasprintf("%s%s", way->owner, rec->dir);
+	struct telling t = { .registry = registry, .rec = rec, .given = given };
+
+	if (!scope_of(rec, &t.ref))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		AUTO(free_str) char *owner = xasprintf("%s%s", ways[i].owner, rec->dir);
+		const struct registry_scope scope = { .host = t.ref.host,
+			                              .repository = t.ref.repository,
+			                              .owner = owner };
+
+		tell(&t, &ways[i], &scope);
+	}
+	return true;
 }
 
 static void say(struct registry *registry, const struct mount_record *rec,
@@ -112,78 +129,67 @@ static struct credentials of_proxy(const struct credentials *given)
 		                             given != NULL ? given->proxy_password : NULL };
 }
 
+static void tell_given(const struct telling *t, const struct mount_way *way,
+                       const struct registry_scope *scope)
+{
+	const struct credentials proxys = of_proxy(t->given);
+
+	if (has_way(t->rec, way))
+		registry_give_credentials(t->registry, scope,
+		                          may_have_credentials(t->rec, way, &t->ref) ? t->given
+		                                                                     : &proxys);
+}
+
 bool mount_auth_give(struct registry *registry, const struct mount_record *rec,
                      const struct credentials *given)
 {
-	const struct credentials proxys = of_proxy(given);
-	struct reference ref;
+	return each_way(registry, rec, given, tell_given);
+}
 
-	if (!scope_of(rec, &ref))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
-		const struct registry_scope scope = scope_for(&ref, owner);
+static void tell_all(const struct telling *t, const struct mount_way *way,
+                     const struct registry_scope *scope)
+{
+	const struct credentials none = of_proxy(t->given);
 
-		if (!has_way(rec, &ways[i]))
-			continue;
-		registry_give_credentials(registry, &scope,
-		                          may_have_credentials(rec, &ways[i], &ref) ? given
-		                                                                    : &proxys);
+	if (!has_way(t->rec, way)) { /* one that it replaces may have had it */
+		registry_forget(t->registry, scope);
+		return;
 	}
-	return true;
+	say(t->registry, t->rec, way, scope);
+	if (!may_have_credentials(t->rec, way, &t->ref)) /* nor those of the configuration */
+		registry_give_credentials(t->registry, scope, &none);
+	else if (t->rec->given)
+		registry_give_credentials(t->registry, scope, t->given);
 }
 
 void mount_auth_add(struct registry *registry, const struct mount_record *rec,
                     const struct credentials *given)
 {
-	const struct credentials none = of_proxy(given);
-	struct reference ref;
+	(void)each_way(registry, rec, given, tell_all);
+}
 
-	if (!scope_of(rec, &ref))
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
-		const struct registry_scope scope = scope_for(&ref, owner);
-
-		if (!has_way(rec, &ways[i])) { /* one that it replaces may have had it */
-			registry_forget(registry, &scope);
-			continue;
-		}
-		say(registry, rec, &ways[i], &scope);
-		if (!may_have_credentials(rec, &ways[i], &ref)) /* nor those of the configuration */
-			registry_give_credentials(registry, &scope, &none);
-		else if (rec->given)
-			registry_give_credentials(registry, &scope, given);
-	}
+static void take(const struct telling *t, const struct mount_way *way,
+                 const struct registry_scope *scope)
+{
+	if (may_have_credentials(t->rec, way, &t->ref))
+		registry_take_credentials(t->registry, scope);
 }
 
 void mount_auth_take(struct registry *registry, const struct mount_record *rec)
 {
-	struct reference ref;
+	(void)each_way(registry, rec, NULL, take);
+}
 
-	if (!scope_of(rec, &ref))
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
-		const struct registry_scope scope = scope_for(&ref, owner);
-
-		if (may_have_credentials(rec, &ways[i], &ref))
-			registry_take_credentials(registry, &scope);
-	}
+static void forget(const struct telling *t, const struct mount_way *way,
+                   const struct registry_scope *scope)
+{
+	(void)way;
+	registry_forget(t->registry, scope);
 }
 
 void mount_auth_forget(struct registry *registry, const struct mount_record *rec)
 {
-	struct reference ref;
-
-	if (!scope_of(rec, &ref))
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-		AUTO(free_str) char *owner = owner_of(rec, &ways[i]);
-		const struct registry_scope scope = scope_for(&ref, owner);
-
-		registry_forget(registry, &scope);
-	}
+	(void)each_way(registry, rec, NULL, forget);
 }
 
 bool mount_auth_same_scope(const struct mount_record *a, const struct mount_record *b)
