@@ -65,6 +65,18 @@ def check_config(text):
         return subprocess.run([SHOALD, "--check-config", f.name], capture_output=True, text=True, check=False)
 
 
+class Checks(unittest.TestCase):
+    def test_defaults_that_are_repeated_are_those_of_the_settings(self):
+        """A template cannot read the schema: helm keeps it from the chart's files."""
+        with open(os.path.join(CHART, "values.schema.json"), encoding="utf-8") as f:
+            settings = json.load(f)["properties"]["config"]["properties"]
+        with open(os.path.join(CHART, "templates", "checks.yaml"), encoding="utf-8") as f:
+            repeated = re.findall(r"default (\d+) \$(\w+)\.(\w+)", f.read())
+        self.assertEqual([name for _, _, name in repeated], ["low_watermark_percent", "high_watermark_percent"])
+        for value, section, name in repeated:
+            self.assertEqual(int(value), settings[section]["properties"][name]["default"], name)
+
+
 @unittest.skipUnless(HELM, "no helm: tests/charts/setup builds it where there is a Go")
 @unittest.skipUnless(kubernetes_validate, "no Kubernetes schemas: tests/charts/setup installs them")
 class Chart(unittest.TestCase):
