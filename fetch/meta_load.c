@@ -9,7 +9,8 @@
  *
  * Where the origin is a registry that does not answer soon: SIZE --> OTHERS --> CHECK, with the
  * parts that a neighbour kept; they are held against the TOC just so, and without one that vouches
- * for all of them none are taken. OTHERS --nobody has them--> SIZE, to the deadline.
+ * for all of them none are taken. OTHERS --nobody has them--> SIZE, for a longer while, and so on
+ * to the deadline.
  *
  * All of it belongs to the loop thread; a worker touches struct step and what that borrows. Every
  * request carries the deadline.
@@ -58,7 +59,8 @@ struct meta_load {
 	struct toc toc;
 	const struct toc_entry *digests_entry;
 	struct meta_req *others; /* neighbours that are being asked */
-	bool others_asked;       /* the origin's turn, to the end */
+	bool others_done;        /* the origin's turn, to the end */
+	uint32_t n_rounds;       /* of others, in vain */
 	uint32_t giver;          /* of the parts; 0: they are the origin's */
 	uint32_t n_wrong;
 	struct step step;
@@ -137,7 +139,7 @@ static enum state was_wrong(struct meta_load *op)
 	forget_parts(op);
 	if (op->n_wrong++ < NEIGHBOURS_WRONG_MAX)
 		return OTHERS;
-	op->others_asked = true;
+	op->others_done = true;
 	return SIZE;
 }
 
@@ -205,7 +207,7 @@ static void read_ended(struct meta_load *op, int r, const struct err *why, enum 
 
 static bool has_others(const struct meta_load *op)
 {
-	return op->env.neighbours != NULL && !op->others_asked;
+	return op->env.neighbours != NULL && !op->others_done;
 }
 
 static void on_size(void *arg, int r, uint64_t size_bytes, const struct err *why)
@@ -225,11 +227,12 @@ static void on_size(void *arg, int r, uint64_t size_bytes, const struct err *why
 
 static enum state enter_size(struct meta_load *op)
 {
+	const uint64_t soon_ns = neighbours_due_ns(clock_now_ns(op->env.clock), op->n_rounds);
 	uint64_t deadline_ns = op->opts.deadline_ns;
 
+	op->others_done = op->others_done || (op->n_rounds > 0 && soon_ns >= deadline_ns);
 	if (has_others(op))
-		deadline_ns = min_u64(deadline_ns, clock_now_ns(op->env.clock) +
-		                                           NEIGHBOURS_AFTER_MS * NS_PER_MS);
+		deadline_ns = min_u64(deadline_ns, soon_ns);
 	/* The size in the image's blob table can leave out the blob's last parts. */
 	if (!op->blob.toc_vouched)
 		return TOC;
@@ -281,7 +284,7 @@ static enum state ci_is_here(struct meta_load *op)
 		return part_is_here(op, &op->ci_bytes,
 		                    op->blob.ci_packed_size_bytes + CI_HEADER_BYTES, UNPACK);
 	forget_parts(op); /* it may be right; there is no way to tell */
-	op->others_asked = true;
+	op->others_done = true;
 	return SIZE;
 }
 
@@ -446,7 +449,7 @@ static void on_others(void *arg, int r, const struct meta_got *got)
 		if (next == OTHERS)
 			next = enter_others(op);
 	} else {
-		op->others_asked = true;
+		op->n_rounds++;
 	}
 	load_run(op, next);
 }
@@ -468,7 +471,7 @@ static enum state enter_others(struct meta_load *op)
 
 	op->object_size_bytes = 0;
 	if (key == NULL) {
-		op->others_asked = true;
+		op->others_done = true;
 		return SIZE;
 	}
 	op->others = op->env.neighbours->ops->get(op->env.neighbours, &want, on_others, op);

@@ -2,8 +2,19 @@
  * neighbours: see the header.
  */
 #include "neighbours.h"
+#include "clock.h"
 #include "mem.h"
 #include "reference.h"
+
+#define AFTER_MS  3000U
+#define DOUBLINGS 8U /* longer than any load may take */
+
+uint64_t neighbours_due_ns(uint64_t now_ns, uint32_t n_rounds)
+{
+	const uint32_t n = n_rounds < DOUBLINGS ? n_rounds : DOUBLINGS;
+
+	return now_ns + ((uint64_t)AFTER_MS << n) * NS_PER_MS;
+}
 
 char *neighbours_key(const struct reference *ref, const char *digest)
 {

@@ -4,12 +4,16 @@
 #pragma once
 #include "auto.h"
 #include "digest.h"
+#include <stdint.h>
 
 struct reference;
 
-/* Where there are neighbours to be asked, the registry has a moment to answer. */
-#define NEIGHBOURS_AFTER_MS  3000U
 #define NEIGHBOURS_WRONG_MAX 8U /* givers of wrong bytes, before it is asked no more */
+
+/** Where there are neighbours to be asked, the registry has a moment to answer; after each round in
+ * vain a longer one. Who has it may have been away for that round: it is started anew, or stood
+ * still. @return when they are asked next */
+uint64_t neighbours_due_ns(uint64_t now_ns, uint32_t n_rounds);
 
 /** HOST/REPOSITORY@sha256:HEX. @return malloc'd */
 char *neighbours_key(const struct reference *ref, const char *digest);

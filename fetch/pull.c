@@ -14,7 +14,7 @@
  * Where the registry does not answer soon, and it is known which digest is wanted:
  *
  *   MANIFEST --> OTHERS --> CHECK     LAYER --> OTHERS --> KEEP
- *   OTHERS --nobody has it--> MANIFEST, LAYER: the registry, to the deadline
+ *   OTHERS --nobody has it--> MANIFEST, LAYER: the registry, for a longer while, and so on
  *
  * A tag that the registry cannot be asked about means what it meant here last (HEAD --> DONE), and
  * is counted as stale; one that never meant anything here is the registry's alone to tell.
@@ -202,12 +202,14 @@ static void on_head(void *arg, const struct http_head *head)
 
 static enum state ask(struct pull *op, struct registry_request *req)
 {
-	const uint64_t soon_ns = clock_now_ns(op->env.clock) + NEIGHBOURS_AFTER_MS * NS_PER_MS;
+	const uint64_t soon_ns = neighbours_due_ns(clock_now_ns(op->env.clock), op->n_rounds);
 
+	op->others_done = op->others_done || (op->n_rounds > 0 && soon_ns >= op->opts.deadline_ns);
 	req->host = op->ref.host;
 	req->repository = op->ref.repository;
-	/* By digest neighbours are as good; what a tag means is the registry's to say. */
-	req->retry = !pull_is_hasty(op) || op->want[0] == '\0';
+	/* By digest neighbours are as good, if they were not asked just now; what a tag means is
+	 * the registry's to say. */
+	req->retry = !pull_is_hasty(op) || op->n_rounds > 0 || op->want[0] == '\0';
 	req->deadline_ns = op->opts.deadline_ns;
 	if (pull_is_hasty(op) && soon_ns < req->deadline_ns)
 		req->deadline_ns = soon_ns;

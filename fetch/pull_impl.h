@@ -34,7 +34,10 @@ struct pull {
 	struct registry_req *req;
 	struct meta_req *others;   /* neighbours that are being asked */
 	enum meta_kind others_for; /* META_MANIFEST or META_BOOT_LAYER */
-	bool others_asked; /* all that they have is known: the registry's turn, to the end */
+	bool others_asked;         /* just now: the registry's turn, for a while ... */
+	bool others_done;          /* ... or to the end */
+	uint32_t n_rounds;         /* of others, in vain */
+	bool registry_gives;       /* bytes came of it, too slowly: it has time from now on */
 	const char *others_said;
 	uint32_t giver; /* of the bytes that are being checked; 0: the registry */
 	uint32_t n_wrong;

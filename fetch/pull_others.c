@@ -13,7 +13,7 @@
 /* Is there something else to do when the registry does not answer? */
 bool pull_is_hasty(const struct pull *op)
 {
-	return !op->others_asked && (op->env.neighbours != NULL || op->known[0] != '\0');
+	return !op->others_done && (op->env.neighbours != NULL || op->known[0] != '\0');
 }
 
 void pull_tell_stale(struct pull *op)
@@ -25,7 +25,7 @@ void pull_tell_stale(struct pull *op)
 	         "image=%s digest=sha256:%s why=%s", LOG_Q(name), op->known, LOG_Q(op->err.msg));
 }
 
-/* It did not answer soon. Neighbours, else it is waited for to the deadline. */
+/* It did not answer soon. Neighbours, again and again; else it is waited for to the deadline. */
 static enum state without_registry(struct pull *op, enum meta_kind kind)
 {
 	AUTO(free_str) char *name = reference_text(&op->ref);
@@ -43,16 +43,20 @@ static enum state without_registry(struct pull *op, enum meta_kind kind)
 		         "image=%s why=%s", LOG_Q(name), LOG_Q(op->err.msg));
 	}
 	op->others_for = kind;
+	op->others_asked = false;
 	if ((!is_tag || op->want[0] != '\0') && op->env.neighbours != NULL)
 		return OTHERS;
-	op->others_asked = true;
+	op->others_done = true;
 	return pull_again(op);
 }
 
 /* A request for bytes came to nothing. */
 enum state pull_registry_failed(struct pull *op, enum meta_kind kind, int r, const struct err *why)
 {
+	const struct buffer *came = kind == META_MANIFEST ? &op->manifest_bytes : &op->layer_bytes;
+
 	op->err = *why;
+	op->registry_gives = op->registry_gives || came->size_bytes > 0;
 	return r == -EAGAIN && pull_is_hasty(op) ? without_registry(op, kind) : pull_failed(op);
 }
 
@@ -67,6 +71,7 @@ enum state pull_was_wrong(struct pull *op, enum meta_kind kind)
 	if (op->n_wrong++ < NEIGHBOURS_WRONG_MAX)
 		return OTHERS;
 	op->others_asked = true;
+	op->others_done = true;
 	return kind == META_MANIFEST ? MANIFEST : LAYER;
 }
 
@@ -100,6 +105,8 @@ static void on_others(void *arg, int r, const struct meta_got *got)
 		AUTO(free_str) char *name = reference_text(&op->ref);
 
 		op->others_asked = true;
+		op->others_done = op->others_done || op->registry_gives;
+		op->n_rounds++;
 		op->others_said = r == META_WITHHELD
 		                          ? "a neighbour has it, and may not give it (its registry "
 		                            "asks for credentials; see share_metadata)"

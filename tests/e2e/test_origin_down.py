@@ -95,6 +95,18 @@ class OriginDown(lab.LabTest):
         self.assert_tree(other.mount(cluster.by_digest(IMAGE)), IMAGE, "of a registry that is the cluster's")
         self.assertFalse(lab.files_that_hold(other.state_dir, "dXNlcjpzZWNyZXQ="))
 
+    def test_a_neighbour_that_was_silent_for_a_while_is_asked_again(self):
+        cluster = self.cluster(2)
+        knows, other = cluster.agents
+        self.warm(knows, cluster.reference(IMAGE))
+        cluster.registry.stop()
+        with lab.stopped(knows.process):
+            process, where = self.mount_later(other, cluster.by_digest(IMAGE))
+            lab.wait_for(lambda: "neighbours cannot stand in for the registry" in other.log(), "the neighbour to be given up")
+        _, stderr = process.communicate(timeout=lab.DEADLINE_S)
+        self.assertEqual(process.returncode, 0, stderr)
+        self.assert_tree(where, IMAGE, "of who could not answer at first")
+
     def test_wrong_metadata_is_caught_and_its_giver_named(self):
         cluster = self.cluster(2, hostile={0: "meta"})
         liar, reader = cluster.agents

@@ -112,6 +112,21 @@ static uint8_t *object_of(const struct registry *r, const char *hex, uint64_t *r
 	return bytes;
 }
 
+static int send_body(const struct registry *r, const struct registry_request *req,
+                     const uint8_t *bytes, uint64_t size_bytes)
+{
+	int end = 0;
+
+	for (uint64_t at = 0; end == 0 && at < size_bytes; at += 16384) {
+		const uint64_t left = size_bytes - at;
+
+		end = req->body(req->arg, bytes + at, left < 16384 ? left : 16384);
+		if (end == 0 && r->is_slow && req->kind == REGISTRY_BLOB)
+			end = -EAGAIN;
+	}
+	return end;
+}
+
 static void answer(struct registry *r, struct registry_req *slot)
 {
 	const struct registry_request req = slot->req;
@@ -134,11 +149,8 @@ static void answer(struct registry *r, struct registry_req *slot)
 	head.docker_content_digest = r->tells_no_digest ? NULL : told;
 	if (end == 0 && req.head_done != NULL)
 		req.head_done(req.arg, &head);
-	for (uint64_t at = 0; end == 0 && !req.head && at < size_bytes; at += 16384) {
-		const uint64_t left = size_bytes - at;
-
-		end = req.body(req.arg, bytes + at, left < 16384 ? left : 16384);
-	}
+	if (end == 0 && !req.head)
+		end = send_body(r, &req, bytes, size_bytes);
 	if (end != 0)
 		(void)err_set(&why, -end, "the fake registry says %d", end);
 	slot->used = false;
@@ -301,6 +313,12 @@ static void answer_meta(struct neighbours *n, struct meta_req *slot)
 
 	slot->used = false;
 	assert(r >= 0);
+	if (n->n_away > 0 && n->away_in == req.kind) {
+		n->n_away--;
+		if (r == META_FOUND)
+			n->shelf->ops->close(n->shelf, &item);
+		r = META_NOWHERE;
+	}
 	if (r == META_FOUND && item.size_bytes > req.max_bytes) {
 		n->shelf->ops->close(n->shelf, &item);
 		r = META_NOWHERE;

@@ -30,6 +30,7 @@ struct registry {
 	int fail; /* not 0: what every request ends with */
 	bool asks_for_credentials;
 	bool users_config;
+	bool is_slow;         /* the first bytes of a blob come in time, and no more */
 	bool tells_no_digest; /* no Docker-Content-Digest */
 	const char *spoilt;   /* hex of the object that has one bit flipped */
 	uint32_t n_heads, n_manifests, n_blobs, n_cancelled;
@@ -106,6 +107,8 @@ struct neighbours {
 	struct meta_shelf *shelf;
 	uint32_t n_liars;       /* so many answers yet have one bit flipped */
 	enum meta_kind lies_in; /* of this kind */
+	uint32_t n_away;        /* so many questions yet find nobody, as a node that starts anew */
+	enum meta_kind away_in; /* of this kind */
 	uint32_t n_gets, n_distrusts;
 	struct meta_req reqs[8];
 };

@@ -123,6 +123,66 @@ static void the_tail_of_a_blob_comes_from_who_kept_it(void **state)
 	assert_true(world_has_file(&t->far, ZRAN, ZRAN_META_0 ".blob.tail"));
 }
 
+/* ---- who was away ---- */
+
+static void away(struct two *t, enum meta_kind kind, uint32_t n_questions)
+{
+	t->far.neighbours.n_away = n_questions;
+	t->far.neighbours.away_in = kind;
+}
+
+static void who_was_away_is_asked_again(void **state)
+{
+	static const enum meta_kind kinds[] = { META_MANIFEST, META_BOOT_LAYER };
+	struct two *t = *state;
+
+	load_and_let_go(&t->near, BY_DIGEST LAYERS);
+	registry_goes(t);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		away(t, kinds[i], 2);
+		load_and_let_go(&t->far, BY_DIGEST LAYERS);
+		assert_int_equal(t->far.neighbours.n_away, 0);
+		world_drop_image(&t->far, LAYERS);
+	}
+}
+
+static void who_was_away_is_asked_again_for_a_tail(void **state)
+{
+	struct two *t = *state;
+
+	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	load_and_let_go(&t->far, BY_DIGEST ZRAN);
+	world_drop_file(&t->near, ZRAN, ZRAN_META_0 ".blob.meta");
+	world_drop_file(&t->far, ZRAN, ZRAN_META_0 ".blob.meta");
+	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	registry_goes(t);
+	away(t, META_BLOB_TAIL, 2);
+	load_and_let_go(&t->far, BY_DIGEST ZRAN);
+	assert_int_equal(t->far.neighbours.n_away, 0);
+}
+
+static void who_stays_away_is_asked_less_and_less(void **state)
+{
+	struct two *t = *state;
+
+	load_and_let_go(&t->near, BY_DIGEST LAYERS);
+	registry_goes(t);
+	away(t, META_MANIFEST, UINT32_MAX);
+	load_bad(&t->far, BY_DIGEST LAYERS, EAGAIN, "no neighbour has it");
+	assert_int_equal(t->far.neighbours.n_gets, 4); /* after 3, 6, 12, 24 s of 30 */
+	requests_were(&t->far, 0, 5, 0);
+}
+
+static void a_registry_that_gives_slowly_is_left_alone_then(void **state)
+{
+	struct two *t = *state;
+
+	t->far.registry.is_slow = true;
+	load_bad(&t->far, BY_DIGEST LAYERS, EAGAIN, "no neighbour has it");
+	assert_int_equal(t->far.neighbours.n_gets, 1);
+	requests_were(&t->far, 0, 1, 2);
+}
+
 /* ---- tags ---- */
 
 static void a_tag_that_was_never_known_here_is_the_registrys_to_tell(void **state)
@@ -461,6 +521,10 @@ int main(void)
 		TEST(a_registry_that_answers_is_asked_alone),
 		TEST(what_a_neighbour_gave_is_given_on),
 		TEST(the_tail_of_a_blob_comes_from_who_kept_it),
+		TEST(who_was_away_is_asked_again),
+		TEST(who_was_away_is_asked_again_for_a_tail),
+		TEST(who_stays_away_is_asked_less_and_less),
+		TEST(a_registry_that_gives_slowly_is_left_alone_then),
 		TEST(a_tag_that_was_never_known_here_is_the_registrys_to_tell),
 		TEST(a_tag_that_was_known_here_is_stale_and_counted),
 		TEST(a_stale_tag_whose_files_are_gone_comes_from_a_neighbour),
