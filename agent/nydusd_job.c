@@ -169,12 +169,10 @@ static void end_after(struct job *job)
 static void end(struct instance_job *j, int r, const struct err *why)
 {
 	j->result = r;
+	j->err = *why;
 	if (has_come_in_vain(j))
-		r = set_unwanted(&j->err);
-	else
-		j->err = *why;
-	j->result = r;
-	if (r < 0 && (j->renews || j->fresh != NULL))
+		j->result = set_unwanted(&j->err);
+	if (j->result < 0 && (j->renews || j->fresh != NULL))
 		j->after(j); /* there is nothing to undo */
 	else
 		submit(j, end_work, end_after);
