@@ -7,6 +7,7 @@
 #pragma once
 #include "cas.h"
 #include "config.h"
+#include "leaving.h"
 #include "mounts.h"
 #include "peer.h"
 #include <stdbool.h>
@@ -47,9 +48,7 @@ struct agent {
 	struct timer past_timer; /* ... a sample every PAST_STEP_MS */
 	bool stopping;
 	struct loop_call api_stopped;
-	struct timer fetch_idle; /* is looked at again */
-	uint32_t n_looks;
-	uint64_t idle_mark; /* as the last look saw it; 0: not all of it is */
+	struct leaving leaving;
 };
 
 /** [before the loop] Make all parts, listen, and start to mount what is listed. */

@@ -18,48 +18,26 @@
 #include "origin.h"
 #include <unistd.h>
 
-#define IDLE_LOOK_MS   2
-#define IDLE_LOOKS_MAX 5000
+#define OUT_AT_MOST_MS 10000
 
-/* @return as pool_idle_mark(), of all that is waited for */
-static uint64_t idle_mark(const struct agent *a)
+/* Workers may be at what readers wanted a moment ago, at an image whose mount was cancelled, or at
+ * credentials that nobody asks for any more. */
+static uint64_t idle_mark(const void *arg)
 {
+	const struct agent *a = arg;
 	struct pool *const pools[] = { a->pool, a->desk, a->keys, a->chores };
-	uint64_t mark = 0;
 
 	if (!fetch_is_idle(a->fetch) || !elsewhere_is_idle(a->elsewhere) ||
 	    !image_loader_is_idle(a->loader))
 		return 0;
-	for (size_t i = 0; i < ARRAY_LEN(pools); i++) {
-		const uint64_t its = pool_idle_mark(pools[i]);
-
-		if (its == 0)
-			return 0;
-		mark += its;
-	}
-	return mark;
-}
-
-/* Workers may be at what readers wanted a moment ago, at an image whose mount was cancelled, or at
- * credentials that nobody asks for any more. Each is freed where it comes back: on the loop. */
-static void stop_when_idle(struct timer *t)
-{
-	struct agent *a = container_of(t, struct agent, fetch_idle);
-	const uint64_t mark = idle_mark(a);
-
-	if ((mark != 0 && mark == a->idle_mark) || a->n_looks++ == IDLE_LOOKS_MAX)
-		loop_stop(a->loop);
-	else
-		timer_start(&a->fetch_idle, IDLE_LOOK_MS);
-	a->idle_mark = mark;
+	return pools_idle_mark(pools, ARRAY_LEN(pools));
 }
 
 static void on_mounts_stopped(void *arg)
 {
 	struct agent *a = arg;
 
-	timer_init(&a->fetch_idle, a->loop, stop_when_idle);
-	stop_when_idle(&a->fetch_idle);
+	leaving_begin(&a->leaving, a->loop, OUT_AT_MOST_MS, idle_mark, a);
 }
 
 static void on_api_stopped(struct loop_call *call)
@@ -93,7 +71,7 @@ void agent_stop(struct agent *a)
 void agent_free(struct agent *a)
 {
 	loop_end(a->loop); /* who is freed first may have posted, and who is freed last may post */
-	timer_fini(&a->fetch_idle);
+	leaving_fini(&a->leaving);
 	live_stop(a);
 	mounts_free(&a->mounts);
 	fuse_pool_free(&a->fuse_pool);

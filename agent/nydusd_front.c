@@ -2,6 +2,7 @@
  * nydusd_front: see nydusd_front.h.
  */
 #include "nydusd_front.h"
+#include "leaving.h"
 #include "mem.h"
 #include "mount_record.h"
 #include "secret.h"
@@ -534,12 +535,11 @@ bool front_is_busy(const struct front *front)
 
 uint64_t front_idle_mark(const struct front *front)
 {
-	const uint64_t mark = pool_idle_mark(front->pool);
-	const uint64_t mount_mark = pool_idle_mark(front->mount_pool);
+	struct pool *const pools[] = { front->pool, front->mount_pool };
 
-	if (front_is_busy(front) || front->patient != NULL || mark == 0 || mount_mark == 0)
+	if (front_is_busy(front) || front->patient != NULL)
 		return 0;
-	return mark + mount_mark;
+	return pools_idle_mark(pools, ARRAY_LEN(pools));
 }
 
 static void on_stop_timer(struct timer *t)
@@ -563,14 +563,19 @@ static void on_stop_timer(struct timer *t)
 	pool_submit(s->front->pool, &s->job);
 }
 
-static void stop(struct front *front, bool only_new, front_done_fn *done, void *arg)
+void front_begin_to_end(struct front *front)
 {
-	struct stopping *s = xcalloc(1, sizeof(*s));
-
 	front->state = FRONT_STOPPED;
 	front->stopping = true;
 	link_stop_waiting(front->link);
 	front_stop_asking(front);
+}
+
+static void stop(struct front *front, bool only_new, front_done_fn *done, void *arg)
+{
+	struct stopping *s = xcalloc(1, sizeof(*s));
+
+	front_begin_to_end(front);
 	*s = (struct stopping){ .front = front, .only_new = only_new, .done = done, .arg = arg };
 	timer_init(&s->timer, front->loop, on_stop_timer);
 	timer_start(&s->timer, 0);

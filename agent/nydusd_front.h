@@ -72,6 +72,8 @@ void front_give(struct front *front, const char *at, const char *auth, front_don
                 void *arg);
 /** Make the mountpoint a directory of directories, where it is to be one. Blocks a moment. */
 MUST_CHECK int front_make_root(struct front *front, struct err *e);
+/** Nobody waits for an agent or asks one any more; what is mounted stays. */
+void front_begin_to_end(struct front *front);
 /** Everything down, for SIGTERM. done(0) */
 void front_stop(struct front *front, front_done_fn *done, void *arg);
 /** The same for a start that failed: what was mounted before it stays. */

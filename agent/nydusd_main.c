@@ -4,6 +4,7 @@
  * It holds no mount and no data: it may be killed, and whoever reads does not notice.
  * docs/nydusd.md
  */
+#include "leaving.h"
 #include "mem.h"
 #include "mount_record.h"
 #include "nydusd_api.h"
@@ -22,11 +23,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define POOL_THREADS    4
-#define MOUNT_THREADS   8
-#define LEAVE_LOOK_MS   2
-#define LEAVE_LOOKS_MAX 2500
-#define SOCKET_LATE_MS  9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
+#define POOL_THREADS   4
+#define MOUNT_THREADS  8
+#define OUT_AT_MOST_MS 5000
+#define SOCKET_LATE_MS 9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
 
 static const char usage[] =
 	"Usage: nydusd [fuse] --mountpoint DIR [--bootstrap FILE --config FILE] [--apisock PATH] "
@@ -56,34 +56,24 @@ struct nydusd {
 	struct nydusd_api *api;
 	struct event *signals[3];
 	struct timer late;
-	struct timer leave; /* the last steps */
-	uint32_t n_looks;
-	uint64_t idle_mark; /* as the last look saw it */
-	struct err why;     /* the mount at the start failed */
+	struct leaving leaving;
+	struct err why; /* the mount at the start failed */
 	bool failed;
 };
 
 /* ---- the end ---- */
 
 /* Calls are over first, also those that are given up: each is answered. */
-static void on_leave(struct timer *t)
+static uint64_t idle_mark(const void *arg)
 {
-	struct nydusd *n = container_of(t, struct nydusd, leave);
-	const uint64_t mark = front_idle_mark(&n->front);
+	const struct nydusd *n = arg;
 
-	if ((mark != 0 && mark == n->idle_mark) || n->n_looks++ == LEAVE_LOOKS_MAX)
-		loop_stop(n->front.loop);
-	else
-		timer_start(&n->leave, LEAVE_LOOK_MS);
-	n->idle_mark = mark;
+	return front_idle_mark(&n->front);
 }
 
 static void leave(struct nydusd *n)
 {
-	if (n->leave.fn != NULL)
-		return;
-	timer_init(&n->leave, n->front.loop, on_leave);
-	timer_start(&n->leave, 0);
+	leaving_begin(&n->leaving, n->front.loop, OUT_AT_MOST_MS, idle_mark, n);
 }
 
 static void on_stopped(void *arg, int r, const struct err *why)
@@ -104,8 +94,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	if (n->front.stopping)
 		return;
 	if (n->front.state == FRONT_INIT && n->front.instances == NULL) {
-		n->front.stopping = true;
-		link_stop_waiting(n->front.link);
+		front_begin_to_end(&n->front);
 		loop_stop(n->front.loop);
 		return;
 	}
@@ -116,12 +105,9 @@ static void on_exit_call(struct front *front)
 {
 	struct nydusd *n = container_of(front, struct nydusd, front);
 
-	if (n->leave.fn != NULL)
+	if (leaving_has_begun(&n->leaving))
 		return;
-	front->stopping = true;
-	front->state = FRONT_STOPPED;
-	link_stop_waiting(front->link);
-	front_stop_asking(front);
+	front_begin_to_end(front);
 	log_info(front->log, "leaving: mounts stay", "pid=%d", (int)getpid());
 	leave(n);
 }
@@ -298,7 +284,7 @@ static void nydusd_free(struct nydusd *n)
 {
 	loop_end(n->front.loop); /* owners of what jobs posted are freed before it */
 	timer_fini(&n->late);
-	timer_fini(&n->leave);
+	leaving_fini(&n->leaving);
 	nydusd_api_free(&n->api);
 	for (size_t i = 0; i < ARRAY_LEN(n->signals); i++) {
 		if (n->signals[i] != NULL)
