@@ -5,6 +5,7 @@
  * frees the request.
  */
 #include "api.h"
+#include "http_answer.h"
 #include "http_watch.h"
 #include <errno.h>
 #include <event2/buffer.h>
@@ -61,32 +62,9 @@ json_t *api_error_json(int r, const char *message)
 	return json_pack("{s:o}", "error", error);
 }
 
-static struct evbuffer *json_line(json_t *document)
-{
-	struct evbuffer *line = evbuffer_new();
-	char *text = json_dumps(document, JSON_COMPACT);
-
-	if (line != NULL && text != NULL)
-		(void)evbuffer_add_printf(line, "%s\n", text);
-	free(text);
-	json_decref(document);
-	return line;
-}
-
-static void set_type(struct api_call *call, const char *type)
-{
-	(void)evhttp_add_header(evhttp_request_get_output_headers(call->req), "Content-Type", type);
-}
-
 static void send_document(struct api_call *call, int status, json_t *document)
 {
-	struct evbuffer *line = json_line(document);
-
-	set_type(call, "application/json");
-	http_unwatch(call->req);
-	evhttp_send_reply(call->req, status, NULL, line);
-	if (line != NULL)
-		evbuffer_free(line);
+	http_answer_json(call->req, status, document, "\n");
 	api_call_end(call);
 }
 
@@ -104,8 +82,21 @@ void api_fail(struct api_call *call, int r, const struct err *why)
 
 void api_stream_begin(struct api_call *call)
 {
-	set_type(call, "application/x-ndjson");
+	(void)evhttp_add_header(evhttp_request_get_output_headers(call->req), "Content-Type",
+	                        "application/x-ndjson");
 	evhttp_send_reply_start(call->req, HTTP_OK, NULL);
+}
+
+static struct evbuffer *json_line(json_t *document)
+{
+	struct evbuffer *line = evbuffer_new();
+	char *text = json_dumps(document, JSON_COMPACT);
+
+	if (line != NULL && text != NULL)
+		(void)evbuffer_add_printf(line, "%s\n", text);
+	free(text);
+	json_decref(document);
+	return line;
 }
 
 void api_stream_line(struct api_call *call, json_t *line)

@@ -6,6 +6,7 @@
  * waits for is cancelled.
  */
 #include "api.h"
+#include "http_answer.h"
 #include "http_json.h"
 #include "http_watch.h"
 #include "json_util.h"
@@ -13,7 +14,6 @@
 #include "unix_socket.h"
 #include <assert.h>
 #include <errno.h>
-#include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <stdlib.h>
@@ -118,18 +118,9 @@ static const struct route *find_route(enum evhttp_cmd_type method, const char *p
 
 static void refuse(struct evhttp_request *req, int status, const char *message)
 {
-	const bool is_head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD; /* has no body */
-	struct evbuffer *body = is_head ? NULL : evbuffer_new();
+	const int r = status == HTTP_SERVUNAVAIL ? -EAGAIN : -EIO;
 
-	(void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type",
-	                        "application/json");
-	if (body != NULL)
-		(void)evbuffer_add_printf(body, "{\"error\":{\"message\":\"%s\",\"exit\":1%s}}\n",
-		                          message,
-		                          status == HTTP_SERVUNAVAIL ? ",\"again\":true" : "");
-	evhttp_send_reply(req, status, NULL, body);
-	if (body != NULL)
-		evbuffer_free(body);
+	http_answer_json(req, status, api_error_json(r, message), "\n");
 }
 
 static struct api_call *call_new(struct api *api, struct evhttp_request *req,

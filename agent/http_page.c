@@ -5,12 +5,12 @@
  * metrics' text and whether the agent is ready; nothing else of the agent.
  */
 #include "http_page.h"
+#include "http_answer.h"
 #include "http_events.h"
 #include "http_watch.h"
 #include "mem.h"
 #include "page_html.h"
 #include <errno.h>
-#include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/util.h>
@@ -37,29 +37,9 @@ struct http_page {
 	struct http_events *events;
 };
 
-/* Of HEAD's, libevent leaves out the length, and sends the bytes, which are the next answer then.
- */
-static void reply(struct evhttp_request *req, int status, const char *type, const void *bytes,
-                  size_t size_bytes)
-{
-	const bool is_head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD;
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-	AUTO(free_str) char *length = is_head ? xasprintf("%zu", size_bytes) : NULL;
-	struct evbuffer *body = is_head ? NULL : evbuffer_new();
-
-	(void)evhttp_add_header(headers, "Content-Type", type);
-	if (length != NULL)
-		(void)evhttp_add_header(headers, "Content-Length", length);
-	if (body != NULL)
-		(void)evbuffer_add(body, bytes, size_bytes);
-	evhttp_send_reply(req, status, NULL, body);
-	if (body != NULL)
-		evbuffer_free(body);
-}
-
 static void reply_text(struct evhttp_request *req, int status, const char *type, const char *text)
 {
-	reply(req, status, type, text, strlen(text));
+	http_answer(req, status, type, text, strlen(text));
 }
 
 #define PLAIN "text/plain; charset=utf-8"
@@ -95,7 +75,6 @@ static void scrape_after(struct job *job)
 	if (s->page->agent->peer != NULL)
 		peer_count(s->page->agent->peer);
 	text = metrics_render(m);
-	http_unwatch(s->req);
 	reply_text(s->req, HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text);
 	DL_DELETE(s->page->scrapes, s);
 	s->page->n_scrapes--;
@@ -152,7 +131,7 @@ static void on_root(struct evhttp_request *req, void *arg)
 	                        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 	(void)evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
 	(void)evhttp_add_header(headers, "Cache-Control", "no-cache");
-	reply(req, HTTP_OK, "text/html; charset=utf-8", page_html, page_html_bytes);
+	http_answer(req, HTTP_OK, "text/html; charset=utf-8", page_html, page_html_bytes);
 }
 
 static void on_events(struct evhttp_request *req, void *arg)

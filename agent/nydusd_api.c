@@ -3,6 +3,7 @@
  * path, also a wrong method; 404 for an unknown path; 500 for what failed.
  */
 #include "nydusd_api.h"
+#include "http_answer.h"
 #include "http_json.h"
 #include "http_watch.h"
 #include "mem.h"
@@ -86,23 +87,11 @@ void nydusd_give_up_when_gone(struct nydusd_call *call)
 
 static void send_answer(struct nydusd_call *call, int status, json_t *document)
 {
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(call->req);
-	const bool is_head = evhttp_request_get_command(call->req) == EVHTTP_REQ_HEAD;
-	struct evbuffer *body = document != NULL && !is_head ? evbuffer_new() : NULL;
-	char *text = document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
-
 	if (!call->gone && evhttp_request_get_connection(call->req) != NULL)
 		evhttp_connection_set_closecb(evhttp_request_get_connection(call->req), NULL, NULL);
-	(void)evhttp_add_header(headers, "Server", "Nydus API");
-	(void)evhttp_add_header(headers, "Content-Type", "application/json");
-	if (body != NULL && text != NULL)
-		(void)evbuffer_add_printf(body, "%s", text);
-	http_unwatch(call->req);
-	evhttp_send_reply(call->req, status, NULL, body);
-	if (body != NULL)
-		evbuffer_free(body);
-	free(text);
-	json_drop(&document);
+	(void)evhttp_add_header(evhttp_request_get_output_headers(call->req), "Server",
+	                        "Nydus API");
+	http_answer_json(call->req, status, document, "");
 	json_drop(&call->query);
 	json_drop(&call->body);
 	free(call);
