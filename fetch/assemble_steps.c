@@ -9,14 +9,13 @@
 #include "image_files.h"
 #include "mem.h"
 #include "meta_steps.h"
+#include "read_file.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define META_NAMES 2
 
@@ -60,26 +59,16 @@ static void find_meta(const struct assembly *a, struct part *part)
  */
 static uint8_t *read_whole(const char *path, uint64_t size_bytes)
 {
-	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-	AUTO(free_bytes) uint8_t *bytes = NULL;
-	uint8_t *whole;
-	uint64_t n = 0;
-	struct stat st;
+	AUTO(free_str) char *text = NULL;
+	uint8_t *bytes;
+	size_t n = 0;
+	struct err e;
 
-	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < 0 ||
-	    (uint64_t)st.st_size != size_bytes)
+	if (read_file(path, O_NOFOLLOW, size_bytes, &text, &n, &e) < 0 || n != size_bytes)
 		return NULL;
-	bytes = malloc(size_bytes);
-	while (bytes != NULL && n < size_bytes) {
-		const ssize_t got = pread(fd, bytes + n, size_bytes - n, (off_t)n);
-
-		if (got <= 0)
-			return NULL;
-		n += (uint64_t)got;
-	}
-	whole = bytes;
-	bytes = NULL;
-	return whole;
+	bytes = (uint8_t *)text;
+	text = NULL;
+	return bytes;
 }
 
 /* Whoever unpacked the bootstrap from its layer unpacked these, too. Nobody vouches for them as

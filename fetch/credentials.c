@@ -6,66 +6,24 @@
 #include "credentials.h"
 #include "credential_helper.h"
 #include "mem.h"
+#include "read_file.h"
 #include "secret.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { NOT_THERE = 1 };
 
-/* Nothing but a regular file is read: a fifo would hold the worker for ever. */
-static int open_regular(const char *path, size_t max_bytes, int *ret_fd, size_t *ret_size_bytes,
+/* @param ret_text  malloc'd, with a NUL at the end, a secret. @return 0; NOT_THERE; -EAGAIN */
+static int read_secrets(const char *path, size_t max_bytes, char **ret_text, size_t *ret_size_bytes,
                         struct err *e)
 {
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
-	int r = 0;
+	const int r = read_file(path, 0, max_bytes, ret_text, ret_size_bytes, e);
 
-	if (fd < 0)
-		return err_errno(e, errno, "%s", path);
-	if (fstat(fd, &st) < 0)
-		r = err_errno(e, errno, "%s", path);
-	else if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max_bytes)
-		r = err_set(e, EINVAL, "%s: not a file of at most %zu bytes", path, max_bytes);
-	if (r < 0) {
-		(void)close(fd);
-		return r;
-	}
-	*ret_size_bytes = (size_t)st.st_size;
-	*ret_fd = fd;
-	return 0;
-}
-
-/* @param ret_text  malloc'd, with a NUL at the end, a secret. @return 0; NOT_THERE; -EAGAIN */
-static int read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_size_bytes,
-                     struct err *e)
-{
-	size_t size_bytes = 0;
-	AUTO(close_fd) int fd = -1;
-	AUTO(free_secret) char *text = NULL;
-	ssize_t n;
-	int r;
-
-	r = open_regular(path, max_bytes, &fd, &size_bytes, e);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return NOT_THERE;
-	if (r < 0) {
+	if (r < 0)
 		e->code = EAGAIN;
-		return -EAGAIN;
-	}
-	text = xcalloc(1, size_bytes + 1);
-	n = pread(fd, text, size_bytes, 0);
-	if (n < 0) {
-		(void)err_errno(e, errno, "%s", path);
-		e->code = EAGAIN;
-		return -EAGAIN;
-	}
-	*ret_size_bytes = (size_t)n;
-	*ret_text = text;
-	text = NULL;
-	return 0;
+	return r < 0 ? -EAGAIN : 0;
 }
 
 static int from_docker_config(const struct credentials_query *q, const char *path,
@@ -76,7 +34,7 @@ static int from_docker_config(const struct credentials_query *q, const char *pat
 	size_t size_bytes;
 	int r;
 
-	r = read_file(path, DOCKER_CONFIG_MAX_BYTES, &text, &size_bytes, e);
+	r = read_secrets(path, DOCKER_CONFIG_MAX_BYTES, &text, &size_bytes, e);
 	if (r != 0)
 		return r;
 	r = docker_config_find(text, size_bytes, q->host, q->repository, &entry, e);
@@ -105,7 +63,7 @@ static int from_password_file(const struct credentials_query *q,
 	size_t size_bytes;
 	int r;
 
-	r = read_file(q->password_file, PASSWORD_MAX_BYTES, &text, &size_bytes, e);
+	r = read_secrets(q->password_file, PASSWORD_MAX_BYTES, &text, &size_bytes, e);
 	if (r == NOT_THERE)
 		return err_set(e, EAGAIN, "password file %s is not there", q->password_file);
 	if (r < 0)
