@@ -10,7 +10,7 @@
  *   fetch_islands.c  what is missing between chunks that are here
  *   fetch_sweep.c    the rest of an image, for who reads all of it           (struct reading)
  *   fetch_programs.c the rest of a program that is being started
- *   fetch_lost.c     what becomes of one that no source answers
+ *   fetch_lost.c     what failed, and what becomes of one that no source answers
  *   fetch_queue.c    when its turn comes
  *   fetch_batch.c    unpack, verify, keep, answer: jobs on the workers        (struct batch)
  *   fetch_piece.c    single chunks of a unit, as peers give them              (struct piece)
@@ -275,6 +275,9 @@ uint32_t run_drop_idle(struct run *run);
  */
 void run_go_on(struct run *run, enum run_state next);
 enum run_state run_requeue(struct run *run); /* fetch_queue.c: of the same table */
+/** The source that was asked gave nothing, or not all: what it said is that, r as in
+ * source_events.end. */
+void run_note_failure(struct run *run, int r, const struct err *why);
 /** Some source has said its last word, and the others have nothing of it now. */
 bool run_is_denied(const struct run *run);
 enum run_state run_lost(struct run *run); /* fetch_lost.c: two of its states */

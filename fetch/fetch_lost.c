@@ -1,5 +1,6 @@
 /*
- * fetch_lost: a run that no source gave anything for: it fails, or tries all of them again later.
+ * fetch_lost: what sources said that gave nothing; and a run that none gave anything for: it fails,
+ * or tries all of them again later.
  */
 #include "bytes.h"
 #include "engine.h"
@@ -11,6 +12,48 @@
 #define PAUSES_DOUBLED 5 /* to 3.2 s */
 
 #define MISSES_MAX 3 /* rounds in which who has nothing now may come to have it: 0.7 s */
+
+/* A refusal is what somebody can mend, whatever was heard before it; and who was down, and so is
+ * asked behind the others, has more to say than those: that no other blob has it explains nothing.
+ */
+static void note_gone(struct run *run, const struct err *why)
+{
+	const struct source *source = run->blob->f->sources[run->source_idx];
+	const bool is_refusal = source_refused(why->code);
+
+	if (run->why.code != 0 && !is_refusal &&
+	    (!run->last_resort || source_refused(run->why.code)))
+		return;
+	if (why->msg[0] != '\0')
+		(void)err_set(&run->why, is_refusal ? why->code : EIO, "%s", why->msg);
+	else
+		(void)err_set(&run->why, EIO, "%s does not have it", source->ops->name);
+}
+
+void run_note_failure(struct run *run, int r, const struct err *why)
+{
+	const struct source *source = run->blob->f->sources[run->source_idx];
+
+	if (r == SOURCE_GONE)
+		run->struck |= BIT(run->source_idx);
+	if (r == SOURCE_MISS)
+		run->missed |= BIT(run->source_idx);
+	if (r < 0 && !source_refused(run->why.code))
+		run->why = *why;
+	else if (r == SOURCE_GONE)
+		note_gone(run, why);
+	else if (r == SOURCE_OK)
+		(void)err_set(&run->why, EPROTO, "%s ended before all was there",
+		              source->ops->name);
+	if (run->why.code == 0)
+		return;
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		const struct flight *fl = run_flight(run, run->first_unit + i);
+
+		for (struct waiter *w = fl != NULL ? fl->waiters : NULL; w != NULL; w = w->next)
+			waiter_note(w, &run->why);
+	}
+}
 
 static bool is_every_source(const struct run *run, uint32_t mask)
 {

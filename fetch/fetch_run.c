@@ -299,48 +299,6 @@ static void on_unit(void *arg, uint32_t unit_idx, uint8_t *bytes)
 	batch_add(run, fl);
 }
 
-/* A refusal is what somebody can mend, whatever was heard before it; and who was down, and so is
- * asked behind the others, has more to say than those: that no other blob has it explains nothing.
- */
-static void note_gone(struct run *run, const struct err *why)
-{
-	const struct source *source = fetch_of(run)->sources[run->source_idx];
-	const bool is_refusal = source_refused(why->code);
-
-	if (run->why.code != 0 && !is_refusal &&
-	    (!run->last_resort || source_refused(run->why.code)))
-		return;
-	if (why->msg[0] != '\0')
-		(void)err_set(&run->why, is_refusal ? why->code : EIO, "%s", why->msg);
-	else
-		(void)err_set(&run->why, EIO, "%s does not have it", source->ops->name);
-}
-
-static void note_failure(struct run *run, int r, const struct err *why)
-{
-	const struct source *source = fetch_of(run)->sources[run->source_idx];
-
-	if (r == SOURCE_GONE)
-		run->struck |= BIT(run->source_idx);
-	if (r == SOURCE_MISS)
-		run->missed |= BIT(run->source_idx);
-	if (r < 0 && !source_refused(run->why.code))
-		run->why = *why;
-	else if (r == SOURCE_GONE)
-		note_gone(run, why);
-	else if (r == SOURCE_OK)
-		(void)err_set(&run->why, EPROTO, "%s ended before all was there",
-		              source->ops->name);
-	if (run->why.code == 0)
-		return;
-	for (uint32_t i = 0; i < run->n_units; i++) {
-		const struct flight *fl = run_flight(run, run->first_unit + i);
-
-		for (struct waiter *w = fl != NULL ? fl->waiters : NULL; w != NULL; w = w->next)
-			waiter_note(w, &run->why);
-	}
-}
-
 void run_settled(struct run *run)
 {
 	struct fetch *f = fetch_of(run);
@@ -351,7 +309,7 @@ void run_settled(struct run *run)
 		(void)run_drop_idle(
 			run); /* what was kept of them is kept, the rest would be lost again */
 	if (next_stretch(run, &at, &left)) {
-		note_failure(run, run->end_result, &run->end_why);
+		run_note_failure(run, run->end_result, &run->end_why);
 		run->source_idx += !run->again;
 	}
 	run->ended = false;
@@ -512,7 +470,7 @@ static enum run_state enter_ask(struct run *run)
 			return RUN_ASKED;
 		}
 		explain_record(run, r, &why);
-		note_failure(run, r, &why);
+		run_note_failure(run, r, &why);
 	}
 	return RUN_LOST;
 }

@@ -275,9 +275,11 @@ static bool has_its_share(const struct fetch_prefetch *p)
 	const uint32_t n_others = n_others_waiting(p);
 	uint32_t n_held = 0;
 
+	if (n_others == 0)
+		return false;
 	for (uint32_t i = 0; i < p->opts.n_blobs; i++)
 		n_held += p->blobs[i]->n_prefetch_runs;
-	return n_others > 0 && n_held >= max_u64(prefetch_runs_max(p->f) / (n_others + 1), 1);
+	return n_held >= max_u64(prefetch_runs_max(p->f) / (n_others + 1), 1);
 }
 
 static bool may_ask(const struct fetch_prefetch *p)
