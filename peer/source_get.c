@@ -40,6 +40,39 @@ static const struct chunk_rec *chunk_at(const struct get *g, uint16_t pos)
 	return &g->s->req->run->layout->chunks[seek_chunk(g->s, pos)];
 }
 
+/* ---- what did not come ---- */
+
+static void note_end(const struct get *g, enum wire_status status)
+{
+	char node[PEER_NAME_BYTES];
+	const uint32_t n_left = set_count(&g->set);
+
+	wire_id_text(&g->node, node);
+	source_note(g->s->req, "peer %.8s: %u of %u chunks, %s, %.1f ms%s", node,
+	            g->n_asked - n_left, g->n_asked, wire_status_name(status),
+	            (double)(peer_calm_ns(peer_of(g)) - g->began_ns) / (double)NS_PER_MS,
+	            g->wait ? SOURCE_NOTE_WAITED : "");
+}
+
+/* What did not come is wanted again: the home does not know that it did not. */
+static void want_again(struct seek *s, const struct wire_set *set)
+{
+	s->asked = set_minus(s->asked, set);
+	s->lost = set_minus(s->lost, set);
+}
+
+/* By this question or another one it is known that it lies. */
+static void leave_liar(struct get *g)
+{
+	struct seek *s = g->s;
+
+	note_end(g, WIRE_CANCELLED);
+	seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
+	want_again(s, &g->set);
+	get_stop(g);
+	source_dirty(s->req);
+}
+
 /* ---- what comes ---- */
 
 static bool grant_is_right(const struct get *g, const struct wire_grant *grant)
@@ -72,6 +105,7 @@ static void on_redirect(struct get *g, const struct wire_redirect *r)
 	holders_learn(peer_of(g)->holders, &part, r->nodes, r->n_nodes);
 	holders_forget(peer_of(g)->holders, &g->node, &part);
 	g->set = set_minus(g->set, &set);
+	want_again(g->s, &set); /* of the home, where none of these can be asked */
 }
 
 static void on_answer(void *arg, const struct wire_msg *msg)
@@ -82,10 +116,8 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 	if (msg->type == WIRE_GRANT) {
 		g->granted = grant_is_right(g, &msg->u.grant);
 		if (!g->granted) {
-			seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
-			conn_cancel(g->conn, g->req);
-			peer_blame(peer_of(g), &g->node, g->size_bytes, HOLDERS_LIED);
-			get_free(g);
+			peer_blame(peer_of(g), &g->node, 0, HOLDERS_LIED);
+			leave_liar(g);
 		}
 	} else if (msg->type == WIRE_MISS) {
 		const struct wire_set missed = in_seek(g, &msg->u.miss.set);
@@ -98,25 +130,6 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 }
 
 /* ---- silence ---- */
-
-static void note_end(const struct get *g, enum wire_status status)
-{
-	char node[PEER_NAME_BYTES];
-	const uint32_t n_left = set_count(&g->set);
-
-	wire_id_text(&g->node, node);
-	source_note(g->s->req, "peer %.8s: %u of %u chunks, %s, %.1f ms%s", node,
-	            g->n_asked - n_left, g->n_asked, wire_status_name(status),
-	            (double)(peer_calm_ns(peer_of(g)) - g->began_ns) / (double)NS_PER_MS,
-	            g->wait ? SOURCE_NOTE_WAITED : "");
-}
-
-/* What did not come is wanted again: the home does not know that it did not. */
-static void want_again(struct seek *s, const struct wire_set *set)
-{
-	s->asked = set_minus(s->asked, set);
-	s->lost = set_minus(s->lost, set);
-}
 
 static uint64_t stuck_after_ns(const struct get *g)
 {
@@ -256,18 +269,6 @@ static void watch_on(struct get *g)
 	zone_progress(g->s, 1); /* it lives, and is at it */
 	g->hedge_ns = peer_calm_ns(peer_of(g)) + WATCH_NS;
 	g->probed_ns = 0;
-}
-
-/* Of another question it is known that it lies. */
-static void leave_liar(struct get *g)
-{
-	struct seek *s = g->s;
-
-	note_end(g, WIRE_CANCELLED);
-	seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
-	want_again(s, &g->set);
-	get_stop(g);
-	source_dirty(s->req);
 }
 
 /* Who has a lease, and the digests, can show at once that it knows them. It lives, and does not:

@@ -340,6 +340,40 @@ static void who_comes_to_read_what_is_waited_for_has_the_home_watch(void **state
 	is_watched_by_the_home(s, 2);
 }
 
+static void who_is_waited_for_and_cannot_show_the_digests_is_told_to_the_home(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], false);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(set_count(&s->home.asks[1].part.set), 2);
+	assert_int_equal(s->home.asks[1].avoid_why[0], WIRE_AVOID_FAILED);
+	assert_int_equal(scene_info(s, &s->other).n_lied, 1);
+}
+
+/* Its home believes that it comes there, as was said before. */
+static void who_is_waited_for_and_sends_to_who_is_not_there_is_told_to_the_home(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+	struct wire_msg redirect = { .type = WIRE_REDIRECT, .u.redirect.set = all };
+
+	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	redirect.u.redirect.req = s->other.gets[0].req;
+	redirect.u.redirect.n_nodes = 1;
+	redirect.u.redirect.nodes[0] = (struct wire_id){ .b = { 1 } };
+	conn_send(s->other.stranger.conn, &redirect);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_int_equal(set_count(&s->home.asks[1].part.set), 2);
+}
+
 /* At so many homes, if at this one. */
 static uint32_t queues_at(struct scene *s, const struct wire_id *home)
 {
@@ -515,6 +549,8 @@ int main(void)
 		T(a_prefetch_is_in_a_queue_until_somebody_brings_it),
 		T(who_comes_to_read_what_is_waited_for_has_the_home_watch),
 		T(who_is_waited_for_is_not_told_to_wait_for_who_waits_there),
+		T(who_is_waited_for_and_cannot_show_the_digests_is_told_to_the_home),
+		T(who_is_waited_for_and_sends_to_who_is_not_there_is_told_to_the_home),
 		T(a_home_that_drains_is_left_for_the_next),
 		T(who_dies_with_a_lease_is_not_waited_for_as_a_home_as_well),
 		cmocka_unit_test_setup_teardown(
