@@ -48,7 +48,7 @@ static struct wire_set waited_for(const struct seek *s)
 /* Whoever is slow has it: another holder is welcome, the origin is not. */
 static bool is_slow_alone(const struct seek *s, const struct wire_set *todo)
 {
-	const struct wire_set held = seek_in_gets(s, true, NULL);
+	const struct wire_set held = seek_in_gets(s, true);
 	const struct wire_set waited = waited_for(s);
 	const struct wire_set unheld = set_minus(*todo, &held);
 	const struct wire_set slow = set_minus(*todo, &waited);
@@ -291,7 +291,7 @@ static void note_item(struct seek *s, const struct wire_answer_item *item, const
  * line as often as there are nodes. */
 static void ask_named(struct seek *s, const struct wire_answer_item *item)
 {
-	const struct wire_set held = seek_in_gets(s, true, NULL);
+	const struct wire_set held = seek_in_gets(s, true);
 	const struct wire_set rest = set_minus(item->set, &held);
 	const struct wire_set set = set_and(rest, &s->want);
 
@@ -391,7 +391,7 @@ static void on_elsewhere(struct seek *s, const struct wire_answer_item *item)
 static void on_nobody(struct seek *s, const struct wire_answer_item *item)
 {
 	const struct wire_set later = unit_put_off(s, &item->set);
-	const struct wire_set gets = seek_in_gets(s, true, NULL);
+	const struct wire_set gets = seek_in_gets(s, true);
 	struct wire_set lost = set_minus(item->set, &later);
 
 	lost = set_minus(lost, &gets); /* they followed their unit meanwhile */

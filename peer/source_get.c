@@ -169,12 +169,14 @@ static bool brings(const struct get *g)
 static void restart_watch(struct get *g)
 {
 	const uint64_t now = peer_calm_ns(peer_of(g));
+	const uint64_t late_ns =
+		g->began_ns + max_u64(LATE_TIMES * g->patience_ns, source_silent_ns(true));
 
 	g->line_bytes = conn_counts(g->conn)->payload_in_bytes;
 	g->watched_ns = now;
 	g->hedge_ns = now + (g->wait ? WATCH_NS : g->patience_ns);
 	if (!g->wait && !g->hedged && g->s->req->run->reader && !brings(g))
-		g->hedge_ns = min_u64(g->hedge_ns, max_u64(now, g->late_ns));
+		g->hedge_ns = min_u64(g->hedge_ns, max_u64(now, late_ns));
 	g->stuck_ns = now + stuck_after_ns(g);
 	g->probed_ns = 0;
 }
@@ -253,8 +255,7 @@ static void wait_elsewhere(struct get *g)
  * and any other source would be, too. */
 static bool is_in_line(const struct get *g)
 {
-	return conn_counts(g->conn)->payload_in_bytes > g->line_bytes && moves(g) &&
-	       peer_calm_ns(peer_of(g)) < g->began_ns + g->line_ns;
+	return moves(g) && peer_calm_ns(peer_of(g)) < g->began_ns + g->line_ns;
 }
 
 /* Whoever else may have it, and the origin, are to have some of its time. */
@@ -392,18 +393,24 @@ static const struct request_ops get_ops = {
 	.answer = on_answer, .chunk = on_chunk, .progress = on_progress, .end = on_end
 };
 
+/* Cancelled, and a fault of its node. */
+static void get_fail(struct get *g)
+{
+	note_end(g, WIRE_FAILED);
+	conn_cancel(g->conn, g->req);
+	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
+	get_free(g);
+}
+
 static void give_up(struct get *g, bool dead)
 {
 	struct seek *s = g->s;
 
-	note_end(g, WIRE_FAILED);
-	conn_cancel(g->conn, g->req);
-	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
 	if (dead)
 		holders_dead(peer_of(g)->holders, &g->node);
 	seek_avoid(s, &g->node, WIRE_AVOID_FAILED);
 	want_again(s, &g->set);
-	get_free(g);
+	get_fail(g);
 	source_dirty(s->req);
 }
 
@@ -411,14 +418,10 @@ void get_expire(struct get *g)
 {
 	const uint64_t took_ns = peer_calm_ns(peer_of(g)) - g->began_ns;
 
-	if (g->wait || took_ns < source_stuck_ns(true) || brings(g)) {
+	if (g->wait || took_ns < source_stuck_ns(true) || brings(g))
 		get_stop(g);
-		return;
-	}
-	note_end(g, WIRE_FAILED);
-	conn_cancel(g->conn, g->req);
-	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
-	get_free(g);
+	else
+		get_fail(g);
 }
 
 /* ---- asking ---- */
@@ -474,7 +477,6 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 	g->hedge_ns = holders_hedge_ns(p->holders, node, g->size_bytes);
 	g->line_ns = line_ns_of(s->req);
 	g->patience_ns = g->hedge_ns > g->began_ns ? g->hedge_ns - g->began_ns : 0;
-	g->late_ns = g->began_ns + max_u64(LATE_TIMES * g->patience_ns, source_silent_ns(true));
 	make_key(g);
 	return g;
 }

@@ -32,7 +32,6 @@ struct get {
 	uint64_t began_ns, first_ns;
 	uint64_t patience_ns; /* silence after which another is asked as well */
 	uint64_t hedge_ns;    /* then; and it is asked for a sign of life */
-	uint64_t late_ns;     /* and then another is asked for a reader, whatever comes of it */
 	uint64_t probed_ns;   /* when, by the real clock; 0: not */
 	uint64_t dead_ns;     /* without one, it is given up then */
 	uint64_t stuck_ns;    /* and then in any case but one: it is behind what comes for others */
@@ -211,8 +210,8 @@ void seek_pause_home(struct seek *s, const struct wire_set *set, uint32_t ms);
 void seek_pause(struct seek *s, const struct wire_set *set, uint32_t ms,
                 const struct wire_id *holder, bool said);
 struct wire_set seek_paused(const struct seek *s); /* all of it */
-/** Asked of some holder (hedged: also of slow ones) but except, and not given up. */
-struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wire_id *except);
+/** Asked of some holder (hedged: also of slow ones), and not given up. */
+struct wire_set seek_in_gets(const struct seek *s, bool hedged);
 /** Asked of those who are to receive it first (wait), or of those who have it. */
 struct wire_set seek_asked_of(const struct seek *s, bool wait);
 /** Wanted and not lost, without what goes the way of other segments for now. */

@@ -103,15 +103,14 @@ struct wire_set seek_paused(const struct seek *s)
 
 /* ---- sets ---- */
 
-/* Asked of some holder that has not been given up. */
-struct wire_set seek_in_gets(const struct seek *s, bool hedged, const struct wire_id *except)
+struct wire_set seek_in_gets(const struct seek *s, bool hedged)
 {
 	struct wire_set set = set_none(s->want.n);
 	const struct get *g;
 
 	DL_FOREACH(s->gets, g)
 	{
-		if ((hedged || !g->hedged) && (except == NULL || !id_equal(&g->node, except)))
+		if (hedged || !g->hedged)
 			set = set_or(set, &g->set);
 	}
 	return set;
@@ -132,7 +131,7 @@ struct wire_set seek_asked_of(const struct seek *s, bool wait)
 
 struct wire_set seek_open(const struct seek *s)
 {
-	const struct wire_set gets = seek_in_gets(s, true, NULL);
+	const struct wire_set gets = seek_in_gets(s, true);
 
 	return set_minus(s->want, &gets);
 }
@@ -147,7 +146,7 @@ struct wire_set seek_own(const struct seek *s)
 
 static struct wire_set todo_of(const struct seek *s)
 {
-	const struct wire_set busy = seek_in_gets(s, false, NULL);
+	const struct wire_set busy = seek_in_gets(s, false);
 	const struct wire_set paused = seek_paused(s);
 	struct wire_set todo = seek_own(s);
 
@@ -197,7 +196,7 @@ static void drop_idle_gets(struct seek *s)
 
 bool seek_is_settled(const struct seek *s)
 {
-	const struct wire_set open = seek_in_gets(s, true, NULL);
+	const struct wire_set open = seek_in_gets(s, true);
 	const struct wire_set rest = set_minus(s->want, &s->lost);
 
 	return set_empty(&rest) && set_empty(&open);
@@ -205,7 +204,7 @@ bool seek_is_settled(const struct seek *s)
 
 bool seek_has_only_put_off(const struct seek *s)
 {
-	const struct wire_set open = seek_in_gets(s, true, NULL);
+	const struct wire_set open = seek_in_gets(s, true);
 	struct wire_set rest = set_minus(s->want, &s->lost);
 
 	rest = set_minus(rest, &s->put_off);
@@ -292,7 +291,7 @@ static void check_silence(struct seek *s)
 static struct wire_set ask_all_holders(struct seek *s)
 {
 	const struct wire_set all = todo_of(s);
-	const struct wire_set gets = seek_in_gets(s, true, NULL);
+	const struct wire_set gets = seek_in_gets(s, true);
 	struct wire_set slow = set_and(all, &gets);
 	struct wire_set rest = set_minus(all, &slow);
 

@@ -53,7 +53,7 @@ static struct wire_set left_of(const struct seek *s)
 
 static bool is_in_queue(const struct seek *s, const struct wire_set *left)
 {
-	const struct wire_set gets = seek_in_gets(s, true, NULL);
+	const struct wire_set gets = seek_in_gets(s, true);
 	const struct wire_set queued = set_minus(*left, &gets);
 
 	return !set_empty(&queued);
