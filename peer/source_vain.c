@@ -143,28 +143,28 @@ bool vain_is_busy(struct seek *s, const struct wire_id *node, bool said)
 	return true;
 }
 
-/* From when on it does is noted. */
-static bool goes_without(struct seek *s, const struct wire_set *left)
+/* Is a reader blocked on it, and goes without ret_left? From when on it does is noted. A prefetch
+ * is not looked at: that takes time, for each of its segments, in each step. */
+static bool goes_without(struct seek *s, struct wire_set *ret_left)
 {
-	const bool goes = s->req->run->reader && !set_empty(left);
-
-	if (!goes)
+	if (!s->req->run->reader)
+		return false;
+	*ret_left = left_of(s);
+	look_at_queue(s, ret_left);
+	if (set_empty(ret_left))
 		s->vain_ns = 0;
 	else if (s->vain_ns == 0)
 		s->vain_ns = peer_calm_ns(s->req->p);
-	return goes;
+	return s->vain_ns != 0;
 }
 
 void vain_look(struct seek *s)
 {
 	const uint64_t now = peer_calm_ns(s->req->p);
-	const struct wire_set left = left_of(s);
+	struct wire_set left;
 	uint64_t vain_ns;
 
-	if (!goes_without(s, &left))
-		return;
-	look_at_queue(s, &left);
-	if (now < over_ns(s, &left))
+	if (!goes_without(s, &left) || now < over_ns(s, &left))
 		return;
 	vain_ns = now - s->vain_ns;
 	s->vain_ns = now;
@@ -173,10 +173,9 @@ void vain_look(struct seek *s)
 
 void vain_settle(struct seek *s)
 {
-	const struct wire_set left = left_of(s);
+	struct wire_set left;
 
 	(void)goes_without(s, &left);
-	look_at_queue(s, &left);
 }
 
 uint64_t vain_due_ns(const struct seek *s)
@@ -203,11 +202,13 @@ void vain_came(struct seek *s)
 
 void vain_comes(struct seek *s, uint16_t pos)
 {
-	const struct wire_set left = left_of(s);
-
 	s->n_busy = 0;
-	if (wire_set_has(&left, pos))
-		vain_passed_on(s);
+	if (s->vain_ns != 0) {
+		const struct wire_set left = left_of(s);
+
+		if (wire_set_has(&left, pos))
+			vain_passed_on(s);
+	}
 	if (wire_set_has(&s->named, pos))
 		ask_was_useful(s);
 }
