@@ -388,13 +388,18 @@ void holders_home_answered(struct holders *h, const struct wire_id *node)
 	w->home_silent_until_ns = 0;
 }
 
+static bool is_trusted(const struct worth *w, uint64_t now_ns)
+{
+	return now_ns >= w->told.distrusted_until_ns;
+}
+
 bool holders_home_usable(const struct holders *h, const struct wire_id *node)
 {
 	const struct worth *w = find_worth(h, node);
 	const uint64_t now_ns = clock_now_ns(h->clock);
 
-	return w == NULL || (now_ns >= w->home_silent_until_ns && now_ns >= w->home_vain_until_ns &&
-	                     now_ns >= w->told.distrusted_until_ns);
+	return w == NULL || (is_trusted(w, now_ns) && now_ns >= w->home_silent_until_ns &&
+	                     now_ns >= w->home_vain_until_ns);
 }
 
 void holders_cancelled(struct holders *h, const struct wire_id *node, uint64_t size_bytes)
@@ -409,7 +414,7 @@ bool holders_trusted(const struct holders *h, const struct wire_id *node)
 {
 	const struct worth *w = find_worth(h, node);
 
-	return w == NULL || clock_now_ns(h->clock) >= w->told.distrusted_until_ns;
+	return w == NULL || is_trusted(w, clock_now_ns(h->clock));
 }
 
 bool holders_usable(struct holders *h, const struct wire_id *node)
@@ -417,10 +422,8 @@ bool holders_usable(struct holders *h, const struct wire_id *node)
 	const struct worth *w = find_worth(h, node);
 	const uint64_t now_ns = clock_now_ns(h->clock);
 
-	if (w == NULL)
-		return true;
-	return now_ns >= w->told.distrusted_until_ns && now_ns >= w->told.broken_until_ns &&
-	       !w->probing;
+	return w == NULL ||
+	       (is_trusted(w, now_ns) && now_ns >= w->told.broken_until_ns && !w->probing);
 }
 
 /* Bytes at the rate of w, and its first byte. */
