@@ -36,6 +36,21 @@ void raw_sample(int fd, enum wire_type type)
 	raw_say(fd, &msg);
 }
 
+size_t raw_next(struct wire_decoder *decoder, const uint8_t *bytes, size_t n_bytes,
+                struct wire_msg *ret_msg)
+{
+	size_t size;
+	struct err e;
+
+	if (n_bytes < WIRE_PREFIX_BYTES)
+		return 0;
+	size = (size_t)bytes[2] << 8 | bytes[3];
+	if (n_bytes < WIRE_PREFIX_BYTES + size)
+		return 0;
+	assert_int_equal(wire_decode(decoder, bytes + WIRE_PREFIX_BYTES, size, 0, ret_msg, &e), 0);
+	return WIRE_PREFIX_BYTES + size;
+}
+
 int raw_open(struct pair *p)
 {
 	int fd;

@@ -319,8 +319,7 @@ static uint32_t n_behind_the_lease(struct fixture *f, struct placement *p, uint3
 	struct many m;
 
 	begin(f, p, n_nodes, &m);
-	ask(f, &m, 1, 0, 0);
-	lease = *home_must(f, 1, 0, WIRE_LEASE);
+	lease = leases(f, &m, 1, 0);
 	for (uint32_t i = 2; i <= n_nodes; i++) {
 		struct wire_ask a = home_ask_of(f, 0, 0, RUN);
 
