@@ -276,17 +276,14 @@ static bool ask_is_sound(const struct wire_ask *ask)
 	       ask->runs.n == n && ask->n_avoid <= WIRE_AVOID_MAX;
 }
 
-static bool lease_of_avoided(struct home *h, const struct h_ask *ask)
+static bool lease_of_avoided(const struct h_ask *ask)
 {
 	const struct h_lease *l;
 
 	for (l = ask->list->leases; l != NULL; l = l->next) {
-		for (uint32_t i = 0; i < ask->n_avoid; i++) {
-			if (ask->avoid[i] == l->node && ask->avoid_why[i] == WIRE_AVOID_FAILED)
-				return true;
-		}
+		if (home_has_failed(ask, l->node))
+			return true;
 	}
-	(void)h;
 	return false;
 }
 
@@ -325,7 +322,7 @@ static int ask_here(struct home *h, uint16_t node, const struct wire_ask *msg)
 	take_avoid(h, ask, msg);
 	home_regrant(h, l);
 	home_settle(h);
-	if ((ask->flags & WIRE_ASK_READER) != 0 && lease_of_avoided(h, ask))
+	if ((ask->flags & WIRE_ASK_READER) != 0 && lease_of_avoided(ask))
 		home_lease_second(h, ask, (ask->flags & WIRE_ASK_STALLED) != 0);
 	return HOME_OK;
 }

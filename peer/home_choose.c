@@ -26,6 +26,15 @@ static enum wire_avoid_why avoids(const struct h_ask *ask, uint32_t pos, uint16_
 	return N_WIRE_AVOID_WHYS;
 }
 
+bool home_has_failed(const struct h_ask *ask, uint16_t node)
+{
+	for (uint32_t i = 0; i < ask->n_avoid; i++) {
+		if (ask->avoid[i] == node && ask->avoid_why[i] == WIRE_AVOID_FAILED)
+			return true;
+	}
+	return false;
+}
+
 static bool is_reachable(const struct home *h, const struct h_ask *ask, const struct entry *e)
 {
 	return e->node != ask->node && !h->nodes[e->node].lost && !h->nodes[e->node].draining;

@@ -248,6 +248,8 @@ void home_regrant(struct home *h, struct h_list *l); /* mark */
 void home_settle(struct home *h);                    /* and do */
 
 /* ---- home_choose.c ---- */
+/* Did the asker say that node failed it? */
+bool home_has_failed(const struct h_ask *ask, uint16_t node);
 /* Is e a node where this asker could have the chunk at pos? */
 bool home_is_candidate(const struct home *h, const struct h_ask *ask, uint32_t pos,
                        const struct entry *e);

@@ -398,19 +398,10 @@ static bool second_is_due(struct home *h, struct h_lease *l, const struct h_ask 
 	return life == IS_SILENT;
 }
 
-static bool has_failed(const struct h_ask *ask, uint16_t node)
-{
-	for (uint32_t i = 0; i < ask->n_avoid; i++) {
-		if (ask->avoid[i] == node && ask->avoid_why[i] == WIRE_AVOID_FAILED)
-			return true;
-	}
-	return false;
-}
-
 /* The asker waited there and saw nothing. Of others that is believed for their own lease alone. */
 static bool is_stalled(struct home *h, const struct h_ask *ask, const struct h_lease *l)
 {
-	if (!has_failed(ask, l->node))
+	if (!home_has_failed(ask, l->node))
 		return false;
 	if (id_equal(&h->nodes[ask->node].id, &h->opts.self))
 		strike(h, l->node);
