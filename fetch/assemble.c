@@ -11,6 +11,7 @@
  */
 #include "assemble.h"
 #include "assemble_steps.h"
+#include "load_step.h"
 #include "mem.h"
 #include "path.h"
 #include "whole_blob.h"
@@ -26,9 +27,7 @@ enum state { START, OPEN, METAS, LAYOUTS, WHOLE, DONE, N_STATES };
 
 /* What a worker has of it. */
 struct step {
-	struct job job;
-	int r;
-	struct err err;
+	struct load_step base;
 	struct assembly assembly;
 };
 
@@ -53,7 +52,6 @@ struct assemble {
 	uint32_t next_part; /* METAS, WHOLE: not looked at yet */
 	struct whole_blob *whole;
 	struct step step;
-	bool out, cancelled;
 };
 
 static enum state enter_open(struct assemble *op);
@@ -167,35 +165,21 @@ static enum state failed(struct assemble *op)
 
 /* ---- workers ---- */
 
-static void submit(struct assemble *op, void (*work)(struct job *job),
-                   void (*after)(struct job *job))
-{
-	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
-	op->out = true;
-	(*op->env.n_out)++;
-	pool_submit(op->env.pool, &op->step.job);
-}
-
 static void came_back(struct job *job, enum state next)
 {
-	struct assemble *op = container_of(job, struct assemble, step.job);
+	struct assemble *op = container_of(job, struct assemble, step.base.job);
 
-	op->out = false;
-	(*op->env.n_out)--;
-	if (op->cancelled) {
+	if (load_step_back(&op->step.base, &op->env, &op->err))
+		assemble_run(op, op->step.base.r < 0 ? failed(op) : next);
+	else
 		assemble_free(op);
-		return;
-	}
-	if (op->step.r < 0)
-		op->err = op->step.err;
-	assemble_run(op, op->step.r < 0 ? failed(op) : next);
 }
 
 static void open_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
-	step->r = assembly_open(&step->assembly, &step->err);
+	step->base.r = assembly_open(&step->assembly, &step->base.err);
 }
 
 static void open_after(struct job *job)
@@ -211,15 +195,15 @@ static enum state enter_open(struct assemble *op)
 		                   .digest = op->digest,
 		                   .metas_dirs = { op->metas_dirs[0], op->metas_dirs[1] },
 		                   .allow_unverified = op->env.allow_unverified };
-	submit(op, open_work, open_after);
+	load_step_submit(&op->step.base, &op->env, JOB_READER, open_work, open_after);
 	return OPEN;
 }
 
 static void layouts_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
-	step->r = assembly_layouts(&step->assembly, &step->err);
+	step->base.r = assembly_layouts(&step->assembly, &step->base.err);
 }
 
 static void layouts_after(struct job *job)
@@ -230,7 +214,7 @@ static void layouts_after(struct job *job)
 static enum state enter_layouts(struct assemble *op)
 {
 	op->next_part = 0;
-	submit(op, layouts_work, layouts_after);
+	load_step_submit(&op->step.base, &op->env, JOB_READER, layouts_work, layouts_after);
 	return LAYOUTS;
 }
 
@@ -379,7 +363,6 @@ void assemble_cancel(struct assemble *op)
 	if (op->whole != NULL)
 		whole_blob_cancel(op->whole);
 	op->whole = NULL;
-	op->cancelled = true;
-	if (!op->out)
+	if (load_step_cancel(&op->step.base))
 		assemble_free(op);
 }

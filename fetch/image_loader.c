@@ -18,6 +18,7 @@
 #include "assemble.h"
 #include "bytes.h"
 #include "lazy_image_impl.h"
+#include "load_step.h"
 #include "mem.h"
 #include "pull.h"
 #include "pull_steps.h"
@@ -41,9 +42,7 @@ struct image_load {
 
 /* What a worker has of a flight. */
 struct step {
-	struct job job;
-	int r;
-	struct err err;
+	struct load_step base;
 	struct adopt adopt;
 	const struct registry *registry;
 	bool users_config; /* registry_users_config_is_there() */
@@ -65,7 +64,6 @@ struct flight {
 	struct assemble *assemble;
 	struct flight *joined;
 	struct step step;
-	bool out, cancelled;
 	bool again;        /* what was kept here was no good */
 	struct pulled got; /* digest "": not known yet */
 	struct lazy_image *image;
@@ -336,25 +334,24 @@ static enum state enter_pull(struct flight *f)
 
 static void adopt_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
 	step->users_config = registry_users_config_is_there(step->registry);
-	step->r = adopt_bootstrap(&step->adopt, &step->err);
+	step->base.r = adopt_bootstrap(&step->adopt, &step->base.err);
 }
 
 static void adopt_after(struct job *job)
 {
-	struct flight *f = container_of(job, struct flight, step.job);
+	struct flight *f = container_of(job, struct flight, step.base.job);
 	enum state next = DONE;
+	struct err e;
 
-	f->out = false;
-	f->loader->n_out--;
-	if (f->cancelled) {
+	if (!load_step_back(&f->step.base, &f->loader->opts, &e)) {
 		flight_free(f);
 		return;
 	}
-	if (f->step.r < 0) {
-		next = failed(f, f->step.r, &f->step.err);
+	if (f->step.base.r < 0) {
+		next = failed(f, f->step.base.r, &e);
 	} else {
 		memcpy(f->got.digest, f->step.adopt.ret_digest, DIGEST_TEXT_BYTES);
 		(void)reference_of_origin(f->origin, f->got.digest, &f->ref);
@@ -367,13 +364,10 @@ static enum state enter_adopt(struct flight *f)
 {
 	f->got = (struct pulled){ .digest = "" };
 	f->step = (struct step){
-		.job = { .work = adopt_work, .after = adopt_after, .prio = JOB_READER },
 		.adopt = { .cas = f->loader->opts.cas, .path = f->name, .blobs_origin = f->origin },
 		.registry = f->loader->opts.registry,
 	};
-	f->out = true;
-	f->loader->n_out++;
-	pool_submit(f->loader->opts.pool, &f->step.job);
+	load_step_submit(&f->step.base, &f->loader->opts, JOB_READER, adopt_work, adopt_after);
 	return ADOPT;
 }
 
@@ -561,8 +555,7 @@ static void flight_cancel(struct flight *f)
 	if (f->assemble != NULL)
 		assemble_cancel(f->assemble);
 	wake_joined(loader, f);
-	f->cancelled = true;
-	if (!f->out)
+	if (load_step_cancel(&f->step.base))
 		flight_free(f);
 	run_woken(loader);
 }

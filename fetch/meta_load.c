@@ -18,6 +18,7 @@
 #include "meta_load.h"
 #include "blob_tail.h"
 #include "bytes.h"
+#include "load_step.h"
 #include "mem.h"
 #include "meta_steps.h"
 #include "neighbours.h"
@@ -35,9 +36,7 @@ enum state { START, SIZE, TOC, CHECK, DIGESTS, CI, UNPACK, OTHERS, DONE, N_STATE
 
 /* What a worker has of it. */
 struct step {
-	struct job job;
-	int r;
-	struct err err;
+	struct load_step base;
 	struct unpack_extras unpack;
 };
 
@@ -64,7 +63,6 @@ struct meta_load {
 	uint32_t giver;          /* of the parts; 0: they are the origin's */
 	uint32_t n_wrong;
 	struct step step;
-	bool out, cancelled;
 };
 
 static enum state enter_size(struct meta_load *op);
@@ -335,36 +333,22 @@ static enum state enter_ci(struct meta_load *op)
 
 /* ---- workers ---- */
 
-static void submit(struct meta_load *op, void (*work)(struct job *job),
-                   void (*after)(struct job *job))
-{
-	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
-	op->out = true;
-	(*op->env.n_out)++;
-	pool_submit(op->env.pool, &op->step.job);
-}
-
 static void came_back(struct job *job, enum state next)
 {
-	struct meta_load *op = container_of(job, struct meta_load, step.job);
+	struct meta_load *op = container_of(job, struct meta_load, step.base.job);
 
-	op->out = false;
-	(*op->env.n_out)--;
-	if (op->cancelled) {
+	if (load_step_back(&op->step.base, &op->env, &op->err))
+		load_run(op, op->step.base.r < 0 ? failed(op) : next);
+	else
 		load_free(op);
-		return;
-	}
-	if (op->step.r < 0)
-		op->err = op->step.err;
-	load_run(op, op->step.r < 0 ? failed(op) : next);
 }
 
 static void check_work(struct job *job)
 {
-	struct meta_load *op = container_of(job, struct meta_load, step.job);
+	struct meta_load *op = container_of(job, struct meta_load, step.base.job);
 
-	op->step.r = check_toc(&op->blob, &op->toc_bytes, op->object_size_bytes, &op->toc,
-	                       &op->step.err);
+	op->step.base.r = check_toc(&op->blob, &op->toc_bytes, op->object_size_bytes, &op->toc,
+	                            &op->step.base.err);
 }
 
 static void check_after(struct job *job)
@@ -374,15 +358,15 @@ static void check_after(struct job *job)
 
 static enum state enter_check(struct meta_load *op)
 {
-	submit(op, check_work, check_after);
+	load_step_submit(&op->step.base, &op->env, JOB_READER, check_work, check_after);
 	return CHECK;
 }
 
 static void unpack_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
-	step->r = unpack_extras(&step->unpack, &step->err);
+	step->base.r = unpack_extras(&step->unpack, &step->base.err);
 }
 
 static void unpack_after(struct job *job)
@@ -407,7 +391,7 @@ static enum state enter_unpack(struct meta_load *op)
 		.is_whole = op->opts.wants_meta == op->blob.needs_meta &&
 		            op->opts.wants_digests == op->blob.needs_digests,
 	};
-	submit(op, unpack_work, unpack_after);
+	load_step_submit(&op->step.base, &op->env, JOB_READER, unpack_work, unpack_after);
 	return UNPACK;
 }
 
@@ -518,7 +502,6 @@ void meta_load_cancel(struct meta_load *op)
 	if (op->others != NULL)
 		op->env.neighbours->ops->cancel(op->others);
 	op->others = NULL;
-	op->cancelled = true;
-	if (!op->out)
+	if (load_step_cancel(&op->step.base))
 		load_free(op);
 }

@@ -124,35 +124,22 @@ enum state pull_found(struct pull *op, const char *digest)
 
 /* ---- workers ---- */
 
-static void submit(struct pull *op, void (*work)(struct job *job), void (*after)(struct job *job))
-{
-	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_READER };
-	op->out = true;
-	(*op->env.n_out)++;
-	pool_submit(op->env.pool, &op->step.job);
-}
-
 /* The step is back. @return NULL: nobody waits for it any more, and it is gone */
 static struct pull *came_back(struct job *job)
 {
-	struct pull *op = container_of(job, struct pull, step.job);
+	struct pull *op = container_of(job, struct pull, step.base.job);
 
-	op->out = false;
-	(*op->env.n_out)--;
-	if (op->cancelled) {
-		pull_free(op);
-		return NULL;
-	}
-	if (op->step.r < 0)
-		op->err = op->step.err;
-	return op;
+	if (load_step_back(&op->step.base, &op->env, &op->err))
+		return op;
+	pull_free(op);
+	return NULL;
 }
 
 static void look_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
-	step->r = look_here(&step->look, &step->err);
+	step->base.r = look_here(&step->look, &step->base.err);
 }
 
 static enum state found_here(struct pull *op, const struct look *look)
@@ -170,7 +157,7 @@ static void look_after(struct job *job)
 	if (op == NULL)
 		return;
 	look = &op->step.look;
-	if (op->step.r < 0) {
+	if (op->step.base.r < 0) {
 		next = pull_failed(op);
 	} else if (look->ret_digest[0] != '\0') {
 		memcpy(op->known, look->ret_digest, DIGEST_TEXT_BYTES);
@@ -184,7 +171,7 @@ static void look_after(struct job *job)
 static enum state enter_look(struct pull *op)
 {
 	op->step.look = (struct look){ .cas = op->env.cas, .ref = &op->ref, .digest = op->want };
-	submit(op, look_work, look_after);
+	load_step_submit(&op->step.base, &op->env, JOB_READER, look_work, look_after);
 	return LOOK;
 }
 
@@ -294,9 +281,9 @@ static enum state enter_manifest(struct pull *op)
 
 static void check_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
-	step->r = check_manifest(&step->check, &step->err);
+	step->base.r = check_manifest(&step->check, &step->base.err);
 }
 
 /* The manifest is what it should be: where does it lead? */
@@ -334,8 +321,8 @@ static void check_after(struct job *job)
 	struct pull *op = came_back(job);
 
 	if (op != NULL)
-		pull_run(op,
-		         op->step.r < 0 ? pull_was_wrong(op, META_MANIFEST) : after_manifest(op));
+		pull_run(op, op->step.base.r < 0 ? pull_was_wrong(op, META_MANIFEST)
+		                                 : after_manifest(op));
 }
 
 static enum state enter_check(struct pull *op)
@@ -344,7 +331,7 @@ static enum state enter_check(struct pull *op)
 		                         .manifest = &op->manifest_bytes,
 		                         .digest = op->want,
 		                         .told_digest = op->told };
-	submit(op, check_work, check_after);
+	load_step_submit(&op->step.base, &op->env, JOB_READER, check_work, check_after);
 	return CHECK;
 }
 
@@ -394,9 +381,9 @@ static enum state enter_layer(struct pull *op)
 
 static void keep_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
-	step->r = keep_image(&step->keep, &step->err);
+	step->base.r = keep_image(&step->keep, &step->base.err);
 }
 
 static void keep_after(struct job *job)
@@ -404,7 +391,7 @@ static void keep_after(struct job *job)
 	struct pull *op = came_back(job);
 
 	if (op != NULL)
-		pull_run(op, op->step.r < 0 ? pull_was_wrong(op, META_BOOT_LAYER) : DONE);
+		pull_run(op, op->step.base.r < 0 ? pull_was_wrong(op, META_BOOT_LAYER) : DONE);
 }
 
 static enum state enter_keep(struct pull *op)
@@ -422,7 +409,7 @@ static enum state enter_keep(struct pull *op)
 		.layer = &op->layer_bytes,
 		.layer_digest = op->manifest.next_digest,
 	};
-	submit(op, keep_work, keep_after);
+	load_step_submit(&op->step.base, &op->env, JOB_READER, keep_work, keep_after);
 	return KEEP;
 }
 
@@ -448,7 +435,6 @@ void pull_cancel(struct pull *op)
 	if (op->others != NULL)
 		op->env.neighbours->ops->cancel(op->others);
 	op->others = NULL;
-	op->cancelled = true;
-	if (!op->out)
+	if (load_step_cancel(&op->step.base))
 		pull_free(op);
 }

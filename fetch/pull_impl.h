@@ -2,6 +2,7 @@
  * pull_impl: a pull, for its two files. Private to pull*.c.
  */
 #pragma once
+#include "load_step.h"
 #include "pull.h"
 #include "pull_steps.h"
 
@@ -9,9 +10,7 @@ enum state { START, LOOK, HEAD, MANIFEST, CHECK, LAYER, KEEP, OTHERS, DONE, N_ST
 
 /* What a worker has of a pull. */
 struct step {
-	struct job job;
-	int r;
-	struct err err;
+	struct load_step base;
 	struct look look;
 	struct check check;
 	struct keep keep;
@@ -46,8 +45,6 @@ struct pull {
 	struct buffer layer_bytes;
 	struct manifest manifest;
 	struct step step;
-	bool out;       /* a worker has step */
-	bool cancelled; /* ... and this is freed when it comes back */
 };
 
 /** The last act of a callback: op may be gone behind it. */

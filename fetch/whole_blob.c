@@ -12,6 +12,7 @@
  */
 #include "whole_blob.h"
 #include "bytes.h"
+#include "load_step.h"
 #include "mem.h"
 #include "metrics.h"
 #include "whole_steps.h"
@@ -28,9 +29,7 @@ enum state { START, OPEN, SIZE, FETCH, APPEND, UNPACK, DONE, N_STATES };
 
 /* What a worker has of it. */
 struct step {
-	struct job job;
-	int r;
-	struct err err;
+	struct load_step base;
 	struct whole_file file;
 	struct whole_unpack unpack;
 };
@@ -49,8 +48,6 @@ struct whole_blob {
 	struct buffer window;
 	struct origin_read *read;
 	struct step step;
-	bool out;
-	atomic_bool cancelled; /* the worker looks at it, too */
 };
 
 static enum state enter_open(struct whole_blob *op);
@@ -123,35 +120,21 @@ static uint64_t deadline(const struct whole_blob *op)
 
 /* ---- workers ---- */
 
-static void submit(struct whole_blob *op, void (*work)(struct job *job),
-                   void (*after)(struct job *job))
-{
-	op->step.job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
-	op->out = true;
-	(*op->env.n_out)++;
-	pool_submit(op->env.pool, &op->step.job);
-}
-
 static void came_back(struct job *job, enum state next)
 {
-	struct whole_blob *op = container_of(job, struct whole_blob, step.job);
+	struct whole_blob *op = container_of(job, struct whole_blob, step.base.job);
 
-	op->out = false;
-	(*op->env.n_out)--;
-	if (atomic_load(&op->cancelled)) {
+	if (load_step_back(&op->step.base, &op->env, &op->err))
+		whole_run(op, op->step.base.r < 0 ? failed(op) : next);
+	else
 		whole_free(op);
-		return;
-	}
-	if (op->step.r < 0)
-		op->err = op->step.err;
-	whole_run(op, op->step.r < 0 ? failed(op) : next);
 }
 
 static void open_work(struct job *job)
 {
-	struct whole_blob *op = container_of(job, struct whole_blob, step.job);
+	struct whole_blob *op = container_of(job, struct whole_blob, step.base.job);
 
-	op->step.r = whole_file_open(op->env.state_dir, &op->step.file, &op->step.err);
+	op->step.base.r = whole_file_open(op->env.state_dir, &op->step.file, &op->step.base.err);
 }
 
 static void open_after(struct job *job)
@@ -161,7 +144,7 @@ static void open_after(struct job *job)
 
 static enum state enter_open(struct whole_blob *op)
 {
-	submit(op, open_work, open_after);
+	load_step_submit(&op->step.base, &op->env, JOB_NORMAL, open_work, open_after);
 	return OPEN;
 }
 
@@ -239,14 +222,14 @@ static enum state enter_fetch(struct whole_blob *op)
 
 static void append_work(struct job *job)
 {
-	struct whole_blob *op = container_of(job, struct whole_blob, step.job);
+	struct whole_blob *op = container_of(job, struct whole_blob, step.base.job);
 
-	op->step.r = whole_file_append(&op->step.file, &op->window, &op->step.err);
+	op->step.base.r = whole_file_append(&op->step.file, &op->window, &op->step.base.err);
 }
 
 static void append_after(struct job *job)
 {
-	struct whole_blob *op = container_of(job, struct whole_blob, step.job);
+	struct whole_blob *op = container_of(job, struct whole_blob, step.base.job);
 
 	buffer_clear(&op->window);
 	came_back(job, op->asked_bytes < op->size_bytes ? FETCH : UNPACK);
@@ -254,22 +237,22 @@ static void append_after(struct job *job)
 
 static enum state enter_append(struct whole_blob *op)
 {
-	submit(op, append_work, append_after);
+	load_step_submit(&op->step.base, &op->env, JOB_NORMAL, append_work, append_after);
 	return APPEND;
 }
 
 static void unpack_work(struct job *job)
 {
-	struct step *step = container_of(job, struct step, job);
+	struct step *step = container_of(job, struct step, base.job);
 
-	step->r = whole_unpack(&step->unpack, &step->err);
+	step->base.r = whole_unpack(&step->unpack, &step->base.err);
 }
 
 static void unpack_after(struct job *job)
 {
-	const struct whole_blob *op = container_of(job, struct whole_blob, step.job);
+	const struct whole_blob *op = container_of(job, struct whole_blob, step.base.job);
 
-	if (op->step.r == 0)
+	if (op->step.base.r == 0)
 		metrics_add(op->env.metrics, METRIC_ORIGIN_UNIQUE_BYTES, NULL,
 		            (int64_t)op->size_bytes);
 	came_back(job, DONE);
@@ -280,8 +263,8 @@ static enum state enter_unpack(struct whole_blob *op)
 	op->step.unpack = (struct whole_unpack){ .cas = op->env.cas,
 		                                 .file = &op->step.file,
 		                                 .layout = op->layout,
-		                                 .stop = &op->cancelled };
-	submit(op, unpack_work, unpack_after);
+		                                 .stop = &op->step.base.cancelled };
+	load_step_submit(&op->step.base, &op->env, JOB_NORMAL, unpack_work, unpack_after);
 	return UNPACK;
 }
 
@@ -304,7 +287,6 @@ void whole_blob_cancel(struct whole_blob *op)
 	if (op->read != NULL)
 		origin_read_cancel(op->read);
 	op->read = NULL;
-	atomic_store(&op->cancelled, true);
-	if (!op->out)
+	if (load_step_cancel(&op->step.base))
 		whole_free(op);
 }
