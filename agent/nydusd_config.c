@@ -98,14 +98,52 @@ static bool is_on(const json_t *object, const char *key)
 	return json_is_true(json_object_get(object, key));
 }
 
-static void hide_secrets(json_t *backend)
+static bool is_secret(const char *name)
 {
 	static const char *const names[] = { "auth", "registry_token", "access_key_secret",
-		                             "access_key_id" };
+		                             "access_key_id", "headers" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		if (json_object_get(backend, names[i]) != NULL)
-			(void)json_object_set_new(backend, names[i], json_string(""));
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What is shown of a text: of a URL, or of a host, not who asks. */
+static json_t *without_user(const char *text)
+{
+	AUTO(free_str) char *url = NULL;
+	AUTO(free_secret) char *username = NULL;
+	AUTO(free_secret) char *password = NULL;
+	struct err ignored;
+
+	if (nydusd_proxy_split(text, &url, &username, &password, &ignored) < 0)
+		return json_string("");
+	return json_string(url);
+}
+
+/* Also of what shoal has no use for, as mirrors: it is handed to the next nydusd by others. */
+static void hide_secrets(json_t *object)
+{
+	const char *name;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(object, next, name, value)
+	{
+		size_t i;
+		json_t *element;
+
+		if (is_secret(name))
+			(void)json_object_set_new(object, name,
+			                          json_is_object(value) ? json_object()
+			                                                : json_string(""));
+		else if (json_is_string(value))
+			(void)json_object_set_new(object, name,
+			                          without_user(json_string_value(value)));
+		hide_secrets(json_is_object(value) ? value : NULL);
+		json_array_foreach(value, i, element) hide_secrets(element);
 	}
 }
 

@@ -186,6 +186,29 @@ static void a_proxys_name_and_password_are_apart_and_not_shown(void **state)
 	}
 }
 
+/* Whoever may ask what is mounted, and the next nydusd's supervisor, have what is shown. */
+static void what_is_shown_holds_no_secret(void **state)
+{
+	AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+	AUTO(free_str) char *shown = NULL;
+
+	(void)state;
+	assert_int_equal(
+		parse("{\"device\": {\"backend\": {\"type\": \"registry\", \"config\": "
+	              "{\"host\": \"h\", \"repo\": \"r\", \"auth\": \"dTpzZXNhbWU=\", "
+	              "\"proxy\": {\"url\": \"p\", \"ping_url\": \"http://me:sesame@p/ping\"}, "
+	              "\"blob_redirected_host\": \"me:sesame@b\", \"mirrors\": [{\"host\": "
+	              "\"http://me:sesame@m\", \"headers\": {\"X-Token\": \"sesame\"}}]}}}}",
+	              &c),
+		0);
+	shown = json_dumps(c.shown, JSON_ENCODE_ANY);
+	assert_non_null(shown);
+	assert_null(strstr(shown, "sesame"));
+	assert_null(strstr(shown, "dTpzZXNhbWU="));
+	assert_non_null(strstr(shown, "\"http://m\""));
+	assert_non_null(strstr(shown, "\"http://p/ping\""));
+}
+
 static void other_backends_and_version_2(void **state)
 {
 	AUTO(nydusd_config_clear) struct nydusd_config dir = { 0 };
@@ -333,6 +356,7 @@ int main(void)
 		cmocka_unit_test(command_lines_that_make_no_sense_are_refused),
 		cmocka_unit_test(a_registry_with_credentials),
 		cmocka_unit_test(a_proxys_name_and_password_are_apart_and_not_shown),
+		cmocka_unit_test(what_is_shown_holds_no_secret),
 		cmocka_unit_test(other_backends_and_version_2),
 		cmocka_unit_test(toml_is_version_2),
 		cmocka_unit_test(what_is_not_said_of_a_registry_is_open),
