@@ -566,7 +566,6 @@ int conn_request(struct conn *c, const struct wire_msg *msg, const struct reques
 void conn_cancel(struct conn *c, uint32_t req)
 {
 	const struct wire_msg cancel = { .type = WIRE_CANCEL, .u.cancel.req = req };
-
 	const uint64_t now = clock_now_ns(c->opts.clock);
 
 	if (session_cancel(c->session, req, now) && c->state == CONN_OPEN && !c->failed)

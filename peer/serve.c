@@ -206,7 +206,7 @@ static void deny(struct serve *s)
 	char name[PEER_NAME_BYTES];
 
 	wire_id_text(&l->id, name);
-	if (holders_usable(s->p->holders, &l->id))
+	if (holders_trusted(s->p->holders, &l->id))
 		log_warn(s->p->opts.log, "a peer asked for chunks without knowing their digests",
 		         "peer=%s", name);
 	peer_blame(s->p, &l->id, 0, HOLDERS_LIED);

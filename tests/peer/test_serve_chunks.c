@@ -3,9 +3,12 @@
  */
 #include "chunk_world.h"
 #include "clock.h"
+#include "log.h"
 #include "mem.h"
+#include "peer_impl.h"
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -153,6 +156,34 @@ static void who_is_wrong_again_and_again_is_not_listened_to(void **state)
 	assert_in_range(n, 2, 20); /* one may be a mistake */
 }
 
+/* Whatever else is held against it. */
+static void a_lie_is_in_the_log_once_also_of_who_failed_before(void **state)
+{
+	struct scene *s = *state;
+	struct peer *p = s->w->peers->peers[0];
+	const struct wire_set set = chunks_of(0, 2);
+	char said[1024] = "";
+	const char *first;
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+	p->opts.log = log_new(ends[1], LOG_WARN);
+	put(s, 0, 4);
+	for (uint32_t i = 0; i < HOLDERS_BREAKER; i++)
+		holders_fault(p->holders, &s->asker.stranger.self.self.id, 0, HOLDERS_FAILED);
+	for (uint32_t i = 0; i < 2; i++) {
+		(void)get_as(s, &set, WIRE_GET_PLAIN, false);
+		peers_until(s->w->peers, &s->n_ends, 1);
+	}
+	assert_true(read(ends[0], said, sizeof(said) - 1) > 0);
+	first = strstr(said, "without knowing their digests");
+	assert_non_null(first);
+	assert_null(strstr(first + 1, "without knowing their digests"));
+	log_free(&p->opts.log);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void what_goes_over_a_line_that_nobody_knows_is_packed(void **state)
 {
 	struct scene *s = *state;
@@ -275,6 +306,7 @@ int main(void)
 		T(who_knows_the_digests_gets_the_bytes),
 		T(who_does_not_gets_nothing),
 		T(who_is_wrong_again_and_again_is_not_listened_to),
+		T(a_lie_is_in_the_log_once_also_of_who_failed_before),
 		T(what_goes_over_a_line_that_nobody_knows_is_packed),
 		T(what_is_not_here_is_a_miss_and_the_rest_comes),
 		T(what_is_waited_for_is_sent_when_it_is_ready),
