@@ -2,12 +2,15 @@
  * api: the HTTP API on the unix socket: requests in, JSON out.
  *
  * api_server.c owns sockets and routes, api_reply.c the forms of answers, api_work.c the way
- * over the desk pool; each api_*.c beside them the handlers of one subject. docs/api.md is for
- * those who call it. All on the loop thread unless a function says otherwise.
+ * over the desk pool, api_chore.c what takes minutes; each api_*.c beside them the handlers of one
+ * subject. docs/api.md is for those who call it. All on the loop thread unless a function says
+ * otherwise.
  */
 #pragma once
 #include "agent.h"
 #include "json_util.h"
+
+#define API_PROGRESS_EVERY_NS (100 * NS_PER_MS) /* lines of it, at most */
 
 struct evhttp_request;
 struct api_call;

@@ -2,72 +2,31 @@
  * api_gc: make room by hand, with lines of progress. The thread of eviction does the work; one
  * of the threads for chores waits for it.
  */
-#include "api.h"
+#include "api_chore.h"
 #include "gc.h"
 #include "mem.h"
 #include <errno.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-
-#define PROGRESS_EVERY_NS (100 * NS_PER_MS)
 
 struct gc {
-	struct job job;
-	struct api_call *call;
-	struct agent *agent;
-	atomic_bool stop;
-	uint64_t told_ns; /* the evicting thread's */
+	struct api_chore chore;
 	struct cas_gc_opts opts;
-	struct cas_gc_result result;
-	int r;
-	struct err err;
 };
-
-/* A line on its way to the loop. */
-struct line {
-	struct loop_call post;
-	struct gc *gc;
-	json_t *json;
-};
-
-static void line_arrived(struct loop_call *post)
-{
-	struct line *line = container_of(post, struct line, post);
-
-	api_stream_line(line->gc->call, line->json);
-	free(line);
-}
 
 static int on_progress(void *arg, const struct cas_gc_progress *p)
 {
 	struct gc *gc = arg;
-	const uint64_t now_ns = clock_now_ns(gc->agent->clock);
 
-	if (now_ns - gc->told_ns >= PROGRESS_EVERY_NS) {
-		struct line *line = xcalloc(1, sizeof(*line));
-
-		gc->told_ns = now_ns;
-		line->gc = gc;
-		line->json = json_pack("{s:I, s:I}", "done_bytes", (json_int_t)p->done_bytes,
-		                       "total_bytes", (json_int_t)p->total_bytes);
-		line->post.fn = line_arrived;
-		loop_post(gc->agent->loop, &line->post);
-	}
-	return atomic_load(&gc->stop);
+	if (api_chore_may_tell(&gc->chore))
+		api_chore_tell(&gc->chore,
+		               json_pack("{s:I, s:I}", "done_bytes", (json_int_t)p->done_bytes,
+		                         "total_bytes", (json_int_t)p->total_bytes));
+	return api_chore_is_unwanted(&gc->chore);
 }
 
-static void gc_work(struct job *job)
+static json_t *result_json(const struct cas_gc_result *r, bool dry_run)
 {
-	struct gc *gc = container_of(job, struct gc, job);
-
-	gc->r = cas_gc(gc->agent->cas, &gc->opts, &gc->result, &gc->err);
-}
-
-static json_t *result_json(const struct gc *gc)
-{
-	const struct cas_gc_result *r = &gc->result;
 	json_t *document = json_pack(
-		"{s:b, s:b, s:I, s:I, s:I, s:I, s:I}", "done", 1, "dry_run", gc->opts.dry_run,
+		"{s:b, s:b, s:I, s:I, s:I, s:I, s:I}", "done", 1, "dry_run", dry_run,
 		"before_bytes", (json_int_t)r->before_bytes, "after_bytes",
 		(json_int_t)r->after_bytes, "target_bytes", (json_int_t)r->target_bytes, "n_chunks",
 		(json_int_t)r->n_chunks, "n_garbage", (json_int_t)r->n_garbage);
@@ -79,22 +38,16 @@ static json_t *result_json(const struct gc *gc)
 	return document;
 }
 
-/* Behind all lines: the loop keeps the order of posting. */
-static void gc_after(struct job *job)
+static int collect(struct api_chore *chore, json_t **ret_last, struct err *e)
 {
-	struct gc *gc = container_of(job, struct gc, job);
+	const struct gc *gc = container_of(chore, struct gc, chore);
+	struct cas_gc_result result = { 0 };
+	const int r = cas_gc(chore->agent->cas, &gc->opts, &result, e);
 
-	gc->call->api->collecting = false;
-	api_stream_end(gc->call, gc->r < 0 ? api_error_json(gc->r, gc->err.msg) : result_json(gc));
-	free(gc);
-}
-
-static void on_gone(struct api_call *call, void *arg)
-{
-	struct gc *gc = arg;
-
-	(void)call;
-	atomic_store(&gc->stop, true);
+	if (r < 0)
+		return r;
+	*ret_last = result_json(&result, gc->opts.dry_run);
+	return 0;
 }
 
 void api_gc(struct api_call *call)
@@ -118,17 +71,10 @@ void api_gc(struct api_call *call)
 		api_fail(call, err_set(&e, EBUSY, "a gc runs already (wait for it)"), &e);
 		return;
 	}
-	call->api->collecting = true;
 	gc = xcalloc(1, sizeof(*gc));
-	gc->call = call;
-	gc->agent = call->api->agent;
 	gc->opts = (struct cas_gc_opts){ .to_bytes = to_bytes < 0 ? UINT64_MAX : (uint64_t)to_bytes,
 		                         .dry_run = dry_run != 0,
 		                         .progress = on_progress,
 		                         .arg = gc };
-	call->on_gone = on_gone;
-	call->on_gone_arg = gc;
-	api_stream_begin(call);
-	gc->job = (struct job){ .work = gc_work, .after = gc_after, .prio = JOB_PREFETCH };
-	pool_submit(gc->agent->chores, &gc->job);
+	api_chore_start(&gc->chore, call, collect, &call->api->collecting);
 }

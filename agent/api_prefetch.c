@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROGRESS_EVERY_NS (100 * NS_PER_MS)
-
 struct prefetch {
 	struct api_call *call;
 	struct image_load *load;
@@ -69,7 +67,7 @@ static void on_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
 
 	p->done_bytes = done_bytes;
 	p->total_bytes = total_bytes;
-	if (now_ns - p->told_ns < PROGRESS_EVERY_NS)
+	if (now_ns - p->told_ns < API_PROGRESS_EVERY_NS)
 		return;
 	p->told_ns = now_ns;
 	api_stream_line(p->call, json_pack("{s:I, s:I}", "done_bytes", (json_int_t)done_bytes,
