@@ -69,9 +69,9 @@ json_t *api_error_json(int r, const char *message);
 /** [desk] Make a document. params: the call's own, borrowed. @return 0 or -errno */
 typedef int api_work_fn(struct agent *agent, const json_t *params, json_t **ret_document,
                         struct err *e);
-/** Run work on a pool, then answer with its document or its error. params: moved. */
-void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_t *params);
-/** The same on the desk, once what images were to be recorded or removed before is. Until then the
+/** Run work on the desk, then answer with its document or its error. params: moved. */
+void api_work(struct api_call *call, api_work_fn *work, json_t *params);
+/** The same, once what images were to be recorded or removed before is. Until then the
  * desk is everybody else's: a slow disk holds up none but those who ask about it. */
 void api_work_behind(struct api_call *call, api_work_fn *work, json_t *params);
 

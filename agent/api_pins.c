@@ -28,7 +28,7 @@ static int list(struct agent *agent, const json_t *params, json_t **ret_document
 
 void api_pins_list(struct api_call *call)
 {
-	api_work(call, call->api->agent->desk, list, NULL);
+	api_work(call, list, NULL);
 }
 
 static int set(struct agent *agent, const json_t *params, json_t **ret_document, struct err *e)

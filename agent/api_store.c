@@ -52,9 +52,8 @@ static int list_images(struct agent *agent, const json_t *params, json_t **ret_d
 	struct image_list list = { .images = json_array(), .missing = missing };
 	const char *name;
 	json_t *ignored;
-	int r;
+	int r = pins_list(agent->cas, add_pin, &list, e);
 
-	r = pins_list(agent->cas, add_pin, &list, e);
 	if (r == 0)
 		r = image_store_list(agent->cas, add_image, &list, e);
 	json_object_foreach(missing, name, ignored)(void)
@@ -210,10 +209,9 @@ static int list_blobs(struct agent *agent, const json_t *params, json_t **ret_do
                       struct err *e)
 {
 	json_t *blobs = json_array();
-	int r;
+	const int r = cas_blobs(agent->cas, add_blob, blobs, e);
 
 	(void)params;
-	r = cas_blobs(agent->cas, add_blob, blobs, e);
 	*ret_document = json_pack("{s:o}", "blobs", blobs);
 	return r;
 }
@@ -268,8 +266,7 @@ static int find_chunk(struct agent *agent, const json_t *params, json_t **ret_do
 
 void api_chunks_find(struct api_call *call)
 {
-	api_work(call, call->api->agent->desk, find_chunk,
-	         json_pack("{s:o}", "digest", json_words(call->rest)));
+	api_work(call, find_chunk, json_pack("{s:o}", "digest", json_words(call->rest)));
 }
 
 /* ---- status ---- */
@@ -362,7 +359,7 @@ void api_status(struct api_call *call)
 	json_set_u64(status, "readers_waiting", (uint64_t)metrics_sum(m, METRIC_READERS_WAITING));
 	json_set_u64(status, "fetches_in_flight",
 	             (uint64_t)metrics_sum(m, METRIC_FETCHES_IN_FLIGHT));
-	api_work(call, agent->desk, add_disk, status);
+	api_work(call, add_disk, status);
 }
 
 void api_live(struct api_call *call)

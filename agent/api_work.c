@@ -1,5 +1,5 @@
 /*
- * api_work: a question that blocks (SQLite, files) goes to a pool and comes back as a document.
+ * api_work: a question that blocks (SQLite, files) goes to the desk and comes back as a document.
  *
  * The worker sees its struct and the agent's parts that are for any thread.
  */
@@ -33,7 +33,8 @@ static void task_after(struct job *job)
 	if (task->result < 0)
 		api_fail(task->call, task->result, &task->err);
 	else
-		api_reply(task->call, task->document);
+		api_reply(task->call, json_incref(task->document));
+	json_drop(&task->document);
 	json_drop(&task->params);
 	free(task);
 }
@@ -49,22 +50,20 @@ static struct task *task_new(struct api_call *call, api_work_fn *work, json_t *p
 	return task;
 }
 
-static void submit(struct task *task, struct pool *pool)
+static void submit(struct task *task)
 {
 	task->job = (struct job){ .work = task_work, .after = task_after, .prio = JOB_NORMAL };
-	pool_submit(pool, &task->job);
+	pool_submit(task->agent->desk, &task->job);
 }
 
-void api_work(struct api_call *call, struct pool *pool, api_work_fn *work, json_t *params)
+void api_work(struct api_call *call, api_work_fn *work, json_t *params)
 {
-	submit(task_new(call, work, params), pool);
+	submit(task_new(call, work, params));
 }
 
 static void recorded(struct job *job)
 {
-	struct task *task = container_of(job, struct task, job);
-
-	submit(task, task->agent->desk);
+	submit(container_of(job, struct task, job));
 }
 
 void api_work_behind(struct api_call *call, api_work_fn *work, json_t *params)
