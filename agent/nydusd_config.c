@@ -123,28 +123,37 @@ static json_t *without_user(const char *text)
 	return json_string(url);
 }
 
-/* Also of what shoal has no use for, as mirrors: it is handed to the next nydusd by others. */
-static void hide_secrets(json_t *object)
+static json_t *as_shown(const char *name, json_t *value)
+{
+	if (is_secret(name))
+		return json_is_object(value) ? json_object() : json_string("");
+	return json_is_string(value) ? without_user(json_string_value(value)) : json_incref(value);
+}
+
+/* @param inside  gets what it holds that is to be looked into, too */
+static void hide_in(json_t *value, json_t *inside)
 {
 	const char *name;
-	json_t *value;
+	json_t *member;
 	void *next;
+	size_t i;
 
-	json_object_foreach_safe(object, next, name, value)
+	json_object_foreach_safe(value, next, name, member)
 	{
-		size_t i;
-		json_t *element;
-
-		if (is_secret(name))
-			(void)json_object_set_new(object, name,
-			                          json_is_object(value) ? json_object()
-			                                                : json_string(""));
-		else if (json_is_string(value))
-			(void)json_object_set_new(object, name,
-			                          without_user(json_string_value(value)));
-		hide_secrets(json_is_object(value) ? value : NULL);
-		json_array_foreach(value, i, element) hide_secrets(element);
+		(void)json_object_set_new(value, name, as_shown(name, member));
+		(void)json_array_append(inside, json_object_get(value, name));
 	}
+	json_array_foreach(value, i, member)(void) json_array_append(inside, member);
+}
+
+/* Also of what shoal has no use for, as mirrors: it is handed to the next nydusd by others. */
+static void hide_secrets(json_t *backend)
+{
+	AUTO(json_drop) json_t *todo = json_array();
+
+	(void)json_array_append(todo, backend);
+	for (size_t i = 0; i < json_array_size(todo); i++)
+		hide_in(json_array_get(todo, i), todo);
 }
 
 /* ---- backends ---- */
