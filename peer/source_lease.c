@@ -327,13 +327,16 @@ bool source_has_leases(const struct peer *p)
 /* Does a prefetch wait at its home for what nobody brings yet? */
 static bool is_queued(const struct seek *s)
 {
-	const struct wire_set open = seek_open(s);
-	const struct wire_set paused = seek_paused(s);
-	struct wire_set queued = set_and(open, &s->asked);
+	struct wire_set paused, queued;
 
+	if (!s->ask_open || s->req->run->reader)
+		return false;
+	paused = seek_paused(s);
+	queued = seek_open(s);
+	queued = set_and(queued, &s->asked);
 	queued = set_minus(queued, &s->lost);
 	queued = set_minus(queued, &paused);
-	return s->ask_open && !s->req->run->reader && !set_empty(&queued);
+	return !set_empty(&queued);
 }
 
 uint32_t source_queues(const struct peer *p, const struct wire_id *home)
