@@ -103,6 +103,15 @@ void fake_source_init(struct fake_source *s, const char *name)
 	s->source.ops = &s->ops;
 }
 
+uint32_t fake_source_n_asks(const struct fake_source *s, const struct cas_blob *blob)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_asks; i++)
+		n += s->asks[i].run.blob == blob;
+	return n;
+}
+
 void fake_source_give(struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx,
                       const uint8_t *bytes, size_t size_bytes)
 {

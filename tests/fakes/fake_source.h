@@ -49,6 +49,9 @@ struct fake_source {
 
 void fake_source_init(struct fake_source *s, const char *name);
 
+/** Questions about a blob, open or ended. */
+uint32_t fake_source_n_asks(const struct fake_source *s, const struct cas_blob *blob);
+
 /** Give a unit of question ask_idx. bytes are copied. */
 void fake_source_give(struct fake_source *s, uint32_t ask_idx, uint32_t unit_idx,
                       const uint8_t *bytes, size_t size_bytes);

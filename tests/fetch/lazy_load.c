@@ -18,6 +18,22 @@
 #define EDGE_BOOT      "2a992b823cba9223a51925b0d24926baa5464d7a90f6ad5aeb1eb3906d294d75"
 #define CHUNK_TABLE_AT (1152 + 24) /* where a RAFS v6 superblock has offset and size */
 
+int lazy_set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	world_open(w);
+	*state = w;
+	return 0;
+}
+
+int lazy_tear_down(void **state)
+{
+	world_close(*state);
+	free(*state);
+	return 0;
+}
+
 /* ---- one load and what it came to ---- */
 
 void outcome_set(void *arg, int r, struct lazy_image *image, const struct err *why)

@@ -20,6 +20,10 @@ struct boot_file {
 	int fd;
 };
 
+/** A world for a test: *state; and its end. */
+int lazy_set_up(void **state);
+int lazy_tear_down(void **state);
+
 /** image_load_opts.done, with an outcome as arg. */
 void outcome_set(void *arg, int r, struct lazy_image *image, const struct err *why);
 

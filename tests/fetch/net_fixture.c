@@ -339,6 +339,19 @@ int net_ask(struct net *n, struct registry_request *want, struct net_result *res
 	return res->r;
 }
 
+int net_ask_digits(struct net *n, struct registry_request *want)
+{
+	struct net_result res;
+	const int r = net_ask(n, want, &res);
+
+	if (r == 0)
+		assert_memory_equal(res.bytes, "0123456789", 10);
+	else
+		print_message("%d: %s\n", r, res.why.msg);
+	net_result_wipe(&res);
+	return r;
+}
+
 void net_ask_in_vain(struct net *n, struct registry_request *want, uint64_t timeout_ms,
                      const char *says)
 {

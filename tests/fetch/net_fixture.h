@@ -70,6 +70,8 @@ void net_result_wipe(struct net_result *res);
 /** Ask the registry for a blob (or whatever want says; host and callbacks are filled in) and wait.
  */
 int net_ask(struct net *n, struct registry_request *want, struct net_result *res);
+/** The same, for the first ten bytes of what serves digits: those came, where it ends well. */
+int net_ask_digits(struct net *n, struct registry_request *want);
 /** It is trouble until the deadline (-EAGAIN), which says why: later, where a busy machine has no
  * time to see that. */
 void net_ask_in_vain(struct net *n, struct registry_request *want, uint64_t timeout_ms,

@@ -168,16 +168,6 @@ static void closing_a_blob_cancels_what_was_asked_for_it(void **state)
 	assert_int_equal(metrics_sum(w->metrics, METRIC_FETCHES_IN_FLIGHT), 0);
 }
 
-/* Questions about a blob, open or ended. */
-static uint32_t n_asks_of(const struct fake_source *s, const struct cas_blob *cas)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < s->n_asks; i++)
-		n += s->asks[i].run.blob == cas;
-	return n;
-}
-
 /* Readers of an image have all the room, and what they read is unmounted. */
 static void a_blob_that_is_closed_leaves_its_room_to_others(void **state)
 {
@@ -193,10 +183,10 @@ static void a_blob_that_is_closed_leaves_its_room_to_others(void **state)
 	world_swap(w, &silent);
 	assert_int_equal(world_read_start(w, &other, 7, 1), FETCH_PENDING);
 	world_settle(w);
-	assert_int_equal(n_asks_of(&w->origin, w->cas), 0);
+	assert_int_equal(fake_source_n_asks(&w->origin, w->cas), 0);
 	fetch_blob_release(&silent.blob);
 	world_settle(w);
-	assert_int_equal(n_asks_of(&w->origin, w->cas), 1);
+	assert_int_equal(fake_source_n_asks(&w->origin, w->cas), 1);
 	world_give_all(w, &w->origin, w->origin.n_asks - 1);
 	world_settle(w);
 	world_read_ends_well(w, &other);

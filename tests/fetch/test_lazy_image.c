@@ -31,22 +31,6 @@
 #define ZRAN_META_0  "f9eff9c1a98fc571fea4a085c9d28e06b04cf3ce90b98135e12546b5e12fdb22"
 #define PLAIN_OCI    "3ce28c08e2a825e0fbda3cfbec294e70c9f75aca16dd28d848bce7c0b5416401"
 
-static int setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	world_open(w);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* ---- what it costs ---- */
 
 static void a_native_image_costs_one_manifest_and_one_bootstrap(void **state)
@@ -562,7 +546,7 @@ static void a_bootstrap_that_is_anybodys_is_so_by_another_path(void **state)
 	boot_file_end(&second);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, lazy_set_up, lazy_tear_down)
 
 int main(void)
 {

@@ -57,27 +57,11 @@ static void one_that_is_given_up_as_its_image_comes_holds_none(void **state)
 	assert_int_equal(world_n_blobs_open(w), 0);
 }
 
-static int setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	world_open(w);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_that_is_given_up_as_its_image_comes_holds_none,
-		                                setup, teardown),
+		                                lazy_set_up, lazy_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,22 +20,6 @@
 #define SHORT_MS 10000
 #define LONG_MS  60000
 
-static int setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	world_open(w);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_close(*state);
-	free(*state);
-	return 0;
-}
-
 static struct image_load *start_within(struct world *w, const char *reference, uint64_t timeout_ms,
                                        struct outcome *o)
 {
@@ -177,7 +161,7 @@ static void also_of_what_is_asked_for_behind_the_manifest(void **state)
 	lazy_image_release(&second.image);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, lazy_set_up, lazy_tear_down)
 
 int main(void)
 {

@@ -380,16 +380,6 @@ static void a_prefetch_that_is_cancelled_says_so_at_once(void **state)
 	assert_int_equal(watch.result, -ECANCELED);
 }
 
-/* Questions about a blob, open or ended. */
-static uint32_t n_asks_of(const struct fake_source *s, const struct cas_blob *cas)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < s->n_asks; i++)
-		n += s->asks[i].run.blob == cas;
-	return n;
-}
-
 /* One blob's prefetch has all the places, and its registry is silent. */
 static void a_prefetch_that_is_cancelled_leaves_its_places_to_others(void **state)
 {
@@ -403,12 +393,12 @@ static void a_prefetch_that_is_cancelled_leaves_its_places_to_others(void **stat
 	world_wait(w, &w->origin.n_asks, 4);
 	other = prefetch_start(w, w->blob, &watch);
 	world_settle(w);
-	assert_int_equal(n_asks_of(&w->origin, w->cas), 0);
+	assert_int_equal(fake_source_n_asks(&w->origin, w->cas), 0);
 	fetch_blob_release(&silent.blob);
 	fetch_prefetch_cancel(p);
 	assert_int_equal(w->origin.n_cancels, 4);
 	world_settle(w);
-	assert_int_equal(n_asks_of(&w->origin, w->cas), 4);
+	assert_int_equal(fake_source_n_asks(&w->origin, w->cas), 4);
 	fetch_prefetch_cancel(other);
 	cas_blob_release(&silent.cas);
 }
@@ -459,12 +449,12 @@ static void a_prefetch_does_not_wait_for_the_end_of_another(void **state)
 	struct several s = { 0 };
 
 	several_start(w, &s, 0);
-	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES);
+	assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[0].cas), PLACES);
 	several_start(w, &s, 1);
 	fails(w, &s.blobs[0]);
 	fails(w, &s.blobs[0]);
-	assert_int_equal(n_asks_of(&w->origin, s.blobs[1].cas), 2);
-	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES);
+	assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[1].cas), 2);
+	assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[0].cas), PLACES);
 	several_end(w, &s, 2);
 }
 
@@ -480,10 +470,10 @@ static void each_keeps_its_share_of_the_places(void **state)
 	fails(w, &s.blobs[0]);
 	for (uint32_t i = 0; i < 6; i++)
 		fails(w, &s.blobs[1]);
-	assert_int_equal(n_asks_of(&w->origin, s.blobs[1].cas), 2 + 6);
-	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES);
+	assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[1].cas), 2 + 6);
+	assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[0].cas), PLACES);
 	fails(w, &s.blobs[0]);
-	assert_int_equal(n_asks_of(&w->origin, s.blobs[0].cas), PLACES + 1);
+	assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[0].cas), PLACES + 1);
 	several_end(w, &s, 2);
 }
 
@@ -498,9 +488,10 @@ static void more_of_them_than_places_take_turns(void **state)
 	for (uint32_t i = 1; i < PLACES; i++)
 		fails(w, &s.blobs[0]);
 	for (uint32_t i = 0; i < PLACES; i++)
-		assert_int_equal(n_asks_of(&w->origin, s.blobs[i].cas), i == 0 ? PLACES : 1);
+		assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[i].cas),
+		                 i == 0 ? PLACES : 1);
 	fails(w, &s.blobs[1]);
-	assert_int_equal(n_asks_of(&w->origin, s.blobs[PLACES].cas), 1);
+	assert_int_equal(fake_source_n_asks(&w->origin, s.blobs[PLACES].cas), 1);
 	several_end(w, &s, PLACES + 1);
 }
 
