@@ -16,26 +16,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CA_FILE            "ca_file"
-#define CA_FILES_MAX_BYTES 12288U
+#define PATHS_MAX_BYTES 12288U
 
 /* Every text and every switch of a record, by the name that it has in JSON. */
 static const struct text_member {
 	const char *key;
 	size_t offset;
-	bool is_path;
+	enum { WORDS, PATH, PATHS } kind; /* PATHS: one, or an array of several; here one a line */
 } texts[] = {
-	{ "dir", offsetof(struct mount_record, dir), true },
-	{ "image", offsetof(struct mount_record, reference), false },
-	{ "bootstrap", offsetof(struct mount_record, bootstrap), true },
-	{ "blobs", offsetof(struct mount_record, blobs), false },
-	{ "auth_file", offsetof(struct mount_record, auth_file), true },
-	{ "how", offsetof(struct mount_record, how), false },
-	{ "links_dir", offsetof(struct mount_record, links_dir), true },
-	{ "scheme", offsetof(struct mount_record, scheme), false },
-	{ CA_FILE, offsetof(struct mount_record, ca_file),
-	  false }, /* a path, or an array of them */
-	{ "proxy", offsetof(struct mount_record, proxy), false },
+	{ "dir", offsetof(struct mount_record, dir), PATH },
+	{ "image", offsetof(struct mount_record, reference), WORDS },
+	{ "bootstrap", offsetof(struct mount_record, bootstrap), PATH },
+	{ "blobs", offsetof(struct mount_record, blobs), WORDS },
+	{ "auth_file", offsetof(struct mount_record, auth_file), PATH },
+	{ "how", offsetof(struct mount_record, how), WORDS },
+	{ "links_dir", offsetof(struct mount_record, links_dir), PATH },
+	{ "scheme", offsetof(struct mount_record, scheme), WORDS },
+	{ "ca_file", offsetof(struct mount_record, ca_file), PATHS },
+	{ "proxy", offsetof(struct mount_record, proxy), WORDS },
 };
 
 static const struct {
@@ -95,7 +93,7 @@ bool mount_record_same_image(const struct mount_record *a, const struct mount_re
 	       same_text(a->blobs, b->blobs);
 }
 
-static json_t *lines_json(const char *lines)
+static void set_paths(json_t *object, const char *key, const char *lines)
 {
 	AUTO(free_str) char *copy = xstrdup(lines);
 	json_t *array = json_array();
@@ -104,17 +102,21 @@ static json_t *lines_json(const char *lines)
 	for (char *line = strtok_r(copy, "\n", &rest); line != NULL;
 	     line = strtok_r(NULL, "\n", &rest))
 		(void)json_array_append_new(array, json_words(line));
-	return array;
+	(void)json_object_set_new(object, key, array);
 }
 
 json_t *mount_record_json(const struct mount_record *rec)
 {
 	json_t *object = json_object();
 
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		json_set_text(object, texts[i].key, text_in(rec, i));
-	if (rec->ca_file != NULL && strchr(rec->ca_file, '\n') != NULL)
-		(void)json_object_set_new(object, CA_FILE, lines_json(rec->ca_file));
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		const char *text = text_in(rec, i);
+
+		if (texts[i].kind == PATHS && text != NULL && strchr(text, '\n') != NULL)
+			set_paths(object, texts[i].key, text);
+		else
+			json_set_text(object, texts[i].key, text);
+	}
 	json_set_text(object, "digest", rec->digest[0] != '\0' ? rec->digest : NULL);
 	for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
 		if (switches[i].is_shown || switch_in(rec, i))
@@ -192,7 +194,7 @@ static int check_record(const struct mount_record *rec, struct err *e)
 	if (rec->dir == NULL)
 		return err_set(e, EINVAL, "\"dir\" is missing");
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++) {
-		if (texts[i].is_path)
+		if (texts[i].kind == PATH)
 			r = check_path(texts[i].key, text_in(rec, i), e);
 	}
 	if (r == 0 && rec->how != NULL && !mount_how_parse(rec->how, &how))
@@ -215,9 +217,9 @@ static int take_text(const json_t *object, const char *key, char **ret_copy, str
 	return r;
 }
 
-static int add_ca_file(const char *path, char **lines, struct err *e)
+static int add_path(const char *key, const char *path, char **lines, struct err *e)
 {
-	const int r = check_path(CA_FILE, path, e);
+	const int r = check_path(key, path, e);
 	char *longer;
 
 	if (r < 0)
@@ -225,35 +227,35 @@ static int add_ca_file(const char *path, char **lines, struct err *e)
 	longer = *lines != NULL ? xasprintf("%s\n%s", *lines, path) : xstrdup(path);
 	free_str(lines);
 	*lines = longer;
-	return strlen(longer) <= CA_FILES_MAX_BYTES
+	return strlen(longer) <= PATHS_MAX_BYTES
 	               ? 0
-	               : err_set(e, EINVAL, "the paths of \"%s\" have more than %u bytes", CA_FILE,
-	                         CA_FILES_MAX_BYTES);
+	               : err_set(e, EINVAL, "the paths of \"%s\" have more than %u bytes", key,
+	                         PATHS_MAX_BYTES);
 }
 
-/* A path, or an array of several. (A text holds no line break: json_get_text().) */
-static int take_ca_files(const json_t *object, char **ret_lines, struct err *e)
+/* A text holds no line break: json_get_text(). */
+static int take_paths(const json_t *object, const char *key, char **ret_lines, struct err *e)
 {
-	const json_t *array = json_object_get(object, CA_FILE);
+	const json_t *array = json_object_get(object, key);
 	AUTO(free_str) char *lines = NULL;
 	const char *path = NULL;
 	int r = 0;
 
 	if (!json_is_array(array))
-		r = json_get_text(object, CA_FILE, &path, e);
+		r = json_get_text(object, key, &path, e);
 	else if (json_array_size(array) < 2)
-		r = err_set(e, EINVAL, "\"%s\" must be a path, or an array of several", CA_FILE);
+		r = err_set(e, EINVAL, "\"%s\" must be a path, or an array of several", key);
 	if (path != NULL)
-		r = add_ca_file(path, &lines, e);
+		r = add_path(key, path, &lines, e);
 	for (size_t i = 0; r == 0 && i < json_array_size(array); i++) {
 		AUTO(json_drop)
-		json_t *one = json_pack("{s:O}", CA_FILE, json_array_get(array, i));
+		json_t *one = json_pack("{s:O}", key, json_array_get(array, i));
 
-		r = json_get_text(one, CA_FILE, &path, e);
+		r = json_get_text(one, key, &path, e);
 		if (r == 0 && path == NULL)
-			r = err_set(e, EINVAL, "\"%s\" holds what is no path", CA_FILE);
+			r = err_set(e, EINVAL, "\"%s\" holds what is no path", key);
 		if (r == 0)
-			r = add_ca_file(path, &lines, e);
+			r = add_path(key, path, &lines, e);
 	}
 	if (r < 0)
 		return r;
@@ -264,9 +266,10 @@ static int take_ca_files(const json_t *object, char **ret_lines, struct err *e)
 
 static int take_member(const json_t *object, size_t idx, struct mount_record *rec, struct err *e)
 {
-	return strcmp(texts[idx].key, CA_FILE) == 0
-	               ? take_ca_files(object, &rec->ca_file, e)
-	               : take_text(object, texts[idx].key, text_of(rec, idx), e);
+	const char *key = texts[idx].key;
+
+	return texts[idx].kind == PATHS ? take_paths(object, key, text_of(rec, idx), e)
+	                                : take_text(object, key, text_of(rec, idx), e);
 }
 
 static int take_digest(const json_t *object, struct mount_record *rec, struct err *e)

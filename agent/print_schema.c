@@ -64,7 +64,7 @@ static void add_type(json_t *p, const struct setting *s)
 			json_pack("{s:s, s:s}", "type", "string", "pattern", HOST_PORT_PATTERN));
 	if (s->type == SETTING_WORD)
 		(void)json_object_set_new(p, "pattern", json_string("^[!-~]*$"));
-	if ((s->type == SETTING_TEXT || s->type == SETTING_WORD) && s->max != 0)
+	if (setting_has_length(s))
 		(void)json_object_set_new(p, "maxLength", json_integer((json_int_t)s->max));
 	if (s->type == SETTING_NUMBER) {
 		(void)json_object_set_new(p, "minimum", json_integer((json_int_t)s->min));

@@ -170,14 +170,11 @@ static const char *host_end(const char *text)
 static bool is_host_port(const char *text)
 {
 	const char *colon = strrchr(text, ':');
-	char *end = NULL;
-	unsigned long port;
+	uint64_t port = 0;
 
-	if (colon == NULL || colon == text || colon != host_end(text) || colon[1] < '0' ||
-	    colon[1] > '9')
-		return false;
-	port = strtoul(colon + 1, &end, 10);
-	return *end == '\0' && port > 0 && port < 65536 && strlen(text) < HOST_PORT_MAX_BYTES;
+	return colon != NULL && colon != text && colon == host_end(text) &&
+	       text_number(colon + 1, UINT16_MAX, &port) && port > 0 &&
+	       strlen(text) < HOST_PORT_MAX_BYTES;
 }
 
 /* Peers are told it, and take nothing else: printable ASCII without a blank. */
@@ -206,9 +203,10 @@ static int host_port_check(const char *text, struct err *e)
 	               : err_set(e, EINVAL, "\"%s\" is no HOST:PORT (such as 10.0.0.6:9465)", text);
 }
 
-static bool has_length(enum setting_type type)
+bool setting_has_length(const struct setting *s)
 {
-	return type == SETTING_TEXT || type == SETTING_WORD || type == SETTING_PATH;
+	return s->max != 0 &&
+	       (s->type == SETTING_TEXT || s->type == SETTING_WORD || s->type == SETTING_PATH);
 }
 
 static int text_check(const struct setting *s, const char *text, struct err *e)
@@ -231,7 +229,7 @@ static int text_check(const struct setting *s, const char *text, struct err *e)
 	if (s->type == SETTING_ADDRESS && strcmp(text, "off") != 0 && !is_ip_port(text, &is_any))
 		return err_set(e, EINVAL,
 		               "\"%s\" is no IP:PORT (such as 127.0.0.1:9464) and not off", text);
-	if (has_length(s->type) && s->max != 0 && strlen(text) > s->max)
+	if (setting_has_length(s) && strlen(text) > s->max)
 		return err_set(e, EINVAL, "it is longer than %" PRIu64 " bytes", s->max);
 	if (s->type == SETTING_IP_PORT)
 		return own_address_check(text, e);

@@ -30,7 +30,7 @@ struct setting {
 	size_t offset;           /* of the field in its struct */
 	size_t field_size_bytes; /* NUMBER: 4 or 8 */
 	const char *unit;
-	uint64_t min, max;    /* NUMBER; TEXT, WORD: bytes at most, 0: as many as you like */
+	uint64_t min, max;    /* NUMBER; else max: see setting_has_length() */
 	const char *fallback; /* NULL: none */
 	const char *choices;
 	const char *text;
@@ -56,6 +56,8 @@ MUST_CHECK int setting_set(const struct setting *s, const char *text, struct tex
                            void *object, struct err *e);
 
 bool setting_is_list(const struct setting *s);
+/** Its text has s->max bytes at most. */
+bool setting_has_length(const struct setting *s);
 
 /** Is text right for one entry of this list? @return as setting_set() */
 MUST_CHECK int setting_check_entry(const struct setting *s, const char *text, struct err *e);

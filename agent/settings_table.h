@@ -3,10 +3,10 @@
  * are made from these rows.
  *
  * X(name, type, field, unit, min, max, default, choices, text)
- * type: TEXT and PATH (absolute; of max bytes at most, where max is not 0), ADDRESS (IP:PORT or
- * off), IP_PORT (that others can dial), HOST_PORT, NUMBER (min..max), BOOL, CHOICE (one of choices,
- * separated by '|'), LIST (of texts), HOST_PORTS (a list of them). default: as it would stand in
- * the file, NULL: none.
+ * type: TEXT, WORD (printable ASCII without a blank) and PATH (absolute), all of max bytes at most
+ * where max is not 0; ADDRESS (IP:PORT or off), IP_PORT (that others can dial), HOST_PORT, NUMBER
+ * (min..max), BOOL, CHOICE (one of choices, separated by '|'), LIST (of texts), HOST_PORTS (a list
+ * of them). default: as it would stand in the file, NULL: none.
  */
 #pragma once
 
