@@ -98,18 +98,6 @@ static void on_mount_gone(struct api_call *call, void *arg)
 	api_fail(call, err_set(&e, ECANCELED, "it was cancelled"), &e);
 }
 
-/* A user name or a password may be empty, a token may not. */
-static int take_secret(const json_t *object, const char *key, bool may_be_empty,
-                       const char **ret_text, struct err *e)
-{
-	const json_t *value = json_object_get(object, key);
-
-	if (!may_be_empty || !json_is_string(value) || json_string_length(value) > 0)
-		return json_get_secret(object, key, ret_text, e);
-	*ret_text = "";
-	return 0;
-}
-
 /* Borrowed from the body. @return 0; -EINVAL */
 static int take_credentials(const json_t *object, struct credentials *ret_given, struct err *e)
 {
@@ -123,8 +111,8 @@ static int take_credentials(const json_t *object, struct credentials *ret_given,
 	if (!json_is_object(object))
 		return err_set(e, EINVAL, "\"credentials\" must be an object (see docs/api.md)");
 	r = json_check_keys(object, keys, N_KEYS, e);
-	for (size_t i = 0; r == 0 && i < N_KEYS; i++)
-		r = take_secret(object, keys[i], i != TOKEN, &texts[i], e);
+	for (size_t i = 0; r == 0 && i < N_KEYS; i++) /* all but a token may be empty */
+		r = json_get_secret(object, keys[i], i != TOKEN, &texts[i], e);
 	if (r < 0)
 		return r;
 	has_password = texts[USERNAME] != NULL;

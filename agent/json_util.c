@@ -110,8 +110,8 @@ int json_check_keys(const json_t *object, const char *const *keys, size_t n_keys
 	return 0;
 }
 
-static int get_text(const json_t *object, const char *key, size_t max_bytes, const char **ret_text,
-                    struct err *e)
+static int get_text(const json_t *object, const char *key, size_t min_bytes, size_t max_bytes,
+                    const char **ret_text, struct err *e)
 {
 	const json_t *value = json_object_get(object, key);
 	const char *text = json_string_value(value);
@@ -122,8 +122,9 @@ static int get_text(const json_t *object, const char *key, size_t max_bytes, con
 	}
 	if (text == NULL)
 		return err_set(e, EINVAL, "\"%s\" must be a string", key);
-	if (text[0] == '\0' || json_string_length(value) > max_bytes)
-		return err_set(e, EINVAL, "\"%s\" must have 1 to %zu bytes", key, max_bytes);
+	if (json_string_length(value) < min_bytes || json_string_length(value) > max_bytes)
+		return err_set(e, EINVAL, "\"%s\" must have %zu to %zu bytes", key, min_bytes,
+		               max_bytes);
 	if (strlen(text) != json_string_length(value) || strpbrk(text, "\n\r\t\x1b") != NULL)
 		return err_set(e, EINVAL, "\"%s\" holds control characters", key);
 	*ret_text = text;
@@ -132,12 +133,13 @@ static int get_text(const json_t *object, const char *key, size_t max_bytes, con
 
 int json_get_text(const json_t *object, const char *key, const char **ret_text, struct err *e)
 {
-	return get_text(object, key, JSON_TEXT_MAX_BYTES - 1, ret_text, e);
+	return get_text(object, key, 1, JSON_TEXT_MAX_BYTES - 1, ret_text, e);
 }
 
-int json_get_secret(const json_t *object, const char *key, const char **ret_text, struct err *e)
+int json_get_secret(const json_t *object, const char *key, bool may_be_empty, const char **ret_text,
+                    struct err *e)
 {
-	return get_text(object, key, JSON_SECRET_MAX_BYTES, ret_text, e);
+	return get_text(object, key, may_be_empty ? 0 : 1, JSON_SECRET_MAX_BYTES, ret_text, e);
 }
 
 int json_get_bool(const json_t *object, const char *key, bool *ret_on, struct err *e)

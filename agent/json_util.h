@@ -32,10 +32,10 @@ MUST_CHECK int json_check_keys(const json_t *object, const char *const *keys, si
 #define JSON_TEXT_MAX_BYTES 4096
 MUST_CHECK int json_get_text(const json_t *object, const char *key, const char **ret_text,
                              struct err *e);
-/** The same of a password or token, which may be longer: 1 to this many bytes. */
+/** The same of a password or token, which may be longer, and perhaps empty. */
 #define JSON_SECRET_MAX_BYTES 65536
-MUST_CHECK int json_get_secret(const json_t *object, const char *key, const char **ret_text,
-                               struct err *e);
+MUST_CHECK int json_get_secret(const json_t *object, const char *key, bool may_be_empty,
+                               const char **ret_text, struct err *e);
 
 /** A boolean member, false where it is absent. @return 0; -EINVAL */
 MUST_CHECK int json_get_bool(const json_t *object, const char *key, bool *ret_on, struct err *e);

@@ -131,11 +131,25 @@ static void a_secret_may_be_longer_than_a_text(void **state)
 	(void)state;
 	memset(longest, 'x', JSON_SECRET_MAX_BYTES);
 	(void)json_object_set_new(object, "k", json_string(longest));
-	assert_int_equal(json_get_secret(object, "k", &text, &e), 0);
+	assert_int_equal(json_get_secret(object, "k", false, &text, &e), 0);
 	assert_string_equal(text, longest);
 	assert_int_equal(json_get_text(object, "k", &text, &e), -EINVAL);
 	(void)json_object_set_new(object, "k", json_sprintf("%s+", longest));
-	assert_int_equal(json_get_secret(object, "k", &text, &e), -EINVAL);
+	assert_int_equal(json_get_secret(object, "k", false, &text, &e), -EINVAL);
+}
+
+static void a_secret_may_be_empty_where_that_is_said(void **state)
+{
+	AUTO(json_drop) json_t *object = json_pack("{s:s, s:s#}", "k", "", "nul", "", 1);
+	const char *text = NULL;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_non_null(object);
+	assert_int_equal(json_get_secret(object, "k", true, &text, &e), 0);
+	assert_string_equal(text, "");
+	assert_int_equal(json_get_secret(object, "k", false, &text, &e), -EINVAL);
+	assert_int_equal(json_get_secret(object, "nul", true, &text, &e), -EINVAL);
 }
 
 int main(void)
@@ -147,6 +161,7 @@ int main(void)
 		cmocka_unit_test(bytes_that_are_not_utf8_become_a_mark),
 		cmocka_unit_test(a_text_member_is_checked),
 		cmocka_unit_test(a_secret_may_be_longer_than_a_text),
+		cmocka_unit_test(a_secret_may_be_empty_where_that_is_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
