@@ -421,7 +421,6 @@ struct fetch {
 	struct reading *sweeping; /* images of which more may be swept; whose turn it is */
 	_Atomic uint64_t ahead_plain_bytes; /* reading.ahead_bytes of all images, but plain */
 	struct timer sweep_timer;
-	bool sweep_is_due;
 	struct timer runs_timer; /* of runs_pump_soon() */
 	uint64_t n_failed_runs;  /* that nobody waited for, and no source could answer */
 	uint64_t random;         /* for jitter */

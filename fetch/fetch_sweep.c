@@ -128,28 +128,22 @@ void sweep_touched(struct fetch_blob *blob, uint32_t unit_idx, const struct unit
 		(void)atomic_fetch_add(&blob->reading->read_bytes, u->packed_size_bytes);
 }
 
-/* Packed: so much more may be asked for. */
-static uint64_t allowance(const struct reading *r)
+/* May so much more lie ahead? In the cache all images count, also those swept to their end. */
+static bool may_lie_ahead(const struct fetch_blob *blob, uint64_t packed_bytes,
+                          uint64_t plain_bytes)
 {
+	const struct reading *r = blob->reading;
 	const uint64_t read_bytes = atomic_load(&r->read_bytes);
 	const uint64_t times =
 		min_u64(SWEEP_TIMES + read_bytes / SWEEP_TIMES_BYTES, SWEEP_TIMES_MAX);
-	const uint64_t most_bytes = min_u64(times * read_bytes, SWEEP_AHEAD_BYTES);
-	const uint64_t ahead_bytes = atomic_load(&r->ahead_bytes);
 
-	return most_bytes > ahead_bytes ? most_bytes - ahead_bytes : 0;
+	return atomic_load(&r->ahead_bytes) + packed_bytes <=
+	               min_u64(times * read_bytes, SWEEP_AHEAD_BYTES) &&
+	       atomic_load(&r->f->ahead_plain_bytes) + plain_bytes <=
+	               cas_blob_room_bytes(blob->cas) / ROOM_SHARE;
 }
 
-/* Plain: all images share a part of what the cache has, also those that are swept to their end. */
-static uint64_t room_bytes(const struct fetch_blob *blob)
-{
-	const uint64_t most_bytes = cas_blob_room_bytes(blob->cas) / ROOM_SHARE;
-	const uint64_t ahead_bytes = atomic_load(&blob->f->ahead_plain_bytes);
-
-	return most_bytes > ahead_bytes ? most_bytes - ahead_bytes : 0;
-}
-
-static uint64_t plain_bytes(const struct fetch_blob *blob, const struct plan_span *span)
+static uint64_t span_plain_bytes(const struct fetch_blob *blob, const struct plan_span *span)
 {
 	uint64_t bytes = 0;
 
@@ -240,8 +234,8 @@ static bool sweep_on(struct fetch_blob *blob)
 			sweep_ends(blob);
 		return true;
 	}
-	span_bytes = plain_bytes(blob, &span);
-	if (span.packed_bytes > allowance(blob->reading) || span_bytes > room_bytes(blob))
+	span_bytes = span_plain_bytes(blob, &span);
+	if (!may_lie_ahead(blob, span.packed_bytes, span_bytes))
 		return false;
 	blob->sweep_unit = next;
 	note_ahead(blob, &span, span_bytes);
@@ -297,7 +291,6 @@ void sweep_on_turn(struct timer *t)
 	struct fetch *f = container_of(t, struct fetch, sweep_timer);
 	uint32_t n = 0;
 
-	f->sweep_is_due = false;
 	while (n < ASKS_A_TURN && has_a_place(f) && sweep_one(f))
 		n++;
 	if (n == ASKS_A_TURN)
@@ -306,10 +299,8 @@ void sweep_on_turn(struct timer *t)
 
 void sweeps_pump(struct fetch *f)
 {
-	if (f->sweeping == NULL || f->sweep_is_due)
-		return;
-	f->sweep_is_due = true;
-	timer_start(&f->sweep_timer, 0);
+	if (f->sweeping != NULL)
+		timer_start(&f->sweep_timer, 0);
 }
 
 void sweep_is_due(struct fetch_blob *blob)
