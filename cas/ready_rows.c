@@ -107,7 +107,5 @@ int ready_rows_clear(struct db *db, uint64_t row, const struct bitmap *gone, str
 
 int ready_rows_delete(struct db *db, uint64_t row, struct err *e)
 {
-	const uint64_t range[] = { part_id(row, 0), part_id(row + 1, 0) };
-
-	return db_run_with(db, "DELETE FROM ready WHERE id >= ? AND id < ?", range, 2, e);
+	return db_run_parts(db, "DELETE FROM ready WHERE id >= ? AND id < ?", row, e);
 }

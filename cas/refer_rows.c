@@ -128,8 +128,7 @@ int refer_rows_owners(struct db *db, uint64_t row, const uint64_t *owner_rows, u
 
 int refer_rows_forget(struct db *db, uint64_t row, struct err *e)
 {
-	const uint64_t range[] = { part_id(row, 0), part_id(row + 1, 0) };
-	const int r = db_run_with(db, "DELETE FROM refer WHERE id >= ? AND id < ?", range, 2, e);
+	const int r = db_run_parts(db, "DELETE FROM refer WHERE id >= ? AND id < ?", row, e);
 
 	return r == 0 ? refer_rows_owners(db, row, NULL, 0, e) : r;
 }

@@ -34,3 +34,12 @@ MUST_CHECK static inline int db_prepare_parts(struct db *db, const char *sql, ui
 	db_bind_u64(*ret_stmt, 2, part_id(blob_row + 1, 0));
 	return 0;
 }
+
+/** Run a statement whose two values are that range. @return 0; negative as db_run_with() */
+MUST_CHECK static inline int db_run_parts(struct db *db, const char *sql, uint64_t blob_row,
+                                          struct err *e)
+{
+	const uint64_t range[] = { part_id(blob_row, 0), part_id(blob_row + 1, 0) };
+
+	return db_run_with(db, sql, range, 2, e);
+}

@@ -113,11 +113,10 @@ static int delete_by_byte(struct db *db, struct removal *rm, struct err *e)
 static int delete_last_rows(struct db *db, uint64_t row, struct err *e)
 {
 	AUTO(tx_end) struct tx tx = { .db = NULL };
-	const uint64_t parts[] = { part_id(row, 0), part_id(row + 1, 0) };
 	int r = tx_begin(db, TX_LAZY, &tx, e);
 
 	if (r == 0)
-		r = db_run_with(db, "DELETE FROM layout WHERE id >= ? AND id < ?", parts, 2, e);
+		r = db_run_parts(db, "DELETE FROM layout WHERE id >= ? AND id < ?", row, e);
 	if (r == 0)
 		r = db_run_with(db, "DELETE FROM blob_origin WHERE blob = ?", &row, 1, e);
 	if (r == 0)
