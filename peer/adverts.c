@@ -224,7 +224,6 @@ static bool home_of(const struct adverts *a, const struct item *it, enum target 
 static void tell_again(struct adverts *a, struct item *it, enum target t)
 {
 	it->have[t] = t == TO_CLUSTER ? it->crossing : it->mine;
-	it->gone[t] = set_none(it->mine.n);
 	enqueue(a, it, false);
 }
 
@@ -246,9 +245,11 @@ void adverts_moved(struct adverts *a)
 		for (uint32_t t = 0; t < N_TARGETS; t++) {
 			struct wire_id home;
 
-			if (home_of(a, it, t, &home) &&
-			    !(it->has_home[t] && id_equal(&home, &it->told_home[t])))
-				tell_new_home(a, it, t);
+			if (!home_of(a, it, t, &home) ||
+			    (it->has_home[t] && id_equal(&home, &it->told_home[t])))
+				continue;
+			it->gone[t] = set_none(it->mine.n); /* it never heard that it was here */
+			tell_new_home(a, it, t);
 		}
 	}
 }

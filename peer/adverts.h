@@ -47,7 +47,7 @@ void adverts_gone(struct adverts *a, const struct wire_part *part);
 void adverts_credit(struct adverts *a, uint64_t payload_bytes);
 /** The placement changed: segments with another home than before are told to it, newest first. */
 void adverts_moved(struct adverts *a);
-/** A home lost what it knew (it restarted): tell it again. */
+/** A home may not know what it was told (it restarted, its connection was lost): tell it again. */
 void adverts_again(struct adverts *a, const struct wire_id *home);
 
 /** What of the list is ready here. set.n 0: nothing known. */

@@ -208,6 +208,14 @@ static void remember_unheard(struct peer *p, const struct wire_id *id)
 		p->n_unheard++;
 }
 
+void home_link_lost(struct peer *p, const struct wire_id *id)
+{
+	if (link_to(p, id) != NULL)
+		adverts_again(p->adverts, id);
+	else
+		remember_unheard(p, id);
+}
+
 void home_link_opened(struct peer *p, const struct wire_id *id)
 {
 	bool unheard = p->n_unheard > ARRAY_LEN(p->unheard);

@@ -221,6 +221,8 @@ void home_tell_lease(struct peer *p, const struct wire_id *home, enum wire_type 
  * would wait for this node, and give it none, until their terms are over. */
 void home_give_back(struct link *l, const struct wire_part *asked,
                     const struct wire_answer *answer);
+/** A connection to it broke: what it was told by it last, it may not have heard. */
+void home_link_lost(struct peer *p, const struct wire_id *id);
 /** A connection to it is there: what could not be told it earlier is told now. */
 void home_link_opened(struct peer *p, const struct wire_id *id);
 

@@ -169,6 +169,8 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 		if (why->code == EPROTO)
 			peer_blame(p, &l->id, 0, HOLDERS_LIED);
 		home_disconnected(p->home, &l->id, l->via);
+		if (why->code != 0)
+			home_link_lost(p, &l->id);
 	} else if (!p->stopping && l->dialled[0] != '\0') {
 		p->members->ops->dial_failed(p->members, l->dialled);
 	}

@@ -231,6 +231,10 @@ static void on_message(struct stranger *s, const struct wire_msg *msg)
 		assert(a->n_gets < HEARD_MAX && !msg->u.get.by_names);
 		a->gets[a->n_gets++] = msg->u.get;
 		break;
+	case WIRE_HAVE:
+		a->haves = set_or(a->haves, &msg->u.adverts.parts[0].set);
+		a->n_haves++;
+		break;
 	case WIRE_LEASE_PROGRESS:
 		a->last_progress = msg->u.lease;
 		a->n_progress++;
@@ -268,14 +272,27 @@ static struct wire_id id_for(struct chunk_world *w, bool as_home)
 	return id;
 }
 
+static void join_as(struct chunk_world *w, struct actor *a, const struct wire_id *id,
+                    const char *zone)
+{
+	*a = (struct actor){ .world = w, .haves = set_none(CHUNKS) };
+	stranger_call_as(w->peers, &a->stranger, id, zone);
+	a->stranger.message = on_message;
+	peers_run_ms(w->peers, 2); /* the agent's next round, in which it is placed */
+}
+
 void actor_join_from(struct chunk_world *w, struct actor *a, bool as_home, const char *zone)
 {
 	const struct wire_id id = id_for(w, as_home);
 
-	*a = (struct actor){ .world = w };
-	stranger_call_as(w->peers, &a->stranger, &id, zone);
-	a->stranger.message = on_message;
-	peers_run_ms(w->peers, 2); /* the agent's next round, in which it is placed */
+	join_as(w, a, &id, zone);
+}
+
+void actor_join_again(struct actor *a, const struct actor *before)
+{
+	const struct wire_member *self = &before->stranger.self.self;
+
+	join_as(before->world, a, &self->id, self->zone);
 }
 
 void actor_join(struct chunk_world *w, struct actor *a, bool as_home)

@@ -31,7 +31,8 @@ struct actor {
 	struct wire_ask asks[HEARD_MAX];
 	struct wire_get gets[HEARD_MAX]; /* by list */
 	struct wire_lease last_progress, last_end;
-	uint32_t n_asks, n_gets, n_progress, n_lease_ends;
+	struct wire_set haves; /* of the segment */
+	uint32_t n_asks, n_gets, n_progress, n_lease_ends, n_haves;
 	struct supply supply; /* of one GET at a time */
 };
 
@@ -74,6 +75,8 @@ void chunks_lease_end(struct chunk_world *w, bool ok);
 /** An actor joins: as the home of the segment, or not. */
 void actor_join(struct chunk_world *w, struct actor *a, bool as_home);
 void actor_join_from(struct chunk_world *w, struct actor *a, bool as_home, const char *zone);
+/** Another connection of the one before, in the same life. */
+void actor_join_again(struct actor *a, const struct actor *before);
 void actor_leave(struct actor *a);
 /** It hangs: hears nothing, and so says nothing; until it is on again, and hears all of it. */
 void actor_hang(struct actor *a, bool on);

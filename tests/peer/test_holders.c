@@ -272,6 +272,26 @@ static void what_is_gone_before_it_was_told_is_never_told(void **state)
 	assert_int_equal(drain(f, &n_chunks), 0);
 }
 
+/* It may have heard that it was here. */
+static void what_is_gone_is_still_told_where_all_else_is_told_again(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_part p = part(0, 0, 10);
+	const struct wire_part some = part(0, 0, 4);
+	uint32_t n_chunks;
+	struct wire_id home;
+
+	adverts_ready(f->a, &p, false, false);
+	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
+	(void)drain(f, &n_chunks);
+	home = f->out->to;
+	adverts_gone(f->a, &some);
+	adverts_again(f->a, &home);
+	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
+	(void)drain(f, &n_chunks);
+	assert_int_equal(n_chunks, 4 + 6);
+}
+
 static void a_home_that_changed_is_told_again_and_the_others_are_not(void **state)
 {
 	struct fixture *f = *state;
@@ -375,6 +395,7 @@ int main(void)
 		T(hedges_follow_the_peers_own_pace),
 		T(news_wait_for_company_and_go_out_as_one_bitmap),
 		T(what_is_gone_before_it_was_told_is_never_told),
+		T(what_is_gone_is_still_told_where_all_else_is_told_again),
 		T(a_home_that_changed_is_told_again_and_the_others_are_not),
 		T(a_home_that_came_back_is_told_at_once),
 		T(adverts_stay_within_their_budget),
