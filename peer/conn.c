@@ -353,7 +353,7 @@ static void log_end(struct conn *c, bool was_open)
 	const uint64_t now = clock_now_ns(c->opts.clock);
 	enum log_level level = LOG_INFO;
 
-	if (c->fail.code == EACCES || c->fail.code == EPROTO)
+	if (c->fail.code == EACCES || c->fail.code == EPROTO || c->fail.code == EBADMSG)
 		level = LOG_WARN;
 	if (c->fail.code == 0 || c->fail.code == ELOOP)
 		level = LOG_DEBUG;

@@ -204,6 +204,7 @@ int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id, uint8_t ret_nonce[WIRE_
              struct err *e)
 {
 	X509 *cert = SSL_get0_peer_certificate(ssl);
+	struct tls_notes *notes = SSL_get_app_data(ssl);
 
 	if (cert == NULL || id_of(cert, ret_id) < 0)
 		return err_set(e, EPROTO, "the certificate has no usable key");
@@ -211,12 +212,14 @@ int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id, uint8_t ret_nonce[WIRE_
 	                               NULL, 0, 0) != 1)
 		return err_set(e, EPROTO, "TLS exporter: %s", openssl_reason());
 	SSL_set_msg_callback(ssl, on_record);
-	(void)SSL_set_msg_callback_arg(ssl, SSL_get_app_data(ssl));
+	(void)SSL_set_msg_callback_arg(ssl, notes);
+	notes->is_shaken = true;
 	return 0;
 }
 
-/* Errors that are about certificates are for people to mend; the rest are the network's. */
-static int code_of(unsigned long openssl_error)
+/* Errors that are about certificates are for people to mend. Of what else ends a connection that
+ * was there nobody knows who it comes from: anybody on the line can garble a record. */
+static int code_of(const struct tls_notes *notes, unsigned long openssl_error)
 {
 	switch (ERR_GET_REASON(openssl_error)) {
 	case SSL_R_CERTIFICATE_VERIFY_FAILED:
@@ -230,7 +233,7 @@ static int code_of(unsigned long openssl_error)
 	case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
 		return EACCES;
 	default:
-		return EPROTO;
+		return notes->is_shaken ? EBADMSG : EPROTO;
 	}
 }
 
@@ -260,11 +263,11 @@ int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e)
 		return err_set(e, EACCES, "its certificate (CN=%s) is refused: %s", notes->name,
 		               X509_verify_cert_error_string(verify));
 	}
-	if (code_of(why) == EACCES)
+	if (code_of(notes, why) == EACCES)
 		return err_set(e, EACCES, "%s: %s",
 		               ERR_GET_REASON(why) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
 		                       ? "it shows no certificate"
 		                       : "it refuses this node's certificate",
 		               openssl_reason());
-	return err_set(e, EPROTO, "TLS: %s", openssl_reason());
+	return err_set(e, code_of(notes, why), "TLS: %s", openssl_reason());
 }

@@ -45,6 +45,7 @@ struct tls_notes {
 	 * looks after the session set this to 0. One above the limit, and reading ends with
 	 * -EPROTO: OpenSSL reads on behind each of them, inside one SSL_read(). */
 	uint32_t n_handshake_records;
+	bool is_shaken; /* the handshake is over */
 };
 #define TLS_HANDSHAKE_RECORDS_MAX 32U
 
@@ -61,7 +62,8 @@ MUST_CHECK int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id,
  * Say why a handshake, read or write failed, for people: "its certificate (CN=node2) is refused:
  * certificate has expired".
  * @param ssl_error  of SSL_get_error(). @param saved_errno  of the failed call
- * @return -EACCES: certificates; -EPROTO: TLS; -ECONNRESET and others: the network
+ * @return -EACCES: certificates; -EPROTO: TLS, which the other side broke; -EBADMSG: a record that
+ * may not be the other side's; -ECONNRESET and others: the network
  */
 int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e);
 

@@ -142,12 +142,33 @@ static void a_turn_takes_so_many_records_however_small(void **state)
 	client_close(&c);
 }
 
+/* Whoever sits on the line can do that, with no certificate at all. */
+static void who_is_garbled_on_the_way_has_broken_no_rule(void **state)
+{
+	const struct wire_msg ping = { .type = WIRE_PING };
+	struct pair *p = *state;
+	struct client c;
+	char bytes[4096];
+	int n;
+
+	client_open(&c, p);
+	say(&c, &ping, 16384);
+	n = BIO_read(SSL_get_wbio(c.ssl), bytes, sizeof(bytes));
+	assert_true(n > 0);
+	bytes[n - 1] ^= 1;
+	assert_int_equal(send(c.fd, bytes, (size_t)n, MSG_NOSIGNAL), n);
+	pair_expect_end(p, 1, EBADMSG, "bad record mac");
+	client_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(who_changes_keys_without_end_is_cut_off,
 		                                pair_secure, pair_teardown),
 		cmocka_unit_test_setup_teardown(a_turn_takes_so_many_records_however_small,
+		                                pair_secure, pair_teardown),
+		cmocka_unit_test_setup_teardown(who_is_garbled_on_the_way_has_broken_no_rule,
 		                                pair_secure, pair_teardown),
 		cmocka_unit_test_setup_teardown(keys_may_be_changed_now_and_then, pair_secure,
 		                                pair_teardown),
