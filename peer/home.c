@@ -165,7 +165,7 @@ static int news(struct home *h, const struct wire_id *from, const struct wire_pa
 			h->stats.n_refused++;
 			return HOME_REFUSED;
 		}
-		home_list_used(h, l);
+		home_list_used(h, l, node);
 		each(h, l, node, &part->set);
 	}
 	h->stats.n_want_names += r == HOME_WANT_NAMES;
@@ -314,7 +314,7 @@ static int ask_here(struct home *h, uint16_t node, const struct wire_ask *msg)
 		return HOME_WANT_NAMES;
 	if (!part_is_sound(&msg->part, l))
 		return HOME_REFUSED;
-	home_list_used(h, l);
+	home_list_used(h, l, node);
 	r = home_ask_open(h, node, msg, l, &ask);
 	if (r != HOME_OK)
 		return r;

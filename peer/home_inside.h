@@ -67,7 +67,7 @@ struct h_list {
 	uint64_t refused_until_ns;
 	uint16_t refused[HOME_REFUSED_MAX]; /* nodes that could not get it from the origin */
 	uint16_t n_refused;
-	uint16_t owner; /* node that brought its names */
+	uint16_t owner; /* node that brought its names, or used it since that one was lost */
 	uint16_t n;
 	bool regrant;
 	UT_hash_handle hh;
@@ -181,7 +181,8 @@ struct h_list *home_list(struct home *h, const struct wire_id *id); /* NULL: not
 /* @return HOME_OK, HOME_BUSY, HOME_REFUSED */
 int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
                   const struct wire_id *names, uint16_t n_names);
-void home_list_used(struct home *h, struct h_list *l);
+/* By node; it is its from now on where who brought it was lost. */
+void home_list_used(struct home *h, struct h_list *l, uint16_t node);
 struct entry *home_entry(struct h_chunk *c, uint16_t node); /* NULL: none */
 /* Make or change the entry of a node; where all are taken the least useful goes. */
 struct entry *home_entry_put(struct home *h, struct h_chunk *c, uint16_t node, bool receiving);

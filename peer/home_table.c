@@ -166,9 +166,33 @@ uint16_t home_node_known(const struct home *h, const struct wire_id *id)
 	return n == NULL ? NO_NODE : (uint16_t)(n - h->nodes);
 }
 
+static void list_free(struct home *h, struct h_list *l);
+
+static bool list_is_idle(const struct h_list *l)
+{
+	return l->asks == NULL && l->leases == NULL && !l->regrant;
+}
+
+/* Lists that nobody has used since who brought them was lost (home_list_used()). */
+static void lists_drop(struct home *h, const struct h_node *n)
+{
+	struct h_list *l;
+	struct h_list *next;
+
+	DL_FOREACH_SAFE(n->lists, l, next)
+	{
+		if (list_is_idle(l))
+			list_free(h, l);
+	}
+}
+
 /* Drop what names lost nodes, so that their numbers can be given again. */
 static void sweep(struct home *h)
 {
+	for (uint32_t i = 0; i < h->n_nodes_ever; i++) {
+		if (h->nodes[i].lost)
+			lists_drop(h, &h->nodes[i]);
+	}
 	for (uint32_t i = 0; i < h->n_chunks_ever; i++) {
 		struct h_chunk *c = &h->chunks[i];
 
@@ -234,25 +258,40 @@ struct h_list *home_list(struct home *h, const struct wire_id *id)
 	return l;
 }
 
-void home_list_used(struct home *h, struct h_list *l)
+static void list_own(struct home *h, struct h_list *l, uint16_t node)
+{
+	struct h_node *n = &h->nodes[node];
+
+	l->owner = node;
+	DL_APPEND(n->lists, l);
+	n->n_lists++;
+	n->n_chunks += l->n;
+}
+
+static void list_disown(struct home *h, struct h_list *l)
 {
 	struct h_node *owner = &h->nodes[l->owner];
 
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not follow utlist */
 	DL_DELETE(owner->lists, l);
-	DL_APPEND(owner->lists, l);
+	owner->n_lists--;
+	owner->n_chunks -= l->n;
+}
+
+void home_list_used(struct home *h, struct h_list *l, uint16_t node)
+{
+	const uint16_t owner = h->nodes[l->owner].lost ? node : l->owner;
+
+	list_disown(h, l);
+	list_own(h, l, owner);
 }
 
 static void list_free(struct home *h, struct h_list *l)
 {
-	struct h_node *owner = &h->nodes[l->owner];
-
-	assert(l->asks == NULL && l->leases == NULL && !l->regrant);
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not follow utlist */
-	DL_DELETE(owner->lists, l);
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): nor uthash */
+	assert(list_is_idle(l));
+	list_disown(h, l);
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not follow uthash */
 	HASH_DEL(h->lists, l);
-	owner->n_lists--;
-	owner->n_chunks -= l->n;
 	for (uint32_t i = 0; i < l->n; i++)
 		chunk_unref(h, l->chunks[i]);
 	h->stats.memory_bytes -= sizeof(*l) + l->n * sizeof(l->chunks[0]);
@@ -274,7 +313,7 @@ static bool evict_one(struct home *h, uint16_t for_node, bool too_many_lists)
 			most = n;
 	}
 	for (l = most->lists; l != NULL; l = l->next) {
-		if (l->asks == NULL && l->leases == NULL && !l->regrant) {
+		if (list_is_idle(l)) {
 			list_free(h, l);
 			h->stats.n_evicted_lists++;
 			return true;
@@ -286,7 +325,6 @@ static bool evict_one(struct home *h, uint16_t for_node, bool too_many_lists)
 int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
                   const struct wire_id *names, uint16_t n_names)
 {
-	struct h_node *n = &h->nodes[owner];
 	struct h_list *l;
 
 	while (h->stats.chunks + n_names > h->max_chunks || h->stats.lists >= HOME_LISTS_MAX) {
@@ -295,7 +333,6 @@ int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
 	}
 	l = xcalloc(1, sizeof(*l) + n_names * sizeof(l->chunks[0]));
 	l->id = *id;
-	l->owner = owner;
 	l->n = n_names;
 	l->created_ns = clock_now_ns(h->opts.clock);
 	for (uint16_t i = 0; i < n_names; i++) {
@@ -307,9 +344,7 @@ int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
 		l->chunks[i] = (uint32_t)(c - h->chunks);
 	}
 	HASH_ADD(hh, h->lists, id, WIRE_ID_BYTES, l);
-	DL_APPEND(n->lists, l);
-	n->n_lists++;
-	n->n_chunks += n_names;
+	list_own(h, l, owner);
 	h->stats.lists++;
 	h->stats.memory_bytes += sizeof(*l) + n_names * sizeof(l->chunks[0]);
 	return HOME_OK;

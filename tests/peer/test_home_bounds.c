@@ -282,6 +282,26 @@ static void names_that_somebody_chose_do_not_meet_in_one_bucket(void **state)
 	assert_in_range(longest_chain(f->home), 1, 16); /* 20,000 in 65,536 buckets */
 }
 
+/* Each brings a list, and goes: as many as there are numbers for nodes. */
+static void nodes_that_went_leave_their_places_to_others(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	for (uint32_t i = 0; i < HOME_NODES_MAX; i++) {
+		const struct wire_id node = home_node_id(10 + i);
+		const struct wire_id name = test_id(8, i);
+		const struct wire_names one = { name, wire_list_id(&name, 1), 1, &name };
+
+		assert_int_equal(home_names(f->home, &node, &one), HOME_OK);
+		home_node_lost(f->home, &node);
+	}
+	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 1);
+}
+
 static void too_many_asks_of_one_peer_are_its_own_problem(void **state)
 {
 	struct fixture *f = *state;
@@ -486,6 +506,7 @@ int main(void)
 		T(nor_does_a_flood_of_short_lists_wash_away_long_ones),
 		T(a_chunk_may_stand_in_each_place_of_many_lists),
 		T(names_that_somebody_chose_do_not_meet_in_one_bucket),
+		T(nodes_that_went_leave_their_places_to_others),
 		T(too_many_asks_of_one_peer_are_its_own_problem),
 		T(another_home_is_named_once_and_settled_where_asked_again),
 		T(a_prefetch_of_who_drains_waits_a_moment_for_who_can_lease),
