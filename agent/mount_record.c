@@ -10,7 +10,6 @@
 #include "mem.h"
 #include "origin.h"
 #include "reference.h"
-#include "text.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -85,12 +84,6 @@ void mount_record_copy(struct mount_record *ret_copy, const struct mount_record 
 const char *mount_record_image(const struct mount_record *rec)
 {
 	return rec->reference != NULL ? rec->reference : rec->bootstrap;
-}
-
-bool mount_record_same_image(const struct mount_record *a, const struct mount_record *b)
-{
-	return same_text(a->reference, b->reference) && same_text(a->bootstrap, b->bootstrap) &&
-	       same_text(a->blobs, b->blobs);
 }
 
 static void set_paths(json_t *object, const char *key, const char *lines)

@@ -40,9 +40,6 @@ void mount_record_copy(struct mount_record *ret_copy, const struct mount_record 
 /** What people call the image: the reference, or the bootstrap's path. Borrowed. */
 const char *mount_record_image(const struct mount_record *rec);
 
-/** Do both name the same image in the same words? */
-bool mount_record_same_image(const struct mount_record *a, const struct mount_record *b);
-
 /** A new object. */
 json_t *mount_record_json(const struct mount_record *rec);
 

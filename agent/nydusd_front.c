@@ -521,7 +521,8 @@ static void stop_after(struct job *job)
 	done(arg, 0, &none);
 }
 
-bool front_is_busy(const struct front *front)
+/* Is a worker at any of its mounts? */
+static bool is_busy(const struct front *front)
 {
 	const struct instance *i;
 
@@ -537,7 +538,7 @@ uint64_t front_idle_mark(const struct front *front)
 {
 	struct pool *const pools[] = { front->pool, front->mount_pool };
 
-	if (front_is_busy(front) || front->patient != NULL)
+	if (is_busy(front) || front->patient != NULL)
 		return 0;
 	return pools_idle_mark(pools, ARRAY_LEN(pools));
 }
@@ -548,7 +549,7 @@ static void on_stop_timer(struct timer *t)
 	struct instance *i;
 	uint32_t n = 0;
 
-	if (front_is_busy(s->front) && s->n_looks++ < BUSY_LOOKS_MAX) {
+	if (is_busy(s->front) && s->n_looks++ < BUSY_LOOKS_MAX) {
 		timer_start(&s->timer, BUSY_LOOK_MS);
 		return;
 	}

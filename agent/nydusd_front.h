@@ -79,8 +79,6 @@ void front_stop(struct front *front, front_done_fn *done, void *arg);
 /** The same for a start that failed: what was mounted before it stays. */
 void front_give_up(struct front *front, front_done_fn *done, void *arg);
 void front_free_instances(struct front *front);
-/** Is a worker at any of its mounts? */
-bool front_is_busy(const struct front *front);
 /** @return 0: somebody waits for something. Else as pool_idle_mark(): seen twice, each call is
  * answered. */
 uint64_t front_idle_mark(const struct front *front);
