@@ -7,6 +7,7 @@
 #include "mount_list.h"
 #include "hex.h"
 #include "mem.h"
+#include "read_file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -118,30 +119,12 @@ int mount_list_remove(const char *state_dir, const char *dir, struct err *e)
 	return sync_dir(mounts, e);
 }
 
-static int read_all(const char *path, char *ret_text, size_t *ret_size_bytes, struct err *e)
-{
-	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	size_t size_bytes = 0;
-	ssize_t n = 1;
-
-	if (fd < 0)
-		return err_errno(e, errno, "%s cannot be opened", path);
-	while (n != 0 && size_bytes < RECORD_MAX_BYTES) {
-		n = read(fd, ret_text + size_bytes, RECORD_MAX_BYTES - size_bytes);
-		if (n < 0 && errno != EINTR)
-			return err_errno(e, errno, "%s cannot be read", path);
-		size_bytes += n > 0 ? (size_t)n : 0;
-	}
-	*ret_size_bytes = size_bytes;
-	return 0;
-}
-
 static int load_record(const char *path, struct mount_record *ret_rec, struct err *e)
 {
-	AUTO(free_str) char *text = xcalloc(1, RECORD_MAX_BYTES);
+	AUTO(free_str) char *text = NULL;
 	AUTO(json_drop) json_t *json = NULL;
 	size_t size_bytes = 0;
-	int r = read_all(path, text, &size_bytes, e);
+	int r = read_file(path, O_NOFOLLOW, RECORD_MAX_BYTES, &text, &size_bytes, e);
 
 	if (r == 0)
 		r = json_parse_object(text, size_bytes, &json, e);
