@@ -216,6 +216,21 @@ static void a_broken_record_costs_one_mount(void **state)
 	assert_string_equal(f->last_dir, "/m/two");
 }
 
+/* Whoever opens a fifo waits for its other end. */
+static void a_record_that_is_no_file_costs_one_mount(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(free_str) char *path = NULL;
+
+	save(f, "/m/one", NULL);
+	path = record_path(f);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	save(f, "/m/two", NULL);
+	assert_int_equal(load(f), 1);
+	assert_string_equal(f->last_dir, "/m/two");
+}
+
 static void a_half_written_record_is_not_seen(void **state)
 {
 	struct fixture *f = *state;
@@ -253,6 +268,7 @@ int main(void)
 		TEST(a_directory_has_one_record),
 		TEST(what_is_removed_is_gone_and_may_be_removed_again),
 		TEST(a_broken_record_costs_one_mount),
+		TEST(a_record_that_is_no_file_costs_one_mount),
 		TEST(a_half_written_record_is_not_seen),
 		TEST(only_the_agent_may_read_a_record),
 	};
