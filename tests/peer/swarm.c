@@ -249,8 +249,10 @@ struct swarm *swarm_new(const struct swarm_opts *opts)
 	s->n_fetched = xcalloc(opts->n_chunks, sizeof(*s->n_fetched));
 	for (uint32_t i = 0; i < opts->n_nodes; i++)
 		s->nodes[i].id = test_id(1, opts->seed * 1000 + i);
-	for (uint32_t i = 0; i < opts->n_nodes; i++)
+	for (uint32_t i = 0; i < opts->n_nodes; i++) {
 		swarm_node_start(s, i);
+		swarm_at(s, swarm_now_ns(s), EV_TICK)->to = i;
+	}
 	return s;
 }
 
@@ -395,15 +397,14 @@ bool swarm_run(struct swarm *s, uint64_t max_ms)
 {
 	const uint64_t end_ns = swarm_now_ns(s) + max_ms * NS_PER_MS;
 
-	for (uint32_t i = 0; i < s->opts.n_nodes; i++)
-		swarm_at(s, swarm_now_ns(s), EV_TICK)->to = i;
 	while (s->n_events > 0 && !all_done(s)) {
-		const struct swarm_event ev = take(s);
+		struct swarm_event ev;
 
-		if (ev.at_ns > end_ns) {
-			free(ev.packet);
+		if (s->heap[0].at_ns > end_ns) { /* it stays for the next call */
+			s->clock.now_ns = end_ns;
 			return false;
 		}
+		ev = take(s);
 		if (ev.at_ns > s->clock.now_ns)
 			s->clock.now_ns = ev.at_ns;
 		happen(s, &ev);

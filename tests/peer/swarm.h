@@ -127,7 +127,7 @@ struct swarm *swarm_new(const struct swarm_opts *opts);
 void swarm_free(struct swarm **s);
 /** Node idle wants nothing (it may be home all the same). Before swarm_run(). */
 void swarm_kill(struct swarm *s, uint32_t node, uint64_t after_ms);
-/** Until all living nodes have all, or until max_ms passed. @return have they? */
+/** Until all living nodes have all, or max_ms passed: then a call goes on. @return have they? */
 bool swarm_run(struct swarm *s, uint64_t max_ms);
 
 uint64_t swarm_bytes_of(struct swarm *s, const struct wire_msg *msg); /* encoded */

@@ -66,6 +66,28 @@ static void a_storm_asks_the_origin_for_each_chunk_once(void **state)
 	}
 }
 
+static void run_in_steps_it_is_the_same_storm(void **state)
+{
+	struct swarm_opts o = storm;
+	struct swarm *whole, *steps;
+	uint32_t n_steps = 1;
+
+	(void)state;
+	o.n_chunks = 500;
+	whole = run(&o, "whole");
+	steps = swarm_new(&o);
+	for (; !swarm_run(steps, 10); n_steps++)
+		assert_in_range(n_steps, 1, 12000);
+	tell(steps, "in steps");
+	assert_true(n_steps > 50);
+	assert_int_equal(swarm_now_ns(steps), swarm_now_ns(whole));
+	assert_int_equal(steps->n_messages, whole->n_messages);
+	assert_int_equal(steps->control_bytes, whole->control_bytes);
+	assert_int_equal(steps->payload_bytes, whole->payload_bytes);
+	swarm_free(&whole);
+	swarm_free(&steps);
+}
+
 static void so_it_does_with_units_of_many_chunks(void **state)
 {
 	struct swarm_opts o = storm;
@@ -196,6 +218,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_storm_asks_the_origin_for_each_chunk_once),
+		cmocka_unit_test(run_in_steps_it_is_the_same_storm),
 		cmocka_unit_test(so_it_does_with_units_of_many_chunks),
 		cmocka_unit_test(so_it_does_when_all_read_the_same_in_the_same_order),
 		cmocka_unit_test(so_it_does_with_many_nodes),
