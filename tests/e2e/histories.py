@@ -404,8 +404,8 @@ class History:
         left = self.agent.json("blob", "ls")["blobs"]
         if left:
             self.fault(f"blobs are left: {[b['key'][:12] for b in left]}")
-        if os.listdir(os.path.join(self.state_dir, "blobs")):
-            self.fault(f"files are left: {os.listdir(os.path.join(self.state_dir, 'blobs'))}")
+        blobs = os.path.join(self.state_dir, "blobs")  # what was just unmounted is let go a moment later
+        lab.wait_for(lambda: not os.listdir(blobs), lambda: f"files to go: {os.listdir(blobs)}")
         if os.listdir(os.path.join(self.state_dir, "images")):
             self.fault(f"images are left: {os.listdir(os.path.join(self.state_dir, 'images'))}")
         lab.wait_for_removals(self.state_dir)
