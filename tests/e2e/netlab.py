@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import os
 import subprocess
-import tempfile
 import threading
 import unittest
 
@@ -170,9 +169,7 @@ class Net:
 
 
 def registry_root(*images):
-    """A directory that holds these images, as docker-registry keeps them."""
-    root = tempfile.mkdtemp(prefix="registry-data-", dir=lab.TMP)
-    filled = lab.Registry(root=root)
-    names = {image: filled.push(image).split("/", 1)[1] for image in images}
-    filled.stop()
-    return root, names
+    """Where docker-registry keeps these images, and their names: the directory of the registry that all tests share, so
+    that each image is brought there once."""
+    shared = lab.registry()
+    return shared.root, {image: shared.push(image).split("/", 1)[1] for image in images}

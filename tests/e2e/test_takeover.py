@@ -68,8 +68,6 @@ def touch(where):
 
 
 class TakeOver(lab.LabTest):
-    alone = True  # what it asserts is about time
-
     def kept_agent(self, start=True, **kw):
         self.socket = lab.keeper_socket()
         config = {**kw.pop("config", {}), "keeper": {"socket": self.socket, "start": start}}
