@@ -388,16 +388,18 @@ struct kept *keeping_take(struct keeping *keeping, const char *dir)
 	return NULL;
 }
 
-static void drop(const struct keeping *k, const struct kept *kept)
+static void drop(const struct keeping *k, struct kept *kept)
 {
 	struct err e = { 0 };
 
-	if (keeper_drop(k->opts.socket, kept->key, &e) < 0)
+	if (keeper_drop(k->opts.socket, kept->key, &e) < 0) {
 		log_warn(k->opts.log, "the keeper does not let go of a mount", "error=%s",
 		         LOG_Q(e.msg));
-	else
-		log_info(k->opts.log, "let go of a kept mount that is not listed", "key=%s",
-		         kept->key);
+		return;
+	}
+	log_info(k->opts.log, "let go of a kept mount that is not listed", "key=%s", kept->key);
+	kept_close(kept);
+	kept_detach(kept, k->opts.log);
 }
 
 void keeping_let_go(struct keeping *keeping, const char *dir)

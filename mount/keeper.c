@@ -4,7 +4,9 @@
 #include "keeper.h"
 #include "clock.h"
 #include "hex.h"
+#include "image_mount.h"
 #include "mem.h"
+#include "mount_table.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +57,29 @@ void kept_fill(struct kept *kept, const char *dir, const char *digest)
 void kept_close(struct kept *kept)
 {
 	close_fd(&kept->fd);
+}
+
+static bool has_key(const char *dir, void *arg)
+{
+	const struct kept *kept = arg;
+	char key[KEEPER_KEY_BYTES], elsewhere[KEEPER_KEY_BYTES];
+
+	kept_key(dir, key);
+	kept_key_elsewhere(key, elsewhere);
+	return strcmp(kept->key, key) == 0 || strcmp(kept->key, elsewhere) == 0;
+}
+
+void kept_detach(struct kept *kept, struct log *log)
+{
+	AUTO(free_str) char *dir = mount_table_find(has_key, kept);
+	struct err e = { 0 };
+
+	if (dir == NULL)
+		return;
+	if (image_mount_detach(dir, kept->note.dev, &e) == 0)
+		log_info(log, "detached a dead mount", "dir=%s", LOG_Q(dir));
+	else
+		log_debug(log, "a dead mount stays", "dir=%s why=%s", LOG_Q(dir), LOG_Q(e.msg));
 }
 
 void kept_free(struct kept **kept)

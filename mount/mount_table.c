@@ -64,6 +64,31 @@ bool mount_table_has_erofs(const char *dir, const char *images_dir)
 	return wanted.is_ours;
 }
 
+/* ---- any ---- */
+
+struct search {
+	bool (*is_it)(const char *dir, void *arg);
+	void *arg;
+	char *found;
+};
+
+static bool see_any(const struct mntent *entry, void *arg)
+{
+	struct search *search = arg;
+
+	if (search->is_it(entry->mnt_dir, search->arg))
+		search->found = xstrdup(entry->mnt_dir);
+	return search->found != NULL;
+}
+
+char *mount_table_find(bool (*is_it)(const char *dir, void *arg), void *arg)
+{
+	struct search search = { .is_it = is_it, .arg = arg };
+
+	(void)look(OWN_MOUNTS, see_any, &search);
+	return search.found;
+}
+
 /* ---- overlays ---- */
 
 /* Skip an option, or a name of its list when in_list. A backslash escapes what follows. */

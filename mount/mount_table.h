@@ -6,6 +6,11 @@
 #pragma once
 #include <stdbool.h>
 
+/** @return malloc'd: the first directory with a mount for which is_it() says so; NULL: there is
+ * none
+ */
+char *mount_table_find(bool (*is_it)(const char *dir, void *arg), void *arg);
+
 /** Is the topmost mount on dir an EROFS from a file below images_dir? */
 bool mount_table_has_erofs(const char *dir, const char *images_dir);
 

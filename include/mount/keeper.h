@@ -10,6 +10,7 @@
 #include "digest.h"
 #include "err.h"
 #include "keeper_protocol.h"
+#include "log.h"
 
 #define KEPT_INIT_MAX_BYTES 256
 
@@ -51,6 +52,10 @@ void kept_fill(struct kept *kept, const char *dir, const char *digest);
 
 void kept_close(struct kept *kept); /* the descriptor */
 void kept_free(struct kept **kept); /* malloc'd; closes it, too. NULL is fine */
+
+/** [worker] Of one that nobody takes on, and whose descriptors are closed: what is dead goes from
+ * its directory. */
+void kept_detach(struct kept *kept, struct log *log);
 
 /** Is the connection there still? (Not unmounted, not aborted.) Does not block. */
 bool kept_is_alive(const struct kept *kept);

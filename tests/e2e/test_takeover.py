@@ -274,22 +274,25 @@ class TakeOver(lab.LabTest):
         self.assertEqual(sizes, [os.path.getsize(name) for name in names])
 
     def test_what_is_not_listed_any_more_is_let_go(self):
+        """As one that was made just before the agent was killed, which had no time to list it."""
         agent = self.kept_agent()
         reference = lab.registry().push(IMAGE)
-        where = agent.mount(reference)
+        wheres = [agent.mount(reference, "--how", how) for how in self.hows(agent)]
         stays = agent.mount(reference)
-        self.keeps(2)
+        self.keeps(len(wheres) + 1)
         agent.kill()
         for name in os.listdir(os.path.join(agent.state_dir, "mounts")):
             record = os.path.join(agent.state_dir, "mounts", name, "mount.json")
             with open(record, encoding="utf-8") as f:
-                if json.load(f)["dir"] == where:
+                if json.load(f)["dir"] in wheres:
                     os.unlink(record)
         agent.start()
         self.keeps(1)
         self.assertEqual([m["dir"] for m in agent.json("ls")["mounts"]], [stays])
-        agent.mount(reference, where=where)
-        self.assert_tree(where, IMAGE, "over the dead one")
+        for where in wheres:
+            self.assertIsNone(lab.mount_type(where), "nothing dead stays on its directory")
+            agent.mount(reference, where=where)
+            self.assert_tree(where, IMAGE, "mounted anew")
 
     def test_what_nobody_wants_back_is_let_go_under_who_still_reads_it(self):
         """nydusd ends while the agent is away, and a container still runs on its mount, the only one that is listed."""
