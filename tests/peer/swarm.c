@@ -50,12 +50,14 @@ struct swarm_event *swarm_at(struct swarm *s, uint64_t at_ns, enum swarm_event_k
 	return &s->heap[i]; /* its place depends on at_ns and number alone */
 }
 
-static struct swarm_event take(struct swarm *s)
+static void take(struct swarm *s, struct swarm_event *ret_first)
 {
-	const struct swarm_event first = s->heap[0];
+	struct swarm_event *last = &s->heap[--s->n_events];
 	uint32_t i = 0;
 
-	s->heap[0] = s->heap[--s->n_events];
+	*ret_first = s->heap[0];
+	s->heap[0] = *last;
+	last->packet = NULL;
 	for (;;) {
 		uint32_t least = i;
 
@@ -64,7 +66,7 @@ static struct swarm_event take(struct swarm *s)
 				least = k;
 		}
 		if (least == i)
-			return first;
+			return;
 		swap(s, i, least);
 		i = least;
 	}
@@ -404,7 +406,7 @@ bool swarm_run(struct swarm *s, uint64_t max_ms)
 			s->clock.now_ns = end_ns;
 			return false;
 		}
-		ev = take(s);
+		take(s, &ev);
 		if (ev.at_ns > s->clock.now_ns)
 			s->clock.now_ns = ev.at_ns;
 		happen(s, &ev);
