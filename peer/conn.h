@@ -32,6 +32,7 @@ struct conn_counts {
 	uint64_t payload_in_bytes, payload_out_bytes; /* of CHUNK */
 	uint64_t control_in_bytes, control_out_bytes; /* all else */
 	uint64_t n_messages_in, n_messages_out;       /* without payload */
+	uint64_t weight_in;                           /* of those (wire_weight()) */
 	uint64_t n_payloads_in, n_payloads_out;       /* frames of CHUNK and META */
 	uint64_t rtt_ns;                              /* of the last ping; 0: none yet */
 	uint64_t n_probes;                            /* pings asked for by conn_probe() */

@@ -21,7 +21,7 @@
 #define OUT_BYTES       (64U << 10)  /* taken from the queue at a time: cannot be overtaken */
 #define AHEAD_MIN_BYTES (16U << 10)  /* in the kernel, not on the line: cannot be overtaken */
 #define AHEAD_MAX_BYTES (128U << 10)
-#define MESSAGES_PER_S  20000 /* a peer may send; more waits in its own socket */
+#define WEIGHT_PER_S    20000 /* of messages that a peer may send; more waits in its own socket */
 
 /* Bytes moved; 0: not now; negative: over, *e is set. */
 static ssize_t ssl_result(struct conn *c, int n, struct err *e)
@@ -130,19 +130,19 @@ void conn_io_shake(struct conn *c)
 	conn_shaken(c);
 }
 
-/* Take what the messages cost. @return may it go on? */
-static bool pay_messages(struct conn *c, uint64_t n_messages)
+/* Take what messages cost. @return may it go on? */
+static bool pay_messages(struct conn *c, uint64_t weight)
 {
 	const uint64_t now = clock_now_ns(c->opts.clock);
-	const uint64_t earned = (now - c->tokens_ns) / (NS_PER_S / MESSAGES_PER_S);
+	const uint64_t earned = (now - c->tokens_ns) / (NS_PER_S / WEIGHT_PER_S);
 
 	if (earned > 0) {
 		c->tokens_ns = now;
-		c->message_tokens += (int64_t)(earned < MESSAGES_PER_S ? earned : MESSAGES_PER_S);
+		c->message_tokens += (int64_t)(earned < WEIGHT_PER_S ? earned : WEIGHT_PER_S);
 	}
-	if (c->message_tokens > MESSAGES_PER_S)
-		c->message_tokens = MESSAGES_PER_S;
-	c->message_tokens -= (int64_t)n_messages;
+	if (c->message_tokens > WEIGHT_PER_S)
+		c->message_tokens = WEIGHT_PER_S;
+	c->message_tokens -= (int64_t)weight;
 	return c->message_tokens >= 0;
 }
 
@@ -186,7 +186,7 @@ void conn_io_read(struct conn *c)
 	if (!resume_reading(c))
 		return;
 	while (turn_bytes < TURN_BYTES && !c->failed) {
-		const uint64_t n_before = c->counts.n_messages_in;
+		const uint64_t before = c->counts.weight_in;
 		const ssize_t n = io_read(c, bytes, sizeof(bytes), &e);
 
 		if (n == 0)
@@ -201,7 +201,7 @@ void conn_io_read(struct conn *c)
 			conn_fail(c, &e);
 			return;
 		}
-		if (!pay_messages(c, c->counts.n_messages_in - n_before)) {
+		if (!pay_messages(c, c->counts.weight_in - before)) {
 			pause_reading(c);
 			return;
 		}

@@ -217,10 +217,12 @@ static int on_header(struct session *s, const struct frame_piece *piece, struct 
 	if (r < 0)
 		return r;
 	counts->control_in_bytes += WIRE_PREFIX_BYTES + piece->size_bytes;
-	if (s->msg.payload_size_bytes > 0)
+	if (s->msg.payload_size_bytes > 0) {
 		counts->n_payloads_in++;
-	else
+	} else {
 		counts->n_messages_in++;
+		counts->weight_in += wire_weight(&s->msg);
+	}
 	s->item_idx = 0;
 	s->meta_offset = s->msg.type == WIRE_META ? s->msg.u.meta.offset : 0;
 	return s->state == OPEN ? on_open_message(s, &s->msg, e) : on_hello(s, &s->msg, e);

@@ -4,6 +4,7 @@
  */
 #include "wire.h"
 #include "mem.h"
+#include "set.h"
 #include <blake3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,37 @@ bool wire_set_holds(const struct wire_set *s, const struct wire_set *part)
 		if (part->words[i] & ~s->words[i])
 			return false;
 	return true;
+}
+
+static uint32_t n_named(const struct wire_msg *msg)
+{
+	uint32_t n = 0;
+
+	switch ((int)msg->type) {
+	case WIRE_ASK:
+		return set_count(&msg->u.ask.part.set);
+	case WIRE_GET:
+		return set_count(&msg->u.get.part.set);
+	case WIRE_LEASE_END:
+		return set_count(&msg->u.lease.part.set);
+	case WIRE_NAMES:
+		return msg->u.names.n_names;
+	case WIRE_WANT_NAMES:
+		return WIRE_LIST_MAX; /* it is answered with all of them */
+	case WIRE_HAVE:
+	case WIRE_GONE:
+	case WIRE_COMING:
+		for (uint32_t i = 0; i < msg->u.adverts.n_parts; i++)
+			n += set_count(&msg->u.adverts.parts[i].set);
+		return n;
+	default:
+		return 0;
+	}
+}
+
+uint32_t wire_weight(const struct wire_msg *msg)
+{
+	return 1 + n_named(msg) / WIRE_WEIGHT_CHUNKS;
 }
 
 struct wire_id wire_list_id(const struct wire_id *names, uint32_t n_names)

@@ -386,3 +386,7 @@ void wire_decoder_free(struct wire_decoder **d);
 struct err;
 MUST_CHECK int wire_decode(struct wire_decoder *d, const uint8_t *header, size_t header_size_bytes,
                            uint32_t payload_size_bytes, struct wire_msg *ret_msg, struct err *e);
+
+/** What a decoded message costs who receives it; at least 1. The more chunks it names, the more. */
+#define WIRE_WEIGHT_CHUNKS 32U
+uint32_t wire_weight(const struct wire_msg *msg);

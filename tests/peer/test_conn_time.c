@@ -4,6 +4,7 @@
  */
 #include "fake_clock.h"
 #include "raw_end.h"
+#include "set.h"
 #include "wire_samples.h"
 #include <errno.h>
 #include <event2/event.h>
@@ -136,6 +137,29 @@ static void a_flood_is_slowed_down(void **state)
 	close(fd);
 }
 
+/* What it names costs, not how often it speaks. */
+static void who_names_many_chunks_is_slowed_down_sooner(void **state)
+{
+	struct wire_part parts[WIRE_ADVERTS_MAX];
+	const struct wire_msg have = { .type = WIRE_HAVE,
+		                       .u.adverts = { WIRE_ADVERTS_MAX, parts } };
+	struct pair *p = *state;
+	const int fd = raw_open(p);
+	struct wire_buf buf = { 0 };
+	size_t sent = 0;
+
+	for (uint32_t i = 0; i < WIRE_ADVERTS_MAX; i++)
+		parts[i] = (struct wire_part){ .set = set_all(WIRE_LIST_MAX) };
+	wire_encode(&have, &buf);
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	for (int i = 0; i < 100000 && !p->ends[1].conn->paused; i++)
+		flood(p, fd, &buf, &sent);
+	assert_true(p->ends[1].conn->paused);
+	assert_in_range(conn_counts(p->ends[1].conn)->n_messages_in, 1, 200);
+	wire_buf_free(&buf);
+	close(fd);
+}
+
 /* ---- what was cancelled ---- */
 
 /* End 1 asked, and cancelled it. Nothing ends that. */
@@ -248,6 +272,7 @@ int main(void)
 		PLAIN(a_message_that_comes_slowly_is_waited_for),
 		PLAIN(who_does_not_read_is_cut_off),
 		PLAIN(a_flood_is_slowed_down),
+		PLAIN(who_names_many_chunks_is_slowed_down_sooner),
 		PLAIN(who_lives_and_does_not_end_what_was_cancelled_is_left),
 		PLAIN(who_says_other_things_must_end_what_was_cancelled),
 		PLAIN(a_late_end_on_a_slow_line_is_waited_for),
