@@ -44,6 +44,12 @@ static bool is_repository(const char *repository)
 	return true;
 }
 
+/* For a message, which is logged: who asks may be in it, or a signature. */
+static const char *shown(const char *text)
+{
+	return strpbrk(text, "@?") == NULL ? text : "(not shown)";
+}
+
 static int parse_registry(const char *text, struct origin_addr *ret_addr, struct err *e)
 {
 	const char *host = registry_of_origin(text);
@@ -58,7 +64,7 @@ static int parse_registry(const char *text, struct origin_addr *ret_addr, struct
 		origin_addr_wipe(ret_addr);
 		return err_set(e, EINVAL,
 		               "\"%.100s\" is no registry: it is registry:HOST[:PORT]/REPOSITORY",
-		               text);
+		               shown(text));
 	}
 	return 0;
 }
@@ -72,7 +78,7 @@ static int parse_http(const char *text, struct origin_addr *ret_addr, struct err
 		return err_set(e, EINVAL,
 		               "\"%.100s\" is no prefix of a URL: it ends with /, and has no user "
 		               "name, query or fragment",
-		               strchr(text, '@') == NULL ? text : "(not shown)");
+		               shown(text));
 	ret_addr->host = xstrdup(authority);
 	ret_addr->place = xstrdup(text);
 	return 0;

@@ -120,16 +120,25 @@ static bool take(const char *from, const char *to, char *ret_text, size_t max_by
 	return true;
 }
 
+/* For a message, which is logged: what is before an @ that a host follows may be a password. */
+static const char *shown(const char *text)
+{
+	const char *at = strchr(text, '@');
+	const char *slash = strrchr(text, '/');
+
+	return at == NULL || (slash != NULL && at > slash) ? text : "(not shown)";
+}
+
 static int take_digest(const char *text, const char *at, struct reference *ret_ref, struct err *e)
 {
 	if (strncmp(at, "@sha256:", 8) != 0)
-		return err_set(e, EINVAL, "image \"%.200s\": the digest is no sha256 (%s)", text,
-		               EXAMPLE);
+		return err_set(e, EINVAL, "image \"%.200s\": the digest is no sha256 (%s)",
+		               shown(text), EXAMPLE);
 	if (!hex_is_sha256(at + 8))
 		return err_set(e, EINVAL,
 		               "image \"%.200s\": the digest is not 64 lower-case hexadecimal "
 		               "digits (copy it whole)",
-		               text);
+		               shown(text));
 	memcpy(ret_ref->digest, at + 8, DIGEST_TEXT_BYTES);
 	return 0;
 }
@@ -141,7 +150,7 @@ static int take_tag(const char *text, const char *colon, const char *end, struct
 		return err_set(e, EINVAL,
 		               "image \"%.200s\": the tag is no tag (1 to 128 of A-Z a-z 0-9 _ . "
 		               "-, not . or - first)",
-		               text);
+		               shown(text));
 	return 0;
 }
 
@@ -150,18 +159,18 @@ static int take_name(const char *text, const char *slash, const char *end,
 {
 	if (!take(text, slash, ret_ref->host, sizeof(ret_ref->host)) || !is_host(ret_ref->host))
 		return err_set(e, EINVAL, "image \"%.200s\": no valid host before the first / (%s)",
-		               text, EXAMPLE);
+		               shown(text), EXAMPLE);
 	if (!is_surely_a_host(ret_ref->host))
 		return err_set(e, EINVAL,
 		               "image \"%.200s\": it does not say which registry (put its host in "
 		               "front, with a dot or a port: docker.io/..., %s:443/...)",
-		               text, ret_ref->host);
+		               shown(text), ret_ref->host);
 	if (!take(slash + 1, end, ret_ref->repository, sizeof(ret_ref->repository)) ||
 	    !is_repository(ret_ref->repository))
 		return err_set(e, EINVAL,
 		               "image \"%.200s\": the repository is no valid name (a-z 0-9, with "
 		               "single . _ - between, parts separated by /)",
-		               text);
+		               shown(text));
 	return 0;
 }
 
@@ -175,14 +184,14 @@ int reference_parse(const char *text, struct reference *ret_ref, struct err *e)
 	int r;
 
 	if (slash == NULL)
-		return err_set(e, EINVAL, "image \"%.200s\": there is no / in it (%s)", text,
+		return err_set(e, EINVAL, "image \"%.200s\": there is no / in it (%s)", shown(text),
 		               EXAMPLE);
 	at = strchr(slash, '@');
 	end = at != NULL ? at : text + strlen(text);
 	colon = memchr(slash, ':', (size_t)(end - slash));
 	if (at == NULL && colon == NULL)
-		return err_set(e, EINVAL, "image \"%.200s\": neither tag nor digest (%s)", text,
-		               EXAMPLE);
+		return err_set(e, EINVAL, "image \"%.200s\": neither tag nor digest (%s)",
+		               shown(text), EXAMPLE);
 	r = take_name(text, slash, colon != NULL ? colon : end, &ref, e);
 	if (r == 0 && colon != NULL)
 		r = take_tag(text, colon, end, &ref, e);

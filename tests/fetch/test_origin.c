@@ -330,6 +330,22 @@ static void origins_are_checked_before_they_are_believed(void **state)
 		assert_int_equal(origin_check(bad[i], &e), -EINVAL);
 }
 
+/* Messages are logged. */
+static void what_an_origin_may_hold_of_secrets_is_in_no_message(void **state)
+{
+	static const char *const texts[] = { "registry:u:secret@h/r", "registry:h/r?k=secret",
+		                             "http://u:secret@h/", "http://h/?k=secret" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct err e = { .code = 0 };
+
+		assert_int_equal(origin_check(texts[i], &e), -EINVAL);
+		if (strstr(e.msg, "secret") != NULL)
+			fail_msg("%s", e.msg);
+	}
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, origin_setup, origin_teardown)
@@ -343,6 +359,7 @@ int main(void)
 		TEST(trouble_at_one_origin_is_never_final),
 		TEST(wrong_bytes_twice_strike_an_origin_and_the_next_one_serves),
 		TEST(a_directory_that_may_not_be_read_is_no_registry_that_refuses),
+		cmocka_unit_test(what_an_origin_may_hold_of_secrets_is_in_no_message),
 		TEST(an_origin_with_a_strike_is_asked_after_the_others),
 		TEST(a_run_can_be_cancelled_at_any_moment),
 		TEST(objects_are_read_and_measured_at_every_kind_of_origin),

@@ -126,6 +126,30 @@ static void what_is_no_reference_is_refused_and_told_why(void **state)
 	refused("r.example/a:1?x", "tag");
 }
 
+/* Messages are logged. */
+static void a_password_in_front_of_the_host_is_in_no_message(void **state)
+{
+	static const char *const texts[] = {
+		"user:secret@r.example",
+		"user:secret@r.example/a",
+		"user:secret@r.example/a:1",
+		"user:secret@r.example/A@sha256:" HEX,
+		"https://user:secret@r.example/a:1",
+		"user:secret@r.example/a@sha256:1",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct reference ref;
+		struct err e = { .code = 0 };
+
+		assert_int_equal(reference_parse(texts[i], &ref, &e), -EINVAL);
+		if (strstr(e.msg, "secret") != NULL || strstr(e.msg, "not shown") == NULL)
+			fail_msg("%s", e.msg);
+	}
+	refused("r.example/a@sha512:" HEX, "r.example/a@sha512:" HEX);
+}
+
 static void a_name_of_any_length_fits_or_is_refused(void **state)
 {
 	char text[2048];
@@ -155,6 +179,7 @@ int main(void)
 		cmocka_unit_test(the_origin_of_its_blobs_is_its_repository),
 		cmocka_unit_test(an_origin_names_what_is_there_by_digest),
 		cmocka_unit_test(what_is_no_reference_is_refused_and_told_why),
+		cmocka_unit_test(a_password_in_front_of_the_host_is_in_no_message),
 		cmocka_unit_test(a_name_of_any_length_fits_or_is_refused),
 	};
 
