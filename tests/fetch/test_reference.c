@@ -129,11 +129,12 @@ static void what_is_no_reference_is_refused_and_told_why(void **state)
 /* Messages are logged. */
 static void a_password_in_front_of_the_host_is_in_no_message(void **state)
 {
+	static const char by_digest[] = "user:secret@r.example/A@sha256:" HEX;
 	static const char *const texts[] = {
 		"user:secret@r.example",
 		"user:secret@r.example/a",
 		"user:secret@r.example/a:1",
-		"user:secret@r.example/A@sha256:" HEX,
+		by_digest,
 		"https://user:secret@r.example/a:1",
 		"user:secret@r.example/a@sha256:1",
 	};
