@@ -134,8 +134,13 @@ static void op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 	struct fuse_entry_param entry = { .entry_timeout = KEEP_S, .attr_timeout = KEEP_S };
 	struct err e = { 0 };
 	uint64_t node = 0;
-	int r = image_lookup(image_of(req), dir, name, strlen(name), &node, &e);
+	int r;
 
+	if (strlen(name) > IMAGE_NAME_MAX) { /* the kernel lets 1,024 bytes pass */
+		(void)fuse_reply_err(req, ENAMETOOLONG);
+		return;
+	}
+	r = image_lookup(image_of(req), dir, name, strlen(name), &node, &e);
 	if (r == 0)
 		r = image_getattr(image_of(req), node, &entry.attr, &e);
 	else if (r == -ENOENT)

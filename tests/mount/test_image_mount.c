@@ -162,6 +162,26 @@ static void listing_makes_lookups_needless(void **state)
 	stop(f, m);
 }
 
+static void a_name_that_is_longer_than_any_can_be_is_refused_as_too_long(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct image_mount *m = mounted(f);
+	char name[257];
+	struct stat st;
+
+	memset(name, 'a', sizeof(name) - 1);
+	for (size_t n = 255; n <= 256; n++) {
+		AUTO(free_str) char *path = NULL;
+
+		name[n] = '\0';
+		path = path_of(f, name);
+		assert_int_equal(stat(path, &st), -1);
+		assert_int_equal(errno, n == 255 ? ENOENT : ENAMETOOLONG);
+		name[n] = 'a';
+	}
+	stop(f, m);
+}
+
 static void a_name_that_is_not_there_is_asked_for_once(void **state)
 {
 	struct fixture *f = fixture_of(state);
@@ -409,6 +429,7 @@ int main(void)
 		MOUNT_TEST(a_file_can_be_mapped),
 		MOUNT_TEST(a_directory_of_thousands_is_listed_once_each),
 		MOUNT_TEST(listing_makes_lookups_needless),
+		MOUNT_TEST(a_name_that_is_longer_than_any_can_be_is_refused_as_too_long),
 		MOUNT_TEST(a_name_that_is_not_there_is_asked_for_once),
 		MOUNT_TEST(bytes_once_read_stay_with_the_kernel),
 		MOUNT_TEST(xattrs_are_told_with_their_sizes),
