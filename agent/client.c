@@ -5,6 +5,7 @@
  */
 #include "client.h"
 #include "mem.h"
+#include "unix_socket.h"
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -101,6 +102,16 @@ static void headers_drop(struct curl_slist **headers)
 
 static int explain_failure(const struct answer *a, CURLcode code, struct err *e)
 {
+	struct sockaddr_un address;
+
+	/* libcurl calls this a host whose name it cannot find. */
+	if (unix_address(a->req->socket, &address) < 0) {
+		(void)err_set(e, ENAMETOOLONG,
+		              "no agent at %.60s...: the path of a unix socket has at most %zu "
+		              "bytes (name its socket with --socket)",
+		              a->req->socket, sizeof(address.sun_path) - 1);
+		return SHOAL_NO_AGENT;
+	}
 	if (code == CURLE_COULDNT_CONNECT && access(a->req->socket, W_OK) < 0 && errno == EACCES) {
 		(void)err_set(e, EACCES, "%s is not for this user (run shoal as root)",
 		              a->req->socket);

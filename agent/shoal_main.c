@@ -6,6 +6,7 @@
 #include "mem.h"
 #include "render.h"
 #include <assert.h>
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,6 +160,21 @@ static int print_docs(struct shoal *sh)
 	                  "it takes commands, man or words (as in: shoal --print-docs man)");
 }
 
+/* A list that ends where the disk was full must not pass for the whole one. On stderr whatever
+ * --json says: stdout is what does not work. */
+static int check_output(struct shoal *sh, int status)
+{
+	errno = EIO;
+	if (fflush(stdout) == 0 && ferror(stdout) == 0)
+		return status;
+	(void)fputs("shoal: ", stderr);
+	render_clean(stderr, sh->what != NULL ? sh->what : "output");
+	(void)fprintf(stderr,
+	              ": what it found could not be written: %s (look at where stdout leads)\n",
+	              strerrordesc_np(errno));
+	return status == SHOAL_DONE ? SHOAL_FAILED : status;
+}
+
 int main(int argc, char **argv)
 {
 	struct shoal sh = { .socket = client_default_socket() };
@@ -178,6 +194,7 @@ int main(int argc, char **argv)
 	} else {
 		status = run_words(&sh, argv + optind, argc - optind, given);
 	}
+	status = check_output(&sh, status);
 	free(sh.what);
 	return status;
 }

@@ -97,6 +97,23 @@ class Status(lab.LabTest):
         self.assertEqual(done.returncode, 3)
         self.assertRegex(done.stderr, r"^shoal: .+: .+\n$")
 
+    def test_a_socket_whose_path_is_too_long_is_3_and_says_so(self):
+        shoal = os.path.join(self.agent().build, "agent", "shoal")
+        done = subprocess.run([shoal, "--socket", "/" + "s" * 107, "status"], capture_output=True, text=True,
+                              timeout=lab.DEADLINE_S, check=False)
+        self.assertEqual(done.returncode, 3)
+        self.assertRegex(done.stderr, r"^shoal: status: no agent at .*107 bytes .*\n$")
+
+    def test_what_could_not_be_written_is_1(self):
+        agent = self.agent()
+        argv = [os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket]
+        for command in (["ls"], ["--json", "status"], ["--help"]):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run(argv + command, stdout=full, stderr=subprocess.PIPE, text=True,
+                                      timeout=lab.DEADLINE_S, check=False)
+            self.assertEqual(done.returncode, 1, command)
+            self.assertRegex(done.stderr, r"^shoal: .+: .*No space left on device .*\n$")
+
     def test_a_second_agent_on_the_state_directory_says_who_has_it(self):
         agent = self.agent()
         config = os.path.join(agent.dir, "second.yaml")
