@@ -233,8 +233,6 @@ static int check_registry(const struct reader *rd, const yaml_node_t *node)
 	if (rc->host == NULL || rc->host[0] == '\0')
 		return at(rd, node, "registries",
 		          "an entry has no host (host: \"registry.example\", or \"*\")");
-	if (strpbrk(rc->host, "/@ ") != NULL)
-		return at(rd, node, "registries", "host must be HOST[:PORT] or \"*\"");
 	if ((rc->username == NULL) != (rc->password_file == NULL))
 		return at(
 			rd, node, "registries",

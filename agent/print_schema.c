@@ -43,8 +43,9 @@ static void add_type(json_t *p, const struct setting *s)
 		[SETTING_PATH] = "string",      [SETTING_ADDRESS] = "string",
 		[SETTING_HOST_PORT] = "string", [SETTING_NUMBER] = "integer",
 		[SETTING_BOOL] = "boolean",     [SETTING_CHOICE] = "string",
-		[SETTING_LIST] = "array",       [SETTING_HOST_PORTS] = "array",
-		[SETTING_IP_PORT] = "string",
+		[SETTING_REGISTRIES] = "array", [SETTING_HOST_PORTS] = "array",
+		[SETTING_IP_PORT] = "string",   [SETTING_REGISTRY] = "string",
+		[SETTING_PROXY] = "string",
 	};
 
 	(void)json_object_set_new(p, "type", json_string(names[s->type]));
@@ -56,7 +57,7 @@ static void add_type(json_t *p, const struct setting *s)
 		(void)json_object_set_new(p, "enum", choices_of(s->choices));
 	if (s->type == SETTING_HOST_PORT || s->type == SETTING_IP_PORT)
 		(void)json_object_set_new(p, "pattern", json_string(HOST_PORT_PATTERN));
-	if (s->type == SETTING_LIST)
+	if (s->type == SETTING_REGISTRIES)
 		(void)json_object_set_new(p, "items", json_pack("{s:s}", "type", "string"));
 	if (s->type == SETTING_HOST_PORTS)
 		(void)json_object_set_new(

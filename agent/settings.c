@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define HOST_PORT_MAX_BYTES 256
 
@@ -134,12 +135,16 @@ static bool is_choice(const char *choices, const char *text)
  * @param ret_is_any  the address stands for all of the node's */
 static bool is_ip_port(const char *text, bool *ret_is_any)
 {
+	const char *colon = strrchr(text, ':');
+	uint64_t port;
 	struct sockaddr_storage address = { 0 };
 	int address_bytes = (int)sizeof(address);
 	const struct sockaddr_in6 *v6 = (const void *)&address;
 	const struct sockaddr_in *v4 = (const void *)&address;
 
-	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &address_bytes) != 0)
+	/* It also passes over what stands behind the port's digits. */
+	if (colon == NULL || !text_number(colon + 1, UINT16_MAX, &port) ||
+	    evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &address_bytes) != 0)
 		return false;
 	if (address.ss_family == AF_INET6) {
 		*ret_is_any = IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
@@ -167,14 +172,50 @@ static const char *host_end(const char *text)
 	return inet_pton(AF_INET6, address, &parsed) == 1 ? end + 1 : NULL;
 }
 
-static bool is_host_port(const char *text)
+/* @return where HOST or HOST:PORT ends; NULL: text does not begin with one */
+static const char *host_port_end(const char *text, bool *ret_has_port)
 {
-	const char *colon = strrchr(text, ':');
+	const char *end = host_end(text);
+	char digits[] = "65535";
+	size_t n_digits;
 	uint64_t port = 0;
 
-	return colon != NULL && colon != text && colon == host_end(text) &&
-	       text_number(colon + 1, UINT16_MAX, &port) && port > 0 &&
+	*ret_has_port = false;
+	if (end == NULL || end == text || *end != ':')
+		return end != text ? end : NULL;
+	n_digits = strspn(++end, "0123456789");
+	if (n_digits == 0 || n_digits >= sizeof(digits))
+		return NULL;
+	memcpy(digits, end, n_digits);
+	digits[n_digits] = '\0';
+	*ret_has_port = true;
+	return text_number(digits, UINT16_MAX, &port) && port > 0 ? end + n_digits : NULL;
+}
+
+static bool is_host(const char *text, bool port_needed)
+{
+	bool has_port = false;
+	const char *end = host_port_end(text, &has_port);
+
+	return end != NULL && *end == '\0' && (has_port || !port_needed) &&
 	       strlen(text) < HOST_PORT_MAX_BYTES;
+}
+
+/* [http[s]://][USER:PASSWORD@]HOST[:PORT]; "" is none. */
+static bool is_proxy(const char *text)
+{
+	const char *scheme_end = strstr(text, "://");
+	const char *host = scheme_end != NULL ? scheme_end + 3 : text;
+	const char *at = strrchr(host, '@');
+	const char *end;
+	bool has_port;
+
+	if (scheme_end != NULL && strncasecmp(text, "http://", 7) != 0 &&
+	    strncasecmp(text, "https://", 8) != 0)
+		return false;
+	end = host_port_end(at != NULL ? at + 1 : host, &has_port);
+	return text[0] == '\0' ||
+	       (strpbrk(text, " \t") == NULL && end != NULL && (*end == '\0' || *end == '/'));
 }
 
 /* Peers are told it, and take nothing else: printable ASCII without a blank. */
@@ -198,15 +239,47 @@ static int own_address_check(const char *text, struct err *e)
 
 static int host_port_check(const char *text, struct err *e)
 {
-	return is_host_port(text) && is_word(text)
+	return is_host(text, true) && is_word(text)
 	               ? 0
 	               : err_set(e, EINVAL, "\"%s\" is no HOST:PORT (such as 10.0.0.6:9465)", text);
+}
+
+/* A registry's. What is in front of an @ is not for a message: it may hold a password. */
+static int registry_check(const char *text, bool may_be_all, struct err *e)
+{
+	if ((may_be_all && strcmp(text, "*") == 0) ||
+	    (is_host(text, false) && is_word(text) && strpbrk(text, "@*") == NULL))
+		return 0;
+	return err_set(e, EINVAL, "\"%s\" is none: %s",
+	               strchr(text, '@') == NULL ? text : "(not shown)",
+	               may_be_all ? "host must be HOST[:PORT] or \"*\""
+	                          : "a mirror must be HOST[:PORT], without http:// or a path");
+}
+
+/* The text is not for a message: it may hold a password. */
+static int proxy_check(const char *text, struct err *e)
+{
+	return is_proxy(text) ? 0
+	                      : err_set(e, EINVAL,
+	                                "it is no URL of an HTTP proxy (such as "
+	                                "http://proxy.example:3128)");
 }
 
 bool setting_has_length(const struct setting *s)
 {
 	return s->max != 0 &&
 	       (s->type == SETTING_TEXT || s->type == SETTING_WORD || s->type == SETTING_PATH);
+}
+
+static int address_check(const struct setting *s, const char *text, struct err *e)
+{
+	if (s->type == SETTING_IP_PORT)
+		return own_address_check(text, e);
+	if (s->type == SETTING_REGISTRY)
+		return registry_check(text, true, e);
+	if (s->type == SETTING_PROXY)
+		return proxy_check(text, e);
+	return s->type == SETTING_HOST_PORT ? host_port_check(text, e) : 0;
 }
 
 static int text_check(const struct setting *s, const char *text, struct err *e)
@@ -231,9 +304,7 @@ static int text_check(const struct setting *s, const char *text, struct err *e)
 		               "\"%s\" is no IP:PORT (such as 127.0.0.1:9464) and not off", text);
 	if (setting_has_length(s) && strlen(text) > s->max)
 		return err_set(e, EINVAL, "it is longer than %" PRIu64 " bytes", s->max);
-	if (s->type == SETTING_IP_PORT)
-		return own_address_check(text, e);
-	return s->type == SETTING_HOST_PORT ? host_port_check(text, e) : 0;
+	return address_check(s, text, e);
 }
 
 int setting_set(const struct setting *s, const char *text, struct text_arena *arena, void *object,
@@ -256,12 +327,13 @@ int setting_set(const struct setting *s, const char *text, struct text_arena *ar
 
 bool setting_is_list(const struct setting *s)
 {
-	return s->type == SETTING_LIST || s->type == SETTING_HOST_PORTS;
+	return s->type == SETTING_REGISTRIES || s->type == SETTING_HOST_PORTS;
 }
 
 int setting_check_entry(const struct setting *s, const char *text, struct err *e)
 {
-	return s->type == SETTING_HOST_PORTS ? host_port_check(text, e) : 0;
+	return s->type == SETTING_HOST_PORTS ? host_port_check(text, e)
+	                                     : registry_check(text, false, e);
 }
 
 void setting_set_list(const struct setting *s, const char *const *texts, uint32_t n_texts,
@@ -304,7 +376,7 @@ void setting_copy(const struct setting *s, const void *from, struct text_arena *
 	case SETTING_BOOL:
 		memcpy(field_of(s, object), const_field_of(s, from), s->field_size_bytes);
 		return;
-	case SETTING_LIST:
+	case SETTING_REGISTRIES:
 	case SETTING_HOST_PORTS:
 		list_of(s, from, &list);
 		setting_set_list(s, list.texts, list.n_texts, arena, object);
@@ -315,6 +387,8 @@ void setting_copy(const struct setting *s, const void *from, struct text_arena *
 	case SETTING_ADDRESS:
 	case SETTING_IP_PORT:
 	case SETTING_HOST_PORT:
+	case SETTING_REGISTRY:
+	case SETTING_PROXY:
 	case SETTING_CHOICE:
 	default:
 		text_copy(s, from, arena, object);
@@ -358,7 +432,7 @@ char *setting_get(const struct setting *s, const void *object)
 	switch (s->type) {
 	case SETTING_NUMBER:
 		return number_get(s, object);
-	case SETTING_LIST:
+	case SETTING_REGISTRIES:
 	case SETTING_HOST_PORTS:
 		return list_get(s, object);
 	case SETTING_BOOL:
@@ -370,6 +444,8 @@ char *setting_get(const struct setting *s, const void *object)
 	case SETTING_ADDRESS:
 	case SETTING_IP_PORT:
 	case SETTING_HOST_PORT:
+	case SETTING_REGISTRY:
+	case SETTING_PROXY:
 	case SETTING_CHOICE:
 	default:
 		memcpy(&text, const_field_of(s, object), sizeof(text));
@@ -412,8 +488,12 @@ char *setting_values(const struct setting *s)
 		return xstrdup("IP:PORT");
 	case SETTING_HOST_PORT:
 		return xstrdup("HOST:PORT");
-	case SETTING_LIST:
-		return xstrdup("list of texts");
+	case SETTING_REGISTRY:
+		return xstrdup("HOST[:PORT], \"*\"");
+	case SETTING_REGISTRIES:
+		return xstrdup("list of HOST[:PORT]");
+	case SETTING_PROXY:
+		return xstrdup("URL (http, https)");
 	case SETTING_HOST_PORTS:
 		return xstrdup("list of HOST:PORT");
 	case SETTING_WORD:

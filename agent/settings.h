@@ -17,10 +17,12 @@ enum setting_type {
 	SETTING_ADDRESS,   /* IP:PORT, or off */
 	SETTING_IP_PORT,   /* one that others can dial */
 	SETTING_HOST_PORT, /* HOST:PORT; HOST is a name or an address */
+	SETTING_REGISTRY,  /* HOST[:PORT], or "*" */
+	SETTING_PROXY,     /* the URL of an HTTP proxy */
 	SETTING_NUMBER,
 	SETTING_BOOL,
 	SETTING_CHOICE,
-	SETTING_LIST,       /* of texts */
+	SETTING_REGISTRIES, /* a list of HOST[:PORT] */
 	SETTING_HOST_PORTS, /* a list of HOST:PORT */
 };
 

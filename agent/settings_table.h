@@ -5,8 +5,9 @@
  * X(name, type, field, unit, min, max, default, choices, text)
  * type: TEXT, WORD (printable ASCII without a blank) and PATH (absolute), all of max bytes at most
  * where max is not 0; ADDRESS (IP:PORT or off), IP_PORT (that others can dial), HOST_PORT, NUMBER
- * (min..max), BOOL, CHOICE (one of choices, separated by '|'), LIST (of texts), HOST_PORTS (a list
- * of them). default: as it would stand in the file, NULL: none.
+ * (min..max), BOOL, CHOICE (one of choices, separated by '|'), HOST_PORTS (a list of HOST_PORT),
+ * REGISTRY (HOST[:PORT] or "*"), REGISTRIES (a list, without "*"), PROXY (its URL). default: as it
+ * would stand in the file, NULL: none.
  */
 #pragma once
 
@@ -104,7 +105,7 @@
 
 /* The keys of one entry of `registries`. */
 #define REGISTRY_SETTINGS_TABLE(X)                                                                 \
-	X("host", TEXT, host, "", 0, 0, NULL, NULL,                                                \
+	X("host", REGISTRY, host, "", 0, 0, NULL, NULL,                                            \
 	  "HOST[:PORT] that this entry is for; \"*\": all hosts without an entry. "                \
 	  "Required.")                                                                             \
 	X("scheme", CHOICE, scheme, "", 0, 0, "https", "https|http", "The protocol to use.")       \
@@ -118,8 +119,8 @@
 	X("docker_config", PATH, docker_config, "", 0, 0, NULL, NULL,                              \
 	  "A docker config.json with credentials; none: that of the user that shoald "             \
 	  "runs as.")                                                                              \
-	X("proxy", TEXT, proxy, "", 0, 0, NULL, NULL, "URL of an HTTP proxy for this host.")       \
-	X("mirrors", LIST, mirrors, "", 0, 0, NULL, NULL,                                          \
+	X("proxy", PROXY, proxy, "", 0, 0, NULL, NULL, "URL of an HTTP proxy for this host.")      \
+	X("mirrors", REGISTRIES, mirrors, "", 0, 0, NULL, NULL,                                    \
 	  "Hosts to ask first. A mirror without an entry of its own uses this entry's "            \
 	  "settings.")                                                                             \
 	X("requests_per_s", NUMBER, requests_per_s, "requests/s", 0, 1000000, "0", NULL,           \

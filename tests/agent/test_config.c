@@ -30,6 +30,15 @@ static void must_fail(const char *yaml, const char *message)
 	assert_null(c);
 }
 
+static void must_not_show(const char *yaml, const char *secret)
+{
+	AUTO(config_free) struct config *c = NULL;
+	struct err e = { 0 };
+
+	assert_int_equal(parse(yaml, &c, &e), -EINVAL);
+	assert_null(strstr(e.msg, secret));
+}
+
 static struct config *must_parse(const char *yaml)
 {
 	struct config *c = NULL;
@@ -205,6 +214,71 @@ static void forms_that_are_wrong_are_refused(void **state)
 	must_fail("registries: [ { host: a, requests_per_s: 1000001 } ]\n", "out of range");
 }
 
+static void hosts_and_proxies_of_registries_that_cannot_be_asked_are_refused(void **state)
+{
+	static const char *const wrong_hosts[] = { "h:",    "h:x", "h:0",        "h:70000", "h:1 ",
+		                                   "h:1/r", ":1",  "http://h",   "[::1",    "[x]:1",
+		                                   "::1",   "u@h", "u:secret@h", "*.h" };
+	static const char *const wrong_proxies[] = { "x y",          "http://",
+		                                     "http://p:0",   "http://p:99999",
+		                                     "http://p:x",   "ftp://p",
+		                                     "socks5://p:1", "u:secret@:1" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong_hosts); i++) {
+		AUTO(free_str)
+		char *host = xasprintf("registries:\n  - host: \"%s\"\n", wrong_hosts[i]);
+		AUTO(free_str)
+		char *mirror = xasprintf("registries:\n  - host: a\n    mirrors: [m, \"%s\"]\n",
+		                         wrong_hosts[i]);
+
+		must_fail(host, "f.yaml:2: registries.host: ");
+		must_fail(host, "must be HOST[:PORT] or \"*\"");
+		must_fail(mirror, "f.yaml:3: registries.mirrors: ");
+		must_not_show(host, "secret");
+		must_not_show(mirror, "secret");
+	}
+	must_fail("registries: [ { host: a, mirrors: [\"*\"] } ]\n", "must be HOST[:PORT]");
+	for (size_t i = 0; i < ARRAY_LEN(wrong_proxies); i++) {
+		AUTO(free_str)
+		char *yaml = xasprintf("registries:\n  - host: a\n    proxy: \"%s\"\n",
+		                       wrong_proxies[i]);
+
+		must_fail(yaml, "f.yaml:3: registries.proxy: it is no URL of an HTTP proxy");
+		must_not_show(yaml, "secret");
+	}
+}
+
+static void hosts_and_proxies_of_registries_have_many_forms(void **state)
+{
+	static const char *const hosts[] = { "*",     "h",        "h:5000",    "my_registry:1",
+		                             "[::1]", "[::1]:80", "H.Example", "10.0.0.1:65535" };
+	static const char *const proxies[] = { "",
+		                               "p",
+		                               "p:3128",
+		                               "http://p",
+		                               "https://u:p%40ss@p:1",
+		                               "HTTP://p:1/",
+		                               "http://[fd00::1]:3128",
+		                               "http://\xe2\x80\xa6" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+		AUTO(free_str)
+		char *yaml = xasprintf("registries: [ { host: \"%s\" } ]", hosts[i]);
+		AUTO(config_free) struct config *c = must_parse(yaml);
+
+		assert_string_equal(c->registries[0].host, hosts[i]);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(proxies); i++) {
+		AUTO(free_str)
+		char *yaml = xasprintf("registries: [ { host: a, proxy: \"%s\" } ]", proxies[i]);
+		AUTO(config_free) struct config *c = must_parse(yaml);
+
+		assert_string_equal(c->registries[0].proxy, proxies[i]);
+	}
+}
+
 static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
 {
 	(void)state;
@@ -219,8 +293,9 @@ static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
 
 static void an_address_without_a_port_is_refused_with_its_line(void **state)
 {
-	static const char *const wrong[] = { "127.0.0.1",  "[::1]",  "::1",  "127.0.0.1:0",
-		                             "127.0.0.1:", "[::1]:", ":9464" };
+	static const char *const wrong[] = { "127.0.0.1",     "[::1]",    "::1",   "127.0.0.1:0",
+		                             "127.0.0.1:",    "[::1]:",   ":9464", "127.0.0.1:80 ",
+		                             "127.0.0.1:80x", "[::1]:+80" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
@@ -472,6 +547,8 @@ int main(void)
 		cmocka_unit_test(an_error_names_file_and_line),
 		cmocka_unit_test(what_stands_twice_is_refused),
 		cmocka_unit_test(forms_that_are_wrong_are_refused),
+		cmocka_unit_test(hosts_and_proxies_of_registries_that_cannot_be_asked_are_refused),
+		cmocka_unit_test(hosts_and_proxies_of_registries_have_many_forms),
 		cmocka_unit_test(peers_need_certificates_or_a_word_that_they_have_none),
 		cmocka_unit_test(an_address_without_a_port_is_refused_with_its_line),
 		cmocka_unit_test(
