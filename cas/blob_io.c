@@ -294,16 +294,6 @@ static int write_chunk(struct cas_blob *blob, const struct chunk_rec *c, const u
 	return 0;
 }
 
-/* What a chunk takes on the disk: a last block is its own where the next chunk begins behind it. */
-static uint64_t disk_size(const struct chunk_rec *c)
-{
-	const uint64_t size_bytes = c->plain_size_bytes;
-
-	if (c->plain_offset % BLOCK_BYTES != 0)
-		return size_bytes;
-	return (size_bytes + BLOCK_BYTES - 1) & ~(uint64_t)(BLOCK_BYTES - 1);
-}
-
 /* Like a reader: nothing is punched while it writes. Whoever bars a chunk and then waits for the
  * readers finds it ready, or knows that nobody writes it.
  * @return 0; 1 it is barred; CAS_FULL; negative */
@@ -369,18 +359,18 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 	r = verify(blob, l, chunk_idx, plain, e);
 	if (r != 0 || cas_blob_is_present(blob, chunk_idx))
 		return r;
-	if (!room_for(room, disk_size(c)))
+	if (!room_for(room, data_file_takes(c)))
 		return CAS_FULL;
 	r = keep_unbarred(blob, c, chunk_idx, plain, e);
 	if (r != 0) {
-		room_wrote_not(room, disk_size(c));
+		room_wrote_not(room, data_file_takes(c));
 		return r;
 	}
 	if (!(c->flags & CHUNK_HAS_DIGEST))
 		metrics_add(blob->cas->metrics, METRIC_UNVERIFIED_BYTES, NULL, c->plain_size_bytes);
 	refer_drop(blob, chunk_idx);
-	room_wrote(room, disk_size(c));
-	use_clock_wrote(&blob->cas->use, disk_size(c), atomic_load(&room->may_bytes));
+	room_wrote(room, data_file_takes(c));
+	use_clock_wrote(&blob->cas->use, data_file_takes(c), atomic_load(&room->may_bytes));
 	return 0;
 }
 

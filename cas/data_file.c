@@ -19,6 +19,12 @@ void data_file_name(const char *key, char ret_name[DATA_FILE_NAME_BYTES])
 	(void)snprintf(ret_name, DATA_FILE_NAME_BYTES, "%s.blob.data", key);
 }
 
+uint64_t data_file_takes(const struct chunk_rec *c)
+{
+	return c->plain_offset % BLOCK_BYTES != 0 ? c->plain_size_bytes
+	                                          : align_up(c->plain_size_bytes, BLOCK_BYTES);
+}
+
 int data_file_open_known(const struct data_file_opts *o, int *ret_fd,
                          struct file_identity *ret_identity, struct err *e)
 {

@@ -15,6 +15,10 @@
 /** "<key>.blob.data" */
 void data_file_name(const char *key, char ret_name[DATA_FILE_NAME_BYTES]);
 
+/** What a chunk takes on the disk, as far as it alone tells: a last block is its own where chunks
+ * begin at blocks. */
+uint64_t data_file_takes(const struct chunk_rec *c);
+
 struct data_file_opts {
 	const struct disk *disk;
 	int dir_fd;

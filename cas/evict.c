@@ -6,6 +6,7 @@
  * how they go evict_batch.c.
  */
 #include "evict.h"
+#include "data_file.h"
 #include "gc.h"
 #include "mem.h"
 #include "state.h"
@@ -68,7 +69,7 @@ static uint32_t choose(struct evict_batch *b, uint8_t tick, uint64_t n_bytes)
 		    pinned_has(b->pin, i))
 			continue;
 		(void)bitmap_set(b->victims, i);
-		chosen_bytes += b->layout->chunks[i].plain_size_bytes;
+		chosen_bytes += data_file_takes(&b->layout->chunks[i]);
 		n++;
 	}
 	return n;

@@ -71,7 +71,7 @@ static void add_open(struct piles *p, struct cas_blob *blob)
 
 		if (pinned_has(pin, i))
 			continue;
-		bytes[tick] += l->chunks[i].plain_size_bytes;
+		bytes[tick] += data_file_takes(&l->chunks[i]);
 		unknown += l->chunks[i].plain_size_bytes == 0; /* of other images: some bytes */
 	}
 	bytes[0] += unknown;

@@ -76,7 +76,7 @@ static int add_run(struct pinned *p, const char *owner_key, uint32_t owner_n_chu
 
 		if (idx < layout->n_chunks && owner_idx < b->chunks->n_bits &&
 		    bitmap_set(b->chunks, owner_idx))
-			b->bytes += layout->chunks[idx].plain_size_bytes;
+			b->bytes += data_file_takes(&layout->chunks[idx]);
 	}
 	return 0;
 }

@@ -16,7 +16,7 @@ struct pinned_blob {
 	char *key;
 	bool whole;
 	struct bitmap *chunks; /* that stay; NULL where whole */
-	uint64_t bytes;        /* plain, of those chunks */
+	uint64_t bytes;        /* of disk space, that those chunks take */
 };
 
 struct pinned {

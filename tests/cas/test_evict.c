@@ -54,9 +54,9 @@ static void chunks_that_were_not_read_for_long_go_first(void **state)
 		assert_int_equal(read_sample(b, SEED, i), 0);
 	}
 	record(f, ID_A);
-	result = gc(f, before / 4, false);
+	result = gc(f, before / 5, false);
 	assert_int_equal(result.before_bytes, before);
-	assert_true(result.after_bytes <= before / 4);
+	assert_true(result.after_bytes <= before / 5);
 	assert_int_equal(result.after_bytes, disk_bytes(f));
 	assert_int_equal(result.n_chunks, N_CHUNKS - cas_blob_n_ready(b));
 	for (uint32_t i = 0; i < N_CHUNKS; i++) {
@@ -154,6 +154,47 @@ static void a_dry_run_changes_nothing_and_says_what_would_go(void **state)
 	assert_int_equal(result.n_chunks, 0);
 	assert_int_equal(cas_blob_n_ready(b), N_CHUNKS);
 	assert_int_equal(disk_bytes(f), before);
+	cas_blob_release(&b);
+}
+
+#define N_SMALL 600U
+
+/* A blob of many small files: each chunk is the end of one, and alone in its block. */
+static struct cas_blob *open_small(struct fixture *f)
+{
+	AUTO(layout_unref) struct blob_layout *l = sample_layout(ID_A, N_SMALL, SEED);
+	struct cas_blob *b = NULL;
+
+	for (uint32_t i = 0; i < N_SMALL; i++) {
+		struct chunk_rec *c = &l->chunks[i];
+
+		c->plain_offset = (uint64_t)i * 4096;
+		c->plain_size_bytes = 1 + i % 9;
+		c->packed_size_bytes = c->plain_size_bytes;
+		digest_compute(DIGEST_BLAKE3, (const uint8_t *)"123456789", c->plain_size_bytes,
+		               c->digest);
+	}
+	l->plain_size_bytes = (uint64_t)N_SMALL * 4096;
+	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
+	for (uint32_t i = 0; i < N_SMALL; i++)
+		assert_int_equal(cas_blob_put(b, i, (const uint8_t *)"123456789", &f->e), 0);
+	return b;
+}
+
+static void small_chunks_count_as_the_blocks_that_they_take(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_small(f);
+	const uint64_t before = disk_bytes(f);
+	struct cas_gc_result result;
+
+	record(f, ID_A);
+	assert_int_equal(before, (uint64_t)N_SMALL * 4096);
+	result = gc(f, 0, true);
+	assert_int_equal(result.after_bytes, 0);
+	result = gc(f, before / 2, false);
+	assert_in_range(result.after_bytes, before / 2 - 8192, before / 2);
+	assert_int_equal(result.n_chunks, N_SMALL - cas_blob_n_ready(b));
 	cas_blob_release(&b);
 }
 
@@ -444,6 +485,7 @@ int main(void)
 		O(blobs_go_in_the_order_of_their_last_use_also_after_a_restart),
 		O(a_pinned_blob_stays_whole),
 		O(a_dry_run_changes_nothing_and_says_what_would_go),
+		O(small_chunks_count_as_the_blocks_that_they_take),
 		O(gc_stops_when_it_is_told_to),
 		O(what_was_evicted_is_not_ready_after_a_restart),
 		O(without_the_transaction_nothing_is_punched),
