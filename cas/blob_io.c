@@ -287,7 +287,10 @@ static int write_chunk(struct cas_blob *blob, const struct chunk_rec *c, const u
 			room_ran_out(&blob->cas->room, n == 0 ? ENOSPC : errno);
 			return CAS_FULL;
 		} else if (errno != EINTR) {
-			return err_errno(e, errno, "cannot write to the data file of blob %s",
+			const int code = errno;
+
+			room_write_failed(&blob->cas->room, code);
+			return err_errno(e, code, "cannot write to the data file of blob %s",
 			                 blob->key);
 		}
 	}

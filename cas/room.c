@@ -14,6 +14,7 @@
 #define FULL_FOR_NS     NS_PER_S
 #define TELL_EVERY_NS   (60 * NS_PER_S)
 #define WAIT_MS         200 /* a reader may be behind it */
+#define FAILED_MAX      4   /* a bad place on a disk that otherwise works is not the disk */
 
 void room_set_limits(struct room *room, const struct room_limits *limits)
 {
@@ -57,6 +58,12 @@ static bool is_all_pinned(struct room *room)
 	       room_percent(atomic_load(&room->may_bytes), atomic_load(&room->low_percent));
 }
 
+/* Then only a write that succeeds shows that it is over. */
+static bool is_failing(const struct room *room)
+{
+	return atomic_load(&room->n_failed) >= FAILED_MAX;
+}
+
 static void tell(struct room *room, bool full, const char *why)
 {
 	const uint64_t now_ns = clock_now_ns(room->opts.clock);
@@ -72,7 +79,7 @@ static void tell(struct room *room, bool full, const char *why)
 	atomic_store(&room->told_ns, now_ns);
 	atomic_store(&room->told, true);
 	log_warn(room->opts.log,
-	         is_all_pinned(room)
+	         is_all_pinned(room) && !is_failing(room)
 	                 ? "the cache takes no more chunks: pinned images take what it may"
 	                 : "the cache takes no more chunks: reads go through memory",
 	         "why=%s used_bytes=%" PRIu64 " pinned_bytes=%" PRIu64 " quota_bytes=%" PRIu64
@@ -114,6 +121,14 @@ void room_ran_out(struct room *room, int code)
 	atomic_store(&room->ran_out, true);
 	set_full(room, true, code == EDQUOT ? "disk quota used up" : "no space left on the disk");
 	room->opts.crowded(room->opts.arg);
+}
+
+void room_write_failed(struct room *room, int code)
+{
+	if (!is_failing(room))
+		(void)atomic_fetch_add(&room->n_failed, 1);
+	if (is_failing(room))
+		set_full(room, true, strerrordesc_np(code));
 }
 
 uint64_t room_may_use(struct room *room)
@@ -194,7 +209,8 @@ bool room_for(struct room *room, uint64_t n_bytes)
 		                   "cache.reserve_bytes");
 		return false;
 	}
-	set_full(room, false, NULL);
+	if (!is_failing(room))
+		set_full(room, false, NULL);
 	return true;
 }
 
@@ -204,6 +220,10 @@ void room_wrote(struct room *room, uint64_t n_bytes)
 	(void)atomic_fetch_add(&room->used_bytes, n_bytes);
 	(void)atomic_fetch_sub(&room->writing_bytes, n_bytes);
 	show_used(room);
+	if (atomic_load_explicit(&room->n_failed, memory_order_relaxed) == 0)
+		return;
+	if (atomic_exchange(&room->n_failed, 0) >= FAILED_MAX)
+		set_full(room, false, NULL);
 }
 
 void room_wrote_not(struct room *room, uint64_t n_bytes)
@@ -255,7 +275,7 @@ void room_made(struct room *room, uint64_t freed_bytes)
 	ran_out = atomic_exchange(&room->ran_out, false);
 	(void)room_may_use(room);
 	/* Whoever writes next finds out whether the disk takes it. */
-	if (fits(room, 0) && (freed_bytes > 0 || !ran_out))
+	if (fits(room, 0) && (freed_bytes > 0 || !ran_out) && !is_failing(room))
 		set_full(room, false, NULL);
 	wake_waiting(room);
 }

@@ -55,7 +55,8 @@ struct room {
 	_Atomic uint64_t unasked_bytes; /* written since the file system was asked last */
 	_Atomic uint64_t ask_again_ns;  /* while full: not before */
 	_Atomic uint64_t told_ns;       /* when "full" was logged last */
-	atomic_bool told;               /* ... and its end was not yet */
+	_Atomic uint32_t n_failed; /* writes, other than for want of space, since one did not */
+	atomic_bool told;          /* ... and its end was not yet */
 	atomic_bool full;
 	atomic_bool ran_out;   /* a write failed; cleared by whoever makes room */
 	pthread_mutex_t mutex; /* guards nothing but the wait */
@@ -88,6 +89,10 @@ void room_held(struct room *room, uint64_t pinned_bytes, uint64_t handed_bytes);
 
 /** A write failed for want of space (ENOSPC, EDQUOT): full until room was made. */
 void room_ran_out(struct room *room, int code);
+
+/** A write failed otherwise. When several did in a row it is not one bad place: full, until one
+ * succeeds. They are tried every second. */
+void room_write_failed(struct room *room, int code);
 
 /** [worker] What blobs may take now: the quota, or less where the file system is full. */
 uint64_t room_may_use(struct room *room);

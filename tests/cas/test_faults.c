@@ -182,6 +182,44 @@ static void a_failed_write_makes_nothing_ready(void **state)
 	fixture_close(f);
 }
 
+/* One bad place is not the disk; a disk that is read-only by now is. */
+static void a_disk_that_takes_nothing_is_a_full_one(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	for (uint32_t i = 0; i < 8; i++) {
+		atomic_store(&disk.write_errno, EIO);
+		assert_int_equal(put_sample(b, SEED, 19), -EIO);
+		assert_true(cas_blob_takes_chunks(b));
+		atomic_store(&disk.write_errno, 0);
+		assert_int_equal(put_sample(b, SEED, i), 0);
+	}
+	atomic_store(&disk.write_errno, EROFS);
+	for (uint32_t i = 8; i < 12; i++)
+		assert_int_equal(put_sample(b, SEED, i), -EROFS);
+	assert_false(cas_blob_takes_chunks(b)); /* nothing is read ahead for nothing */
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 1);
+	assert_int_equal(put_sample(b, SEED, 8), CAS_FULL); /* not asked again at once */
+	for (int i = 0; i < 2; i++) {
+		atomic_store(&f->cas->room.ask_again_ns, 0); /* a second later */
+		assert_int_equal(put_sample(b, SEED, 8), -EROFS);
+		assert_false(cas_blob_takes_chunks(b));
+		assert_int_equal(put_sample(b, SEED, 8), CAS_FULL);
+	}
+	atomic_store(&disk.write_errno, 0);
+	atomic_store(&f->cas->room.ask_again_ns, 0);
+	assert_int_equal(put_sample(b, SEED, 8), 0);
+	assert_true(cas_blob_takes_chunks(b));
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 0);
+	assert_int_equal(read_sample(b, SEED, 8), 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
 static void what_a_failed_sync_may_have_lost_is_not_ready_any_more(void **state)
 {
 	struct fixture *f = *state;
@@ -350,6 +388,7 @@ int main(void)
 		T(without_a_quota_the_room_that_is_told_of_is_what_the_reserve_leaves),
 		T(no_space_makes_room_of_what_was_used_least_recently),
 		T(a_failed_write_makes_nothing_ready),
+		T(a_disk_that_takes_nothing_is_a_full_one),
 		T(what_a_failed_sync_may_have_lost_is_not_ready_any_more),
 		T(a_bad_place_on_the_disk_costs_a_refetch),
 		T(one_flush_syncs_each_file_once),
