@@ -2,8 +2,8 @@
  * registry_req: one request through all it may take: mirrors, tokens, redirects, rests.
  *
  *   GATE --may ask--> AUTH --header--> ASKED --all came, or final--> (end)
- *    ^ `wait          | `wait           | |
- *    |                |<-- redirect ----' |
+ *    ^ `wait          | `wait             |
+ *    |<-- redirect: may that be asked? ---|
  *    |<-- refused (401), stale target ----|
  *    |<-- next endpoint (after a mirror) -|
  *    |<-- another way (registry_way.c) ---|
@@ -155,9 +155,10 @@ static void drop_target(struct registry_req *req)
 	req->no_cached_target = true;
 }
 
-/* The server that will really be asked, if it is known. */
-static struct registry_host *gate_host(const struct registry_req *req)
+/* The server that will really be asked, if it is known. make: then it is. */
+static struct registry_host *gate_host(const struct registry_req *req, bool make)
 {
+	struct registry_hosts *hosts = &req->registry->hosts;
 	char authority[AUTHORITY_MAX_BYTES];
 	struct err ignored;
 
@@ -165,7 +166,7 @@ static struct registry_host *gate_host(const struct registry_req *req)
 		return req->host;
 	if (url_authority(req->target, authority, &ignored) < 0)
 		return NULL;
-	return registry_host_find(&req->registry->hosts, authority);
+	return make ? registry_host_get(hosts, authority) : registry_host_find(hosts, authority);
 }
 
 /* ---- failures ---- */
@@ -254,29 +255,43 @@ static enum req_state enter_rest(struct registry_req *req)
 
 /* ---- may we ask? ---- */
 
-static enum req_state enter_gate(struct registry_req *req)
+/* Not before ns are over. */
+static enum req_state gate_is_closed(struct registry_req *req, const struct registry_host *host,
+                                     uint64_t ns)
 {
-	struct registry_host *host;
-	uint64_t ns;
 	struct err e;
 
-	exchange_reset(&req->x);
-	while (has_mirror_next(req) &&
-	       (now_ns(req) < req->host->bad_until_ns || now_ns(req) < req->host->not_before_ns))
+	if (req->target != NULL && has_mirror_next(req) && now_ns(req) < host->not_before_ns) {
 		set_endpoint(req, req->endpoint_idx + 1);
-	use_cached_target(req);
-	host = gate_host(req);
-	ns = host != NULL ? registry_host_admit(host, now_ns(req)) : 0;
-	if (ns == 0)
-		return REQ_AUTH;
+		return REQ_GATE;
+	}
 	if (wait_ns(req, ns))
 		return N_REQ_STATES;
+	if (req->target_cached) { /* the registry may send us elsewhere by now */
+		drop_target(req);
+		return REQ_GATE;
+	}
 	if (req->err.code == 0)
 		(void)err_set(&e, EAGAIN, "%s asked not to be asked for %llu ms", host->name,
 		              (unsigned long long)(ns / NS_PER_MS));
 	else
 		e = req->err;
 	return done(req, -EAGAIN, &e);
+}
+
+static enum req_state enter_gate(struct registry_req *req)
+{
+	struct registry_host *host;
+	uint64_t ns;
+
+	exchange_reset(&req->x);
+	while (has_mirror_next(req) &&
+	       (now_ns(req) < req->host->bad_until_ns || now_ns(req) < req->host->not_before_ns))
+		set_endpoint(req, req->endpoint_idx + 1);
+	use_cached_target(req);
+	host = gate_host(req, false);
+	ns = host != NULL ? registry_host_admit(host, now_ns(req)) : 0;
+	return ns == 0 ? REQ_AUTH : gate_is_closed(req, host, ns);
 }
 
 static void on_auth(struct auth_wait *wait, int r, const struct err *why)
@@ -295,7 +310,7 @@ static bool needs_header(const struct registry_req *req)
 {
 	if (!may_tell_credentials(req))
 		return false;
-	return !req->target_cached || url_same_server(req->own_url, req->target);
+	return req->target == NULL || url_same_server(req->own_url, req->target);
 }
 
 static enum req_state enter_auth(struct registry_req *req)
@@ -367,7 +382,7 @@ static enum req_state judge_redirect(struct registry_req *req)
 		key = registry_redirect_key(req);
 		redirects_put(req->registry->redirects, key, req->target);
 	}
-	return REQ_ASKED;
+	return REQ_GATE; /* it may have asked not to be asked */
 }
 
 /* Is there no sense in asking again with another header? */
@@ -422,13 +437,15 @@ static enum req_state judge_plain_failure(struct registry_req *req, int r, const
 	const bool may_pass =
 		answered ? req->x.verdict == VERDICT_BUSY || req->x.verdict == VERDICT_TROUBLE
 			 : r == -EAGAIN;
-	struct registry_host *host;
+	struct registry_host *host = NULL;
 	struct err e = *why;
 
 	if (answered)
 		r = verdict_error(req->x.verdict, req->x.status, req->host->name, &e);
-	host = gate_host(req);
-	if (req->x.verdict == VERDICT_BUSY && host != NULL)
+	/* A server that we were sent to has a place when there is something to remember of it. */
+	if (req->x.verdict == VERDICT_BUSY)
+		host = gate_host(req, req->x.retry_after_s >= 0);
+	if (host != NULL)
 		registry_host_busy(host, req->x.retry_after_s, now_ns(req));
 	return failed(req, may_pass, r, &e);
 }
@@ -473,8 +490,7 @@ static const struct {
 	[REQ_GATE] = { enter_gate, BIT(REQ_GATE) | BIT(REQ_AUTH) | BIT(REQ_DONE) },
 	[REQ_AUTH] = { enter_auth, BIT(REQ_AUTH) | BIT(REQ_ASKED) | BIT(REQ_GATE) | BIT(REQ_REST) |
 	                                   BIT(REQ_DONE) },
-	[REQ_ASKED] = { enter_asked,
-	                BIT(REQ_GATE) | BIT(REQ_ASKED) | BIT(REQ_REST) | BIT(REQ_DONE) },
+	[REQ_ASKED] = { enter_asked, BIT(REQ_GATE) | BIT(REQ_REST) | BIT(REQ_DONE) },
 	[REQ_REST] = { enter_rest, BIT(REQ_GATE) | BIT(REQ_DONE) },
 	[REQ_DONE] = { enter_done, BIT(REQ_DONE) },
 };

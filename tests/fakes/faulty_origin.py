@@ -18,7 +18,8 @@ PUT /_faults (JSON) replaces all faults; GET shows them. None are on at first:
   wrong_range      probability that Content-Range is off by one
   ignore_range     answer 200 with everything
   no_length        chunked instead of Content-Length
-  status           this status instead (403, 404, 410, 429, 500, 503 ...); retry_after_s goes with it
+  status           this status instead (403, 404, 410, 429, 500, 503 ...); retry_after_s goes with it,
+                   and with redirect_stale
   stall            no body ever comes; stall_head: nor a head; stall_after_bytes: part of the body comes
   bytes_per_s      body bytes of all connections together
   reset_every      every N-th request: the connection is reset (also those that do not match)
@@ -264,11 +265,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return None
         if f.get("status"):
             self.world.injected("status")
-            headers = {"Retry-After": str(f["retry_after_s"])} if "retry_after_s" in f else {}
-            return Answer(f["status"], b'{"errors":[]}', headers)
+            return Answer(f["status"], b'{"errors":[]}', self.retry_after(f))
         if f.get("redirect") and self.command == "GET" and not path.startswith("/_data/"):
             return self.redirect(path)
         return self.fetch(what, None if f.get("ignore_range") else self.headers.get("Range"))
+
+    @staticmethod
+    def retry_after(faults):
+        return {"Retry-After": str(faults["retry_after_s"])} if "retry_after_s" in faults else {}
 
     # ---- where the bytes come from ----
 
@@ -346,7 +350,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             stale = w.faults.get("redirect_stale", 403)
         if not good:
             w.injected("redirect_stale")
-            return Answer(stale, b"stale")
+            return Answer(stale, b"stale", self.retry_after(w.faults))
         return self.object(path, "/" + rest)
 
     # ---- who may ask ----
