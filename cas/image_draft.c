@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define NAME_BYTES 48
+#define READ_BYTES (UINT32_C(256) << 10)
 
 struct image_draft {
 	struct cas *cas;
@@ -186,6 +187,25 @@ static int open_image_dir(struct cas *cas, const char *digest, int *ret_fd, stru
 	return *ret_fd >= 0 ? 0 : err_errno(e, errno, "image %s", digest);
 }
 
+/* What the disk has lost is told here: where a map meets it, the process is killed, and each next
+ * one that mounts the image, too. What is read now is in memory when it is looked at. */
+static int read_through(const struct disk *d, int fd, uint64_t size_bytes)
+{
+	AUTO(free_bytes) uint8_t *buf = xcalloc(1, READ_BYTES);
+	uint64_t done = 0;
+
+	while (done < size_bytes) {
+		const ssize_t n = d->pread(d, fd, buf, READ_BYTES, (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -EIO;
+		done += (uint64_t)n;
+	}
+	return 0;
+}
+
 int image_store_map(struct cas *cas, const char *digest, const char *name, uint64_t max_bytes,
                     struct image_file *ret_file, struct err *e)
 {
@@ -204,6 +224,8 @@ int image_store_map(struct cas *cas, const char *digest, const char *name, uint6
 		return err_errno(e, errno, "%s of image %s", name, digest);
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size > max_bytes)
 		return err_set(e, EIO, "%s of image %s is empty or too large", name, digest);
+	if (read_through(cas->disk, fd, (uint64_t)st.st_size) < 0)
+		return err_set(e, EIO, "%s of image %s cannot be read", name, digest);
 	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (data == MAP_FAILED)
 		return err_errno(e, errno, "cannot map %s of image %s", name, digest);

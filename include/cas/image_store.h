@@ -36,8 +36,8 @@ void image_draft_drop(
 /** [worker] Does the image's directory exist? */
 bool image_store_has(struct cas *cas, const char *digest);
 
-/** [worker] Map a file of an image read-only. @return 0; -ENOENT; -EIO. ret_data ended by
- * image_file_unmap() */
+/** [worker] Map a file of an image read-only, once all of it could be read. @return 0; -ENOENT;
+ * -EIO. ret_data ended by image_file_unmap() */
 struct image_file {
 	const uint8_t *data;
 	uint64_t size_bytes;

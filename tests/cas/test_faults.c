@@ -264,6 +264,27 @@ static void a_bad_place_on_the_disk_costs_a_refetch(void **state)
 	fixture_close(f);
 }
 
+/* A map of it would kill the process, at every start. */
+static void a_bad_place_in_an_images_file_is_told_before_it_is_mapped(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct image_draft *draft = NULL;
+	struct image_file file = { .data = NULL };
+
+	open_on(f, &disk);
+	assert_int_equal(image_draft_begin(f->cas, &draft, &f->e), 0);
+	assert_int_equal(image_draft_put(draft, "bootstrap", "bytes", 5, &f->e), 0);
+	assert_int_equal(image_draft_commit(&draft, SAMPLE_ID, &f->e), 0);
+	atomic_store(&disk.read_errno, EIO);
+	assert_int_equal(image_store_map(f->cas, SAMPLE_ID, "bootstrap", 5, &file, &f->e), -EIO);
+	atomic_store(&disk.read_errno, 0);
+	assert_int_equal(image_store_map(f->cas, SAMPLE_ID, "bootstrap", 5, &file, &f->e), 0);
+	assert_memory_equal(file.data, "bytes", 5);
+	image_file_unmap(&file);
+	fixture_close(f);
+}
+
 static void one_flush_syncs_each_file_once(void **state)
 {
 	struct fixture *f = *state;
@@ -391,6 +412,7 @@ int main(void)
 		T(a_disk_that_takes_nothing_is_a_full_one),
 		T(what_a_failed_sync_may_have_lost_is_not_ready_any_more),
 		T(a_bad_place_on_the_disk_costs_a_refetch),
+		T(a_bad_place_in_an_images_file_is_told_before_it_is_mapped),
 		T(one_flush_syncs_each_file_once),
 		T(what_cannot_be_removed_keeps_nothing_else_from_being_done),
 		T(what_nobody_uses_goes_from_a_full_disk_for_the_ballast),
