@@ -26,8 +26,9 @@ int cmd_prefetch(struct shoal *sh)
 	static const struct column size = { "", "plain_bytes", CELL_BYTES, NULL };
 	int status;
 
-	(void)json_object_set_new(body, dir != NULL ? "dir" : "image",
-	                          json_string(dir != NULL ? dir : sh->args[0]));
+	if (json_object_set_new(body, dir != NULL ? "dir" : "image",
+	                        json_string(dir != NULL ? dir : sh->args[0])) != 0)
+		return shoal_fail(sh, SHOAL_USAGE, SHOAL_NO_UTF8);
 	progress_follow(&bar, "prefetch", !sh->json, &req);
 	status = shoal_ask(sh, &req, &document);
 	progress_end(&bar);

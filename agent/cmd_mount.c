@@ -7,12 +7,28 @@
 #include "render.h"
 #include <string.h>
 
-static void set_path(json_t *object, const char *key, const char *path)
+/* What is not UTF-8 cannot be said in JSON, and left out it would be another request.
+ * @param text  NULL: nothing is set. @return false: it is not UTF-8 */
+static bool set_text(json_t *object, const char *key, const char *text)
+{
+	return text == NULL || json_object_set_new(object, key, json_string(text)) == 0;
+}
+
+static bool set_path(json_t *object, const char *key, const char *path)
 {
 	AUTO(free_str) char *absolute = path != NULL ? absolute_path(path) : NULL;
 
-	if (absolute != NULL)
-		(void)json_object_set_new(object, key, json_string(absolute));
+	return set_text(object, key, absolute);
+}
+
+static bool set_all(const struct shoal *sh, bool by_bootstrap, json_t *body)
+{
+	return set_path(body, "dir", sh->args[sh->n_args - 1]) &&
+	       set_path(body, "bootstrap", sh->bootstrap) &&
+	       set_path(body, "auth_file", sh->auth_file) &&
+	       (by_bootstrap ? set_text(body, "blobs", sh->blobs)
+	                     : set_text(body, "image", sh->args[0])) &&
+	       set_text(body, "how", sh->how);
 }
 
 /* The agent fetches in the background, whoever looks; who sits at a terminal sees how far it is,
@@ -91,15 +107,8 @@ int cmd_mount(struct shoal *sh)
 		                                 "bootstrap is the image)"
 		                               : "IMAGE and DIR are expected (as in: shoal mount "
 		                                 "HOST/REPOSITORY:TAG /mnt)");
-	set_path(body, "dir", sh->args[sh->n_args - 1]);
-	set_path(body, "bootstrap", sh->bootstrap);
-	set_path(body, "auth_file", sh->auth_file);
-	if (by_bootstrap)
-		(void)json_object_set_new(body, "blobs", json_string(sh->blobs));
-	else
-		(void)json_object_set_new(body, "image", json_string(sh->args[0]));
-	if (sh->how != NULL)
-		(void)json_object_set_new(body, "how", json_string(sh->how));
+	if (!set_all(sh, by_bootstrap, body))
+		return shoal_fail(sh, SHOAL_USAGE, SHOAL_NO_UTF8);
 	(void)json_object_set_new(body, "prefetch", json_boolean(sh->prefetch));
 	status = shoal_ask(sh, &req, &document);
 	if (status != SHOAL_DONE || sh->json)

@@ -50,6 +50,9 @@ int cmd_pki_node(struct shoal *sh);
 
 /* ---- what they share (shoal_main.c) ---- */
 
+/* Why some texts cannot be told to the agent, which takes JSON. */
+#define SHOAL_NO_UTF8 "a name or path is no UTF-8 text (give it a name that is)"
+
 /** Print "shoal: WHAT: WHY", or the error document. @return status */
 int shoal_fail(const struct shoal *sh, int status, const char *why);
 

@@ -104,6 +104,20 @@ class Status(lab.LabTest):
         self.assertEqual(done.returncode, 3)
         self.assertRegex(done.stderr, r"^shoal: status: no agent at .*107 bytes .*\n$")
 
+    def test_names_that_json_cannot_hold_are_refused_as_such(self):
+        agent = self.agent()
+        reference = lab.registry().push(IMAGE)
+        where = agent.new_dir()
+        odd = os.fsdecode(os.fsencode(agent.dir) + b"/odd-\xff")
+        os.mkdir(odd)
+        for command in (("mount", reference, odd), ("mount", "--auth-file", odd, reference, where),
+                        ("mount", "--how", "\udcff", reference, where), ("prefetch", odd)):
+            done = subprocess.run([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket, *command],
+                                  capture_output=True, timeout=lab.DEADLINE_S, check=False)
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr, rb"^shoal: .+: .*UTF-8 .*\n$")
+        self.assertEqual(agent.json("ls")["mounts"], [])
+
     def test_what_could_not_be_written_is_1(self):
         agent = self.agent()
         argv = [os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket]
