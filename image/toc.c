@@ -18,8 +18,7 @@
 #define TAR_SIZE_DIGITS 12
 #define TAR_MAGIC_AT    257
 #define TAR_TYPE_AT     156
-#define FLAG_NONE       1
-#define FLAG_ZSTD       2
+#define FORM_MASK       0xfU /* of an entry's flags: how it is packed */
 
 static const char toc_name[] = "rafs.blob.toc";
 
@@ -48,13 +47,31 @@ static bool is_toc_header(const uint8_t *h)
 	       (h[TAR_TYPE_AT] == '0' || h[TAR_TYPE_AT] == '\0');
 }
 
+/* @return false: it is packed in a way that is not known */
+static bool read_form(uint32_t flags, enum compressor *ret_compressor)
+{
+	switch (flags & FORM_MASK) {
+	case 1:
+		*ret_compressor = COMPRESSOR_NONE;
+		return true;
+	case 2:
+		*ret_compressor = COMPRESSOR_ZSTD;
+		return true;
+	case 4: /* the chunk index of a blob whose chunks are packed so */
+		*ret_compressor = COMPRESSOR_LZ4_BLOCK;
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int read_entry(const uint8_t *p, uint64_t object_size_bytes, struct toc_entry *t,
                       struct err *e)
 {
 	const uint32_t flags = le32(p);
+	bool known;
 
 	*t = (struct toc_entry){
-		.zstd = flags & FLAG_ZSTD,
 		.stored_offset = le64(p + 56),
 		.stored_size_bytes = le64(p + 64),
 		.plain_size_bytes = le64(p + 72),
@@ -64,9 +81,9 @@ static int read_entry(const uint8_t *p, uint64_t object_size_bytes, struct toc_e
 	/* image.blob gives the end of the chunk data for its offset, and is of no use here. */
 	if (strcmp(t->name, "image.blob") == 0)
 		return 0;
-	if ((flags & (FLAG_NONE | FLAG_ZSTD)) == 0 ||
-	    !range_fits(t->stored_offset, t->stored_size_bytes, object_size_bytes) ||
-	    (!t->zstd && t->stored_size_bytes != t->plain_size_bytes))
+	known = read_form(flags, &t->compressor);
+	if (!known || !range_fits(t->stored_offset, t->stored_size_bytes, object_size_bytes) ||
+	    (t->compressor == COMPRESSOR_NONE && t->stored_size_bytes != t->plain_size_bytes))
 		return err_set(e, EUCLEAN,
 		               "table of contents: an entry of %" PRIu64 " bytes at %" PRIu64
 		               " (form 0x%x) in an object of %" PRIu64,
@@ -133,7 +150,7 @@ int toc_unpack(const struct toc_entry *entry, const uint8_t *stored, uint64_t ma
 	const struct unpack_from from = {
 		.packed = stored,
 		.packed_size_bytes = entry->stored_size_bytes,
-		.compressor = entry->zstd ? COMPRESSOR_ZSTD : COMPRESSOR_NONE,
+		.compressor = entry->compressor,
 	};
 	AUTO(free_bytes) uint8_t *plain = NULL;
 	int r;

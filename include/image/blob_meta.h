@@ -44,7 +44,7 @@ void image_blob_cipher(const struct image *image, uint32_t blob_idx,
 
 struct toc_entry {
 	char name[17];
-	bool zstd;                    /* stored as a zstd frame; else raw */
+	enum compressor compressor;   /* none, zstd or lz4_block: as it is stored */
 	uint8_t digest[DIGEST_BYTES]; /* SHA-256 of the plain content */
 	uint64_t stored_offset;
 	uint64_t stored_size_bytes;

@@ -205,6 +205,53 @@ static void parts_other_than_the_toc_says_are_ebadmsg(void **state)
 	tail_free(&t);
 }
 
+/* Where a named entry of a table of contents stands. */
+static uint8_t *entry_at(const struct tail *t, const char *name)
+{
+	uint8_t *p = t->packed.bytes + t->packed.size_bytes - 512;
+
+	do {
+		p -= 128;
+		assert_true(p > t->packed.bytes);
+	} while (strcmp((const char *)p + 8, name) != 0);
+	return p;
+}
+
+/* As nydus-image writes it for blobs whose chunks are packed so. */
+static void a_part_may_be_packed_by_lz4(void **state)
+{
+	static const uint8_t plain[20] = "twenty bytes to pack";
+	uint8_t block[2 + sizeof(plain)] = { 0xf0, sizeof(plain) - 15 }; /* all are literals */
+	struct toc *toc = calloc(1, sizeof(*toc));
+	struct toc_entry part = { .name = "blob.meta",
+		                  .compressor = COMPRESSOR_LZ4_BLOCK,
+		                  .stored_size_bytes = sizeof(block),
+		                  .plain_size_bytes = sizeof(plain) };
+	const struct toc_entry *entry;
+	uint8_t *unpacked = NULL;
+	struct tail t;
+	struct err e;
+
+	(void)state;
+	tail_load(&t, "layers-zran.boot", 1, "layers-zran.1.object");
+	entry_at(&t, "blob.meta")[0] = 4;
+	t.blob.toc_vouched = false;
+	assert_int_equal(parse(&t, toc, &e), 0);
+	entry = toc_find(toc, "blob.meta");
+	assert_non_null(entry);
+	assert_int_equal(entry->compressor, COMPRESSOR_LZ4_BLOCK);
+	entry_at(&t, "blob.meta")[0] = 8; /* a form of the future */
+	assert_int_equal(parse(&t, toc, &e), -EUCLEAN);
+
+	memcpy(block + 2, plain, sizeof(plain));
+	digest_compute(DIGEST_SHA256, plain, sizeof(plain), part.digest);
+	assert_int_equal(toc_unpack(&part, block, 1 << 20, &unpacked, &e), 0);
+	assert_memory_equal(unpacked, plain, sizeof(plain));
+	free(unpacked);
+	free(toc);
+	tail_free(&t);
+}
+
 static void a_tail_without_toc_is_enoent(void **state)
 {
 	struct toc *toc = calloc(1, sizeof(*toc));
@@ -244,6 +291,7 @@ int main(void)
 		cmocka_unit_test(a_vouched_toc_leads_to_index_and_digests),
 		cmocka_unit_test(a_toc_other_than_the_vouched_one_is_ebadmsg),
 		cmocka_unit_test(parts_other_than_the_toc_says_are_ebadmsg),
+		cmocka_unit_test(a_part_may_be_packed_by_lz4),
 		cmocka_unit_test(a_tail_without_toc_is_enoent),
 		cmocka_unit_test(a_toc_longer_than_the_tail_is_corrupt),
 	};
