@@ -243,19 +243,25 @@ static void count_ready(struct row *row)
 {
 	uint64_t plain_bytes = 0;
 	uint64_t ready_bytes = 0;
+	uint64_t n_ready = 0;
 
 	for (uint32_t i = 0; i < row->image->n_blobs; i++) {
 		const struct cas_blob *blob = fetch_blob_cas(row->image->blobs[i]);
 		const struct blob_layout *l = cas_blob_layout(blob);
 
 		for (uint32_t c = 0; c < l->n_chunks; c++) {
+			if (!lazy_image_names(row->image, i, c))
+				continue;
 			plain_bytes += l->chunks[c].plain_size_bytes;
-			if (cas_blob_is_present(blob, c))
-				ready_bytes += l->chunks[c].plain_size_bytes;
+			if (!cas_blob_is_present(blob, c))
+				continue;
+			ready_bytes += l->chunks[c].plain_size_bytes;
+			n_ready++;
 		}
 	}
 	json_set_u64(row->object, "plain_bytes", plain_bytes);
 	json_set_u64(row->object, "ready_bytes", ready_bytes);
+	json_set_u64(row->object, "ready_chunks", n_ready);
 }
 
 static void listing_work(struct job *job)

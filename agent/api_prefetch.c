@@ -91,6 +91,7 @@ static void prefetch_run(struct prefetch *p)
 {
 	const struct fetch_prefetch_opts opts = { .blobs = p->image->blobs,
 		                                  .n_blobs = p->image->n_blobs,
+		                                  .named = p->image->named,
 		                                  .progress = on_progress,
 		                                  .done = on_fetched,
 		                                  .arg = p };

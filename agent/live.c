@@ -114,8 +114,8 @@ static const struct cas_blob *strip_blob(const struct strip *s, uint32_t blob_id
 	return fetch_blob_cas(s->image->blobs[blob_idx]);
 }
 
-/* The blob of a chunk; chunks are asked for in rising order. @return its index in the blob */
-static uint32_t strip_seek(struct strip *s, uint64_t chunk, const struct cas_blob **ret_blob)
+/* To the blob of a chunk; chunks are asked for in rising order. @return its index in the blob */
+static uint32_t strip_seek(struct strip *s, uint64_t chunk)
 {
 	uint64_t n = cas_blob_layout(strip_blob(s, s->blob_idx))->n_chunks;
 
@@ -124,7 +124,6 @@ static uint32_t strip_seek(struct strip *s, uint64_t chunk, const struct cas_blo
 		s->blob_idx++;
 		n = cas_blob_layout(strip_blob(s, s->blob_idx))->n_chunks;
 	}
-	*ret_blob = strip_blob(s, s->blob_idx);
 	return (uint32_t)(chunk - s->blob_begin);
 }
 
@@ -135,11 +134,11 @@ static void draw_cell(struct strip *s, uint64_t begin, uint64_t end, char *ret_c
 
 	ret_cell[1] = '.';
 	for (uint64_t i = 0; i < n_looks; i++) {
-		const struct cas_blob *blob = NULL;
-		const uint32_t idx = strip_seek(s, begin + i * (end - begin) / n_looks, &blob);
+		const uint32_t idx = strip_seek(s, begin + i * (end - begin) / n_looks);
+		const struct cas_blob *blob = strip_blob(s, s->blob_idx);
 
-		if (cas_blob_layout(blob)->chunks[idx].plain_size_bytes == 0)
-			continue; /* a number that the image gives to no chunk */
+		if (!lazy_image_names(s->image, s->blob_idx, idx))
+			continue;
 		n_seen++;
 		if (cas_blob_is_present(blob, idx)) {
 			n_present++;
@@ -228,26 +227,43 @@ static void mark_questions(const struct strip *s, const struct questions *questi
 	}
 }
 
+/* Of a blob: how many of its chunks the image names, and how many of those are here. */
+static void count_named(const struct strip *s, uint32_t blob_idx, uint64_t *n_named,
+                        uint64_t *n_ready)
+{
+	const struct cas_blob *blob = strip_blob(s, blob_idx);
+	const struct bitmap *named = s->image->named[blob_idx];
+
+	if (named == NULL) {
+		*n_named += cas_blob_n_described(blob);
+		*n_ready += cas_blob_n_ready(blob);
+		return;
+	}
+	*n_named += bitmap_count(named);
+	for (uint32_t i = bitmap_next_set(named, 0); i < named->n_bits;
+	     i = bitmap_next_set(named, i + 1))
+		*n_ready += cas_blob_is_present(blob, i);
+}
+
 static void add_strip(json_t *mount, const struct lazy_image *image,
                       const struct questions *questions)
 {
 	struct strip s = { .image = image };
 	char cells[2 * CELLS + 1] = "";
-	uint64_t n_described = 0, n_ready = 0;
+	uint64_t n_named = 0, n_ready = 0;
 	uint64_t n_cells = 0;
 
 	for (uint32_t i = 0; i < image->n_blobs; i++) {
 		s.n_chunks += cas_blob_layout(strip_blob(&s, i))->n_chunks;
-		n_described += cas_blob_n_described(strip_blob(&s, i));
-		n_ready += cas_blob_n_ready(strip_blob(&s, i));
+		count_named(&s, i, &n_named, &n_ready);
 	}
 	n_cells = s.n_chunks < CELLS ? s.n_chunks : CELLS;
 	for (uint64_t i = 0; i < n_cells; i++)
 		draw_cell(&s, i * s.n_chunks / n_cells, (i + 1) * s.n_chunks / n_cells,
 		          &cells[2 * i]);
-	fill_bare_cells(cells, n_ready == n_described);
+	fill_bare_cells(cells, n_ready == n_named);
 	mark_questions(&s, questions, cells);
-	json_set_u64(mount, "chunks", n_described);
+	json_set_u64(mount, "chunks", n_named);
 	json_set_u64(mount, "chunks_ready", n_ready);
 	json_set_text(mount, "strip", cells);
 }

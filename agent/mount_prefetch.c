@@ -32,6 +32,7 @@ void mount_prefetch_start(struct mount_life *life)
 	const struct lazy_image *image = life->pub.image;
 	const struct fetch_prefetch_opts opts = { .blobs = image->blobs,
 		                                  .n_blobs = image->n_blobs,
+		                                  .named = image->named,
 		                                  .progress = on_prefetch_progress,
 		                                  .done = on_prefetched,
 		                                  .arg = life };

@@ -1,5 +1,6 @@
 /*
- * prefetch: all of some blobs, in the background, behind every reader.
+ * prefetch: all of some blobs, or what an image names of them, in the background, behind every
+ * reader.
  *
  * Passes over the blobs: each asks for what is missing and nobody brings, in large runs, as many as
  * leave room. What is on its way is waited for; what failed, or was evicted meanwhile, is asked for
@@ -57,15 +58,6 @@ struct fetch_prefetch {
 	struct err why;
 };
 
-static uint64_t total_plain_bytes(const struct blob_layout *l)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < l->n_chunks; i++)
-		bytes += l->chunks[i].plain_size_bytes;
-	return bytes;
-}
-
 static void finish(struct fetch_prefetch *p, int result, const struct err *why)
 {
 	const struct fetch_prefetch_opts opts = p->opts;
@@ -93,6 +85,33 @@ static uint64_t chunk_bytes(const struct blob_layout *l, uint32_t unit_idx)
 	return bytes;
 }
 
+/* A blob may be of several images, of which each names a part. */
+static bool is_meant(const struct fetch_prefetch *p, uint32_t blob_idx, uint32_t unit_idx)
+{
+	const struct bitmap *named = p->opts.named != NULL ? p->opts.named[blob_idx] : NULL;
+	const struct blob_layout *l = p->blobs[blob_idx]->layout;
+	struct unit_rec u;
+	uint32_t i = 0;
+
+	if (named == NULL)
+		return true;
+	if (!layout_unit(l, unit_idx, &u))
+		return false;
+	while (i < u.n_members && !bitmap_get(named, layout_member(l, &u, i)))
+		i++;
+	return i < u.n_members;
+}
+
+static uint64_t total_plain_bytes(const struct fetch_prefetch *p, uint32_t blob_idx)
+{
+	const struct blob_layout *l = p->blobs[blob_idx]->layout;
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < l->n_units; i++)
+		bytes += is_meant(p, blob_idx, i) ? chunk_bytes(l, i) : 0;
+	return bytes;
+}
+
 /* ---- passes ---- */
 
 /* The cursor goes over so many units that are on their way. */
@@ -110,7 +129,7 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 	for (uint32_t n = 0; n < max_looks && p->unit_idx < l->n_units; n++, p->unit_idx++) {
 		struct unit_rec u;
 
-		if (!layout_unit(l, p->unit_idx, &u))
+		if (!layout_unit(l, p->unit_idx, &u) || !is_meant(p, p->blob_idx, p->unit_idx))
 			continue;
 		if (unit_is_ready(blob, p->unit_idx)) {
 			p->done_bytes += p->first_pass ? chunk_bytes(l, p->unit_idx) : 0;
@@ -126,8 +145,13 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 /* What another blob has need not cross any line. */
 static void share(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	const uint32_t n = share_start(blob, p->unit_idx, blob->layout->n_units);
+	uint32_t end = p->unit_idx + 1;
+	uint32_t n;
 
+	while (end < blob->layout->n_units && end - p->unit_idx < LOOKS_MAX &&
+	       is_meant(p, p->blob_idx, end))
+		end++;
+	n = share_start(blob, p->unit_idx, end);
 	p->unit_idx += n;
 	expect(p, n);
 }
@@ -150,9 +174,16 @@ static bool has_slices(const struct blob_layout *l)
 	return l->n_units > 0 && l->units != NULL && l->units[0].kind == UNIT_ZRAN;
 }
 
+static bool is_wanted(void *arg, uint32_t unit_idx)
+{
+	const struct fetch_prefetch *p = arg;
+
+	return is_meant(p, p->blob_idx, unit_idx) && flight_wanted(p->blobs[p->blob_idx], unit_idx);
+}
+
 static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	const struct plan_view view = flight_view(blob);
+	const struct plan_view view = { .layout = blob->layout, .wanted = is_wanted, .arg = p };
 	const uint64_t run_bytes =
 		has_slices(blob->layout) ? RUN_MAX_BYTES : prefetch_run_bytes(p->f);
 	struct plan_span span = plan_unit(blob->layout, p->unit_idx);
@@ -414,7 +445,7 @@ void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
 
 	DL_FOREACH(blob->f->prefetches, p)
 	{
-		if (!was_passed(p, blob, unit_idx, &blob_idx))
+		if (!was_passed(p, blob, unit_idx, &blob_idx) || !is_meant(p, blob_idx, unit_idx))
 			continue;
 		p->n_missing -= p->n_missing > 0;
 		if (result == 0) {
@@ -443,7 +474,7 @@ struct fetch_prefetch *fetch_prefetch_start(struct fetch *f, const struct fetch_
 	p->blobs = blobs_use(opts->blobs, opts->n_blobs);
 	p->wrong = xcalloc(opts->n_blobs + (size_t)1, sizeof(struct bitmap *));
 	for (uint32_t i = 0; i < opts->n_blobs; i++)
-		p->total_bytes += total_plain_bytes(p->blobs[i]->layout);
+		p->total_bytes += total_plain_bytes(p, i);
 	p->first_pass = true;
 	p->progress_ns = clock_now_ns(f->opts.clock);
 	DL_APPEND(f->prefetches, p);

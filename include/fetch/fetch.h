@@ -110,6 +110,9 @@ struct fetch_prefetch;
 struct fetch_prefetch_opts {
 	struct fetch_blob *const *blobs; /* references are taken; the array is copied */
 	uint32_t n_blobs;
+	/* By the same index: the chunks that are meant; NULL, or NULL for a blob: all that its
+	 * layout describes. Borrowed until done(). */
+	struct bitmap *const *named;
 	/* [loop] From time to time and at the end. */
 	void (*progress)(void *arg, uint64_t plain_bytes_done, uint64_t plain_bytes_total);
 	/* [loop] Exactly once, last. 0: all of it is here and verified. The prefetch is gone then.
@@ -118,7 +121,7 @@ struct fetch_prefetch_opts {
 	void *arg;
 };
 
-/** [loop] Bring everything that the layouts describe, in blob order, behind all readers. */
+/** [loop] Bring all of what is meant, in blob order, behind all readers. */
 struct fetch_prefetch *fetch_prefetch_start(struct fetch *f,
                                             const struct fetch_prefetch_opts *opts);
 void fetch_prefetch_cancel(

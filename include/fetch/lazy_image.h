@@ -41,6 +41,19 @@ struct lazy_image {
 	struct lazy_image *next;
 };
 
+/** [any] Is this chunk of a blob one that the image itself describes? chunk_idx < the layout's
+ * n_chunks */
+static inline bool lazy_image_names(const struct lazy_image *image, uint32_t blob_idx,
+                                    uint32_t chunk_idx)
+{
+	const struct bitmap *named = image->named[blob_idx];
+
+	return cas_blob_layout(fetch_blob_cas(image->blobs[blob_idx]))
+	                       ->chunks[chunk_idx]
+	                       .plain_size_bytes > 0 &&
+	       (named == NULL || bitmap_get(named, chunk_idx));
+}
+
 struct image_loader;
 struct image_loader_opts {
 	struct loop *loop; /* borrowed, all of them */

@@ -1,7 +1,9 @@
 """Every image of the sets, from a real registry: each entry of its tree is right."""
+import json
 import os
 import unittest
 
+import front
 import lab
 import rafs_facts
 
@@ -53,6 +55,32 @@ class Images(lab.LabTest):
                 where = agent.mount(lab.registry().push(image))
                 self.assert_tree(where, image, f"in the order {order}")
             agent.stop()
+
+
+class OneBlobOfTwo(lab.LabTest):
+    """An image on a chunk dictionary names a part of the dictionary's blob."""
+
+    def test_each_fetches_and_counts_what_it_names(self):
+        part, whole = "edge:v6-chunk-dict", "edge:v6"
+        for image in (part, whole):
+            lab.require_image(image)
+        agent = self.agent()
+        wheres = {image: agent.mount(lab.registry().push(image)) for image in (whole, part)}
+        chunks = {image: rafs_facts.chunk_records(rafs_facts.bootstrap(image)) for image in wheres}
+        digests = {image: {c[5] for c in chunks[image]} for image in wheres}
+        self.assertTrue(digests[whole] - digests[part], "the part is all of it")
+
+        agent.shoal("prefetch", wheres[part])
+        mounts = {m["dir"]: m for m in agent.json("ls")["mounts"]}
+        live = {m["dir"]: m for m in json.loads(front.ask(agent.socket, "GET", "/v1/live")[1])["mounts"]}
+        both = [c for c in chunks[whole] if c[5] in digests[part]]
+        for image, here in ((part, chunks[part]), (whole, both)):
+            told, where = mounts[wheres[image]], wheres[image]
+            self.assertEqual(sum(c[3] for c in chunks[image]), told["plain_bytes"], image)
+            self.assertEqual(sum(c[3] for c in here), told["ready_bytes"], image)
+            self.assertEqual(len(here), told["ready_chunks"], image)
+            self.assertEqual((len(chunks[image]), len(here)), (live[where]["chunks"], live[where]["chunks_ready"]), image)
+        self.assertLessEqual(agent.origin_bytes(), rafs_facts.packed_bytes(part))
 
 
 class ImagesByTheKernel(Images):

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "bitmap.h"
 #include "bytes.h"
 #include "engine_world.h"
 #include "mem.h"
@@ -132,6 +133,35 @@ static void give_all_once(struct engine_world *w)
 			world_give_all(w, &w->origin, i);
 	}
 	world_turn(w);
+}
+
+/* The rest is another image's: neither asked for, nor waited for, nor counted. */
+static void a_prefetch_brings_what_the_image_names_and_no_more(void **state)
+{
+	static const uint32_t chunks[] = { 3, 4, 5, 7, 100, WORLD_CHUNKS - 1 };
+	struct engine_world *w = *state;
+	struct bitmap *named = bitmap_new(WORLD_CHUNKS);
+	struct watch watch = { 0 };
+	const struct fetch_prefetch_opts opts = { .blobs = &w->blob,
+		                                  .n_blobs = 1,
+		                                  .named = &named,
+		                                  .progress = on_progress,
+		                                  .done = on_prefetch_done,
+		                                  .arg = &watch };
+
+	assert_non_null(named);
+	for (size_t i = 0; i < ARRAY_LEN(chunks); i++)
+		(void)bitmap_set(named, chunks[i]);
+	fake_cas_set_ready(w->cas, 4);
+	(void)fetch_prefetch_start(w->fetch, &opts);
+	while (watch.n_done == 0)
+		give_all_once(w);
+	assert_int_equal(watch.result, 0);
+	assert_int_equal(watch.total_bytes, ARRAY_LEN(chunks) * BIG_BYTES);
+	assert_int_equal(watch.done_bytes, watch.total_bytes);
+	for (uint32_t i = 0; i < WORLD_CHUNKS; i++)
+		assert_int_equal(cas_blob_is_present(w->cas, i), bitmap_get(named, i));
+	bitmap_free(&named);
 }
 
 static void a_prefetch_asks_again_for_what_failed(void **state)
@@ -521,6 +551,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_prefetch_brings_everything_once),
 		cmocka_unit_test(among_neighbours_a_prefetch_goes_the_same_way_in_small_runs),
+		TEST(a_prefetch_brings_what_the_image_names_and_no_more),
 		TEST(a_prefetch_asks_again_for_what_failed),
 		cmocka_unit_test(
 			a_prefetch_goes_on_when_the_reader_that_shared_its_question_is_gone),
