@@ -168,6 +168,8 @@ static json_t *blobcache_json(const struct instance *i, const json_t *mount)
 		                            "prefetch_end_time_secs",
 		                            "prefetch_end_time_millis",
 		                            "buffered_backend_size" };
+	/* What is down, or on its way up, has no size yet. */
+	const bool is_loaded = json_object_get(mount, "plain_bytes") != NULL;
 	const uint64_t plain_bytes = json_u64(mount, "plain_bytes");
 	const uint64_t ready_bytes = json_u64(mount, "ready_bytes");
 	json_t *document = json_pack(
@@ -175,7 +177,7 @@ static json_t *blobcache_json(const struct instance *i, const json_t *mount)
 		"underlying_files", files_of(i, mount), "store_path",
 		json_words(i->work_dir != NULL ? i->work_dir : ""), "partial_hits", 0, "whole_hits",
 		0, "total", 0, "entries_count", (json_int_t)json_u64(mount, "ready_chunks"),
-		"data_all_ready", mount != NULL && ready_bytes == plain_bytes);
+		"data_all_ready", is_loaded && ready_bytes == plain_bytes);
 
 	for (size_t n = 0; n < ARRAY_LEN(none); n++)
 		(void)json_object_set_new(document, none[n], json_integer(0));

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -132,6 +133,25 @@ class OneImage(NydusdTest):
         self.assert_tree(f.mountpoint, IMAGE)
         _, metrics, _ = f.request("GET", "/api/v1/metrics")
         self.assertGreater(metrics["data_read"], 0)
+
+    def test_what_is_said_to_be_here_is_here(self):
+        """Of a mount that is down nothing is known: that is not all of it."""
+        def told():
+            _, cache, _ = f.request("GET", "/api/v1/metrics/blobcache")
+            return cache["entries_count"], cache["data_all_ready"]
+
+        lab.registry().push(IMAGE)
+        agent = self.quiet_agent()
+        f = self.front(agent, IMAGE)
+        self.assertEqual((0, False), told())
+        agent.shoal("prefetch", f.mountpoint)
+        self.assertEqual((len(rafs_facts.chunk_records(rafs_facts.bootstrap(IMAGE))), True), told())
+        agent.stop()
+        shutil.rmtree(os.path.join(agent.state_dir, "images"))
+        os.unlink(front.bootstrap_file(f.dir, IMAGE))
+        agent.start()
+        lab.wait_for(lambda: [m["state"] for m in agent.json("ls")["mounts"]] == ["down"], "the mount to be down")
+        self.assertEqual((0, False), told())
 
     def test_space_is_free_when_the_snapshotter_has_collected(self):
         lab.registry().push(IMAGE)
