@@ -33,6 +33,7 @@ struct chunk_info {
 struct chunk_index {
 	uint32_t *positions; /* of records: byte offset / 8, grouped by blob */
 	uint32_t *first;     /* n_blobs + 1: blob b has positions[first[b] .. first[b + 1]) */
+	uint32_t *numbers;   /* of the records' chunks, in the same order; NULL: they say it */
 };
 
 struct image;
@@ -47,6 +48,14 @@ void chunk_info_read(const uint8_t *record, struct chunk_info *ret_info);
 MUST_CHECK int chunk_index_build(struct image *im, const uint32_t *positions, uint32_t n,
                                  struct err *e);
 void chunk_index_fini(struct chunk_index *index);
+
+/**
+ * Of records that do not say which chunk of its blob theirs is: number the chunks of each blob in
+ * the order in which they stand in its address space. @return 0; -ENOMEM
+ */
+MUST_CHECK int chunk_index_number(struct image *im, struct err *e);
+/** What that made of a chunk; UINT32_MAX: no record has one there. blob_idx < n_blobs. */
+uint32_t chunk_index_number_of(const struct image *im, uint32_t blob_idx, uint64_t plain_offset);
 
 /** How many records a blob has. */
 uint32_t chunk_index_count(const struct image *im, uint32_t blob_idx);

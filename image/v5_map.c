@@ -13,6 +13,13 @@ static void record_read(const struct image *im, const struct v5_inode *inode, ui
 	chunk_info_read(im->data + inode->chunk_offset + (uint64_t)i * CHUNK_INFO_BYTES, ret_info);
 }
 
+/* Where the record has none. */
+static void set_number(const struct image *im, struct chunk_info *c)
+{
+	if (im->chunks.numbers != NULL && c->blob_idx < im->n_blobs)
+		c->chunk_idx = chunk_index_number_of(im, c->blob_idx, c->plain_offset);
+}
+
 /* A file without holes has its chunks where arithmetic says; else look for the place. */
 static uint32_t first_record_at(const struct image *im, const struct v5_inode *inode,
                                 uint64_t offset)
@@ -93,6 +100,7 @@ static int map_range(const struct image *im, const struct v5_inode *inode,
 			continue;
 		}
 		record_read(im, inode, i, &c);
+		set_number(im, &c);
 		if (!record_is_sound(im, &c) || c.file_offset < least ||
 		    c.file_offset + c.plain_size_bytes <= at)
 			return err_set(e, EUCLEAN, "inode %" PRIu64 ": bad chunk record %u",

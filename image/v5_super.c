@@ -1,7 +1,7 @@
 /*
  * v5_super: the superblock of a RAFS v5 bootstrap and the one walk over its inode table that finds
- * all chunk records. Time linear in the size of the bootstrap.
- * Source: docs/rafs.md, "RAFS v5"; the fields: nydus, rafs/src/metadata/layout/v5.rs.
+ * all chunk records. Time linear in the size of the bootstrap, but for sorting the chunks of old
+ * ones. Source: docs/rafs.md, "RAFS v5"; the fields: nydus, rafs/src/metadata/layout/v5.rs.
  */
 #include "v5.h"
 #include <errno.h>

@@ -158,6 +158,62 @@ static void chunks_that_a_merged_image_dropped_are_holes(void **state)
 	unload(&b);
 }
 
+static uint32_t get32(const uint8_t *p)
+{
+	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint32_t padded(uint32_t size_bytes)
+{
+	return (size_bytes + 7) / 8 * 8;
+}
+
+/* As nydus-image 1.0 wrote RAFS v5: no extended blob table, and no index in a chunk record. */
+static void take_numbers_away(uint8_t *boot)
+{
+	const uint8_t *table = boot + get32(boot + 32);
+	const uint32_t n_inodes = get32(boot + 56);
+
+	memset(boot + 68, 0, 12); /* entries and place of the extended table */
+	for (uint32_t i = 0; i < n_inodes; i++) {
+		uint8_t *inode = boot + (size_t)get32(table + 4 * (size_t)i) * 8;
+		uint8_t *chunk = inode + 128 + padded(get32(inode + 100) & 0xffff);
+
+		if ((get32(inode + 60) & S_IFMT) != S_IFREG)
+			continue;
+		if (inode[80] & 4) /* extended attributes */
+			chunk += 8 + padded(get32(chunk));
+		for (uint32_t k = 0; k < get32(inode + 96); k++)
+			memset(chunk + 80 * (size_t)k + 72, 0, 8);
+	}
+}
+
+static void chunks_without_numbers_are_numbered_by_their_place(void **state)
+{
+	struct blobs numbered;
+	struct blobs b;
+
+	(void)state;
+	load(&numbered, "edge-v5.boot");
+	make_layouts(&numbered);
+	load(&b, "edge-v5.boot");
+	take_numbers_away(b.boot.bytes);
+	make_layouts(&b);
+	assert_int_equal(check_files(&b, IMAGE_ROOT), check_files(&numbered, IMAGE_ROOT));
+	for (uint32_t i = 0; i < b.n; i++)
+		assert_true(layout_agrees(b.layouts[i], numbered.layouts[i]));
+	unload(&numbered);
+	unload(&b);
+
+	load(&b, "layers-v5.boot"); /* some chunks of its blobs no file has any more */
+	take_numbers_away(b.boot.bytes);
+	make_layouts(&b);
+	assert_true(check_files(&b, IMAGE_ROOT) >= 60);
+	for (uint32_t i = 0; i < b.n; i++)
+		assert_int_equal(count_chunks(b.layouts[i]), b.layouts[i]->n_chunks);
+	unload(&b);
+}
+
 static void an_encrypted_blob_has_its_key(void **state)
 {
 	struct blobs b;
@@ -375,6 +431,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_piece_of_every_file_fits_the_layouts),
 		cmocka_unit_test(chunks_that_a_merged_image_dropped_are_holes),
+		cmocka_unit_test(chunks_without_numbers_are_numbered_by_their_place),
 		cmocka_unit_test(an_encrypted_blob_has_its_key),
 		cmocka_unit_test(small_chunks_are_members_of_batches),
 		cmocka_unit_test(all_chunks_of_a_gzip_layer_are_in_slices),
