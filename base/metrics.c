@@ -104,27 +104,77 @@ static struct series_node *node_new(enum metric_id id, const struct key *key)
 	return node;
 }
 
-/* Names come from outside: from some number on, those not seen before share one series. */
-static void key_of_the_rest(uint32_t n_labels, struct key *ret_key)
-{
-	static const char *const others[LABELS_MAX] = { "other", "other", "other", "other" };
+static const char rest[] = "other";
 
-	make_key(n_labels, others, ret_key);
+/* The same values, but for the last one. */
+static void key_of_the_like(uint32_t n_labels, const char *key, struct key *ret_key)
+{
+	const char *values[LABELS_MAX];
+
+	for (uint32_t i = 0; i < n_labels; i++) {
+		values[i] = i + 1 < n_labels ? key : rest;
+		key += strlen(key) + 1;
+	}
+	make_key(n_labels, values, ret_key);
+}
+
+/* Names come from outside: from some number on, those not seen before share one series. */
+static void key_of_the_rest(const struct family *f, uint32_t n_labels, struct key *key)
+{
+	static const char *const others[LABELS_MAX] = { rest, rest, rest, rest };
+	struct key like;
+
+	if (!f->comes_and_goes) {
+		make_key(n_labels, others, key);
+		return;
+	}
+	key_of_the_like(n_labels, key->bytes, &like);
+	*key = like;
+}
+
+static struct series_node *find_or_add(struct family *f, enum metric_id id, const struct key *key)
+{
+	struct series_node *node = nodes_find(f, key->bytes, key->n_bytes);
+
+	if (node == NULL) {
+		node = node_new(id, key);
+		nodes_add(f, node);
+	}
+	return node;
+}
+
+/* The oldest that nobody holds leaves what it counted to those like it. @return false: there is
+ * none */
+static bool make_room(struct family *f, enum metric_id id)
+{
+	const uint32_t n_labels = metric_n_labels(id);
+
+	for (struct series_node *node = f->nodes; f->comes_and_goes && node != NULL;
+	     node = node->hh.next) {
+		struct key like;
+
+		key_of_the_like(n_labels, node->key, &like);
+		if (node->n_holders > 0 || (like.n_bytes == node->key_bytes &&
+		                            memcmp(like.bytes, node->key, like.n_bytes) == 0))
+			continue;
+		HASH_DELETE(hh, f->nodes, node);
+		f->n_nodes--;
+		series_add(&find_or_add(f, id, &like)->series, series_get(&node->series));
+		free(node);
+		return true;
+	}
+	return false;
 }
 
 static struct series_node *find_or_make(struct family *f, enum metric_id id, struct key *key)
 {
 	struct series_node *node = nodes_find(f, key->bytes, key->n_bytes);
 
-	if (node == NULL && f->n_nodes >= METRICS_SERIES_MAX) {
-		key_of_the_rest(metric_n_labels(id), key);
-		node = nodes_find(f, key->bytes, key->n_bytes);
-	}
-	if (node == NULL) {
-		node = node_new(id, key);
-		nodes_add(f, node);
-	}
-	return node;
+	if (node != NULL)
+		return node;
+	if (f->n_nodes >= METRICS_SERIES_MAX && !make_room(f, id))
+		key_of_the_rest(f, metric_n_labels(id), key);
+	return find_or_add(f, id, key);
 }
 
 /* What a rule asks of a counter is how it grows: one that is not there before the first fault has
@@ -182,6 +232,35 @@ struct series *metrics_series(struct metrics *m, enum metric_id id, const char *
 	node = find_or_make(&m->families[id], id, &key);
 	(void)pthread_mutex_unlock(m->mutex);
 	return &node->series;
+}
+
+struct series *metrics_hold(struct metrics *m, enum metric_id id, const char *const *label_values)
+{
+	struct series_node *node = NULL;
+	struct key key;
+
+	assert(metric_defs[id].type == METRIC_TYPE_COUNTER && metric_n_labels(id) > 0);
+	make_key(metric_n_labels(id), label_values, &key);
+	(void)pthread_mutex_lock(m->mutex);
+	m->families[id].comes_and_goes = true;
+	node = find_or_make(&m->families[id], id, &key);
+	node->n_holders++;
+	(void)pthread_mutex_unlock(m->mutex);
+	return &node->series;
+}
+
+void metrics_release(struct metrics *m, struct series **series)
+{
+	struct series_node *node;
+
+	if (*series == NULL)
+		return;
+	node = container_of(*series, struct series_node, series);
+	*series = NULL;
+	(void)pthread_mutex_lock(m->mutex);
+	assert(node->n_holders > 0);
+	node->n_holders--;
+	(void)pthread_mutex_unlock(m->mutex);
 }
 
 void metrics_add(struct metrics *m, enum metric_id id, const char *const *label_values, int64_t n)

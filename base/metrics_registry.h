@@ -4,6 +4,7 @@
 #pragma once
 #include "metrics.h"
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #define HASH_NONFATAL_OOM 1
@@ -34,6 +35,7 @@ struct histogram {
 struct series_node {
 	struct series series;
 	UT_hash_handle hh;
+	uint32_t n_holders;
 	size_t key_bytes;
 	char key[]; /* the label values, each with its NUL */
 };
@@ -42,6 +44,7 @@ struct series_node {
 struct family {
 	struct series_node *nodes;
 	uint32_t n_nodes;
+	bool comes_and_goes; /* some were held */
 };
 
 struct metrics {

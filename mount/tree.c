@@ -31,13 +31,14 @@ void tree_init(struct tree *tree, const struct tree_opts *opts)
 		               .ahead = tree_ahead_new(),
 		               .clock = opts->clock,
 		               .log = opts->log,
+		               .metrics = opts->metrics,
 		               .drained = opts->drained,
 		               .has_xattrs = (info.flags & RAFS_HAS_XATTRS) != 0 };
 	pthread_mutex_init(&tree->lock, NULL);
 	for (uint32_t i = 0; i < N_FOUND; i++) {
 		const char *const labels[] = { fetch_found_names[i], opts->image->name };
 
-		tree->read_bytes[i] = metrics_series(opts->metrics, METRIC_READ_BYTES, labels);
+		tree->read_bytes[i] = metrics_hold(opts->metrics, METRIC_READ_BYTES, labels);
 		tree->read_seconds[i] = metrics_series(opts->metrics, METRIC_READ_SECONDS, labels);
 	}
 }
@@ -46,6 +47,8 @@ void tree_fini(struct tree *tree)
 {
 	if (tree->image != NULL)
 		pthread_mutex_destroy(&tree->lock);
+	for (uint32_t i = 0; i < N_FOUND; i++)
+		metrics_release(tree->metrics, &tree->read_bytes[i]);
 	tree_ahead_free(&tree->ahead);
 	blob_files_free(&tree->files);
 	tree->image = NULL;

@@ -40,7 +40,8 @@ struct tree {
 	struct blob_files *files;     /* ours; NULL: it is the tree that is served */
 	const struct clock *clock;
 	struct log *log;
-	struct series *read_bytes[N_FOUND];
+	struct metrics *metrics;
+	struct series *read_bytes[N_FOUND]; /* held */
 	struct series *read_seconds[N_FOUND];
 
 	bool open_needed;    /* an old kernel: it wants OPEN and OPENDIR answered */

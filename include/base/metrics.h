@@ -23,7 +23,8 @@ enum metric_id {
 		N_METRICS
 };
 
-/* One line of a metric: its values for one set of labels. Lives as long as the registry. */
+/* One line of a metric: its values for one set of labels. Lives as long as the registry, but see
+ * metrics_hold(). */
 struct series {
 	_Atomic int64_t value; /* counters and gauges */
 	struct histogram *histogram;
@@ -40,6 +41,16 @@ void metrics_free(struct metrics **m);
 #define METRICS_SERIES_MAX 1000
 struct series *metrics_series(struct metrics *m, enum metric_id id,
                               const char *const *label_values);
+
+/**
+ * The same of a counter whose last label names what comes and goes, as images do. Where there are
+ * METRICS_SERIES_MAX, one that nobody holds any more makes room: what it counted goes to the series
+ * that has "other" for its last value, and so does what finds no room. Of such a metric,
+ * metrics_series() is for the thread that holds and releases, and for a look.
+ */
+struct series *metrics_hold(struct metrics *m, enum metric_id id, const char *const *label_values);
+/** As often as it was held. Set to NULL; NULL is fine. */
+void metrics_release(struct metrics *m, struct series **series);
 
 static inline void series_add(struct series *s, int64_t n)
 {

@@ -140,6 +140,56 @@ static void names_from_outside_cannot_fill_memory(void **state)
 	free_str(&long_name);
 }
 
+/* An image that is mounted has its own series, however many there were before it; the sums by
+ * source lose nothing. */
+static void what_nobody_holds_makes_room(void **state)
+{
+	AUTO(metrics_free) struct metrics *m = metrics_new();
+	const char *const kept_labels[] = { "cache", "kept" };
+	struct series *kept = metrics_hold(m, METRIC_READ_BYTES, kept_labels);
+
+	(void)state;
+	series_add(kept, 7);
+	for (unsigned i = 0; i < METRICS_SERIES_MAX + 500; i++) {
+		char name[16];
+		const char *const labels[] = { i % 2 == 0 ? "cache" : "peer", name };
+		struct series *s;
+
+		(void)snprintf(name, sizeof(name), "image%u", i);
+		s = metrics_hold(m, METRIC_READ_BYTES, labels);
+		assert_int_equal(series_get(s), 0);
+		series_add(s, 1);
+		metrics_release(m, &s);
+		assert_null(s);
+	}
+	assert_in_range(n_lines_with(m, "\nshoal_read_bytes_total{"), METRICS_SERIES_MAX,
+	                METRICS_SERIES_MAX + 2);
+	assert_page_has(m, "{source=\"cache\",image=\"kept\"} 7\n");
+	assert_page_has(m, "{source=\"peer\",image=\"image1499\"} 1\n");
+	assert_int_equal(metrics_sum_where(m, METRIC_READ_BYTES, "cache"), 750 + 7);
+	assert_int_equal(metrics_sum_where(m, METRIC_READ_BYTES, "peer"), 750);
+	metrics_release(m, &kept);
+}
+
+static void where_all_are_held_the_rest_is_told_by_source(void **state)
+{
+	AUTO(metrics_free) struct metrics *m = metrics_new();
+	struct series *held[METRICS_SERIES_MAX + 2];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(held); i++) {
+		char name[16];
+		const char *const labels[] = { "cache", name };
+
+		(void)snprintf(name, sizeof(name), "image%u", i);
+		held[i] = metrics_hold(m, METRIC_READ_BYTES, labels);
+		series_add(held[i], 1);
+	}
+	assert_page_has(m, "{source=\"cache\",image=\"other\"} 2\n");
+	for (unsigned i = 0; i < ARRAY_LEN(held); i++)
+		metrics_release(m, &held[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +200,8 @@ int main(void)
 		cmocka_unit_test(label_values_cannot_break_out_of_the_page),
 		cmocka_unit_test(a_histogram_counts_up_to_each_bound),
 		cmocka_unit_test(names_from_outside_cannot_fill_memory),
+		cmocka_unit_test(what_nobody_holds_makes_room),
+		cmocka_unit_test(where_all_are_held_the_rest_is_told_by_source),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
