@@ -43,6 +43,8 @@ char *absolute_path(const char *path)
 	if (whole != NULL)
 		return whole;
 	cwd = path[0] != '/' ? getcwd(NULL, 0) : NULL;
+	if (cwd == NULL && path[0] != '/') /* where we are is gone: "mnt" is not "/mnt" */
+		return xstrdup(path);
 	whole = xasprintf("%s/%s", cwd != NULL ? cwd : "", path);
 	tidy(whole);
 	slash = strrchr(whole, '/');

@@ -62,5 +62,6 @@ int shoal_fail(const struct shoal *sh, int status, const char *why);
  */
 MUST_CHECK int shoal_ask(const struct shoal *sh, struct client_request *req, json_t **ret_document);
 
-/** Absolute, without links where it exists; a dead mount is named by its parent. malloc'd */
+/** Absolute, without links where it exists; a dead mount is named by its parent. As it is, which
+ * the agent refuses, if it is relative to a directory that is gone. malloc'd */
 char *absolute_path(const char *path);

@@ -58,12 +58,27 @@ static void a_relative_path_begins_where_we_are(void **state)
 	must_be("no-such/../other-not-here", "/usr/other-not-here");
 }
 
+/* Whoever says "umount mnt" there does not mean /mnt. */
+static void where_we_are_may_be_gone(void **state)
+{
+	char dir[] = "/tmp/shoal-test-XXXXXX";
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(rmdir(dir), 0);
+	must_be("usr", "usr");
+	must_be("/usr", "/usr");
+	assert_int_equal(chdir("/"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_exists_is_named_without_links),
 		cmocka_unit_test(what_does_not_exist_is_tidied),
 		cmocka_unit_test(a_relative_path_begins_where_we_are),
+		cmocka_unit_test(where_we_are_may_be_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
