@@ -233,13 +233,14 @@ static void count_named(const struct strip *s, uint32_t blob_idx, uint64_t *n_na
 {
 	const struct cas_blob *blob = strip_blob(s, blob_idx);
 	const struct bitmap *named = s->image->named[blob_idx];
+	const uint32_t n_described = cas_blob_n_described(blob);
+	const uint32_t n = named != NULL ? bitmap_count(named) : n_described;
 
-	if (named == NULL) {
-		*n_named += cas_blob_n_described(blob);
+	*n_named += n;
+	if (n == n_described) { /* no other image names more: counted a word at a time */
 		*n_ready += cas_blob_n_ready(blob);
 		return;
 	}
-	*n_named += bitmap_count(named);
 	for (uint32_t i = bitmap_next_set(named, 0); i < named->n_bits;
 	     i = bitmap_next_set(named, i + 1))
 		*n_ready += cas_blob_is_present(blob, i);
