@@ -53,9 +53,11 @@ static int id_of(X509 *cert, struct wire_id *ret_id)
 /* Files come and are replaced one by one: what is wrong with them now may be right soon. */
 static int refuse_file(const char *what, const char *path, struct err *e)
 {
-	const int code = access(path, R_OK) == 0 ? EAGAIN : errno;
+	const int code = access(path, R_OK) == 0 ? 0 : errno;
+	const char *reason = openssl_reason(); /* of a file that is not there: "system lib" */
 
-	return err_set(e, code, "%s %s: %s", what, path, openssl_reason());
+	return code != 0 ? err_errno(e, code, "%s %s", what, path)
+	                 : err_set(e, EAGAIN, "%s %s: %s", what, path, reason);
 }
 
 static int load_files(struct tls *tls, const struct tls_opts *opts, struct err *e)
