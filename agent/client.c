@@ -143,13 +143,21 @@ static int code_of(const json_t *error)
 
 int client_result(const json_t *document, struct err *e)
 {
+	/* What to do, where the message does not say it. */
+	static const char *const hints[] = { [SHOAL_FAILED] = "shoald's log may say more",
+		                             [SHOAL_USAGE] = "see docs/commands.md",
+		                             [SHOAL_NO_AGENT] = "is shoald running?",
+		                             [SHOAL_NOT_FOUND] = "check the name",
+		                             [SHOAL_REFUSED] = "check the credentials" };
 	const json_t *error = json_object_get(document, "error");
-	const uint64_t status = json_u64(error, "exit");
+	const uint64_t said = json_u64(error, "exit");
+	const int status = said >= 1 && said <= SHOAL_REFUSED ? (int)said : SHOAL_FAILED;
 
 	if (error == NULL)
 		return SHOAL_DONE;
 	(void)err_set(e, code_of(error), "%s", json_str(error, "message"));
-	return status >= 1 && status <= SHOAL_REFUSED ? (int)status : SHOAL_FAILED;
+	(void)err_hint(e, hints[status]);
+	return status;
 }
 
 static int read_result(struct answer *a, json_t **ret_document, struct err *e)

@@ -41,7 +41,8 @@ int verdict_error(enum verdict verdict, long status, const char *host, struct er
 {
 	switch (verdict) {
 	case VERDICT_GONE:
-		return err_set(e, ENOENT, "%s does not have it (%ld)", host, status);
+		return err_set(e, ENOENT, "%s does not have it (%ld: check the name)", host,
+		               status);
 	case VERDICT_UNAUTHORIZED:
 	case VERDICT_FORBIDDEN:
 		return err_set(e, EACCES,

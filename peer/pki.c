@@ -290,10 +290,10 @@ static int check_name(const char *name, struct err *e)
 	    name[0] == '-')
 		return err_set(e, EINVAL,
 		               "a node's name is up to %d letters, digits, '.', '-', '_', and "
-		               "begins with none of '.' and '-'",
+		               "begins with none of '.' and '-' (such as node-1)",
 		               PKI_NAME_MAX);
 	if (strcmp(name, "ca") == 0)
-		return err_set(e, EINVAL, "\"ca\" is the name of the CA's files");
+		return err_set(e, EINVAL, "\"ca\" is the name of the CA's files (choose another)");
 	return 0;
 }
 

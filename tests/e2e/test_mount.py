@@ -61,7 +61,7 @@ class Status(lab.LabTest):
     def fails(self, agent, status, *args):
         done = agent.shoal(*args, check=False)
         self.assertEqual(done.returncode, status, f"{args}: {done.stderr}")
-        self.assertRegex(done.stderr, r"^shoal: .+: .+\n$")
+        self.assertRegex(done.stderr, r"^shoal: .+: .+ \(.+\)\n$")  # what, why, what to do
         as_json = agent.shoal("--json", *args, check=False)
         self.assertEqual(as_json.returncode, status)
         json.loads(as_json.stdout)
@@ -72,7 +72,9 @@ class Status(lab.LabTest):
         reference = registry.push(IMAGE)
         agent = self.agent()
         where = agent.mount(reference)
-        self.fails(agent, 4, "mount", f"{registry.host}/layers:nosuch", agent.new_dir())
+        said = self.fails(agent, 4, "mount", f"{registry.host}/layers:nosuch", agent.new_dir())
+        self.assertIn("check the name", said)
+        self.fails(agent, 2, "mount", "--bootstrap", "/boot", "--blobs", "registry:nowhere", agent.new_dir())
         self.fails(agent, 4, "mount", f"{registry.host}/no/such:image", agent.new_dir())
         self.fails(agent, 2, "mount", "not a reference", agent.new_dir())
         self.fails(agent, 4, "umount", agent.new_dir())
