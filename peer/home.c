@@ -86,25 +86,43 @@ static bool part_is_sound(const struct wire_part *part, const struct h_list *l)
 	return part->set.n == l->n;
 }
 
-static void chunk_is_at(struct home *h, struct h_chunk *c, uint16_t node)
+/* Its waits for a chunk of l are over. All who wait for one may be a thousand: they are looked at
+ * only where other places name it, too. */
+static void has_now(struct home *h, struct h_list *l, uint32_t pos, uint16_t node)
 {
+	const struct h_chunk *c = home_chunk(h, l, pos);
 	struct h_wait *w;
 	struct h_wait *next;
+	struct h_ask *ask;
 
-	(void)home_entry_put(h, c, node, false);
-	home_lease_done(h, c, node);
+	DL_FOREACH2(h->nodes[node].asks, ask, node_next)
+	{
+		if (ask->list == l && wire_set_has(&ask->open, pos))
+			home_wait_drop(h, &ask->waits[pos]);
+	}
+	if (c->n_lists == 1)
+		return;
 	DL_FOREACH_SAFE(c->waits, w, next)
 	{
 		if (w->ask->node == node)
 			home_wait_drop(h, w);
 	}
+}
+
+static void chunk_is_at(struct home *h, struct h_list *l, uint32_t pos, uint16_t node)
+{
+	struct h_chunk *c = home_chunk(h, l, pos);
+
+	(void)home_entry_put(h, c, node, false);
+	home_lease_done(h, c, node);
+	has_now(h, l, pos, node);
 	home_wake(h, c, NO_NODE); /* who was in the queue */
 }
 
 static void have(struct home *h, struct h_list *l, uint16_t node, const struct wire_set *set)
 {
 	for (uint32_t pos = set_next(set, 0); pos < l->n; pos = set_next(set, pos + 1))
-		chunk_is_at(h, home_chunk(h, l, pos), node);
+		chunk_is_at(h, l, pos, node);
 }
 
 int home_names(struct home *h, const struct wire_id *from, const struct wire_names *names)

@@ -35,7 +35,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HOME_CHUNKS_MAX        131072U /* 72 bytes each, and 4 for each place in a list */
+#define HOME_CHUNKS_MAX        131072U /* 80 bytes each, and 4 for each place in a list */
 #define HOME_LISTS_MAX         8192U
 #define HOME_ASKS_MAX          8192U
 #define HOME_ASKS_PER_PEER     256U /* = WIRE_REQUESTS_MAX */

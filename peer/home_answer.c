@@ -25,6 +25,20 @@ struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t via, uint32_
 	return NULL;
 }
 
+/* Where it counts: among those who were sent to a node, or those who were told of none. */
+static uint32_t *count_of(struct home *h, const struct h_wait *w)
+{
+	return w->told == NO_NODE ? &home_chunk(h, w->ask->list, w->pos)->n_queued
+	                          : &h->nodes[w->told].n_told;
+}
+
+static void set_told(struct home *h, struct h_wait *w, uint16_t node)
+{
+	--*count_of(h, w);
+	w->told = node;
+	++*count_of(h, w);
+}
+
 static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
 {
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
@@ -32,6 +46,7 @@ static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
 
 	*w = (struct h_wait){ .ask = ask, .pos = (uint16_t)pos, .told = NO_NODE };
 	DL_APPEND(c->waits, w);
+	++*count_of(h, w);
 	wire_set_add(&ask->open, pos);
 	h->n_waits++;
 }
@@ -42,6 +57,7 @@ void home_wait_drop(struct home *h, struct h_wait *w)
 	struct h_chunk *c = home_chunk(h, ask->list, w->pos);
 
 	DL_DELETE(c->waits, w);
+	--*count_of(h, w);
 	wire_set_remove(&ask->open, w->pos);
 	wire_set_remove(&ask->pending, w->pos);
 	w->ask = NULL;
@@ -68,11 +84,13 @@ void home_wake(struct home *h, struct h_chunk *c, uint16_t told)
 {
 	struct h_wait *w;
 
+	if ((told == NO_NODE ? c->n_queued : h->nodes[told].n_told) == 0)
+		return; /* who waits may be a thousand */
 	DL_FOREACH(c->waits, w)
 	{
 		if (w->told != told)
 			continue;
-		w->told = NO_NODE;
+		set_told(h, w, NO_NODE);
 		home_tell(h, w->ask, w->pos);
 		home_regrant(h, w->ask->list);
 	}
@@ -352,7 +370,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 	if (lease != NULL && kind == WIRE_WAIT)
 		item->progress_bytes = lease->progress_bytes;
 	if (e != NULL) {
-		w->told = e->node;
+		set_told(h, w, e->node);
 		w->told_ms = now_ms(h);
 		home_add_load(h, ask, pos, e->node);
 		send_to(h, ask, c, e);

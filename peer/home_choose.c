@@ -130,22 +130,26 @@ static uint64_t cost_of(const struct home *h, const struct h_ask *ask, const str
 	return (uint64_t)far << 62 | min_u64(cost, (UINT64_C(1) << 60) - 1);
 }
 
-/* Does node wait for this chunk, directly or through others, from the asker itself? Then neither
- * would ever get it from the other. */
-static bool waits_for(const struct h_chunk *c, uint16_t node, uint16_t asker)
+/* Where a node was sent for the chunk at pos, and waits; NO_NODE: nowhere. All who wait for a chunk
+ * may be a thousand: they are looked at only where other places name it, too. */
+static uint16_t sent_to(struct home *h, const struct h_list *l, uint32_t pos, uint16_t node)
 {
-	for (uint32_t depth = 0; depth < CHAIN_MAX; depth++) {
-		const struct h_wait *w = c->waits;
+	const struct h_chunk *c = home_chunk(h, l, pos);
+	const struct h_wait *w = c->waits;
+	const struct h_ask *ask;
 
-		while (w != NULL && (w->ask->node != node || w->told == NO_NODE))
-			w = w->next;
-		if (w == NULL)
-			return false;
-		if (w->told == asker)
-			return true;
-		node = w->told;
+	if (c->n_lists == 1) {
+		DL_FOREACH2(h->nodes[node].asks, ask, node_next)
+		{
+			if (ask->list == l && wire_set_has(&ask->open, pos) &&
+			    ask->waits[pos].told != NO_NODE)
+				return ask->waits[pos].told;
+		}
+		return NO_NODE;
 	}
-	return true; /* too long a chain to stand behind */
+	while (w != NULL && (w->ask->node != node || w->told == NO_NODE))
+		w = w->next;
+	return w == NULL ? NO_NODE : w->told;
 }
 
 /* Was anybody sent to node for this chunk, and waits there? */
@@ -158,13 +162,40 @@ static bool is_waited_at(const struct h_chunk *c, uint16_t node)
 	return w != NULL;
 }
 
+enum chain { CHAIN_ENDS, CHAIN_HAS_ASKER, CHAIN_IS_LONG };
+
+/* Does node wait for this chunk, directly or through others, from the asker itself? Then neither
+ * would ever get it from the other. */
+static enum chain chain_of(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node)
+{
+	if (h->nodes[ask->node].n_told == 0)
+		return CHAIN_ENDS; /* nobody waits for the asker */
+	for (uint32_t depth = 0; depth < CHAIN_MAX; depth++) {
+		node = sent_to(h, ask->list, pos, node);
+		if (node == ask->node || node == NO_NODE)
+			return node == NO_NODE ? CHAIN_ENDS : CHAIN_HAS_ASKER;
+	}
+	return CHAIN_IS_LONG;
+}
+
+/* May the asker stand behind who only receives the chunk? *is_parent: looked up once, -1 so far. */
+static bool may_wait_at(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node,
+                        int *is_parent)
+{
+	const enum chain chain =
+		ask->waits[pos].told != NO_NODE ? CHAIN_HAS_ASKER : chain_of(h, ask, pos, node);
+
+	if (chain == CHAIN_IS_LONG && *is_parent < 0) /* by an ask before, perhaps */
+		*is_parent = is_waited_at(home_chunk(h, ask->list, pos), ask->node);
+	return chain == CHAIN_ENDS || (chain == CHAIN_IS_LONG && *is_parent == 0);
+}
+
 struct entry *home_choose(struct home *h, const struct h_ask *ask, uint32_t pos)
 {
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
-	const bool waits = ask->waits[pos].told != NO_NODE;
-	const bool is_parent = is_waited_at(c, ask->node); /* by an ask before, perhaps */
 	struct entry *best = NULL;
 	uint64_t best_cost = UINT64_MAX;
+	int is_parent = -1;
 
 	for (uint32_t i = 0; i < c->n_who; i++) {
 		struct entry *e = &c->who[i];
@@ -172,7 +203,7 @@ struct entry *home_choose(struct home *h, const struct h_ask *ask, uint32_t pos)
 
 		if (!home_is_candidate(h, ask, pos, e) ||
 		    ((e->flags & ENTRY_RECEIVING) != 0 &&
-		     (waits || (is_parent && waits_for(c, e->node, ask->node)))))
+		     !may_wait_at(h, ask, pos, e->node, &is_parent)))
 			continue;
 		cost = cost_of(h, ask, c, pos, e);
 		if (cost < best_cost) {

@@ -49,6 +49,7 @@ struct h_chunk {
 	struct wire_id name;
 	struct entry who[HOME_HOLDERS_MAX];
 	struct h_wait *waits;
+	uint32_t n_queued;     /* waits that were told of no node */
 	uint32_t next;         /* in its bucket, or in the free list; index + 1 */
 	uint32_t lease[2];     /* index + 1; the second is a reader's */
 	uint32_t n_lists : 24; /* how many places name it: one list may in each of its places */
@@ -133,6 +134,7 @@ struct h_node {
 	uint32_t n_asks, n_leases;
 	uint32_t n_lists, n_chunks; /* n_chunks: places in its lists */
 	uint32_t n_prefetches; /* leases for prefetches that it holds, quiet and late ones, too */
+	uint32_t n_told;       /* waits that were sent to it */
 	uint16_t n_strikes;
 	bool used, lost, draining;
 	bool wants_probe; /* to be asked for a sign of life */
