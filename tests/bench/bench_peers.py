@@ -10,7 +10,6 @@ import re
 import signal
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +20,8 @@ import rafs_facts
 import tree_manifest
 from cluster import Cluster, Pki, at_once
 from links import Links, cpu_seconds
+from stage import Stage
+from streams import one_stream, wire
 
 MBIT = 100
 SLOW_MBIT = 20
@@ -29,19 +30,6 @@ REST_NODES = 100
 REST_SETTLE_S = 10
 REST_S = 30
 SMALL_READS = 300
-WIRE_MIB = 512
-
-
-class Stage(contextlib.ExitStack):
-    """What a cluster wants of a test: agents and what is to be done at the end."""
-
-    def addCleanup(self, fn, *args):  # pylint: disable=invalid-name
-        self.callback(fn, *args)
-
-    def agent(self, *args, **kw):
-        agent = lab.Agent(*args, **kw)
-        self.callback(agent.take_down)
-        return agent
 
 
 def percentile(values, share):
@@ -90,80 +78,6 @@ def curl_blobs(cluster, node, image):
     for blob in rafs_facts.blob_ids(image):
         argv += ["-o", "/dev/null", prefix + blob]
     return timed(lambda: subprocess.run(node.command(argv), check=True))
-
-
-# ---- one stream ----
-
-def nginx(stage, node, directory, tls):
-    """nginx with TLS on a node, or here on loopback where that is None; the URL."""
-    address = f"{node.address}:8443" if node else f"127.0.0.1:{lab.free_port()}"
-    at = tempfile.mkdtemp(prefix="nginx-", dir=lab.TMP)
-    with open(os.path.join(at, "conf"), "w", encoding="utf-8") as f:
-        f.write(f"daemon off; error_log {at}/error; pid {at}/pid; worker_processes 1; user root;\n"
-                "events { worker_connections 64; }\n"
-                f"http {{ access_log off; sendfile on; client_body_temp_path {at}/b; proxy_temp_path {at}/p;\n"
-                f"fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n"
-                f"server {{ listen {address} ssl; ssl_certificate {tls['cert']};\n"
-                f"ssl_certificate_key {tls['key']}; ssl_protocols TLSv1.3; root {directory}; }} }}\n")
-    argv = ["nginx", "-c", os.path.join(at, "conf"), "-e", os.path.join(at, "error")]
-    process = lab.start_process(lab.on_node(node, argv))
-    stage.callback(lab.stop_process, process)
-    return f"https://{address}/"
-
-
-def curl_from_nginx(url, to):
-    """The command; it waits for nginx to listen."""
-    return ["curl", "-sSf", "--insecure", "--retry", "20", "--retry-connrefused", "--retry-delay", "0", "-o", to, url]
-
-
-def wire(row, args):
-    """Chunks from one process's memory to another's by the wire's own code, with TLS, against curl of as many bytes from
-    nginx, which go nowhere either: both on loopback, by turns."""
-    rates, verified, nginx_rates = [], [], []
-    for _ in range(args.rounds):
-        with Stage() as stage:
-            directory = tempfile.mkdtemp(prefix="wire-", dir=lab.TMP)
-            pki = os.path.join(directory, "pki")
-            argv = [os.path.join(args.build, "tests", "bench", "bench_wire"), pki, str(WIRE_MIB)]
-            said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-            for how, found in (("tls", rates), ("verified", verified)):
-                found.append(float(re.search(rf"^{how} +wall +(\d+) MiB/s", said, re.MULTILINE)[1]))
-            with open(os.path.join(directory, "file"), "wb") as f:
-                for _ in range(WIRE_MIB):
-                    f.write(os.urandom(1 << 20))
-            url = nginx(stage, None, directory, {word: os.path.join(pki, f"a.{end}") for word, end in (("cert", "pem"), ("key", "key"))})
-            argv = curl_from_nginx(url + "file", "/dev/null")
-            subprocess.run(argv, check=True)
-            nginx_rates.append(WIRE_MIB / timed(lambda a=argv: subprocess.run(a, check=True)))
-    row("the wire alone, TLS, MiB/s / nginx, curl", statistics.median(rates), statistics.median(nginx_rates), ">= 0.9")
-    row("  with each digest computed on the loop", statistics.median(verified), statistics.median(nginx_rates), ">= 0.7")
-
-
-def one_stream(row, rounds):
-    """Wire bytes a second: an agent's prefetch from its neighbour, and curl from nginx."""
-    image = "app:1-v6"
-    rates, nginx_rates = [], []
-    for _ in range(rounds):
-        with Stage() as stage:
-            pki = Pki()
-            cluster = Cluster(stage, [image], 2, pki=pki)
-            cluster.wait_for_members()
-            holder, asker = cluster.agents
-            holder.shoal("prefetch", holder.mount(cluster.reference(image)))
-            where = asker.mount(cluster.reference(image))
-            seconds = timed(asker.shoal, "prefetch", where)
-            n_bytes = asker.metric("shoal_peer_received_bytes_total")
-            rates.append(n_bytes / seconds)
-            directory = tempfile.mkdtemp(prefix="files-", dir=lab.TMP)
-            with open(os.path.join(directory, "file"), "wb") as f:
-                f.write(os.urandom(int(n_bytes)))
-            url = nginx(stage, cluster.nodes[0], directory, pki.node("web"))
-            argv = cluster.nodes[1].command(curl_from_nginx(url + "file", os.path.join(directory, "got")))
-            subprocess.run(argv, check=True)
-            seconds = timed(lambda: subprocess.run(argv, check=True))
-            nginx_rates.append(n_bytes / seconds)
-    row("one stream, TLS, verified, MB/s / nginx, curl", statistics.median(rates) / 1e6,
-        statistics.median(nginx_rates) / 1e6, ">= 0.7")
 
 
 # ---- latency ----
@@ -431,7 +345,7 @@ def many(row):
         row("  trees that are not right", right.count(False), None, "<= 0")
 
 
-PARTS = {"stream": lambda row, args: one_stream(row, args.rounds),
+PARTS = {"stream": one_stream,
          "wire": wire,
          "latency": lambda row, args: (read_latency(row, "edge:v6-64k", 64 << 10, [(0.5, 0.5), (0.99, 3)]),
                                        read_latency(row, "edge:v6", 1 << 20, [(0.5, 3), (0.99, 8)])),

@@ -1,16 +1,20 @@
 /*
  * bench_wire: how fast chunks go from one agent's memory to another's, over TLS on loopback, beside
- * a bare SSL_write() / SSL_read() loop of 16 KiB in the same run: bench_wire DIR [MIB [CHUNK_KIB]].
+ * a bare SSL_write() / SSL_read() loop of 16 KiB in the same run:
+ * bench_wire DIR [MIB [CHUNK_KIB [bare|tls|verified|insecure...]]].
  *
- * DIR is a new directory for certificates. Two processes each; the asker has 4 GETs in flight, as
- * the peer source has, and computes the digest of each chunk on the loop thread or not
- * ("verified").
+ * DIR is for certificates, which are made where it is not there yet. Two processes each, with the
+ * agent's settings of the heap; the asker has 4 GETs in flight, as the peer source has, and
+ * computes the digest of each chunk on the loop thread or not ("verified"). WARM_BYTES go before
+ * anything is counted: agents live long, and have the memory that they work with.
  */
 #include "clock.h"
 #include "conn.h"
 #include "digest.h"
+#include "heap.h"
 #include "mem.h"
 #include "pki.h"
+#include "send_rate.h"
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
@@ -19,9 +23,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define IN_FLIGHT    4
@@ -30,6 +34,7 @@
 #define MIB          (1U << 20)
 #define DEFAULT_MIB  1024
 #define DEFAULT_KIB  1024
+#define WARM_BYTES   (UINT64_C(64) << 20)
 
 struct bench {
 	const char *dir;
@@ -42,6 +47,10 @@ struct bench {
 	struct conn_opts opts;
 	struct conn *conn;
 	uint64_t asked_bytes, got_bytes;
+	clockid_t server_clock; /* the CPU time of the other process */
+	uint64_t warm_bytes;    /* what had come when the counting began; 0: not yet */
+	double began, asker_began, server_began;
+	struct send_rate rate; /* of who serves */
 	struct err why;
 };
 
@@ -50,13 +59,24 @@ static double seconds(void)
 	return (double)clock_now_ns(clock_real()) / (double)NS_PER_S;
 }
 
-static double cpu_seconds(int who)
+static double cpu_seconds(clockid_t of)
 {
-	struct rusage u;
+	struct timespec t = { 0 };
 
-	(void)getrusage(who, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	(void)clock_gettime(of, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* So many bytes more have come. */
+static void got(struct bench *b, uint64_t n_bytes)
+{
+	b->got_bytes += n_bytes;
+	if (b->warm_bytes > 0 || b->got_bytes < WARM_BYTES)
+		return;
+	b->warm_bytes = b->got_bytes;
+	b->began = seconds();
+	b->asker_began = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+	b->server_began = cpu_seconds(b->server_clock);
 }
 
 static struct tls *load(const char *dir, const char *node)
@@ -81,6 +101,18 @@ struct serve {
 	uint32_t next, n;
 };
 
+/* As peer/serve_read.c does. */
+static void pace(struct bench *b)
+{
+	uint64_t acked_bytes;
+	uint64_t busy_us;
+
+	if (conn_sent(b->conn, &acked_bytes, &busy_us))
+		send_rate_look(&b->rate, acked_bytes, busy_us);
+	if (send_rate_is_known(&b->rate))
+		conn_pace(b->conn, send_rate_bytes_per_ms(&b->rate));
+}
+
 static void on_pull(void *arg, struct conn_stream *s)
 {
 	struct serve *sv = arg;
@@ -94,6 +126,7 @@ static void on_pull(void *arg, struct conn_stream *s)
 		return;
 	}
 	sv->next++;
+	pace(sv->b);
 	bytes = malloc(item.size_bytes);
 	assert(bytes != NULL);
 	memset(bytes, (int)sv->next, item.size_bytes); /* stands for the read of the file */
@@ -141,7 +174,7 @@ static void on_chunk(void *arg, uint16_t pos, enum compressor form, uint8_t *byt
 	(void)form;
 	if (b->verify)
 		digest_compute(DIGEST_BLAKE3, bytes, size_bytes, digest);
-	b->got_bytes += size_bytes;
+	got(b, size_bytes);
 	free(bytes);
 }
 
@@ -265,7 +298,7 @@ static void run_bare(struct bench *b, int fd, bool asks)
 	while (b->got_bytes < b->total_bytes && n > 0) {
 		n = asks ? SSL_read(ssl, bytes, sizeof(bytes))
 		         : SSL_write(ssl, bytes, sizeof(bytes));
-		b->got_bytes += (uint64_t)(n > 0 ? n : 0);
+		got(b, (uint64_t)(n > 0 ? n : 0));
 	}
 	SSL_free(ssl);
 }
@@ -288,74 +321,79 @@ static void tcp_pair(int fds[2])
 	(void)close(l);
 }
 
-/* @return MiB a second of CPU of the busier process: what a free CPU each would give */
-static double measure(const struct bench *like, const char *how)
+static void run(struct bench *b, int fd, bool asks, const char *how)
+{
+	b->verify = strcmp(how, "verified") == 0;
+	if (strcmp(how, "bare") == 0)
+		run_bare(b, fd, asks);
+	else
+		run_end(b, fd, asks, strcmp(how, "insecure") != 0);
+}
+
+static void measure(const struct bench *like, const char *how)
 {
 	struct bench b = *like;
-	const bool bare = strcmp(how, "bare") == 0;
-	const bool secure = strcmp(how, "insecure") != 0;
-	const double asked_before = cpu_seconds(RUSAGE_SELF);
-	const double served_before = cpu_seconds(RUSAGE_CHILDREN);
-	double began, took, asked, served, rate;
+	double took, asked, served, mib;
 	int fds[2];
 	pid_t server;
 
 	tcp_pair(fds);
-	b.verify = strcmp(how, "verified") == 0;
 	server = fork();
 	if (server == 0) {
 		(void)close(fds[0]);
-		if (bare)
-			run_bare(&b, fds[1], false);
-		else
-			run_end(&b, fds[1], false, secure);
+		run(&b, fds[1], false, how);
 		_exit(0);
 	}
 	(void)close(fds[1]);
-	began = seconds();
-	if (bare)
-		run_bare(&b, fds[0], true);
-	else
-		run_end(&b, fds[0], true, secure);
-	took = seconds() - began;
-	if (bare)
-		(void)close(fds[0]);
+	if (clock_getcpuclockid(server, &b.server_clock) != 0)
+		abort();
+	run(&b, fds[0], true, how);
+	took = seconds() - b.began;
+	asked = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - b.asker_began;
+	served = cpu_seconds(b.server_clock) - b.server_began; /* it is not waited for yet */
 	(void)waitpid(server, NULL, 0);
-	asked = cpu_seconds(RUSAGE_SELF) - asked_before;
-	served = cpu_seconds(RUSAGE_CHILDREN) - served_before;
-	rate = (double)b.got_bytes / MIB / (asked > served ? asked : served);
-	(void)printf(
-		"%-10s wall %5.0f MiB/s, CPU %5.0f MiB/s (asker %.3f s, server %.3f s a GiB)\n",
-		how, (double)b.got_bytes / MIB / took, rate,
-		asked * 1024 * MIB / (double)b.got_bytes,
-		served * 1024 * MIB / (double)b.got_bytes);
-	return rate;
+	mib = (double)(b.got_bytes - b.warm_bytes) / MIB;
+	(void)printf("%-10s wall %5.0f MiB/s, CPU: asker %.3f s, server %.3f s a GiB\n", how,
+	             mib / took, asked * 1024 / mib, served * 1024 / mib);
+}
+
+static int make_certificates(const char *dir, struct err *e)
+{
+	int r = 0;
+
+	if (access(dir, F_OK) == 0)
+		return 0;
+	r = pki_make_ca(dir, PKI_CA_TIMES, e);
+	if (r == 0)
+		r = pki_make_node(dir, "a", PKI_NODE_TIMES, e);
+	if (r == 0)
+		r = pki_make_node(dir, "b", PKI_NODE_TIMES, e);
+	return r;
 }
 
 int main(int argc, char **argv)
 {
+	static const char *const all[] = { "bare", "tls", "verified", "insecure" };
 	struct bench b = { .dir = argc > 1 ? argv[1] : "bench_wire.pki" };
 	const uint64_t mib = argc > 2 ? strtoull(argv[2], NULL, 10) : DEFAULT_MIB;
 	const uint64_t kib = argc > 3 ? strtoull(argv[3], NULL, 10) : DEFAULT_KIB;
 	struct err e = { 0 };
-	double bare;
 
 	if (mib == 0 || kib == 0 || kib > CHUNK_PLAIN_MAX_BYTES / 1024) {
-		(void)fputs("usage: bench_wire DIR [MIB [CHUNK_KIB]]\n", stderr);
+		(void)fputs("usage: bench_wire DIR [MIB [CHUNK_KIB [HOW...]]]\n", stderr);
 		return 2;
 	}
+	heap_configure((uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
 	(void)signal(SIGPIPE, SIG_IGN);
-	b.total_bytes = mib * MIB;
+	b.total_bytes = WARM_BYTES + mib * MIB;
 	b.chunk_bytes = (uint32_t)kib * 1024;
-	if (pki_make_ca(b.dir, PKI_CA_TIMES, &e) < 0 ||
-	    pki_make_node(b.dir, "a", PKI_NODE_TIMES, &e) < 0 ||
-	    pki_make_node(b.dir, "b", PKI_NODE_TIMES, &e) < 0) {
+	if (make_certificates(b.dir, &e) < 0) {
 		(void)fprintf(stderr, "bench_wire: %s\n", e.msg);
 		return 1;
 	}
-	bare = measure(&b, "bare");
-	(void)printf("tls        %.2f x bare\n", measure(&b, "tls") / bare);
-	(void)printf("verified   %.2f x bare\n", measure(&b, "verified") / bare);
-	(void)measure(&b, "insecure");
+	for (int i = 4; i < argc; i++)
+		measure(&b, argv[i]);
+	for (size_t i = 0; i < ARRAY_LEN(all) && argc <= 4; i++)
+		measure(&b, all[i]);
 	return 0;
 }
