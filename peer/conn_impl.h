@@ -45,7 +45,7 @@ struct conn {
 	struct session *session;
 	struct sendq *sendq;
 	uint64_t held_bytes; /* where nobody else counts them */
-	struct wire_buf out; /* taken from sendq, in part written */
+	struct wire_buf out; /* for the socket, in part sent: sealed, where there is TLS */
 	size_t out_sent_bytes;
 	uint32_t ahead_bytes; /* handed to the kernel before the line takes them, at most */
 	struct err fail;      /* why it ends; code 0 with closing set: in order */

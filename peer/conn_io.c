@@ -1,7 +1,12 @@
 /*
- * conn_io: a connection's socket: TLS by SSL_read() and SSL_write() on it, or plain.
+ * conn_io: a connection's socket, and TLS on it or not.
  *
- * One turn takes and gives so many bytes, then the loop's others have theirs.
+ *   sendq --plain--> SSL_write() --sealed--> out --> send(2)
+ *     `------------ without TLS -------------^
+ *
+ * A record of TLS has 16 KiB. Each of them given to the kernel alone makes as many packets,
+ * wake-ups of the other side and system calls of its own; all that were taken from the queue
+ * together go together. One turn takes and gives so many bytes, then the loop's others have theirs.
  */
 #include "conn_impl.h"
 #include "mem.h"
@@ -31,10 +36,6 @@ static ssize_t ssl_result(struct conn *c, int n, struct err *e)
 
 	if (why == SSL_ERROR_WANT_READ)
 		return 0;
-	if (why == SSL_ERROR_WANT_WRITE) {
-		(void)event_add(c->ev_write, NULL);
-		return 0;
-	}
 	return tls_error(c->ssl, why, saved_errno, e);
 }
 
@@ -63,18 +64,42 @@ static ssize_t io_read(struct conn *c, uint8_t *bytes, size_t room_bytes, struct
 	return n > 0 ? n : ssl_result(c, (int)n, e);
 }
 
-static ssize_t io_write(struct conn *c, const uint8_t *bytes, size_t n_bytes, struct err *e)
+/* What lies in c->out, as far as the socket takes it. @return bytes; 0: none now; negative: over */
+static ssize_t io_send(struct conn *c, struct err *e)
 {
-	ssize_t n;
+	const ssize_t n = send(c->fd, c->out.data + c->out_sent_bytes,
+	                       c->out.size_bytes - c->out_sent_bytes, MSG_NOSIGNAL);
 
-	if (c->ssl == NULL) {
-		n = send(c->fd, bytes, n_bytes, MSG_NOSIGNAL);
-		return n > 0 ? n : plain_result(n, e);
-	}
+	if (n <= 0)
+		return plain_result(n, e);
+	c->out_ns = clock_now_ns(c->opts.clock);
+	c->out_sent_bytes += (size_t)n;
+	return n;
+}
+
+/* What TLS has to say itself: its handshake, its alerts. */
+static void send_tls(struct conn *c)
+{
+	struct err e;
+
+	if (c->out_sent_bytes < c->out.size_bytes && io_send(c, &e) >= 0 &&
+	    c->out_sent_bytes < c->out.size_bytes)
+		(void)event_add(c->ev_write, NULL);
+}
+
+/* All of plain into c->out. @return 0; negative: over */
+static int seal(struct conn *c, struct wire_buf *plain, struct err *e)
+{
+	int r;
+
 	ERR_clear_error();
 	errno = 0;
-	n = SSL_write(c->ssl, bytes, (int)n_bytes);
-	return n > 0 ? n : ssl_result(c, (int)n, e);
+	r = SSL_write(c->ssl, plain->data, (int)plain->size_bytes);
+	plain->size_bytes = 0;
+	if (r > 0)
+		return 0;
+	r = (int)ssl_result(c, r, e);
+	return r < 0 ? r : err_set(e, EPROTO, "TLS: it takes nothing now");
 }
 
 static void fail_errno(struct conn *c, int code, const char *what)
@@ -109,19 +134,21 @@ static bool connected(struct conn *c)
 void conn_io_shake(struct conn *c)
 {
 	struct err e = { 0 };
-	int n;
+	int r;
 
 	if (c->state == CONN_CONNECTING && !connected(c))
 		return;
 	if (c->ssl != NULL) {
 		ERR_clear_error();
 		errno = 0;
-		n = SSL_do_handshake(c->ssl);
-		if (n != 1) {
-			if (ssl_result(c, n, &e) < 0)
-				conn_fail(c, &e);
+		r = SSL_do_handshake(c->ssl);
+		if (r != 1)
+			r = (int)ssl_result(c, r, &e);
+		send_tls(c);
+		if (r < 0)
+			conn_fail(c, &e);
+		if (r != 1)
 			return;
-		}
 		if (tls_peer(c->ssl, &c->tls_id, c->binding.nonce, &e) < 0) {
 			conn_fail(c, &e);
 			return;
@@ -211,47 +238,47 @@ void conn_io_read(struct conn *c)
 	read_on(c);
 }
 
-/* Something to write in c->out? When closing, only what was said before. */
-static bool refill(struct conn *c)
+/* Something to send in c->out? When closing, only what was said before.
+ * @param plain  a buffer, where TLS is between. @return 1; 0; negative: over */
+static int refill(struct conn *c, struct wire_buf *plain, struct err *e)
 {
 	size_t want = c->ahead_bytes < OUT_BYTES ? c->ahead_bytes : OUT_BYTES;
+	int r = 0;
 
 	if (c->out_sent_bytes < c->out.size_bytes)
-		return true;
+		return 1;
 	c->out.size_bytes = 0;
 	c->out_sent_bytes = 0;
 	if (c->state == CONN_CLOSING)
 		want = sendq_control_bytes(c->sendq);
 	if (want > 0)
-		sendq_fill(c->sendq, &c->out, want, &c->counts);
+		sendq_fill(c->sendq, c->ssl == NULL ? &c->out : plain, want, &c->counts);
+	if (plain->size_bytes > 0)
+		r = seal(c, plain, e);
 	if (c->out.size_bytes == 0)
 		wire_buf_free(&c->out); /* an idle connection keeps no buffer */
-	return c->out.size_bytes > 0;
+	return r < 0 ? r : c->out.size_bytes > 0;
 }
 
 void conn_io_write(struct conn *c)
 {
+	AUTO(wire_buf_free) struct wire_buf plain = { 0 };
 	size_t turn_bytes = 0;
 	struct err e = { 0 };
+	ssize_t n = 1;
 
-	while (turn_bytes < TURN_BYTES) {
-		ssize_t n;
-
-		if (!refill(c))
-			return;
-		n = io_write(c, c->out.data + c->out_sent_bytes,
-		             c->out.size_bytes - c->out_sent_bytes, &e);
-		if (n < 0) {
-			conn_fail(c, &e);
-			return;
-		}
+	while (turn_bytes < TURN_BYTES && n > 0) {
+		n = refill(c, &plain, &e);
 		if (n == 0)
-			break;
-		c->out_ns = clock_now_ns(c->opts.clock);
-		c->out_sent_bytes += (size_t)n;
-		turn_bytes += (size_t)n;
+			return;
+		if (n > 0)
+			n = io_send(c, &e);
+		turn_bytes += n > 0 ? (size_t)n : 0;
 	}
-	(void)event_add(c->ev_write, NULL);
+	if (n < 0)
+		conn_fail(c, &e);
+	else
+		(void)event_add(c->ev_write, NULL);
 }
 
 static void on_socket(evutil_socket_t fd, short what, void *arg)
@@ -306,7 +333,7 @@ void conn_io_start(struct conn *c)
 		abort(); /* memory is out: the sizes are our own */
 	if (c->opts.tls != NULL) {
 		c->ssl = tls_session(c->opts.tls, c->connected, &c->tls_notes);
-		(void)SSL_set_fd(c->ssl, c->fd);
+		tls_attach(c->opts.tls, c->ssl, c->fd, &c->out);
 	}
 	(void)event_add(c->state == CONN_CONNECTING ? c->ev_write : c->ev_read, NULL);
 }
@@ -321,8 +348,10 @@ void conn_kick(struct conn *c)
 
 void conn_io_stop(struct conn *c)
 {
-	if (c->ssl != NULL && !c->failed && SSL_is_init_finished(c->ssl))
+	if (c->ssl != NULL && !c->failed && SSL_is_init_finished(c->ssl)) {
 		(void)SSL_shutdown(c->ssl);
+		send_tls(c);
+	}
 	SSL_free(c->ssl);
 	c->ssl = NULL;
 	event_free(c->ev_read);

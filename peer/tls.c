@@ -24,8 +24,50 @@
 
 struct tls {
 	SSL_CTX *ctx;
+	BIO_METHOD *appender; /* of BIOs that write to a wire_buf */
 	struct wire_id own_id;
 };
+
+/* ---- where sessions write ---- */
+
+static int append(BIO *bio, const char *bytes, int n_bytes)
+{
+	if (n_bytes > 0)
+		wire_buf_append(BIO_get_data(bio), bytes, (size_t)n_bytes);
+	return n_bytes;
+}
+
+/* Each flight of a handshake ends with a flush: there is nothing to be done for it here. */
+static long append_ctrl(BIO *bio, int cmd, long num, void *ptr)
+{
+	(void)bio;
+	(void)num;
+	(void)ptr;
+	return cmd == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *new_appender(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "wire_buf");
+
+	if (m == NULL || BIO_meth_set_write(m, append) != 1 ||
+	    BIO_meth_set_ctrl(m, append_ctrl) != 1)
+		abort(); /* memory is out: the size is our own */
+	return m;
+}
+
+void tls_attach(const struct tls *tls, struct ssl_st *ssl, int fd, struct wire_buf *out)
+{
+	BIO *bio = BIO_new(tls->appender);
+
+	if (bio == NULL || SSL_set_rfd(ssl, fd) != 1)
+		abort(); /* the same */
+	BIO_set_data(bio, out);
+	BIO_set_init(bio, 1);
+	SSL_set0_wbio(ssl, bio);
+}
+
+/* ---- contexts ---- */
 
 /* What OpenSSL says, and an empty queue behind it. */
 static const char *openssl_reason(void)
@@ -92,6 +134,7 @@ int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
 	AUTO(tls_free) struct tls *tls = xcalloc(1, sizeof(*tls));
 	int r;
 
+	tls->appender = new_appender();
 	tls->ctx = SSL_CTX_new(TLS_method());
 	if (tls->ctx == NULL)
 		return err_set(e, EINVAL, "TLS: %s", openssl_reason());
@@ -100,9 +143,7 @@ int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
 	    SSL_CTX_set_num_tickets(tls->ctx, 0) != 1)
 		return err_set(e, EINVAL, "TLS 1.3: %s", openssl_reason());
 	(void)SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_OFF);
-	(void)SSL_CTX_set_mode(tls->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
-	                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-	                                         SSL_MODE_RELEASE_BUFFERS);
+	(void)SSL_CTX_set_mode(tls->ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(tls->ctx, 1);
 	SSL_CTX_set_default_read_buffer_len(tls->ctx, READ_AHEAD_BYTES);
 	SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, note_name);
@@ -162,6 +203,7 @@ void tls_free(struct tls **tls)
 	if (*tls == NULL)
 		return;
 	SSL_CTX_free((*tls)->ctx);
+	BIO_meth_free((*tls)->appender);
 	free(*tls);
 	*tls = NULL;
 }

@@ -53,6 +53,10 @@ struct tls_notes {
  * @param notes  borrowed, must outlive the session */
 struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_notes *notes);
 
+/** Its bytes: read from fd, which must be non-blocking; what it writes is appended to *out, so that
+ * many records cost one send(2). Both are borrowed and must outlive the session, as tls must. */
+void tls_attach(const struct tls *tls, struct ssl_st *ssl, int fd, struct wire_buf *out);
+
 /** Of a finished handshake: the other side's id and the exporter's 32 bytes. From here on its
  * handshake records are counted. @return 0; -EPROTO */
 MUST_CHECK int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id,
