@@ -136,7 +136,7 @@ static struct api_call *call_new(struct api *api, struct evhttp_request *req,
 	DL_APPEND(api->calls, call);
 	evhttp_connection_set_closecb(connection, on_close, call);
 	http_watch(req);
-	call->query = http_query(req);
+	call->query = http_query(req, true); /* names in an image need not be UTF-8 */
 	return call;
 }
 

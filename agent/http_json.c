@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-json_t *http_query(struct evhttp_request *req)
+json_t *http_query(struct evhttp_request *req, bool any_bytes)
 {
 	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
 	struct evkeyvalq pairs = { 0 };
@@ -21,7 +21,9 @@ json_t *http_query(struct evhttp_request *req)
 	    evhttp_parse_query_str(text, &pairs) != 0)
 		return query;
 	TAILQ_FOREACH(pair, &pairs, next)
-	json_set_text(query, pair->key, pair->value);
+	(void)json_object_set_new(query, pair->key,
+	                          any_bytes ? json_string_nocheck(pair->value)
+	                                    : json_words(pair->value));
 	evhttp_clear_headers(&pairs);
 	return query;
 }

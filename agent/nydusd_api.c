@@ -162,7 +162,7 @@ static void on_request(struct evhttp_request *req, void *arg)
 
 	call->front = api->front;
 	call->req = req;
-	call->query = http_query(req);
+	call->query = http_query(req, false);
 	if (route == NULL)
 		nydusd_fail(call, other_method ? HTTP_BADREQUEST : HTTP_NOTFOUND,
 		            other_method ? "not with this method" : "there is no such path");

@@ -16,8 +16,8 @@ int shoal_fail(const struct shoal *sh, int status, const char *why)
 	AUTO(json_drop) json_t *document = NULL;
 
 	if (sh->json) {
-		document = json_pack("{s:{s:s, s:o, s:i}}", "error", "what", sh->what, "message",
-		                     json_words(why), "exit", status);
+		document = json_pack("{s:{s:o, s:o, s:i}}", "error", "what", json_words(sh->what),
+		                     "message", json_words(why), "exit", status);
 		render_json(stdout, document);
 		return status;
 	}

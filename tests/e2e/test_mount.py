@@ -156,6 +156,15 @@ class Status(lab.LabTest):
         agent.shoal("image", "rm", reference)
         self.assertNotIn(reference, agent.shoal("image", "ls").stdout)
 
+    def test_explain_finds_names_that_are_no_utf_8(self):
+        agent = self.agent()
+        where = os.fsencode(agent.mount(lab.registry().push("edge:v6")))
+        argv = [os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket, "--json", "explain"]
+        for name, status in ((b"latin1-\xe9\xff", 0), (b"latin1-\xe9\xfe", 4)):
+            done = subprocess.run(argv + [where + b"/names/" + name], capture_output=True, timeout=lab.DEADLINE_S, check=False)
+            self.assertEqual(done.returncode, status, done)
+            self.assertEqual("error" in json.loads(done.stdout), status != 0)
+
     def test_explain_tells_where_a_byte_came_from(self):
         reference = lab.registry().push("edge:v6")
         agent = self.agent()
