@@ -20,7 +20,9 @@
  * the term is over (two terms, if it brought what it leased so far). Who lives may be as late as
  * HOME_LEASE_STUCK_MS (HOME_LEASE_PROVEN_MS; HOME_LEASE_CALM_MS where only prefetches wait) once;
  * after that it is not waited for any more until it brings something: slow ones cost nobody
- * anything, dead and stuck ones one delay. Chunks spread as a tree: HOME_TREE_HELD askers a holder,
+ * anything, dead and stuck ones one delay. Progress of which nothing comes counts as long as the
+ * asker's own leases usually take. Of who was leased it again and is late too it is taken back.
+ * Chunks spread as a tree: HOME_TREE_HELD askers a holder,
  * one (a chain) for who is still receiving.
  *
  * Bounded: HOME_CHUNKS_MAX chunks; each peer has its own share of lists, asks and leases, and what
@@ -51,6 +53,7 @@
 #define HOME_LEASE_CALM_MS     15000U /* ... while no reader waits: more than an origin gets */
 #define HOME_LEASE_LIFE_MS     30000U /* however much progress is told */
 #define HOME_LEASE_OVERRIDE_MS 10000U /* then a reader gets a second one in spite of progress */
+#define HOME_USUAL_MIN_MS      1000U /* ... or when nothing came for as long as is usual: at least */
 #define HOME_LEASE_RUNS_ALONE  4U
 #define HOME_PREFETCHES        16U   /* leases for prefetches, of all homes together */
 #define HOME_PREFETCHES_FEW    12U   /* ... where only some of the homes have any to give */

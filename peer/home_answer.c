@@ -114,6 +114,14 @@ void home_wake_all_told(struct home *h, uint16_t node)
 	}
 }
 
+/* How long it lets progress be told of which nothing comes. */
+static uint64_t usual_ms_of(const struct wire_ask *msg)
+{
+	if (msg->usual_ms == 0 || msg->usual_ms > HOME_LEASE_OVERRIDE_MS)
+		return HOME_LEASE_OVERRIDE_MS;
+	return max_u64(msg->usual_ms, HOME_USUAL_MIN_MS);
+}
+
 int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, struct h_list *l,
                   struct h_ask **ret_ask)
 {
@@ -139,6 +147,7 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 	ask->runs = msg->runs;
 	ask->end_ns = now_ns + ttl_ms * NS_PER_MS;
 	ask->patience_ns = patience_ms * NS_PER_MS;
+	ask->usual_ns = usual_ms_of(msg) * NS_PER_MS;
 	ask->check_ns = home_check_ns(ask, now_ns);
 	ask->open = ask->pending = set_none(l == NULL ? 0 : l->n);
 	if (l != NULL) {

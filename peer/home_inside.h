@@ -89,6 +89,7 @@ struct h_ask {
 	uint64_t check_ns; /* reader: when to look whether a second lease is due; else: until
 	                    * then home_is_put_off() */
 	uint64_t patience_ns;
+	uint64_t usual_ns; /* for a lease to bring something */
 	uint32_t req;
 	uint32_t flags;
 	uint16_t node;
@@ -114,6 +115,7 @@ struct h_lease {
 	uint64_t progress_bytes;
 	uint16_t node;
 	bool second;
+	bool adopted;     /* its node said itself that it is coming */
 	bool doubted;     /* its node had let one down, or overstayed, when it was granted */
 	uint8_t level;    /* enum place_level of its ask */
 	bool prefetch;    /* counted in home.n_prefetches */

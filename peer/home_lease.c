@@ -315,7 +315,7 @@ bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const str
 	}
 	if (set_empty(&free_ones))
 		return false;
-	(void)lease_new(h, l, node, &free_ones, false);
+	lease_new(h, l, node, &free_ones, false)->adopted = true;
 	for (uint32_t pos = set_next(&free_ones, 0); pos < l->n;
 	     pos = set_next(&free_ones, pos + 1))
 		home_wake(h, home_chunk(h, l, pos), NO_NODE);
@@ -366,8 +366,31 @@ static void override(struct home *h, struct h_lease *l)
 	strike(h, l->node);
 }
 
-/* May this reader lease what l brings? ret_look_ns: when to look again, if not. Who lives and never
- * let a lease down is waited for as long as a term. */
+/* When the progress that is told of it counts no more: nothing came for longer than that usually
+ * takes where the asker is. Who tells nothing is asked whether it lives. */
+static uint64_t overdue_ns(const struct h_lease *l, const struct h_ask *ask)
+{
+	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
+	const bool is_told = l->progress_bytes > 0 || l->adopted;
+
+	return is_told ? min_u64(l->brought_ns + ask->usual_ns, override_ns) : override_ns;
+}
+
+/* How long who lives, and never let a lease down, is waited for. */
+static uint64_t stuck_ns_of(const struct home *h, const struct h_lease *l)
+{
+	return (h->nodes[l->node].proven ? 2 : 1) * (HOME_LEASE_TERM_MS * NS_PER_MS);
+}
+
+/* Its other leases, from now on, are not waited for again until it brings something. */
+static void doubt(struct h_node *n)
+{
+	if (n->n_strikes == 0)
+		n->n_strikes = 1;
+	n->proven = false;
+}
+
+/* May this reader lease what l brings? ret_look_ns: when to look again, if not. */
 static bool second_is_due(struct home *h, struct h_lease *l, const struct h_ask *ask,
                           uint64_t *ret_look_ns)
 {
@@ -376,21 +399,22 @@ static bool second_is_due(struct home *h, struct h_lease *l, const struct h_ask 
 	 * several. */
 	const bool doubted = l->doubted && h->nodes[l->node].n_strikes > 0;
 	const uint64_t quiet_ns = (doubted ? l->brought_ns : l->progress_ns) + ask->patience_ns;
-	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
-	const uint64_t stuck_ns = l->progress_ns + (h->nodes[l->node].proven ? 2 : 1) *
-	                                                   (HOME_LEASE_TERM_MS * NS_PER_MS);
+	const uint64_t due_ns = overdue_ns(l, ask);
+	const uint64_t stuck_ns = l->progress_ns + stuck_ns_of(h, l);
 	uint64_t asked_ns = UINT64_MAX;
 	enum life life;
 
-	*ret_look_ns = min_u64(quiet_ns, override_ns);
+	*ret_look_ns = min_u64(quiet_ns, due_ns);
 	if (now_ns < *ret_look_ns)
 		return false;
-	if (now_ns >= override_ns)
+	if (now_ns >= l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS)
 		override(h, l);
-	if (now_ns >= override_ns || doubted)
+	else if (now_ns >= due_ns)
+		doubt(&h->nodes[l->node]);
+	if (now_ns >= due_ns || doubted)
 		return true;
 	life = now_ns >= stuck_ns ? IS_SILENT : life_of(h, l->node, quiet_ns - 1, &asked_ns);
-	*ret_look_ns = min_u64(min_u64(stuck_ns, asked_ns), override_ns);
+	*ret_look_ns = min_u64(min_u64(stuck_ns, asked_ns), due_ns);
 	if (life == IS_SILENT) { /* its other leases are not waited for again */
 		h->nodes[l->node].n_strikes++;
 		h->nodes[l->node].proven = false;
@@ -408,6 +432,39 @@ static bool is_stalled(struct home *h, const struct h_ask *ask, const struct h_l
 	return true;
 }
 
+/* Of who was given it because another was late, and is late as well, it is taken back: two that
+ * bring nothing hold up a reader no longer than each of them. */
+static bool second_goes(struct home *h, struct h_lease *l, const struct h_ask *ask, bool stalled,
+                        uint64_t *ret_look_ns)
+{
+	*ret_look_ns = l->brought_ns + max_u64(ask->usual_ns, stuck_ns_of(h, l));
+	if (!stalled && now_of(h) < *ret_look_ns)
+		return false;
+	doubt(&h->nodes[l->node]);
+	home_lease_drop(h, l);
+	return true;
+}
+
+/* May this reader lease the chunk at pos beside who has? ret_look_ns: when to look again, if not */
+static bool may_lease_beside(struct home *h, const struct h_ask *ask, uint32_t pos, bool at_once,
+                             uint64_t *ret_look_ns)
+{
+	const struct h_chunk *c = home_chunk(h, ask->list, pos);
+	struct h_lease *first = home_lease_of(h, c);
+	struct h_lease *second = c->lease[1] == 0 ? NULL : &h->leases[c->lease[1] - 1];
+	struct h_lease *last = second != NULL ? second : first;
+	bool stalled;
+
+	*ret_look_ns = UINT64_MAX;
+	if (last == NULL || first->node == ask->node || last->node == ask->node ||
+	    home_is_held_for(h, ask, pos) || !home_can_lease(h, ask, pos) || !may_take(h, ask))
+		return false;
+	stalled = at_once && is_stalled(h, ask, last);
+	if (second != NULL)
+		return second_goes(h, second, ask, stalled, ret_look_ns);
+	return stalled || second_is_due(h, first, ask, ret_look_ns);
+}
+
 void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 {
 	const uint64_t now_ns = now_of(h);
@@ -416,17 +473,10 @@ void home_lease_second(struct home *h, struct h_ask *ask, bool at_once)
 	ask->check_ns = home_check_ns(ask, now_ns);
 	for (uint32_t pos = set_next(&ask->open, 0); pos < l->n;
 	     pos = set_next(&ask->open, pos + 1)) {
-		const struct h_chunk *c = home_chunk(h, l, pos);
-		struct h_lease *first = home_lease_of(h, c);
 		uint64_t look_ns;
 		struct wire_set set;
 
-		if (first == NULL || c->lease[1] != 0 || first->node == ask->node ||
-		    home_is_held_for(h, ask, pos) || !home_can_lease(h, ask, pos) ||
-		    !may_take(h, ask))
-			continue;
-		if (!(at_once && is_stalled(h, ask, first)) &&
-		    !second_is_due(h, first, ask, &look_ns)) {
+		if (!may_lease_beside(h, ask, pos, at_once, &look_ns)) {
 			ask->check_ns = min_u64(ask->check_ns, look_ns);
 			continue;
 		}

@@ -125,6 +125,7 @@ struct peer {
 	uint32_t next_via;
 	uint32_t next_self_req;
 	uint64_t origin_first_ns; /* of the first byte of late leases: the slow ones */
+	uint64_t origin_chunk_ns; /* ... until they brought their next chunk. 0: not known yet */
 	struct wire_id givers[PEER_GIVERS_MAX];
 	uint32_t n_givers, oldest_giver;
 

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define PATIENCE_MIN_NS (50 * NS_PER_MS)
-
 /* ---- the home ---- */
 
 static void tell_avoid(struct wire_ask *ask, const struct wire_id *node, enum wire_avoid_why why)
@@ -75,7 +73,8 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *wan
 		                .deadline_ms = source_ms_left(s->req) };
 	struct cas_origin *origin = xcalloc(1, sizeof(*origin));
 
-	ask.patience_ms = (uint32_t)(max_u64(2 * p->origin_first_ns, PATIENCE_MIN_NS) / NS_PER_MS);
+	ask.patience_ms = lease_patience_ms(p);
+	ask.usual_ms = lease_usual_ms(p);
 	if (s->req->run->reader)
 		ask.flags |= WIRE_ASK_READER;
 	if (s->settle)

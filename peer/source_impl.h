@@ -355,6 +355,7 @@ struct lease_held {
 	bool failed;
 	uint64_t progress_bytes;
 	uint64_t began_ns;
+	uint64_t kept_ns; /* it began, or brought something last */
 	uint64_t told_ns; /* progress, to the home */
 };
 
@@ -371,6 +372,10 @@ struct wire_set lease_left(const struct lease_held *held); /* of its set: not he
 /** Is one open that the home gave that s asks? It gives one of a list at a time. */
 bool lease_is_open(const struct seek *s);
 bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list);
+/** What a reader of this node has to wait for the origin, by what its own leases took: without a
+ * sign of progress; and until something has come. */
+uint32_t lease_patience_ms(const struct peer *p);
+uint32_t lease_usual_ms(const struct peer *p);
 void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */
 void lease_end(struct peer *p, struct lease_held *held);
 void leases_free(struct peer *p); /* homes are told nothing */

@@ -3,6 +3,7 @@
  * given back when the engine is done. And at how many homes it waits for one.
  */
 #include "bytes.h"
+#include "home.h"
 #include "mem.h"
 #include "share.h"
 #include "source_impl.h"
@@ -10,6 +11,7 @@
 #include <utlist.h>
 
 #define PROGRESS_EVERY_NS (200 * NS_PER_MS)
+#define PATIENCE_MIN_NS   (50 * NS_PER_MS)
 
 static struct wire_lease lease_message(const struct lease_held *held)
 {
@@ -114,10 +116,33 @@ void lease_renew(struct peer *p, struct lease_held *held)
 	home_tell_lease(p, &held->home, WIRE_LEASE_PROGRESS, &msg);
 }
 
-/* Late first bytes count, early ones let it sink. */
-static void learn_first_byte(struct peer *p, uint64_t first_ns)
+/* What took long counts, what was soon there lets it sink. */
+static void learn(uint64_t *usual_ns, uint64_t took_ns)
 {
-	p->origin_first_ns = max_u64(first_ns, p->origin_first_ns - p->origin_first_ns / 16);
+	*usual_ns = max_u64(took_ns, *usual_ns - *usual_ns / 16);
+}
+
+uint32_t lease_patience_ms(const struct peer *p)
+{
+	return (uint32_t)(max_u64(2 * p->origin_first_ns, PATIENCE_MIN_NS) / NS_PER_MS);
+}
+
+/* Of a lease that is at it so much is known: it takes that long at least. Where nothing is known,
+ * who tells of progress is given as long as who tells nothing. */
+uint32_t lease_usual_ms(const struct peer *p)
+{
+	const uint64_t now = peer_now_ns(p);
+	uint64_t usual_ns = p->origin_chunk_ns;
+	const struct lease_held *held;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (held->progress_bytes > 0)
+			usual_ns = max_u64(usual_ns, now - held->kept_ns);
+	}
+	if (usual_ns == 0)
+		return HOME_LEASE_TERM_MS;
+	return (uint32_t)(min_u64(2 * usual_ns / NS_PER_MS, HOME_LEASE_OVERRIDE_MS - 1) + 1);
 }
 
 static void advance(struct peer *p, struct lease_held *held, uint32_t more_bytes)
@@ -140,7 +165,7 @@ void source_lease_progress(struct source *source, uint64_t token, uint32_t more_
 	if (held == NULL)
 		return;
 	if (held->progress_bytes == 0)
-		learn_first_byte(p, now - held->began_ns);
+		learn(&p->origin_first_ns, now - held->began_ns);
 	advance(p, held, more_bytes);
 }
 
@@ -162,8 +187,11 @@ void leases_kept(struct peer *p, const struct wire_id *list, uint16_t pos)
 
 	DL_FOREACH(p->leases, held)
 	{
-		if (lease_covers(held, list, pos))
-			advance(p, held, 1);
+		if (!lease_covers(held, list, pos))
+			continue;
+		learn(&p->origin_chunk_ns, peer_now_ns(p) - held->kept_ns);
+		held->kept_ns = peer_now_ns(p);
+		advance(p, held, 1);
 	}
 }
 
@@ -241,7 +269,8 @@ struct lease_held *lease_new(struct seek *s, const struct wire_answer_item *item
 		                     .blob = cas_blob_ref(req->run->blob),
 		                     .set = item->set,
 		                     .n_open = 1,
-		                     .began_ns = peer_now_ns(p) };
+		                     .began_ns = peer_now_ns(p),
+		                     .kept_ns = peer_now_ns(p) };
 	DL_APPEND(p->leases, held);
 	return held;
 }

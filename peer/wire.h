@@ -183,7 +183,10 @@ struct wire_ask {
 	struct wire_id avoid[WIRE_AVOID_MAX]; /* holders that are not to be named */
 	uint8_t avoid_why[WIRE_AVOID_MAX];    /* enum wire_avoid_why */
 	struct wire_set missed;
-	uint32_t via; /* not on the wire: the receiver's number of the connection it came on */
+	uint32_t usual_ms; /* a reader: so long at most a lease usually takes here to bring
+	                    * something; after that progress that is only told counts no more. 0: no
+	                    * word */
+	uint32_t via;      /* not on the wire: the receiver's number of the connection it came on */
 };
 
 enum wire_answer_kind {

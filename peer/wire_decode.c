@@ -281,6 +281,8 @@ static void take_ask(struct wire_decoder *d, struct cursor *c, struct wire_msg *
 	a->n_avoid = take_nodes(c, WIRE_AVOID_MAX, a->avoid);
 	check(c, wire_set_holds(&a->units, &a->runs));
 	take_whys(c, a);
+	if (c->next < c->n_fields) /* younger than these */
+		a->usual_ms = take_u32(c);
 }
 
 static void take_answer_item(struct cursor *c, struct wire_answer_item *ret_item)

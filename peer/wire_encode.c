@@ -125,7 +125,7 @@ static void put_ask(msgpack_packer *p, const struct wire_msg *msg)
 {
 	const struct wire_ask *a = &msg->u.ask;
 
-	put_begin(p, msg, 15);
+	put_begin(p, msg, 16);
 	put_uint(p, a->req);
 	put_uint(p, a->flags);
 	put_part(p, &a->part);
@@ -137,6 +137,7 @@ static void put_ask(msgpack_packer *p, const struct wire_msg *msg)
 	put_nodes(p, a->avoid, a->n_avoid);
 	put_bin(p, a->avoid_why, a->n_avoid);
 	put_bits(p, &a->missed);
+	put_uint(p, a->usual_ms);
 }
 
 static void put_answer_item(msgpack_packer *p, const struct wire_answer_item *item)

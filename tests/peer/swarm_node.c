@@ -114,6 +114,7 @@ static void ask(struct swarm *s, uint32_t node, uint32_t segment_idx)
 	a->runs = s->runs[segment_idx];
 	a->deadline_ms = ASK_MS;
 	a->patience_ms = (uint32_t)(2 * n->first_unit_ns / NS_PER_MS) + 100;
+	a->usual_ms = HOME_LEASE_TERM_MS; /* as where nothing is known yet */
 	a->flags = (s->opts.readers ? WIRE_ASK_READER : 0U) | (g->settle ? WIRE_ASK_SETTLE : 0U);
 	a->n_avoid = (uint8_t)g->n_avoid;
 	memcpy(a->avoid, g->avoid, sizeof(a->avoid));

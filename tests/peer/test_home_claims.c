@@ -40,6 +40,98 @@ static void who_tells_of_progress_and_brings_nothing_has_a_strike(void **state)
 	assert_null(home_told(f, 1, 2, WIRE_LEASE));
 }
 
+/* ... and an asker knows how long it takes from the origin until something comes. */
+static void progress_that_is_told_holds_a_reader_up_no_longer_than_is_usual(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id one = home_node_id(1);
+	struct wire_lease lease = { .part = home_part(f, 0, 5) };
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	struct wire_ask b = home_ask_of(f, 2, 20, 5);
+	bool leased = false;
+	uint32_t ms;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
+	a.flags = b.flags = WIRE_ASK_READER;
+	a.usual_ms = 1500;
+	(void)home_asks(f, 3, &a);
+	for (ms = 0; ms < 2 * HOME_LEASE_OVERRIDE_MS && !leased; ms += 20) {
+		lease.progress_bytes += 1000;
+		home_lease_progress(f->home, &one, &lease);
+		(void)home_after_ms(f, 20);
+		leased = home_told(f, 3, 1, WIRE_LEASE) != NULL;
+	}
+	assert_in_range(ms, a.usual_ms - 20, a.usual_ms + 100);
+	/* Once: what it is given next is leased again at the first silence. */
+	home_end_lease(f, 1, lease.token, 0, 0, false);
+	(void)home_asks(f, 1, &b);
+	assert_non_null(home_told(f, 1, 2, WIRE_LEASE));
+	b.usual_ms = 1500;
+	b.req = 3;
+	(void)home_asks(f, 4, &b);
+	(void)home_after_ms(f, HOME_PATIENCE_MIN_MS);
+	assert_non_null(home_told(f, 4, 3, WIRE_LEASE));
+}
+
+/* What comes one by one is on its way, however long all of it takes. */
+static void who_brings_something_in_the_usual_time_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id one = home_node_id(1);
+	struct wire_lease lease = { .part = home_part(f, 0, 10) };
+	struct wire_ask a = home_ask_of(f, 1, 0, 10);
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
+	a.flags = WIRE_ASK_READER;
+	a.usual_ms = 1; /* what is of no use is not believed of an asker, either */
+	(void)home_asks(f, 3, &a);
+	for (uint32_t i = 0; i < 9; i++) {
+		for (uint32_t ms = 0; ms < HOME_USUAL_MIN_MS - 20; ms += 20) {
+			lease.progress_bytes += 1000;
+			home_lease_progress(f->home, &one, &lease);
+			(void)home_after_ms(f, 20);
+			assert_null(home_told(f, 3, 1, WIRE_LEASE));
+		}
+		home_has(f, 1, i, 1);
+	}
+}
+
+/* Two that know each other take the first lease, and the second. */
+static void who_leases_again_and_brings_nothing_is_let_go_as_well(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const uint32_t usual_ms = 1500;
+	bool leased = false;
+	uint32_t ms;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	a.flags = WIRE_ASK_READER | WIRE_ASK_STALLED;
+	a.avoid[0] = home_node_id(1);
+	a.avoid_why[0] = WIRE_AVOID_FAILED;
+	a.n_avoid = 1;
+	(void)home_asks(f, 2, &a);
+	assert_non_null(home_told(f, 2, 1, WIRE_LEASE));
+	a.flags = WIRE_ASK_READER;
+	a.n_avoid = 0;
+	a.usual_ms = usual_ms;
+	(void)home_asks(f, 3, &a);
+	for (ms = 0; ms < HOME_LEASE_LIFE_MS && !leased; ms += 20) {
+		const struct wire_id one = home_node_id(1), two = home_node_id(2);
+
+		home_heard(f->home, &one);
+		home_heard(f->home, &two);
+		(void)home_after_ms(f, 20);
+		leased = home_told(f, 3, 1, WIRE_LEASE) != NULL;
+	}
+	assert_in_range(ms, HOME_LEASE_TERM_MS - 20, HOME_LEASE_TERM_MS + 500);
+}
+
 /* On a slow line one lease takes longer than readers wait, and the others go on beside it. */
 static void a_strike_does_not_end_the_other_leases_of_a_slow_line(void **state)
 {
@@ -116,6 +208,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
 		T(who_tells_of_progress_and_brings_nothing_has_a_strike),
+		T(progress_that_is_told_holds_a_reader_up_no_longer_than_is_usual),
+		T(who_brings_something_in_the_usual_time_is_waited_for),
+		T(who_leases_again_and_brings_nothing_is_let_go_as_well),
 		T(a_strike_does_not_end_the_other_leases_of_a_slow_line),
 		T(who_saw_nothing_of_the_holder_leases_again_at_once),
 	};

@@ -3,6 +3,7 @@
  * back, and nothing else does.
  */
 #include "clock.h"
+#include "home.h"
 #include "scene.h"
 
 #include <setjmp.h>
@@ -139,6 +140,39 @@ static void what_comes_in_its_order_has_its_time(void **state)
 	assert_int_equal(scene_info(s, &s->other).n_failed, 0);
 }
 
+/* It is leased what it asked the home for, and the engine hears that something comes. */
+static void leases(struct scene *s, uint32_t chunk_idx)
+{
+	const struct wire_set one = chunks_of(chunk_idx, 1);
+	const uint32_t n = s->w->n_leases;
+
+	actor_answer(&s->home, &s->home.asks[s->home.n_asks - 1], WIRE_LEASE, &one, NULL);
+	peers_until(s->w->peers, &s->w->n_leases, n + 1);
+	scene_source(s)->ops->lease_progress(scene_source(s), s->w->lease.token, 500);
+}
+
+/* Of those who only tell of progress a home knows by that when a reader has waited for too long. */
+static void a_home_is_told_how_long_leases_take_here_until_something_comes(void **state)
+{
+	struct scene *s = *state;
+
+	assert_int_equal(wants(s, 1)->usual_ms, HOME_LEASE_TERM_MS); /* nothing is known yet */
+	leases(s, 0);
+	peers_run_ms(s->w->peers, 700);
+	chunk_put(s->w, 0);
+	peers_run_ms(s->w->peers, 5);
+	chunks_lease_end(s->w, true);
+	chunks_want(s->w, 1, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_in_range(s->home.asks[1].usual_ms, 1400, 1800);
+	leases(s, 1); /* this one takes longer, and is not over */
+	peers_run_ms(s->w->peers, 1500);
+	chunks_want(s->w, 2, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 3);
+	assert_in_range(s->home.asks[2].usual_ms, 3000, 3800);
+	chunks_lease_end(s->w, true);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
@@ -149,6 +183,7 @@ int main(void)
 		T(what_a_reader_waited_for_before_it_began_is_watched),
 		T(who_comes_later_is_not_behind_what_nobody_waits_for),
 		T(what_comes_in_its_order_has_its_time),
+		T(a_home_is_told_how_long_leases_take_here_until_something_comes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,7 @@ static void fill_ask(bool big, struct wire_ask *a)
 	for (uint8_t i = 0; i < a->n_avoid; i++)
 		a->avoid_why[i] = (uint8_t)((i + 1) % N_WIRE_AVOID_WHYS);
 	a->missed = set_of(big);
+	a->usual_ms = big ? UINT32_MAX : 1000;
 }
 
 static void fill_answer(bool big, struct wire_answer *a, struct wire_answer_item *items)
