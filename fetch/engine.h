@@ -203,6 +203,7 @@ void flight_end(struct flight *fl); /* frees it; its waiters must have been take
 void flight_hold(struct flight *fl, uint32_t n_bytes); /* of the budget, until its end */
 bool flight_is_waited_for(struct flight *fl);
 bool flight_is_blocked_on(const struct flight *fl);         /* not only by who makes ready */
+uint64_t flight_blocked_since_ns(struct flight *fl);        /* UINT64_MAX: nobody is */
 void flight_fail(struct flight *fl, const struct err *why); /* its readers get -EIO */
 void flight_drop(struct flight *fl);                        /* nobody waits for it */
 /** Another blob here has it: those who wait look there. */
@@ -259,7 +260,7 @@ void run_promote(struct run *run);                    /* QUEUED: a reader waits 
 bool run_dissolve(struct run *run); /* QUEUED: drop it and its flights, unless somebody waits */
 void run_hurry(struct run *run, uint32_t unit_idx); /* a reader waits for it now */
 /** A reader waits for that unit, and its time is over: do bytes of it arrive, or those it is
- * behind? */
+ * behind? Or has a source been asked only now? */
 bool run_is_coming(const struct run *run, uint32_t unit_idx, uint64_t time_ns);
 void run_note_pace(const struct run *run); /* ASKED: all of it came */
 void run_settled(struct run *run); /* ended, and no piece is left: go on with what is missing */

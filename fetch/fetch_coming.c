@@ -1,5 +1,6 @@
 /*
- * fetch_coming: does what a reader waits for arrive, however slowly? Asked when its time is over.
+ * fetch_coming: does what a reader waits for arrive, however slowly, or could it not begin yet?
+ * Asked when its time is over.
  * And how fast do origins answer?
  */
 #include "bytes.h"
@@ -104,6 +105,14 @@ static bool is_behind(const struct run *run, const struct run *other, struct lin
 	return is_one_line(run, other, last);
 }
 
+/* Those that were asked before let its time go by, and this one has not had a moment. In the first
+ * round alone: who has failed before is not asked for the first time. */
+static bool is_asked_just_now(const struct run *run, uint64_t now_ns, uint64_t time_ns)
+{
+	return run->state == RUN_ASKED && run->n_pauses + run->n_lost == 0 &&
+	       now_ns < run->asked_ns + time_ns / SILENCE_SHARE;
+}
+
 /* Its own question, or all by the same line together: on a slow one it waits for the others. */
 bool run_is_coming(const struct run *run, uint32_t unit_idx, uint64_t time_ns)
 {
@@ -116,6 +125,8 @@ bool run_is_coming(const struct run *run, uint32_t unit_idx, uint64_t time_ns)
 	uint64_t all = 0;
 	bool moved = false;
 
+	if (is_asked_just_now(run, now_ns, time_ns))
+		return true;
 	if (has_moved(run, now_ns, time_ns) &&
 	    slow_will_come(run->progress_bytes, asked_bytes(run, unit_idx), now_ns - run->asked_ns,
 	                   time_ns))

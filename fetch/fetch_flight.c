@@ -2,6 +2,7 @@
  * fetch_flight: the units on their way, each once. A reader that needs one joins it. Knows neither
  * sources nor workers: a flight's run and batch do.
  */
+#include "bytes.h"
 #include "engine.h"
 #include "mem.h"
 #include "metrics.h"
@@ -121,6 +122,22 @@ static bool any_blocked(const struct waiter *w)
 bool flight_is_blocked_on(const struct flight *fl)
 {
 	return any_blocked(fl->waiters) || any_blocked(fl->late);
+}
+
+static uint64_t since_ns(struct waiter *w)
+{
+	uint64_t since = UINT64_MAX;
+
+	for (; w != NULL; w = w->next) {
+		if (w->blocked && waiter_is_live(w))
+			since = min_u64(since, w->st->began_ns);
+	}
+	return since;
+}
+
+uint64_t flight_blocked_since_ns(struct flight *fl)
+{
+	return min_u64(since_ns(fl->waiters), since_ns(fl->late));
 }
 
 static void fail_list(struct waiter **list, const struct err *why)

@@ -386,6 +386,21 @@ static const struct source_events run_events = {
 	.end = on_end,
 };
 
+/* While it was queued, or others were asked. */
+static uint64_t waited_ns(const struct run *run)
+{
+	const uint64_t now_ns = clock_now_ns(fetch_of(run)->opts.clock);
+	uint64_t since_ns = now_ns;
+
+	for (uint32_t i = 0; i < run->n_units; i++) {
+		struct flight *fl = run_flight(run, run->first_unit + i);
+
+		if (fl != NULL)
+			since_ns = min_u64(since_ns, flight_blocked_since_ns(fl));
+	}
+	return now_ns - since_ns;
+}
+
 static void aim(struct run *run)
 {
 	struct fetch *f = fetch_of(run);
@@ -397,6 +412,7 @@ static void aim(struct run *run)
 		.n_units = run->n_units,
 		.reader = run->prio == RUN_READER,
 		.deadline_ns = deadline_ns(f),
+		.waited_ns = waited_ns(run),
 	};
 	run->asked_ns = clock_now_ns(f->opts.clock);
 	run->asked_wall_ms = clock_wall_ms(f->opts.clock);

@@ -321,8 +321,15 @@ static void step(struct source_req *req)
 	bool settled = true;
 
 	req->dirty = false;
-	/* Also while it cannot begin: what is due would be due for ever. */
+	/* Both also while it cannot begin: what is due would be due for ever, and a reader waits.
+	 */
 	if (peer_now_ns(req->p) >= req->run->deadline_ns) {
+		time_is_over(req);
+		return;
+	}
+	if (vain_is_over(req)) {
+		source_note(req, "nothing for %.1f s: the rest of its time is the origin's",
+		            (double)(peer_calm_ns(req->p) - req->time_from_ns) / (double)NS_PER_S);
 		time_is_over(req);
 		return;
 	}
@@ -330,12 +337,7 @@ static void step(struct source_req *req)
 		return; /* its layout is being looked at */
 	if (!budget_admits(req))
 		return;
-	if (vain_is_over(req)) {
-		source_note(req, "nothing for %.1f s: the rest of its time is the origin's",
-		            (double)(peer_calm_ns(req->p) - req->time_from_ns) / (double)NS_PER_S);
-		time_is_over(req);
-		return;
-	}
+	vain_watch(req);
 	(void)unit_hold_back(req);
 	for (uint32_t i = 0; i < req->n_seeks; i++)
 		seek_step(&req->seeks[i]);

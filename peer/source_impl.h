@@ -265,8 +265,9 @@ void vain_bytes(struct seek *s, bool waited);            /* a part of a chunk ca
 void vain_told(struct seek *s, uint64_t progress_bytes); /* by a home, of who is waited for */
 /** A chunk came, and the time of its question was moved by that: what of it counts for a reader. */
 void vain_delivered(struct source_req *req, uint32_t chunk_idx);
-/** Has the reader no time for peers any more? The rest is the origin's. */
+/** Has the reader no time for peers any more? The rest is the origin's. Also before it begins. */
 bool vain_is_over(struct source_req *req);
+void vain_watch(struct source_req *req);             /* it has begun: what its reader waits for */
 uint64_t vain_over_ns(const struct source_req *req); /* by the patient clock */
 uint64_t vain_most_ns(const struct source_req *req); /* that it may take; 0: no reader waits */
 
@@ -369,7 +370,8 @@ bool lease_covers(const struct lease_held *held, const struct wire_id *list, uin
 void lease_cover_more(struct lease_held *held, const struct wire_id *list,
                       const struct wire_set *set);
 struct wire_set lease_left(const struct lease_held *held); /* of its set: not here yet */
-/** Is one open that the home gave that s asks? It gives one of a list at a time. */
+/** Is one open that the home gave that s asks? It gives one of a list at a time, and so many in
+ * all: what is in the queue there waits for the origin. */
 bool lease_is_open(const struct seek *s);
 bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list);
 /** What a reader of this node has to wait for the origin, by what its own leases took: without a

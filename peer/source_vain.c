@@ -30,12 +30,14 @@
 #define WAIT_OF(time_ns) ((time_ns) / 5 * 2)
 /* And for all of it: half; two thirds while something comes. Then nobody is to blame for that. */
 #define PEERS_SHARE 2
+/* Who had to wait until peers could be asked has so much for them all the same. */
+#define LEAST_SHARE 3
 
 /* ---- who brings nothing ---- */
 
 /* What it goes without: holders that were asked, and those that are busy, are watched as such. A
- * node has one lease of a segment at a time: while its own is open, what is in the queue waits for
- * the origin. */
+ * node has one lease of a segment at a time, and so many of a home: while they are open, what is in
+ * the queue waits for the origin. */
 static struct wire_set left_of(const struct seek *s)
 {
 	const struct wire_set asked = seek_asked_of(s, false);
@@ -302,6 +304,20 @@ uint64_t vain_over_ns(const struct source_req *req)
 	return max_u64(from_ns + req->time_ns / PEERS_SHARE, while_it_comes_ns);
 }
 
+void vain_watch(struct source_req *req)
+{
+	if (req->time_ns != 0 && !is_wanted(req, req->watched)) /* it began, or that was leased */
+		watch_next(req);
+}
+
+/* That a reader has left: before peers were asked others were, or none could be. */
+static uint64_t left_ns(const struct unit_run *run, uint64_t now)
+{
+	const uint64_t all_ns = run->deadline_ns - now;
+
+	return max_u64(all_ns - min_u64(run->waited_ns, all_ns), all_ns / LEAST_SHARE);
+}
+
 bool vain_is_over(struct source_req *req)
 {
 	const uint64_t now = peer_now_ns(req->p);
@@ -309,11 +325,9 @@ bool vain_is_over(struct source_req *req)
 	if (!req->run->reader || req->run->deadline_ns <= now)
 		return false;
 	if (req->time_ns == 0) {
-		req->time_ns = req->run->deadline_ns - now;
+		req->time_ns = left_ns(req->run, now);
 		req->time_from_ns = peer_calm_ns(req->p);
 		req->watched = UINT32_MAX;
 	}
-	if (!is_wanted(req, req->watched)) /* it began, or that one was leased */
-		watch_next(req);
 	return peer_calm_ns(req->p) >= vain_over_ns(req);
 }

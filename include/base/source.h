@@ -30,6 +30,7 @@ struct unit_run {
 	                   */
 	bool reader;      /* somebody is blocked on it; else prefetch. Becomes true: see hurry() */
 	uint64_t deadline_ns; /* of struct clock; a source gives up by then. Moved by wait() */
+	uint64_t waited_ns;   /* so long a reader was blocked on it before it was asked for */
 };
 
 /* In a note: what came was waited for at a peer that was fetching it. The note begins "peer NAME:".

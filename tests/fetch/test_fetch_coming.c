@@ -263,6 +263,83 @@ static void a_shorter_budget_counts_for_reads_from_then_on_and_for_none_before(v
 	world_read_end(w, &after);
 }
 
+static int set_up_impatient_with_a_peer(void **state)
+{
+	const struct world_wish wish = { .read_timeout_ms = 20, .peer_answers = true };
+
+	return world_set_up(state, &wish);
+}
+
+/* Of two that a reader wants peers bring one, and withhold the other until its time is nearly over.
+ */
+static void peers_bring_one_of_two(struct engine_world *w, struct world_read *r)
+{
+	(void)world_read_start(w, r, 1, 2);
+	world_settle(w);
+	fake_clock_advance_ms(&w->clock, 9);
+	world_give(w, &w->peer, 0, 1);
+	world_settle(w);
+	fake_clock_advance_ms(&w->clock, 9);
+	fake_source_end(&w->peer, 0, SOURCE_MISS, NULL);
+	world_settle(w);
+	assert_int_equal(w->origin.n_asks, 1);
+	expire_after_ms(w, 3);
+	assert_int_equal(r->n_done, 0);
+}
+
+static void a_source_that_was_asked_only_now_has_a_moment_to_answer(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	peers_bring_one_of_two(w, &r);
+	world_give(w, &w->origin, 0, 2);
+	world_settle(w);
+	world_read_ends_well(w, &r);
+}
+
+static void and_no_more_than_that(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	peers_bring_one_of_two(w, &r);
+	expire_after_ms(w, 7);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(r.result, -EIO);
+	world_read_end(w, &r);
+}
+
+static int set_up_one_at_a_time(void **state)
+{
+	const struct world_wish wish = { .in_flight_max_bytes = 1 };
+
+	return world_set_up(state, &wish);
+}
+
+/* All places are taken by others: that, too, is of its reader's time. */
+static void a_source_is_told_how_long_its_reader_has_waited_for_a_place(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read first = { 0 };
+	struct world_read queued = { 0 };
+
+	start_two(w, &first, &queued);
+	assert_int_equal(w->origin.n_asks, 1);
+	assert_int_equal(w->origin.asks[0].run.waited_ns, 0);
+	fake_clock_advance_ms(&w->clock, 9000);
+	world_give_all(w, &w->origin, 0);
+	world_settle(w);
+	assert_int_equal(w->origin.n_asks, 2);
+	assert_int_equal(w->origin.asks[1].run.waited_ns, 9000 * NS_PER_MS);
+	world_serve(w);
+	world_read_ends_well(w, &first);
+	world_read_ends_well(w, &queued);
+}
+
+#define ONE_AT_A_TIME(fn) cmocka_unit_test_setup_teardown(fn, set_up_one_at_a_time, world_tear_down)
+#define WITH_PEER(fn)                                                                              \
+	cmocka_unit_test_setup_teardown(fn, set_up_impatient_with_a_peer, world_tear_down)
 #define TEST(fn)      cmocka_unit_test_setup_teardown(fn, world_set_up_plain, world_tear_down)
 #define IMPATIENT(fn) cmocka_unit_test_setup_teardown(fn, set_up_impatient, world_tear_down)
 
@@ -279,6 +356,9 @@ int main(void)
 		IMPATIENT(whose_own_question_was_silent_on_a_line_that_moves_is_kept),
 		IMPATIENT(one_quick_failure_behind_a_long_silence_is_no_reason_to_end),
 		IMPATIENT(what_comes_slowly_is_not_waited_for_without_end),
+		WITH_PEER(a_source_that_was_asked_only_now_has_a_moment_to_answer),
+		WITH_PEER(and_no_more_than_that),
+		ONE_AT_A_TIME(a_source_is_told_how_long_its_reader_has_waited_for_a_place),
 		TEST(a_shorter_budget_counts_for_reads_from_then_on_and_for_none_before),
 	};
 

@@ -140,6 +140,80 @@ static void what_comes_in_its_order_has_its_time(void **state)
 	assert_int_equal(scene_info(s, &s->other).n_failed, 0);
 }
 
+/* No worker has looked at the blob's layout yet. */
+static void a_question_that_cannot_begin_leaves_time_for_the_origin(void **state)
+{
+	struct chunk_world *w = chunk_world_new_jammed();
+	const struct clock *clock = peers_clock(w->peers);
+	static struct actor home;
+	uint64_t from_ns;
+
+	(void)state;
+	actor_join(w, &home, true);
+	from_ns = clock_now_ns(clock);
+	chunks_want(w, 0, 2);
+	w->run.deadline_ns = from_ns + READ_MS * NS_PER_MS;
+	peers_until(w->peers, &w->n_ends, 1);
+	assert_int_equal(w->r, SOURCE_MISS);
+	assert_in_range(clock_now_ns(clock) - from_ns, 0, (READ_MS / 2 + 100) * NS_PER_MS);
+	peers_unblock(w->peers);
+	actor_leave(&home);
+	chunk_world_free(&w);
+}
+
+/* Of what peers may bring a second nothing is left: its turn comes late. */
+static void a_question_that_is_not_admitted_leaves_time_for_the_origin(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	uint64_t from_ms;
+
+	peer_set_budgets(s->w->peers->peers[0], 0, 1000);
+	is_sent_to_other(s, wants(s, 2), &all); /* the next one is to make up for this one */
+	gives(&s->other, &s->other.gets[0], &all, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	from_ms = now_ms(s);
+	chunks_want(s->w, 2, 1);
+	has_time(s, READ_MS);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	assert_int_equal(s->home.n_asks, 1);
+	assert_in_range(now_ms(s) - from_ms, 0, READ_MS / 2 + 100);
+}
+
+/* A reader wants some and has waited for that already. All the while it hears of progress, and has
+ * nothing. @return how long */
+static uint64_t peers_have_ms(struct scene *s, uint64_t time_ms, uint64_t waited_ms)
+{
+	const uint64_t from_ms = now_ms(s);
+	struct wire_answer_item item = { .kind = WIRE_WAIT, .set = chunks_of(0, 2) };
+	struct wire_msg msg = { .type = WIRE_ANSWER, .u.answer = { .n_items = 1, .items = &item } };
+
+	chunks_want(s->w, 0, 2);
+	s->w->run.waited_ns = waited_ms * NS_PER_MS;
+	has_time(s, time_ms);
+	peers_until(s->w->peers, &s->home.n_asks, s->home.n_asks + 1);
+	msg.u.answer.req = s->home.asks[s->home.n_asks - 1].req;
+	while (s->w->n_ends == 0) {
+		item.progress_bytes++;
+		conn_send(s->home.stranger.conn, &msg);
+		peers_run_ms(s->w->peers, 20);
+	}
+	assert_int_equal(s->w->r, SOURCE_MISS);
+	return now_ms(s) - from_ms;
+}
+
+/* For a place, or for who was asked before: it has its time once. */
+static void of_a_reader_that_has_waited_peers_have_what_is_left(void **state)
+{
+	struct scene *s = *state;
+
+	assert_in_range(peers_have_ms(s, READ_MS, 0), READ_MS / 2, READ_MS / 2 + 100);
+	assert_in_range(peers_have_ms(s, READ_MS, READ_MS / 2), READ_MS / 4, READ_MS / 4 + 100);
+	assert_in_range(peers_have_ms(s, READ_MS, UINT64_C(2) * READ_MS), READ_MS / 6,
+	                READ_MS / 6 + 100);
+}
+
 /* It is leased what it asked the home for, and the engine hears that something comes. */
 static void leases(struct scene *s, uint32_t chunk_idx)
 {
@@ -183,6 +257,9 @@ int main(void)
 		T(what_a_reader_waited_for_before_it_began_is_watched),
 		T(who_comes_later_is_not_behind_what_nobody_waits_for),
 		T(what_comes_in_its_order_has_its_time),
+		cmocka_unit_test(a_question_that_cannot_begin_leaves_time_for_the_origin),
+		T(a_question_that_is_not_admitted_leaves_time_for_the_origin),
+		T(of_a_reader_that_has_waited_peers_have_what_is_left),
 		T(a_home_is_told_how_long_leases_take_here_until_something_comes),
 	};
 
