@@ -22,8 +22,8 @@
  * after that it is not waited for any more until it brings something: slow ones cost nobody
  * anything, dead and stuck ones one delay. Progress of which nothing comes counts as long as the
  * asker's own leases usually take. Of who was leased it again and is late too it is taken back.
- * Chunks spread as a tree: HOME_TREE_HELD askers a holder,
- * one (a chain) for who is still receiving.
+ * Chunks spread as a tree: HOME_TREE_HELD askers a holder, one (a chain) for who is still
+ * receiving.
  *
  * Bounded: HOME_CHUNKS_MAX chunks; each peer has its own share of lists, asks and leases, and what
  * is too much evicts its own oldest. What an expired lease, a reported miss or a list that does not
@@ -43,6 +43,7 @@
 #define HOME_ASKS_PER_PEER     256U /* = WIRE_REQUESTS_MAX */
 #define HOME_LEASES_MAX        4096U
 #define HOME_LEASES_PER_PEER   32U
+#define HOME_LEASES_AHEAD      16U /* ... above which it is given none for prefetches */
 #define HOME_NODES_MAX         4096U
 #define HOME_HOLDERS_MAX       8U /* remembered a chunk */
 #define HOME_ITEMS_MAX         32U

@@ -45,8 +45,29 @@ static void release_chunk(struct home *h, struct h_lease *l, uint32_t pos)
 	wire_set_remove(&l->set, pos);
 }
 
+/* Its node has as many as it may have, or there are no more: others wait for this one's end. */
+static bool is_waited_for(const struct home *h, const struct h_lease *l)
+{
+	return h->free_leases == NULL || h->nodes[l->node].n_leases >= HOME_LEASES_PER_PEER ||
+	       h->nodes[l->node].n_leases == HOME_LEASES_AHEAD;
+}
+
+/* Whatever list they wait for. */
+static void regrant_all(struct home *h, const struct h_node *n)
+{
+	struct h_ask *ask;
+
+	DL_FOREACH2(n->asks, ask, node_next)
+	{
+		if (ask->list != NULL)
+			home_regrant(h, ask->list);
+	}
+}
+
 static void lease_free(struct home *h, struct h_lease *l)
 {
+	const bool none_left = h->free_leases == NULL;
+	const bool waited = is_waited_for(h, l);
 	struct h_list *list = l->list;
 
 	assert(set_empty(&l->set));
@@ -58,6 +79,10 @@ static void lease_free(struct home *h, struct h_lease *l)
 	LL_PREPEND(h->free_leases, l);
 	home_share_over(h, l);
 	home_regrant(h, list); /* its node may take another */
+	if (waited)
+		regrant_all(h, &h->nodes[l->node]);
+	for (uint32_t i = 0; none_left && i < h->n_nodes_ever; i++)
+		regrant_all(h, &h->nodes[i]);
 }
 
 void home_lease_done(struct home *h, struct h_chunk *c, uint16_t node)
@@ -265,7 +290,10 @@ static struct h_lease *give(struct home *h, struct h_ask *ask, const struct wire
 
 static bool may_take(const struct home *h, const struct h_ask *ask)
 {
-	return h->free_leases != NULL && h->nodes[ask->node].n_leases < HOME_LEASES_PER_PEER;
+	const uint32_t max =
+		(ask->flags & WIRE_ASK_READER) != 0 ? HOME_LEASES_PER_PEER : HOME_LEASES_AHEAD;
+
+	return h->free_leases != NULL && h->nodes[ask->node].n_leases < max;
 }
 
 /* The first open position that this ask may be given a lease from; the list's n: none. */

@@ -40,14 +40,17 @@ bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list)
 bool lease_is_open(const struct seek *s)
 {
 	const struct lease_held *held;
+	uint32_t n = 0;
 
 	DL_FOREACH(s->req->p->leases, held)
 	{
-		if (held->beyond == s->beyond && id_equal(&held->home, &s->ask_home) &&
-		    lease_speaks_of(held, &seek_segment(s)->list))
+		if (!id_equal(&held->home, &s->ask_home))
+			continue;
+		n++;
+		if (held->beyond == s->beyond && lease_speaks_of(held, &seek_segment(s)->list))
 			return true;
 	}
-	return false;
+	return n >= HOME_LEASES_PER_PEER;
 }
 
 static void drop(struct peer *p, struct lease_held *held)

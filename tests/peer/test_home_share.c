@@ -361,6 +361,90 @@ static void in_large_clusters_they_stand_in_chains(void **state)
 	assert_in_range(n, 1, 2 * RUN);
 }
 
+/* ---- how many one node has ---- */
+
+/* Node 1 asks for all of a list that nobody asked for before. */
+static void asks_for_one_more(struct fixture *f, uint32_t list_no, uint32_t flags)
+{
+	const struct wire_id one = home_node_id(1);
+	struct wire_ask a = home_ask_of(f, list_no, 0, N);
+	struct wire_id names[N];
+
+	home_names_of(1000 * (list_no + 1), names);
+	home_tell_list(f, &one, names);
+	a.part.list = wire_list_id(names, N);
+	a.part.segment = names[0];
+	a.flags = flags;
+	assert_int_equal(home_asks(f, 1, &a), HOME_OK);
+}
+
+/* @return the token of its lease */
+static uint64_t leases_one_more(struct fixture *f, uint32_t list_no, uint32_t flags)
+{
+	asks_for_one_more(f, list_no, flags);
+	return home_must(f, 1, list_no, WIRE_LEASE)->token;
+}
+
+static void whose_reader_has_all_that_one_node_may_have_is_given_the_next_that_ends(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_answer_item *queued;
+	uint64_t first = 0;
+
+	for (uint32_t i = 0; i < HOME_LEASES_PER_PEER; i++) {
+		const uint64_t token = leases_one_more(f, i, WIRE_ASK_READER);
+
+		first = i == 0 ? token : first;
+	}
+	asks_for_one_more(f, HOME_LEASES_PER_PEER, WIRE_ASK_READER);
+	queued = home_must(f, 1, HOME_LEASES_PER_PEER, WIRE_WAIT);
+	assert_int_equal(queued->n_nodes, 0);
+	home_end_lease(f, 1, first, 0, 0, false);
+	assert_non_null(home_told(f, 1, HOME_LEASES_PER_PEER, WIRE_LEASE));
+}
+
+/* All of them make progress. */
+static void progress_ms(struct fixture *f, const uint64_t *tokens, uint32_t n, uint32_t ms)
+{
+	const struct wire_id one = home_node_id(1);
+
+	for (uint32_t i = 0; i < n; i++)
+		home_lease_progress(f->home, &one,
+		                    &(struct wire_lease){ .token = tokens[i],
+		                                          .progress_bytes = f->clock.now_ns });
+	(void)home_after_ms(f, ms);
+}
+
+/* In the last answers, from that list on. */
+static uint32_t n_leased(const struct fixture *f, uint32_t from)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = from; i < 2 * HOME_LEASES_PER_PEER; i++)
+		n += home_told(f, 1, i, WIRE_LEASE) != NULL;
+	return n;
+}
+
+/* They are late, and count no more among those that fill the line; yet its reader has room. */
+static void prefetches_of_a_node_leave_its_readers_some(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t all = HOME_LEASES_PER_PEER + 1;
+	uint64_t tokens[HOME_LEASES_AHEAD];
+
+	for (uint32_t i = 0; i < HOME_LEASES_AHEAD; i++)
+		tokens[i] = leases_one_more(f, i, 0);
+	for (uint32_t i = HOME_LEASES_AHEAD; i < all; i++)
+		asks_for_one_more(f, i, 0);
+	progress_ms(f, tokens, HOME_LEASES_AHEAD, HOME_LATE_MS);
+	progress_ms(f, tokens, HOME_LEASES_AHEAD, HOME_LATE_MS);
+	(void)leases_one_more(f, all, WIRE_ASK_READER);
+	home_end_lease(f, 1, tokens[0], 0, 0, false);
+	assert_int_equal(n_leased(f, HOME_LEASES_AHEAD), 0); /* it has one too many still */
+	home_end_lease(f, 1, tokens[1], 0, 0, false);
+	assert_int_equal(n_leased(f, HOME_LEASES_AHEAD), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +459,8 @@ int main(void)
 		T(what_prefetches_want_goes_over_all_lines),
 		T(prefetches_stand_behind_who_has_the_lease),
 		T(in_large_clusters_they_stand_in_chains),
+		T(whose_reader_has_all_that_one_node_may_have_is_given_the_next_that_ends),
+		T(prefetches_of_a_node_leave_its_readers_some),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
