@@ -22,11 +22,20 @@
 #define CIPHERS          "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define CHAIN_DEPTH_MAX  3
 
+/* What stands between the certificates of a chain. */
+#define CHAIN_MARGIN_BYTES 256U
+
 struct tls {
 	SSL_CTX *ctx;
 	BIO_METHOD *appender; /* of BIOs that write to a wire_buf */
 	struct wire_id own_id;
 };
+
+static bool shakes_on(const struct tls_notes *notes)
+{
+	return notes->n_shake_records > TLS_SHAKE_RECORDS_MAX ||
+	       notes->shake_bytes > TLS_SHAKE_MAX_BYTES;
+}
 
 /* ---- where sessions write ---- */
 
@@ -144,8 +153,7 @@ int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
 		return err_set(e, EINVAL, "TLS 1.3: %s", openssl_reason());
 	(void)SSL_CTX_set_session_cache_mode(tls->ctx, SSL_SESS_CACHE_OFF);
 	(void)SSL_CTX_set_mode(tls->ctx, SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_set_read_ahead(tls->ctx, 1);
-	SSL_CTX_set_default_read_buffer_len(tls->ctx, READ_AHEAD_BYTES);
+	(void)SSL_CTX_set_max_cert_list(tls->ctx, TLS_CHAIN_MAX_BYTES);
 	SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, note_name);
 	SSL_CTX_set_verify_depth(tls->ctx, CHAIN_DEPTH_MAX);
 	r = load_files(tls, opts, e);
@@ -156,6 +164,15 @@ int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct err *e)
 	*ret_tls = tls;
 	tls = NULL;
 	return 0;
+}
+
+static uint64_t chain_bytes(X509 *cert, const STACK_OF(X509) * chain)
+{
+	uint64_t bytes = (uint64_t)i2d_X509(cert, NULL);
+
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		bytes += (uint64_t)i2d_X509(sk_X509_value(chain, i), NULL);
+	return bytes;
 }
 
 int tls_check(const struct tls *tls, struct err *e)
@@ -172,6 +189,8 @@ int tls_check(const struct tls *tls, struct err *e)
 	else if (X509_verify_cert(check) != 1)
 		r = err_set(e, EINVAL, "this node's certificate: %s",
 		            X509_verify_cert_error_string(X509_STORE_CTX_get_error(check)));
+	else if (chain_bytes(cert, chain) > TLS_CHAIN_MAX_BYTES - CHAIN_MARGIN_BYTES)
+		r = err_set(e, EINVAL, "this node's certificate: its chain is too long");
 	X509_STORE_CTX_free(check);
 	ERR_clear_error();
 	return r;
@@ -213,6 +232,24 @@ struct wire_id tls_own_id(const struct tls *tls)
 	return tls->own_id;
 }
 
+/* A record is about to be read. Before the handshake is over it may be a stranger's: as much as
+ * that, in as many pieces, is all that he makes this node work and keep. */
+/* NOLINTNEXTLINE(readability-function-size): these parameters are OpenSSL's */
+static void on_shake_record(int is_written, int version, int content_type, const void *bytes,
+                            size_t n_bytes, SSL *ssl, void *arg)
+{
+	struct tls_notes *notes = arg;
+	const uint8_t *head = bytes;
+
+	(void)version;
+	if (is_written || content_type != SSL3_RT_HEADER || n_bytes < SSL3_RT_HEADER_LENGTH)
+		return;
+	notes->n_shake_records++;
+	notes->shake_bytes += SSL3_RT_HEADER_LENGTH + ((uint32_t)head[3] << 8 | head[4]);
+	if (shakes_on(notes))
+		SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
 struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_notes *notes)
 {
 	SSL *ssl = SSL_new(tls->ctx);
@@ -221,6 +258,8 @@ struct ssl_st *tls_session(const struct tls *tls, bool connected, struct tls_not
 		abort(); /* memory is out: the size is our own */
 	if (SSL_set_app_data(ssl, notes) != 1)
 		abort(); /* the same */
+	SSL_set_msg_callback(ssl, on_shake_record);
+	(void)SSL_set_msg_callback_arg(ssl, notes);
 	if (connected)
 		SSL_set_connect_state(ssl);
 	else
@@ -256,7 +295,8 @@ int tls_peer(struct ssl_st *ssl, struct wire_id *ret_id, uint8_t ret_nonce[WIRE_
 	                               NULL, 0, 0) != 1)
 		return err_set(e, EPROTO, "TLS exporter: %s", openssl_reason());
 	SSL_set_msg_callback(ssl, on_record);
-	(void)SSL_set_msg_callback_arg(ssl, notes);
+	SSL_set_read_ahead(ssl, 1);
+	SSL_set_default_read_buffer_len(ssl, READ_AHEAD_BYTES); /* of members alone */
 	notes->is_shaken = true;
 	return 0;
 }
@@ -287,6 +327,10 @@ int tls_error(struct ssl_st *ssl, int ssl_error, int saved_errno, struct err *e)
 	const long verify = SSL_get_verify_result(ssl);
 	const struct tls_notes *notes = SSL_get_app_data(ssl);
 
+	if (!notes->is_shaken && shakes_on(notes)) {
+		ERR_clear_error();
+		return err_set(e, EPROTO, "TLS: its handshake has no end");
+	}
 	if (notes->n_handshake_records > TLS_HANDSHAKE_RECORDS_MAX) {
 		ERR_clear_error();
 		return err_set(e, EPROTO, "TLS: it changes its keys without end");

@@ -22,7 +22,8 @@ MUST_CHECK int tls_new(const struct tls_opts *opts, struct tls **ret_tls, struct
 void tls_free(struct tls **tls); /* NULL is fine */
 
 /** Would the others take this node's certificate now, if theirs is the same CA? Said at start: the
- * node can still read without them. @return 0; -EINVAL: expired, of another CA, ... */
+ * node can still read without them. @return 0; -EINVAL: expired, of another CA, too long a chain,
+ * ... */
 MUST_CHECK int tls_check(const struct tls *tls, struct err *e);
 
 /** From now on, sessions are made with what fresh has read: its CA and certificate. Those that are
@@ -45,9 +46,15 @@ struct tls_notes {
 	 * looks after the session set this to 0. One above the limit, and reading ends with
 	 * -EPROTO: OpenSSL reads on behind each of them, inside one SSL_read(). */
 	uint32_t n_handshake_records;
+	/* Of the handshake itself, from whoever it is; one above a limit, likewise. */
+	uint32_t n_shake_records;
+	uint32_t shake_bytes;
 	bool is_shaken; /* the handshake is over */
 };
 #define TLS_HANDSHAKE_RECORDS_MAX 32U
+#define TLS_SHAKE_RECORDS_MAX     64U
+#define TLS_SHAKE_MAX_BYTES       (64U << 10)
+#define TLS_CHAIN_MAX_BYTES       (16U << 10) /* of certificates, DER */
 
 /** A new session. Never NULL; the caller's (SSL_free()). connected: the client's side.
  * @param notes  borrowed, must outlive the session */

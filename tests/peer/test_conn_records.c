@@ -161,6 +161,66 @@ static void who_is_garbled_on_the_way_has_broken_no_rule(void **state)
 	client_close(&c);
 }
 
+/* ---- before it is known who that is ---- */
+
+/* A ClientHello of 64 KiB, a byte a record: of no certificate it takes any. */
+static void who_says_its_hello_byte_by_byte_is_cut_off(void **state)
+{
+	static const uint8_t head[] = { 1, 1, 0, 0 };
+	struct pair *p = *state;
+	int fd;
+
+	pair_half(p, &fd);
+	for (uint32_t i = 0; i <= TLS_SHAKE_RECORDS_MAX; i++) {
+		const uint8_t record[] = { 22, 3, 1, 0, 1, i < sizeof(head) ? head[i] : 3 };
+
+		assert_int_equal(send(fd, record, sizeof(record), MSG_NOSIGNAL), sizeof(record));
+	}
+	pair_expect_end(p, 1, EPROTO, "its handshake has no end");
+	close(fd);
+}
+
+/* In large ones it is the bytes that count. */
+static void who_says_more_than_a_hello_is_cut_off(void **state)
+{
+	static const uint8_t head[] = { 22, 3, 1, 0x40, 0 };
+	static const uint8_t hello[0x4000] = { 1, 1, 0xff, 0 };
+	static const uint8_t more[0x4000];
+	struct pair *p = *state;
+	int fd;
+
+	pair_half(p, &fd);
+	for (uint32_t i = 0; i <= TLS_SHAKE_MAX_BYTES / sizeof(hello); i++) {
+		if (send(fd, head, sizeof(head), MSG_NOSIGNAL) < 0)
+			break;
+		if (send(fd, i == 0 ? hello : more, sizeof(hello), MSG_NOSIGNAL) < 0)
+			break;
+		(void)event_base_loop(loop_base(p->loop), EVLOOP_NONBLOCK);
+	}
+	pair_expect_end(p, 1, EPROTO, "its handshake has no end");
+	close(fd);
+}
+
+/* The member's own certificate is right, and stands there a hundred times. */
+static void who_shows_a_chain_without_end_is_cut_off(void **state)
+{
+	struct pair *p = *state;
+	struct tls_notes notes = { .name = "" };
+	SSL *ssl = tls_session(p->tls[0], true, &notes);
+	int fd;
+
+	pair_half(p, &fd);
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	SSL_set_bio(ssl, BIO_new_socket(fd, BIO_NOCLOSE), BIO_new_socket(fd, BIO_NOCLOSE));
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(SSL_add1_chain_cert(ssl, SSL_get_certificate(ssl)), 1);
+	while (SSL_do_handshake(ssl) != 1 && p->ends[1].n_closed == 0)
+		(void)event_base_loop(loop_base(p->loop), EVLOOP_NONBLOCK);
+	pair_expect_end(p, 1, EPROTO, "excessive message size");
+	SSL_free(ssl);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +229,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_turn_takes_so_many_records_however_small,
 		                                pair_secure, pair_teardown),
 		cmocka_unit_test_setup_teardown(who_is_garbled_on_the_way_has_broken_no_rule,
+		                                pair_secure, pair_teardown),
+		cmocka_unit_test_setup_teardown(who_says_its_hello_byte_by_byte_is_cut_off,
+		                                pair_secure, pair_teardown),
+		cmocka_unit_test_setup_teardown(who_says_more_than_a_hello_is_cut_off, pair_secure,
+		                                pair_teardown),
+		cmocka_unit_test_setup_teardown(who_shows_a_chain_without_end_is_cut_off,
 		                                pair_secure, pair_teardown),
 		cmocka_unit_test_setup_teardown(keys_may_be_changed_now_and_then, pair_secure,
 		                                pair_teardown),
