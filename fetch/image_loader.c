@@ -177,6 +177,8 @@ static void flight_finish(struct flight *f)
 	if (f->image != NULL)
 		remember(f);
 	wake_joined(loader, f);
+	assert(!loader->is_telling);
+	loader->is_telling = true;
 	while (f->loads != NULL) {
 		struct image_load *load = f->loads;
 
@@ -185,6 +187,7 @@ static void flight_finish(struct flight *f)
 		           &f->err);
 		free(load);
 	}
+	loader->is_telling = false;
 	f->next = loader->ended;
 	loader->ended = f;
 }
@@ -557,7 +560,10 @@ static void flight_cancel(struct flight *f)
 	wake_joined(loader, f);
 	if (load_step_cancel(&f->step.base))
 		flight_free(f);
-	run_woken(loader);
+	/* Who is being told of an image may give up another load: nobody else is told inside that.
+	 * Those who were woken come after him. */
+	if (!loader->is_telling)
+		run_woken(loader);
 }
 
 void image_load_cancel(struct image_load *load)

@@ -9,6 +9,7 @@ struct image_loader {
 	struct lazy_image *images; /* in use, one a digest */
 	struct flight *flights;    /* under way: image_loader.c */
 	struct flight *ended;      /* to be freed */
+	bool is_telling;           /* somebody is told of an image, in done() */
 	uint32_t n_out;            /* opts.n_out */
 };
 

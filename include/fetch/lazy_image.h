@@ -113,7 +113,9 @@ struct image_load_opts {
 /** [loop] One image a digest in the process: a second load gets the same object. */
 MUST_CHECK int image_load_start(struct image_loader *loader, const struct image_load_opts *opts,
                                 struct image_load **ret_load, struct err *e);
-void image_load_cancel(struct image_load *load); /* [loop] done will not follow */
+/** [loop] done will not follow. Also from inside the done() of another load; no other done() is
+ * called inside it. */
+void image_load_cancel(struct image_load *load);
 
 struct lazy_image *lazy_image_ref(struct lazy_image *image); /* [loop] */
 void lazy_image_release(struct lazy_image **image);          /* [loop] NULL is fine */
