@@ -12,6 +12,7 @@
 #include "nydusd_read.h"
 #include "path.h"
 #include "secret.h"
+#include "signals.h"
 #include "unix_socket.h"
 #include <curl/curl.h>
 #include <errno.h>
@@ -286,10 +287,7 @@ static void nydusd_free(struct nydusd *n)
 	timer_fini(&n->late);
 	leaving_fini(&n->leaving);
 	nydusd_api_free(&n->api);
-	for (size_t i = 0; i < ARRAY_LEN(n->signals); i++) {
-		if (n->signals[i] != NULL)
-			event_free(n->signals[i]);
-	}
+	signals_end(n->signals, ARRAY_LEN(n->signals));
 	pool_free(&n->front.pool);
 	pool_free(&n->front.mount_pool);
 	front_watch_free(&n->front.watch);

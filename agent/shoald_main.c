@@ -7,6 +7,7 @@
 #include "notify.h"
 #include "print_docs.h"
 #include "print_schema.h"
+#include "signals.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
@@ -260,10 +261,7 @@ static void raise_file_limit(void)
 
 static void daemon_free(struct daemon *d)
 {
-	for (size_t i = 0; i < ARRAY_LEN(d->signals); i++) {
-		if (d->signals[i] != NULL)
-			event_free(d->signals[i]);
-	}
+	signals_end(d->signals, ARRAY_LEN(d->signals));
 	timer_fini(&d->watchdog);
 	agent_free(&d->agent);
 	config_free(&d->config);

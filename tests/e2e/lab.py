@@ -254,7 +254,10 @@ def frozen_thread(pid, name):
         os.waitpid(tid, 0x40000000)  # __WALL: until it stands
         yield
     finally:
-        ask(17)  # PTRACE_DETACH
+        try:
+            ask(17)  # PTRACE_DETACH
+        except ProcessLookupError:
+            os.waitpid(tid, 0x40000000)  # it was killed meanwhile, and its process cannot end before that is known
 
 
 def processes_that_name(text):

@@ -74,6 +74,19 @@ class StopUnderLoad(LoopbackTest):
             wait_for_members(agents)
 
 
+class StopTwice(lab.LabTest):
+    def test_a_second_signal_at_the_end_changes_nothing(self):
+        """The disk is slow, so what the agent has open takes long to close; whoever stops it asks again."""
+        for second in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            agent = self.agent()
+            with lab.frozen_thread(agent.process.pid, "cas-writer-0"):
+                agent.process.send_signal(signal.SIGTERM)
+                lab.wait_for(lambda a=agent: 'msg="stopped"' in a.log(), "the loop to end")
+                self.assertIsNone(agent.process.poll())
+                agent.process.send_signal(second)
+            self.assertEqual(0, agent.process.wait(lab.DEADLINE_S), agent.log()[-6000:])
+
+
 class StopBesideSlowOnes(LoopbackTest):
     def test_what_a_credential_helper_still_says_is_heard_out(self):
         """A mount that is cancelled lets go of the question; the answer comes all the same."""
