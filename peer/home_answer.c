@@ -25,18 +25,53 @@ struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t via, uint32_
 	return NULL;
 }
 
-/* Where it counts: among those who were sent to a node, or those who were told of none. */
-static uint32_t *count_of(struct home *h, const struct h_wait *w)
+/* Where w was sent to, one is behind that node's own waits for the same. */
+static void count_behind(struct home *h, const struct h_wait *w, int by)
 {
-	return w->told == NO_NODE ? &home_chunk(h, w->ask->list, w->pos)->n_queued
-	                          : &h->nodes[w->told].n_told;
+	const struct h_list *l = w->ask->list;
+	const uint32_t pos = home_wait_pos(w);
+	struct h_ask *ask;
+
+	DL_FOREACH2(h->nodes[w->told].asks, ask, node_next)
+	{
+		if (ask->list == l && wire_set_has(&ask->open, pos))
+			ask->waits[pos].n_behind = (uint16_t)(ask->waits[pos].n_behind + by);
+	}
+}
+
+/* Among those who were sent to a node, or those who were told of none. */
+static void count(struct home *h, const struct h_wait *w, int by)
+{
+	uint32_t *n = w->told == NO_NODE ? &home_chunk(h, w->ask->list, home_wait_pos(w))->n_queued
+	                                 : &h->nodes[w->told].n_told;
+
+	*n += (uint32_t)by;
+	if (w->told != NO_NODE)
+		count_behind(h, w, by);
 }
 
 static void set_told(struct home *h, struct h_wait *w, uint16_t node)
 {
-	--*count_of(h, w);
+	count(h, w, -1);
 	w->told = node;
-	++*count_of(h, w);
+	count(h, w, 1);
+}
+
+/* Others may have been sent to its node when an ask before this one wanted the same. */
+static uint16_t n_behind(const struct home *h, const struct h_chunk *c, const struct h_ask *ask,
+                         uint32_t pos)
+{
+	const struct h_wait *w;
+	uint16_t n_waits = 0;
+
+	if (h->nodes[ask->node].n_told == 0)
+		return 0;
+	DL_FOREACH(c->waits, w)
+	{
+		n_waits = (uint16_t)(n_waits + (w->told == ask->node && w->ask->list == ask->list &&
+		                                home_wait_pos(w) == pos));
+	}
+	return n_waits;
 }
 
 static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
@@ -44,9 +79,10 @@ static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
 	struct h_wait *w = &ask->waits[pos];
 
-	*w = (struct h_wait){ .ask = ask, .pos = (uint16_t)pos, .told = NO_NODE };
+	*w = (struct h_wait){ .ask = ask, .told = NO_NODE };
+	w->n_behind = n_behind(h, c, ask, pos);
 	DL_APPEND(c->waits, w);
-	++*count_of(h, w);
+	count(h, w, 1);
 	wire_set_add(&ask->open, pos);
 	h->n_waits++;
 }
@@ -54,12 +90,13 @@ static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
 void home_wait_drop(struct home *h, struct h_wait *w)
 {
 	struct h_ask *ask = w->ask;
-	struct h_chunk *c = home_chunk(h, ask->list, w->pos);
+	const uint32_t pos = home_wait_pos(w);
+	struct h_chunk *c = home_chunk(h, ask->list, pos);
 
 	DL_DELETE(c->waits, w);
-	--*count_of(h, w);
-	wire_set_remove(&ask->open, w->pos);
-	wire_set_remove(&ask->pending, w->pos);
+	count(h, w, -1);
+	wire_set_remove(&ask->open, pos);
+	wire_set_remove(&ask->pending, pos);
 	w->ask = NULL;
 	h->n_waits--;
 	if (set_empty(&ask->open))
@@ -91,7 +128,7 @@ void home_wake(struct home *h, struct h_chunk *c, uint16_t told)
 		if (w->told != told)
 			continue;
 		set_told(h, w, NO_NODE);
-		home_tell(h, w->ask, w->pos);
+		home_tell(h, w->ask, home_wait_pos(w));
 		home_regrant(h, w->ask->list);
 	}
 }
@@ -226,7 +263,7 @@ static bool waits_behind(struct home *h, const struct h_ask *ask, const struct h
 
 	if (w->told == NO_NODE)
 		return false;
-	at = home_entry(home_chunk(h, ask->list, w->pos), w->told);
+	at = home_entry(home_chunk(h, ask->list, home_wait_pos(w)), w->told);
 	return at == NULL || (at->flags & ENTRY_RECEIVING) != 0;
 }
 
@@ -321,7 +358,7 @@ static bool others_can_lease(const struct home *h, const struct h_chunk *c)
 	const struct h_wait *w;
 
 	for (w = c->waits; w != NULL; w = w->next) {
-		if (home_can_lease(h, w->ask, w->pos))
+		if (home_can_lease(h, w->ask, home_wait_pos(w)))
 			return true;
 	}
 	return false;

@@ -152,12 +152,14 @@ static uint16_t sent_to(struct home *h, const struct h_list *l, uint32_t pos, ui
 	return w == NULL ? NO_NODE : w->told;
 }
 
-/* Was anybody sent to node for this chunk, and waits there? */
-static bool is_waited_at(const struct h_chunk *c, uint16_t node)
+/* Was anybody sent to the asker for this chunk, and waits there? By an ask before, perhaps. */
+static bool is_waited_at(const struct h_chunk *c, const struct h_ask *ask, uint32_t pos)
 {
 	const struct h_wait *w = c->waits;
 
-	while (w != NULL && w->told != node)
+	if (c->n_lists == 1)
+		return ask->waits[pos].n_behind > 0;
+	while (w != NULL && w->told != ask->node)
 		w = w->next;
 	return w != NULL;
 }
@@ -178,16 +180,15 @@ static enum chain chain_of(struct home *h, const struct h_ask *ask, uint32_t pos
 	return CHAIN_IS_LONG;
 }
 
-/* May the asker stand behind who only receives the chunk? *is_parent: looked up once, -1 so far. */
-static bool may_wait_at(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node,
-                        int *is_parent)
+/* May the asker stand behind who only receives the chunk? */
+static bool may_wait_at(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node)
 {
 	const enum chain chain =
 		ask->waits[pos].told != NO_NODE ? CHAIN_HAS_ASKER : chain_of(h, ask, pos, node);
 
-	if (chain == CHAIN_IS_LONG && *is_parent < 0) /* by an ask before, perhaps */
-		*is_parent = is_waited_at(home_chunk(h, ask->list, pos), ask->node);
-	return chain == CHAIN_ENDS || (chain == CHAIN_IS_LONG && *is_parent == 0);
+	if (chain == CHAIN_IS_LONG)
+		return !is_waited_at(home_chunk(h, ask->list, pos), ask, pos);
+	return chain == CHAIN_ENDS;
 }
 
 struct entry *home_choose(struct home *h, const struct h_ask *ask, uint32_t pos)
@@ -195,15 +196,13 @@ struct entry *home_choose(struct home *h, const struct h_ask *ask, uint32_t pos)
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
 	struct entry *best = NULL;
 	uint64_t best_cost = UINT64_MAX;
-	int is_parent = -1;
 
 	for (uint32_t i = 0; i < c->n_who; i++) {
 		struct entry *e = &c->who[i];
 		uint64_t cost;
 
 		if (!home_is_candidate(h, ask, pos, e) ||
-		    ((e->flags & ENTRY_RECEIVING) != 0 &&
-		     !may_wait_at(h, ask, pos, e->node, &is_parent)))
+		    ((e->flags & ENTRY_RECEIVING) != 0 && !may_wait_at(h, ask, pos, e->node)))
 			continue;
 		cost = cost_of(h, ask, c, pos, e);
 		if (cost < best_cost) {

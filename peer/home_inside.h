@@ -40,9 +40,9 @@ struct entry { /* a node that has a chunk, or soon will */
 struct h_wait {                     /* an ask that wants a chunk */
 	struct h_wait *prev, *next; /* of the chunk */
 	struct h_ask *ask;
-	uint16_t pos;
-	uint16_t told;    /* the node that was named for it; NO_NODE: none */
-	uint32_t told_ms; /* when, on a clock that wraps */
+	uint16_t n_behind; /* waits of its list for it that were sent to the node of this ask */
+	uint16_t told;     /* the node that was named for it; NO_NODE: none */
+	uint32_t told_ms;  /* when, on a clock that wraps */
 };
 
 struct h_chunk {
@@ -56,6 +56,7 @@ struct h_chunk {
 	uint32_t n_who : 7;
 	bool was_leased : 1;
 };
+_Static_assert(HOME_ASKS_MAX <= UINT16_MAX, "n_behind counts asks");
 _Static_assert(HOME_LISTS_MAX *WIRE_LIST_MAX < 1U << 24, "n_lists counts all places there are");
 
 struct h_list {
@@ -194,6 +195,12 @@ void home_entry_drop(struct h_chunk *c, uint16_t node);
 /* Make a place, if one is taken by who has served its share: the next ones stand behind others. */
 void home_entry_spare(const struct home *h, struct h_chunk *c);
 bool home_is_held(const struct home *h, const struct h_chunk *c); /* by somebody alive */
+/* The place in its list that it waits for. */
+static inline uint32_t home_wait_pos(const struct h_wait *w)
+{
+	return (uint32_t)(w - w->ask->waits);
+}
+
 static inline struct h_chunk *home_chunk(struct home *h, const struct h_list *l, uint32_t pos)
 {
 	return &h->chunks[l->chunks[pos]];
