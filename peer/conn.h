@@ -43,6 +43,9 @@ struct conn_ops {
 	 * may be made from here on. Not before: a connection that fails earlier gives closed()
 	 * alone. */
 	void (*open)(void *arg, struct conn *c, const struct wire_hello *peer);
+	/* Bytes came, of whatever kind: before what they say is told. NULL: nobody wants to know.
+	 */
+	void (*bytes)(void *arg, struct conn *c);
 	/* A request of the peer (ASK, GET, META_GET), each to be answered with an END, or news
 	 * (HAVE, GONE, WANT_NAMES, NAMES, MEMBERS, LEASE_PROGRESS, LEASE_END, DRAIN, PING, PONG).
 	 * msg and what it borrows lives until the return. */

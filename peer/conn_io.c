@@ -204,6 +204,13 @@ static void read_on(struct conn *c)
 	(void)event_add(c->ev_kick, &soon);
 }
 
+static void note_bytes(struct conn *c)
+{
+	c->in_ns = clock_now_ns(c->opts.clock);
+	if (c->state == CONN_OPEN && c->opts.ops->bytes != NULL)
+		c->opts.ops->bytes(c->opts.arg, c);
+}
+
 void conn_io_read(struct conn *c)
 {
 	uint8_t bytes[READ_BYTES];
@@ -222,7 +229,7 @@ void conn_io_read(struct conn *c)
 			conn_fail(c, &e);
 			return;
 		}
-		c->in_ns = clock_now_ns(c->opts.clock);
+		note_bytes(c);
 		turn_bytes += max_u64((uint64_t)n, RECORD_BYTES);
 		if (session_feed(c->session, bytes, (size_t)n, &c->counts, &e) < 0) {
 			conn_fail(c, &e);

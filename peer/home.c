@@ -494,37 +494,6 @@ void home_moved(struct home *h)
 	h->grace_until_ns = h->moved_ns + HOME_GRACE_MS * NS_PER_MS;
 }
 
-bool home_next_probe(struct home *h, struct wire_id *ret_id)
-{
-	for (uint32_t i = 0; h->n_probes > 0 && i < h->n_nodes_ever; i++) {
-		struct h_node *n = &h->nodes[i];
-
-		if (!n->wants_probe)
-			continue;
-		n->wants_probe = false;
-		h->n_probes--;
-		*ret_id = n->id;
-		return true;
-	}
-	return false;
-}
-
-void home_probed(struct home *h, const struct wire_id *id, uint64_t limit_ns)
-{
-	const uint16_t node = home_node_known(h, id);
-
-	if (node != NO_NODE)
-		h->nodes[node].probe_limit_ns = limit_ns;
-}
-
-void home_heard(struct home *h, const struct wire_id *id)
-{
-	const uint16_t node = home_node_known(h, id);
-
-	if (node != NO_NODE)
-		h->nodes[node].heard_ns = clock_now_ns(h->opts.clock);
-}
-
 /* ---- time ---- */
 
 /* It was let wait for others, or need not be. */

@@ -107,8 +107,11 @@ void home_cancel(struct home *h, const struct wire_id *from, uint32_t via, uint3
  * leases to give. 0: it does not wait here, and says nothing of them. */
 void home_share_with(struct home *h, uint32_t n_homes);
 
-/** Something came from a node: it lives. */
+/** A message came from a node, which may be the answer to a probe: it lives. */
 void home_heard(struct home *h, const struct wire_id *id);
+/** Bytes of whatever came: it lived when they left. While they come it is not silent, though its
+ * answers may be late, behind them. */
+void home_receives(struct home *h, const struct wire_id *id);
 /** A node that is to be asked for a sign of life (a ping), because its leases make no progress.
  * @return false: none. limit_ns: after so long without one it counts as dead. */
 bool home_next_probe(struct home *h, struct wire_id *ret_id);

@@ -4,7 +4,7 @@
  *
  *   home.c        what comes in
  *   home_table.c  nodes, lists and chunks, bounded
- *   home_lease.c  who may ask the origin, and until when
+ *   home_lease.c  who may ask the origin, and until when; signs of life
  *   home_share.c  who is next, where several could be given something
  *   home_choose.c who is sent where
  *   home_answer.c what is told to whom
@@ -132,6 +132,7 @@ struct h_node {
 	uint64_t load, load_ns;     /* what it was named for (weight_of()), home_halved() */
 	uint64_t leased, leased_ns; /* leases for prefetches, likewise */
 	uint64_t heard_ns;          /* its last sign of life */
+	uint64_t bytes_ns;          /* ... and bytes, which may have been on their way for long */
 	uint64_t probe_ns;          /* when one was asked for last */
 	uint64_t probe_limit_ns;
 	uint32_t n_asks, n_leases;

@@ -1,5 +1,5 @@
 /*
- * home_lease: who may ask the origin for what, and until when.
+ * home_lease: who may ask the origin for what, and until when; who of them lives.
  *
  *   free chunk of a waiting ask --grant--> leased --progress--> (term moved)
  *        ^                                   |--- HAVE, LEASE_END with it --> held
@@ -350,12 +350,51 @@ bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const str
 	return true;
 }
 
-/* ---- second leases ---- */
+/* ---- signs of life ---- */
+
+bool home_next_probe(struct home *h, struct wire_id *ret_id)
+{
+	for (uint32_t i = 0; h->n_probes > 0 && i < h->n_nodes_ever; i++) {
+		struct h_node *n = &h->nodes[i];
+
+		if (!n->wants_probe)
+			continue;
+		n->wants_probe = false;
+		h->n_probes--;
+		*ret_id = n->id;
+		return true;
+	}
+	return false;
+}
+
+void home_probed(struct home *h, const struct wire_id *id, uint64_t limit_ns)
+{
+	const uint16_t node = home_node_known(h, id);
+
+	if (node != NO_NODE)
+		h->nodes[node].probe_limit_ns = limit_ns;
+}
+
+void home_heard(struct home *h, const struct wire_id *id)
+{
+	const uint16_t node = home_node_known(h, id);
+
+	if (node != NO_NODE)
+		h->nodes[node].heard_ns = clock_now_ns(h->opts.clock);
+}
+
+void home_receives(struct home *h, const struct wire_id *id)
+{
+	const uint16_t node = home_node_known(h, id);
+
+	if (node != NO_NODE)
+		h->nodes[node].bytes_ns = clock_now_ns(h->opts.clock);
+}
 
 enum life { LIVES, IS_ASKED, IS_SILENT };
 
-/* Has it shown that it lives since then? Ask it, if it was not asked. ret_look_ns: written unless
- * it lives: when it counts as silent. */
+/* Has it shown that it lives since then? Ask it, if it was not asked and no bytes come of it.
+ * ret_look_ns: written unless it lives: when it counts as silent. */
 static enum life life_of(struct home *h, uint16_t node, uint64_t since_ns, uint64_t *ret_look_ns)
 {
 	struct h_node *n = &h->nodes[node];
@@ -363,7 +402,7 @@ static enum life life_of(struct home *h, uint16_t node, uint64_t since_ns, uint6
 	const uint64_t limit_ns =
 		max_u64(n->probe_limit_ns, (uint64_t)HOME_PROBE_MIN_MS * NS_PER_MS);
 
-	if (n->heard_ns > since_ns)
+	if (n->heard_ns > since_ns || (n->bytes_ns != 0 && now_ns < n->bytes_ns + limit_ns))
 		return LIVES;
 	if (n->probe_ns <= since_ns) {
 		n->probe_ns = now_ns;
@@ -373,6 +412,8 @@ static enum life life_of(struct home *h, uint16_t node, uint64_t since_ns, uint6
 	*ret_look_ns = n->probe_ns + limit_ns;
 	return now_ns < *ret_look_ns ? IS_ASKED : IS_SILENT;
 }
+
+/* ---- second leases ---- */
 
 /* It is given no lease for a growing while, nor are its others waited for. */
 static void strike(struct home *h, uint16_t node)

@@ -272,6 +272,14 @@ static bool is_members_due(struct link *l, uint64_t their_hash)
 	return true;
 }
 
+static void on_bytes(void *arg, struct conn *c)
+{
+	const struct link *l = arg;
+
+	(void)c;
+	home_receives(l->p->home, &l->id);
+}
+
 static void on_message(void *arg, struct conn *c, const struct wire_msg *msg)
 {
 	struct link *l = arg;
@@ -324,6 +332,7 @@ static void on_late(void *arg, const struct wire_part *asked, const struct wire_
 
 static const struct conn_ops link_ops = {
 	.open = on_open,
+	.bytes = on_bytes,
 	.message = on_message,
 	.cancelled = on_cancelled,
 	.late = on_late,

@@ -440,6 +440,18 @@ void actor_trickle(struct actor *a, const struct wire_get *get, uint32_t offset,
 
 /* ---- what it asks ---- */
 
+void actor_ask(struct actor *a, const struct wire_set *set, const struct request_opts *opts)
+{
+	struct wire_msg msg = { .type = WIRE_ASK };
+	struct wire_ask *ask = &msg.u.ask;
+	uint32_t req;
+
+	ask->part = (struct wire_part){ a->world->segment.name, a->world->segment.list, *set };
+	ask->have = ask->missed = set_none(CHUNKS);
+	ask->units = ask->runs = set_all(CHUNKS);
+	assert(conn_request(a->stranger.conn, &msg, opts, &req) == 0);
+}
+
 uint32_t actor_get(struct actor *a, const struct wire_set *set, uint32_t flags, bool right,
                    const struct request_opts *opts)
 {

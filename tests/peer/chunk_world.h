@@ -94,6 +94,8 @@ void actor_send(struct actor *a, const struct wire_get *get, const struct wire_s
 void actor_send_more(struct actor *a, const struct wire_set *set, bool then_end);
 /** The next bytes of the first chunk, as a frame of their own. Nothing else is sent meanwhile. */
 void actor_trickle(struct actor *a, const struct wire_get *get, uint32_t offset, uint32_t n_bytes);
+/** It asks the agent, as the home of the segment, for these: each a unit and a run of its own. */
+void actor_ask(struct actor *a, const struct wire_set *set, const struct request_opts *opts);
 /** What a GET of this actor asks, with the right proof or a wrong one. @return req */
 uint32_t actor_get(struct actor *a, const struct wire_set *set, uint32_t flags, bool right,
                    const struct request_opts *opts);
