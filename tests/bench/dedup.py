@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import big_image  # noqa: E402
 import chunk_facts  # noqa: E402
 import histories  # noqa: E402
+from lists import list_of  # noqa: E402
 
 FIRST, SECOND = "app:1-v6", "app:2-v6"
 BIG_CHUNKS = 100000
@@ -40,17 +41,7 @@ class Bench:
     def __init__(self, args, seconds):
         self.args, self.seconds = args, seconds
         self.references = {i: lab.registry().push(i) for i in (FIRST, SECOND)}
-        self.lists = {i: self.list_of(i) for i in (FIRST, SECOND)}
-
-    @staticmethod
-    def list_of(image):
-        """The list that bench_reader wants: every entry, directories before what is in them."""
-        path = os.path.join(lab.TMP, image.replace(":", "-") + ".list")
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as f:
-            for row in (line.split(" ", 10) for line in lab.expected_lines(image)):
-                name = histories.unescape(row[10]).lstrip("/") or "."
-                f.write(f"{'d' if row[0] == 'd' else row[4] if row[0] == 'f' else '-'} {name}\0")
-        return path
+        self.lists = {i: list_of(i) for i in (FIRST, SECOND)}
 
     def agent(self, dedup, state_dir=None):
         return lab.Agent(config={"cache": {"dedup": dedup}}, state_dir=state_dir)
