@@ -405,7 +405,7 @@ class Hostile(ReadersTest):
     def test_a_liar_is_not_asked_again_for_a_growing_while(self):
         cluster, reader = self.beside("flip")
         liar = cluster.agents[0]
-        for _ in range(4):  # where a read takes longer than the while, it is asked again, and the next while is longer
+        for _ in range(8):  # where a read outlasts the while, the next one asks again, and the next while is twice as long
             reader.settle()
             wrong, sent = self.faults(reader, "wrong_bytes"), liar.metric("shoal_peer_sent_bytes_total")
             self.assertGreater(wrong, 0)
