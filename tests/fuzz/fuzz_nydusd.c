@@ -51,8 +51,10 @@ static void check_auth(const char *text)
 	char *password = NULL;
 	struct err e = { .code = 0 };
 
-	if (nydusd_auth_parse(text, &username, &password, &e) == 0)
-		assert(username[0] != '\0' && password[0] != '\0');
+	if (nydusd_auth_parse(text, &username, &password, &e) == 0) /* either may be empty */
+		assert(strchr(username, ':') == NULL && password != NULL);
+	else
+		assert(username == NULL && password == NULL && e.msg[0] != '\0');
 	free(username);
 	free(password);
 }
