@@ -394,6 +394,8 @@ void home_lease_progress(struct home *h, const struct wire_id *from, const struc
 		return;
 	l->progress_bytes = msg->progress_bytes;
 	l->progress_ns = clock_now_ns(h->opts.clock);
+	if (l->told_ns <= l->brought_ns)
+		l->told_ns = l->progress_ns;
 	l->end_ns = l->progress_ns + HOME_LEASE_TERM_MS * NS_PER_MS;
 }
 

@@ -54,7 +54,6 @@
 #define HOME_LEASE_CALM_MS     15000U /* ... while no reader waits: more than an origin gets */
 #define HOME_LEASE_LIFE_MS     30000U /* however much progress is told */
 #define HOME_LEASE_OVERRIDE_MS 10000U /* then a reader gets a second one in spite of progress */
-#define HOME_USUAL_MIN_MS      1000U /* ... or when nothing came for as long as is usual: at least */
 #define HOME_LEASE_RUNS_ALONE  4U
 #define HOME_PREFETCHES        16U   /* leases for prefetches, of all homes together */
 #define HOME_PREFETCHES_FEW    12U   /* ... where only some of the homes have any to give */

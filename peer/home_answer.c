@@ -154,9 +154,8 @@ void home_wake_all_told(struct home *h, uint16_t node)
 /* How long it lets progress be told of which nothing comes. */
 static uint64_t usual_ms_of(const struct wire_ask *msg)
 {
-	if (msg->usual_ms == 0 || msg->usual_ms > HOME_LEASE_OVERRIDE_MS)
-		return HOME_LEASE_OVERRIDE_MS;
-	return max_u64(msg->usual_ms, HOME_USUAL_MIN_MS);
+	return msg->usual_ms == 0 ? HOME_LEASE_OVERRIDE_MS
+	                          : min_u64(msg->usual_ms, HOME_LEASE_OVERRIDE_MS);
 }
 
 int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, struct h_list *l,

@@ -4,7 +4,8 @@
  *
  *   home.c        what comes in
  *   home_table.c  nodes, lists and chunks, bounded
- *   home_lease.c  who may ask the origin, and until when; signs of life
+ *   home_lease.c  who may ask the origin, and until when
+ *   home_life.c   which of them live
  *   home_share.c  who is next, where several could be given something
  *   home_choose.c who is sent where
  *   home_answer.c what is told to whom
@@ -113,6 +114,7 @@ struct h_lease {
 	uint64_t token;
 	uint64_t granted_ns, progress_ns, end_ns;
 	uint64_t brought_ns; /* granted, or a chunk of it came last: that is more than a number */
+	uint64_t told_ns;    /* progress of it was told first since then, or before; 0: never */
 	uint64_t progress_bytes;
 	uint16_t node;
 	bool second;
@@ -249,6 +251,14 @@ uint64_t home_lease_tick(struct home *h, uint64_t now_ns);
 bool home_could_grant(struct home *h, const struct h_ask *ask);
 /* Its next run, if it could. */
 void home_grant(struct home *h, struct h_ask *ask);
+
+/* ---- home_life.c, also home_next_probe(), home_probed(), home_heard(), home_receives() ---- */
+
+enum life { LIVES, IS_ASKED, IS_SILENT };
+
+/* Has it shown that it lives since then? It is asked, if it was not yet and no bytes come of it.
+ * ret_look_ns: written unless it lives: when it counts as silent. */
+enum life home_life_of(struct home *h, uint16_t node, uint64_t since_ns, uint64_t *ret_look_ns);
 
 /* ---- home_share.c, also home_share_with() ---- */
 void home_share_count(struct home *h, const struct h_ask *ask,

@@ -1,5 +1,5 @@
 /*
- * home_lease: who may ask the origin for what, and until when; who of them lives.
+ * home_lease: who may ask the origin for what, and until when.
  *
  *   free chunk of a waiting ask --grant--> leased --progress--> (term moved)
  *        ^                                   |--- HAVE, LEASE_END with it --> held
@@ -350,69 +350,6 @@ bool home_lease_adopt(struct home *h, struct h_list *l, uint16_t node, const str
 	return true;
 }
 
-/* ---- signs of life ---- */
-
-bool home_next_probe(struct home *h, struct wire_id *ret_id)
-{
-	for (uint32_t i = 0; h->n_probes > 0 && i < h->n_nodes_ever; i++) {
-		struct h_node *n = &h->nodes[i];
-
-		if (!n->wants_probe)
-			continue;
-		n->wants_probe = false;
-		h->n_probes--;
-		*ret_id = n->id;
-		return true;
-	}
-	return false;
-}
-
-void home_probed(struct home *h, const struct wire_id *id, uint64_t limit_ns)
-{
-	const uint16_t node = home_node_known(h, id);
-
-	if (node != NO_NODE)
-		h->nodes[node].probe_limit_ns = limit_ns;
-}
-
-void home_heard(struct home *h, const struct wire_id *id)
-{
-	const uint16_t node = home_node_known(h, id);
-
-	if (node != NO_NODE)
-		h->nodes[node].heard_ns = clock_now_ns(h->opts.clock);
-}
-
-void home_receives(struct home *h, const struct wire_id *id)
-{
-	const uint16_t node = home_node_known(h, id);
-
-	if (node != NO_NODE)
-		h->nodes[node].bytes_ns = clock_now_ns(h->opts.clock);
-}
-
-enum life { LIVES, IS_ASKED, IS_SILENT };
-
-/* Has it shown that it lives since then? Ask it, if it was not asked and no bytes come of it.
- * ret_look_ns: written unless it lives: when it counts as silent. */
-static enum life life_of(struct home *h, uint16_t node, uint64_t since_ns, uint64_t *ret_look_ns)
-{
-	struct h_node *n = &h->nodes[node];
-	const uint64_t now_ns = now_of(h);
-	const uint64_t limit_ns =
-		max_u64(n->probe_limit_ns, (uint64_t)HOME_PROBE_MIN_MS * NS_PER_MS);
-
-	if (n->heard_ns > since_ns || (n->bytes_ns != 0 && now_ns < n->bytes_ns + limit_ns))
-		return LIVES;
-	if (n->probe_ns <= since_ns) {
-		n->probe_ns = now_ns;
-		h->n_probes += !n->wants_probe;
-		n->wants_probe = true;
-	}
-	*ret_look_ns = n->probe_ns + limit_ns;
-	return now_ns < *ret_look_ns ? IS_ASKED : IS_SILENT;
-}
-
 /* ---- second leases ---- */
 
 /* It is given no lease for a growing while, nor are its others waited for. */
@@ -435,20 +372,26 @@ static void override(struct home *h, struct h_lease *l)
 	strike(h, l->node);
 }
 
-/* When the progress that is told of it counts no more: nothing came for longer than that usually
- * takes where the asker is. Who tells nothing is asked whether it lives. */
-static uint64_t overdue_ns(const struct h_lease *l, const struct h_ask *ask)
-{
-	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
-	const bool is_told = l->progress_bytes > 0 || l->adopted;
-
-	return is_told ? min_u64(l->brought_ns + ask->usual_ns, override_ns) : override_ns;
-}
-
 /* How long who lives, and never let a lease down, is waited for. */
 static uint64_t stuck_ns_of(const struct home *h, const struct h_lease *l)
 {
 	return (h->nodes[l->node].proven ? 2 : 1) * (HOME_LEASE_TERM_MS * NS_PER_MS);
+}
+
+/* When what is told of it counts no more: since it was told first, nothing came for longer than
+ * that usually takes where the asker is, or than who tells nothing may take. */
+static uint64_t in_vain_ns(const struct home *h, const struct h_lease *l, const struct h_ask *ask)
+{
+	return max_u64(l->brought_ns, l->told_ns) + max_u64(ask->usual_ns, stuck_ns_of(h, l));
+}
+
+/* Who tells nothing is asked whether it lives. */
+static uint64_t overdue_ns(const struct home *h, const struct h_lease *l, const struct h_ask *ask)
+{
+	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
+	const bool is_told = l->progress_bytes > 0 || l->adopted;
+
+	return is_told ? min_u64(in_vain_ns(h, l, ask), override_ns) : override_ns;
 }
 
 /* Its other leases, from now on, are not waited for again until it brings something. */
@@ -468,7 +411,7 @@ static bool second_is_due(struct home *h, struct h_lease *l, const struct h_ask 
 	 * several. */
 	const bool doubted = l->doubted && h->nodes[l->node].n_strikes > 0;
 	const uint64_t quiet_ns = (doubted ? l->brought_ns : l->progress_ns) + ask->patience_ns;
-	const uint64_t due_ns = overdue_ns(l, ask);
+	const uint64_t due_ns = overdue_ns(h, l, ask);
 	const uint64_t stuck_ns = l->progress_ns + stuck_ns_of(h, l);
 	uint64_t asked_ns = UINT64_MAX;
 	enum life life;
@@ -482,7 +425,7 @@ static bool second_is_due(struct home *h, struct h_lease *l, const struct h_ask 
 		doubt(&h->nodes[l->node]);
 	if (now_ns >= due_ns || doubted)
 		return true;
-	life = now_ns >= stuck_ns ? IS_SILENT : life_of(h, l->node, quiet_ns - 1, &asked_ns);
+	life = now_ns >= stuck_ns ? IS_SILENT : home_life_of(h, l->node, quiet_ns - 1, &asked_ns);
 	*ret_look_ns = min_u64(min_u64(stuck_ns, asked_ns), due_ns);
 	if (life == IS_SILENT) { /* its other leases are not waited for again */
 		h->nodes[l->node].n_strikes++;
@@ -506,10 +449,11 @@ static bool is_stalled(struct home *h, const struct h_ask *ask, const struct h_l
 static bool second_goes(struct home *h, struct h_lease *l, const struct h_ask *ask, bool stalled,
                         uint64_t *ret_look_ns)
 {
-	*ret_look_ns = l->brought_ns + max_u64(ask->usual_ns, stuck_ns_of(h, l));
-	if (!stalled && now_of(h) < *ret_look_ns)
+	*ret_look_ns = in_vain_ns(h, l, ask);
+	if (now_of(h) >= *ret_look_ns)
+		doubt(&h->nodes[l->node]);
+	else if (!stalled)
 		return false;
-	doubt(&h->nodes[l->node]);
 	home_lease_drop(h, l);
 	return true;
 }
@@ -590,7 +534,7 @@ static bool is_given_time(struct home *h, struct h_lease *l, uint64_t now_ns)
 
 	if (now_ns >= last_ns || h->nodes[l->node].n_strikes > 0)
 		return false;
-	life = life_of(h, l->node, now_ns - HOME_LEASE_TERM_MS * NS_PER_MS / 2, &look_ns);
+	life = home_life_of(h, l->node, now_ns - HOME_LEASE_TERM_MS * NS_PER_MS / 2, &look_ns);
 	if (life == IS_SILENT)
 		return false;
 	l->end_ns = min_u64(look_ns, last_ns);

@@ -441,10 +441,10 @@ static void hurry(struct source_req *req, uint32_t unit_idx)
 	if (req->n_seeks == 0) {
 		if (req->early_unit == UINT32_MAX)
 			req->early_unit = unit_idx;
-		return;
+	} else {
+		await_unit(req, unit_idx, true);
 	}
-	await_unit(req, unit_idx, true);
-	source_dirty(req);
+	source_dirty(req); /* its reader's time runs, also while it cannot begin */
 }
 
 void source_self_answer(struct peer *p, const struct home_out *out)

@@ -356,8 +356,9 @@ struct lease_held {
 	bool failed;
 	uint64_t progress_bytes;
 	uint64_t began_ns;
-	uint64_t kept_ns; /* it began, or brought something last */
-	uint64_t told_ns; /* progress, to the home */
+	uint64_t kept_ns;    /* it began, or brought something last */
+	uint64_t longest_ns; /* from one of these to the next */
+	uint64_t told_ns;    /* progress, to the home */
 };
 
 /** One that is open once, listed. */

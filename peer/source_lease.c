@@ -71,6 +71,12 @@ void leases_free(struct peer *p)
 	drop(p, held);
 }
 
+/* What took long counts, what was soon there lets it sink. */
+static void learn(uint64_t *usual_ns, uint64_t took_ns)
+{
+	*usual_ns = max_u64(took_ns, *usual_ns - *usual_ns / 16);
+}
+
 void lease_end(struct peer *p, struct lease_held *held)
 {
 	const struct wire_set left = lease_left(held);
@@ -79,6 +85,8 @@ void lease_end(struct peer *p, struct lease_held *held)
 	msg.part.set = set_minus(held->set, &left);
 	if (held->beyond && held->failed)
 		zone_failed(p, held);
+	if (held->longest_ns > 0) /* one word a lease: it brings many small ones at once */
+		learn(&p->origin_chunk_ns, held->longest_ns);
 	home_tell_lease(p, &held->home, WIRE_LEASE_END, &msg);
 	drop(p, held);
 }
@@ -119,12 +127,6 @@ void lease_renew(struct peer *p, struct lease_held *held)
 	home_tell_lease(p, &held->home, WIRE_LEASE_PROGRESS, &msg);
 }
 
-/* What took long counts, what was soon there lets it sink. */
-static void learn(uint64_t *usual_ns, uint64_t took_ns)
-{
-	*usual_ns = max_u64(took_ns, *usual_ns - *usual_ns / 16);
-}
-
 uint32_t lease_patience_ms(const struct peer *p)
 {
 	return (uint32_t)(max_u64(2 * p->origin_first_ns, PATIENCE_MIN_NS) / NS_PER_MS);
@@ -141,7 +143,8 @@ uint32_t lease_usual_ms(const struct peer *p)
 	DL_FOREACH(p->leases, held)
 	{
 		if (held->progress_bytes > 0)
-			usual_ns = max_u64(usual_ns, now - held->kept_ns);
+			usual_ns =
+				max_u64(usual_ns, max_u64(held->longest_ns, now - held->kept_ns));
 	}
 	if (usual_ns == 0)
 		return HOME_LEASE_TERM_MS;
@@ -192,7 +195,7 @@ void leases_kept(struct peer *p, const struct wire_id *list, uint16_t pos)
 	{
 		if (!lease_covers(held, list, pos))
 			continue;
-		learn(&p->origin_chunk_ns, peer_now_ns(p) - held->kept_ns);
+		held->longest_ns = max_u64(held->longest_ns, peer_now_ns(p) - held->kept_ns);
 		held->kept_ns = peer_now_ns(p);
 		advance(p, held, 1);
 	}

@@ -55,7 +55,7 @@ static void progress_that_is_told_holds_a_reader_up_no_longer_than_is_usual(void
 	(void)home_asks(f, 1, &a);
 	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
 	a.flags = b.flags = WIRE_ASK_READER;
-	a.usual_ms = 1500;
+	a.usual_ms = 2500;
 	(void)home_asks(f, 3, &a);
 	for (ms = 0; ms < 2 * HOME_LEASE_OVERRIDE_MS && !leased; ms += 20) {
 		lease.progress_bytes += 1000;
@@ -68,7 +68,7 @@ static void progress_that_is_told_holds_a_reader_up_no_longer_than_is_usual(void
 	home_end_lease(f, 1, lease.token, 0, 0, false);
 	(void)home_asks(f, 1, &b);
 	assert_non_null(home_told(f, 1, 2, WIRE_LEASE));
-	b.usual_ms = 1500;
+	b.usual_ms = 2500;
 	b.req = 3;
 	(void)home_asks(f, 4, &b);
 	(void)home_after_ms(f, HOME_PATIENCE_MIN_MS);
@@ -89,14 +89,41 @@ static void who_brings_something_in_the_usual_time_is_waited_for(void **state)
 	a.flags = WIRE_ASK_READER;
 	a.usual_ms = 1; /* what is of no use is not believed of an asker, either */
 	(void)home_asks(f, 3, &a);
-	for (uint32_t i = 0; i < 9; i++) {
-		for (uint32_t ms = 0; ms < HOME_USUAL_MIN_MS - 20; ms += 20) {
+	for (uint32_t i = 0; i < 5; i++) { /* HOME_LEASE_OVERRIDE_MS is not over then */
+		for (uint32_t ms = 0; ms < HOME_LEASE_TERM_MS - 20; ms += 20) {
 			lease.progress_bytes += 1000;
 			home_lease_progress(f->home, &one, &lease);
 			(void)home_after_ms(f, 20);
 			assert_null(home_told(f, 3, 1, WIRE_LEASE));
 		}
 		home_has(f, 1, i, 1);
+	}
+}
+
+/* A registry may take its time until it begins: who tells of its first bytes then is not late with
+ * them, and is waited for no shorter than if it told nothing. */
+static void who_tells_late_of_its_first_bytes_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id one = home_node_id(1);
+	struct wire_lease lease = { .part = home_part(f, 0, 5) };
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	uint32_t ms;
+
+	home_tell_names(f, 1);
+	(void)home_asks(f, 1, &a);
+	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
+	a.flags = WIRE_ASK_READER;
+	a.usual_ms = 1000;
+	(void)home_asks(f, 3, &a);
+	for (ms = 0; ms < HOME_LEASE_TERM_MS + 1000; ms += 20) {
+		if (ms > HOME_LEASE_TERM_MS - 500) {
+			lease.progress_bytes += 1000;
+			home_lease_progress(f->home, &one, &lease);
+		}
+		home_heard(f->home, &one);
+		(void)home_after_ms(f, 20);
+		assert_null(home_told(f, 3, 1, WIRE_LEASE));
 	}
 }
 
@@ -210,6 +237,7 @@ int main(void)
 		T(who_tells_of_progress_and_brings_nothing_has_a_strike),
 		T(progress_that_is_told_holds_a_reader_up_no_longer_than_is_usual),
 		T(who_brings_something_in_the_usual_time_is_waited_for),
+		T(who_tells_late_of_its_first_bytes_is_waited_for),
 		T(who_leases_again_and_brings_nothing_is_let_go_as_well),
 		T(a_strike_does_not_end_the_other_leases_of_a_slow_line),
 		T(who_saw_nothing_of_the_holder_leases_again_at_once),

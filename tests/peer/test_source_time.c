@@ -140,25 +140,40 @@ static void what_comes_in_its_order_has_its_time(void **state)
 	assert_int_equal(scene_info(s, &s->other).n_failed, 0);
 }
 
-/* No worker has looked at the blob's layout yet. */
-static void a_question_that_cannot_begin_leaves_time_for_the_origin(void **state)
+/* No worker has looked at the blob's layout yet. hurried: a prefetch asked, and its reader came
+ * after that. */
+static void cannot_begin(bool hurried)
 {
 	struct chunk_world *w = chunk_world_new_jammed();
 	const struct clock *clock = peers_clock(w->peers);
 	static struct actor home;
 	uint64_t from_ns;
 
-	(void)state;
 	actor_join(w, &home, true);
 	from_ns = clock_now_ns(clock);
 	chunks_want(w, 0, 2);
+	w->run.reader = !hurried;
 	w->run.deadline_ns = from_ns + READ_MS * NS_PER_MS;
+	if (hurried) {
+		struct source *source = peer_source(w->peers->peers[0]);
+
+		peers_run_ms(w->peers, 5);
+		w->run.reader = true;
+		source->ops->hurry(w->req, 0);
+	}
 	peers_until(w->peers, &w->n_ends, 1);
 	assert_int_equal(w->r, SOURCE_MISS);
 	assert_in_range(clock_now_ns(clock) - from_ns, 0, (READ_MS / 2 + 100) * NS_PER_MS);
 	peers_unblock(w->peers);
 	actor_leave(&home);
 	chunk_world_free(&w);
+}
+
+static void a_question_that_cannot_begin_leaves_time_for_the_origin(void **state)
+{
+	(void)state;
+	cannot_begin(false);
+	cannot_begin(true);
 }
 
 /* Of what peers may bring a second nothing is left: its turn comes late. */
@@ -215,12 +230,12 @@ static void of_a_reader_that_has_waited_peers_have_what_is_left(void **state)
 }
 
 /* It is leased what it asked the home for, and the engine hears that something comes. */
-static void leases(struct scene *s, uint32_t chunk_idx)
+static void leases(struct scene *s, uint32_t first, uint32_t n_chunks)
 {
-	const struct wire_set one = chunks_of(chunk_idx, 1);
+	const struct wire_set set = chunks_of(first, n_chunks);
 	const uint32_t n = s->w->n_leases;
 
-	actor_answer(&s->home, &s->home.asks[s->home.n_asks - 1], WIRE_LEASE, &one, NULL);
+	actor_answer(&s->home, &s->home.asks[s->home.n_asks - 1], WIRE_LEASE, &set, NULL);
 	peers_until(s->w->peers, &s->w->n_leases, n + 1);
 	scene_source(s)->ops->lease_progress(scene_source(s), s->w->lease.token, 500);
 }
@@ -231,7 +246,7 @@ static void a_home_is_told_how_long_leases_take_here_until_something_comes(void 
 	struct scene *s = *state;
 
 	assert_int_equal(wants(s, 1)->usual_ms, HOME_LEASE_TERM_MS); /* nothing is known yet */
-	leases(s, 0);
+	leases(s, 0, 1);
 	peers_run_ms(s->w->peers, 700);
 	chunk_put(s->w, 0);
 	peers_run_ms(s->w->peers, 5);
@@ -239,12 +254,29 @@ static void a_home_is_told_how_long_leases_take_here_until_something_comes(void 
 	chunks_want(s->w, 1, 1);
 	peers_until(s->w->peers, &s->home.n_asks, 2);
 	assert_in_range(s->home.asks[1].usual_ms, 1400, 1800);
-	leases(s, 1); /* this one takes longer, and is not over */
+	leases(s, 1, 1); /* this one takes longer, and is not over */
 	peers_run_ms(s->w->peers, 1500);
 	chunks_want(s->w, 2, 1);
 	peers_until(s->w->peers, &s->home.n_asks, 3);
 	assert_in_range(s->home.asks[2].usual_ms, 3000, 3800);
 	chunks_lease_end(s->w, true);
+}
+
+/* What came at once behind it says nothing of the next lease. */
+static void many_small_chunks_do_not_hide_how_long_the_first_took(void **state)
+{
+	struct scene *s = *state;
+
+	(void)wants(s, 4);
+	leases(s, 0, 4);
+	peers_run_ms(s->w->peers, 700);
+	for (uint32_t i = 0; i < 4; i++)
+		chunk_put(s->w, i);
+	peers_run_ms(s->w->peers, 5);
+	chunks_lease_end(s->w, true);
+	chunks_want(s->w, 4, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_in_range(s->home.asks[1].usual_ms, 1400, 1500);
 }
 
 int main(void)
@@ -261,6 +293,7 @@ int main(void)
 		T(a_question_that_is_not_admitted_leaves_time_for_the_origin),
 		T(of_a_reader_that_has_waited_peers_have_what_is_left),
 		T(a_home_is_told_how_long_leases_take_here_until_something_comes),
+		T(many_small_chunks_do_not_hide_how_long_the_first_took),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
