@@ -143,8 +143,13 @@ static struct series_node *find_or_add(struct family *f, enum metric_id id, cons
 	return node;
 }
 
-/* The oldest that nobody holds leaves what it counted to those like it. @return false: there is
- * none */
+static int64_t sum_of(const struct series_node *node)
+{
+	return series_get(&node->series) + node->gone;
+}
+
+/* The oldest that nobody holds leaves what it counted to the sums of those like it. @return false:
+ * there is none */
 static bool make_room(struct family *f, enum metric_id id)
 {
 	const uint32_t n_labels = metric_n_labels(id);
@@ -159,7 +164,7 @@ static bool make_room(struct family *f, enum metric_id id)
 			continue;
 		HASH_DELETE(hh, f->nodes, node);
 		f->n_nodes--;
-		series_add(&find_or_add(f, id, &like)->series, series_get(&node->series));
+		find_or_add(f, id, &like)->gone += sum_of(node);
 		free(node);
 		return true;
 	}
@@ -297,7 +302,7 @@ int64_t metrics_sum_at(const struct metrics *m, enum metric_id id, uint32_t labe
 	(void)pthread_mutex_lock(m->mutex);
 	for (const struct series_node *n = m->families[id].nodes; n != NULL; n = n->hh.next)
 		if (value == NULL || strcmp(value_at(n, label_idx), value) == 0)
-			sum += series_get(&n->series);
+			sum += sum_of(n);
 	(void)pthread_mutex_unlock(m->mutex);
 	return sum;
 }

@@ -36,6 +36,8 @@ struct series_node {
 	struct series series;
 	UT_hash_handle hh;
 	uint32_t n_holders;
+	int64_t gone; /* what those like it counted that left. In sums, not on the page: there it
+	               * would look like something that happens now */
 	size_t key_bytes;
 	char key[]; /* the label values, each with its NUL */
 };

@@ -11,7 +11,7 @@
 	X(READ_BYTES, COUNTER, "shoal_read_bytes_total", "source,image",                           \
 	  "cache, dedup, peer, origin; the image's name, other",                                   \
 	  "Bytes handed to readers, by where they were found when the reader asked. other: "       \
-	  "of images that are not mounted any more, once there are more than 250.")                \
+	  "of images beyond the first 250 that are mounted at once.")                              \
 	X(READ_SECONDS, HISTOGRAM, "shoal_read_seconds", "source", "cache, dedup, peer, origin",   \
 	  "How long reads took.")                                                                  \
 	X(CHUNKS, COUNTER, "shoal_chunks_total", "source", "dedup, peer, origin",                  \

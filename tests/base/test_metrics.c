@@ -166,6 +166,8 @@ static void what_nobody_holds_makes_room(void **state)
 	                METRICS_SERIES_MAX + 2);
 	assert_page_has(m, "{source=\"cache\",image=\"kept\"} 7\n");
 	assert_page_has(m, "{source=\"peer\",image=\"image1499\"} 1\n");
+	/* rate() would take what went there for what is read now. */
+	assert_page_has(m, "{source=\"cache\",image=\"other\"} 0\n");
 	assert_int_equal(metrics_sum_where(m, METRIC_READ_BYTES, "cache"), 750 + 7);
 	assert_int_equal(metrics_sum_where(m, METRIC_READ_BYTES, "peer"), 750);
 	metrics_release(m, &kept);
