@@ -113,6 +113,20 @@ void chunk_world_free(struct chunk_world **world)
 	free(w);
 }
 
+int chunk_world_setup(void **state)
+{
+	*state = chunk_world_new();
+	return 0;
+}
+
+int chunk_world_teardown(void **state)
+{
+	struct chunk_world *w = *state;
+
+	chunk_world_free(&w);
+	return 0;
+}
+
 void chunk_put(struct chunk_world *w, uint32_t chunk_idx)
 {
 	uint8_t *plain = xcalloc(1, CHUNK_BYTES);

@@ -59,6 +59,9 @@ struct chunk_world *chunk_world_new(void);
 /** No worker has looked at the blob's layout, nor will before peers_unblock(). */
 struct chunk_world *chunk_world_new_jammed(void);
 void chunk_world_free(struct chunk_world **w);
+/** One for each test. */
+int chunk_world_setup(void **state);
+int chunk_world_teardown(void **state);
 
 void chunk_bytes(uint32_t chunk_idx, uint8_t ret_bytes[CHUNK_BYTES]);
 bool chunk_is(uint32_t chunk_idx, const uint8_t bytes[CHUNK_BYTES]); /* are these its? */

@@ -11,31 +11,62 @@
 #include "home_inside.h"
 #include "home_world.h"
 
-/* Progress is a number that anybody can say. */
-static void who_tells_of_progress_and_brings_nothing_has_a_strike(void **state)
+enum { STEP_MS = 20 };
+
+/* Node 1 is given a lease of that many chunks, and a reader at node 3 waits for them. */
+static struct wire_lease is_waited_for(struct fixture *f, uint32_t n_chunks, uint32_t usual_ms)
 {
-	struct fixture *f = *state;
-	const struct wire_id one = home_node_id(1);
-	struct wire_lease lease = { .part = home_part(f, 0, 5) };
-	struct wire_ask a = home_ask_of(f, 1, 0, 5);
-	bool leased = false;
-	uint32_t ms;
+	struct wire_ask a = home_ask_of(f, 1, 0, n_chunks);
+	struct wire_lease lease = { .part = a.part };
 
 	home_tell_names(f, 1);
 	(void)home_asks(f, 1, &a);
 	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
 	a.flags = WIRE_ASK_READER;
+	a.usual_ms = usual_ms;
 	(void)home_asks(f, 3, &a);
-	for (ms = 0; ms < 2 * HOME_LEASE_OVERRIDE_MS && !leased; ms += 20) {
-		lease.progress_bytes += 1000;
-		home_lease_progress(f->home, &one, &lease);
-		(void)home_after_ms(f, 20);
-		leased = home_told(f, 3, 1, WIRE_LEASE) != NULL;
+	return lease;
+}
+
+/* Progress is a number that anybody can say. */
+static void tells_of_more(struct fixture *f, struct wire_lease *lease)
+{
+	const struct wire_id one = home_node_id(1);
+
+	lease->progress_bytes += 1000;
+	home_lease_progress(f->home, &one, lease);
+}
+
+/* Is the reader given the lease as well, in the next STEP_MS? */
+static bool is_leased_again(struct fixture *f)
+{
+	(void)home_after_ms(f, STEP_MS);
+	return home_told(f, 3, 1, WIRE_LEASE) != NULL;
+}
+
+/* @return after how long it is, of who tells of more all the while */
+static uint32_t leased_again_ms(struct fixture *f, struct wire_lease *lease)
+{
+	bool leased = false;
+	uint32_t ms;
+
+	for (ms = 0; ms < 2 * HOME_LEASE_OVERRIDE_MS && !leased; ms += STEP_MS) {
+		tells_of_more(f, lease);
+		leased = is_leased_again(f);
 	}
-	assert_in_range(ms, HOME_LEASE_OVERRIDE_MS - 20, HOME_LEASE_OVERRIDE_MS + 100);
-	lease.part = home_part(f, 0, 5); /* it gives it back, and wants another */
+	return ms;
+}
+
+static void who_tells_of_progress_and_brings_nothing_has_a_strike(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_lease lease = is_waited_for(f, 5, 0);
+	const struct wire_ask a = home_ask_of(f, 2, 20, 5);
+
+	assert_in_range(leased_again_ms(f, &lease), HOME_LEASE_OVERRIDE_MS - 20,
+	                HOME_LEASE_OVERRIDE_MS + 100);
+	/* It gives it back, and wants another. */
 	home_end_lease(f, 1, lease.token, 0, 0, false);
-	a = home_ask_of(f, 2, 20, 5);
 	(void)home_asks(f, 1, &a);
 	assert_null(home_told(f, 1, 2, WIRE_LEASE));
 }
@@ -44,57 +75,34 @@ static void who_tells_of_progress_and_brings_nothing_has_a_strike(void **state)
 static void progress_that_is_told_holds_a_reader_up_no_longer_than_is_usual(void **state)
 {
 	struct fixture *f = *state;
-	const struct wire_id one = home_node_id(1);
-	struct wire_lease lease = { .part = home_part(f, 0, 5) };
-	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	const uint32_t usual_ms = 2500;
+	struct wire_lease lease = is_waited_for(f, 5, usual_ms);
 	struct wire_ask b = home_ask_of(f, 2, 20, 5);
-	bool leased = false;
-	uint32_t ms;
 
-	home_tell_names(f, 1);
-	(void)home_asks(f, 1, &a);
-	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
-	a.flags = b.flags = WIRE_ASK_READER;
-	a.usual_ms = 2500;
-	(void)home_asks(f, 3, &a);
-	for (ms = 0; ms < 2 * HOME_LEASE_OVERRIDE_MS && !leased; ms += 20) {
-		lease.progress_bytes += 1000;
-		home_lease_progress(f->home, &one, &lease);
-		(void)home_after_ms(f, 20);
-		leased = home_told(f, 3, 1, WIRE_LEASE) != NULL;
-	}
-	assert_in_range(ms, a.usual_ms - 20, a.usual_ms + 100);
+	assert_in_range(leased_again_ms(f, &lease), usual_ms - 20, usual_ms + 100);
 	/* Once: what it is given next is leased again at the first silence. */
 	home_end_lease(f, 1, lease.token, 0, 0, false);
+	b.flags = WIRE_ASK_READER;
 	(void)home_asks(f, 1, &b);
 	assert_non_null(home_told(f, 1, 2, WIRE_LEASE));
-	b.usual_ms = 2500;
+	b.usual_ms = usual_ms;
 	b.req = 3;
 	(void)home_asks(f, 4, &b);
 	(void)home_after_ms(f, HOME_PATIENCE_MIN_MS);
 	assert_non_null(home_told(f, 4, 3, WIRE_LEASE));
 }
 
-/* What comes one by one is on its way, however long all of it takes. */
+/* What comes one by one is on its way, however long all of it takes. What is of no use is not
+ * believed of an asker, either. */
 static void who_brings_something_in_the_usual_time_is_waited_for(void **state)
 {
 	struct fixture *f = *state;
-	const struct wire_id one = home_node_id(1);
-	struct wire_lease lease = { .part = home_part(f, 0, 10) };
-	struct wire_ask a = home_ask_of(f, 1, 0, 10);
+	struct wire_lease lease = is_waited_for(f, 10, 1);
 
-	home_tell_names(f, 1);
-	(void)home_asks(f, 1, &a);
-	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
-	a.flags = WIRE_ASK_READER;
-	a.usual_ms = 1; /* what is of no use is not believed of an asker, either */
-	(void)home_asks(f, 3, &a);
 	for (uint32_t i = 0; i < 5; i++) { /* HOME_LEASE_OVERRIDE_MS is not over then */
-		for (uint32_t ms = 0; ms < HOME_LEASE_TERM_MS - 20; ms += 20) {
-			lease.progress_bytes += 1000;
-			home_lease_progress(f->home, &one, &lease);
-			(void)home_after_ms(f, 20);
-			assert_null(home_told(f, 3, 1, WIRE_LEASE));
+		for (uint32_t ms = 0; ms < HOME_LEASE_TERM_MS - 20; ms += STEP_MS) {
+			tells_of_more(f, &lease);
+			assert_false(is_leased_again(f));
 		}
 		home_has(f, 1, i, 1);
 	}
@@ -106,55 +114,47 @@ static void who_tells_late_of_its_first_bytes_is_waited_for(void **state)
 {
 	struct fixture *f = *state;
 	const struct wire_id one = home_node_id(1);
-	struct wire_lease lease = { .part = home_part(f, 0, 5) };
-	struct wire_ask a = home_ask_of(f, 1, 0, 5);
-	uint32_t ms;
+	struct wire_lease lease = is_waited_for(f, 5, 1000);
 
-	home_tell_names(f, 1);
-	(void)home_asks(f, 1, &a);
-	lease.token = home_must(f, 1, 1, WIRE_LEASE)->token;
-	a.flags = WIRE_ASK_READER;
-	a.usual_ms = 1000;
-	(void)home_asks(f, 3, &a);
-	for (ms = 0; ms < HOME_LEASE_TERM_MS + 1000; ms += 20) {
-		if (ms > HOME_LEASE_TERM_MS - 500) {
-			lease.progress_bytes += 1000;
-			home_lease_progress(f->home, &one, &lease);
-		}
+	for (uint32_t ms = 0; ms < HOME_LEASE_TERM_MS + 1000; ms += STEP_MS) {
+		if (ms > HOME_LEASE_TERM_MS - 500)
+			tells_of_more(f, &lease);
 		home_heard(f->home, &one);
-		(void)home_after_ms(f, 20);
-		assert_null(home_told(f, 3, 1, WIRE_LEASE));
+		assert_false(is_leased_again(f));
 	}
+}
+
+/* A reader that waited at node 1. */
+static void saw_nothing_of_one(struct wire_ask *a)
+{
+	a->flags = WIRE_ASK_READER | WIRE_ASK_STALLED;
+	a->avoid[0] = home_node_id(1);
+	a->avoid_why[0] = WIRE_AVOID_FAILED;
+	a->n_avoid = 1;
 }
 
 /* Two that know each other take the first lease, and the second. */
 static void who_leases_again_and_brings_nothing_is_let_go_as_well(void **state)
 {
 	struct fixture *f = *state;
+	const struct wire_id one = home_node_id(1), two = home_node_id(2);
 	struct wire_ask a = home_ask_of(f, 1, 0, 5);
-	const uint32_t usual_ms = 1500;
 	bool leased = false;
 	uint32_t ms;
 
 	home_tell_names(f, 1);
 	(void)home_asks(f, 1, &a);
-	a.flags = WIRE_ASK_READER | WIRE_ASK_STALLED;
-	a.avoid[0] = home_node_id(1);
-	a.avoid_why[0] = WIRE_AVOID_FAILED;
-	a.n_avoid = 1;
+	saw_nothing_of_one(&a);
 	(void)home_asks(f, 2, &a);
 	assert_non_null(home_told(f, 2, 1, WIRE_LEASE));
 	a.flags = WIRE_ASK_READER;
 	a.n_avoid = 0;
-	a.usual_ms = usual_ms;
+	a.usual_ms = 1500;
 	(void)home_asks(f, 3, &a);
-	for (ms = 0; ms < HOME_LEASE_LIFE_MS && !leased; ms += 20) {
-		const struct wire_id one = home_node_id(1), two = home_node_id(2);
-
+	for (ms = 0; ms < HOME_LEASE_LIFE_MS && !leased; ms += STEP_MS) {
 		home_heard(f->home, &one);
 		home_heard(f->home, &two);
-		(void)home_after_ms(f, 20);
-		leased = home_told(f, 3, 1, WIRE_LEASE) != NULL;
+		leased = is_leased_again(f);
 	}
 	assert_in_range(ms, HOME_LEASE_TERM_MS - 20, HOME_LEASE_TERM_MS + 500);
 }
@@ -218,10 +218,7 @@ static void who_saw_nothing_of_the_holder_leases_again_at_once(void **state)
 	home_tell_names(f, 1);
 	(void)home_asks(f, 1, &of_one);
 	(void)home_asks(f, 2, &of_two);
-	a.flags = WIRE_ASK_READER | WIRE_ASK_STALLED;
-	a.avoid[0] = home_node_id(1);
-	a.avoid_why[0] = WIRE_AVOID_FAILED;
-	a.n_avoid = 1;
+	saw_nothing_of_one(&a);
 	(void)home_asks(f, 3, &a);
 	assert_null(home_told(f, 3, 1, WIRE_LEASE));
 	a.part = home_part(f, 0, 5);

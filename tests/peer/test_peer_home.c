@@ -10,20 +10,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-	*state = chunk_world_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct chunk_world *w = *state;
-
-	chunk_world_free(&w);
-	return 0;
-}
-
 static uint64_t now_ms(const struct chunk_world *w)
 {
 	return clock_now_ns(peers_clock(w->peers)) / NS_PER_MS;
@@ -106,7 +92,7 @@ static void who_sends_chunks_lives_whatever_it_answers(void **state)
 
 int main(void)
 {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, chunk_world_setup, chunk_world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(who_sends_chunks_lives_whatever_it_answers),
 	};

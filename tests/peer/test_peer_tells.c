@@ -13,20 +13,6 @@
 
 #define MANY 8
 
-static int setup(void **state)
-{
-	*state = chunk_world_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct chunk_world *w = *state;
-
-	chunk_world_free(&w);
-	return 0;
-}
-
 static void put(struct chunk_world *w, uint32_t first, uint32_t n)
 {
 	for (uint32_t i = first; i < first + n; i++)
@@ -73,7 +59,7 @@ static void by_another_connection_it_is_told_all_of_it_again(void **state)
 
 int main(void)
 {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, chunk_world_setup, chunk_world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_home_is_told_what_is_here_and_what_comes),
 		T(by_another_connection_it_is_told_all_of_it_again),

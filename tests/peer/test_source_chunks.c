@@ -113,19 +113,26 @@ static void who_has_it_not_is_told_to_the_home_and_the_lease_is_taken(void **sta
 		assert_false(wire_set_has(&s->home.last_end.part.set, i));
 }
 
+/* The other, who was asked for it, says that node has it. */
+static void other_sends_to(struct scene *s, const struct wire_set *set, const struct wire_id *node)
+{
+	struct wire_msg redirect = { .type = WIRE_REDIRECT };
+
+	actor_grant(&s->other, &s->other.gets[0], true);
+	redirect.u.redirect = (struct wire_redirect){
+		.req = s->other.gets[0].req, .set = *set, .n_nodes = 1, .nodes = { *node }
+	};
+	conn_send(s->other.stranger.conn, &redirect);
+}
+
 static void a_redirect_is_followed_without_the_home(void **state)
 {
 	struct scene *s = *state;
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
-	struct wire_msg redirect = { .type = WIRE_REDIRECT, .u.redirect.set = all };
 
 	is_sent_to_other(s, ask, &all);
-	actor_grant(&s->other, &s->other.gets[0], true);
-	redirect.u.redirect.req = s->other.gets[0].req;
-	redirect.u.redirect.n_nodes = 1;
-	redirect.u.redirect.nodes[0] = s->home.stranger.self.self.id;
-	conn_send(s->other.stranger.conn, &redirect);
+	other_sends_to(s, &all, &s->home.stranger.self.self.id);
 	actor_end(&s->other, s->other.gets[0].req, WIRE_DONE, 0);
 	peers_until(s->w->peers, &s->home.n_gets, 1);
 	gives(&s->home, &s->home.gets[0], &all, true);
@@ -249,6 +256,13 @@ static void what_is_cancelled_in_flight_is_heard_of_no_more(void **state)
 
 /* ---- waiting ---- */
 
+/* The home says that the other is about to have it, and the agent asks there. */
+static void waits_at_other(struct scene *s, const struct wire_ask *ask, const struct wire_set *set)
+{
+	actor_answer(&s->home, ask, WIRE_WAIT, set, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+}
+
 static void what_is_waited_for_comes_when_it_is_there(void **state)
 {
 	struct scene *s = *state;
@@ -257,8 +271,7 @@ static void what_is_waited_for_comes_when_it_is_there(void **state)
 	const struct wire_set second = chunks_of(1, 1);
 	const struct wire_ask *ask = wants(s, 2);
 
-	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	waits_at_other(s, ask, &all);
 	assert_int_equal(s->other.gets[0].flags & WIRE_GET_WAIT, WIRE_GET_WAIT);
 	gives(&s->other, &s->other.gets[0], &first, false);
 	peers_until(s->w->peers, &s->w->n_chunks, 1);
@@ -275,8 +288,7 @@ static void a_lease_that_passes_on_is_taken_by_who_waited(void **state)
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
 
-	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	waits_at_other(s, ask, &all);
 	actor_answer(&s->home, ask, WIRE_LEASE, &all, NULL); /* the holder died, or failed */
 	actor_end(&s->home, ask->req, WIRE_DONE, 0);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
@@ -314,8 +326,7 @@ static void a_reader_does_not_wait_without_a_home_that_watches(void **state)
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
 
-	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	waits_at_other(s, ask, &all);
 	actor_end(&s->home, ask->req, WIRE_NOT_HERE, 0);
 	is_watched_by_the_home(s, 1);
 }
@@ -330,8 +341,7 @@ static void who_comes_to_read_what_is_waited_for_has_the_home_watch(void **state
 	s->w->run.reader = false;
 	peers_until(s->w->peers, &s->home.n_asks, 1);
 	ask = &s->home.asks[0];
-	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	waits_at_other(s, ask, &all);
 	actor_end(&s->home, ask->req, WIRE_NOT_HERE, 0);
 	peers_run_ms(s->w->peers, 2);
 	s->w->run.reader = true;
@@ -346,8 +356,7 @@ static void who_is_waited_for_and_cannot_show_the_digests_is_told_to_the_home(vo
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
 
-	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	waits_at_other(s, ask, &all);
 	actor_grant(&s->other, &s->other.gets[0], false);
 	peers_until(s->w->peers, &s->home.n_asks, 2);
 	assert_int_equal(set_count(&s->home.asks[1].part.set), 2);
@@ -361,15 +370,9 @@ static void who_is_waited_for_and_sends_to_who_is_not_there_is_told_to_the_home(
 	struct scene *s = *state;
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
-	struct wire_msg redirect = { .type = WIRE_REDIRECT, .u.redirect.set = all };
 
-	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
-	actor_grant(&s->other, &s->other.gets[0], true);
-	redirect.u.redirect.req = s->other.gets[0].req;
-	redirect.u.redirect.n_nodes = 1;
-	redirect.u.redirect.nodes[0] = (struct wire_id){ .b = { 1 } };
-	conn_send(s->other.stranger.conn, &redirect);
+	waits_at_other(s, ask, &all);
+	other_sends_to(s, &all, &(struct wire_id){ .b = { 1 } });
 	peers_until(s->w->peers, &s->home.n_asks, 2);
 	assert_int_equal(set_count(&s->home.asks[1].part.set), 2);
 }
@@ -415,8 +418,7 @@ static void who_is_waited_for_is_not_told_to_wait_for_who_waits_there(void **sta
 		                           .arg = &ended,
 		                           .plain_sizes = plain_sizes };
 
-	actor_answer(&s->home, ask, WIRE_WAIT, &all, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
+	waits_at_other(s, ask, &all);
 	(void)actor_get(&s->other, &all, WIRE_GET_WAIT, true, &opts);
 	peers_until(s->w->peers, &ended.n, 1);
 	assert_int_equal(ended.status, WIRE_NOT_HERE);
