@@ -159,13 +159,14 @@ static bool is_ip_port(const char *text, bool *ret_is_any)
  * @return where the host ends; NULL: it is none */
 static const char *host_end(const char *text)
 {
-	const size_t n = strcspn(text + 1, "%]");
 	const char *end = text + strcspn(text, "] \t\r\n/");
 	char address[INET6_ADDRSTRLEN] = "";
 	struct in6_addr parsed;
+	size_t n;
 
 	if (text[0] != '[')
 		return text + strcspn(text, ":[] \t\r\n/");
+	n = strcspn(text + 1, "%]");
 	if (*end != ']' || n >= sizeof(address) || end[-1] == '%')
 		return NULL;
 	memcpy(address, text + 1, n);

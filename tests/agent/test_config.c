@@ -3,6 +3,7 @@
  */
 #include "config.h"
 #include "mem.h"
+#include "settings.h"
 #include "settings_table.h"
 #include <errno.h>
 #include <stdio.h>
@@ -279,6 +280,33 @@ static void hosts_and_proxies_of_registries_have_many_forms(void **state)
 	}
 }
 
+/* A sanitizer sees it: each text ends where its memory does, as YAML's do not. */
+static void a_text_is_looked_at_as_far_as_it_goes(void **state)
+{
+	static const struct {
+		const char *text;
+		bool is_proxy, is_host;
+	} cases[] = { { "", true, false },           { "p", true, true },
+		      { "p:", false, false },        { "http://", false, false },
+		      { "http://u@", false, false }, { "[", false, false },
+		      { "[::1]", true, true },       { "[::1", false, false } };
+	const struct setting proxy = { .name = "proxy", .type = SETTING_PROXY };
+	const struct setting mirrors = { .name = "mirrors", .type = SETTING_REGISTRIES };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		AUTO(free_str) char *text = xstrdup(cases[i].text);
+		AUTO(text_arena_free) struct text_arena *arena = text_arena_new();
+		const char *value = NULL;
+		struct err e = { 0 };
+
+		assert_int_equal(setting_set(&proxy, text, arena, &value, &e),
+		                 cases[i].is_proxy ? 0 : -EINVAL);
+		assert_int_equal(setting_check_entry(&mirrors, text, &e),
+		                 cases[i].is_host ? 0 : -EINVAL);
+	}
+}
+
 static void peers_need_certificates_or_a_word_that_they_have_none(void **state)
 {
 	(void)state;
@@ -549,6 +577,7 @@ int main(void)
 		cmocka_unit_test(forms_that_are_wrong_are_refused),
 		cmocka_unit_test(hosts_and_proxies_of_registries_that_cannot_be_asked_are_refused),
 		cmocka_unit_test(hosts_and_proxies_of_registries_have_many_forms),
+		cmocka_unit_test(a_text_is_looked_at_as_far_as_it_goes),
 		cmocka_unit_test(peers_need_certificates_or_a_word_that_they_have_none),
 		cmocka_unit_test(an_address_without_a_port_is_refused_with_its_line),
 		cmocka_unit_test(
