@@ -63,6 +63,7 @@ void agent_stop(struct agent *a)
 	a->stopping = true;
 	log_info(a->log, "stopping", "pid=%d", (int)getpid());
 	mending_stop(a->mending);
+	registry_stop(a->registry);
 	if (a->peer != NULL)
 		peer_stop(a->peer);
 	api_stop(a->api, on_api_empty, a);

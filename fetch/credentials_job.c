@@ -3,6 +3,7 @@
  */
 #include "credentials_job.h"
 #include "mem.h"
+#include <errno.h>
 #include <stdlib.h>
 
 #define HELPER_TIMEOUT_MS 10000
@@ -21,7 +22,10 @@ static void read_them(struct job *job) /* worker thread */
 {
 	struct credentials_job *j = container_of(job, struct credentials_job, job);
 
-	j->result = credentials_find(&j->query, &j->credentials, &j->err);
+	if (atomic_load(j->stopping)) /* a helper that hangs takes all of its time */
+		j->result = err_set(&j->err, EAGAIN, "the agent stops");
+	else
+		j->result = credentials_find(&j->query, &j->credentials, &j->err);
 }
 
 static void after(struct job *job)
@@ -42,6 +46,7 @@ credentials_job_start(const struct registry_auths *auths, const struct way *way,
 
 	j->owner = owner;
 	j->done = done;
+	j->stopping = &auths->stopping;
 	j->host = xstrdup(host->name);
 	j->repository = xstrdup(repository);
 	j->auth_file = xstrdup_or_null(way->auth_file);

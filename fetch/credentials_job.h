@@ -5,6 +5,7 @@
 #include "credentials.h"
 #include "pool.h"
 #include "registry_auth.h"
+#include <stdatomic.h>
 
 struct credentials_job {
 	struct job job;
@@ -17,6 +18,7 @@ struct credentials_job {
 	struct credentials credentials; /* the result */
 	struct err err;
 	int result;
+	const atomic_bool *stopping;               /* of all: it is not begun any more */
 	void *owner;                               /* NULL: nobody waits any more */
 	void (*done)(struct credentials_job *job); /* loop thread; the job is freed behind it */
 };

@@ -57,6 +57,11 @@ int registry_new(const struct registry_opts *opts, struct registry **ret_registr
 	return 0;
 }
 
+void registry_stop(struct registry *r)
+{
+	atomic_store(&r->auths.stopping, true);
+}
+
 void registry_free(struct registry **registry)
 {
 	struct registry *r = *registry;

@@ -10,6 +10,7 @@
 #include "registry.h"
 #include "registry_host.h"
 #include "ways.h"
+#include <stdatomic.h>
 
 struct registry_auth;
 
@@ -19,6 +20,7 @@ struct registry_auths {
 	struct registry_hosts *hosts;
 	struct ways ways;
 	char *default_config; /* the user's docker config; or NULL */
+	atomic_bool stopping; /* no credentials are looked for any more: -EAGAIN */
 };
 
 /** Made when asked for first; lives as long as the way. */

@@ -30,6 +30,9 @@ struct registry_opts {
 
 MUST_CHECK int registry_new(const struct registry_opts *opts, struct registry **ret_registry,
                             struct err *e);
+/** [loop] Before the pool is freed: credential files and helpers that are not asked yet are not
+ * asked any more, and who waits for them has -EAGAIN. */
+void registry_stop(struct registry *r);
 void registry_free(struct registry **registry);
 
 /** [loop] Other entries from now on. Borrowed, and the old ones stay borrowed: requests that run

@@ -88,21 +88,42 @@ class StopTwice(lab.LabTest):
 
 
 class StopBesideSlowOnes(LoopbackTest):
-    def test_what_a_credential_helper_still_says_is_heard_out(self):
-        """A mount that is cancelled lets go of the question; the answer comes all the same."""
+    def slow_helper(self):
+        """An agent, its registry, and two files of the helper that it asks for credentials: it adds a line to the first one, or
+        is read from if that is a fifo, and answers when the second one, a fifo, was opened to be written."""
         directory = lab.tempfile.mkdtemp(prefix="helper-", dir=lab.TMP)
         asked, may_answer = (os.path.join(directory, name) for name in ("asked", "may-answer"))
-        for path in (asked, may_answer):
-            os.mkfifo(path)
+        os.mkfifo(may_answer)
         helper = os.path.join(directory, "docker-credential-slow")
         with open(helper, "w", encoding="ascii") as f:
-            f.write(f'#!/bin/sh\necho > {asked}\nread _ < {may_answer}\necho \'{{"Username":"u","Secret":"p"}}\'\n')
+            f.write(f'#!/bin/sh\necho >> {asked}\nread _ < {may_answer}\necho \'{{"Username":"u","Secret":"p"}}\'\n')
         os.chmod(helper, 0o755)
         private = lab.Registry(htpasswd=lab.htpasswd_file("stop-htpasswd", "u", "p"))
         self.addCleanup(private.stop)
         with open(os.path.join(directory, "config.json"), "w", encoding="ascii") as f:
             json.dump({"credHelpers": {private.host: "slow"}}, f)
         agent = self.agent(host=private.host, env={"DOCKER_CONFIG": directory, "PATH": f"{directory}:{os.environ['PATH']}"})
+        return agent, private, asked, may_answer
+
+    def test_helpers_that_were_not_asked_yet_are_not_asked_at_the_end(self):
+        """Two are at a time, and one that hangs has ten seconds: six mounts took half a minute to end."""
+        agent, private, asked, may_answer = self.slow_helper()
+        mounts = [agent.start_shoal("mount", f"{private.host}/edge-{i}:v6", agent.new_dir()) for i in range(6)]
+        lab.wait_for(lambda: lab.metric_sum(agent.metrics(), "shoal_origin_requests_total", code="401") == len(mounts) and
+                     os.path.exists(asked) and os.path.getsize(asked) == 2, "all mounts to need credentials")
+        agent.process.send_signal(signal.SIGTERM)
+        for mount in mounts:
+            mount.communicate(timeout=lab.DEADLINE_S)
+        lab.wait_for(lambda: 'msg="stopping"' in agent.log(), "the agent to stop")
+        with open(may_answer, "wb") as f:
+            f.write(b"\n\n")
+        self.assertEqual(0, agent.process.wait(lab.DEADLINE_S), agent.log()[-6000:])
+        self.assertEqual(2, os.path.getsize(asked))
+
+    def test_what_a_credential_helper_still_says_is_heard_out(self):
+        """A mount that is cancelled lets go of the question; the answer comes all the same."""
+        agent, private, asked, may_answer = self.slow_helper()
+        os.mkfifo(asked)
         mount = agent.start_shoal("mount", f"{private.host}/edge:v6", agent.new_dir())
         with open(asked, "rb") as f:
             f.read()
