@@ -123,9 +123,10 @@ static json_t *without_user(const char *text)
 	return json_string(url);
 }
 
+/* @param name  NULL: one of a list */
 static json_t *as_shown(const char *name, json_t *value)
 {
-	if (is_secret(name))
+	if (name != NULL && is_secret(name))
 		return json_is_object(value) ? json_object() : json_string("");
 	return json_is_string(value) ? without_user(json_string_value(value)) : json_incref(value);
 }
@@ -143,15 +144,20 @@ static void hide_in(json_t *value, json_t *inside)
 		(void)json_object_set_new(value, name, as_shown(name, member));
 		(void)json_array_append(inside, json_object_get(value, name));
 	}
-	json_array_foreach(value, i, member)(void) json_array_append(inside, member);
+	json_array_foreach(value, i, member)
+	{
+		(void)json_array_set_new(value, i, as_shown(NULL, member));
+		(void)json_array_append(inside, json_array_get(value, i));
+	}
 }
 
-/* Also of what shoal has no use for, as mirrors: it is handed to the next nydusd by others. */
-static void hide_secrets(json_t *backend)
+/* Also of what shoal has no use for, as mirrors and other backends: it is handed to the next nydusd
+ * by others. */
+static void hide_secrets(json_t *root)
 {
 	AUTO(json_drop) json_t *todo = json_array();
 
-	(void)json_array_append(todo, backend);
+	(void)json_array_append(todo, root);
 	for (size_t i = 0; i < json_array_size(todo); i++)
 		hide_in(json_array_get(todo, i), todo);
 }
@@ -344,7 +350,7 @@ int nydusd_config_parse(const char *text, size_t size_bytes, struct nydusd_confi
 	if (r < 0)
 		return r;
 	c.id_mapping = json_object_size(json_object_get(root, "id_mapping")) > 0;
-	hide_secrets(backend);
+	hide_secrets(root);
 	c.shown = root;
 	root = NULL;
 	*ret_config = c;

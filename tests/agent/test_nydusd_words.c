@@ -209,6 +209,36 @@ static void what_is_shown_holds_no_secret(void **state)
 	assert_non_null(strstr(shown, "\"http://p/ping\""));
 }
 
+/* Also where it is beside what counts: of another backend, or one of a list of texts. */
+static void what_is_shown_holds_no_secret_of_what_does_not_count(void **state)
+{
+	static const char *const texts[] = {
+		"{\"version\": 2, \"backend\": {\"type\": \"localfs\", \"localfs\": {\"dir\": "
+		"\"/b@c\"}, "
+		"\"registry\": {\"auth\": \"sesame\", \"host\": \"me:sesame@h\"}, "
+		"\"http-proxy\": {\"addr\": \"http://me:sesame@p\"}}}",
+		"{\"version\": 2, \"backend\": {\"type\": \"localfs\", \"localfs\": {\"dir\": "
+		"\"/b@c\", "
+		"\"mirrors\": [\"http://me:sesame@m\", [\"me:sesame@n\"]]}}}",
+		"{\"device\": {\"backend\": {\"type\": \"localfs\", \"config\": {\"dir\": "
+		"\"/b@c\"}}}, "
+		"\"backend\": {\"oss\": {\"access_key_secret\": \"sesame\"}}}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		AUTO(nydusd_config_clear) struct nydusd_config c = { 0 };
+		AUTO(free_str) char *shown = NULL;
+
+		assert_int_equal(parse(texts[i], &c), 0);
+		assert_string_equal(c.blobs, "dir:/b@c");
+		shown = json_dumps(c.shown, JSON_ENCODE_ANY);
+		assert_non_null(shown);
+		assert_null(strstr(shown, "sesame"));
+		assert_non_null(strstr(shown, "\"/b@c\""));
+	}
+}
+
 static void other_backends_and_version_2(void **state)
 {
 	AUTO(nydusd_config_clear) struct nydusd_config dir = { 0 };
@@ -357,6 +387,7 @@ int main(void)
 		cmocka_unit_test(a_registry_with_credentials),
 		cmocka_unit_test(a_proxys_name_and_password_are_apart_and_not_shown),
 		cmocka_unit_test(what_is_shown_holds_no_secret),
+		cmocka_unit_test(what_is_shown_holds_no_secret_of_what_does_not_count),
 		cmocka_unit_test(other_backends_and_version_2),
 		cmocka_unit_test(toml_is_version_2),
 		cmocka_unit_test(what_is_not_said_of_a_registry_is_open),
