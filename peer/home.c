@@ -93,13 +93,10 @@ static void has_now(struct home *h, struct h_list *l, uint32_t pos, uint16_t nod
 	const struct h_chunk *c = home_chunk(h, l, pos);
 	struct h_wait *w;
 	struct h_wait *next;
-	struct h_ask *ask;
+	struct h_ask *ask = h->nodes[node].asks;
 
-	DL_FOREACH2(h->nodes[node].asks, ask, node_next)
-	{
-		if (ask->list == l && wire_set_has(&ask->open, pos))
-			home_wait_drop(h, &ask->waits[pos]);
-	}
+	while ((ask = home_ask_that_wants(ask, l, pos)) != NULL)
+		home_wait_drop(h, &ask->waits[pos]);
 	if (c->n_lists == 1)
 		return;
 	DL_FOREACH_SAFE(c->waits, w, next)

@@ -30,13 +30,10 @@ static void count_behind(struct home *h, const struct h_wait *w, int by)
 {
 	const struct h_list *l = w->ask->list;
 	const uint32_t pos = home_wait_pos(w);
-	struct h_ask *ask;
+	struct h_ask *ask = home_ask_that_wants(h->nodes[w->told].asks, l, pos);
 
-	DL_FOREACH2(h->nodes[w->told].asks, ask, node_next)
-	{
-		if (ask->list == l && wire_set_has(&ask->open, pos))
-			ask->waits[pos].n_behind = (uint16_t)(ask->waits[pos].n_behind + by);
-	}
+	for (; ask != NULL; ask = home_ask_that_wants(ask->node_next, l, pos))
+		ask->waits[pos].n_behind = (uint16_t)(ask->waits[pos].n_behind + by);
 }
 
 /* Among those who were sent to a node, or those who were told of none. */

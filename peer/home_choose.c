@@ -136,16 +136,13 @@ static uint16_t sent_to(struct home *h, const struct h_list *l, uint32_t pos, ui
 {
 	const struct h_chunk *c = home_chunk(h, l, pos);
 	const struct h_wait *w = c->waits;
-	const struct h_ask *ask;
+	struct h_ask *ask = h->nodes[node].asks;
 
 	if (c->n_lists == 1) {
-		DL_FOREACH2(h->nodes[node].asks, ask, node_next)
-		{
-			if (ask->list == l && wire_set_has(&ask->open, pos) &&
-			    ask->waits[pos].told != NO_NODE)
-				return ask->waits[pos].told;
-		}
-		return NO_NODE;
+		ask = home_ask_that_wants(ask, l, pos);
+		while (ask != NULL && ask->waits[pos].told == NO_NODE)
+			ask = home_ask_that_wants(ask->node_next, l, pos);
+		return ask == NULL ? NO_NODE : ask->waits[pos].told;
 	}
 	while (w != NULL && (w->ask->node != node || w->told == NO_NODE))
 		w = w->next;

@@ -198,6 +198,15 @@ void home_entry_drop(struct h_chunk *c, uint16_t node);
 /* Make a place, if one is taken by who has served its share: the next ones stand behind others. */
 void home_entry_spare(const struct home *h, struct h_chunk *c);
 bool home_is_held(const struct home *h, const struct h_chunk *c); /* by somebody alive */
+/* ask, or the next one of its node after it, that waits for the chunk at pos of l; NULL: none. */
+static inline struct h_ask *home_ask_that_wants(struct h_ask *ask, const struct h_list *l,
+                                                uint32_t pos)
+{
+	while (ask != NULL && !(ask->list == l && wire_set_has(&ask->open, pos)))
+		ask = ask->node_next;
+	return ask;
+}
+
 /* The place in its list that it waits for. */
 static inline uint32_t home_wait_pos(const struct h_wait *w)
 {

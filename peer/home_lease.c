@@ -45,11 +45,10 @@ static void release_chunk(struct home *h, struct h_lease *l, uint32_t pos)
 	wire_set_remove(&l->set, pos);
 }
 
-/* Its node has as many as it may have, or there are no more: others wait for this one's end. */
-static bool is_waited_for(const struct home *h, const struct h_lease *l)
+/* It has all that it may have, or all for prefetches: its other asks wait for the end of one. */
+static bool has_its_share(const struct h_node *n)
 {
-	return h->free_leases == NULL || h->nodes[l->node].n_leases >= HOME_LEASES_PER_PEER ||
-	       h->nodes[l->node].n_leases == HOME_LEASES_AHEAD;
+	return n->n_leases >= HOME_LEASES_PER_PEER || n->n_leases == HOME_LEASES_AHEAD;
 }
 
 /* Whatever list they wait for. */
@@ -67,20 +66,21 @@ static void regrant_all(struct home *h, const struct h_node *n)
 static void lease_free(struct home *h, struct h_lease *l)
 {
 	const bool none_left = h->free_leases == NULL;
-	const bool waited = is_waited_for(h, l);
+	struct h_node *n = &h->nodes[l->node];
+	const bool waited = has_its_share(n);
 	struct h_list *list = l->list;
 
 	assert(set_empty(&l->set));
 	DL_DELETE(list->leases, l);
 	DL_DELETE2(h->live_leases, l, live_prev, live_next);
-	h->nodes[l->node].n_leases--;
+	n->n_leases--;
 	h->stats.leases--;
 	l->list = NULL;
 	LL_PREPEND(h->free_leases, l);
 	home_share_over(h, l);
 	home_regrant(h, list); /* its node may take another */
 	if (waited)
-		regrant_all(h, &h->nodes[l->node]);
+		regrant_all(h, n);
 	for (uint32_t i = 0; none_left && i < h->n_nodes_ever; i++)
 		regrant_all(h, &h->nodes[i]);
 }
@@ -372,6 +372,12 @@ static void override(struct home *h, struct h_lease *l)
 	strike(h, l->node);
 }
 
+/* When it is leased again in spite of all the progress that is told. */
+static uint64_t override_ns_of(const struct h_lease *l)
+{
+	return l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
+}
+
 /* How long who lives, and never let a lease down, is waited for. */
 static uint64_t stuck_ns_of(const struct home *h, const struct h_lease *l)
 {
@@ -388,10 +394,9 @@ static uint64_t in_vain_ns(const struct home *h, const struct h_lease *l, const 
 /* Who tells nothing is asked whether it lives. */
 static uint64_t overdue_ns(const struct home *h, const struct h_lease *l, const struct h_ask *ask)
 {
-	const uint64_t override_ns = l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS;
 	const bool is_told = l->progress_bytes > 0 || l->adopted;
 
-	return is_told ? min_u64(in_vain_ns(h, l, ask), override_ns) : override_ns;
+	return min_u64(override_ns_of(l), is_told ? in_vain_ns(h, l, ask) : UINT64_MAX);
 }
 
 /* Its other leases, from now on, are not waited for again until it brings something. */
@@ -419,7 +424,7 @@ static bool second_is_due(struct home *h, struct h_lease *l, const struct h_ask 
 	*ret_look_ns = min_u64(quiet_ns, due_ns);
 	if (now_ns < *ret_look_ns)
 		return false;
-	if (now_ns >= l->granted_ns + HOME_LEASE_OVERRIDE_MS * NS_PER_MS)
+	if (now_ns >= override_ns_of(l))
 		override(h, l);
 	else if (now_ns >= due_ns)
 		doubt(&h->nodes[l->node]);
