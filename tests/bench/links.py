@@ -3,12 +3,10 @@
 Counters of the namespaces (/proc/PID/net/dev of a process that lives there) and of the processes, read by a thread
 several times a second: nothing is asked of the agents meanwhile.
 """
-import os
 import threading
 import time
 
 EVERY_S = 0.1
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def link_bytes(pid):
@@ -23,9 +21,8 @@ def link_bytes(pid):
 
 
 def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        fields = f.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Of a process that lives, all its threads. Source: clock_getcpuclockid(3), linux/posix-timers.h."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 class Links:

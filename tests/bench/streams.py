@@ -14,6 +14,7 @@ import time
 
 import lab
 from cluster import Cluster, Pki
+from links import cpu_seconds
 from stage import Stage
 
 CIPHER = "TLS_AES_128_GCM_SHA256"  # the one that agents prefer (peer/tls.c)
@@ -42,12 +43,7 @@ class Side:
               f" receiver {receiver:.2f} s a GB", flush=True)
 
 
-def process_clock(process):
-    """CPU seconds of a process that lives, all its threads. Source: clock_getcpuclockid(3), linux/posix-timers.h."""
-    return time.clock_gettime((~process.pid << 3) | 2)
-
-
-def children_clock():
+def children_seconds():
     """CPU seconds of the commands that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
@@ -80,10 +76,10 @@ class Nginx:
         """The time is that of the bytes alone: agents have their connection already, too."""
         argv = ["curl", "-sSf", "--insecure", "--tls13-ciphers", CIPHER, "--retry", "20", "--retry-connrefused", "--retry-delay", "0",
                 "-w", "%{time_pretransfer} %{time_total}", "-o", to, self.url]
-        sender, receiver = process_clock(self.process), children_clock()
+        sender, receiver = cpu_seconds(self.process.pid), children_seconds()
         done = subprocess.run(lab.on_node(node, argv), check=True, capture_output=True, text=True)
         began, ended = map(float, done.stdout.split())
-        side.add(self.n_bytes, ended - began, process_clock(self.process) - sender, children_clock() - receiver)
+        side.add(self.n_bytes, ended - began, cpu_seconds(self.process.pid) - sender, children_seconds() - receiver)
 
 
 def bench_wire(side, args, pki, how):
@@ -130,12 +126,12 @@ def prefetch(side, cluster, image):
     where = asker.mount(cluster.reference(image))
     lab.wait_for(lambda: asker.metric("shoal_fetches_in_flight") == 0, "what the mount reads")
     before = asker.metric("shoal_peer_received_bytes_total")
-    sender, receiver = process_clock(holder.process), process_clock(asker.process)
+    sender, receiver = cpu_seconds(holder.process.pid), cpu_seconds(asker.process.pid)
     start = time.perf_counter()
     asker.shoal("prefetch", where)
     seconds = time.perf_counter() - start
     n_bytes = int(asker.metric("shoal_peer_received_bytes_total") - before)
-    side.add(n_bytes, seconds, process_clock(holder.process) - sender, process_clock(asker.process) - receiver)
+    side.add(n_bytes, seconds, cpu_seconds(holder.process.pid) - sender, cpu_seconds(asker.process.pid) - receiver)
     asker.umount(where)
     return n_bytes
 
