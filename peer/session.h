@@ -35,7 +35,7 @@ void wire_session_free(struct session **s); /* NULL is fine */
 /**
  * Bytes from the peer. Callbacks of sink and of requests are made from inside; they may call
  * everything of this header but wire_session_free(). Nothing more is taken after session_stop().
- * @param counts  payload_in_bytes, control_in_bytes, n_messages_in are counted up
+ * @param counts  those of what comes (..._in, ..._in_bytes) are counted up
  * @return 0; -EPROTO: it is over, with the reason
  */
 MUST_CHECK int session_feed(struct session *s, const uint8_t *bytes, size_t n_bytes,
