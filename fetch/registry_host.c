@@ -76,7 +76,7 @@ struct registry_host *registry_host_find(const struct registry_hosts *hosts, con
 	return host;
 }
 
-struct registry_host *registry_host_get(struct registry_hosts *hosts, const char *name)
+struct registry_host *registry_host_led_to(struct registry_hosts *hosts, const char *name)
 {
 	struct registry_host *host = registry_host_find(hosts, name);
 
@@ -89,10 +89,24 @@ struct registry_host *registry_host_get(struct registry_hosts *hosts, const char
 	return host;
 }
 
+struct registry_host *registry_host_get(struct registry_hosts *hosts, const char *name)
+{
+	struct registry_host *host = registry_host_led_to(hosts, name);
+
+	if (host != NULL)
+		host->is_registry = true;
+	return host;
+}
+
+static uint32_t requests_per_s(const struct registry_host *host)
+{
+	return host->is_registry || host->own_entry ? host->config.requests_per_s : 0;
+}
+
 /* A bucket of one second's requests: slot_ns may lie up to a second back. */
 uint64_t registry_host_admit(struct registry_host *host, uint64_t now_ns)
 {
-	const uint32_t rate = host->config.requests_per_s;
+	const uint32_t rate = requests_per_s(host);
 	uint64_t step_ns;
 
 	if (now_ns < host->not_before_ns)

@@ -15,6 +15,7 @@ struct registry_host {
 	char *name;                    /* "HOST[:PORT]" */
 	struct registry_config config; /* its own entry, else that of "*", else the defaults */
 	bool own_entry;
+	bool is_registry;       /* or a mirror; else others only lead there */
 	bool ranges_ignored;    /* said once in the log */
 	uint64_t not_before_ns; /* Retry-After */
 	uint64_t bad_until_ns;  /* a mirror that failed: passed over until then */
@@ -35,8 +36,12 @@ void registry_hosts_free(struct registry_hosts *hosts); /* what it holds; zeroed
 void registry_hosts_configure(struct registry_hosts *hosts, const struct registry_config *configs,
                               uint32_t n_configs);
 
-/** Made when asked for first. @return NULL: there are HOSTS_MAX already */
+/** A registry or a mirror, made when asked for first. @return NULL: there are HOSTS_MAX already */
 struct registry_host *registry_host_get(struct registry_hosts *hosts, const char *name);
+
+/** Likewise, of a server that a registry leads to: what "*" says of the number of requests is not
+ * meant for it. */
+struct registry_host *registry_host_led_to(struct registry_hosts *hosts, const char *name);
 
 /** @return NULL: not known so far */
 struct registry_host *registry_host_find(const struct registry_hosts *hosts, const char *name);

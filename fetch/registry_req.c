@@ -166,7 +166,7 @@ static struct registry_host *gate_host(const struct registry_req *req, bool make
 		return req->host;
 	if (url_authority(req->target, authority, &ignored) < 0)
 		return NULL;
-	return make ? registry_host_get(hosts, authority) : registry_host_find(hosts, authority);
+	return make ? registry_host_led_to(hosts, authority) : registry_host_find(hosts, authority);
 }
 
 /* ---- failures ---- */

@@ -137,7 +137,7 @@ static void note_answer(struct token_request *t)
 	if (t->status != 429 && t->status != 503)
 		return; /* any registry names any service: only what has to be remembered has a
 		           place */
-	host = registry_host_get(t->opts.auths->hosts, t->authority);
+	host = registry_host_led_to(t->opts.auths->hosts, t->authority);
 	if (host != NULL)
 		registry_host_busy(host, t->retry_after_s, clock_now_ns(opts->clock));
 }

@@ -14,6 +14,7 @@
 #define BLOB      "4444444444444444444444444444444444444444444444444444444444444444"
 #define LONG_S    600 /* longer than any deadline here */
 #define FOR_EVER  (-1)
+#define N_ASKS    10
 #define STORE     "store.%s" /* the server, under a name that nobody has said anything of */
 #define TO_STORE  "\"redirect\":true,\"redirect_host\":\"" STORE "\""
 #define IS_BUSY   "\"redirect_uses\":%d,\"redirect_stale\":503,\"retry_after_s\":%d"
@@ -106,6 +107,27 @@ static void nobody_waits_for_where_a_mirror_leads(void **state)
 	assert_int_equal(N_AT(n), 0);
 }
 
+/* "*" is every registry; where they keep their blobs no number of requests is limited. Before such
+ * a server said something it is not even known. */
+static void what_all_registries_may_be_asked_is_not_meant_for_it(void **state)
+{
+	struct net *n = *state;
+	uint64_t begin_ns;
+
+	n->configs[0].host = "*";
+	n->configs[0].requests_per_s = 1;
+	n->n_configs = 1;
+	net_new_registry(n);
+	store_is_busy(n, 0, 0);
+	assert_int_equal(ask(n), -EAGAIN);
+	store_is_busy(n, FOR_EVER, 0);
+	begin_ns = clock_now_ns(clock_real());
+	for (int i = 0; i < N_ASKS; i++)
+		assert_int_equal(ask(n), 0);
+	assert_int_equal(N_AT(n), N_ASKS);
+	assert_true(clock_now_ns(clock_real()) - begin_ns < (N_ASKS - 2) * NS_PER_S);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, net_teardown)
@@ -114,6 +136,7 @@ int main(void)
 		TEST(within_the_deadline_nobody_asks_it_in_vain),
 		TEST(the_registry_may_lead_elsewhere_by_then),
 		TEST(nobody_waits_for_where_a_mirror_leads),
+		TEST(what_all_registries_may_be_asked_is_not_meant_for_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
