@@ -96,7 +96,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 		return;
 	if (n->front.state == FRONT_INIT && n->front.instances == NULL) {
 		front_begin_to_end(&n->front);
-		loop_stop(n->front.loop);
+		leave(n);
 		return;
 	}
 	front_stop(&n->front, on_stopped, n);

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import threading
 
 import front
@@ -182,3 +183,27 @@ class StopBesideSlowOnes(LoopbackTest):
         reader.join(lab.DEADLINE_S)
         self.assertEqual([200], told)
         agent.umount(os.path.join(f.mountpoint, "1"))
+
+    def test_a_nydusd_that_has_taken_nothing_over_yet_answers_first(self):
+        """What the supervisor says then is no use any more."""
+        agent = self.agent(config={"registries": []})
+        with socket.socket(socket.AF_UNIX) as listener:
+            path = os.path.join(agent.new_dir(), "supervisor.sock")
+            listener.bind(path)
+            listener.listen(1)
+            listener.settimeout(lab.DEADLINE_S)
+            f = front.Front(agent, supervisor=path, options=["--upgrade"], wait=False)
+            self.addCleanup(f.take_down)
+            f.wait_for_state("INIT")
+            told = []
+            caller = threading.Thread(target=lambda: told.append(f.request("PUT", "/api/v1/daemon/fuse/takeover")[0]))
+            caller.start()
+            connection, _ = listener.accept()
+            with connection:
+                f.process.send_signal(signal.SIGTERM)
+                lab.wait_for(lambda: "stopping" in f.log(), "nydusd to stop")
+                self.assertIsNone(f.process.poll())
+                connection.sendall(json.dumps({"shoal_nydusd": 1, "root": f.mountpoint, "mounts": []}).encode())
+        self.assertEqual(0, f.process.wait(lab.DEADLINE_S), f.log()[-6000:])
+        caller.join(lab.DEADLINE_S)
+        self.assertEqual([500], told)
