@@ -18,7 +18,7 @@
 #include "origin.h"
 #include <unistd.h>
 
-#define OUT_AT_MOST_MS 10000
+#define OUT_AT_MOST_MS 15000 /* a credential helper has 10 s, systemd waits for 30 */
 
 /* Workers may be at what readers wanted a moment ago, at an image whose mount was cancelled, or at
  * credentials that nobody asks for any more. */
@@ -37,7 +37,7 @@ static void on_mounts_stopped(void *arg)
 {
 	struct agent *a = arg;
 
-	leaving_begin(&a->leaving, a->loop, OUT_AT_MOST_MS, idle_mark, a);
+	leaving_begin(&a->leaving, a->loop, a->clock, OUT_AT_MOST_MS, idle_mark, a);
 }
 
 static void on_api_stopped(struct loop_call *call)

@@ -11,7 +11,7 @@ static void look(struct timer *t)
 	struct leaving *l = container_of(t, struct leaving, timer);
 	const uint64_t mark = l->mark(l->arg);
 
-	if ((mark != 0 && mark == l->seen_mark) || l->n_looks_left-- == 0) {
+	if ((mark != 0 && mark == l->seen_mark) || clock_now_ns(l->clock) >= l->end_ns) {
 		loop_stop(l->loop);
 		return;
 	}
@@ -19,15 +19,16 @@ static void look(struct timer *t)
 	timer_start(&l->timer, LOOK_MS);
 }
 
-void leaving_begin(struct leaving *leaving, struct loop *loop, uint32_t at_most_ms,
-                   uint64_t (*mark)(const void *arg), const void *arg)
+void leaving_begin(struct leaving *leaving, struct loop *loop, const struct clock *clock,
+                   uint32_t at_most_ms, uint64_t (*mark)(const void *arg), const void *arg)
 {
 	if (leaving_has_begun(leaving))
 		return;
 	leaving->loop = loop;
 	leaving->mark = mark;
 	leaving->arg = arg;
-	leaving->n_looks_left = at_most_ms / LOOK_MS;
+	leaving->clock = clock;
+	leaving->end_ns = clock_now_ns(clock) + at_most_ms * NS_PER_MS;
 	timer_init(&leaving->timer, loop, look);
 	timer_start(&leaving->timer, 0);
 }

@@ -5,6 +5,7 @@
  * Knows no parts: whoever leaves says what is out. All on the loop thread.
  */
 #pragma once
+#include "clock.h"
 #include "loop.h"
 #include "pool.h"
 #include <stddef.h>
@@ -14,8 +15,9 @@ struct leaving {
 	struct loop *loop;
 	uint64_t (*mark)(const void *arg);
 	const void *arg;
+	const struct clock *clock;
 	uint64_t seen_mark; /* by the last look */
-	uint32_t n_looks_left;
+	uint64_t end_ns;    /* of the clock */
 };
 
 /**
@@ -24,8 +26,8 @@ struct leaving {
  * @param at_most_ms  then the loop ends, whatever is out
  * @param mark  0: something is out. Else as pool_idle_mark(): the loop ends when it is seen twice
  */
-void leaving_begin(struct leaving *leaving, struct loop *loop, uint32_t at_most_ms,
-                   uint64_t (*mark)(const void *arg), const void *arg);
+void leaving_begin(struct leaving *leaving, struct loop *loop, const struct clock *clock,
+                   uint32_t at_most_ms, uint64_t (*mark)(const void *arg), const void *arg);
 bool leaving_has_begun(const struct leaving *leaving);
 void leaving_fini(struct leaving *leaving); /* zeroed is fine */
 

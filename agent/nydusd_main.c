@@ -26,8 +26,8 @@
 
 #define POOL_THREADS   4
 #define MOUNT_THREADS  8
-#define OUT_AT_MOST_MS 5000
-#define SOCKET_LATE_MS 9000 /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
+#define OUT_AT_MOST_MS 12000 /* a supervisor has 10 s */
+#define SOCKET_LATE_MS 9000  /* the snapshotter waits 10 s for the socket, then 2 s for RUNNING */
 
 static const char usage[] =
 	"Usage: nydusd [fuse] --mountpoint DIR [--bootstrap FILE --config FILE] [--apisock PATH] "
@@ -74,7 +74,7 @@ static uint64_t idle_mark(const void *arg)
 
 static void leave(struct nydusd *n)
 {
-	leaving_begin(&n->leaving, n->front.loop, OUT_AT_MOST_MS, idle_mark, n);
+	leaving_begin(&n->leaving, n->front.loop, clock_real(), OUT_AT_MOST_MS, idle_mark, n);
 }
 
 static void on_stopped(void *arg, int r, const struct err *why)
