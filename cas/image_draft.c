@@ -4,6 +4,8 @@
  *
  * Knows files and digests as names; knows nothing of what the files mean.
  */
+#include "bytes.h"
+#include "data_file.h"
 #include "gc.h"
 #include "hex.h"
 #include "image_dirs.h"
@@ -192,18 +194,11 @@ static int open_image_dir(struct cas *cas, const char *digest, int *ret_fd, stru
 static int read_through(const struct disk *d, int fd, uint64_t size_bytes)
 {
 	AUTO(free_bytes) uint8_t *buf = xcalloc(1, READ_BYTES);
-	uint64_t done = 0;
+	int r = 0;
 
-	while (done < size_bytes) {
-		const ssize_t n = d->pread(d, fd, buf, READ_BYTES, (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -EIO;
-		done += (uint64_t)n;
-	}
-	return 0;
+	for (uint64_t at = 0; r == 0 && at < size_bytes; at += READ_BYTES)
+		r = data_file_read(d, fd, at, min_u64(READ_BYTES, size_bytes - at), buf);
+	return r;
 }
 
 int image_store_map(struct cas *cas, const char *digest, const char *name, uint64_t max_bytes,
