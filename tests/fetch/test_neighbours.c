@@ -63,6 +63,16 @@ static int64_t n_stale(const struct world *w)
 	return series_get(metrics_series(w->metrics, METRIC_STALE_TAGS, NULL));
 }
 
+/* Both had all of it, and lost a part; near fetched it again, and so has the blob's tail. */
+static void both_lack_a_part_and_near_has_its_tail(struct two *t)
+{
+	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	load_and_let_go(&t->far, BY_DIGEST ZRAN);
+	world_drop_file(&t->near, ZRAN, ZRAN_META_0 ".blob.meta");
+	world_drop_file(&t->far, ZRAN, ZRAN_META_0 ".blob.meta");
+	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+}
+
 /* ---- given ---- */
 
 static void by_digest_an_image_comes_from_who_has_it(void **state)
@@ -150,11 +160,7 @@ static void who_was_away_is_asked_again_for_a_tail(void **state)
 {
 	struct two *t = *state;
 
-	load_and_let_go(&t->near, BY_DIGEST ZRAN);
-	load_and_let_go(&t->far, BY_DIGEST ZRAN);
-	world_drop_file(&t->near, ZRAN, ZRAN_META_0 ".blob.meta");
-	world_drop_file(&t->far, ZRAN, ZRAN_META_0 ".blob.meta");
-	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	both_lack_a_part_and_near_has_its_tail(t);
 	registry_goes(t);
 	away(t, META_BLOB_TAIL, 2);
 	load_and_let_go(&t->far, BY_DIGEST ZRAN);
@@ -343,11 +349,7 @@ static void a_wrong_tail_is_named_and_another_is_asked(void **state)
 {
 	struct two *t = *state;
 
-	load_and_let_go(&t->near, BY_DIGEST ZRAN);
-	load_and_let_go(&t->far, BY_DIGEST ZRAN);
-	world_drop_file(&t->near, ZRAN, ZRAN_META_0 ".blob.meta");
-	world_drop_file(&t->far, ZRAN, ZRAN_META_0 ".blob.meta");
-	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	both_lack_a_part_and_near_has_its_tail(t);
 	registry_goes(t);
 	liars(t, META_BLOB_TAIL, 1);
 	load_and_let_go(&t->far, BY_DIGEST ZRAN);
@@ -358,11 +360,7 @@ static void a_registry_that_is_back_makes_up_for_liars(void **state)
 {
 	struct two *t = *state;
 
-	load_and_let_go(&t->near, BY_DIGEST ZRAN);
-	load_and_let_go(&t->far, BY_DIGEST ZRAN);
-	world_drop_file(&t->near, ZRAN, ZRAN_META_0 ".blob.meta");
-	world_drop_file(&t->far, ZRAN, ZRAN_META_0 ".blob.meta");
-	load_and_let_go(&t->near, BY_DIGEST ZRAN);
+	both_lack_a_part_and_near_has_its_tail(t);
 	t->far.origins.fail = -EAGAIN;
 	t->far.origins.n_fails = 1;
 	t->far.origins.n_reads = 0;

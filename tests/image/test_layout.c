@@ -3,6 +3,7 @@
  * agree, batches and zran slices become units in the order of the object.
  */
 #include "blob_meta.h"
+#include "bytes.h"
 #include "data.h"
 #include "tree_lines.h"
 #include <assert.h>
@@ -158,32 +159,22 @@ static void chunks_that_a_merged_image_dropped_are_holes(void **state)
 	unload(&b);
 }
 
-static uint32_t get32(const uint8_t *p)
-{
-	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint32_t padded(uint32_t size_bytes)
-{
-	return (size_bytes + 7) / 8 * 8;
-}
-
 /* As nydus-image 1.0 wrote RAFS v5: no extended blob table, and no index in a chunk record. */
 static void take_numbers_away(uint8_t *boot)
 {
-	const uint8_t *table = boot + get32(boot + 32);
-	const uint32_t n_inodes = get32(boot + 56);
+	const uint8_t *table = boot + le32(boot + 32);
+	const uint32_t n_inodes = le32(boot + 56);
 
 	memset(boot + 68, 0, 12); /* entries and place of the extended table */
 	for (uint32_t i = 0; i < n_inodes; i++) {
-		uint8_t *inode = boot + (size_t)get32(table + 4 * (size_t)i) * 8;
-		uint8_t *chunk = inode + 128 + padded(get32(inode + 100) & 0xffff);
+		uint8_t *inode = boot + (size_t)le32(table + 4 * (size_t)i) * 8;
+		uint8_t *chunk = inode + 128 + align_up(le32(inode + 100) & 0xffff, 8);
 
-		if ((get32(inode + 60) & S_IFMT) != S_IFREG)
+		if ((le32(inode + 60) & S_IFMT) != S_IFREG)
 			continue;
 		if (inode[80] & 4) /* extended attributes */
-			chunk += 8 + padded(get32(chunk));
-		for (uint32_t k = 0; k < get32(inode + 96); k++)
+			chunk += 8 + align_up(le32(chunk), 8);
+		for (uint32_t k = 0; k < le32(inode + 96); k++)
 			memset(chunk + 80 * (size_t)k + 72, 0, 8);
 	}
 }
