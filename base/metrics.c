@@ -104,32 +104,19 @@ static struct series_node *node_new(enum metric_id id, const struct key *key)
 	return node;
 }
 
-static const char rest[] = "other";
-
-/* The same values, but for the last one. */
-static void key_of_the_like(uint32_t n_labels, const char *key, struct key *ret_key)
+/* Names come from outside: where there is no room, those not seen before share one series; of what
+ * comes and goes, one for each of the other labels' values. key: of one of them */
+static void key_of_the_rest(const struct family *f, uint32_t n_labels, const char *key,
+                            struct key *ret_key)
 {
+	const uint32_t n_own = f->comes_and_goes ? n_labels - 1 : 0;
 	const char *values[LABELS_MAX];
 
 	for (uint32_t i = 0; i < n_labels; i++) {
-		values[i] = i + 1 < n_labels ? key : rest;
+		values[i] = i < n_own ? key : "other";
 		key += strlen(key) + 1;
 	}
 	make_key(n_labels, values, ret_key);
-}
-
-/* Names come from outside: from some number on, those not seen before share one series. */
-static void key_of_the_rest(const struct family *f, uint32_t n_labels, struct key *key)
-{
-	static const char *const others[LABELS_MAX] = { rest, rest, rest, rest };
-	struct key like;
-
-	if (!f->comes_and_goes) {
-		make_key(n_labels, others, key);
-		return;
-	}
-	key_of_the_like(n_labels, key->bytes, &like);
-	*key = like;
 }
 
 static struct series_node *find_or_add(struct family *f, enum metric_id id, const struct key *key)
@@ -148,38 +135,40 @@ static int64_t sum_of(const struct series_node *node)
 	return series_get(&node->series) + node->gone;
 }
 
-/* The oldest that nobody holds leaves what it counted to the sums of those like it. @return false:
- * there is none */
+/* The oldest that nobody holds leaves what it counted to the sums of the rest. @return false: there
+ * is none */
 static bool make_room(struct family *f, enum metric_id id)
 {
 	const uint32_t n_labels = metric_n_labels(id);
 
 	for (struct series_node *node = f->nodes; f->comes_and_goes && node != NULL;
 	     node = node->hh.next) {
-		struct key like;
+		struct key rest;
 
-		key_of_the_like(n_labels, node->key, &like);
-		if (node->n_holders > 0 || (like.n_bytes == node->key_bytes &&
-		                            memcmp(like.bytes, node->key, like.n_bytes) == 0))
+		key_of_the_rest(f, n_labels, node->key, &rest);
+		if (node->n_holders > 0 || (rest.n_bytes == node->key_bytes &&
+		                            memcmp(rest.bytes, node->key, rest.n_bytes) == 0))
 			continue;
 		HASH_DELETE(hh, f->nodes, node);
 		f->n_nodes--;
-		find_or_add(f, id, &like)->gone += sum_of(node);
+		find_or_add(f, id, &rest)->gone += sum_of(node);
 		free(node);
 		return true;
 	}
 	return false;
 }
 
-static struct series_node *find_or_make(struct family *f, enum metric_id id, struct key *key)
+static struct series_node *find_or_make(struct family *f, enum metric_id id, const struct key *key)
 {
 	struct series_node *node = nodes_find(f, key->bytes, key->n_bytes);
+	struct key rest;
 
 	if (node != NULL)
 		return node;
-	if (f->n_nodes >= METRICS_SERIES_MAX && !make_room(f, id))
-		key_of_the_rest(f, metric_n_labels(id), key);
-	return find_or_add(f, id, key);
+	if (f->n_nodes < METRICS_SERIES_MAX || make_room(f, id))
+		return find_or_add(f, id, key);
+	key_of_the_rest(f, metric_n_labels(id), key->bytes, &rest);
+	return find_or_add(f, id, &rest);
 }
 
 /* What a rule asks of a counter is how it grows: one that is not there before the first fault has
