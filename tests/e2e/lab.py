@@ -598,9 +598,12 @@ class Agent:
         if not os.environ.get("SHOAL_KEEP"):
             shutil.rmtree(self.dir, ignore_errors=True)
 
+    def argv(self, *args):
+        """Of the command that asks this agent."""
+        return [os.path.join(self.build, "agent", "shoal"), "--socket", self.socket, *args]
+
     def shoal(self, *args, check=True, timeout=None, user=None):
-        argv = [os.path.join(self.build, "agent", "shoal"), "--socket", self.socket, *args]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        done = subprocess.run(self.argv(*args), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
                               timeout=timeout or 4 * DEADLINE_S, env={**os.environ, **self.env}, user=user)
         if check and done.returncode != 0:
             raise ShoalError(done)
@@ -608,8 +611,7 @@ class Agent:
 
     def start_shoal(self, *args):
         """A command that is under way: its process, stdout and stderr as text to be read."""
-        return start_process([os.path.join(self.build, "agent", "shoal"), "--socket", self.socket, *args],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **self.env})
+        return start_process(self.argv(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **self.env})
 
     def json(self, *args):
         return json.loads(self.shoal("--json", *args).stdout)

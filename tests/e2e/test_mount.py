@@ -114,18 +114,16 @@ class Status(lab.LabTest):
         os.mkdir(odd)
         for command in (("mount", reference, odd), ("mount", "--auth-file", odd, reference, where),
                         ("mount", "--how", "\udcff", reference, where), ("prefetch", odd)):
-            done = subprocess.run([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket, *command],
-                                  capture_output=True, timeout=lab.DEADLINE_S, check=False)
+            done = subprocess.run(agent.argv(*command), capture_output=True, timeout=lab.DEADLINE_S, check=False)
             self.assertEqual(done.returncode, 2)
             self.assertRegex(done.stderr, rb"^shoal: .+: .*UTF-8 .*\n$")
         self.assertEqual(agent.json("ls")["mounts"], [])
 
     def test_what_could_not_be_written_is_1(self):
         agent = self.agent()
-        argv = [os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket]
         for command in (["ls"], ["--json", "status"], ["--help"]):
             with open("/dev/full", "w", encoding="ascii") as full:
-                done = subprocess.run(argv + command, stdout=full, stderr=subprocess.PIPE, text=True,
+                done = subprocess.run(agent.argv(*command), stdout=full, stderr=subprocess.PIPE, text=True,
                                       timeout=lab.DEADLINE_S, check=False)
             self.assertEqual(done.returncode, 1, command)
             self.assertRegex(done.stderr, r"^shoal: .+: .*No space left on device .*\n$")
@@ -159,9 +157,9 @@ class Status(lab.LabTest):
     def test_explain_finds_names_that_are_no_utf_8(self):
         agent = self.agent()
         where = os.fsencode(agent.mount(lab.registry().push("edge:v6")))
-        argv = [os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket, "--json", "explain"]
         for name, status in ((b"latin1-\xe9\xff", 0), (b"latin1-\xe9\xfe", 4)):
-            done = subprocess.run(argv + [where + b"/names/" + name], capture_output=True, timeout=lab.DEADLINE_S, check=False)
+            done = subprocess.run(agent.argv("--json", "explain", where + b"/names/" + name), capture_output=True,
+                                  timeout=lab.DEADLINE_S, check=False)
             self.assertEqual(done.returncode, status, done)
             self.assertEqual("error" in json.loads(done.stdout), status != 0)
 

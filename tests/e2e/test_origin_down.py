@@ -23,9 +23,8 @@ class OriginDown(lab.LabTest):
     def mount_later(self, agent, reference):
         """A mount that is under way: (process, directory)"""
         where = agent.new_dir()
-        process = subprocess.Popen([os.path.join(lab.BUILD, "agent", "shoal"), "--socket", agent.socket, "mount",
-                                    reference, where], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(agent.argv("mount", reference, where), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         lab.adopt_process(process)
         return process, where
 

@@ -18,8 +18,7 @@ class Progress(lab.LabTest):
         """(exit status, what it drew on stderr)"""
         master, slave = pty.openpty()
         test_top.set_size(slave, 15, columns)
-        process = subprocess.Popen([os.path.join(agent.build, "agent", "shoal"), "--socket", agent.socket, *words],
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
+        process = subprocess.Popen(agent.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
         lab.adopt_process(process)
         os.close(slave)
         drawn = bytearray()

@@ -49,8 +49,7 @@ class Terminal:
 
 class Top(lab.LabTest):
     def terminal(self, agent, *words, **size):
-        shoal = os.path.join(agent.build, "agent", "shoal")
-        terminal = Terminal([shoal, "--socket", agent.socket, *(words or ["top"])], **size)
+        terminal = Terminal(agent.argv(*(words or ["top"])), **size)
         self.addCleanup(os.close, terminal.master)
         self.addCleanup(lab.stop_process, terminal.process)
         return terminal
