@@ -453,9 +453,10 @@ int share_read(struct fetch_blob *blob, uint32_t chunk_idx, uint8_t *ret_plain, 
 /** [any that may block] The bytes of a piece whose chunk another blob has, where its reader is: no
  * way over the loop. @return 0; CAS_MISS it has to go that way */
 int share_piece(const struct fetch_piece *p, struct err *e);
-/** [loop] For prefetches: share units from this one on and before end_unit, as many as are worth a
- * job. Told by prefetches_on_unit(). @return how many */
-uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit, uint32_t end_unit);
+/** [loop] For prefetches: share this unit and those behind it that are meant, too, as many as are
+ * worth a job. Told by prefetches_on_unit(). @return how many */
+uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit,
+                     bool (*meant)(void *arg, uint32_t unit_idx), void *arg);
 /* What goes over several blobs: a copy of the array, with a reference to each. */
 struct fetch_blob **blobs_use(struct fetch_blob *const *blobs, uint32_t n_blobs);
 void blobs_release(struct fetch_blob ***blobs, uint32_t n_blobs);

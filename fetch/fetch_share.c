@@ -123,7 +123,8 @@ static void share_after(struct job *job)
 	fetch_maybe_finish(f);
 }
 
-uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit, uint32_t end_unit)
+uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit,
+                     bool (*meant)(void *arg, uint32_t unit_idx), void *arg)
 {
 	struct fetch *f = blob->f;
 	struct share *s = xcalloc(1, sizeof(*s));
@@ -132,12 +133,13 @@ uint32_t share_start(struct fetch_blob *blob, uint32_t first_unit, uint32_t end_
 	s->blob = blob;
 	s->first_unit = first_unit;
 	for (uint32_t i = first_unit;
-	     i < end_unit && s->n_units < PREFETCH_UNITS && bytes < PREFETCH_BYTES; i++) {
+	     i < blob->layout->n_units && s->n_units < PREFETCH_UNITS && bytes < PREFETCH_BYTES;
+	     i++) {
 		struct unit_rec u;
 
-		if (i > first_unit &&
-		    (!layout_unit(blob->layout, i, &u) || unit_is_ready(blob, i) ||
-		     !unit_is_here(blob, i) || bitmap_get(blob->in_flight, i)))
+		if (i > first_unit && (!layout_unit(blob->layout, i, &u) || !meant(arg, i) ||
+		                       unit_is_ready(blob, i) || !unit_is_here(blob, i) ||
+		                       bitmap_get(blob->in_flight, i)))
 			break;
 		if (layout_unit(blob->layout, i, &u))
 			bytes += u.plain_size_bytes;

@@ -142,16 +142,19 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 	return false;
 }
 
+/* Of the blob that the cursor is in. */
+static bool is_meant_here(void *arg, uint32_t unit_idx)
+{
+	const struct fetch_prefetch *p = arg;
+
+	return is_meant(p, p->blob_idx, unit_idx);
+}
+
 /* What another blob has need not cross any line. */
 static void share(struct fetch_prefetch *p, struct fetch_blob *blob)
 {
-	uint32_t end = p->unit_idx + 1;
-	uint32_t n;
+	const uint32_t n = share_start(blob, p->unit_idx, is_meant_here, p);
 
-	while (end < blob->layout->n_units && end - p->unit_idx < LOOKS_MAX &&
-	       is_meant(p, p->blob_idx, end))
-		end++;
-	n = share_start(blob, p->unit_idx, end);
 	p->unit_idx += n;
 	expect(p, n);
 }
@@ -178,7 +181,7 @@ static bool is_wanted(void *arg, uint32_t unit_idx)
 {
 	const struct fetch_prefetch *p = arg;
 
-	return is_meant(p, p->blob_idx, unit_idx) && flight_wanted(p->blobs[p->blob_idx], unit_idx);
+	return is_meant_here(arg, unit_idx) && flight_wanted(p->blobs[p->blob_idx], unit_idx);
 }
 
 static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)

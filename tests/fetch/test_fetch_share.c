@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "bitmap.h"
 #include "engine_world.h"
 #include <errno.h>
 
@@ -34,10 +35,12 @@ static void on_prefetch_done(void *arg, int result, const struct err *why)
 	watch->result = result;
 }
 
-static void prefetch(struct engine_world *w, struct watch *watch)
+/* named: NULL: all of it */
+static void prefetch(struct engine_world *w, struct bitmap *const *named, struct watch *watch)
 {
 	const struct fetch_prefetch_opts opts = { .blobs = &w->blob,
 		                                  .n_blobs = 1,
+		                                  .named = named,
 		                                  .progress = on_progress,
 		                                  .done = on_prefetch_done,
 		                                  .arg = watch };
@@ -220,11 +223,34 @@ static void a_prefetch_of_what_others_have_moves_nothing(void **state)
 
 	for (uint32_t i = 0; i < WORLD_CHUNKS; i++)
 		fake_cas_set_candidate(w->cas, i, true);
-	prefetch(w, &watch);
+	prefetch(w, NULL, &watch);
 	world_wait(w, &watch.n_done, 1);
 	assert_int_equal(watch.result, 0);
 	assert_int_equal(watch.done_bytes, (uint64_t)WORLD_CHUNKS * WORLD_CHUNK_BYTES);
 	assert_int_equal(w->peer.n_asks + w->origin.n_asks, 0);
+}
+
+/* The rest is another image's. */
+static void a_prefetch_shares_what_the_image_names_and_no_more(void **state)
+{
+	static const uint32_t chunks[] = { 3, 4, 5, 7, 100 };
+	struct engine_world *w = *state;
+	struct bitmap *named = bitmap_new(WORLD_CHUNKS);
+	struct watch watch = { 0 };
+
+	assert_non_null(named);
+	for (size_t i = 0; i < ARRAY_LEN(chunks); i++)
+		(void)bitmap_set(named, chunks[i]);
+	for (uint32_t i = 0; i < WORLD_CHUNKS; i++)
+		fake_cas_set_candidate(w->cas, i, true);
+	prefetch(w, &named, &watch);
+	world_wait(w, &watch.n_done, 1);
+	assert_int_equal(watch.result, 0);
+	assert_int_equal(watch.done_bytes, ARRAY_LEN(chunks) * WORLD_CHUNK_BYTES);
+	for (uint32_t i = 0; i < WORLD_CHUNKS; i++)
+		assert_int_equal(cas_blob_is_present(w->cas, i), bitmap_get(named, i));
+	assert_int_equal(w->peer.n_asks + w->origin.n_asks, 0);
+	bitmap_free(&named);
 }
 
 static void a_prefetch_fetches_what_could_not_be_shared(void **state)
@@ -235,7 +261,7 @@ static void a_prefetch_fetches_what_could_not_be_shared(void **state)
 
 	for (uint32_t i = 10; i < 20; i++)
 		fake_cas_set_candidate(w->cas, i, false);
-	prefetch(w, &watch);
+	prefetch(w, NULL, &watch);
 	while (watch.n_done == 0) {
 		for (uint32_t i = 0; i < w->origin.n_asks; i++) {
 			if (!w->origin.asks[i].open)
@@ -263,6 +289,7 @@ int main(void)
 		T(what_cannot_be_shared_after_all_is_fetched),
 		T(requests_are_not_widened_over_what_another_blob_has),
 		T(a_prefetch_of_what_others_have_moves_nothing),
+		T(a_prefetch_shares_what_the_image_names_and_no_more),
 		T(a_prefetch_fetches_what_could_not_be_shared),
 	};
 
