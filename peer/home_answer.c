@@ -47,28 +47,18 @@ static void count(struct home *h, const struct h_wait *w, int by)
 		count_behind(h, w, by);
 }
 
+static uint64_t sent_bit(uint16_t node)
+{
+	return UINT64_C(1) << node % 64;
+}
+
 static void set_told(struct home *h, struct h_wait *w, uint16_t node)
 {
 	count(h, w, -1);
 	w->told = node;
+	if (node != NO_NODE)
+		w->ask->sent_to |= sent_bit(node);
 	count(h, w, 1);
-}
-
-/* Others may have been sent to its node when an ask before this one wanted the same. */
-static uint16_t n_behind(const struct home *h, const struct h_chunk *c, const struct h_ask *ask,
-                         uint32_t pos)
-{
-	const struct h_wait *w;
-	uint16_t n_waits = 0;
-
-	if (h->nodes[ask->node].n_told == 0)
-		return 0;
-	DL_FOREACH(c->waits, w)
-	{
-		n_waits = (uint16_t)(n_waits + (w->told == ask->node && w->ask->list == ask->list &&
-		                                home_wait_pos(w) == pos));
-	}
-	return n_waits;
 }
 
 static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
@@ -77,11 +67,34 @@ static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
 	struct h_wait *w = &ask->waits[pos];
 
 	*w = (struct h_wait){ .ask = ask, .told = NO_NODE };
-	w->n_behind = n_behind(h, c, ask, pos);
 	DL_APPEND(c->waits, w);
 	count(h, w, 1);
 	wire_set_add(&ask->open, pos);
 	h->n_waits++;
+}
+
+/* Others may have been sent to its node when an ask before this one wanted the same. All who want
+ * something of the list may be a thousand: only the waits of those are looked at who may have been.
+ */
+static void find_those_behind(const struct home *h, struct h_ask *ask)
+{
+	const uint64_t bit = sent_bit(ask->node);
+	const struct h_ask *other;
+
+	if (h->nodes[ask->node].n_told == 0)
+		return;
+	DL_FOREACH(ask->list->asks, other)
+	{
+		const struct wire_set both = (other->sent_to & bit) == 0
+		                                     ? set_none(ask->open.n)
+		                                     : set_and(ask->open, &other->open);
+
+		for (uint32_t pos = set_next(&both, 0); pos < both.n;
+		     pos = set_next(&both, pos + 1)) {
+			if (other->waits[pos].told == ask->node)
+				ask->waits[pos].n_behind++;
+		}
+	}
 }
 
 void home_wait_drop(struct home *h, struct h_wait *w)
@@ -196,6 +209,8 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 		if (wire_set_has(&msg->part.set, pos))
 			wait_add(h, ask, pos);
 	}
+	if (l != NULL)
+		find_those_behind(h, ask);
 	ask->pending = ask->open;
 	home_mark_dirty(h, ask);
 	*ret_ask = ask;

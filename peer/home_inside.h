@@ -92,6 +92,7 @@ struct h_ask {
 	                    * then home_is_put_off() */
 	uint64_t patience_ns;
 	uint64_t usual_ns; /* for a lease to bring something */
+	uint64_t sent_to;  /* bits of all nodes that a wait of it was sent to: number modulo 64 */
 	uint32_t req;
 	uint32_t flags;
 	uint16_t node;

@@ -302,6 +302,30 @@ static void nodes_that_went_leave_their_places_to_others(void **state)
 	home_names_node(home_told(f, 2, 1, WIRE_HOLDERS), 1);
 }
 
+/* They were sent there by what it asked before, and the chain is too long to be followed. */
+static void who_asks_anew_is_not_sent_behind_a_long_chain_that_waits_at_it(void **state)
+{
+	struct fixture *f = *state;
+	const struct wire_id two = home_node_id(2);
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	a.flags = WIRE_ASK_READER;
+	(void)home_asks(f, 1, &a);
+	a.flags |= WIRE_ASK_NO_LEASE;
+	for (uint32_t i = 2; i <= 20; i++) {
+		(void)home_asks(f, i, &a);
+		home_names_node(home_told(f, i, 1, WIRE_WAIT), i - 1);
+	}
+	home_cancel(f->home, &two, 0, 1);
+	a.req = 2;
+	a.avoid[0] = home_node_id(1);
+	a.avoid_why[0] = WIRE_AVOID_FAILED;
+	a.n_avoid = 1;
+	(void)home_asks(f, 2, &a);
+	assert_int_equal(home_must(f, 2, 2, WIRE_WAIT)->n_nodes, 0);
+}
+
 static void too_many_asks_of_one_peer_are_its_own_problem(void **state)
 {
 	struct fixture *f = *state;
@@ -507,6 +531,7 @@ int main(void)
 		T(a_chunk_may_stand_in_each_place_of_many_lists),
 		T(names_that_somebody_chose_do_not_meet_in_one_bucket),
 		T(nodes_that_went_leave_their_places_to_others),
+		T(who_asks_anew_is_not_sent_behind_a_long_chain_that_waits_at_it),
 		T(too_many_asks_of_one_peer_are_its_own_problem),
 		T(another_home_is_named_once_and_settled_where_asked_again),
 		T(a_prefetch_of_who_drains_waits_a_moment_for_who_can_lease),

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { N_CHUNKS = WIRE_LIST_MAX, RUN = 16, FEW = 100, MANY = 1000, COUNTED = 50 };
+enum { N_CHUNKS = WIRE_LIST_MAX, RUN = 16, FEW = 100, MANY = 1000, MOST = 900, COUNTED = 50 };
 _Static_assert(N_CHUNKS <= RUN * HOME_PREFETCHES, "all of it is leased");
 
 /* Of a cost at MANY to the same at FEW. Where each looks at all others it is more than 20. */
@@ -23,8 +23,8 @@ _Static_assert(N_CHUNKS <= RUN * HOME_PREFETCHES, "all of it is leased");
 struct crowd {
 	struct fake_clock clock;
 	struct home *home;
-	struct wire_id names[N_CHUNKS];
-	struct wire_part all;
+	struct wire_part all;  /* of the first list */
+	struct wire_part next; /* of the second one */
 	struct home_out out;
 };
 
@@ -47,44 +47,71 @@ static void drain(struct crowd *c)
 		;
 }
 
-static void crowd_open(struct crowd *c)
+/* Node 0 brings the names of a list. @return all of it */
+static struct wire_part list_of(struct crowd *c, uint32_t kind)
 {
 	const struct wire_id one = node(0);
-	struct wire_names msg = { .n_names = N_CHUNKS, .names = c->names };
+	struct wire_id names[N_CHUNKS];
+	struct wire_names msg = { .n_names = N_CHUNKS, .names = names };
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		names[i] = test_id(kind, i);
+	msg.segment = names[0];
+	msg.list = wire_list_id(names, N_CHUNKS);
+	assert_int_equal(home_names(c->home, &one, &msg), HOME_OK);
+	return (struct wire_part){ .segment = msg.segment,
+		                   .list = msg.list,
+		                   .set = set_all(N_CHUNKS) };
+}
+
+static void crowd_open(struct crowd *c)
+{
 	struct home_opts opts = { .clock = &c->clock.clock, .self = test_id(9, 0) };
 
 	fake_clock_init(&c->clock);
-	for (uint32_t i = 0; i < N_CHUNKS; i++)
-		c->names[i] = test_id(1, i);
-	msg.segment = c->names[0];
-	msg.list = wire_list_id(c->names, N_CHUNKS);
-	c->all = (struct wire_part){ .segment = msg.segment,
-		                     .list = msg.list,
-		                     .set = set_all(N_CHUNKS) };
 	c->home = home_new(&opts);
-	assert_int_equal(home_names(c->home, &one, &msg), HOME_OK);
+	c->all = list_of(c, 1);
+	c->next = list_of(c, 3);
+}
+
+static void asks(struct crowd *c, uint32_t i, const struct wire_part *part, uint32_t run)
+{
+	const struct wire_id from = node(i);
+	struct wire_ask ask = { .req = part == &c->all ? 1 : 2,
+		                .part = *part,
+		                .have = set_none(N_CHUNKS),
+		                .units = set_all(N_CHUNKS),
+		                .runs = set_none(N_CHUNKS) };
+
+	for (uint32_t pos = 0; pos < N_CHUNKS; pos += run)
+		wire_set_add(&ask.runs, pos);
+	assert_int_equal(home_ask(c->home, &from, &ask), HOME_OK);
+	drain(c);
 }
 
 /* Prefetches of all chunks, by so many nodes. @return what the last of them cost */
 static uint64_t asks_cost(struct crowd *c, uint32_t n, uint32_t run)
 {
-	struct wire_ask ask = { .req = 1,
-		                .part = c->all,
-		                .have = set_none(N_CHUNKS),
-		                .units = set_all(N_CHUNKS),
-		                .runs = set_none(N_CHUNKS) };
 	uint64_t begin_ns = 0;
 
-	for (uint32_t i = 0; i < N_CHUNKS; i += run)
-		wire_set_add(&ask.runs, i);
-
 	for (uint32_t i = 0; i < n; i++) {
-		const struct wire_id from = node(i);
-
 		if (i == n - COUNTED)
 			begin_ns = cpu_ns();
-		assert_int_equal(home_ask(c->home, &from, &ask), HOME_OK);
-		drain(c);
+		asks(c, i, &c->all, run);
+	}
+	return cpu_ns() - begin_ns;
+}
+
+/* The same of the second list; the last of them are those to whom others were sent for the first.
+ */
+static uint64_t next_asks_cost(struct crowd *c, uint32_t n)
+{
+	uint64_t begin_ns = 0;
+
+	for (uint32_t i = n; i-- > 0;) {
+		if (i == COUNTED - 1)
+			begin_ns = cpu_ns();
+		asks(c, i, &c->next, RUN);
 	}
 	return cpu_ns() - begin_ns;
 }
@@ -146,11 +173,32 @@ static void so_do_a_thousand_that_are_sent_on_from_the_queue(void **state)
 	assert_true(many.haves_ns < TIMES_MAX * MANY / FEW * few.haves_ns);
 }
 
+static uint64_t next_cost_of(uint32_t n)
+{
+	static struct crowd c;
+	uint64_t cost_ns;
+
+	crowd_open(&c);
+	(void)asks_cost(&c, FEW, RUN);
+	cost_ns = next_asks_cost(&c, n);
+	home_free(&c.home);
+	print_message("%u: an ask for the next list %.3f ms\n", n,
+	              (double)cost_ns / COUNTED / NS_PER_MS);
+	return cost_ns;
+}
+
+static void who_is_waited_at_costs_as_much_when_it_asks_for_more(void **state)
+{
+	(void)state;
+	assert_true(next_cost_of(MOST) < TIMES_MAX * next_cost_of(FEW));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_thousand_that_wait_cost_each_what_a_hundred_do),
 		cmocka_unit_test(so_do_a_thousand_that_are_sent_on_from_the_queue),
+		cmocka_unit_test(who_is_waited_at_costs_as_much_when_it_asks_for_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
