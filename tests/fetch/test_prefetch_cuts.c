@@ -13,7 +13,7 @@
 #include "mem.h"
 #include <stdlib.h>
 
-#define SLICES        8U /* in a run */
+#define SLICES        8ULL /* in a run */
 #define CUT_AT        6U
 #define OVERLAP_BYTES 20U
 
