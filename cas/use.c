@@ -31,11 +31,20 @@ static void move_on(struct use_clock *u, uint64_t wall_s)
 	atomic_store(&u->now, (uint8_t)(now + 1));
 }
 
+/* With the mutex held. The wall clock was ahead and was set back: what began later than now began
+ * now, or no minute would be over for as long as it was ahead. */
+static void set_back(struct use_clock *u, uint64_t wall_s)
+{
+	for (unsigned i = atomic_load(&u->now); u->starts_s[i] > wall_s; i--)
+		u->starts_s[i] = wall_s;
+}
+
 void use_clock_time(struct use_clock *u)
 {
 	const uint64_t wall_s = clock_wall_seconds(u->clock);
 
 	(void)pthread_mutex_lock(&u->mutex);
+	set_back(u, wall_s);
 	if (wall_s >= u->starts_s[atomic_load(&u->now)] + USE_TICK_S)
 		move_on(u, wall_s);
 	(void)pthread_mutex_unlock(&u->mutex);

@@ -31,7 +31,7 @@ struct use_clock {
 void use_clock_init(struct use_clock *u, const struct clock *clock);
 void use_clock_fini(struct use_clock *u);
 
-/** [any] Move on if a minute has gone. */
+/** [any] Move on if a minute has gone; go back if the wall clock was set back. */
 void use_clock_time(struct use_clock *u);
 
 /** [any] So much was written to a cache that can hold room_bytes: move on if that was a part of it

@@ -9,5 +9,6 @@
 /** [writer] Of one blob; a failure is logged. */
 void use_rows_store(struct cas_blob *blob);
 
-/** [worker] Of all that are open. */
+/** [worker] Of all that are open; and what was used later than now, says the database, was used
+ * when this run began. */
 MUST_CHECK int use_rows_store_all(struct cas *cas, struct err *e);

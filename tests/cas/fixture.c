@@ -67,7 +67,7 @@ int fixture_try_open(struct fixture *f)
 	const struct cas_opts opts = {
 		.state_dir = f->dir,
 		.loop = f->loop,
-		.clock = clock_real(),
+		.clock = f->clock != NULL ? f->clock : clock_real(),
 		.log = f->log,
 		.metrics = f->metrics,
 		.reserve_bytes = f->reserve_bytes,

@@ -32,6 +32,7 @@ struct fixture {
 	uint32_t flush_ms;
 	bool dedup;
 	struct cas_hooks hooks;
+	const struct clock *clock; /* NULL: the real one */
 };
 
 /* A job that has a worker until it is let go. */

@@ -2,9 +2,11 @@
  * Eviction: who goes first, what stays, and that disk space comes back while every byte that is
  * read is right.
  */
+#include "fake_clock.h"
 #include "fixture.h"
 #include "gc.h"
 #include "mem.h"
+#include "use_rows.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -475,6 +477,78 @@ static void halving_the_clock_keeps_the_order(void **state)
 	assert_int_equal(use_tick_of(u, UINT64_MAX), atomic_load(&u->now));
 }
 
+#define YEAR_MS (UINT64_C(365) * 24 * 3600 * MS_PER_S)
+#define HOUR_MS (UINT64_C(3600) * MS_PER_S)
+
+/* Only what people call the time. */
+static void set_wall_back(struct fake_clock *c, uint64_t ms)
+{
+	atomic_fetch_sub(&c->wall_ms, ms);
+}
+
+static void a_minute_passes(struct fixture *f, struct fake_clock *c)
+{
+	fake_clock_advance_ms(c, USE_TICK_S * MS_PER_S);
+	use_clock_time(&f->cas->use);
+}
+
+static void minutes_pass_also_when_the_clock_is_set_back(void **state)
+{
+	struct fake_clock c;
+	struct use_clock u = { .clock = &c.clock };
+	uint8_t before;
+
+	(void)state;
+	fake_clock_init(&c);
+	use_clock_init(&u, &c.clock);
+	fake_clock_advance_ms(&c, HOUR_MS);
+	use_clock_time(&u);
+	before = atomic_load(&u.now);
+	set_wall_back(&c, HOUR_MS);
+	use_clock_time(&u);
+	assert_int_equal(use_second_of(&u, before), clock_wall_seconds(&c.clock));
+	assert_int_equal(atomic_load(&u.now), before);
+	fake_clock_advance_ms(&c, USE_TICK_S * MS_PER_S);
+	use_clock_time(&u);
+	assert_int_equal(atomic_load(&u.now), before + 1);
+	assert_int_equal(use_tick_of(&u, clock_wall_seconds(&c.clock)), before + 1);
+	use_clock_fini(&u);
+}
+
+static void what_was_used_while_the_clock_was_ahead_does_not_stay_longest(void **state)
+{
+	struct fixture *f = *state;
+	struct fake_clock c;
+	struct cas_blob *a;
+	struct cas_blob *b;
+
+	fake_clock_init(&c);
+	fake_clock_advance_ms(&c, YEAR_MS);
+	f->clock = &c.clock;
+	fixture_open(f);
+	a = open_full(f, ID_A, N_CHUNKS, SEED);
+	record(f, ID_A);
+	cas_blob_release(&a);
+	a_minute_passes(f, &c);
+	b = open_full(f, ID_B, N_CHUNKS, SEED + 1);
+	record(f, ID_B);
+	cas_blob_release(&b);
+	fixture_close(f);
+	set_wall_back(&c, YEAR_MS);
+	fixture_open(f);
+	assert_int_equal(use_rows_store_all(f->cas, &f->e), 0); /* as each minute */
+	a_minute_passes(f, &c);
+	a = open_sample(f, ID_A, N_CHUNKS, SEED);
+	assert_int_equal(read_sample(a, SEED, 0), 0);
+	cas_blob_release(&a);
+	fixture_close(f);
+	fixture_open(f);
+	(void)gc(f, disk_bytes(f) - 8192, false);
+	assert_int_equal(n_ready_of(f, ID_A, SEED), N_CHUNKS);
+	assert_in_range(n_ready_of(f, ID_B, SEED + 1), N_CHUNKS / 2, N_CHUNKS - 1);
+	fixture_close(f); /* the clock goes */
+}
+
 #define O(name) cmocka_unit_test_setup_teardown(name, fixture_setup_open, fixture_teardown)
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -496,6 +570,8 @@ int main(void)
 		O(a_blob_that_no_image_uses_is_garbage_unless_it_is_open),
 		O(garbage_that_is_open_is_not_swept_every_second),
 		O(halving_the_clock_keeps_the_order),
+		O(minutes_pass_also_when_the_clock_is_set_back),
+		T(what_was_used_while_the_clock_was_ahead_does_not_stay_longest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
