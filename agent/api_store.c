@@ -56,9 +56,10 @@ static int list_images(struct agent *agent, const json_t *params, json_t **ret_d
 
 	if (r == 0)
 		r = image_store_list(agent->cas, add_image, &list, e);
-	json_object_foreach(missing, name, ignored)(void)
-		json_array_append_new(list.images, json_pack("{s:s, s:s, s:b}", "name", name,
-	                                                     "digest", "", "pinned", true));
+	json_object_foreach(missing, name, ignored)(void) json_array_append_new(
+		list.images,
+		json_pack("{s:s, s:s, s:b, s:b, s:i, s:i}", "name", name, "digest", "", "anonymous",
+	                  false, "pinned", true, "added_s", 0, "used_s", 0));
 	(void)params;
 	*ret_document = json_pack("{s:o}", "images", list.images);
 	return r;

@@ -59,7 +59,7 @@ static char *local_time_text(uint64_t wall_s)
 
 static char *when_text(uint64_t wall_s)
 {
-	AUTO(free_str) char *text = local_time_text(wall_s);
+	AUTO(free_str) char *text = wall_s != 0 ? local_time_text(wall_s) : xstrdup("-");
 
 	return xasprintf("%.*s", MINUTE_CHARS, text);
 }

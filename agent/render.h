@@ -14,7 +14,7 @@ enum cell_kind {
 	CELL_BYTES,   /* 12.3 MiB */
 	CELL_SHARE,   /* key / of in percent */
 	CELL_SECONDS, /* a duration: 3d 4h */
-	CELL_WHEN,    /* seconds since 1970, local time, to the minute */
+	CELL_WHEN,    /* seconds since 1970, local time, to the minute; 0: - */
 	CELL_MOMENT,  /* ms since 1970, local time, to the ms */
 	CELL_YES,     /* true: yes, false: - */
 	CELL_LIST,    /* texts, joined */

@@ -80,6 +80,7 @@ static void a_moment_has_its_ms_and_a_day_its_minute(void **state)
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
 	assert_int_equal(setenv("TZ", "UTC", 1), 0);
 	tzset();
+	must_render("{\"k\": 0}", CELL_WHEN, NULL, "-");
 	must_render("{\"k\": 1767323045}", CELL_WHEN, NULL, "2026-01-02 03:04");
 	must_render("{\"k\": 1767323045007}", CELL_MOMENT, NULL, "2026-01-02 03:04:05.007");
 }

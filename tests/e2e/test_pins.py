@@ -112,6 +112,9 @@ class Pins(lab.LabTest):
         # what is not there yet is on the list all the same
         self.assertEqual(names(agent.json("image", "ls")), sorted([refs[1], f"{lab.registry().host}/no/such:1"]))
         self.assertRegex(agent.shoal("image", "ls").stdout, r"no/such:1 .*yes")
+        here, not_here = sorted((i for i in agent.json("image", "ls")["images"] if i["pinned"]), key=lambda i: i["digest"] == "")
+        self.assertEqual(set(not_here), set(here))
+        self.assertEqual([not_here[m] for m in ("digest", "anonymous", "added_s", "used_s")], ["", False, 0, 0])
         os.unlink(f.name)
         self.assertEqual(agent.shoal("pin", "--list", f.name, check=False).returncode, 2)
 
