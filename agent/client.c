@@ -58,6 +58,7 @@ static int make_room(struct answer *a, size_t more_bytes)
 static size_t on_bytes(char *bytes, size_t one, size_t n_bytes, void *arg)
 {
 	struct answer *a = arg;
+	size_t searched_bytes = a->n_bytes; /* no line ends there */
 	const char *newline;
 
 	(void)one; /* 1, says libcurl */
@@ -65,13 +66,15 @@ static size_t on_bytes(char *bytes, size_t one, size_t n_bytes, void *arg)
 		return 0;
 	memcpy(a->bytes + a->n_bytes, bytes, n_bytes);
 	a->n_bytes += n_bytes;
-	while ((newline = memchr(a->bytes, '\n', a->n_bytes)) != NULL) {
+	while ((newline = memchr(a->bytes + searched_bytes, '\n', a->n_bytes - searched_bytes)) !=
+	       NULL) {
 		const size_t line_bytes = (size_t)(newline - a->bytes);
 
 		if (take_line(a, line_bytes) < 0)
 			return 0;
 		a->n_bytes -= line_bytes + 1;
 		memmove(a->bytes, newline + 1, a->n_bytes);
+		searched_bytes = 0;
 	}
 	return n_bytes;
 }
