@@ -126,6 +126,8 @@ struct peer {
 	uint32_t next_self_req;
 	uint64_t origin_first_ns; /* of the first byte of late leases: the slow ones */
 	uint64_t origin_chunk_ns; /* ... until they brought their next chunk. 0: not known yet */
+	uint64_t origin_kib_ns;   /* ... for each KiB of a large one: what late bytes took ... */
+	uint64_t pace_ns, pace_bytes; /* ... of leases since that was learned last */
 	struct wire_id givers[PEER_GIVERS_MAX];
 	uint32_t n_givers, oldest_giver;
 

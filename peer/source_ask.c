@@ -74,7 +74,7 @@ static struct wire_ask make_ask(const struct seek *s, const struct wire_set *wan
 	struct cas_origin *origin = xcalloc(1, sizeof(*origin));
 
 	ask.patience_ms = lease_patience_ms(p);
-	ask.usual_ms = lease_usual_ms(p);
+	ask.usual_ms = lease_usual_ms(p, unit_largest_bytes(s, wanted));
 	if (s->req->run->reader)
 		ask.flags |= WIRE_ASK_READER;
 	if (s->settle)

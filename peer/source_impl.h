@@ -297,6 +297,8 @@ enum get_outcome source_unreached(struct peer *p, const struct wire_id *node);
 
 /** Positions of a unit's chunks in the segment of s. */
 struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u);
+/** Bytes that the largest unit of these has at the origin. */
+uint32_t unit_largest_bytes(const struct seek *s, const struct wire_set *set);
 /** Those of set whose unit begins in the segment of s: the home there knows who leases it. */
 struct wire_set unit_begun_here(const struct seek *s, const struct wire_set *set);
 /** Those of set whose unit begins in another segment that is still being looked for. */
@@ -356,9 +358,11 @@ struct lease_held {
 	bool failed;
 	uint64_t progress_bytes;
 	uint64_t began_ns;
-	uint64_t kept_ns;    /* it began, or brought something last */
-	uint64_t longest_ns; /* from one of these to the next */
-	uint64_t told_ns;    /* progress, to the home */
+	uint64_t first_ns, last_ns; /* when bytes of it came from the origin; 0: none yet */
+	uint64_t come_bytes;        /* in between */
+	uint64_t kept_ns;           /* it began, or brought something last */
+	uint64_t longest_ns;        /* from one of these to the next */
+	uint64_t told_ns;           /* progress, to the home */
 };
 
 /** One that is open once, listed. */
@@ -376,9 +380,9 @@ struct wire_set lease_left(const struct lease_held *held); /* of its set: not he
 bool lease_is_open(const struct seek *s);
 bool lease_speaks_of(const struct lease_held *held, const struct wire_id *list);
 /** What a reader of this node has to wait for the origin, by what its own leases took: without a
- * sign of progress; and until something has come. */
+ * sign of progress; and until something has come, of units of at most so many bytes there. */
 uint32_t lease_patience_ms(const struct peer *p);
-uint32_t lease_usual_ms(const struct peer *p);
+uint32_t lease_usual_ms(const struct peer *p, uint32_t unit_bytes);
 void lease_renew(struct peer *p, struct lease_held *held); /* tell its progress */
 void lease_end(struct peer *p, struct lease_held *held);
 void leases_free(struct peer *p); /* homes are told nothing */

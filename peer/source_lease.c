@@ -12,6 +12,7 @@
 
 #define PROGRESS_EVERY_NS (200 * NS_PER_MS)
 #define PATIENCE_MIN_NS   (50 * NS_PER_MS)
+#define PACE_FROM_BYTES   (128U << 10) /* fewer come in one burst, or just miss one */
 
 static struct wire_lease lease_message(const struct lease_held *held)
 {
@@ -77,6 +78,23 @@ static void learn(uint64_t *usual_ns, uint64_t took_ns)
 	*usual_ns = max_u64(took_ns, *usual_ns - *usual_ns / 16);
 }
 
+/* For each KiB. 0: too little came to tell. */
+static uint64_t kib_ns_of(uint64_t took_ns, uint64_t come_bytes)
+{
+	return come_bytes < PACE_FROM_BYTES ? 0 : took_ns / (come_bytes >> 10);
+}
+
+/* Leases that brought little are counted together. */
+static void learn_pace(struct peer *p, const struct lease_held *held)
+{
+	p->pace_ns += held->last_ns - held->first_ns;
+	p->pace_bytes += held->come_bytes;
+	if (p->pace_bytes < PACE_FROM_BYTES)
+		return;
+	learn(&p->origin_kib_ns, kib_ns_of(p->pace_ns, p->pace_bytes));
+	p->pace_ns = p->pace_bytes = 0;
+}
+
 void lease_end(struct peer *p, struct lease_held *held)
 {
 	const struct wire_set left = lease_left(held);
@@ -87,6 +105,7 @@ void lease_end(struct peer *p, struct lease_held *held)
 		zone_failed(p, held);
 	if (held->longest_ns > 0) /* one word a lease: it brings many small ones at once */
 		learn(&p->origin_chunk_ns, held->longest_ns);
+	learn_pace(p, held);
 	home_tell_lease(p, &held->home, WIRE_LEASE_END, &msg);
 	drop(p, held);
 }
@@ -132,20 +151,26 @@ uint32_t lease_patience_ms(const struct peer *p)
 	return (uint32_t)(max_u64(2 * p->origin_first_ns, PATIENCE_MIN_NS) / NS_PER_MS);
 }
 
-/* Of a lease that is at it so much is known: it takes that long at least. Where nothing is known,
+/* Of a lease that is at it so much is known: it takes that long at least. What small ones take says
+ * nothing of a large one, of which nothing has come before all of it has. Where nothing is known,
  * who tells of progress is given as long as who tells nothing. */
-uint32_t lease_usual_ms(const struct peer *p)
+uint32_t lease_usual_ms(const struct peer *p, uint32_t unit_bytes)
 {
 	const uint64_t now = peer_now_ns(p);
 	uint64_t usual_ns = p->origin_chunk_ns;
+	uint64_t kib_ns = p->origin_kib_ns;
 	const struct lease_held *held;
 
 	DL_FOREACH(p->leases, held)
 	{
-		if (held->progress_bytes > 0)
-			usual_ns =
-				max_u64(usual_ns, max_u64(held->longest_ns, now - held->kept_ns));
+		if (held->progress_bytes == 0)
+			continue;
+		usual_ns = max_u64(usual_ns, max_u64(held->longest_ns, now - held->kept_ns));
+		kib_ns = max_u64(kib_ns,
+		                 kib_ns_of(held->last_ns - held->first_ns, held->come_bytes));
 	}
+	if (kib_ns > 0)
+		usual_ns = max_u64(usual_ns, p->origin_first_ns + kib_ns * (unit_bytes >> 10));
 	if (usual_ns == 0)
 		return HOME_LEASE_TERM_MS;
 	return (uint32_t)(min_u64(2 * usual_ns / NS_PER_MS, HOME_LEASE_OVERRIDE_MS - 1) + 1);
@@ -162,6 +187,15 @@ static void advance(struct peer *p, struct lease_held *held, uint32_t more_bytes
 		lease_renew(p, held);
 }
 
+static void note_bytes(struct lease_held *held, uint32_t more_bytes, uint64_t now_ns)
+{
+	if (held->first_ns == 0)
+		held->first_ns = now_ns;
+	else
+		held->come_bytes += more_bytes;
+	held->last_ns = now_ns;
+}
+
 void source_lease_progress(struct source *source, uint64_t token, uint32_t more_bytes)
 {
 	struct peer *p = container_of(source, struct peer, source);
@@ -172,6 +206,7 @@ void source_lease_progress(struct source *source, uint64_t token, uint32_t more_
 		return;
 	if (held->progress_bytes == 0)
 		learn(&p->origin_first_ns, now - held->began_ns);
+	note_bytes(held, more_bytes, now);
 	advance(p, held, more_bytes);
 }
 

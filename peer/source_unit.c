@@ -29,6 +29,21 @@ struct wire_set unit_in_segment(const struct seek *s, const struct unit_rec *u)
 	return set;
 }
 
+uint32_t unit_largest_bytes(const struct seek *s, const struct wire_set *set)
+{
+	const struct blob_layout *l = s->req->run->layout;
+	uint32_t most_bytes = 0;
+
+	for (uint32_t pos = set_next(set, 0); pos < set->n; pos = set_next(set, pos + 1)) {
+		struct unit_rec u;
+
+		if (layout_unit(l, layout_unit_of(l, seek_chunk(s, (uint16_t)pos)), &u) &&
+		    u.packed_size_bytes > most_bytes)
+			most_bytes = u.packed_size_bytes;
+	}
+	return most_bytes;
+}
+
 /* The seek and position of the first chunk of a unit. NULL: it is not looked for */
 static struct seek *begin_of(const struct source_req *req, uint32_t unit_idx, bool beyond,
                              struct unit_rec *ret_unit, uint16_t *ret_pos)

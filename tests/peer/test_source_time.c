@@ -279,6 +279,54 @@ static void many_small_chunks_do_not_hide_how_long_the_first_took(void **state)
 	assert_in_range(s->home.asks[1].usual_ms, 1400, 1500);
 }
 
+/* A slow line, on which small chunks come one by one: a large one takes as long as many of them,
+ * and brings nothing before all of it is here. */
+static void what_a_large_chunk_takes_is_known_by_what_bytes_took(void **state)
+{
+	enum { N = 20 };
+	struct scene *s = *state;
+	uint64_t from_ms, took_ms;
+
+	(void)wants(s, N);
+	leases(s, 0, N);
+	from_ms = now_ms(s);
+	for (uint32_t i = 0; i < N; i++) {
+		peers_run_ms(s->w->peers, 100);
+		scene_source(s)->ops->lease_progress(scene_source(s), s->w->lease.token, 6554);
+		chunk_put(s->w, i);
+	}
+	took_ms = now_ms(s) - from_ms; /* 128 KiB: 2 s */
+	chunks_want(s->w, N, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	assert_in_range(s->home.asks[1].usual_ms, took_ms / 4, took_ms); /* twice 19 KiB */
+	peers_run_ms(s->w->peers, 5);
+	chunks_lease_end(s->w, true);
+	chunks_want(s->w, N + 1, 1);
+	peers_until(s->w->peers, &s->home.n_asks, 3);
+	assert_in_range(s->home.asks[2].usual_ms, took_ms / 4, took_ms);
+}
+
+/* ... also where each lease is of one small chunk. */
+static void what_bytes_took_is_known_of_many_small_leases(void **state)
+{
+	enum { N = 20 };
+	struct scene *s = *state;
+
+	for (uint32_t i = 0; i < N; i++) {
+		chunks_want(s->w, i, 1);
+		peers_until(s->w->peers, &s->home.n_asks, i + 1);
+		leases(s, i, 1);
+		peers_run_ms(s->w->peers, 100);
+		scene_source(s)->ops->lease_progress(scene_source(s), s->w->lease.token, 7000);
+		chunk_put(s->w, i);
+		peers_run_ms(s->w->peers, 5);
+		chunks_lease_end(s->w, true);
+	}
+	chunks_want(s->w, N, 1);
+	peers_until(s->w->peers, &s->home.n_asks, N + 1);
+	assert_in_range(s->home.asks[N].usual_ms, 400, 2000); /* 19 KiB; a chunk took 100 */
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
@@ -294,6 +342,8 @@ int main(void)
 		T(of_a_reader_that_has_waited_peers_have_what_is_left),
 		T(a_home_is_told_how_long_leases_take_here_until_something_comes),
 		T(many_small_chunks_do_not_hide_how_long_the_first_took),
+		T(what_a_large_chunk_takes_is_known_by_what_bytes_took),
+		T(what_bytes_took_is_known_of_many_small_leases),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
