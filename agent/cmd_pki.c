@@ -27,10 +27,11 @@ static int tell(const struct shoal *sh, const char *dir, const char *name)
 	return SHOAL_DONE;
 }
 
-static int fail(const struct shoal *sh, const struct err *e)
+static int fail(const struct shoal *sh, struct err *e)
 {
 	const int status = e->code == EINVAL ? SHOAL_USAGE : SHOAL_FAILED;
 
+	(void)err_hint(e, "is DIR right, and may files be made in it?");
 	return shoal_fail(sh, e->code == ENOENT ? SHOAL_NOT_FOUND : status, e->msg);
 }
 

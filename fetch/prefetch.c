@@ -160,13 +160,13 @@ static void share(struct fetch_prefetch *p, struct fetch_blob *blob)
 }
 
 /* What one run and the next have in common is little, so. */
-static void cut_well(struct fetch_blob *blob, struct plan_span *span)
+static void cut_well(const struct plan_view *v, struct plan_span *span)
 {
-	const struct blob_layout *l = blob->layout;
+	const struct blob_layout *l = v->layout;
 	const uint32_t end = span->first_unit + span->n_units;
 	uint32_t cut;
 
-	if (span->n_units < 2 || plan_overlap_bytes(l, end) == 0 || !flight_wanted(blob, end))
+	if (span->n_units < 2 || plan_overlap_bytes(l, end) == 0 || !v->wanted(v->arg, end))
 		return;
 	cut = plan_best_cut(l, end - span->n_units / 2, end + 1);
 	span->n_units = cut - span->first_unit; /* runs_pump() counts its bytes itself */
@@ -193,7 +193,7 @@ static void ask(struct fetch_prefetch *p, struct fetch_blob *blob)
 
 	if (span.packed_bytes < run_bytes)
 		(void)plan_widen_forward(&view, &span, run_bytes - span.packed_bytes);
-	cut_well(blob, &span);
+	cut_well(&view, &span);
 	p->unit_idx += span.n_units;
 	expect(p, span.n_units);
 	(void)run_new(blob, &span, RUN_PREFETCH);

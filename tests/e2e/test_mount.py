@@ -106,6 +106,15 @@ class Status(lab.LabTest):
         self.assertEqual(done.returncode, 3)
         self.assertRegex(done.stderr, r"^shoal: status: no agent at .*107 bytes .*\n$")
 
+    def test_certificates_that_cannot_be_made_are_told_with_what_to_do(self):
+        """No agent takes part: what it would say is said here."""
+        for words, status in ((("init", "/proc/none"), 4), (("init", "/proc/version"), 1), (("node", "/proc/none", "a"), 4),
+                              (("node", "/proc/none", "a b"), 2)):
+            done = subprocess.run([os.path.join(lab.BUILD, "agent", "shoal"), "pki", *words], capture_output=True, text=True,
+                                  timeout=lab.DEADLINE_S, check=False)
+            self.assertEqual(done.returncode, status, done)
+            self.assertRegex(done.stderr, r"^shoal: pki .+: .+ \(.+\)\n$")
+
     def test_names_that_json_cannot_hold_are_refused_as_such(self):
         agent = self.agent()
         reference = lab.registry().push(IMAGE)
