@@ -65,8 +65,9 @@ struct link {
 	uint64_t received_bytes;
 	uint64_t told_ns; /* MEMBERS; 0: not yet. With these hashes: */
 	uint64_t told_hash, heard_hash;
-	struct send_rate rate;   /* for whether to pack what is sent */
-	uint32_t n_wrong_proofs; /* of its GETs, in a row */
+	struct send_rate rate;       /* for whether to pack what is sent */
+	uint64_t rate_payload_bytes; /* of chunks, sent when it was looked at */
+	uint32_t n_wrong_proofs;     /* of its GETs, in a row */
 };
 
 /* What was received and sent by connections that are gone, by node. */

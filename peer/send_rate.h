@@ -29,6 +29,14 @@ static inline void send_rate_look(struct send_rate *r, uint64_t total_bytes, uin
 	}
 }
 
+/** Totals that say nothing of the line: no chunk was sent since the last look. Messages are few
+ * bytes, and each may be acknowledged 40 ms late, as if the line took as long. */
+static inline void send_rate_skip(struct send_rate *r, uint64_t total_bytes, uint64_t total_us)
+{
+	r->seen_bytes = total_bytes;
+	r->seen_us = total_us;
+}
+
 static inline bool send_rate_is_known(const struct send_rate *r)
 {
 	return r->bytes >= SEND_RATE_FROM_BYTES;

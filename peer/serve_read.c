@@ -156,24 +156,37 @@ bool serve_wants_packed(const struct peer *p)
 	return !any_known;
 }
 
-/* In what form do chunks go out now? What came packed is passed on like that while the link may be
- * slow; to pack takes time, and a link that is known to be, or is new where the last one was, or
- * where none was measured: the first chunks of a slow one would take as long as all the rest. */
-void serve_choose_form(struct serve *s)
+static void look_at_rate(struct link *l)
 {
-	struct peer *p = s->p;
-	struct send_rate *rate = &s->link->rate;
-	const bool may = (s->flags & WIRE_GET_PLAIN) == 0;
+	const uint64_t payload_bytes = conn_counts(l->conn)->payload_out_bytes;
 	uint64_t acked_bytes;
 	uint64_t busy_us;
 
-	if (conn_sent(s->link->conn, &acked_bytes, &busy_us))
-		send_rate_look(rate, acked_bytes, busy_us);
+	if (!conn_sent(l->conn, &acked_bytes, &busy_us))
+		return;
+	if (payload_bytes == l->rate_payload_bytes)
+		send_rate_skip(&l->rate, acked_bytes, busy_us);
+	else
+		send_rate_look(&l->rate, acked_bytes, busy_us);
+	l->rate_payload_bytes = payload_bytes;
+}
+
+/* In what form do chunks go out now? What came packed is passed on like that, as long as it is
+ * there: nothing is read or hashed, and fewer bytes go. To pack takes time, and a link that is
+ * known to be slow, or is new where the last one was, or where none was measured: the first chunks
+ * of a slow one would take as long as all the rest. */
+void serve_choose_form(struct serve *s)
+{
+	struct peer *p = s->p;
+	const struct send_rate *rate = &s->link->rate;
+	const bool may = (s->flags & WIRE_GET_PLAIN) == 0;
+
+	look_at_rate(s->link);
 	if (send_rate_is_known(rate)) {
 		conn_pace(s->link->conn, send_rate_bytes_per_ms(rate));
 		p->packs = is_slow(rate);
 		atomic_store(&p->wants_packed, serve_wants_packed(p));
 	}
 	s->packs = may && p->packs;
-	s->passes_on = may && (!send_rate_is_known(rate) || is_slow(rate));
+	s->passes_on = may;
 }

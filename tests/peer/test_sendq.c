@@ -243,6 +243,17 @@ static void a_rate_is_what_was_taken_while_something_was_under_way(void **state)
 	assert_true(send_rate_is_below(&fast, 150));
 }
 
+static void what_was_skipped_is_not_in_the_rate(void **state)
+{
+	struct send_rate r = { .bytes = 0 };
+
+	(void)state;
+	send_rate_skip(&r, 44000, 36000);
+	send_rate_look(&r, 44000 + (1 << 20), 36000 + 1000);
+	assert_int_equal(r.bytes, 1 << 20);
+	assert_false(send_rate_is_below(&r, 150));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +262,7 @@ int main(void)
 		T(streams_that_wait_do_not_hold_up_others),
 		T(what_is_held_is_bounded_in_bytes),
 		cmocka_unit_test(a_rate_is_what_was_taken_while_something_was_under_way),
+		cmocka_unit_test(what_was_skipped_is_not_in_the_rate),
 		T(what_is_broken_off_ends_without_the_rest),
 	};
 

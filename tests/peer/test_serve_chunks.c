@@ -197,6 +197,43 @@ static void what_goes_over_a_line_that_nobody_knows_is_packed(void **state)
 	assert_int_equal(s->form, COMPRESSOR_ZSTD);
 }
 
+/* Nothing is to be read, hashed or packed for that; other chunks go as they are. */
+static void what_came_packed_is_passed_on_so_over_a_fast_line(void **state)
+{
+	struct scene *s = *state;
+	struct peer *p = s->w->peers->peers[0];
+	const struct wire_set packed = chunks_of(0, 1);
+	const struct wire_set plain = chunks_of(1, 1);
+	struct wire_id names[WIRE_LIST_MAX];
+
+	put(s, 0, 2);
+	p->links->rate.bytes = SEND_RATE_HALVE_BYTES;
+	p->links->rate.us = 1;
+	segments_names(s->w->segments, 0, names);
+	packed_put(p->packed, &names[0], COMPRESSOR_ZSTD, xcalloc(1, 100), 100, peer_now_ns(p));
+	(void)get_as(s, &packed, 0, true);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->form, COMPRESSOR_ZSTD);
+	(void)get_as(s, &plain, 0, true);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(s->form, COMPRESSOR_NONE);
+}
+
+/* Each of them may be acknowledged 40 ms late: a fast line would be taken for a slow one. */
+static void messages_say_nothing_of_a_line(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set one = chunks_of(0, 1);
+	const struct link *l = s->w->peers->peers[0]->links;
+
+	put(s, 0, 1); /* that was looked at before it was sent */
+	assert_true(l->rate.seen_bytes > 0);
+	assert_int_equal(l->rate.bytes, 0);
+	(void)get(s, &one, 0);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_in_range(l->rate.bytes, CHUNK_BYTES, CHUNK_BYTES + 1024);
+}
+
 static void what_is_not_here_is_a_miss_and_the_rest_comes(void **state)
 {
 	struct scene *s = *state;
@@ -308,6 +345,8 @@ int main(void)
 		T(who_is_wrong_again_and_again_is_not_listened_to),
 		T(a_lie_is_in_the_log_once_also_of_who_failed_before),
 		T(what_goes_over_a_line_that_nobody_knows_is_packed),
+		T(what_came_packed_is_passed_on_so_over_a_fast_line),
+		T(messages_say_nothing_of_a_line),
 		T(what_is_not_here_is_a_miss_and_the_rest_comes),
 		T(what_is_waited_for_is_sent_when_it_is_ready),
 		T(what_comes_no_more_is_a_miss),
