@@ -6,6 +6,7 @@
  * waits for is cancelled.
  */
 #include "api.h"
+#include "http_accept.h"
 #include "http_answer.h"
 #include "http_json.h"
 #include "http_watch.h"
@@ -224,13 +225,10 @@ int api_listen(struct agent *agent, const char *socket_path, struct api **ret_ap
 	if (api->http == NULL)
 		return err_set(e, ENOMEM, "the API cannot be served");
 	r = open_socket(socket_path, &fd, e);
+	if (r == 0)
+		r = http_accept(api->http, fd, &api->accepting, e);
 	if (r < 0)
 		return r;
-	api->accepting = evhttp_accept_socket_with_handle(api->http, fd);
-	if (api->accepting == NULL) {
-		(void)close(fd);
-		return err_set(e, ENOMEM, "the API cannot be served");
-	}
 	/* We refuse the others, in JSON; but for this one, whose answers libevent sends without
 	 * their body. */
 	evhttp_set_allowed_methods(api->http, 0xffff & ~EVHTTP_REQ_CONNECT);

@@ -5,6 +5,7 @@
  * metrics' text and whether the agent is ready; nothing else of the agent.
  */
 #include "http_page.h"
+#include "http_accept.h"
 #include "http_answer.h"
 #include "http_events.h"
 #include "http_watch.h"
@@ -182,12 +183,10 @@ int http_page_new(struct agent *agent, const char *listen, struct http_page **re
 	if (page->http == NULL)
 		return err_set(e, ENOMEM, "the metrics page cannot be served");
 	r = listen_tcp(listen, &fd, e);
+	if (r == 0)
+		r = http_accept(page->http, fd, NULL, e);
 	if (r < 0)
 		return r;
-	if (evhttp_accept_socket(page->http, fd) != 0) {
-		(void)close(fd);
-		return err_set(e, ENOMEM, "the metrics page cannot be served");
-	}
 	evhttp_set_allowed_methods(page->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
 	evhttp_set_max_headers_size(page->http, PAGE_HEADERS_MAX_BYTES);
 	evhttp_set_max_body_size(page->http, PAGE_BODY_MAX_BYTES);

@@ -3,6 +3,7 @@
  * path, also a wrong method; 404 for an unknown path; 500 for what failed.
  */
 #include "nydusd_api.h"
+#include "http_accept.h"
 #include "http_answer.h"
 #include "http_json.h"
 #include "http_watch.h"
@@ -210,10 +211,9 @@ int nydusd_api_listen(struct front *front, const char *path, struct nydusd_api *
 	if (r < 0)
 		return r;
 	note_file(api);
-	if (evhttp_accept_socket(api->http, fd) != 0) {
-		(void)close(fd);
-		return err_set(e, ENOMEM, "the API cannot be served");
-	}
+	r = http_accept(api->http, fd, NULL, e);
+	if (r < 0)
+		return r;
 	/* What is not known is a bad request; but of CONNECT libevent sends no answer's body. */
 	evhttp_set_allowed_methods(api->http, 0xffff & ~EVHTTP_REQ_CONNECT);
 	evhttp_set_max_headers_size(api->http, HEADERS_MAX_BYTES);

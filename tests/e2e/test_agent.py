@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -242,6 +243,39 @@ class Watchdog(lab.LabTest):
             manager.settimeout(lab.DEADLINE_S)
             agent.process.terminate()
             self.assertEqual(b"STOPPING=1", manager.recv(100))
+
+
+class Descriptors(lab.LabTest):
+    """Callers who find the agent without descriptors wait for one, and the agent does not turn in vain meanwhile."""
+    N_MORE = 3  # callers than there are descriptors; the socket's queue holds them
+
+    def crowd(self, agent, connect):
+        fds = [int(fd) for fd in os.listdir(f"/proc/{agent.process.pid}/fd")]
+        most = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
+        limit = max(fds) + 2
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (limit, most[1]))
+        with contextlib.ExitStack() as held:
+            for _ in range(limit - len(fds) + self.N_MORE):
+                held.enter_context(connect())
+            lab.wait_for(lambda: agent.log().count("nobody can connect") >= 2, "the agent to be out of descriptors, and to try again")
+            self.assertIn("Too many open files", agent.log())
+            resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, most)
+            agent.json("status")
+            agent.metric("shoal_fetches_in_flight")
+        self.assertNotIn("[warn]", agent.log())  # libevent's own word, once a turn
+
+    def test_callers_of_the_api_wait_for_one(self):
+        agent = self.agent()
+
+        def connect():
+            caller = socket.socket(socket.AF_UNIX)
+            caller.connect(agent.socket)
+            return caller
+        self.crowd(agent, connect)
+
+    def test_callers_of_the_page_wait_for_one(self):
+        agent = self.agent()
+        self.crowd(agent, lambda: socket.create_connection(("127.0.0.1", agent.http_port)))
 
 
 class Desk(lab.LabTest):
