@@ -442,10 +442,17 @@ static void on_retry(struct timer *t)
 	life_run(life, MOUNT_CHECK);
 }
 
-/* Trouble that may pass (a silent registry) is tried again; the rest waits for a person. */
+/* A silent registry; or others took what there may be more of in a moment. */
+static bool may_pass(int code)
+{
+	return code == EAGAIN || code == ENOSPC || code == EDQUOT || code == EMFILE ||
+	       code == ENFILE || code == ENOMEM;
+}
+
+/* Trouble that may pass is tried again; the rest waits for a person. */
 static enum mount_state enter_down(struct mount_life *life)
 {
-	const bool again = life->restoring && life->pub.why.code == EAGAIN;
+	const bool again = life->restoring && may_pass(life->pub.why.code);
 
 	if (life->mounts->stopping)
 		return MOUNT_DOWN;

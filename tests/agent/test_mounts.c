@@ -290,6 +290,36 @@ static void what_cannot_come_back_stays_listed_and_can_be_unlisted(void **state)
 	assert_int_equal(n_listed(w), 0);
 }
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c): the linker wants these names */
+static bool time_flies;
+
+void __real_timer_start(struct timer *t, uint64_t delay_ms);
+void __wrap_timer_start(struct timer *t, uint64_t delay_ms);
+
+void __wrap_timer_start(struct timer *t, uint64_t delay_ms)
+{
+	__real_timer_start(t, time_flies ? 0 : delay_ms);
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c) */
+
+static void what_wants_for_what_others_took_comes_back_later(void **state)
+{
+	static const int wants[] = { EAGAIN, ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM };
+	struct world *w = *state;
+
+	(void)world_add(w, "h:1/r:t", w->dir);
+	world_bring_up(w, DIGEST_A);
+	world_stop_and_restart(w);
+	time_flies = true;
+	for (size_t i = 0; i < ARRAY_LEN(wants); i++) {
+		world_load_done(w, -wants[i], NULL);
+		assert_int_equal(state_of(w), MOUNT_LOAD);
+	}
+	world_load_done(w, -EUCLEAN, NULL); /* will not pass */
+	time_flies = false;
+	assert_int_equal(state_of(w), MOUNT_DOWN);
+}
+
 static void the_end_detaches_what_is_in_use_and_keeps_the_list(void **state)
 {
 	struct world *w = *state;
@@ -493,6 +523,7 @@ int main(void)
 		TEST(a_restart_mounts_what_is_listed_without_the_registry),
 		TEST(a_restart_stays_with_its_image_when_the_tag_has_moved),
 		TEST(what_cannot_come_back_stays_listed_and_can_be_unlisted),
+		TEST(what_wants_for_what_others_took_comes_back_later),
 		TEST(the_end_detaches_what_is_in_use_and_keeps_the_list),
 		TEST(the_end_waits_for_a_mount_half_way_up),
 		TEST(prefetch_begins_when_it_is_up_and_ends_with_it),
