@@ -27,8 +27,10 @@ struct renew {
 	bool again; /* somebody asked meanwhile */
 	/* the job's */
 	struct tls *fresh; /* NULL: nothing is new */
+	bool changed;      /* the files; else they could not be used, and are read once more */
 	int result;
 	struct err err;
+	struct err told; /* the loop's: what the log says of files that did not change since */
 };
 
 static void trace_file(const char *path, struct trace *t)
@@ -68,14 +70,24 @@ static void look_work(struct job *job)
 	struct renew *n = container_of(job, struct renew, job);
 	struct trace now[N_FILES];
 
-	n->result = 0;
 	trace_files(&n->files, now);
-	if (traces_equal(n->seen, now))
+	n->changed = !traces_equal(n->seen, now);
+	if (!n->changed && n->result == 0)
 		return;
 	memcpy(n->seen, now, sizeof(now));
 	n->result = tls_new(&n->files, &n->fresh, &n->err);
 	if (n->result == 0)
 		n->result = tls_check(n->fresh, &n->err);
+}
+
+/* Once a minute would be too often for the same trouble. */
+static void tell(struct renew *n)
+{
+	if (!n->changed && strcmp(n->told.msg, n->err.msg) == 0)
+		return;
+	n->told = n->err;
+	log_warn(n->p->opts.log, "the certificate that is there now is not used", "error=%s",
+	         LOG_Q(n->err.msg));
 }
 
 static void take(struct renew *n)
@@ -85,8 +97,7 @@ static void take(struct renew *n)
 	if (n->result == 0 && n->fresh != NULL)
 		n->result = tls_replace(p->tls, n->fresh, &n->err);
 	if (n->result < 0) {
-		log_warn(p->opts.log, "the certificate that is there now is not used", "error=%s",
-		         LOG_Q(n->err.msg));
+		tell(n);
 	} else if (n->fresh != NULL) {
 		series_set(metrics_series(p->opts.metrics, METRIC_CERTIFICATE_END, NULL),
 		           tls_end_s(p->tls));

@@ -1,7 +1,8 @@
 /*
  * renew: this node's certificate while the agent runs: its files are looked at once a minute, and
  * when somebody says so. What is new, fits together and is of the same key counts for handshakes
- * from then on; anything else is said in the log and the old one stays.
+ * from then on; anything else is said in the log, the old one stays, and the next look tries again:
+ * descriptors may have been out, or its time had not come.
  *
  * On the loop thread; the files are read on the desk.
  */
