@@ -9,7 +9,7 @@
 #include <event2/listener.h>
 #include <unistd.h>
 
-#define PAUSE_MS 500
+#define PAUSE_MS 500L
 
 static void enable(struct evhttp_bound_socket *socket, void *arg)
 {
@@ -33,7 +33,7 @@ static void on_error(struct evconnlistener *listener, void *http)
 	struct err e = { 0 };
 
 	(void)err_errno(&e, errno, "accept");
-	log_error(log, "nobody can connect to this process for a moment", "why=%s again_ms=%d",
+	log_error(log, "nobody can connect to this process for a moment", "why=%s again_ms=%ld",
 	          LOG_Q(e.msg), PAUSE_MS);
 	if (event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, on_again, http,
 	                    &pause) == 0)
