@@ -66,8 +66,12 @@ void run_on_lease(void *arg, const struct source_lease *granted)
 
 void lease_advance(struct run *run, uint64_t more_bytes)
 {
-	for (uint32_t i = 0; i < run->n_units; i++) {
-		const struct flight *fl = run_flight(run, run->first_unit + i);
+	/* Units leave a run and do not come back, and those that are leased leave it for a part: what
+	 * was passed over is not looked at for each chunk that comes. */
+	if (run->lease_unit < run->first_unit)
+		run->lease_unit = run->first_unit;
+	for (; run->lease_unit < run->first_unit + run->n_units; run->lease_unit++) {
+		const struct flight *fl = run_flight(run, run->lease_unit);
 
 		if (fl == NULL || fl->lease == NULL)
 			continue;

@@ -148,6 +148,31 @@ static void progress_of_leased_units_is_told(void **state)
 	world_read_end(w, &r);
 }
 
+static void progress_is_told_as_long_as_a_leased_unit_is_to_come(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 100, 4);
+	world_settle(w);
+	fake_source_lease(&w->peer, 0, 5, 100, 4);
+	world_settle(w);
+	fake_source_wait(&w->origin, 0, 1000);
+	world_give(w, &w->origin, 0, 100);
+	world_give(w, &w->origin, 0, 102);
+	world_settle(w);
+	fake_source_wait(&w->origin, 0, 1500);
+	world_give(w, &w->origin, 0, 101);
+	world_settle(w);
+	fake_source_wait(&w->origin, 0, 2100);
+	assert_int_equal(w->peer.lease_bytes, 2100);
+	world_give(w, &w->origin, 0, 103);
+	world_settle(w);
+	assert_int_equal(w->peer.n_lease_ends, 1);
+	assert_true(w->peer.lease_ends[0].ok);
+	world_read_end(w, &r);
+}
+
 static void progress_moves_the_deadline_of_a_question_and_nothing_else_does(void **state)
 {
 	struct engine_world *w = *state;
@@ -218,6 +243,7 @@ int main(void)
 		TEST(a_lease_ends_as_failed_when_the_origin_fails_and_peers_are_asked_again),
 		TEST(a_full_disk_at_the_lease_holder_is_a_failed_lease),
 		TEST(progress_of_leased_units_is_told),
+		TEST(progress_is_told_as_long_as_a_leased_unit_is_to_come),
 		TEST(progress_moves_the_deadline_of_a_question_and_nothing_else_does),
 		TEST(a_reader_that_joins_readahead_hurries_it),
 		TEST(what_a_source_says_of_whom_it_asked_is_remembered),
