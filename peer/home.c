@@ -96,7 +96,7 @@ static void has_now(struct home *h, struct h_list *l, uint32_t pos, uint16_t nod
 	struct h_ask *ask = h->nodes[node].asks;
 
 	while ((ask = home_ask_that_wants(ask, l, pos)) != NULL)
-		home_wait_drop(h, &ask->waits[pos]);
+		home_wait_drop(h, home_wait(ask, pos));
 	if (c->n_lists == 1)
 		return;
 	DL_FOREACH_SAFE(c->waits, w, next)
@@ -559,8 +559,7 @@ void home_stats(const struct home *h, struct home_stats *ret_stats)
 {
 	*ret_stats = h->stats;
 	ret_stats->waits = h->n_waits;
-	ret_stats->memory_bytes +=
-		sizeof(*h) + h->n_chunks_ever * sizeof(*h->chunks) +
-		HOME_BUCKETS * sizeof(*h->buckets) + h->n_nodes_ever * sizeof(*h->nodes) +
-		h->stats.asks * sizeof(struct h_ask) + h->n_waits * sizeof(struct h_wait);
+	ret_stats->memory_bytes += sizeof(*h) + h->n_chunks_ever * sizeof(*h->chunks) +
+	                           HOME_BUCKETS * sizeof(*h->buckets) +
+	                           h->n_nodes_ever * sizeof(*h->nodes);
 }

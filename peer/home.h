@@ -25,9 +25,10 @@
  * Chunks spread as a tree: HOME_TREE_HELD askers a holder, one (a chain) for who is still
  * receiving.
  *
- * Bounded: HOME_CHUNKS_MAX chunks; each peer has its own share of lists, asks and leases, and what
- * is too much evicts its own oldest. What an expired lease, a reported miss or a list that does not
- * hash to its id says of a node counts against that node alone.
+ * Bounded: HOME_CHUNKS_MAX chunks; HOME_ASKS_MAX asks, with what they wait for 14 MB at most; each
+ * peer has its own share of lists, asks and leases, and what is too much evicts its own oldest.
+ * What an expired lease, a reported miss or a list that does not hash to its id says of a node
+ * counts against that node alone.
  */
 #pragma once
 #include "auto.h"

@@ -10,7 +10,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define TELL_LOOKS 64U
+#define TELL_LOOKS   64U
+#define TOLD_MS_MASK ((1U << 24) - 1)
 
 /* ---- asks and their waits ---- */
 
@@ -29,17 +30,19 @@ struct h_ask *home_ask_find(struct home *h, uint16_t node, uint32_t via, uint32_
 static void count_behind(struct home *h, const struct h_wait *w, int by)
 {
 	const struct h_list *l = w->ask->list;
-	const uint32_t pos = home_wait_pos(w);
-	struct h_ask *ask = home_ask_that_wants(h->nodes[w->told].asks, l, pos);
+	struct h_ask *ask = home_ask_that_wants(h->nodes[w->told].asks, l, w->pos);
 
-	for (; ask != NULL; ask = home_ask_that_wants(ask->node_next, l, pos))
-		ask->waits[pos].n_behind = (uint16_t)(ask->waits[pos].n_behind + by);
+	for (; ask != NULL; ask = home_ask_that_wants(ask->node_next, l, w->pos)) {
+		struct h_wait *of = home_wait(ask, w->pos);
+
+		of->n_behind = (uint16_t)(of->n_behind + by);
+	}
 }
 
 /* Among those who were sent to a node, or those who were told of none. */
 static void count(struct home *h, const struct h_wait *w, int by)
 {
-	uint32_t *n = w->told == NO_NODE ? &home_chunk(h, w->ask->list, home_wait_pos(w))->n_queued
+	uint32_t *n = w->told == NO_NODE ? &home_chunk(h, w->ask->list, w->pos)->n_queued
 	                                 : &h->nodes[w->told].n_told;
 
 	*n += (uint32_t)by;
@@ -64,13 +67,13 @@ static void set_told(struct home *h, struct h_wait *w, uint16_t node)
 static void wait_add(struct home *h, struct h_ask *ask, uint32_t pos)
 {
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
-	struct h_wait *w = &ask->waits[pos];
+	struct h_wait *w = &ask->waits[ask->n_waits];
 
-	*w = (struct h_wait){ .ask = ask, .told = NO_NODE };
+	*w = (struct h_wait){ .ask = ask, .told = NO_NODE, .pos = pos & 0xffU };
+	ask->wait_idx[pos] = (uint8_t)ask->n_waits++;
 	DL_APPEND(c->waits, w);
 	count(h, w, 1);
 	wire_set_add(&ask->open, pos);
-	h->n_waits++;
 }
 
 /* Others may have been sent to its node when an ask before this one wanted the same. All who want
@@ -91,8 +94,8 @@ static void find_those_behind(const struct home *h, struct h_ask *ask)
 
 		for (uint32_t pos = set_next(&both, 0); pos < both.n;
 		     pos = set_next(&both, pos + 1)) {
-			if (other->waits[pos].told == ask->node)
-				ask->waits[pos].n_behind++;
+			if (home_wait(other, pos)->told == ask->node)
+				home_wait(ask, pos)->n_behind++;
 		}
 	}
 }
@@ -100,15 +103,12 @@ static void find_those_behind(const struct home *h, struct h_ask *ask)
 void home_wait_drop(struct home *h, struct h_wait *w)
 {
 	struct h_ask *ask = w->ask;
-	const uint32_t pos = home_wait_pos(w);
-	struct h_chunk *c = home_chunk(h, ask->list, pos);
+	struct h_chunk *c = home_chunk(h, ask->list, w->pos);
 
 	DL_DELETE(c->waits, w);
 	count(h, w, -1);
-	wire_set_remove(&ask->open, pos);
-	wire_set_remove(&ask->pending, pos);
-	w->ask = NULL;
-	h->n_waits--;
+	wire_set_remove(&ask->open, w->pos);
+	wire_set_remove(&ask->pending, w->pos);
 	if (set_empty(&ask->open))
 		home_mark_dirty(h, ask); /* its END */
 }
@@ -138,7 +138,7 @@ void home_wake(struct home *h, struct h_chunk *c, uint16_t told)
 		if (w->told != told)
 			continue;
 		set_told(h, w, NO_NODE);
-		home_tell(h, w->ask, home_wait_pos(w));
+		home_tell(h, w->ask, w->pos);
 		home_regrant(h, w->ask->list);
 	}
 }
@@ -154,11 +154,17 @@ void home_wake_all_told(struct home *h, uint16_t node)
 		for (ask = l->asks; ask != NULL; ask = ask->next) {
 			for (uint32_t pos = set_next(&ask->open, 0); pos < l->n;
 			     pos = set_next(&ask->open, pos + 1)) {
-				if (ask->waits[pos].told == node)
+				if (home_wait(ask, pos)->told == node)
 					home_wake(h, home_chunk(h, l, pos), node);
 			}
 		}
 	}
+}
+
+static uint64_t memory_of(const struct h_ask *ask)
+{
+	return sizeof(*ask) + ask->n_waits * sizeof(*ask->waits) +
+	       (ask->list == NULL ? 0U : ask->list->n);
 }
 
 /* How long it lets progress be told of which nothing comes. */
@@ -178,12 +184,13 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 	const uint32_t patience_ms =
 		msg->patience_ms < HOME_PATIENCE_MIN_MS ? HOME_PATIENCE_MIN_MS : msg->patience_ms;
 	const uint64_t now_ns = clock_now_ns(h->opts.clock);
+	const uint32_t n_waits = l == NULL ? 0 : set_count(&msg->part.set);
 	struct h_ask *ask;
 
 	if (n->n_asks >= HOME_ASKS_PER_PEER || h->stats.asks >= HOME_ASKS_MAX ||
-	    h->n_waits + (l == NULL ? 0U : l->n) > HOME_WAITS_MAX)
+	    h->n_waits + n_waits > HOME_WAITS_MAX)
 		return HOME_BUSY;
-	ask = xcalloc(1, sizeof(*ask));
+	ask = xcalloc(1, sizeof(*ask) + (l == NULL ? 0U : l->n));
 	ask->list = l;
 	ask->node = node;
 	ask->req = msg->req;
@@ -197,7 +204,7 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 	ask->check_ns = home_check_ns(ask, now_ns);
 	ask->open = ask->pending = set_none(l == NULL ? 0 : l->n);
 	if (l != NULL) {
-		ask->waits = xcalloc(l->n, sizeof(*ask->waits));
+		ask->waits = xcalloc(n_waits, sizeof(*ask->waits));
 		DL_APPEND(l->asks, ask);
 	}
 	DL_APPEND2(n->asks, ask, node_prev, node_next);
@@ -209,6 +216,8 @@ int home_ask_open(struct home *h, uint16_t node, const struct wire_ask *msg, str
 		if (wire_set_has(&msg->part.set, pos))
 			wait_add(h, ask, pos);
 	}
+	h->n_waits += ask->n_waits;
+	h->stats.memory_bytes += memory_of(ask);
 	if (l != NULL)
 		find_those_behind(h, ask);
 	ask->pending = ask->open;
@@ -231,7 +240,7 @@ static void let_go(struct home *h, struct h_ask *ask)
 		if (e != NULL && (e->flags & ENTRY_RECEIVING) != 0 && c->lease[0] == 0 &&
 		    c->lease[1] == 0)
 			home_entry_drop(c, ask->node);
-		home_wait_drop(h, &ask->waits[pos]);
+		home_wait_drop(h, home_wait(ask, pos));
 		home_wake(h, c, NO_NODE);
 	}
 	DL_FOREACH_SAFE(ask->list->leases, l, next)
@@ -251,6 +260,8 @@ void home_ask_free(struct home *h, struct h_ask *ask)
 		let_go(h, ask);
 		DL_DELETE(ask->list->asks, ask);
 	}
+	h->n_waits -= ask->n_waits;
+	h->stats.memory_bytes -= memory_of(ask);
 	DL_DELETE2(n->asks, ask, node_prev, node_next);
 	if (ask->dirty)
 		DL_DELETE2(h->dirty, ask, dirty_prev, dirty_next);
@@ -274,7 +285,7 @@ static bool waits_behind(struct home *h, const struct h_ask *ask, const struct h
 
 	if (w->told == NO_NODE)
 		return false;
-	at = home_entry(home_chunk(h, ask->list, home_wait_pos(w)), w->told);
+	at = home_entry(home_chunk(h, ask->list, w->pos), w->told);
 	return at == NULL || (at->flags & ENTRY_RECEIVING) != 0;
 }
 
@@ -284,8 +295,8 @@ uint64_t home_look_beside(struct home *h, struct h_ask *ask)
 
 	for (uint32_t pos = set_next(&ask->open, 0); pos < ask->list->n;
 	     pos = set_next(&ask->open, pos + 1)) {
-		const struct h_wait *w = &ask->waits[pos];
-		const uint32_t waited_ms = now_ms(h) - w->told_ms;
+		const struct h_wait *w = home_wait(ask, pos);
+		const uint32_t waited_ms = (now_ms(h) - w->told_ms) & TOLD_MS_MASK;
 
 		if (!waits_behind(h, ask, w))
 			continue;
@@ -369,7 +380,7 @@ static bool others_can_lease(const struct home *h, const struct h_chunk *c)
 	const struct h_wait *w;
 
 	for (w = c->waits; w != NULL; w = w->next) {
-		if (home_can_lease(h, w->ask, home_wait_pos(w)))
+		if (home_can_lease(h, w->ask, w->pos))
 			return true;
 	}
 	return false;
@@ -411,7 +422,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 {
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
 	const struct h_lease *lease = home_lease_of(h, c);
-	struct h_wait *w = &ask->waits[pos];
+	struct h_wait *w = home_wait(ask, pos);
 	struct wire_answer_item *item;
 	struct entry *e;
 	const uint8_t kind = decide(h, ask, pos, &e);
@@ -428,7 +439,7 @@ static bool tell_chunk(struct home *h, struct h_ask *ask, uint32_t pos, struct h
 		item->progress_bytes = lease->progress_bytes;
 	if (e != NULL) {
 		set_told(h, w, e->node);
-		w->told_ms = now_ms(h);
+		w->told_ms = now_ms(h) & TOLD_MS_MASK;
 		home_add_load(h, ask, pos, e->node);
 		send_to(h, ask, c, e);
 	}

@@ -140,9 +140,9 @@ static uint16_t sent_to(struct home *h, const struct h_list *l, uint32_t pos, ui
 
 	if (c->n_lists == 1) {
 		ask = home_ask_that_wants(ask, l, pos);
-		while (ask != NULL && ask->waits[pos].told == NO_NODE)
+		while (ask != NULL && home_wait(ask, pos)->told == NO_NODE)
 			ask = home_ask_that_wants(ask->node_next, l, pos);
-		return ask == NULL ? NO_NODE : ask->waits[pos].told;
+		return ask == NULL ? NO_NODE : home_wait(ask, pos)->told;
 	}
 	while (w != NULL && (w->ask->node != node || w->told == NO_NODE))
 		w = w->next;
@@ -155,7 +155,7 @@ static bool is_waited_at(const struct h_chunk *c, const struct h_ask *ask, uint3
 	const struct h_wait *w = c->waits;
 
 	if (c->n_lists == 1)
-		return ask->waits[pos].n_behind > 0;
+		return home_wait(ask, pos)->n_behind > 0;
 	while (w != NULL && w->told != ask->node)
 		w = w->next;
 	return w != NULL;
@@ -180,8 +180,8 @@ static enum chain chain_of(struct home *h, const struct h_ask *ask, uint32_t pos
 /* May the asker stand behind who only receives the chunk? */
 static bool may_wait_at(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node)
 {
-	const enum chain chain =
-		ask->waits[pos].told != NO_NODE ? CHAIN_HAS_ASKER : chain_of(h, ask, pos, node);
+	const enum chain chain = home_wait(ask, pos)->told != NO_NODE ? CHAIN_HAS_ASKER
+	                                                              : chain_of(h, ask, pos, node);
 
 	if (chain == CHAIN_IS_LONG)
 		return !is_waited_at(home_chunk(h, ask->list, pos), ask, pos);

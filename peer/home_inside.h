@@ -23,7 +23,7 @@
 
 #define NO_NODE          UINT16_MAX
 #define HOME_BUCKETS     65536U
-#define HOME_WAITS_MAX   262144U
+#define HOME_WAITS_MAX   262144U /* of open asks; those that are over, too: 32 bytes each */
 #define HOME_REFUSED_MAX 4U
 #define HOME_REFUSED_MS  5000U
 
@@ -41,9 +41,10 @@ struct entry { /* a node that has a chunk, or soon will */
 struct h_wait {                     /* an ask that wants a chunk */
 	struct h_wait *prev, *next; /* of the chunk */
 	struct h_ask *ask;
-	uint16_t n_behind; /* waits of its list for it that were sent to the node of this ask */
-	uint16_t told;     /* the node that was named for it; NO_NODE: none */
-	uint32_t told_ms;  /* when, on a clock that wraps */
+	uint16_t n_behind;     /* waits of its list for it that were sent to the node of this ask */
+	uint16_t told;         /* the node that was named for it; NO_NODE: none */
+	uint32_t told_ms : 24; /* when, on a clock that wraps */
+	uint32_t pos : 8;      /* the place in the list of its ask */
 };
 
 struct h_chunk {
@@ -58,6 +59,8 @@ struct h_chunk {
 	bool was_leased : 1;
 };
 _Static_assert(HOME_ASKS_MAX <= UINT16_MAX, "n_behind counts asks");
+_Static_assert(WIRE_LIST_MAX <= 1U << 8, "pos is a place in a list");
+_Static_assert(HOME_ASK_MAX_MS < 1U << 23, "told_ms does not wrap twice while an ask is open");
 _Static_assert(HOME_LISTS_MAX *WIRE_LIST_MAX < 1U << 24, "n_lists counts all places there are");
 
 struct h_list {
@@ -82,8 +85,8 @@ struct h_ask {
 	struct h_ask *node_prev, *node_next; /* of its node */
 	struct h_ask *dirty_prev, *dirty_next;
 	struct h_list *list;     /* NULL: elsewhere */
-	struct h_wait *waits;    /* one a position; ask NULL: no wait (any more) */
-	struct wire_set open;    /* positions with a wait */
+	struct h_wait *waits;    /* one for each position that it was opened for */
+	struct wire_set open;    /* of these, with a wait still */
 	struct wire_set pending; /* to be told */
 	struct wire_set units, runs;
 	struct wire_id elsewhere;
@@ -104,7 +107,13 @@ struct h_ask {
 	bool dirty;
 	bool late;    /* its deadline passed */
 	bool put_off; /* it waits because home_is_put_off(), and for nobody that is known */
+	uint16_t n_waits;
+	uint8_t wait_idx[]; /* of a position of list, in waits */
 };
+_Static_assert(HOME_ASKS_MAX *(sizeof(struct h_ask) + WIRE_LIST_MAX) +
+                               HOME_WAITS_MAX * sizeof(struct h_wait) <=
+                       14U << 20,
+               "as home.h says");
 
 struct h_lease {
 	struct h_lease *prev, *next; /* of its list; of the free ones */
@@ -168,7 +177,7 @@ struct home {
 	bool leaving;
 	uint64_t moved_ns, grace_until_ns;
 	uint32_t max_chunks;
-	uint32_t n_waits;
+	uint32_t n_waits; /* that open asks have memory for */
 	uint32_t n_nodes_ever, n_lost;
 	uint32_t n_askers;  /* nodes with open asks */
 	uint64_t shared_ns; /* when there was more than one last; 0: never */
@@ -208,10 +217,10 @@ static inline struct h_ask *home_ask_that_wants(struct h_ask *ask, const struct 
 	return ask;
 }
 
-/* The place in its list that it waits for. */
-static inline uint32_t home_wait_pos(const struct h_wait *w)
+/* Of a position that ask was opened for. */
+static inline struct h_wait *home_wait(const struct h_ask *ask, uint32_t pos)
 {
-	return (uint32_t)(w - w->ask->waits);
+	return &ask->waits[ask->wait_idx[pos]];
 }
 
 static inline struct h_chunk *home_chunk(struct home *h, const struct h_list *l, uint32_t pos)

@@ -280,8 +280,8 @@ static struct h_lease *give(struct home *h, struct h_ask *ask, const struct wire
 	h->stats.n_leases++;
 	h->stats.n_second_leases += second;
 	for (uint32_t pos = set_next(set, 0); pos < ask->list->n; pos = set_next(set, pos + 1)) {
-		if (ask->waits[pos].ask != NULL)
-			home_wait_drop(h, &ask->waits[pos]);
+		if (wire_set_has(&ask->open, pos))
+			home_wait_drop(h, home_wait(ask, pos));
 		home_wake(h, home_chunk(h, ask->list, pos), NO_NODE);
 	}
 	home_mark_dirty(h, ask);

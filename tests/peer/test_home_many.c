@@ -1,10 +1,11 @@
 /*
- * test_home_many: what many that want the same chunks cost a home: as much each as few do.
+ * test_home_many: what many that want the same chunks cost a home: as much each as few do, and no
+ * more memory than is set apart for them.
  */
 #include "fake_clock.h"
-#include "home.h"
+#include "home_inside.h"
 #include "names.h"
-#include "set.h"
+#include <malloc.h>
 #include <time.h>
 
 #include <setjmp.h>
@@ -14,11 +15,22 @@
 
 #include <cmocka.h>
 
-enum { N_CHUNKS = WIRE_LIST_MAX, RUN = 16, FEW = 100, MANY = 1000, MOST = 900, COUNTED = 50 };
+enum {
+	N_CHUNKS = WIRE_LIST_MAX,
+	RUN = 16,
+	FEW = 100,
+	MANY = 1000,
+	MOST = 900,
+	COUNTED = 50,
+	N_ASKS = 1100
+};
 _Static_assert(N_CHUNKS <= RUN * HOME_PREFETCHES, "all of it is leased");
 
 /* Of a cost at MANY to the same at FEW. Where each looks at all others it is more than 20. */
 #define TIMES_MAX 12
+
+/* What the C library adds to an ask and its waits, at most. */
+#define ALLOCATIONS_BYTES 48U
 
 struct crowd {
 	struct fake_clock clock;
@@ -74,10 +86,9 @@ static void crowd_open(struct crowd *c)
 	c->next = list_of(c, 3);
 }
 
-static void asks(struct crowd *c, uint32_t i, const struct wire_part *part, uint32_t run)
+static struct wire_ask ask_of(uint32_t req, const struct wire_part *part, uint32_t run)
 {
-	const struct wire_id from = node(i);
-	struct wire_ask ask = { .req = part == &c->all ? 1 : 2,
+	struct wire_ask ask = { .req = req,
 		                .part = *part,
 		                .have = set_none(N_CHUNKS),
 		                .units = set_all(N_CHUNKS),
@@ -85,6 +96,14 @@ static void asks(struct crowd *c, uint32_t i, const struct wire_part *part, uint
 
 	for (uint32_t pos = 0; pos < N_CHUNKS; pos += run)
 		wire_set_add(&ask.runs, pos);
+	return ask;
+}
+
+static void asks(struct crowd *c, uint32_t i, const struct wire_part *part, uint32_t run)
+{
+	const struct wire_id from = node(i);
+	const struct wire_ask ask = ask_of(part == &c->all ? 1 : 2, part, run);
+
 	assert_int_equal(home_ask(c->home, &from, &ask), HOME_OK);
 	drain(c);
 }
@@ -193,12 +212,73 @@ static void who_is_waited_at_costs_as_much_when_it_asks_for_more(void **state)
 	assert_true(next_cost_of(MOST) < TIMES_MAX * next_cost_of(FEW));
 }
 
+/* ---- memory ---- */
+
+static size_t in_use(void)
+{
+	const struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+/* More than may wait for all chunks, each for the last ones of the list. @return how many were
+ * taken
+ */
+static uint32_t all_ask(struct crowd *c, uint32_t n_chunks)
+{
+	uint32_t n_taken = 0;
+
+	for (uint32_t i = 0; i < N_ASKS; i++) {
+		const struct wire_id from = node(i / HOME_ASKS_PER_PEER);
+		struct wire_ask ask = ask_of(i, &c->all, RUN);
+
+		ask.part.set = set_none(N_CHUNKS);
+		for (uint32_t pos = N_CHUNKS - n_chunks; pos < N_CHUNKS; pos++)
+			wire_set_add(&ask.part.set, pos);
+		n_taken += home_ask(c->home, &from, &ask) == HOME_OK;
+	}
+	drain(c);
+	return n_taken;
+}
+
+/* Each gets all but the last of what it asks for at once, and waits for that. */
+static void memory_is_as_told(uint32_t n_chunks)
+{
+	const struct wire_id holder = node(N_ASKS);
+	static struct crowd c;
+	struct home_stats before, now;
+	size_t before_bytes;
+	uint32_t n_taken;
+
+	crowd_open(&c);
+	c.next = c.all;
+	wire_set_remove(&c.next.set, N_CHUNKS - 1);
+	assert_int_equal(home_have(c.home, &holder, &c.next), HOME_OK);
+	home_stats(c.home, &before);
+	before_bytes = in_use();
+	n_taken = all_ask(&c, n_chunks);
+	home_stats(c.home, &now);
+	assert_int_equal(n_taken, min_u64(N_ASKS, HOME_WAITS_MAX / n_chunks));
+	assert_int_equal(now.asks, n_taken - 1); /* one has the lease */
+	assert_true(in_use() < before_bytes + now.memory_bytes - before.memory_bytes +
+	                               (size_t)n_taken * ALLOCATIONS_BYTES);
+	home_free(&c.home);
+}
+
+static void asks_take_as_much_memory_as_is_told(void **state)
+{
+	(void)state;
+	memory_is_as_told(1);
+	memory_is_as_told(N_CHUNKS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_thousand_that_wait_cost_each_what_a_hundred_do),
 		cmocka_unit_test(so_do_a_thousand_that_are_sent_on_from_the_queue),
 		cmocka_unit_test(who_is_waited_at_costs_as_much_when_it_asks_for_more),
+		cmocka_unit_test(asks_take_as_much_memory_as_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
