@@ -239,7 +239,7 @@ struct run {
 	uint64_t asked_ns, first_unit_ns, asked_wall_ms;
 	uint64_t progress_bytes; /* source_events.wait ... */
 	uint64_t progress_ns;    /* ... grew last then */
-	uint32_t lease_unit;     /* before it none of its units has a lease; may be before them all */
+	uint32_t lease_unit;     /* none of its units before that has a lease */
 	uint64_t lasted_ns;      /* the longest question that failed since a unit came ... */
 	uint32_t lasted_at;      /* ... and whose it was */
 	struct piece *pieces;    /* chunks with the workers */

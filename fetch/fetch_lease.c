@@ -66,8 +66,8 @@ void run_on_lease(void *arg, const struct source_lease *granted)
 
 void lease_advance(struct run *run, uint64_t more_bytes)
 {
-	/* Units leave a run and do not come back, and those that are leased leave it for a part: what
-	 * was passed over is not looked at for each chunk that comes. */
+	/* Units leave a run and do not come back, and those that are leased leave it for a part:
+	 * what was passed over is not looked at for each chunk that comes. */
 	if (run->lease_unit < run->first_unit)
 		run->lease_unit = run->first_unit;
 	for (; run->lease_unit < run->first_unit + run->n_units; run->lease_unit++) {
