@@ -134,7 +134,8 @@ static void open_work(struct job *job)
 {
 	struct whole_blob *op = container_of(job, struct whole_blob, step.base.job);
 
-	op->step.base.r = whole_file_open(op->env.state_dir, &op->step.file, &op->step.base.err);
+	op->step.base.r =
+		whole_file_open(op->env.state_dir, op->env.cas, &op->step.file, &op->step.base.err);
 }
 
 static void open_after(struct job *job)

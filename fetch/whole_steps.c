@@ -8,6 +8,7 @@
 #include "whole_steps.h"
 #include "bytes.h"
 #include "decode.h"
+#include "gc.h"
 #include "hex.h"
 #include "mem.h"
 #include <errno.h>
@@ -19,14 +20,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int whole_file_open(const char *dir, struct whole_file *ret_file, struct err *e)
+int whole_file_open(const char *dir, struct cas *cas, struct whole_file *ret_file, struct err *e)
 {
 	const int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
 
 	if (fd < 0)
 		return err_errno(e, errno, "making a temporary file in %s", dir);
-	*ret_file = (struct whole_file){ .fd = fd, .hash = digest_stream_new(DIGEST_SHA256) };
+	*ret_file = (struct whole_file){ .fd = fd,
+		                         .cas = cas,
+		                         .hash = digest_stream_new(DIGEST_SHA256) };
 	return 0;
+}
+
+static bool is_full(int code)
+{
+	return code == ENOSPC || code == EDQUOT;
+}
+
+static int cannot_write(int code, struct err *e)
+{
+	const int r = err_errno(e, code, "writing it to a temporary file");
+
+	return is_full(code) ? err_hint(e, "make room: without chunk digests all of it is checked "
+	                                   "before any of it is read")
+	                     : r;
 }
 
 int whole_file_append(struct whole_file *file, const struct buffer *bytes, struct err *e)
@@ -35,13 +52,16 @@ int whole_file_append(struct whole_file *file, const struct buffer *bytes, struc
 
 	digest_stream_add(file->hash, bytes->data, bytes->size_bytes);
 	while (done_bytes < bytes->size_bytes) {
-		const ssize_t n = pwrite(file->fd, bytes->data + done_bytes,
-		                         bytes->size_bytes - done_bytes, (off_t)file->size_bytes);
+		const uint64_t left_bytes = bytes->size_bytes - done_bytes;
+		const ssize_t n = pwrite(file->fd, bytes->data + done_bytes, left_bytes,
+		                         (off_t)file->size_bytes);
 
-		if (n < 0 && errno == EINTR)
+		/* Chunks can be fetched again; without this the image cannot be mounted. */
+		if (n < 0 &&
+		    (errno == EINTR || (is_full(errno) && cas_make_room(file->cas, left_bytes))))
 			continue;
 		if (n <= 0)
-			return err_errno(e, n < 0 ? errno : EIO, "writing it to a temporary file");
+			return cannot_write(n < 0 ? errno : EIO, e);
 		done_bytes += (uint64_t)n;
 		file->size_bytes += (uint64_t)n;
 	}

@@ -10,13 +10,16 @@
 #include <stdatomic.h>
 
 struct whole_file {
-	int fd; /* -1: not open */
+	int fd;          /* -1: not open */
+	struct cas *cas; /* gives up chunks for it */
 	uint64_t size_bytes;
 	struct digest_stream *hash;
 };
 
 /** In dir, without a name: gone when it is closed, also after a crash. */
-MUST_CHECK int whole_file_open(const char *dir, struct whole_file *ret_file, struct err *e);
+MUST_CHECK int whole_file_open(const char *dir, struct cas *cas, struct whole_file *ret_file,
+                               struct err *e);
+/** Chunks are evicted for it where the disk is full. @return 0; -ENOSPC, -EDQUOT, -EIO */
 MUST_CHECK int whole_file_append(struct whole_file *file, const struct buffer *bytes,
                                  struct err *e);
 void whole_file_close(struct whole_file *file); /* any thread; fd -1 is fine */

@@ -1,6 +1,7 @@
 /*
  * lazy_store: the disk half of the fakes: image store and blob cache, in memory.
  */
+#include "gc.h"
 #include "image_store.h"
 #include "lazy_world.h"
 #include "mem.h"
@@ -289,6 +290,13 @@ void cas_blob_add_origin(struct cas_blob *blob, const char *origin)
 			return;
 	assert(blob->n_origins < 4);
 	(void)snprintf(blob->origins[blob->n_origins++], 128, "%s", origin);
+}
+
+bool cas_make_room(struct cas *cas, uint64_t n_bytes)
+{
+	(void)cas;
+	(void)n_bytes;
+	return false;
 }
 
 int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
