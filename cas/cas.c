@@ -12,6 +12,7 @@
 #include "state.h"
 #include "state_dir.h"
 #include "unregister.h"
+#include "use_rows.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -65,6 +66,8 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 		r = queue_thread(cas, cas->writer, &cas->writer_thread, e);
 	if (r == 0)
 		r = writer_do(cas, resume_removal, NULL, e); /* before files without rows go */
+	if (r == 0)
+		r = use_rows_start_clock(cas, e);
 	if (r == 0)
 		r = evictor_start(cas, e);
 	return r;

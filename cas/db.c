@@ -91,6 +91,18 @@ int db_run(db_stmt *stmt, struct err *e)
 	return r;
 }
 
+int db_number(struct db *db, const char *sql, uint64_t *ret_number, struct err *e)
+{
+	AUTO(db_stmt_close) db_stmt *stmt = NULL;
+	int r = db_prepare(db, sql, &stmt, e);
+
+	if (r == 0)
+		r = db_step(stmt, e);
+	if (r == 1)
+		*ret_number = db_u64(stmt, 0);
+	return r == 0 ? err_set(e, EUCLEAN, "CAS database: %s says nothing", sql) : r < 0 ? r : 0;
+}
+
 int db_run_with(struct db *db, const char *sql, const uint64_t *values, int n_values, struct err *e)
 {
 	AUTO(db_stmt_close) db_stmt *stmt = NULL;

@@ -58,6 +58,9 @@ MUST_CHECK int db_run(db_stmt *stmt, struct err *e);
 MUST_CHECK int db_run_with(struct db *db, const char *sql, const uint64_t *values, int n_values,
                            struct err *e);
 
+/** Prepare, and take the number in the first row. @return 0; -EUCLEAN: there is none; negative */
+MUST_CHECK int db_number(struct db *db, const char *sql, uint64_t *ret_number, struct err *e);
+
 /** Ready for the next values, wherever it is. */
 void db_reset(db_stmt *stmt);
 

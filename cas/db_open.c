@@ -95,18 +95,6 @@ static int connect_to(const struct db_opts *opts, int flags, struct db **ret_db,
 	return 0;
 }
 
-static int read_number(struct db *db, const char *sql, uint64_t *ret_number, struct err *e)
-{
-	AUTO(db_stmt_close) db_stmt *stmt = NULL;
-	int r = db_prepare(db, sql, &stmt, e);
-
-	if (r == 0)
-		r = db_step(stmt, e);
-	if (r == 1)
-		*ret_number = db_u64(stmt, 0);
-	return r == 0 ? err_set(e, EUCLEAN, "CAS database: %s says nothing", sql) : r < 0 ? r : 0;
-}
-
 static int create(struct db *db, struct err *e)
 {
 	AUTO(tx_end) struct tx tx = { .db = NULL };
@@ -162,12 +150,12 @@ static int recognise(struct db *db, struct err *e)
 	uint64_t app = 0;
 	uint64_t version = 0;
 	uint64_t n_tables = 0;
-	int r = read_number(db, "PRAGMA application_id", &app, e);
+	int r = db_number(db, "PRAGMA application_id", &app, e);
 
 	if (r == 0)
-		r = read_number(db, "PRAGMA user_version", &version, e);
+		r = db_number(db, "PRAGMA user_version", &version, e);
 	if (r == 0)
-		r = read_number(db, "SELECT count(*) FROM sqlite_schema", &n_tables, e);
+		r = db_number(db, "SELECT count(*) FROM sqlite_schema", &n_tables, e);
 	if (r < 0)
 		return r;
 	if (app == 0 && version == 0 && n_tables == 0)

@@ -4,12 +4,30 @@
 #include "use.h"
 #include <string.h>
 
+static void start(struct use_clock *u, uint64_t second)
+{
+	u->starts_s[1] = second;
+	/* what this wraps, now_s() wraps back */
+	u->zero_ns = clock_now_ns(u->clock) - second * NS_PER_S;
+}
+
+static uint64_t now_s(const struct use_clock *u)
+{
+	return (clock_now_ns(u->clock) - u->zero_ns) / NS_PER_S;
+}
+
 void use_clock_init(struct use_clock *u, const struct clock *clock)
 {
 	u->clock = clock;
 	(void)pthread_mutex_init(&u->mutex, NULL);
-	u->starts_s[1] = clock_wall_seconds(clock);
+	start(u, clock_wall_seconds(clock));
 	atomic_store(&u->now, 1); /* 0: before this start */
+}
+
+void use_clock_start_after(struct use_clock *u, uint64_t second)
+{
+	if (u->starts_s[1] <= second)
+		start(u, second + 1);
 }
 
 void use_clock_fini(struct use_clock *u)
@@ -18,7 +36,7 @@ void use_clock_fini(struct use_clock *u)
 }
 
 /* With the mutex held. */
-static void move_on(struct use_clock *u, uint64_t wall_s)
+static void move_on(struct use_clock *u, uint64_t second)
 {
 	const uint8_t now = atomic_load(&u->now);
 
@@ -27,26 +45,17 @@ static void move_on(struct use_clock *u, uint64_t wall_s)
 		atomic_store(&u->halve, true);
 	if (now == USE_TICKS - 1)
 		return;
-	u->starts_s[now + 1] = wall_s;
+	u->starts_s[now + 1] = second;
 	atomic_store(&u->now, (uint8_t)(now + 1));
-}
-
-/* With the mutex held. The wall clock was ahead and was set back: what began later than now began
- * now, or no minute would be over for as long as it was ahead. */
-static void set_back(struct use_clock *u, uint64_t wall_s)
-{
-	for (unsigned i = atomic_load(&u->now); u->starts_s[i] > wall_s; i--)
-		u->starts_s[i] = wall_s;
 }
 
 void use_clock_time(struct use_clock *u)
 {
-	const uint64_t wall_s = clock_wall_seconds(u->clock);
+	const uint64_t second = now_s(u);
 
 	(void)pthread_mutex_lock(&u->mutex);
-	set_back(u, wall_s);
-	if (wall_s >= u->starts_s[atomic_load(&u->now)] + USE_TICK_S)
-		move_on(u, wall_s);
+	if (second >= u->starts_s[atomic_load(&u->now)] + USE_TICK_S)
+		move_on(u, second);
 	(void)pthread_mutex_unlock(&u->mutex);
 }
 
@@ -59,17 +68,17 @@ void use_clock_wrote(struct use_clock *u, uint64_t n_bytes, uint64_t room_bytes)
 		return;
 	(void)pthread_mutex_lock(&u->mutex);
 	if (atomic_load(&u->written_bytes) > step)
-		move_on(u, clock_wall_seconds(u->clock));
+		move_on(u, now_s(u));
 	(void)pthread_mutex_unlock(&u->mutex);
 }
 
-uint8_t use_tick_of(struct use_clock *u, uint64_t wall_s)
+uint8_t use_tick_of(struct use_clock *u, uint64_t second)
 {
 	uint8_t tick;
 
 	(void)pthread_mutex_lock(&u->mutex);
 	tick = atomic_load(&u->now);
-	while (tick > 0 && u->starts_s[tick] > wall_s)
+	while (tick > 0 && u->starts_s[tick] > second)
 		tick--;
 	(void)pthread_mutex_unlock(&u->mutex);
 	return tick;

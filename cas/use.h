@@ -5,6 +5,10 @@
  * read-modify-write, nothing shared that is written while the clock stands. The clock moves on with
  * time, and with what is written, so that it tells first from last under pressure, too. Before it
  * runs out of numbers all of them are halved: the order stays, the old get coarser.
+ *
+ * Its seconds are those since 1970 when it starts, unless something was used later than that: then
+ * they go on from there. While it runs they are counted. So a machine's time that is ahead, or
+ * behind, or set right meanwhile puts nothing out of order, in this run or over restarts.
  */
 #pragma once
 #include "clock.h"
@@ -23,15 +27,19 @@ struct use_clock {
 	_Atomic uint8_t now;
 	atomic_bool halve; /* somebody should call use_halve() */
 	const struct clock *clock;
-	uint64_t starts_s[USE_TICKS];   /* wall clock at the beginning of each tick */
+	uint64_t starts_s[USE_TICKS];   /* second in which each tick began */
 	_Atomic uint64_t written_bytes; /* since the last tick */
+	uint64_t zero_ns;               /* of clock: when its second 0 would have been */
 	pthread_mutex_t mutex;          /* guards starts_s */
 };
 
 void use_clock_init(struct use_clock *u, const struct clock *clock);
+
+/** [before anybody takes ticks] Something was used in this second: the clock starts behind it. */
+void use_clock_start_after(struct use_clock *u, uint64_t second);
 void use_clock_fini(struct use_clock *u);
 
-/** [any] Move on if a minute has gone; go back if the wall clock was set back. */
+/** [any] Move on if a minute has gone. */
 void use_clock_time(struct use_clock *u);
 
 /** [any] So much was written to a cache that can hold room_bytes: move on if that was a part of it
@@ -39,7 +47,7 @@ void use_clock_time(struct use_clock *u);
 void use_clock_wrote(struct use_clock *u, uint64_t n_bytes, uint64_t room_bytes);
 
 /** [any] The tick in which this second lay; 0 for all that is older than the clock. */
-uint8_t use_tick_of(struct use_clock *u, uint64_t wall_s);
+uint8_t use_tick_of(struct use_clock *u, uint64_t second);
 
 /** [any] The second in which a tick began. */
 uint64_t use_second_of(struct use_clock *u, uint8_t tick);

@@ -44,27 +44,15 @@ void use_rows_store(struct cas_blob *blob)
 		         blob->key, LOG_Q(e.msg));
 }
 
-/* What was used while the wall clock was ahead, perhaps by a year, was used when this run began: or
- * it would be the last to go for as long. [0]: now; [1]: instead of what is later */
-static int bring_back(struct cas *cas, const uint64_t seconds[2], struct err *e)
-{
-	return db_run_with(cas->db, "UPDATE used SET at_s = ?2 WHERE at_s > ?1", seconds, 2, e);
-}
-
 static int store_all(struct cas *cas, void *arg, struct err *e)
 {
-	const uint64_t seconds[] = { clock_wall_seconds(cas->clock), use_second_of(&cas->use, 1) };
 	AUTO(tx_end) struct tx tx = { .db = NULL };
 	struct cas_blob **blobs = NULL;
 	const uint32_t n = blob_table_all(cas, &blobs);
 	int r = tx_begin(cas->db, TX_LAZY, &tx, e);
 
 	(void)arg;
-	if (r == 0)
-		r = bring_back(cas, seconds, e);
 	for (uint32_t i = 0; i < n; i++) {
-		if (blobs[i]->used_s > seconds[0])
-			blobs[i]->used_s = seconds[1];
 		if (r == 0)
 			r = store(blobs[i], e);
 		cas_blob_release(&blobs[i]);
@@ -76,4 +64,20 @@ static int store_all(struct cas *cas, void *arg, struct err *e)
 int use_rows_store_all(struct cas *cas, struct err *e)
 {
 	return writer_do(cas, store_all, NULL, e);
+}
+
+static int start_clock(struct cas *cas, void *arg, struct err *e)
+{
+	uint64_t last_s = 0;
+	const int r = db_number(cas->db, "SELECT coalesce(max(at_s), 0) FROM used", &last_s, e);
+
+	(void)arg;
+	if (r == 0)
+		use_clock_start_after(&cas->use, last_s);
+	return r;
+}
+
+int use_rows_start_clock(struct cas *cas, struct err *e)
+{
+	return writer_do(cas, start_clock, NULL, e);
 }

@@ -6,9 +6,11 @@
 #pragma once
 #include "blob.h"
 
+/** [cas_open(), when the writer runs] The clock goes on behind what stands here. */
+MUST_CHECK int use_rows_start_clock(struct cas *cas, struct err *e);
+
 /** [writer] Of one blob; a failure is logged. */
 void use_rows_store(struct cas_blob *blob);
 
-/** [worker] Of all that are open; and what was used later than now, says the database, was used
- * when this run began. */
+/** [worker] Of all that are open. */
 MUST_CHECK int use_rows_store_all(struct cas *cas, struct err *e);
