@@ -137,26 +137,50 @@ static FILE *open_ca_file(const char *path, struct err *e)
 	return f;
 }
 
-static int ca_read(struct pair *ca, struct err *e)
+static int ca_read_key(struct pair *ca, struct err *e)
 {
-	FILE *f = open_ca_file(ca->cert_path, e);
+	FILE *f = open_ca_file(ca->key_path, e);
 
-	if (f == NULL)
-		return -e->code;
-	ca->cert = PEM_read_X509(f, NULL, NULL, NULL);
-	(void)fclose(f);
-	if (ca->cert == NULL)
-		return openssl_failed(e, ca->cert_path);
-	f = open_ca_file(ca->key_path, e);
 	if (f == NULL)
 		return -e->code;
 	ca->key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
 	(void)fclose(f);
-	if (ca->key == NULL)
-		return openssl_failed(e, ca->key_path);
-	if (X509_check_private_key(ca->cert, ca->key) != 1)
+	return ca->key != NULL ? 0 : openssl_failed(e, ca->key_path);
+}
+
+/* The one of the key: while a CA is replaced, ca.pem has that of the other CA, too. */
+static int ca_read_cert(struct pair *ca, struct err *e)
+{
+	FILE *f = open_ca_file(ca->cert_path, e);
+	bool any = false;
+
+	if (f == NULL)
+		return -e->code;
+	while (ca->cert == NULL) {
+		X509 *cert = PEM_read_X509(f, NULL, NULL, NULL);
+
+		if (cert == NULL)
+			break;
+		any = true;
+		if (X509_check_private_key(cert, ca->key) == 1)
+			ca->cert = cert;
+		else
+			X509_free(cert);
+	}
+	(void)fclose(f);
+	if (!any)
+		return openssl_failed(e, ca->cert_path);
+	ERR_clear_error(); /* of the others, and of the end of the file */
+	if (ca->cert == NULL)
 		return err_set(e, EINVAL, "%s is not the key of %s", ca->key_path, ca->cert_path);
 	return 0;
+}
+
+static int ca_read(struct pair *ca, struct err *e)
+{
+	const int r = ca_read_key(ca, e);
+
+	return r == 0 ? ca_read_cert(ca, e) : r;
 }
 
 /* A key that waits for its certificate: one that was moved away to be renewed. */

@@ -24,8 +24,9 @@ struct pki_times {
  * @return 0; -EEXIST one of the files is there; -errno */
 MUST_CHECK int pki_make_ca(const char *dir, struct pki_times times, struct err *e);
 
-/** DIR/NAME.pem and DIR/NAME.key, signed by the CA in DIR; not longer valid than the CA. Where
- * NAME.key alone is there, the certificate is of that key: the node stays who it is.
+/** DIR/NAME.pem and DIR/NAME.key, signed by the CA in DIR; not longer valid than the CA. ca.pem may
+ * hold certificates of other CAs, too: the one of ca.key counts. Where NAME.key alone is there, the
+ * certificate is of that key: the node stays who it is.
  * @return 0; -EINVAL name; -ENOENT no CA there; -EEXIST NAME.pem is there; -errno */
 MUST_CHECK int pki_make_node(const char *dir, const char *name, struct pki_times times,
                              struct err *e);

@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#define PATH_BYTES 128
+
 struct fixture {
 	char top[32];
 	char dir[64];
@@ -106,6 +108,64 @@ static void a_key_that_is_there_gets_a_new_certificate(void **state)
 	assert_int_equal(access(cert, F_OK), -1);
 }
 
+static void path_in(char *ret_path, const char *dir, const char *name)
+{
+	(void)snprintf(ret_path, PATH_BYTES, "%s/%s", dir, name);
+}
+
+/* What `cat FROM... > TO` does. */
+static void concatenate(const char *to, const char *const *from, size_t n_from)
+{
+	char bytes[4096];
+	FILE *out = fopen(to, "w");
+
+	assert_non_null(out);
+	for (size_t i = 0; i < n_from; i++) {
+		FILE *in = fopen(from[i], "r");
+		size_t n;
+
+		assert_non_null(in);
+		n = fread(bytes, 1, sizeof(bytes), in);
+		assert_int_equal(fwrite(bytes, 1, n, out), n);
+		(void)fclose(in);
+	}
+	assert_int_equal(fclose(out), 0);
+}
+
+static void the_certificate_of_the_cas_key_is_found_among_others(void **state)
+{
+	struct fixture *f = *state;
+	char other_dir[64], other[PATH_BYTES], old[PATH_BYTES], ca[PATH_BYTES], cert[PATH_BYTES],
+		key[PATH_BYTES];
+	const char *const orders[][2] = { { other, old }, { old, other } };
+	struct tls_opts opts = { .ca_file = old, .cert_file = cert, .key_file = key };
+	struct tls *tls = NULL;
+
+	(void)snprintf(other_dir, sizeof(other_dir), "%s/other", f->top);
+	path_in(other, other_dir, "ca.pem");
+	path_in(old, f->dir, "ca-alone.pem");
+	path_in(ca, f->dir, "ca.pem");
+	path_in(cert, f->dir, "n.pem");
+	path_in(key, f->dir, "n.key");
+	assert_int_equal(pki_make_ca(other_dir, PKI_CA_TIMES, &f->e), 0);
+	assert_int_equal(pki_make_ca(f->dir, PKI_CA_TIMES, &f->e), 0);
+	assert_int_equal(rename(ca, old), 0);
+	for (size_t i = 0; i < 2; i++) {
+		concatenate(ca, orders[i], 2);
+		assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), 0);
+		assert_int_equal(tls_new(&opts, &tls, &f->e), 0);
+		assert_int_equal(tls_check(tls, &f->e), 0); /* it is of this CA and no other */
+		tls_free(&tls);
+		assert_int_equal(unlink(cert), 0);
+	}
+	concatenate(ca, orders[0], 1);
+	assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), -EINVAL);
+	assert_non_null(strstr(f->e.msg, "ca.key is not the key of"));
+	assert_int_equal(truncate(ca, 10), 0);
+	assert_int_equal(pki_make_node(f->dir, "n", PKI_NODE_TIMES, &f->e), -EIO);
+	assert_int_equal(access(cert, F_OK), -1);
+}
+
 static void a_node_needs_a_ca_and_a_sane_name(void **state)
 {
 	static const char *const bad[] = { "", "ca", "a/b", "../x", ".x", "-x", "a b", "a\nb" };
@@ -175,6 +235,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_is_overwritten, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_key_that_is_there_gets_a_new_certificate, setup,
 		                                teardown),
+		cmocka_unit_test_setup_teardown(
+			the_certificate_of_the_cas_key_is_found_among_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_node_needs_a_ca_and_a_sane_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(files_that_do_not_fit_are_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_id_stays_the_same, setup, teardown),
