@@ -54,20 +54,40 @@ class ScriptTest(unittest.TestCase):
 class Certificate(ScriptTest):
     def setUp(self):
         super().setUp()
-        self.ca = os.path.join(self.dir, "ca")
-        subprocess.run([os.path.join(AGENT, "shoal"), "pki", "init", self.ca], check=True, capture_output=True)
+        self.ca = self.new_ca("ca")
         self.tls, self.scratch = self.new_dir("tls"), self.new_dir("scratch")
 
-    def make(self, node="node-1"):
-        return self.script("certificate.sh", self.ca, self.tls, self.scratch, env={"NODE_NAME": node})
+    def new_ca(self, name):
+        path = os.path.join(self.dir, name)
+        subprocess.run([os.path.join(AGENT, "shoal"), "pki", "init", path], check=True, capture_output=True)
+        return path
+
+    def make(self, node="node-1", tls=None, **how):
+        return self.script("certificate.sh", self.ca, tls or self.tls, self.scratch, env={"NODE_NAME": node}, **how)
+
+    def secret(self, cas, key_of):
+        """What the Secret has from now on: the certificates of these CAs, and the key of one."""
+        self.ca = self.new_dir("secret")
+        self.write("secret/ca.pem", "".join(self.read(f"{ca}/ca.pem") for ca in cas))
+        self.write("secret/ca.key", self.read(f"{key_of}/ca.key"))
+
+    def replace_ca(self):
+        self.new_ca("other")
+        self.secret(["other"], "other")
 
     def key(self):
         return self.read("tls/node.key")
 
+    def files(self, tls="tls"):
+        return {name: self.read(f"{tls}/{name}") for name in os.listdir(os.path.join(self.dir, tls))}
+
+    def assert_trusts(self, a, b):
+        openssl("verify", "-CAfile", os.path.join(a, "ca.pem"), os.path.join(b, "node.pem"))
+
     def test_a_new_node_gets_one_and_keeps_it(self):
         self.make()
         key = self.key()
-        openssl("verify", "-CAfile", os.path.join(self.tls, "ca.pem"), os.path.join(self.tls, "node.pem"))
+        self.assert_trusts(self.tls, self.tls)
         self.assertIn("CN = node-1", openssl("x509", "-in", os.path.join(self.tls, "node.pem"), "-noout", "-subject"))
         self.assertEqual(os.stat(os.path.join(self.tls, "node.key")).st_mode & 0o777, 0o600)
         self.assertIn("serves", self.make().stdout)
@@ -75,18 +95,79 @@ class Certificate(ScriptTest):
         self.assertEqual(sorted(os.listdir(self.tls)), ["ca.pem", "node.key", "node.pem"])
         self.assertEqual(os.listdir(self.scratch), [], "the CA's key is left in memory")
 
-    def test_another_ca_or_a_lost_or_wrong_key_makes_it_anew(self):
+    def test_another_ca_or_a_lost_or_wrong_certificate_makes_it_anew_for_the_same_key(self):
+        self.make()
+        key = self.key()
+        first = self.read("tls/node.pem")
+        for spoil in (self.replace_ca, lambda: self.write("tls/node.pem", first),
+                      lambda: self.write("tls/node.pem", ""), lambda: os.unlink(os.path.join(self.tls, "node.pem"))):
+            spoil()
+            self.assertIn("a new certificate", self.make().stdout)
+            self.assert_trusts(self.ca, self.tls)
+            self.assertIn("serves", self.make().stdout)
+            self.assertEqual(self.key(), key, "it would be another node")
+
+    def test_a_lost_or_broken_key_makes_it_anew(self):
         self.make()
         old = self.key()
-        shutil.rmtree(self.ca)
-        subprocess.run([os.path.join(AGENT, "shoal"), "pki", "init", self.ca], check=True, capture_output=True)
-        self.make()
-        self.assertNotEqual(self.key(), old)
-        for spoil in (lambda: os.unlink(os.path.join(self.tls, "node.key")), lambda: self.write("tls/node.key", old),
-                      lambda: self.write("tls/node.pem", "")):
+        for spoil in (lambda: os.unlink(os.path.join(self.tls, "node.key")), lambda: self.write("tls/node.key", old[:60])):
             spoil()
             self.make()
+            self.assertNotEqual(self.key(), old)
             self.assertIn("serves", self.make().stdout)
+
+    def test_nodes_trust_each_other_at_every_moment_while_the_ca_is_replaced(self):
+        nodes = [self.new_dir(f"node-{i}") for i in range(3)]
+        self.new_ca("new")
+        self.secret(["ca"], "ca")
+        for node in nodes:
+            self.make(tls=node)
+        keys = [self.read(f"{node}/node.key") for node in nodes]
+        for cas, key_of in ((["ca", "new"], "ca"), (["ca", "new"], "new"), (["new"], "new")):
+            self.secret(cas, key_of)
+            for node in nodes:  # the rollout
+                self.make(tls=node)
+                for a in nodes:
+                    for b in nodes:
+                        self.assert_trusts(a, b)
+        for node in nodes:
+            self.assert_trusts(os.path.join(self.dir, "new"), node)
+        self.assertEqual([self.read(f"{node}/node.key") for node in nodes], keys)
+        joined = self.new_dir("joined")
+        self.make(tls=joined)
+        self.assert_trusts(nodes[0], joined)
+
+    def test_what_fails_leaves_a_node_with_a_certificate_as_it_is_and_the_agent_starts(self):
+        self.new_ca("other")
+        for how in ("a disk that is full", "a renewal on a disk that is full", "a Secret that does not fit"):
+            for node_has_one in (True, False):
+                with self.subTest(how, node_has_one=node_has_one):
+                    self.secret(["ca"], "ca")
+                    shutil.rmtree(self.tls)
+                    self.new_dir("tls")
+                    if node_has_one:
+                        self.make()
+                    before = self.files()
+                    if how == "a Secret that does not fit":
+                        self.secret(["other"], "ca")
+                    else:
+                        # What fits into the last block is there, and then the disk is full.
+                        self.write("bin/cp", f'''#!/bin/sh
+for to; do :; done
+case $to in {self.tls}/*) echo half >"$to"; echo "cp: no space left on device" >&2; exit 1 ;; esac
+exec /bin/cp "$@"
+''', 0o755)
+                        if "renewal" in how:
+                            self.secret(["ca", "other"], "other")
+                    done = self.make(check=False)
+                    self.assertEqual(done.returncode == 0, node_has_one, done.stdout + done.stderr)
+                    self.assertEqual("stays" in done.stderr, node_has_one)
+                    self.assertEqual(self.files(), before)
+                    self.assertEqual(os.listdir(self.scratch), [], "the CA's key is left in memory")
+                    if how != "a Secret that does not fit":
+                        os.unlink(os.path.join(self.bin, "cp"))
+                        self.make()
+                        self.assert_trusts(self.ca, self.tls)
 
     def test_one_that_ends_soon_is_renewed_for_the_same_key(self):
         key, cert = os.path.join(self.tls, "node.key"), os.path.join(self.tls, "node.pem")
@@ -104,6 +185,10 @@ class Certificate(ScriptTest):
     def test_a_long_name_of_a_node_is_cut(self):
         self.make("n" * 200)
         self.assertIn("serves", self.make("n" * 200).stdout)
+
+    def test_a_node_may_have_the_name_of_the_files(self):
+        self.make("node")
+        self.assertIn("serves", self.make("node").stdout)
 
 
 # containerd, as far as the script asks it: `containerd --config FILE config dump`.
@@ -375,6 +460,39 @@ class NodeSetup(ScriptTest):
             self.assertIn(f"no agent at {path}", said.stderr)
         with open(os.path.join(target, "bin", "shoal"), encoding="utf-8") as f:
             self.assertIn("SHOAL_OWN_AGENT=no", f.read(), "nydusd starts no other agent beside it")
+
+
+    def test_programs_that_find_no_room_leave_the_old_ones_and_the_agent_starts(self):
+        target, setup = os.path.join(self.dir, "opt"), {"INSTALL": os.path.join(self.dir, "opt"), "CONTAINERD": "check"}
+
+        def installed():
+            return {name: os.stat(os.path.join(target, at, name)).st_ino for at in ("bin", "lib")
+                    for name in os.listdir(os.path.join(target, at))}
+        self.script("node-setup.sh", env=setup)
+        before = installed()
+        # The disk is full from its n-th file on; 999: the program itself.
+        for n in (1, 3, 999):
+            with self.subTest(n):
+                self.write("room", "x" * (n - 1))
+                self.write("bin/cp", f'''#!/bin/sh
+for to; do :; done
+[ "$(wc -c <{self.dir}/room)" != 0 ] || {{ echo half >"$to"; exit 1; }}
+case $to in *bin.new) echo half >"$to"; exit 1 ;; esac
+truncate -s -1 {self.dir}/room
+exec /bin/cp "$@"
+''', 0o755)
+                done = self.script("node-setup.sh", env=setup)
+                self.assertIn("were not installed", done.stderr)
+                self.assertNotIn("installed:", done.stdout)
+                self.assertIn("containerd's config", done.stdout, "the other steps are taken")
+                self.assertEqual(installed(), before, "an old program with new libraries")
+        os.unlink(os.path.join(self.bin, "cp"))
+        self.assertEqual(self.script("node-setup.sh", env=setup).stdout.count("installed:"), self.n_programs())
+        self.assertEqual(installed().keys(), before.keys())
+
+    def n_programs(self):
+        path = f"{self.bin}:{AGENT}:/usr/sbin:/usr/bin:/sbin:/bin"
+        return sum(shutil.which(name, path=path) is not None for name in ("shoal", "nydusd"))
 
 
 class Keep(ScriptTest):

@@ -20,30 +20,45 @@ SNAPSHOTTER_SOCKET=${SNAPSHOTTER_SOCKET:-/run/containerd-nydus/containerd-nydus-
 SNAPSHOTTER_CONFIG=${SNAPSHOTTER_CONFIG:-/etc/nydus/config.toml}
 MOUNTS=${MOUNTS-}
 
+# ---- the programs ----
+
 # The program with its libraries and the loader that they are for, so that the node's own libraries,
-# whatever they are, do not matter; and a script by its name that starts it so.
-install_program() { # NAME
+# whatever they are, do not matter; and a script by its name that starts it so. As .NAME.new for now.
+stage_program() { # NAME
   program=$(command -v "$1") || return 0
-  root=$HOST$INSTALL
-  mkdir -p "$root/bin" "$root/lib"
   loader=
-  for library in $(ldd "$program" | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }'); do
-    cp -L "$library" "$root/lib/.new"
-    mv "$root/lib/.new" "$root/lib/$(basename "$library")"
+  libraries=$(ldd "$program" | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }')
+  for library in $libraries; do
+    cp -L "$library" "$root/lib/.$(basename "$library").new"
     case $library in */ld-linux*) loader=$(basename "$library") ;; esac
   done
   [ -n "$loader" ] || { echo "$1: its loader is not known" >&2; return 1; }
-  cp -L "$program" "$root/lib/.new"
-  mv "$root/lib/.new" "$root/lib/$1.bin"
+  cp -L "$program" "$root/lib/.$1.bin.new"
   {
     echo '#!/bin/sh'
     echo "export SHOAL_SOCKET=\"\${SHOAL_SOCKET:-${RUN_DIR:-/run/shoal}/api.sock}\""
     echo "export SHOAL_OWN_AGENT=no" # also while the agent's pod is replaced
     echo "exec $INSTALL/lib/$loader --library-path $INSTALL/lib --argv0 \"\$0\" $INSTALL/lib/$1.bin \"\$@\""
-  } >"$root/bin/.new"
-  chmod 755 "$root/bin/.new"
-  mv "$root/bin/.new" "$root/bin/$1"
-  echo "installed: $INSTALL/bin/$1"
+  } >"$root/bin/.$1.new"
+  chmod 755 "$root/bin/.$1.new"
+}
+
+drop_staged() {
+  rm -f "$root"/lib/.*.new "$root"/bin/.*.new
+}
+
+# All of it is there before any of it replaces what was: with some of the libraries of another version
+# an old program might not start.
+install_programs() {
+  mkdir -p "$root/bin" "$root/lib"
+  drop_staged
+  for program in shoal nydusd; do stage_program "$program"; done
+  for new in "$root"/lib/.*.new "$root"/bin/.*.new; do
+    name=${new##*/.}
+    name=${name%.new}
+    mv "$new" "${new%/*}/$name"
+    case $new in */bin/*) echo "installed: $INSTALL/bin/$name" ;; esac
+  done
 }
 
 # ---- containerd ----
@@ -199,16 +214,21 @@ check_root() {
 }
 
 case $CONTAINERD in off | check | write) ;; *) echo "CONTAINERD: off, check or write" >&2; exit 2 ;; esac
+# Nothing of this keeps the agent from starting: containers that run already have their files from it.
+# Each in a shell of its own, so that a step that fails (a full disk) is the last one.
 if [ -n "$INSTALL" ]; then
-  for program in shoal nydusd; do install_program "$program"; done
+  root=$HOST$INSTALL
+  install_programs &
+  wait $! || {
+    echo "the programs in $INSTALL were not installed: what is there stays, and it is tried again when the pod is replaced" >&2
+    drop_staged
+  }
 fi
 case $CONTAINERD in
   check) check_containerd ;;
   write)
-    # Nothing of this keeps the agent from starting: containers that run already have their files from
-    # it. In a shell of its own, so that a step that fails (a full disk) is the last one.
     setup_containerd &
     wait $! || not_written "that failed"
     ;;
 esac
-[ "$CONTAINERD" = off ] || [ -z "$MOUNTS" ] || check_root
+[ "$CONTAINERD" = off ] || [ -z "$MOUNTS" ] || check_root || true
