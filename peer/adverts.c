@@ -20,7 +20,6 @@ enum target { TO_HOME, TO_CLUSTER, N_TARGETS };
 struct item { /* a list, and what is to be told of it */
 	struct wire_id segment, list;
 	struct wire_set mine;
-	struct wire_set crossing;        /* of mine: the cluster home is told, too */
 	struct wire_set have[N_TARGETS]; /* to be told */
 	struct wire_set gone[N_TARGETS];
 	struct wire_id told_home[N_TARGETS]; /* whom it was told last */
@@ -111,7 +110,7 @@ static struct item *item_of(struct adverts *a, const struct wire_part *part)
 	it = xcalloc(1, sizeof(*it));
 	it->segment = part->segment;
 	it->list = part->list;
-	it->mine = it->crossing = set_none(part->set.n);
+	it->mine = set_none(part->set.n);
 	for (uint32_t t = 0; t < N_TARGETS; t++)
 		it->have[t] = it->gone[t] = set_none(part->set.n);
 	it->told_ns = now_of(a);
@@ -151,7 +150,7 @@ static void enqueue(struct adverts *a, struct item *it, bool urgent)
 		DL_APPEND2(a->queue, it, queue_prev, queue_next);
 }
 
-void adverts_ready(struct adverts *a, const struct wire_part *part, bool urgent, bool crossing)
+void adverts_ready(struct adverts *a, const struct wire_part *part, bool urgent)
 {
 	struct item *it = item_of(a, part);
 	struct wire_set fresh;
@@ -161,13 +160,9 @@ void adverts_ready(struct adverts *a, const struct wire_part *part, bool urgent,
 	fresh = set_minus(part->set, &it->mine);
 	it->mine = set_or(it->mine, &fresh);
 	for (uint32_t t = 0; t < N_TARGETS; t++) {
-		if (t == TO_CLUSTER && !crossing)
-			continue;
 		it->have[t] = set_or(it->have[t], &fresh);
 		it->gone[t] = set_minus(it->gone[t], &fresh);
 	}
-	if (crossing)
-		it->crossing = set_or(it->crossing, &fresh);
 	enqueue(a, it, urgent);
 }
 
@@ -177,8 +172,7 @@ static void lose(struct adverts *a, struct item *it, const struct wire_set *set)
 	const struct wire_set lost = set_and(it->mine, set);
 
 	for (uint32_t t = 0; t < N_TARGETS; t++) {
-		const struct wire_set *known = t == TO_CLUSTER ? &it->crossing : &it->mine;
-		struct wire_set told = set_minus(set_and(lost, known), &it->have[t]);
+		struct wire_set told = set_minus(lost, &it->have[t]);
 
 		if (!it->has_home[t])
 			told = set_none(set->n);
@@ -186,7 +180,6 @@ static void lose(struct adverts *a, struct item *it, const struct wire_set *set)
 		it->have[t] = set_minus(it->have[t], &lost);
 	}
 	it->mine = set_minus(it->mine, &lost);
-	it->crossing = set_minus(it->crossing, &lost);
 	if (has_news(it))
 		enqueue(a, it, true);
 	else
@@ -223,7 +216,7 @@ static bool home_of(const struct adverts *a, const struct item *it, enum target 
 /* All of it, once more, to whoever is its home now. */
 static void tell_again(struct adverts *a, struct item *it, enum target t)
 {
-	it->have[t] = t == TO_CLUSTER ? it->crossing : it->mine;
+	it->have[t] = it->mine;
 	enqueue(a, it, false);
 }
 

@@ -37,9 +37,8 @@ struct adverts_opts {
 struct adverts *adverts_new(const struct adverts_opts *opts); /* never NULL */
 void adverts_free(struct adverts **a);                        /* NULL is fine */
 
-/** Chunks became ready here. urgent: others wait for them. crossing: they came from the origin or
- * from another zone, so the cluster home is told, too. */
-void adverts_ready(struct adverts *a, const struct wire_part *part, bool urgent, bool crossing);
+/** Chunks became ready here: both homes are told. urgent: others wait for them. */
+void adverts_ready(struct adverts *a, const struct wire_part *part, bool urgent);
 /** Chunks are not here any more. */
 void adverts_gone(struct adverts *a, const struct wire_part *part);
 

@@ -82,7 +82,7 @@ static void flush(struct peer *p, struct batch *b)
 	if (b->gone)
 		adverts_gone(p->adverts, &b->part);
 	else
-		adverts_ready(p->adverts, &b->part, b->urgent, true);
+		adverts_ready(p->adverts, &b->part, b->urgent);
 	b->part.set = set_none(b->part.set.n);
 }
 
@@ -148,7 +148,7 @@ static void scan_segment(struct peer *p, struct known *k, uint32_t segment_idx)
 	const struct wire_part part = known_present(k, segment_idx, k->scan);
 
 	if (!set_empty(&part.set))
-		adverts_ready(p->adverts, &part, false, true);
+		adverts_ready(p->adverts, &part, false);
 }
 
 /* A slice of it: a blob has hundreds of segments, and the loop has others to serve. */

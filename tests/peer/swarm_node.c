@@ -187,8 +187,7 @@ static void serve_parked(struct swarm *s, uint32_t node, uint32_t segment_idx, u
 	}
 }
 
-static void ready(struct swarm *s, uint32_t node, uint32_t segment_idx, uint32_t pos,
-                  bool from_origin)
+static void ready(struct swarm *s, uint32_t node, uint32_t segment_idx, uint32_t pos)
 {
 	struct swarm_node *n = &s->nodes[node];
 	struct swarm_segment *g = &n->segments[segment_idx];
@@ -200,7 +199,7 @@ static void ready(struct swarm *s, uint32_t node, uint32_t segment_idx, uint32_t
 	wire_set_add(&g->have, pos);
 	part = part_of(s, segment_idx, set_none(g->have.n));
 	wire_set_add(&part.set, pos);
-	adverts_ready(n->adverts, &part, false, from_origin);
+	adverts_ready(n->adverts, &part, false);
 	serve_parked(s, node, segment_idx, pos);
 	if (set_count(&g->have) == g->have.n) {
 		const uint64_t ns = swarm_now_ns(s) - g->began_ns;
@@ -226,7 +225,7 @@ void swarm_node_chunk(struct swarm *s, uint32_t node, uint32_t from, uint32_t se
 		get->heard_ns = swarm_now_ns(s);
 		get->used = !set_empty(&get->set);
 	}
-	ready(s, node, segment_idx, pos, false);
+	ready(s, node, segment_idx, pos);
 }
 
 static void lease_message(struct swarm *s, uint32_t node, const struct swarm_lease *l,
@@ -254,7 +253,7 @@ static void unit_ready(struct swarm *s, uint32_t node, uint32_t chunk_idx)
 
 		if (segments_find(s->segments, layout_member(s->layout, &unit, i), &segment_idx,
 		                  &pos))
-			ready(s, node, segment_idx, pos, true);
+			ready(s, node, segment_idx, pos);
 	}
 }
 

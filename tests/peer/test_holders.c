@@ -239,8 +239,8 @@ static void news_wait_for_company_and_go_out_as_one_bitmap(void **state)
 	for (uint32_t i = 0; i < 30; i++) {
 		const struct wire_part p = part(0, i, 1);
 
-		adverts_ready(f->a, &p, false, false);
-		adverts_ready(f->a, &p, false, false); /* never twice */
+		adverts_ready(f->a, &p, false);
+		adverts_ready(f->a, &p, false); /* never twice */
 	}
 	assert_int_equal(drain(f, &n_chunks), 0);
 	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
@@ -259,7 +259,7 @@ static void what_is_gone_before_it_was_told_is_never_told(void **state)
 	const struct wire_part some = part(0, 0, 4);
 	uint32_t n_chunks;
 
-	adverts_ready(f->a, &p, false, false);
+	adverts_ready(f->a, &p, false);
 	adverts_gone(f->a, &some);
 	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
 	assert_int_equal(drain(f, &n_chunks), 1);
@@ -281,7 +281,7 @@ static void what_is_gone_is_still_told_where_all_else_is_told_again(void **state
 	uint32_t n_chunks;
 	struct wire_id home;
 
-	adverts_ready(f->a, &p, false, false);
+	adverts_ready(f->a, &p, false);
 	fake_clock_advance_ms(&f->clock, ADVERTS_BATCH_MS);
 	(void)drain(f, &n_chunks);
 	home = f->out->to;
@@ -305,7 +305,7 @@ static void a_home_that_changed_is_told_again_and_the_others_are_not(void **stat
 		const struct wire_part p = part(i, 0, 1);
 		struct wire_id home;
 
-		adverts_ready(f->a, &p, false, false);
+		adverts_ready(f->a, &p, false);
 		assert_true(placement_home(f->placement, PLACE_ZONE, &lost, &p.segment, &home));
 		n_of_lost += id_equal(&home, &lost);
 	}
@@ -338,7 +338,7 @@ static void a_home_that_came_back_is_told_at_once(void **state)
 	for (uint32_t i = 0; i < N_SEGMENTS; i++) {
 		const struct wire_part p = part(i, 0, 1);
 
-		adverts_ready(f->a, &p, false, false);
+		adverts_ready(f->a, &p, false);
 	}
 	while (n_told < N_SEGMENTS) {
 		fake_clock_advance_ms(&f->clock, 100);
@@ -366,7 +366,7 @@ static void adverts_stay_within_their_budget(void **state)
 	for (uint32_t i = 0; i < 60000; i++) {
 		const struct wire_part p = part(i % 5000, i / 5000, 1);
 
-		adverts_ready(f->a, &p, false, false);
+		adverts_ready(f->a, &p, false);
 		fake_clock_advance_ms(&f->clock, 10);
 		while (adverts_next(f->a, f->out)) {
 			const struct wire_msg msg = {
