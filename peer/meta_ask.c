@@ -158,7 +158,7 @@ static void ask_open(struct meta_req *req, uint32_t candidate_idx, struct ask *a
 	struct wire_msg msg = { .type = WIRE_META_GET };
 	int r = -ENOTCONN;
 
-	msg.u.meta_get.kind = (uint8_t)req->kind;
+	msg.u.meta_get.kind = req->kind;
 	memcpy(msg.u.meta_get.key, req->key, sizeof(req->key));
 	if (l != NULL)
 		r = conn_request(l->conn, &msg, &opts, &a->wire_req);

@@ -225,7 +225,7 @@ static void open_after(struct job *job)
 }
 
 /* What a worker still has counts. */
-static bool has_room(const struct peer *p, const struct wire_id *asker, uint8_t kind)
+static bool has_room(const struct peer *p, const struct wire_id *asker, uint32_t kind)
 {
 	const struct meta_serve *ms;
 	uint32_t n = 0;

@@ -311,7 +311,7 @@ enum wire_meta_kind {
 
 struct wire_meta_get {
 	uint32_t req;
-	uint8_t kind; /* enum wire_meta_kind */
+	uint32_t kind; /* enum wire_meta_kind, or one that this agent does not know */
 	char key[WIRE_META_KEY_MAX + 1];
 };
 

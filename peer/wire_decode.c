@@ -453,7 +453,7 @@ static void take_meta_get(struct wire_decoder *d, struct cursor *c, struct wire_
 {
 	(void)d;
 	m->u.meta_get.req = take_u32(c);
-	m->u.meta_get.kind = (uint8_t)take_uint(c, UINT8_MAX); /* later kinds: not here */
+	m->u.meta_get.kind = take_u32(c); /* later kinds: not here */
 	take_text(c, WIRE_META_KEY_MAX, false, m->u.meta_get.key);
 	check(c, m->u.meta_get.kind >= WIRE_META_MANIFEST && m->u.meta_get.key[0] != '\0');
 }

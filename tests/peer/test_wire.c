@@ -123,6 +123,34 @@ static void fields_of_a_later_version_are_passed_over(void **state)
 	assert_int_equal(out.u.cancel.req, 7);
 }
 
+/* docs/protocol.md: it does nothing with such flags and reasons, and has not such metadata. */
+static void what_a_later_version_may_say_is_no_breach(void **state)
+{
+	struct fixture *f = *state;
+	const uint8_t kind_256[] = { 0x94, WIRE_META_GET, 7, 0xcd, 1, 0, 0xa1, 'k' };
+	const uint8_t kind_largest[] = { 0x94, WIRE_META_GET, 7,    0xce, 0xff,
+		                         0xff, 0xff,          0xff, 0xa1, 'k' };
+	const uint8_t reason[] = { 0x93, WIRE_BYE, 0xcc, 255, 0xa0 };
+	struct wire_msg m, out;
+
+	assert_int_equal(wire_decode(f->decoder, kind_256, sizeof(kind_256), 0, &out, &f->e), 0);
+	assert_int_equal(out.u.meta_get.kind, 256);
+	assert_int_equal(
+		wire_decode(f->decoder, kind_largest, sizeof(kind_largest), 0, &out, &f->e), 0);
+	assert_int_equal(out.u.meta_get.kind, UINT32_MAX);
+	assert_int_equal(wire_decode(f->decoder, reason, sizeof(reason), 0, &out, &f->e), 0);
+	assert_int_equal(out.u.bye.reason, 255);
+	wire_sample(WIRE_ASK, false, &m);
+	m.u.ask.flags = UINT32_MAX;
+	wire_encode(&m, &f->buf);
+	assert_int_equal(decode(f, &f->buf, 0, &out), 0);
+	wire_sample(WIRE_GET, false, &m);
+	m.u.get.flags = UINT32_MAX;
+	f->buf.size_bytes = 0;
+	wire_encode(&m, &f->buf);
+	assert_int_equal(decode(f, &f->buf, 0, &out), 0);
+}
+
 struct bad_header {
 	const char *what;
 	uint8_t bytes[24];
@@ -449,6 +477,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_message_cut_short_is_refused, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(fields_of_a_later_version_are_passed_over, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(what_a_later_version_may_say_is_no_breach, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(
 			hostile_headers_are_refused_before_memory_is_reserved, setup, teardown),
