@@ -149,10 +149,19 @@ static void scores_are_those_of_the_protocol(void **state)
 {
 	struct wire_id name = { { 1 } };
 	struct wire_id id = { { 0, 0, 0, 0, 0, 0, 0, 0, 2 } };
+	/* docs/protocol.md, "Test vectors" */
+	const struct wire_id chunk = { { 0x69, 0xbf, 0xc0, 0xc3, 0x57, 0x45, 0xa7, 0x8f, 0xb2, 0x45,
+		                         0x3d, 0x3d, 0x6a, 0xb6, 0x89, 0x5d } };
+	const uint64_t scores[] = { UINT64_C(0x1084ee309396bf32), UINT64_C(0xdbb399345e6a6b90),
+		                    UINT64_C(0xb41ab17e66a0f8ed) };
 
 	(void)state;
 	/* mix(mix(1) + 2), computed elsewhere: part of the protocol, so it must never change. */
 	assert_int_equal(placement_score(&name, &id), UINT64_C(0xef30b01c2974aeeb));
+	for (uint8_t i = 0; i < 3; i++) {
+		memset(id.b, i + 1, WIRE_ID_BYTES);
+		assert_int_equal(placement_score(&chunk, &id), scores[i]);
+	}
 }
 
 int main(void)

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "digest.h"
+#include "hex.h"
 #include "mem.h"
 #include "names.h"
 #include "order.h"
@@ -180,6 +182,61 @@ static void a_blob_without_digests_has_no_segments(void **state)
 	assert_false(segments_find(s, 3, &segment_idx, &pos));
 }
 
+static uint32_t vector_size(uint32_t i)
+{
+	if (i >= 720)
+		return i == 720 ? 9U << 20 : 1;
+	if (i >= 700)
+		return 1U << 20;
+	return i < 300 ? 1000 : 30000;
+}
+
+/* docs/protocol.md, "Test vectors": other implementations cut so. */
+static void the_cut_is_that_of_the_protocol(void **state)
+{
+	enum { N = 722 };
+	static const struct {
+		uint32_t first, n;
+		const char *name, *list;
+	} wanted[] = {
+		{ 0, 256, "9bf5c4487e5368f5f224611b7d90ad0f", "9582e2e354f08fb3e1eac83736125cf6" },
+		{ 257, 128, "3718d5e2b81f19189adc68eeb410b617",
+		  "fba72b57c2201b4a61c95422641eeded" },
+		{ 385, 46, "3b994e5d0bedade8bfd34c92637c200b", "ad92f90603d3d9f52e9617b128ce231e" },
+		{ 431, 158, "ef868e559b984a0afb0a3d1407bfe13b",
+		  "5cf7aee4fb6a4c82227f3399097c3979" },
+		{ 589, 105, "1f12a66ce8e53408251d2e9cb6836652",
+		  "695ad7a9d7e14fa7d4c2437c2af9db38" },
+		{ 694, 13, "30a40f8127e70632c7a87dd8d2b7f67c", "e6c414027948c5325ebf70a104245081" },
+		{ 707, 8, "c61f2470495d6215b78f479c4d058f1b", "403c4b5cab9a92107e3958e843759964" },
+		{ 715, 5, "a62cf53766240a931ce7f6684c2112f1", "9270a9621fb89bcf9b41247c8f481d36" },
+		{ 720, 1, "3f6d5e13be59edc4be58d999c350bb96", "475889beb9ff6e4c864cdfdc73f82458" },
+		{ 721, 1, "272a0560de7e5eeb6febf2dd54b3c67b", "587fa8e149693cf7a5dab293f137bc0f" },
+	};
+	AUTO(layout_unref) struct blob_layout *l = test_layout(N, 1000, 0);
+	AUTO(segments_free) struct segments *s = NULL;
+	char text[2 * WIRE_ID_BYTES + 1];
+
+	(void)state;
+	for (uint32_t i = 0; i < N; i++) {
+		const uint8_t number[4] = { (uint8_t)i, (uint8_t)(i >> 8) };
+
+		digest_compute(DIGEST_SHA256, number, sizeof(number), l->chunks[i].digest);
+		l->chunks[i].plain_size_bytes = vector_size(i);
+	}
+	l->chunks[10].flags = 0;
+	s = cut(l);
+	assert_int_equal(segments_count(s), ARRAY_LEN(wanted));
+	for (uint32_t i = 0; i < segments_count(s); i++) {
+		assert_int_equal(segments_at(s, i)->first_chunk, wanted[i].first);
+		assert_int_equal(segments_at(s, i)->n_chunks, wanted[i].n);
+		hex_encode(segments_at(s, i)->name.b, WIRE_ID_BYTES, text);
+		assert_string_equal(text, wanted[i].name);
+		hex_encode(segments_at(s, i)->list.b, WIRE_ID_BYTES, text);
+		assert_string_equal(text, wanted[i].list);
+	}
+}
+
 static void runs_are_whole_units_of_at_most_256_kib(void **state)
 {
 	AUTO(layout_unref) struct blob_layout *l = test_layout(2000, 50000, 11); /* packed: 25000 */
@@ -317,6 +374,7 @@ int main(void)
 		cmocka_unit_test(equal_layouts_give_equal_segments_and_a_change_stays_local),
 		cmocka_unit_test(a_segment_is_named_by_its_smallest_digest),
 		cmocka_unit_test(a_blob_without_digests_has_no_segments),
+		cmocka_unit_test(the_cut_is_that_of_the_protocol),
 		cmocka_unit_test(runs_are_whole_units_of_at_most_256_kib),
 		cmocka_unit_test(a_unit_is_leased_where_it_begins_and_nowhere_else),
 		cmocka_unit_test(units_that_overlap_are_not_leased_apart),
