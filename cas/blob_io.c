@@ -2,8 +2,8 @@
  * blob_io: the bytes of chunks: read what is ready, keep what was verified, look again.
  *
  * The warm path is cas_blob_read(): two looks at the ready bits around one pread. A file that was
- * cut behind our back and grown again yields zeros, not a short read: so blocks of zeros are looked
- * at twice (docs/on-disk.md, "Files changed behind our back").
+ * cut behind our back and grown again yields zeros, not a short read: so blocks of zeros, and what
+ * ends in a zero, are looked at twice (docs/on-disk.md, "Files changed behind our back").
  */
 #include "bytes.h"
 #include "data_file.h"
@@ -66,6 +66,20 @@ static bool has_zero_block(const uint8_t *bytes, uint64_t offset, uint32_t n)
 	return false;
 }
 
+/* Up to where may there be a hole in what was read, or right behind it? A cut inside a block leaves
+ * zeros up to the block's end, and the hole behind that: in the last chunk, where it goes on there.
+ * @return 0: nowhere */
+static uint64_t suspect_to(const struct chunk_rec *last, uint64_t offset, uint32_t n,
+                           const uint8_t *bytes)
+{
+	const uint64_t end = offset + n;
+	const uint64_t chunk_end = last->plain_offset + last->plain_size_bytes;
+
+	if (n > 0 && bytes[n - 1] == 0 && chunk_end > align_up(end, BLOCK_BYTES))
+		return chunk_end;
+	return has_zero_block(bytes, offset, n) ? end : 0;
+}
+
 /* Void those of the chunks that have no data, or all of them. @return were there any? */
 static bool void_missing(struct cas_blob *blob, uint32_t first, uint32_t n, bool all,
                          enum void_reason why)
@@ -97,6 +111,7 @@ static int read_ready(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 {
 	const struct blob_layout *l = blob_layout(blob);
 	const uint64_t generation = atomic_load_explicit(&blob->generation, memory_order_acquire);
+	uint64_t to;
 	int r;
 
 	if (!all_ready(blob, l, first_chunk, n_chunks))
@@ -107,8 +122,10 @@ static int read_ready(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 		                   r == -ENODATA ? VOID_NO_DATA : VOID_UNREADABLE);
 		return CAS_MISS;
 	}
-	if (has_zero_block(ret_bytes, plain_offset, size_bytes) &&
-	    data_file_has_hole(blob->cas->disk, blob->fd, plain_offset, size_bytes) &&
+	to = suspect_to(&l->chunks[first_chunk + n_chunks - 1], plain_offset, size_bytes,
+	                ret_bytes);
+	if (to != 0 &&
+	    data_file_has_hole(blob->cas->disk, blob->fd, plain_offset, to - plain_offset) &&
 	    void_missing(blob, first_chunk, n_chunks, false, VOID_NO_DATA))
 		return CAS_MISS;
 	/* What was taken back meanwhile may have been punched, or be half replaced. */

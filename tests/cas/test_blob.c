@@ -337,6 +337,60 @@ static void a_file_cut_while_it_is_open_yields_no_zeros(void **state)
 	free(path);
 }
 
+static uint32_t sample_of_three_blocks(void)
+{
+	uint32_t i = 0;
+
+	while (sample_size(SEED, i) <= 8192)
+		i++;
+	return i;
+}
+
+/* What grows it is our own next chunk. A hole begins behind the block that was cut, where no reader
+ * of that block alone looks. */
+static void a_file_cut_inside_a_block_yields_no_zeros_to_who_reads_that_block(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(free_str) char *path = data_path(f);
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 40, SEED);
+	const uint32_t idx = sample_of_three_blocks();
+	const uint64_t at = cas_blob_layout(b)->chunks[idx].plain_offset + 4096;
+	uint8_t *want = sample_bytes(SEED, idx);
+	uint8_t got[4096];
+
+	assert_int_equal(put_sample(b, SEED, idx), 0);
+	assert_int_equal(cas_blob_read(b, idx, 1, at, sizeof(got), got, &f->e), 0);
+	assert_int_equal(truncate(path, (off_t)at + 4095), 0);
+	assert_int_equal(put_sample(b, SEED, 39), 0);
+	/* Before the cut all is as it was. */
+	assert_int_equal(cas_blob_read(b, idx, 1, at, 4095, got, &f->e), 0);
+	assert_memory_equal(got, want + 4096, 4095);
+	assert_int_equal(cas_blob_read(b, idx, 1, at, sizeof(got), got, &f->e), CAS_MISS);
+	assert_false(cas_blob_is_ready(b, idx));
+	free(want);
+	cas_blob_release(&b);
+}
+
+/* Of data that ends in a zero nothing is thought but that. */
+static void a_block_that_ends_in_a_zero_is_data(void **state)
+{
+	static const uint8_t bytes[3 * 4096] = { [0] = 1, [4096] = 1, [8192] = 1 };
+	struct fixture *f = *state;
+	struct blob_layout *l = sample_layout(SAMPLE_ID, 20, SEED);
+	const uint32_t idx = sample_of_three_blocks();
+	struct chunk_rec *c = &l->chunks[idx];
+	struct cas_blob *b = NULL;
+	uint8_t got[4096];
+
+	digest_compute(DIGEST_BLAKE3, bytes, c->plain_size_bytes, c->digest);
+	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
+	assert_int_equal(cas_blob_put(b, idx, bytes, &f->e), 0);
+	assert_int_equal(cas_blob_read(b, idx, 1, c->plain_offset, sizeof(got), got, &f->e), 0);
+	assert_memory_equal(got, bytes, sizeof(got));
+	cas_blob_release(&b);
+	layout_unref(&l);
+}
+
 static int note_place(void *arg, const struct cas_chunk_place *place)
 {
 	*(struct cas_chunk_place *)arg = *place;
@@ -466,6 +520,8 @@ int main(void)
 		T(a_replaced_file_is_not_believed),
 		T(a_file_cut_and_grown_again_yields_no_zeros),
 		T(a_file_cut_while_it_is_open_yields_no_zeros),
+		T(a_file_cut_inside_a_block_yields_no_zeros_to_who_reads_that_block),
+		T(a_block_that_ends_in_a_zero_is_data),
 		T(people_can_ask_what_is_where),
 		T(a_large_blob_has_a_row_a_chunk_and_several_slices),
 		cmocka_unit_test_setup_teardown(ready_bits_reach_the_database_by_themselves,
