@@ -13,6 +13,7 @@
 
 #define SUSPECT_MS 2000U
 #define FORGET_MS  3600000U /* a node that is down that long is forgotten */
+#define LEFT_MS    120000U  /* or that long, where it said so and nobody expects it back */
 
 static const char *const state_names[N_MEMBER_STATES] = {
 	[MEMBER_SELF] = "self",       [MEMBER_UP] = "up",     [MEMBER_DRAINING] = "draining",
@@ -244,6 +245,7 @@ static void mesh_closed(struct members *members, void *conn, bool in_order)
 		drop_conn(n, at);
 		n->m.n_failures += !in_order;
 		if (n->n_conns == 0) {
+			n->left = in_order;
 			set_state(m, n, in_order ? MEMBER_DOWN : MEMBER_SUSPECT);
 			mesh_dial_soon(m, n);
 		}
@@ -285,6 +287,15 @@ static void *mesh_conn(struct members *members, const struct wire_id *id)
 
 /* ---- time ---- */
 
+/* A pod that is replaced is another node at another address: the one before is no trouble that an
+ * hour of DOWN should tell of. */
+static uint64_t forget_after_ms(struct mesh *m, const struct node *n)
+{
+	if (n->struck)
+		return 0;
+	return n->left && !mesh_is_configured(m, n) ? LEFT_MS : FORGET_MS;
+}
+
 static void tick_nodes(struct mesh *m, uint64_t now_ns, uint64_t *due_ns)
 {
 	struct node *n;
@@ -294,15 +305,17 @@ static void tick_nodes(struct mesh *m, uint64_t now_ns, uint64_t *due_ns)
 	{
 		uint64_t end_ns = UINT64_MAX;
 
+		if (n->m.state == MEMBER_SUSPECT &&
+		    now_ns >= n->m.since_ns + SUSPECT_MS * NS_PER_MS)
+			set_state(m, n, MEMBER_DOWN);
 		if (n->m.state == MEMBER_SUSPECT)
 			end_ns = n->m.since_ns + SUSPECT_MS * NS_PER_MS;
+		else if (n->m.state == MEMBER_DOWN)
+			end_ns = n->m.since_ns + forget_after_ms(m, n) * NS_PER_MS;
 		if (now_ns >= end_ns)
-			set_state(m, n, MEMBER_DOWN);
+			forget_node(m, n);
 		else
 			*due_ns = end_ns < *due_ns ? end_ns : *due_ns;
-		if (n->m.state == MEMBER_DOWN &&
-		    (n->struck || now_ns - n->m.since_ns > FORGET_MS * NS_PER_MS))
-			forget_node(m, n);
 	}
 }
 

@@ -10,7 +10,8 @@
  * answers and MEMBERS; each is dialled, and a valid hello makes a member, whoever called. Between
  * two nodes one connection stays: that which the node with the smaller id made. Pings are the
  * connection's business (conn.h); a connection that ends makes its member SUSPECT and is dialled
- * again at once; when that fails it is DOWN, and dialled with growing pauses (to 30 s).
+ * again at once; when that fails it is DOWN, and dialled with growing pauses (to 30 s). Who said
+ * that it leaves and is not configured is forgotten after two minutes, who is lost after an hour.
  */
 #pragma once
 #include "auto.h"

@@ -198,6 +198,17 @@ void mesh_dial_soon(struct mesh *m, const struct node *n)
 	}
 }
 
+bool mesh_is_configured(struct mesh *m, const struct node *n)
+{
+	for (uint32_t i = 0; i < n->m.n_addresses; i++) {
+		const struct address *a = mesh_address(m, n->m.addresses[i]);
+
+		if (a != NULL && a->configured && id_equal(&a->id, &n->m.id))
+			return true;
+	}
+	return false;
+}
+
 bool mesh_dial_left(struct mesh *m, const struct node *n)
 {
 	for (uint32_t i = 0; i < n->m.n_addresses; i++) {

@@ -33,6 +33,7 @@ struct node {
 	void *conns[CONNS_PER_NODE]; /* [0] is used */
 	bool by_us[CONNS_PER_NODE];
 	bool struck; /* taken out of the configuration: when it is down it is forgotten */
+	bool left;   /* its last connection ended with its word that it leaves */
 	uint32_t n_conns;
 	UT_hash_handle hh;
 };
@@ -83,7 +84,8 @@ struct address *mesh_address_claimed(struct mesh *m, const char *text, const str
 void mesh_address_unclaimed(struct mesh *m, const char *text); /* n says another by now */
 void mesh_dial_over(struct mesh *m, const char *text, bool well);
 void mesh_dial_soon(struct mesh *m, const struct node *n);
-bool mesh_dial_left(struct mesh *m, const struct node *n); /* is one open, or not tried yet? */
+bool mesh_is_configured(struct mesh *m, const struct node *n); /* at one of its addresses */
+bool mesh_dial_left(struct mesh *m, const struct node *n);     /* is one open, or not tried yet? */
 bool mesh_dial_next(struct mesh *m, struct members_todo *ret_todo);
 uint64_t mesh_address_tick(struct mesh *m, uint64_t now_ns); /* @return when next */
 void mesh_resolved(struct members *members, const char *name, const char *const *addresses,

@@ -470,6 +470,57 @@ static void who_stands_under_another_name_too_or_comes_back_into_the_list_stays(
 	assert_int_equal(state_of(f, 1), MEMBER_DOWN);
 }
 
+/* A pod that is replaced: by another node, at another address. */
+static void who_left_in_order_and_is_in_no_list_is_down_for_two_minutes(void **state)
+{
+	struct fixture *f = *state;
+	int conns[5];
+
+	resolved(f, "dns", "10.0.0.1:9465", "10.0.0.2:9465");
+	resolved(f, "static", "10.0.0.3:9465", NULL);
+	opened(f, 1, 7, "10.0.0.1:9465", &conns[1]);
+	opened(f, 2, 7, "10.0.0.2:9465", &conns[2]);
+	opened(f, 3, 7, "10.0.0.3:9465", &conns[3]);
+	opened(f, 4, 7, NULL, &conns[4]);
+	resolved(f, "dns", "10.0.0.2:9465", NULL); /* the name may lose it before it leaves */
+	for (uint32_t i = 1; i <= 4; i++)
+		f->m->ops->closed(f->m, &conns[i], i < 4);
+	drain(f);
+	fake_clock_advance_ms(&f->clock, 60000);
+	resolved(f, "dns", "10.0.0.9:9465", NULL); /* or after */
+	fake_clock_advance_ms(&f->clock, 59999);
+	drain(f);
+	assert_int_equal(state_of(f, 1), MEMBER_DOWN);
+	assert_int_equal(state_of(f, 2), MEMBER_DOWN);
+	assert_in_range(f->m->ops->tick(f->m), 0, clock_now_ns(&f->clock.clock) + 1000000);
+	fake_clock_advance_ms(&f->clock, 1);
+	drain(f);
+	assert_false(is_known(f, 1));
+	assert_false(is_known(f, 2));
+	fake_clock_advance_ms(&f->clock, 3000000);
+	drain(f);
+	assert_int_equal(state_of(f, 3), MEMBER_DOWN); /* it should be there */
+	assert_int_equal(state_of(f, 4), MEMBER_DOWN); /* and nobody knows what became of it */
+}
+
+static void who_left_in_order_is_not_kept_by_the_list_that_has_his_successor(void **state)
+{
+	struct wire_member successor = member_of(2, 7);
+	struct fixture *f = *state;
+	int first;
+	int second;
+
+	resolved(f, "static", "10.0.0.1:9465", NULL);
+	opened(f, 1, 7, "10.0.0.1:9465", &first);
+	f->m->ops->closed(f->m, &first, true);
+	(void)snprintf(successor.address, sizeof(successor.address), "10.0.0.1:9465");
+	f->m->ops->opened(f->m, &successor, false, "10.0.0.1:9465", &second);
+	fake_clock_advance_ms(&f->clock, 120000);
+	drain(f);
+	assert_false(is_known(f, 1));
+	assert_int_equal(state_of(f, 2), MEMBER_UP);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -491,6 +542,8 @@ int main(void)
 		T(an_address_that_dns_gives_no_more_is_forgotten),
 		T(who_is_taken_out_of_the_configuration_is_forgotten_once_it_is_down),
 		T(who_stands_under_another_name_too_or_comes_back_into_the_list_stays),
+		T(who_left_in_order_and_is_in_no_list_is_down_for_two_minutes),
+		T(who_left_in_order_is_not_kept_by_the_list_that_has_his_successor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
