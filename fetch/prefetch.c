@@ -407,15 +407,9 @@ void prefetches_pump(struct fetch *f)
 
 /* ---- what others bring counts, too ---- */
 
-static bool was_passed(const struct fetch_prefetch *p, const struct fetch_blob *blob,
-                       uint32_t unit_idx, uint32_t *ret_blob_idx)
+static bool was_passed(const struct fetch_prefetch *p, uint32_t blob_idx, uint32_t unit_idx)
 {
-	for (uint32_t i = 0; i < p->opts.n_blobs && i <= p->blob_idx; i++) {
-		*ret_blob_idx = i;
-		if (p->blobs[i] == blob)
-			return i < p->blob_idx || unit_idx < p->unit_idx;
-	}
-	return false;
+	return blob_idx < p->blob_idx || (blob_idx == p->blob_idx && unit_idx < p->unit_idx);
 }
 
 /* Its bytes were wrong, now or before, and no source may have better ones later. */
@@ -440,29 +434,35 @@ static void note_failure(struct fetch_prefetch *p, uint32_t blob_idx, uint32_t u
 		              cas_blob_key(p->blobs[blob_idx]->cas));
 }
 
+/* One that the cursor passed while it was on its way. */
+static void settle(struct fetch_prefetch *p, uint32_t blob_idx, uint32_t unit_idx, int result,
+                   const struct err *why)
+{
+	p->n_missing -= p->n_missing > 0;
+	if (result == 0) {
+		p->done_bytes =
+			min_u64(p->total_bytes,
+		                p->done_bytes + chunk_bytes(p->blobs[blob_idx]->layout, unit_idx));
+		p->progress_ns = clock_now_ns(p->f->opts.clock);
+		p->came = true;
+	} else if (result != CAS_MISS) {
+		p->full = p->full || result == -ENOSPC;
+		note_failure(p, blob_idx, unit_idx, why);
+	}
+}
+
+/* A blob may be listed more than once, and was passed as often. */
 void prefetches_on_unit(struct fetch_blob *blob, uint32_t unit_idx, int result,
                         const struct err *why)
 {
 	struct fetch_prefetch *p;
-	uint32_t blob_idx;
 
 	DL_FOREACH(blob->f->prefetches, p)
 	{
-		if (!was_passed(p, blob, unit_idx, &blob_idx) || !is_meant(p, blob_idx, unit_idx))
-			continue;
-		p->n_missing -= p->n_missing > 0;
-		if (result == 0) {
-			p->done_bytes =
-				min_u64(p->total_bytes,
-			                p->done_bytes + chunk_bytes(blob->layout, unit_idx));
-			p->progress_ns = clock_now_ns(p->f->opts.clock);
-			p->came = true;
-			continue;
-		}
-		if (result == CAS_MISS)
-			continue;
-		p->full = p->full || result == -ENOSPC;
-		note_failure(p, blob_idx, unit_idx, why);
+		for (uint32_t i = 0; i < p->opts.n_blobs && i <= p->blob_idx; i++)
+			if (p->blobs[i] == blob && was_passed(p, i, unit_idx) &&
+			    is_meant(p, i, unit_idx))
+				settle(p, i, unit_idx, result, why);
 	}
 }
 

@@ -204,6 +204,24 @@ static void ends_well(struct engine_world *w, const struct watch *watch)
 	assert_int_equal(watch->result, 0);
 }
 
+/* As of two mounts that share it. */
+static void a_blob_that_is_named_twice_comes_once(void **state)
+{
+	struct engine_world *w = *state;
+	struct fetch_blob *const twice[] = { w->blob, w->blob };
+	struct watch watch = { 0 };
+	const struct fetch_prefetch_opts opts = { .blobs = twice,
+		                                  .n_blobs = ARRAY_LEN(twice),
+		                                  .progress = on_progress,
+		                                  .done = on_prefetch_done,
+		                                  .arg = &watch };
+
+	(void)fetch_prefetch_start(w->fetch, &opts);
+	ends_well(w, &watch);
+	assert_int_equal(watch.done_bytes, watch.total_bytes);
+	assert_int_equal(fake_cas_n_puts(w->cas), WORLD_CHUNKS);
+}
+
 /* They wait for one unit, no source gives it, and the reader's time ends while its question
  * pauses. */
 static void a_prefetch_goes_on_when_the_reader_that_shared_its_question_is_gone(void **state)
@@ -552,6 +570,7 @@ int main(void)
 		TEST(a_prefetch_brings_everything_once),
 		cmocka_unit_test(among_neighbours_a_prefetch_goes_the_same_way_in_small_runs),
 		TEST(a_prefetch_brings_what_the_image_names_and_no_more),
+		TEST(a_blob_that_is_named_twice_comes_once),
 		TEST(a_prefetch_asks_again_for_what_failed),
 		cmocka_unit_test(
 			a_prefetch_goes_on_when_the_reader_that_shared_its_question_is_gone),
