@@ -14,35 +14,65 @@
 
 #define AGAIN_MS 2000U
 
+/* What is asked for: chunks of blobs, each of an image whose mount has the file. By the same index.
+ */
+struct damage {
+	uint32_t n;
+	struct fetch_blob **blobs;  /* borrowed from the images */
+	struct bitmap **named;      /* likewise */
+	struct lazy_image **images; /* references */
+};
+
 struct mending {
 	struct mending_opts opts;
 	struct loop_call lost_call;
 	atomic_bool lost; /* the call is posted */
+	struct damage damage;
 	struct fetch_prefetch *prefetch;
 	struct timer again;
 	bool stopped;
 };
 
-/* @return how many; *ret_blobs malloc'd, borrowed from the images */
-static uint32_t damaged(const struct mending *m, struct fetch_blob ***ret_blobs)
+static void damage_clear(struct damage *d)
 {
-	struct fetch_blob **blobs = NULL;
-	uint32_t n = 0;
+	while (d->n > 0)
+		lazy_image_release(&d->images[--d->n]);
+	free(d->blobs);
+	free(d->named);
+	free(d->images);
+	*d = (struct damage){ .n = 0 };
+}
 
-	for (const struct mounted *it = mounts_first(m->opts.mounts); it != NULL; it = it->next) {
-		const uint32_t n_blobs = it->image != NULL ? it->image->n_blobs : 0;
+static void damage_add(struct damage *d, struct lazy_image *image, uint32_t blob_idx)
+{
+	d->blobs = xrealloc(d->blobs, d->n + 1, sizeof(d->blobs[0]));
+	d->named = xrealloc(d->named, d->n + 1, sizeof(d->named[0]));
+	d->images = xrealloc(d->images, d->n + 1, sizeof(d->images[0]));
+	d->blobs[d->n] = image->blobs[blob_idx];
+	d->named[d->n] = image->named[blob_idx];
+	d->images[d->n++] = lazy_image_ref(image);
+}
+
+/* Of another image, whose mount has no such file, the blob may well have chunks that are not here.
+ */
+static bool may_have_files(const struct mounted *m)
+{
+	return m->image != NULL && (m->erofs || m->state != MOUNT_UP);
+}
+
+static void damage_find(const struct mounts *mounts, struct damage *d)
+{
+	for (const struct mounted *it = mounts_first(mounts); it != NULL; it = it->next) {
+		const uint32_t n_blobs = may_have_files(it) ? it->image->n_blobs : 0;
 
 		for (uint32_t i = 0; i < n_blobs; i++) {
 			const struct cas_blob *blob = fetch_blob_cas(it->image->blobs[i]);
 
-			if (!cas_blob_is_pinned(blob) || cas_blob_is_whole(blob))
-				continue;
-			blobs = xrealloc(blobs, n + 1, sizeof(struct fetch_blob *));
-			blobs[n++] = it->image->blobs[i];
+			if (cas_blob_is_pinned(blob) &&
+			    !cas_blob_is_whole(blob, it->image->named[i]))
+				damage_add(d, it->image, i);
 		}
 	}
-	*ret_blobs = blobs;
-	return n;
 }
 
 static void on_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
@@ -57,6 +87,7 @@ static void on_done(void *arg, int result, const struct err *why)
 	struct mending *m = arg;
 
 	m->prefetch = NULL;
+	damage_clear(&m->damage);
 	if (m->stopped)
 		return;
 	if (result == 0)
@@ -69,16 +100,16 @@ static void on_done(void *arg, int result, const struct err *why)
 
 static void mend(struct mending *m)
 {
-	struct fetch_blob **blobs = NULL;
 	struct fetch_prefetch_opts opts = { .progress = on_progress, .done = on_done, .arg = m };
 
 	if (m->stopped || m->prefetch != NULL)
 		return; /* on_done() looks again */
-	opts.n_blobs = damaged(m, &blobs);
-	opts.blobs = blobs;
+	damage_find(m->opts.mounts, &m->damage);
+	opts.n_blobs = m->damage.n;
+	opts.blobs = m->damage.blobs;
+	opts.named = m->damage.named;
 	if (opts.n_blobs > 0)
 		m->prefetch = fetch_prefetch_start(m->opts.fetch, &opts);
-	free(blobs);
 }
 
 static void on_lost(struct loop_call *call)

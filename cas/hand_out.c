@@ -59,12 +59,18 @@ bool blob_is_held_elsewhere(const struct cas_blob *blob)
 	return is_held;
 }
 
-bool cas_blob_is_whole(const struct cas_blob *blob)
+static bool is_named(const struct bitmap *named, uint32_t i)
+{
+	return named == NULL || (i < named->n_bits && bitmap_get(named, i));
+}
+
+bool cas_blob_is_whole(const struct cas_blob *blob, const struct bitmap *named)
 {
 	const struct blob_layout *l = blob_layout(blob);
 
 	for (uint32_t i = 0; i < l->n_chunks; i++)
-		if (l->chunks[i].plain_size_bytes > 0 && !bitmap_get(blob->ready, i))
+		if (l->chunks[i].plain_size_bytes > 0 && is_named(named, i) &&
+		    !bitmap_get(blob->ready, i))
 			return false;
 	return true;
 }
@@ -81,7 +87,7 @@ static bool has_others(struct cas_blob *blob, const struct bitmap *named)
 	(void)pthread_mutex_lock(&blob->mutex);
 	l = blob_layout(blob);
 	for (uint32_t i = 0; i < l->n_chunks && !has; i++)
-		has = (i >= named->n_bits || !bitmap_get(named, i)) &&
+		has = !is_named(named, i) &&
 		      (l->chunks[i].plain_size_bytes > 0 || bitmap_get(blob->ready, i));
 	(void)pthread_mutex_unlock(&blob->mutex);
 	return has;
@@ -93,7 +99,7 @@ static bool can_stand_alone(const struct cas_blob *blob, struct err *e)
 	AUTO(bitmap_free) struct bitmap *gone = bitmap_new(l->n_chunks);
 
 	if (gone == NULL || l->plain_size_bytes == 0 || l->plain_size_bytes % BLOCK_BYTES != 0 ||
-	    !cas_blob_is_whole(blob))
+	    !cas_blob_is_whole(blob, NULL))
 		return false;
 	/* A hole that somebody made behind our back: our own readers find it, the kernel would not.
 	 */
@@ -140,7 +146,7 @@ int cas_blob_hand_out(struct cas_blob *blob, const struct bitmap *named, int *re
 	/* Without leases nobody could tell later who has it. */
 	if (!blob->cas->has_leases)
 		return CAS_MISS;
-	if (!cas_blob_is_whole(blob)) /* looked at again below: now nothing waits for it */
+	if (!cas_blob_is_whole(blob, NULL)) /* looked at again below: now nothing waits for it */
 		return CAS_MISS;
 	if (!leaves_room(blob, e))
 		return CAS_FULL;

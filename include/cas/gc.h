@@ -54,8 +54,9 @@ bool cas_make_room(struct cas *cas, uint64_t n_bytes);
 void cas_blob_pin(struct cas_blob *blob);
 void cas_blob_unpin(struct cas_blob *blob);           /* [any] */
 bool cas_blob_is_pinned(const struct cas_blob *blob); /* [any] */
-/** [any] Is each chunk of the layout ready in the blob's own file? */
-bool cas_blob_is_whole(const struct cas_blob *blob);
+/** [any] Is each chunk that the layout describes, and that is named (NULL: all), ready in the
+ * blob's own file? */
+bool cas_blob_is_whole(const struct cas_blob *blob, const struct bitmap *named);
 
 /**
  * [worker] The data file of a blob that is here as a whole, for the kernel to read by itself, and

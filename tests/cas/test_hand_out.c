@@ -139,7 +139,7 @@ static void a_file_with_chunks_that_only_others_name_is_not_given(void **state)
 	/* The other image is not open any more, but what it brought is there. */
 	fixture_reopen(f);
 	assert_int_equal(cas_blob_open(f->cas, part, &b, &f->e), 0);
-	assert_true(cas_blob_is_whole(b));
+	assert_true(cas_blob_is_whole(b, NULL));
 	assert_int_equal(cas_blob_hand_out(b, named, &fd, &f->e), CAS_MISS);
 	cas_blob_release(&b);
 }
@@ -248,10 +248,10 @@ static void lose_and_share(struct fixture *f, bool pinned)
 	assert_int_equal(
 		pwrite(a->fd, "wrong", 5, (off_t)cas_blob_layout(a)->chunks[3].plain_offset), 5);
 	assert_int_equal(cas_blob_check(a, 3, &f->e), CAS_MISMATCH);
-	assert_false(cas_blob_is_whole(a));
+	assert_false(cas_blob_is_whole(a, NULL));
 	(void)bitmap_set(a->candidate, 3);
 	assert_int_equal(cas_blob_share(a, 3, &f->e), 0);
-	assert_true(cas_blob_is_whole(a));
+	assert_true(cas_blob_is_whole(a, NULL));
 	assert_bytes(a, fd);
 	if (pinned)
 		cas_blob_unpin(a);

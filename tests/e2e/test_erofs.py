@@ -163,10 +163,18 @@ class HandedFiles(ErofsTest):
         """As the agent tells of them, the smallest first."""
         return sorted(agent.json("blob", "ls")["blobs"], key=lambda b: b["plain_size_bytes"])
 
-    def a_file_in(self, agent, where, key):
+    def a_file_in(self, agent, where, key, image=None):
         """Of the mount, with bytes in that blob. @return its path in the image, its digest"""
-        return next((fields[-1], fields[8]) for fields in (line.split(" ") for line in lab.expected_lines(self.IMAGE))
+        return next((fields[-1], fields[8]) for fields in (line.split(" ") for line in lab.expected_lines(image or self.IMAGE))
                     if fields[0] == "f" and int(fields[4]) > 4096 and agent.json("explain", where + fields[-1])["blob"] == key)
+
+    @staticmethod
+    def spoil(path, offset=0):
+        with open(path, "r+b") as f:
+            f.seek(offset)
+            first = f.read(1)
+            f.seek(offset)
+            f.write(bytes([first[0] ^ 1]))
 
     def evicted_all(self, agent):
         """What of it stays, in bytes: the files that the kernel has."""
@@ -189,12 +197,21 @@ class HandedFiles(ErofsTest):
     def test_wrong_bytes_that_verify_finds_are_replaced_at_once(self):
         agent, where = self.whole()
         blob = self.blobs(agent)[-1]
-        with open(os.path.join(agent.state_dir, "blobs", blob["key"] + ".blob.data"), "r+b") as f:
-            first = f.read(1)
-            f.seek(0)
-            f.write(bytes([first[0] ^ 1]))
+        self.spoil(os.path.join(agent.state_dir, "blobs", blob["key"] + ".blob.data"))
         self.assertEqual(agent.shoal("verify", check=False).returncode, 1)
         lab.wait_for(lambda: self.blobs(agent)[-1]["n_ready"] == blob["n_ready"], "the chunk to come back, unasked")
+        lab.drop_caches()
+        self.assert_tree(where, self.IMAGE, "after the repair")
+
+    def test_so_they_are_where_two_mounts_share_them_and_each_time(self):
+        agent, where = self.whole()
+        agent.mount(self.reference)
+        blob = self.blobs(agent)[-1]
+        for n in (1, 2):
+            self.spoil(os.path.join(agent.state_dir, "blobs", blob["key"] + ".blob.data"))
+            self.assertEqual(agent.shoal("verify", check=False).returncode, 1)
+            lab.wait_for(lambda: agent.log().count("is whole again") == n, "the chunk to come back, unasked")
+        self.assertEqual(self.blobs(agent)[-1]["n_ready"], blob["n_ready"])
         lab.drop_caches()
         self.assert_tree(where, self.IMAGE, "after the repair")
 
@@ -261,6 +278,24 @@ class HandedFiles(ErofsTest):
         self.assert_tree(where, "edge:v6-chunk-dict")
         self.assertEqual(self.evicted_all(agent), 0, "the kernel has none of the files")
         self.assert_tree(where, "edge:v6-chunk-dict", "after eviction")
+
+    def test_what_is_replaced_is_the_images_own_and_nothing_that_another_one_names(self):
+        all_of_it, part_of_it = (lab.registry().push(image) for image in ("edge:v6", "edge:v6-chunk-dict"))
+        agent = self.kernel_agent(config={"mount": "erofs"})
+        where = agent.mount(part_of_it)
+        agent.shoal("prefetch", where)
+        agent.umount(where)
+        where = agent.mount(part_of_it)  # all is here now
+        agent.mount(all_of_it, "--how", "tree")
+        shared = max(self.blobs(agent), key=lambda b: b["n_chunks"] - b["n_ready"])
+        self.assertGreater(self.evicted_all(agent), 0, "the kernel has a file")
+        path, _ = self.a_file_in(agent, where, shared["key"], "edge:v6-chunk-dict")
+        place = agent.json("explain", where + path)
+        self.spoil(place["data_file"], place["data_offset"])
+        self.assertEqual(agent.shoal("verify", check=False).returncode, 1)
+        lab.wait_for(lambda: "is whole again" in agent.log(), "the chunk to come back, unasked")
+        self.assertEqual([b["n_ready"] for b in self.blobs(agent) if b["key"] == shared["key"]], [shared["n_ready"]])
+        self.assertLess(shared["n_ready"], shared["n_chunks"])
 
     def test_a_take_over_knows_them(self):
         keeper = lab.keeper_socket()
