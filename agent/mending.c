@@ -45,9 +45,9 @@ static void damage_clear(struct damage *d)
 
 static void damage_add(struct damage *d, struct lazy_image *image, uint32_t blob_idx)
 {
-	d->blobs = xrealloc(d->blobs, d->n + 1, sizeof(d->blobs[0]));
-	d->named = xrealloc(d->named, d->n + 1, sizeof(d->named[0]));
-	d->images = xrealloc(d->images, d->n + 1, sizeof(d->images[0]));
+	d->blobs = xrealloc(d->blobs, d->n + 1, sizeof(struct fetch_blob *));
+	d->named = xrealloc(d->named, d->n + 1, sizeof(struct bitmap *));
+	d->images = xrealloc(d->images, d->n + 1, sizeof(struct lazy_image *));
 	d->blobs[d->n] = image->blobs[blob_idx];
 	d->named[d->n] = image->named[blob_idx];
 	d->images[d->n++] = lazy_image_ref(image);
