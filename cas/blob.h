@@ -164,7 +164,8 @@ void blob_voids_wait(struct cas_blob *blob);
 MUST_CHECK int blob_clear_now(struct cas_blob *blob, struct err *e);
 
 /** Open the blob of a registered key by what the database says, for inspection. fault (may be NULL)
- * is told of ready chunks whose data is missing. @return 0; CAS_MISS not registered */
+ * is told of ready chunks whose data is missing. @return 0; CAS_MISS not registered; -EUCLEAN its
+ * rows or its file are no good (stored_pass_over()) */
 MUST_CHECK int blob_open_registered(struct cas *cas, const char *key,
                                     void (*fault)(void *arg, const struct cas_fault *f), void *arg,
                                     struct cas_blob **ret_blob, struct err *e);

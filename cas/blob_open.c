@@ -116,7 +116,8 @@ static void was_used(struct cas_blob *blob, uint64_t used_s)
 		atomic_store_explicit(&blob->used[i], tick, memory_order_relaxed);
 }
 
-/* Ready chunks without data in the file are taken back, durably, before anybody sees the blob. */
+/* Ready chunks without data in the file are taken back, durably, before anybody sees the blob.
+ * @return 0; 1 nobody can tell which those are: it is worth as little as another file; negative */
 static int forget_missing(struct cas_blob *blob, const struct opening *o,
                           const struct blob_layout *l, struct err *e)
 {
@@ -126,8 +127,11 @@ static int forget_missing(struct cas_blob *blob, const struct opening *o,
 	if (gone == NULL)
 		return err_set(e, ENOMEM, "map of %" PRIu32 " chunks: out of memory", l->n_chunks);
 	n = data_file_missing(blob->cas->disk, blob->fd, l, blob->ready, gone, e);
+	if (n < 0)
+		log_warn(blob->cas->log, "a blob's file is no good", "blob=%s why=%s", blob->key,
+		         LOG_Q(e->msg));
 	if (n <= 0)
-		return (int)n;
+		return n < 0;
 	for (uint32_t i = bitmap_next_set(gone, 0); i < l->n_chunks;
 	     i = bitmap_next_set(gone, i + 1)) {
 		struct cas_fault f = { .chunk_idx = i, .what = void_reason_text(VOID_NO_DATA) };
@@ -182,6 +186,15 @@ static int forget_all(struct cas_blob *blob, const struct opening *o, const stru
 	return writer_do(blob->cas, forget_ready, &f, e);
 }
 
+/* Whoever goes over all blobs leaves out one whose file is no good, as one whose rows are not. */
+static int file_failed(const struct opening *o, int r, struct err *e)
+{
+	if (r >= 0 || o->layout != NULL || r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		return r;
+	e->code = EUCLEAN;
+	return -EUCLEAN;
+}
+
 /* The file of a blob that is registered. Bits before bytes: nothing is made or removed while the
  * database says that it is ready. */
 static int open_stored_file(struct cas_blob *blob, const struct opening *o,
@@ -195,16 +208,16 @@ static int open_stored_file(struct cas_blob *blob, const struct opening *o,
 		.size_bytes = places->plain_size_bytes,
 		.known = &s->identity,
 	};
-	int r = data_file_open_known(&opts, &blob->fd, &blob->identity, e);
+	int r = file_failed(o, data_file_open_known(&opts, &blob->fd, &blob->identity, e), e);
 
-	*ret_is_new = r == 1;
 	if (r == 0)
 		r = forget_missing(blob, o, places, e);
-	else if (r == 1)
-		r = forget_all(blob, o, s, e);
-	if (r == 0 && *ret_is_new)
-		r = data_file_make(&opts, &blob->fd, &blob->identity, e);
-	return r;
+	*ret_is_new = r == 1;
+	if (r != 1)
+		return r;
+	close_fd(&blob->fd);
+	r = forget_all(blob, o, s, e);
+	return r == 0 ? file_failed(o, data_file_make(&opts, &blob->fd, &blob->identity, e), e) : r;
 }
 
 static int open_registered_file(struct cas_blob *blob, const struct opening *o,

@@ -35,7 +35,7 @@ int data_file_open_known(const struct data_file_opts *o, int *ret_fd,
 	data_file_name(o->key, name);
 	fd = o->disk->open(o->disk, o->dir_fd, name, O_RDWR | O_NOFOLLOW, 0);
 	if (fd < 0)
-		return errno == ENOENT || errno == ELOOP || errno == EISDIR
+		return errno == ENOENT || errno == ELOOP || errno == EISDIR || errno == EIO
 		               ? 1
 		               : err_errno(e, errno, "cannot open blobs/%s", name);
 	if (o->disk->identify(o->disk, fd, &found) != 0 || found.size_bytes != o->size_bytes ||

@@ -27,7 +27,8 @@ struct data_file_opts {
 	const struct file_identity *known; /* data_file_open_known() alone */
 };
 
-/** [worker] Open the file if it is the known one. @return 0; 1 it is missing or another; -errno */
+/** [worker] Open the file if it is the known one. @return 0; 1 it is missing, another, or
+ * cannot be read; -errno */
 MUST_CHECK int data_file_open_known(const struct data_file_opts *opts, int *ret_fd,
                                     struct file_identity *ret_identity, struct err *e);
 

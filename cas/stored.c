@@ -133,7 +133,7 @@ int stored_pass_over(struct log *log, const char *key, int r, const struct err *
 {
 	if (r != -EUCLEAN)
 		return r;
-	log_warn(log, "a blob is left out: its rows are no good", "blob=%s why=%s", key,
+	log_warn(log, "a blob is left out: its rows or its file are no good", "blob=%s why=%s", key,
 	         LOG_Q(e->msg));
 	return CAS_MISS;
 }

@@ -22,7 +22,8 @@ MUST_CHECK int stored_blob_find(struct db *db, const char *key, struct stored_bl
 /** The key of a row. @return 0; CAS_MISS no such row, or it is dying; negative */
 MUST_CHECK int stored_key(struct db *db, uint64_t row, char ret_key[CAS_KEY_BYTES], struct err *e);
 
-/** For a loop over blobs, none of which ends it by being rotten: r is what came of this one.
+/** For a loop over blobs, none of which ends it by being rotten, or by a file that cannot be
+ * opened: r is what came of this one.
  * @return r; CAS_MISS instead of -EUCLEAN, which is said in the log */
 int stored_pass_over(struct log *log, const char *key, int r, const struct err *e);
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@ struct bad_disk {
 	atomic_int sync_errno;
 	atomic_int read_errno;
 	atomic_int unlink_errno;
+	atomic_int seek_errno;
+	const char *no_open; /* not NULL: files with this in their name cannot be opened */
 	const struct cas
 		*full_for; /* not NULL: nothing can be removed until its ballast has gone */
 	atomic_uint n_syncs;
@@ -61,6 +64,24 @@ static int bad_sync(const struct disk *d, int fd)
 	return -1;
 }
 
+static off_t bad_seek(const struct disk *d, int fd, off_t offset, int whence)
+{
+	const int code = atomic_load(&bad(d)->seek_errno);
+
+	if (code == 0)
+		return disk_real()->seek(d, fd, offset, whence);
+	errno = code;
+	return -1;
+}
+
+static int bad_open(const struct disk *d, int dir_fd, const char *name, int flags, mode_t mode)
+{
+	if (bad(d)->no_open == NULL || strstr(name, bad(d)->no_open) == NULL)
+		return disk_real()->open(d, dir_fd, name, flags, mode);
+	errno = EPERM; /* as of an immutable file */
+	return -1;
+}
+
 static int bad_unlink(const struct disk *d, int dir_fd, const char *name, int flags)
 {
 	const struct cas *full = bad(d)->full_for;
@@ -80,6 +101,8 @@ static void open_on(struct fixture *f, struct bad_disk *bad_disk)
 	bad_disk->disk.pwrite = bad_pwrite;
 	bad_disk->disk.pread = bad_pread;
 	bad_disk->disk.unlink = bad_unlink;
+	bad_disk->disk.seek = bad_seek;
+	bad_disk->disk.open = bad_open;
 	bad_disk->disk.sync = bad_sync;
 	bad_disk->disk.sync_data = bad_sync;
 	f->disk = &bad_disk->disk;
@@ -384,6 +407,71 @@ static void what_nobody_uses_goes_from_a_full_disk_for_the_ballast(void **state)
 	fixture_close(f);
 }
 
+static void fill(struct fixture *f, const char *id, uint32_t seed)
+{
+	struct image_record rec = { .added_s = 5 };
+	struct cas_blob *b = open_full(f, id, 20, seed);
+
+	(void)snprintf(rec.digest, sizeof(rec.digest), "%s", id);
+	(void)snprintf(rec.name, sizeof(rec.name), "host/%s:1", id);
+	record_image(f, &rec, &id, 1);
+	cas_blob_release(&b);
+	writer_is_done(f);
+}
+
+static void a_file_that_cannot_be_opened_keeps_no_other_from_being_looked_at(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+	const struct cas_gc_opts opts = { .to_bytes = 0 };
+	struct cas_gc_result result = { .n_chunks = 0 };
+	struct cas_verify_progress total = { .chunks_done = 0 };
+
+	open_on(f, &disk);
+	fill(f, OTHER_ID, SEED + 1); /* first in every order */
+	fill(f, SAMPLE_ID, SEED);
+	fixture_reopen(f);
+	disk.no_open = OTHER_ID;
+	assert_int_equal(cas_verify(f->cas, NULL, NULL, NULL, &total, &f->e), 0);
+	assert_int_equal(total.chunks_done, 20);
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	assert_int_equal(result.n_chunks, 20);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	cas_blob_release(&b);
+	disk.no_open = NULL;
+	b = open_sample(f, OTHER_ID, 20, SEED + 1); /* and it lost nothing */
+	assert_int_equal(cas_blob_n_ready(b), 20);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+/* Its blocks are known to nobody any more: that is a file to be fetched again, not an error. */
+static void a_file_in_which_no_hole_can_be_looked_for_is_made_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	fill(f, SAMPLE_ID, SEED);
+	fixture_reopen(f);
+	atomic_store(&disk.seek_errno, EIO);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	atomic_store(&disk.seek_errno, 0);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM ready"), 0);
+	assert_int_equal(put_sample(b, SEED, 3), 0);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	assert_int_equal(cas_blob_n_ready(b), 1);
+	assert_int_equal(read_sample(b, SEED, 3), 0);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
 static int not_permitted(struct cas *cas, void *arg, struct err *e)
 {
 	(void)arg;
@@ -416,6 +504,8 @@ int main(void)
 		T(one_flush_syncs_each_file_once),
 		T(what_cannot_be_removed_keeps_nothing_else_from_being_done),
 		T(what_nobody_uses_goes_from_a_full_disk_for_the_ballast),
+		T(a_file_that_cannot_be_opened_keeps_no_other_from_being_looked_at),
+		T(a_file_in_which_no_hole_can_be_looked_for_is_made_anew),
 		T(a_database_that_may_not_be_written_is_no_registry_that_refuses),
 	};
 
