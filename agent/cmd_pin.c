@@ -80,25 +80,33 @@ static char *trim(char *line)
 	return line;
 }
 
+/* errno says why. */
+static int unreadable(const char *path, struct err *e)
+{
+	return err_errno(e, errno,
+	                 "the list %s cannot be read (one image a line is expected in it)", path);
+}
+
 static int read_list(const char *path, json_t *ret_images, struct err *e)
 {
 	FILE *in = fopen(path, "re");
 	char *line = NULL;
 	size_t room = 0;
+	int r = 0;
 
 	if (in == NULL)
-		return err_errno(e, errno,
-		                 "the list %s cannot be read (one image a line is expected in it)",
-		                 path);
+		return unreadable(path, e);
 	while (getline(&line, &room, in) >= 0) {
 		const char *image = trim(line);
 
 		if (image[0] != '\0')
 			(void)json_array_append_new(ret_images, json_words(image));
 	}
+	if (ferror(in) != 0) /* what came before it is not all that is to stay pinned */
+		r = unreadable(path, e);
 	free(line);
 	(void)fclose(in);
-	return 0;
+	return r;
 }
 
 struct list_run {
@@ -146,7 +154,14 @@ static void pin_each(struct list_run *run, const json_t *images)
 	}
 }
 
-/* Names as the agent writes them. One that it does not take is told when it is pinned. */
+static int cannot_want(const json_t *image, int status, struct err *e)
+{
+	(void)err_wrap(e, "%s", json_string_value(image));
+	return status;
+}
+
+/* Names as the agent writes them. One that makes no sense is told when it is pinned; whether
+ * another that it did not take is pinned already nobody knows: then none is unpinned. */
 static int want_each(struct list_run *run, const json_t *images, struct err *e)
 {
 	const json_t *image;
@@ -167,6 +182,8 @@ static int want_each(struct list_run *run, const json_t *images, struct err *e)
 			                          json_true());
 		else if (status == SHOAL_NO_AGENT)
 			return status;
+		else if (status != SHOAL_USAGE)
+			return cannot_want(image, status, e);
 	}
 	return SHOAL_DONE;
 }

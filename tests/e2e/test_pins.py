@@ -1,6 +1,9 @@
 """Pinned images: whole, whatever the quota says and whatever is removed."""
+import http.server
 import json
 import os
+import socketserver
+import subprocess
 import tempfile
 import threading
 
@@ -117,6 +120,59 @@ class Pins(lab.LabTest):
         self.assertEqual([not_here[m] for m in ("digest", "anonymous", "added_s", "used_s")], ["", False, 0, 0])
         os.unlink(f.name)
         self.assertEqual(agent.shoal("pin", "--list", f.name, check=False).returncode, 2)
+
+    def test_a_list_that_cannot_be_read_unpins_nothing(self):
+        agent = self.agent()
+        ref = lab.registry().push(IMAGE)
+        agent.shoal("pin", ref)
+        done = agent.shoal("pin", "--list", agent.new_dir(), check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r"^shoal: pin: the list /\S+ cannot be read .*: Is a directory\n$")
+        self.assertEqual(names(agent.json("image", "ls")), [ref])
+
+    def test_a_list_of_which_a_name_could_not_be_pinned_unpins_nothing(self):
+        asked = []
+
+        class Busy(http.server.BaseHTTPRequestHandler):
+            """An agent whose disk is full just now."""
+
+            def answer(self, status, document):
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                asked.append(self.command)
+                body = json.dumps(document).encode() + b"\n"
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_PUT(self):
+                self.answer(500, {"error": {"message": "no room for it", "exit": 1}})
+
+            def do_GET(self):
+                self.answer(200, {"pins": [{"name": "h/r:1"}]})
+
+            do_DELETE = do_GET
+
+            def log_message(self, *args):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            def get_request(self):
+                return self.socket.accept()[0], ("", 0)
+
+        directory = tempfile.mkdtemp(dir=lab.TMP)
+        path, listed = (os.path.join(directory, name) for name in ("s", "list"))
+        with open(listed, "w", encoding="ascii") as f:
+            f.write("h/r:1\n")
+        with Server(path, Busy) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            done = subprocess.run([os.path.join(lab.BUILD, "agent", "shoal"), "--socket", path, "pin", "--list", listed],
+                                  capture_output=True, text=True, check=False)
+            server.shutdown()
+            thread.join()
+        self.assertEqual((done.returncode, asked), (1, ["PUT"]), done.stderr)
+        self.assertIn("no room for it", done.stderr)
 
     def test_what_cannot_be_pinned(self):
         agent = self.agent()
