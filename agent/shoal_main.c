@@ -75,6 +75,10 @@ static int run_command(struct shoal *sh, const struct command *c, unsigned given
 		wanted = xasprintf("expected: shoal %s %s (see shoal --help)", c->name, c->args);
 		return shoal_fail(sh, SHOAL_USAGE, wanted);
 	}
+	/* A script's "$UNSET" is neither the directory that it is in, nor whatever else. */
+	for (int i = 0; i < sh->n_args; i++)
+		if (sh->args[i][0] == '\0')
+			return shoal_fail(sh, SHOAL_USAGE, "a word is empty (see shoal --help)");
 	return c->run(sh);
 }
 
@@ -110,7 +114,7 @@ static void take_option(struct shoal *sh, const struct command_option *o, const 
 	*given |= o->bit;
 }
 
-/* @return 0; -1: one is unknown or lacks its value */
+/* @return 0; -1: one is unknown or lacks its value: an empty one is none */
 static int parse_options(struct shoal *sh, int argc, char **argv, unsigned *given)
 {
 	struct option known[OPTIONS_MAX] = { 0 };
@@ -130,7 +134,8 @@ static int parse_options(struct shoal *sh, int argc, char **argv, unsigned *give
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		if (c == PRINT_DOCS)
 			sh->print_docs = optarg;
-		else if (c >= 0 && (size_t)c < shoal_n_options)
+		else if (c >= 0 && (size_t)c < shoal_n_options &&
+		         (optarg == NULL || optarg[0] != '\0'))
 			take_option(sh, &shoal_options[c], optarg, given);
 		else
 			r = -1;

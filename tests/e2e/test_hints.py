@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import subprocess
 
 import front
 import lab
@@ -55,6 +56,18 @@ class Hints(lab.LabTest):
                 (1, ("mount", lab.registry().push("layers:v6"), where)),
                 (4, ("pki", "node", os.path.join(empty, "none"), "x"))):
             self.assert_hint(agent, exit_status, *words)
+
+    def test_words_without_letters_are_refused(self):
+        """As of a script's "$UNSET": that is not the directory that we are in, nor an agent somewhere else."""
+        agent = self.agent()
+        image, here = lab.registry().push(IMAGE), agent.new_dir()
+        for words in (("mount", image, ""), ("umount", ""), ("mount", "--auth-file", "", image, here), ("--socket", "", "ls"), ("pin", "--list", ""),
+                      ("pki", "init", ""), ("image", "rm", ""), ("mount", "", here), ("image", "inspect", "")):
+            with self.subTest(words=words):
+                done = subprocess.run(agent.argv(*words), cwd=here, capture_output=True, text=True, check=False)
+                self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+                self.assertRegex(done.stderr, LINE)
+        self.assertEqual([], agent.json("ls")["mounts"])
 
     def test_methods_that_mean_nothing_are_refused_as_everything_else(self):
         agent = self.agent()
