@@ -52,10 +52,12 @@ bool home_is_held_for(struct home *h, const struct h_ask *ask, uint32_t pos)
 
 	for (uint32_t i = 0; i < c->n_who; i++) {
 		const struct entry *e = &c->who[i];
-		const enum wire_avoid_why why = avoids(ask, pos, e->node);
+		enum wire_avoid_why why;
 
-		if ((e->flags & ENTRY_RECEIVING) == 0 && is_reachable(h, ask, e) &&
-		    (why == N_WIRE_AVOID_WHYS || why == WIRE_AVOID_SLOW))
+		if ((e->flags & ENTRY_RECEIVING) != 0)
+			continue;
+		why = avoids(ask, pos, e->node);
+		if (is_reachable(h, ask, e) && (why == N_WIRE_AVOID_WHYS || why == WIRE_AVOID_SLOW))
 			return true;
 	}
 	return false;
@@ -180,8 +182,7 @@ static enum chain chain_of(struct home *h, const struct h_ask *ask, uint32_t pos
 /* May the asker stand behind who only receives the chunk? */
 static bool may_wait_at(struct home *h, const struct h_ask *ask, uint32_t pos, uint16_t node)
 {
-	const enum chain chain = home_wait(ask, pos)->told != NO_NODE ? CHAIN_HAS_ASKER
-	                                                              : chain_of(h, ask, pos, node);
+	const enum chain chain = chain_of(h, ask, pos, node);
 
 	if (chain == CHAIN_IS_LONG)
 		return !is_waited_at(home_chunk(h, ask->list, pos), ask, pos);
@@ -190,16 +191,18 @@ static bool may_wait_at(struct home *h, const struct h_ask *ask, uint32_t pos, u
 
 struct entry *home_choose(struct home *h, const struct h_ask *ask, uint32_t pos)
 {
+	const bool waits = home_wait(ask, pos)->told != NO_NODE;
 	struct h_chunk *c = home_chunk(h, ask->list, pos);
 	struct entry *best = NULL;
 	uint64_t best_cost = UINT64_MAX;
 
 	for (uint32_t i = 0; i < c->n_who; i++) {
 		struct entry *e = &c->who[i];
+		const bool receives = (e->flags & ENTRY_RECEIVING) != 0;
 		uint64_t cost;
 
-		if (!home_is_candidate(h, ask, pos, e) ||
-		    ((e->flags & ENTRY_RECEIVING) != 0 && !may_wait_at(h, ask, pos, e->node)))
+		if ((receives && waits) || !home_is_candidate(h, ask, pos, e) ||
+		    (receives && !may_wait_at(h, ask, pos, e->node)))
 			continue;
 		cost = cost_of(h, ask, c, pos, e);
 		if (cost < best_cost) {

@@ -69,6 +69,7 @@ struct h_list {
 	struct h_list *next_regrant;
 	struct h_ask *asks; /* open */
 	struct h_lease *leases;
+	struct wire_set leased; /* by these; of what was leased twice, perhaps not */
 	uint64_t created_ns;
 	uint64_t refused_until_ns;
 	uint16_t refused[HOME_REFUSED_MAX]; /* nodes that could not get it from the origin */

@@ -43,6 +43,7 @@ static void release_chunk(struct home *h, struct h_lease *l, uint32_t pos)
 			c->lease[i] = 0;
 	}
 	wire_set_remove(&l->set, pos);
+	wire_set_remove(&l->list->leased, pos);
 }
 
 /* It has all that it may have, or all for prefetches: its other asks wait for the end of one. */
@@ -255,6 +256,7 @@ static struct h_lease *lease_new(struct home *h, struct h_list *list, uint16_t n
 		.doubted = h->nodes[node].n_strikes > 0,
 	};
 	DL_APPEND(list->leases, l);
+	list->leased = set_or(list->leased, set);
 	DL_APPEND2(h->live_leases, l, live_prev, live_next);
 	h->nodes[node].n_leases++;
 	h->stats.leases++;
@@ -296,15 +298,17 @@ static bool may_take(const struct home *h, const struct h_ask *ask)
 	return h->free_leases != NULL && h->nodes[ask->node].n_leases < max;
 }
 
-/* The first open position that this ask may be given a lease from; the list's n: none. */
+/* The first open position that this ask may be given a lease from; the list's n: none. All who wait
+ * for what is leased may be a thousand, and are asked this again and again. */
 static uint32_t first_grant(struct home *h, const struct h_ask *ask)
 {
-	uint32_t pos = set_next(&ask->open, 0);
+	const struct wire_set left = set_minus(ask->open, &ask->list->leased);
+	uint32_t pos = set_next(&left, 0);
 
-	if (!may_take(h, ask) || has_lease(ask->list, ask->node))
+	if (pos == left.n || !may_take(h, ask) || has_lease(ask->list, ask->node))
 		return ask->list->n;
-	while (pos < ask->list->n && !(is_free(h, ask, pos, false) && home_can_lease(h, ask, pos)))
-		pos = set_next(&ask->open, pos + 1);
+	while (pos < left.n && !(is_free(h, ask, pos, false) && home_can_lease(h, ask, pos)))
+		pos = set_next(&left, pos + 1);
 	return pos;
 }
 

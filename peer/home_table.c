@@ -334,6 +334,7 @@ int home_list_add(struct home *h, uint16_t owner, const struct wire_id *id,
 	l = xcalloc(1, sizeof(*l) + n_names * sizeof(l->chunks[0]));
 	l->id = *id;
 	l->n = n_names;
+	l->leased = set_none(n_names);
 	l->created_ns = clock_now_ns(h->opts.clock);
 	for (uint16_t i = 0; i < n_names; i++) {
 		struct h_chunk *c = chunk_find(h, &names[i]);

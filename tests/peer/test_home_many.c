@@ -29,6 +29,9 @@ _Static_assert(N_CHUNKS <= RUN * HOME_PREFETCHES, "all of it is leased");
 /* Of a cost at MANY to the same at FEW. Where each looks at all others it is more than 20. */
 #define TIMES_MAX 12
 
+/* The same where each looks at all others, but at none of what these wait for. */
+#define TIMES_MAX_ALONE 5
+
 /* What the C library adds to an ask and its waits, at most. */
 #define ALLOCATIONS_BYTES 48U
 
@@ -212,6 +215,37 @@ static void who_is_waited_at_costs_as_much_when_it_asks_for_more(void **state)
 	assert_true(next_cost_of(MOST) < TIMES_MAX * next_cost_of(FEW));
 }
 
+/* Readers who all wait for what the first ones have leased. @return what the last of them cost */
+static uint64_t readers_cost_of(uint32_t n)
+{
+	struct wire_ask ask;
+	static struct crowd c;
+	uint64_t begin_ns = 0;
+	uint64_t cost_ns;
+
+	crowd_open(&c);
+	ask = ask_of(1, &c.all, RUN);
+	ask.flags = WIRE_ASK_READER;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct wire_id from = node(i);
+
+		if (i == n - COUNTED)
+			begin_ns = cpu_ns();
+		assert_int_equal(home_ask(c.home, &from, &ask), HOME_OK);
+		drain(&c);
+	}
+	cost_ns = cpu_ns() - begin_ns;
+	home_free(&c.home);
+	print_message("%u: a reader's ask %.3f ms\n", n, (double)cost_ns / COUNTED / NS_PER_MS);
+	return cost_ns;
+}
+
+static void a_reader_does_not_look_at_all_that_others_wait_for(void **state)
+{
+	(void)state;
+	assert_true(readers_cost_of(MANY) < TIMES_MAX_ALONE * readers_cost_of(FEW));
+}
+
 /* ---- memory ---- */
 
 static size_t in_use(void)
@@ -278,6 +312,7 @@ int main(void)
 		cmocka_unit_test(a_thousand_that_wait_cost_each_what_a_hundred_do),
 		cmocka_unit_test(so_do_a_thousand_that_are_sent_on_from_the_queue),
 		cmocka_unit_test(who_is_waited_at_costs_as_much_when_it_asks_for_more),
+		cmocka_unit_test(a_reader_does_not_look_at_all_that_others_wait_for),
 		cmocka_unit_test(asks_take_as_much_memory_as_is_told),
 	};
 
