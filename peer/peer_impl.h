@@ -264,10 +264,10 @@ uint64_t source_due_ns(struct peer *p);
 void source_on_known(struct peer *p, struct known *k);
 /** An answer of this node as a home to itself. */
 void source_self_answer(struct peer *p, const struct home_out *out);
-/** Is a chunk on its way here, so that asker, who waits for it, should wait on? Not where it is
- * waited for at asker itself. */
-bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos,
-                      const struct wire_id *asker);
+/** Those of set that are not on their way here, so that asker should not wait on. Nor are those
+ * that are waited for at asker itself. */
+struct wire_set source_not_coming(const struct peer *p, const struct wire_id *list,
+                                  const struct wire_set *set, const struct wire_id *asker);
 /** A number for who gave something. 0: there are too many. */
 uint32_t source_giver(struct peer *p, const struct wire_id *node);
 /** What it gave was wrong. @param ret_name  "?" where giver is nobody */
@@ -283,6 +283,9 @@ void source_fini(struct peer *p);
 void landing_begin(struct peer *p, const struct wire_id *list, uint16_t pos, uint16_t n);
 void landing_end(struct peer *p, const struct wire_id *list, uint16_t pos);
 bool landing_has(const struct peer *p, const struct wire_id *list, uint16_t pos);
+/** Those of set that are not among them. */
+struct wire_set landing_without(const struct peer *p, const struct wire_id *list,
+                                const struct wire_set *set);
 void landings_expire(struct peer *p);
 void landings_free(struct peer *p);
 
@@ -295,6 +298,9 @@ bool source_has_leases(const struct peer *p);
 uint32_t source_queues(const struct peer *p, const struct wire_id *home);
 /** crossing: also those whose chunks are being looked for beyond the zone. */
 bool leases_have(struct peer *p, const struct wire_id *list, uint16_t pos, bool crossing);
+/** Those of set that no lease is for, of either kind. */
+struct wire_set leases_without(const struct peer *p, const struct wire_id *list,
+                               const struct wire_set *set);
 
 /* ---- source_zone.c ---- */
 

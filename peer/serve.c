@@ -447,14 +447,13 @@ void serve_on_ready(struct peer *p, const struct known *k, uint32_t segment_idx,
 /* What is not coming any more. The last word on each is the worker's: it may have come. */
 static void give_up_waiting(struct serve *s)
 {
-	for (uint32_t pos = set_next(&s->waiting, 0); pos < s->waiting.n;
-	     pos = set_next(&s->waiting, pos + 1)) {
-		if (source_is_coming(s->p, &s->list, (uint16_t)pos, &s->asker))
-			continue;
-		wire_set_remove(&s->waiting, pos);
-		wire_set_add(&s->ready, pos);
-		stream_wake(s->stream);
-	}
+	const struct wire_set over = source_not_coming(s->p, &s->list, &s->waiting, &s->asker);
+
+	if (set_empty(&over))
+		return;
+	s->waiting = set_minus(s->waiting, &over);
+	s->ready = set_or(s->ready, &over);
+	stream_wake(s->stream);
 }
 
 /* Nobody has any use of it now, or somebody takes it too slowly. */
@@ -464,7 +463,7 @@ static void break_off(struct serve *s)
 	let_go(s);
 }
 
-/* Each round of the loop may have ended what somebody waits for; to look costs, for each position.
+/* Each round of the loop may have ended what somebody waits for; to look costs, for each of them.
  */
 static bool may_look(struct peer *p, uint64_t now)
 {

@@ -119,10 +119,14 @@ void serve_find_work(struct job *job)
 
 void serve_sort(struct serve *s)
 {
+	struct wire_set over, coming;
+
 	if (s->known == NULL || !(s->flags & WIRE_GET_WAIT))
 		return;
-	for (uint32_t pos = set_next(&s->ready, 0); pos < s->ready.n;
-	     pos = set_next(&s->ready, pos + 1)) {
+	over = source_not_coming(s->p, &s->list, &s->ready, &s->asker);
+	coming = set_minus(s->ready, &over);
+	for (uint32_t pos = set_next(&coming, 0); pos < coming.n;
+	     pos = set_next(&coming, pos + 1)) {
 		struct cas_blob *blob = NULL;
 		uint32_t chunk_idx;
 
@@ -130,8 +134,6 @@ void serve_sort(struct serve *s)
 			cas_blob_release(&blob);
 			continue;
 		}
-		if (!source_is_coming(s->p, &s->list, (uint16_t)pos, &s->asker))
-			continue;
 		wire_set_remove(&s->ready, pos);
 		wire_set_add(&s->waiting, pos);
 	}

@@ -467,41 +467,44 @@ void source_self_answer(struct peer *p, const struct home_out *out)
 	}
 }
 
-/* It is waited for at node, and nowhere else. */
-static bool hangs_on(const struct seek *s, uint16_t pos, const struct wire_id *node)
+/* Wanted, and waited for at node and nowhere else. */
+static struct wire_set hanging_on(const struct seek *s, const struct wire_id *node)
 {
+	struct wire_set there = set_none(s->want.n);
+	struct wire_set elsewhere = there;
 	const struct get *g;
-	bool hangs = false;
 
 	DL_FOREACH(s->gets, g)
 	{
-		if (!wire_set_has(&g->set, pos))
-			continue;
-		if (!g->wait || !id_equal(&g->node, node))
-			return false;
-		hangs = true;
+		struct wire_set *set = g->wait && id_equal(&g->node, node) ? &there : &elsewhere;
+
+		*set = set_or(*set, &g->set);
 	}
-	return hangs;
+	return set_minus(there, &elsewhere);
 }
 
-bool source_is_coming(struct peer *p, const struct wire_id *list, uint16_t pos,
-                      const struct wire_id *asker)
+struct wire_set source_not_coming(const struct peer *p, const struct wire_id *list,
+                                  const struct wire_set *set, const struct wire_id *asker)
 {
+	struct wire_set rest = leases_without(p, list, set);
 	const struct source_req *req;
 
-	if (leases_have(p, list, pos, true) || landing_has(p, list, pos))
-		return true;
+	rest = landing_without(p, list, &rest);
 	DL_FOREACH(p->reqs, req)
 	{
-		for (uint32_t i = 0; i < req->n_seeks; i++) {
+		for (uint32_t i = 0; i < req->n_seeks && !set_empty(&rest); i++) {
 			const struct seek *s = &req->seeks[i];
+			struct wire_set hanging, coming;
 
-			if (id_equal(&seek_segment(s)->list, list) && is_wanted(s, pos) &&
-			    !wire_set_has(&s->lost, pos) && !hangs_on(s, pos, asker))
-				return true;
+			if (!id_equal(&seek_segment(s)->list, list))
+				continue;
+			hanging = hanging_on(s, asker);
+			coming = set_minus(s->want, &s->lost);
+			coming = set_minus(coming, &hanging);
+			rest = set_minus(rest, &coming);
 		}
 	}
-	return false;
+	return rest;
 }
 
 void source_distrusts(struct peer *p)

@@ -4,6 +4,7 @@
  */
 #include "mem.h"
 #include "peer_impl.h"
+#include "set.h"
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -64,6 +65,14 @@ bool landing_has(const struct peer *p, const struct wire_id *list, uint16_t pos)
 	const struct landing *l = find(p, list);
 
 	return l != NULL && wire_set_has(&l->set, pos);
+}
+
+struct wire_set landing_without(const struct peer *p, const struct wire_id *list,
+                                const struct wire_set *set)
+{
+	const struct landing *l = find(p, list);
+
+	return l == NULL ? *set : set_minus(*set, &l->set);
 }
 
 void landings_expire(struct peer *p)

@@ -222,6 +222,24 @@ bool lease_covers(const struct lease_held *held, const struct wire_id *list, uin
 	return false;
 }
 
+struct wire_set leases_without(const struct peer *p, const struct wire_id *list,
+                               const struct wire_set *set)
+{
+	const struct lease_held *held;
+	struct wire_set rest = *set;
+
+	DL_FOREACH(p->leases, held)
+	{
+		if (id_equal(&segments_at(held->known->segments, held->segment_idx)->list, list))
+			rest = set_minus(rest, &held->set);
+		for (uint32_t i = 0; i < held->n_more; i++) {
+			if (id_equal(&held->more[i].list, list))
+				rest = set_minus(rest, &held->more[i].set);
+		}
+	}
+	return rest;
+}
+
 void leases_kept(struct peer *p, const struct wire_id *list, uint16_t pos)
 {
 	struct lease_held *held;

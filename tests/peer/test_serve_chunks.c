@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -16,6 +17,11 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+
+enum { WAITING = 100 };
+
+/* Of what is noise; where each place is looked at it is more than 20. */
+#define TIMES_MAX 6
 
 struct scene {
 	struct chunk_world *w;
@@ -287,6 +293,47 @@ static void what_comes_no_more_is_a_miss(void **state)
 	assert_int_equal(s->n_chunks, 0);
 }
 
+/* The agent looks so often what of it still comes. @return what that cost */
+static uint64_t looks_cost(struct peer *p)
+{
+	struct timespec begin, end;
+
+	assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin), 0);
+	for (uint32_t i = 0; i < 2000; i++) {
+		p->look_ns = 0;
+		serve_work(p);
+	}
+	assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end), 0);
+	return (uint64_t)(end.tv_sec - begin.tv_sec) * NS_PER_S + (uint64_t)end.tv_nsec -
+	       (uint64_t)begin.tv_nsec;
+}
+
+static void who_waits_for_much_costs_no_more_than_who_waits_for_little(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(1, CHUNKS - 1);
+	const struct wire_set one = chunks_of(CHUNKS - 1, 1);
+	struct peer *p = s->w->peers->peers[0];
+	uint64_t one_ns;
+	uint64_t set_ns;
+
+	put(s, 0, 1);
+	chunks_want(s->w, 1, CHUNKS - 1);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	for (uint32_t i = 0; i < WAITING; i++)
+		(void)get(s, &one, WIRE_GET_WAIT);
+	peers_until(s->w->peers, &s->n_grants, WAITING);
+	one_ns = looks_cost(p);
+	for (uint32_t i = 0; i < WAITING; i++)
+		(void)get(s, &set, WIRE_GET_WAIT);
+	peers_until(s->w->peers, &s->n_grants, 2 * WAITING);
+	set_ns = looks_cost(p) - one_ns;
+	print_message("one %.1f us, %u %.1f us\n", (double)one_ns / 2e6, CHUNKS - 1,
+	              (double)set_ns / 2e6);
+	assert_int_equal(s->n_ends, 0);
+	assert_true(set_ns < TIMES_MAX * one_ns);
+}
+
 static void who_waits_may_cancel(void **state)
 {
 	struct scene *s = *state;
@@ -350,6 +397,7 @@ int main(void)
 		T(what_is_not_here_is_a_miss_and_the_rest_comes),
 		T(what_is_waited_for_is_sent_when_it_is_ready),
 		T(what_comes_no_more_is_a_miss),
+		T(who_waits_for_much_costs_no_more_than_who_waits_for_little),
 		T(who_waits_may_cancel),
 		T(what_went_bad_on_the_disk_is_not_sent),
 		T(who_drains_sends_nothing_more),
