@@ -272,6 +272,10 @@ void refer_forget(struct cas_blob *blob)
 			break;
 		blob_table_unhold(owner);
 	}
+	/* Without the map, a later flush would write for these slices that there is nothing. */
+	for (uint32_t i = bitmap_next_set(blob->refer_dirty, 0); i < blob->refer_dirty->n_bits;
+	     i = bitmap_next_set(blob->refer_dirty, i + 1))
+		(void)bitmap_clear(blob->refer_dirty, i);
 	free(map);
 }
 

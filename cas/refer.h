@@ -84,7 +84,8 @@ void refer_drop(struct cas_blob *blob, uint32_t chunk_idx);
  * any more is left out. */
 void refer_load(struct cas_blob *blob);
 
-/** Let all owners go. The blob is this thread's, and nobody reads it. */
+/** [writer] Let all owners go. What was not written by now is not known any more: what is stored
+ * stays. The blob is this thread's, and nobody reads it. */
 void refer_forget(struct cas_blob *blob);
 
 /** [writer] Write what has changed. */

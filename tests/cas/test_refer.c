@@ -353,6 +353,45 @@ static void a_flush_while_a_map_is_loaded_loses_none_of_it(void **state)
 	cas_blob_release(&b);
 }
 
+static int sql_on_writer(struct cas *cas, void *arg, struct err *e)
+{
+	return db_exec(cas->db, arg, e);
+}
+
+/* Its last user goes while the database takes no references; others still hold it open, so that
+ * later flushes come by it when its map is gone. */
+static void a_map_that_could_not_be_stored_leaves_what_was(void **state)
+{
+	static char refuse[] = "CREATE TEMP TRIGGER full BEFORE INSERT ON refer"
+			       " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END";
+	static char allow[] = "DROP TRIGGER full";
+	struct fixture *f = *state;
+	struct cas_blob *a = open_full(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
+	struct cas_blob *c;
+
+	for (uint32_t i = 1; i < N; i++)
+		assert_int_equal(cas_blob_share(b, i, &f->e), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 1);
+	c = open_sample(f, THIRD_ID, N, 77);
+	refer_hold(c, b);
+	assert_int_equal(writer_do(f->cas, sql_on_writer, refuse, &f->e), 0);
+	assert_int_equal(cas_blob_share(b, 0, &f->e), 0);
+	cas_blob_release(&b);
+	writer_is_done(f);
+	assert_int_equal(writer_do(f->cas, sql_on_writer, allow, &f->e), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM refer"), 1);
+	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 1);
+	b = open_reversed(f, OTHER_ID, 1);
+	for (uint32_t i = 1; i < N; i++)
+		assert_true(holds(b, i, 1, N - 1 - i));
+	cas_blob_release(&b);
+	cas_blob_release(&c);
+	cas_blob_release(&a);
+}
+
 static void a_blob_that_is_referred_to_outlives_its_image(void **state)
 {
 	struct fixture *f = *state;
@@ -451,6 +490,7 @@ int main(void)
 		T(all_referrers_hear_of_it_however_many),
 		T(verify_tells_references_that_contradict_and_counts_dead_ones),
 		T(two_that_refer_to_each_other_can_be_closed),
+		T(a_map_that_could_not_be_stored_leaves_what_was),
 		T(a_blob_that_is_referred_to_outlives_its_image),
 		T(what_closed_blobs_have_is_joined_when_a_blob_is_opened),
 		T(a_blob_that_is_only_an_owner_joins_when_it_is_used_again),
