@@ -350,7 +350,8 @@ static int adopt(struct cas_blob *blob, const struct opening *o, bool *ret_to_re
 	(void)pthread_mutex_lock(&blob->mutex);
 	struct blob_layout *mine = blob_layout(blob);
 
-	if (blob->domain == o->domain && layout_compatible(mine, layout)) {
+	if (blob->domain == o->domain && layout_compatible(mine, layout) &&
+	    (blob->for_inspection || layout_same_packing(mine, layout))) {
 		*ret_to_register = layout_says_more(mine, layout);
 		if (blob->for_inspection) {
 			layout_complete(layout, mine);
@@ -360,10 +361,10 @@ static int adopt(struct cas_blob *blob, const struct opening *o, bool *ret_to_re
 			r = 0;
 		} else if (!*ret_to_register) {
 			r = 0;
-		} else if (mine->units == NULL && layout->units == NULL) {
+		} else if (mine->units == NULL) {
 			merged = layout_union(mine, layout);
 			r = merged == NULL ? KEY_TAKEN : 0;
-		} else if (layout_same_units(mine, layout) && !layout_says_more(layout, mine)) {
+		} else if (!layout_says_more(layout, mine)) {
 			merged = layout_ref(layout);
 			r = 0;
 		}

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define KEY_HASH_BYTES 4
+#define PACKING_FLAGS  ((uint32_t)(CHUNK_COMPRESSED | CHUNK_ENCRYPTED))
 
 static bool is_bare(const struct blob_layout *l)
 {
@@ -54,21 +55,51 @@ bool layout_says_more(const struct blob_layout *a, const struct blob_layout *b)
 	return false;
 }
 
-bool layout_same_units(const struct blob_layout *a, const struct blob_layout *b)
+static bool same_cipher(const struct blob_cipher *a, const struct blob_cipher *b)
 {
-	if (a->n_units != b->n_units || (a->units == NULL) != (b->units == NULL))
-		return false;
-	if (a->units == NULL)
-		return true;
-	for (uint32_t i = 0; i < a->n_units; i++) {
-		const struct unit_rec *ua = &a->units[i];
-		const struct unit_rec *ub = &b->units[i];
+	return a->on == b->on && (!a->on || (memcmp(a->key, b->key, sizeof(a->key)) == 0 &&
+	                                     memcmp(a->iv, b->iv, sizeof(a->iv)) == 0));
+}
 
-		if (ua->packed_offset != ub->packed_offset ||
-		    ua->packed_size_bytes != ub->packed_size_bytes ||
-		    ua->plain_size_bytes != ub->plain_size_bytes || ua->kind != ub->kind)
+/* How a chunk is packed that is its own unit. */
+static bool packed_alike(const struct chunk_rec *a, const struct chunk_rec *b)
+{
+	return a->place == b->place && a->packed_size_bytes == b->packed_size_bytes &&
+	       ((a->flags ^ b->flags) & PACKING_FLAGS) == 0;
+}
+
+static bool units_alike(const struct unit_rec *a, const struct unit_rec *b)
+{
+	return a->packed_offset == b->packed_offset &&
+	       a->packed_size_bytes == b->packed_size_bytes &&
+	       a->plain_size_bytes == b->plain_size_bytes && a->kind == b->kind &&
+	       a->compressed == b->compressed && a->encrypted == b->encrypted &&
+	       a->zran.dict_offset == b->zran.dict_offset &&
+	       a->zran.dict_size_bytes == b->zran.dict_size_bytes &&
+	       a->zran.prev_byte == b->zran.prev_byte && a->zran.n_bits == b->zran.n_bits;
+}
+
+static bool same_units(const struct blob_layout *a, const struct blob_layout *b)
+{
+	if (a->n_units != b->n_units || (a->units == NULL) != (b->units == NULL) ||
+	    a->zran_dicts_size_bytes != b->zran_dicts_size_bytes)
+		return false;
+	for (uint32_t i = 0; a->units != NULL && i < a->n_units; i++)
+		if (!units_alike(&a->units[i], &b->units[i]))
 			return false;
-	}
+	return a->zran_dicts_size_bytes == 0 ||
+	       memcmp(a->zran_dicts, b->zran_dicts, a->zran_dicts_size_bytes) == 0;
+}
+
+bool layout_same_packing(const struct blob_layout *a, const struct blob_layout *b)
+{
+	if (a->compressor != b->compressor || !same_cipher(&a->cipher, &b->cipher) ||
+	    !same_units(a, b))
+		return false;
+	for (uint32_t i = 0; i < a->n_chunks; i++)
+		if (is_described(&a->chunks[i]) && is_described(&b->chunks[i]) &&
+		    !packed_alike(&a->chunks[i], &b->chunks[i]))
+			return false;
 	return true;
 }
 
@@ -114,7 +145,30 @@ struct blob_layout *layout_union(const struct blob_layout *a, const struct blob_
 	return u;
 }
 
-/* Everything by which two layouts can disagree. */
+/* Not all of it: enough that the layouts of two images seldom have the same, and nobody's by
+ * chance.
+ */
+static void hash_packing(struct digest_stream *d, const struct blob_layout *l)
+{
+	for (uint32_t i = 0; i < l->n_chunks; i++) {
+		const struct chunk_rec *c = &l->chunks[i];
+		const uint32_t flags = c->flags & PACKING_FLAGS;
+
+		digest_stream_add(d, &c->place, sizeof(c->place));
+		digest_stream_add(d, &c->packed_size_bytes, sizeof(c->packed_size_bytes));
+		digest_stream_add(d, &flags, sizeof(flags));
+	}
+	for (uint32_t i = 0; l->units != NULL && i < l->n_units; i++) {
+		const struct unit_rec *u = &l->units[i];
+
+		digest_stream_add(d, &u->packed_offset, sizeof(u->packed_offset));
+		digest_stream_add(d, &u->packed_size_bytes, sizeof(u->packed_size_bytes));
+		digest_stream_add(d, &u->plain_size_bytes, sizeof(u->plain_size_bytes));
+	}
+}
+
+/* Everything by which two layouts can disagree. Variant 1 leaves the packing out, as it is in
+ * caches of before packing counted: it is taken by others of the same places and digests then. */
 static void hash_layout(const struct blob_layout *l, enum layout_trust domain, unsigned variant,
                         uint8_t ret_hash[DIGEST_BYTES])
 {
@@ -133,6 +187,8 @@ static void hash_layout(const struct blob_layout *l, enum layout_trust domain, u
 		if (domain == TRUST_DIGESTS)
 			digest_stream_add(d, c->digest, DIGEST_BYTES);
 	}
+	if (variant > 1)
+		hash_packing(d, l);
 	digest_stream_end(d, ret_hash);
 	digest_stream_free(&d);
 }

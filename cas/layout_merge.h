@@ -14,9 +14,11 @@ bool layout_compatible(const struct blob_layout *a, const struct blob_layout *b)
 /** Does b describe a chunk, or give a digest, that a does not? Both compatible. */
 bool layout_says_more(const struct blob_layout *a, const struct blob_layout *b);
 
-/** Are fetch units of both the same, so that whoever counts units of one may go on with the other?
- */
-bool layout_same_units(const struct blob_layout *a, const struct blob_layout *b);
+/** Do both say the same of how an origin packs the blob, wherever both speak: units, places in the
+ * object, compressor, cipher? Nothing vouches for that, so one image's word is not good for another
+ * one that says otherwise. And whoever counts units of one may go on with the other. Both
+ * compatible, and neither from the database, which does not know it. */
+bool layout_same_packing(const struct blob_layout *a, const struct blob_layout *b);
 
 /** What either describes; where both do, the record is a's, with b's digest if only b has one.
  * Only of layouts where each chunk is its own unit. @return NULL: memory is out */

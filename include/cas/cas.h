@@ -99,7 +99,8 @@ struct pool *cas_writer(struct cas *cas);
  *
  * The key is the blob id; where a stored layout of this id does not agree with this one
  * (layout_agrees), a variant with its own file ("<blob id>-<8 hex of the layout's hash>"), so that
- * no image can spoil another's.
+ * no image can spoil another's. The same where one that is open says otherwise how the origin packs
+ * the blob (units, places in the object, compressor, cipher): who comes first has the shorter key.
  *
  * A TRUST_WHOLE_BLOB layout never shares a file with one whose digests an image claims: it has its
  * own variant. Without digests: it is completed with those that were computed here earlier (then
