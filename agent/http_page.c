@@ -73,6 +73,7 @@ static void scrape_after(struct job *job)
 
 	if (s->result == 0)
 		series_set(metrics_series(m, METRIC_CACHE_BYTES, NULL), (int64_t)s->disk_bytes);
+	mounts_show(s->page->agent->mounts);
 	if (s->page->agent->peer != NULL)
 		peer_count(s->page->agent->peer);
 	text = metrics_render(m);

@@ -506,6 +506,29 @@ enum keep_outcome mounts_set_kept(struct mounts *mounts, const struct kept *kept
 	return KEEP_DROP;
 }
 
+void mounts_show(const struct mounts *mounts)
+{
+	enum { YES, NO, OFF, N };
+	static const char *const names[N] = { [YES] = "yes", [NO] = "no", [OFF] = "off" };
+	struct metrics *metrics = mounts->opts.metrics;
+	const bool is_there =
+		metrics_sum(metrics, METRIC_KEEPER) > 0; /* a dead one keeps nothing */
+	int64_t n[N] = { 0 };
+	struct mounted *m;
+
+	DL_FOREACH(mounts->list, m)
+	{
+		if (m->state != MOUNT_UP)
+			continue;
+		if (mounts->opts.keeper_socket == NULL)
+			n[OFF]++;
+		else
+			n[is_there && image_mount_is_kept(life_of(m)->tree) ? YES : NO]++;
+	}
+	for (int i = 0; i < N; i++)
+		series_set(metrics_series(metrics, METRIC_MOUNTS, &names[i]), n[i]);
+}
+
 void mounts_look(struct mounts *mounts)
 {
 	if (mounts->settled || !mounts_are_settled(mounts))

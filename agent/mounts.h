@@ -134,6 +134,9 @@ const char *mount_state_name(enum mount_state state);
 /** How many there are, hidden ones and those that are down, too. */
 uint32_t mounts_count(const struct mounts *mounts);
 
+/** [loop] Brings shoal_mounts up to date. */
+void mounts_show(const struct mounts *mounts);
+
 /** [loop] What the kernel asked of this mount and was not answered yet: as image_mount_asked().
  */
 uint32_t mounts_asked(const struct mounted *m, struct fuse_asked *ret_asked);

@@ -70,6 +70,10 @@
 	  "When this node's certificate expires, in seconds since 1970; 0: it has none.")          \
 	X(KEEPER, GAUGE, "shoal_keeper", "", "",                                                   \
 	  "1 if a keeper holds the mounts, so that they outlive the agent; otherwise 0.")          \
+	X(MOUNTS, GAUGE, "shoal_mounts", "kept", "yes, no, off",                                   \
+	  "How many images are mounted, by whether a keeper holds the mount. no: there is no "     \
+	  "keeper, or the kernel cannot hand mounts over: the mount ends with the agent. off: "    \
+	  "keeper.socket is none.")                                                                \
 	X(INSECURE, GAUGE, "shoal_insecure", "", "", "1 if peers talk without TLS; otherwise 0.")  \
 	X(FETCHES_IN_FLIGHT, GAUGE, "shoal_fetches_in_flight", "", "",                             \
 	  "Fetch units being fetched.")                                                            \

@@ -433,6 +433,22 @@ class TakeOver(lab.LabTest):
         agent.stop()
         lab.stop_process(late)
 
+    def test_mounts_are_counted_by_whether_they_outlive_the_agent(self):
+        def kept(agent):
+            return {how: agent.metric("shoal_mounts", kept=how) for how in ("yes", "no", "off")}
+
+        agent, alone = self.kept_agent(start=False), self.agent()
+        reference = lab.registry().push(IMAGE)
+        agent.mount(reference)
+        alone.mount(reference)
+        self.assertEqual(kept(agent), {"yes": 0, "no": 1, "off": 0})
+        self.assertEqual(kept(alone), {"yes": 0, "no": 0, "off": 1})
+        keeper = lab.start_process([os.path.join(agent.build, "agent", "shoal-keeper"), "--socket", self.socket])
+        lab.wait_for(lambda: kept(agent) == {"yes": 1, "no": 0, "off": 0}, "the keeper to have the mount")
+        lab.stop_process(keeper, signal.SIGKILL)
+        lab.wait_for(lambda: kept(agent) == {"yes": 0, "no": 1, "off": 0}, "the agent to notice")
+        self.assertEqual(agent.metric("shoal_keeper"), 0)
+
     def _answers(self):
         try:
             return self.keeper_pid()
