@@ -19,7 +19,8 @@ static int check_dir(const char *dir, struct err *e)
 {
 	if (path_is_plain(dir))
 		return 0;
-	return err_set(e, EINVAL, "\"dir\" must be an absolute path (such as /mnt/app)");
+	return err_set(e, EINVAL,
+	               "\"dir\" must be an absolute path, and not the root (such as /mnt/app)");
 }
 
 /* ---- mount ---- */

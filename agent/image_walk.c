@@ -8,6 +8,7 @@
 
 int image_walk(const struct image *image, const char *path, uint64_t *ret_node, struct err *e)
 {
+	const char *const begin = path;
 	uint64_t node = IMAGE_ROOT;
 
 	while (*path == '/') {
@@ -23,6 +24,11 @@ int image_walk(const struct image *image, const char *path, uint64_t *ret_node, 
 				e, ENOENT,
 				"a part of the path is too long (names have at most 255 bytes)");
 		r = image_lookup(image, node, path + 1, n, &node, e);
+		if (r == -ENOTDIR)
+			return err_set(e, ENOENT,
+			               "%.*s is no directory of the image (see ls -l; links on the "
+			               "way are not followed)",
+			               (int)(path - begin), begin);
 		if (r == -ENOENT)
 			return err_set(e, ENOENT, "the image has no such file (see ls)");
 		if (r < 0)

@@ -138,7 +138,9 @@ static int check_path(const char *key, const char *path, struct err *e)
 {
 	if (path == NULL || path_is_plain(path))
 		return 0;
-	return err_set(e, EINVAL, "\"%s\" must be an absolute path without \".\" and \"..\": %s",
+	return err_set(e, EINVAL,
+	               "\"%s\" must be an absolute path without \".\" and \"..\", and not the "
+	               "root: %s",
 	               key, path);
 }
 

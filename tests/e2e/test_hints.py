@@ -46,7 +46,7 @@ class Hints(lab.LabTest):
                 (2, ("drain", "--timeout", "soon")), (2, ("chunk", "find", "abc")), (2, ("pin",)), (2, ("pin", "--list", text, image)),
                 (2, ("drain", "--timeout", "0")), (2, ("mount", "no reference", empty)),
                 (4, ("image", "rm", "no reference")), (4, ("umount", empty)), (4, ("explain", text)), (4, ("explain", "/")),
-                (4, ("explain", os.path.join(where, "none"))), (4, ("prefetch", empty)),
+                (4, ("explain", os.path.join(where, "none"))), (4, ("explain", os.path.join(file, "none"))), (4, ("prefetch", empty)),
                 (4, ("image", "rm", f"{host}/none:1")), (4, ("image", "inspect", f"{host}/none:1")), (4, ("unpin", image)),
                 (4, ("mount", f"{host}/none:1", empty)), (4, ("mount", image, os.path.join(empty, "none"))),
                 (4, ("chunk", "find", digest)), (2, ("pin", "--list", os.path.join(empty, "none"))), (4, ("image", "rm", digest)),
