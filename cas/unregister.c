@@ -122,12 +122,14 @@ static int delete_last_rows(struct db *db, uint64_t row, struct err *e)
 	if (r == 0)
 		r = db_run_with(db, "DELETE FROM used WHERE blob = ?", &row, 1, e);
 	if (r == 0)
-		r = db_exec(db,
-		            "DELETE FROM origin WHERE NOT EXISTS(SELECT 1 FROM blob_origin"
-		            " WHERE origin = origin.id)",
-		            e);
-	if (r == 0)
 		r = db_run_with(db, "DELETE FROM blob WHERE id = ?", &row, 1, e);
+	/* With the last of all that go, once: it looks at every row. */
+	if (r == 0)
+		r = db_exec(
+			db,
+			"DELETE FROM origin WHERE NOT EXISTS(SELECT 1 FROM blob WHERE dying = 1)"
+			" AND id NOT IN (SELECT origin FROM blob_origin)",
+			e);
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 

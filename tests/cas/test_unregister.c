@@ -135,6 +135,51 @@ static void a_removal_that_failed_goes_on_when_it_can(void **state)
 	assert_int_equal(n_rows(f), 0);
 }
 
+static int count_a_step(void *arg)
+{
+	(*(uint64_t *)arg)++;
+	return 0;
+}
+
+static int count_steps(struct cas *cas, void *arg, struct err *e)
+{
+	(void)e;
+	sqlite3_progress_handler(cas->db->sql, 1, arg == NULL ? NULL : count_a_step, arg);
+	return 0;
+}
+
+#define N_ORIGINS     1000
+#define N_ORIGINS_SQL "1000"
+
+/* Other blobs have origins, too: each of all those is not looked for among all rows. */
+static void what_a_removal_costs_grows_with_the_rows_and_not_their_square(void **state)
+{
+	static char nothing[] = "SELECT 1";
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, 20, 7);
+	struct cas_blob *other = open_sample(f, OTHER_ID, 20, 8);
+	uint64_t n_steps = 0;
+
+	cas_blob_add_origin(b, "registry:r.example/gone");
+	cas_blob_add_origin(b, "registry:r.example/both");
+	cas_blob_add_origin(other, "registry:r.example/both");
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	exec_sql(f, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+	            " WHERE i < " N_ORIGINS_SQL ") INSERT INTO origin(text) SELECT i FROM n");
+	exec_sql(f, "INSERT INTO blob_origin SELECT b.id, o.id, 0 FROM blob b, origin o"
+	            " WHERE b.key = '" OTHER_ID "' AND o.text < 'a'");
+	cas_blob_release(&b);
+	writer_is_done(f);
+	assert_int_equal(writer_do(f->cas, count_steps, &n_steps, &f->e), 0);
+	assert_int_equal(writer_do(f->cas, remove_without_more, nothing, &f->e), 0);
+	rows_are_removed(f);
+	assert_int_equal(writer_do(f->cas, count_steps, NULL, &f->e), 0);
+	assert_int_equal(query(f, "SELECT count(*) FROM origin"), N_ORIGINS + 1);
+	assert_int_equal(query(f, "SELECT count(*) FROM origin WHERE text LIKE '%gone'"), 0);
+	assert_true(n_steps < UINT64_C(100) * N_ORIGINS);
+	cas_blob_release(&other);
+}
+
 static void a_key_is_free_while_its_old_rows_go(void **state)
 {
 	struct fixture *f = *state;
@@ -296,6 +341,7 @@ int main(void)
 		T(chunk_rows_go_behind_everything_else),
 		T(a_removal_that_was_cut_off_goes_on_at_the_next_start),
 		T(a_removal_that_failed_goes_on_when_it_can),
+		T(what_a_removal_costs_grows_with_the_rows_and_not_their_square),
 		T(a_key_is_free_while_its_old_rows_go),
 		R(what_goes_over_all_blobs_leaves_a_rotten_one_out),
 		R(a_rotten_blob_can_be_opened_again_and_starts_cold),
