@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -345,6 +346,27 @@ class TakeOver(lab.LabTest):
         agent.umount(where)
         agent.umount(other)
         self.keeps(0)
+
+    def test_who_goes_back_to_an_older_version_takes_over_once_the_cache_is_put_aside(self):
+        agent = self.kept_agent()
+        wheres = [agent.mount(lab.registry().push(IMAGE), "--how", how) for how in self.hows(agent)]
+        agent.shoal("prefetch", wheres[0])
+        devices = [os.stat(where).st_dev for where in wheres]
+        agent.kill()
+        with contextlib.closing(sqlite3.connect(os.path.join(agent.state_dir, "shoal.db"))) as db:
+            db.execute("PRAGMA user_version=99")
+        with self.assertRaisesRegex(AssertionError, "(?s)ended with 2:.*newer shoal"):
+            agent.start()
+        readers = [subprocess.Popen(["cat", os.path.join(where, "sizes", "4096")], stdout=subprocess.DEVNULL) for where in wheres]
+        for reader in readers:
+            lab.adopt_process(reader)
+        # As docs/operating.md, "Downgrade" and the chart's README have it.
+        subprocess.run("mkdir -p newer && mv blobs images shoal.db* newer/", shell=True, check=True, cwd=agent.state_dir)
+        agent.start()
+        self.assertEqual([reader.wait(lab.DEADLINE_S) for reader in readers], [0] * len(readers))
+        for where in wheres:
+            self.assert_tree(where, IMAGE, "taken on")
+        self.assertEqual([os.stat(where).st_dev for where in wheres], devices)
 
     def test_a_lost_image_is_an_error_for_readers_and_not_a_wait_for_ever(self):
         agent = self.kept_agent()
