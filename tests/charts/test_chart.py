@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -312,6 +313,29 @@ class Chart(unittest.TestCase):
                 done = helm("template", "it", CHART, "--kube-version", "1.31.0", values=values, check=False)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(word, done.stderr)
+
+    def test_commands_of_the_readme_are_shell_that_helm_and_kubernetes_accept(self):
+        with open(os.path.join(CHART, "README.md"), encoding="utf-8") as f:
+            blocks = re.findall(r"^```sh\n(.*?)^```$", f.read(), re.M | re.S)
+        n_helm = n_manifests = 0
+        for block in blocks:
+            with self.subTest(block):
+                done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+            for manifest in re.findall(r"<<EOF\n(.*?)^EOF$", block, re.M | re.S):
+                for version in KUBERNETES:
+                    with self.subTest(manifest, version=version):
+                        kubernetes_validate.validate(yaml.safe_load(manifest), version, strict=True)
+                n_manifests += 1
+            for command in re.findall(r"^helm .*$", block.replace("\\\n", " "), re.M):
+                words = shlex.split(command, comments=True)
+                with self.subTest(command):
+                    self.assertIn("charts/shoal", words)
+                    helm("template", "it", CHART, "--kube-version", "1.31.0",
+                         *[word for i in range(len(words)) if words[i] == "--set" for word in words[i:i + 2]])
+                n_helm += 1
+        self.assertGreaterEqual(n_helm, 5)
+        self.assertGreaterEqual(n_manifests, 1)
 
 
 if __name__ == "__main__":
