@@ -93,6 +93,7 @@ struct run {
 	uint32_t end;
 	uint64_t from;
 	uint64_t to;
+	uint32_t victim; /* the first at or behind `first`; a walk looks at each of them once */
 };
 
 static uint64_t round_up(uint64_t offset)
@@ -100,14 +101,15 @@ static uint64_t round_up(uint64_t offset)
 	return (offset + BLOCK_BYTES - 1) & ~(BLOCK_BYTES - 1);
 }
 
-/* The next run that begins at or after chunk `at`. @return false: there is none */
-static bool next_run(const struct evict_batch *b, uint32_t at, struct run *ret_run)
+/* The next run behind this one; from the beginning where its end is 0. @return false: there is none
+ */
+static bool next_run(const struct evict_batch *b, struct run *inout_run)
 {
 	const struct bitmap *ready = b->blob->ready;
 	const uint32_t n = b->layout->n_chunks;
-	struct run run;
+	struct run run = { .victim = inout_run->victim };
 
-	run.first = bitmap_next_clear(ready, at);
+	run.first = bitmap_next_clear(ready, inout_run->end);
 	if (run.first >= n)
 		return false;
 	run.end = bitmap_next_set(ready, run.first);
@@ -126,13 +128,15 @@ static bool next_run(const struct evict_batch *b, uint32_t at, struct run *ret_r
 		run.to &= ~(BLOCK_BYTES - 1);
 	else
 		run.to = round_up(run.to);
-	*ret_run = run;
+	if (inout_run->end == 0 || run.victim < run.first)
+		run.victim = bitmap_next_set(b->victims, run.first);
+	*inout_run = run;
 	return true;
 }
 
 static bool is_wanted(const struct evict_batch *b, const struct run *run)
 {
-	return b->trim || bitmap_next_set(b->victims, run->first) < run->end;
+	return b->trim || run->victim < run->end;
 }
 
 /* Whoever writes a chunk of the runs now is waited for, or waits. */
@@ -140,7 +144,7 @@ static void bar_runs(struct evict_batch *b)
 {
 	struct run run = { .end = 0 };
 
-	while (next_run(b, run.end, &run))
+	while (next_run(b, &run))
 		for (uint32_t i = run.first; i < run.end && is_wanted(b, &run); i++)
 			if (bitmap_set(b->blob->barred, i))
 				(void)bitmap_set(b->barred_here, i);
@@ -193,7 +197,7 @@ static void punch_runs(struct cas *cas, struct evict_batch *b)
 
 	/* Looked at anew: what was being written when the runs were barred is ready now, and
 	 * nothing else comes between them while they are. */
-	while (sound && next_run(b, run.end, &run))
+	while (sound && next_run(b, &run))
 		if (is_wanted(b, &run) && all_barred_here(b, &run))
 			punch(cas, b, &run);
 	after = measure_fd(b->blob->fd);
