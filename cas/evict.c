@@ -20,6 +20,7 @@
 
 #define BATCH_BYTES     (UINT64_C(32) << 20) /* one synced transaction, and the writer's time */
 #define BATCH_CHUNKS    8192U
+#define LOOKS_MAX       3        /* at what is described of a blob, while more comes than that */
 #define IDLE_NS         NS_PER_S /* after a round that freed nothing */
 #define CHORES_NS       (60 * NS_PER_S)
 #define BALLAST_BYTES   (1 << 20)           /* a transaction that clears is far smaller */
@@ -75,14 +76,46 @@ static uint32_t choose(struct evict_batch *b, uint8_t tick, uint64_t n_bytes)
 	return n;
 }
 
+/* Of what is ready: all that is stored, and what this blob's images say that could not be stored.
+ */
 static int layout_of_all(struct cas_blob *blob, struct blob_layout **ret_layout, struct err *e)
 {
+	AUTO(layout_unref) struct blob_layout *mine = layout_ref(blob_layout(blob));
+	AUTO(layout_unref) struct blob_layout *stored = NULL;
+	int r = 0;
+
 	if (blob->has_unnamed)
-		return stored_layout(blob->cas->readers, blob->key, ret_layout, e);
-	*ret_layout = layout_ref(blob_layout(blob));
-	return 0;
+		r = stored_layout(blob->cas->readers, blob->key, &stored, e);
+	if (r != 0)
+		return r;
+	if (stored != NULL && layout_says_more(stored, mine)) {
+		*ret_layout = layout_union(stored, mine);
+	} else {
+		*ret_layout = stored != NULL ? stored : mine;
+		(void)layout_ref(*ret_layout);
+	}
+	return *ret_layout != NULL ? 0
+	                           : err_set(e, ENOMEM, "layout of %s: out of memory", blob->key);
 }
 
+/* At most so many bytes of what was used then or before. */
+static int evict_some(struct round *round, struct evict_batch *b, uint8_t tick, struct err *e)
+{
+	const uint64_t n_bytes = to_free(round);
+	int r;
+
+	for (uint32_t i = bitmap_next_set(b->victims, 0); i < b->victims->n_bits;
+	     i = bitmap_next_set(b->victims, i + 1))
+		(void)bitmap_clear(b->victims, i);
+	(void)choose(b, tick, n_bytes < BATCH_BYTES ? n_bytes : BATCH_BYTES);
+	r = evict_batch_run(round->cas, b, e);
+	round->n_chunks += b->n_chunks;
+	round->freed_bytes += b->freed_bytes;
+	return r == 0 ? tell(round, e) : r;
+}
+
+/* Images that describe more of the blob may be opened meanwhile: then once more, with all that is
+ * known by now. */
 static int evict_from(struct round *round, struct cas_blob *blob, const struct pile *pile,
                       const struct pinned_blob *pin, struct err *e)
 {
@@ -90,29 +123,25 @@ static int evict_from(struct round *round, struct cas_blob *blob, const struct p
 	struct evict_batch b = { .blob = blob, .pin = pin, .trim = pile->used_s != UINT64_MAX };
 	AUTO(bitmap_free) struct bitmap *victims = bitmap_new(blob->ready->n_bits);
 	AUTO(bitmap_free) struct bitmap *barred_here = bitmap_new(blob->ready->n_bits);
-	int r = layout_of_all(blob, &layout, e);
+	unsigned n_looked = 0; /* for the layout, since one was good enough */
+	int r = 0;
 
-	if (r != 0)
-		return r;
 	if (victims == NULL || barred_here == NULL)
 		return err_set(e, ENOMEM, "evicting from %s: out of memory", blob->key);
-	b.layout = layout;
 	b.victims = victims;
 	b.barred_here = barred_here;
 	do {
-		const uint64_t n_bytes = to_free(round);
-
-		for (uint32_t i = bitmap_next_set(victims, 0); i < victims->n_bits;
-		     i = bitmap_next_set(victims, i + 1))
-			(void)bitmap_clear(victims, i);
-		(void)choose(&b, pile->tick, n_bytes < BATCH_BYTES ? n_bytes : BATCH_BYTES);
-		r = evict_batch_run(round->cas, &b, e);
-		round->n_chunks += b.n_chunks;
-		round->freed_bytes += b.freed_bytes;
+		if (!b.knows_all) {
+			layout_unref(&layout);
+			n_looked++;
+			r = layout_of_all(blob, &layout, e);
+		}
+		b.layout = layout;
 		if (r == 0)
-			r = tell(round, e);
-	} while (r == 0 && b.n_chunks > 0 && to_free(round) > 0 &&
-	         !atomic_load(&round->cas->closing));
+			r = evict_some(round, &b, pile->tick, e);
+		n_looked = b.knows_all ? 0 : n_looked;
+	} while (r == 0 && (b.knows_all ? b.n_chunks > 0 : n_looked < LOOKS_MAX) &&
+	         to_free(round) > 0 && !atomic_load(&round->cas->closing));
 	return r;
 }
 

@@ -86,6 +86,7 @@ struct evict_batch {
 	bool trim;                        /* punch whatever is not ready, too */
 	struct bitmap *barred_here;       /* a map of zeros */
 	uint32_t n_chunks;                /* out: gone */
+	bool knows_all;                   /* out: of the layout; else nothing happened */
 	uint64_t shared_bytes;            /* punched, but other files have them, too */
 	uint64_t freed_bytes;             /* out */
 };

@@ -192,12 +192,11 @@ static void punch_runs(struct cas *cas, struct evict_batch *b)
 {
 	struct run run = { .end = 0 };
 	const uint64_t before = measure_fd(b->blob->fd);
-	const bool sound = knows_all(b);
 	uint64_t after;
 
 	/* Looked at anew: what was being written when the runs were barred is ready now, and
 	 * nothing else comes between them while they are. */
-	while (sound && next_run(b, &run))
+	while (next_run(b, &run))
 		if (is_wanted(b, &run) && all_barred_here(b, &run))
 			punch(cas, b, &run);
 	after = measure_fd(b->blob->fd);
@@ -214,7 +213,8 @@ static int run_on_writer(struct cas *cas, void *arg, struct err *e)
 	b->freed_bytes = 0;
 	b->shared_bytes = 0;
 	b->n_chunks = 0;
-	if (cas_blob_is_pinned(b->blob) || blob_is_held_elsewhere(b->blob))
+	b->knows_all = knows_all(b);
+	if (!b->knows_all || cas_blob_is_pinned(b->blob) || blob_is_held_elsewhere(b->blob))
 		return 0;
 	take_back(b);
 	r = clear_rows(cas, b, e);
@@ -224,6 +224,11 @@ static int run_on_writer(struct cas *cas, void *arg, struct err *e)
 	}
 	bar_runs(b);
 	readers_wait(&b->blob->readers);
+	b->knows_all = knows_all(b);
+	if (!b->knows_all) { /* another image has described more, and it came, just now */
+		give_back(b);
+		return 0;
+	}
 	punch_runs(cas, b);
 	unbar(b);
 	return 0;

@@ -1,6 +1,7 @@
 /*
  * Eviction against those who are at the file right now: a reader in the middle of its pread, a
  * verification, and a writer in the middle of its pwrite are waited for before anything is punched.
+ * And against images that describe more of the blob meanwhile.
  */
 #include "fixture.h"
 #include "gc.h"
@@ -9,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,7 +70,7 @@ static int slow_punch(const struct disk *d, int fd, off_t offset, off_t size)
 	return disk_real()->punch(d, fd, offset, size);
 }
 
-static struct cas_blob *open_on(struct fixture *f, struct slow_disk **ret_s)
+static void open_slow(struct fixture *f, struct slow_disk **ret_s)
 {
 	struct slow_disk *s = xcalloc(1, sizeof(*s));
 
@@ -79,6 +81,11 @@ static struct cas_blob *open_on(struct fixture *f, struct slow_disk **ret_s)
 	s->disk.punch = slow_punch;
 	f->disk = &s->disk;
 	fixture_open(f);
+}
+
+static struct cas_blob *open_on(struct fixture *f, struct slow_disk **ret_s)
+{
+	open_slow(f, ret_s);
 	return open_sample(f, SAMPLE_ID, N_CHUNKS, SEED);
 }
 
@@ -212,6 +219,230 @@ static void a_chunk_that_is_being_written_is_not_punched(void **state)
 	free(s);
 }
 
+/* ---- more is described meanwhile ---- */
+
+#define BLOCK       4096U
+#define N_MANY      12000U /* blocks: more than one group of victims */
+#define N_STAY      2000U
+#define N_NEW       10U
+#define LATE        9000U /* with the second group */
+#define NONE        UINT32_MAX
+#define ONE_BYTE(i) ((uint8_t)(1 + (i) % 8))
+
+/* Chunks of one byte, a block each, of which an image describes [from, to) but for one. */
+static struct cas_blob *open_part(struct fixture *f, uint32_t n, uint32_t from, uint32_t to,
+                                  uint32_t but)
+{
+	struct blob_layout *l = layout_new(n);
+	struct cas_blob *b = NULL;
+
+	assert_non_null(l);
+	(void)snprintf(l->blob_id, sizeof(l->blob_id), "%s", SAMPLE_ID);
+	for (uint32_t i = from; i < to; i++) {
+		struct chunk_rec *c = &l->chunks[i];
+		const uint8_t byte = ONE_BYTE(i);
+
+		if (i == but)
+			continue;
+		c->plain_offset = (uint64_t)i * BLOCK;
+		c->place = c->plain_offset;
+		c->plain_size_bytes = 1;
+		c->packed_size_bytes = 1;
+		c->flags = CHUNK_HAS_DIGEST;
+		digest_compute(DIGEST_BLAKE3, &byte, 1, c->digest);
+	}
+	l->plain_size_bytes = (uint64_t)n * BLOCK;
+	l->packed_size_bytes = l->plain_size_bytes;
+	l->packed_data_end = l->plain_size_bytes;
+	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
+	layout_unref(&l);
+	return b;
+}
+
+static void put_part(struct cas_blob *b, uint32_t from, uint32_t to)
+{
+	struct err e;
+
+	for (uint32_t i = from; i < to; i++) {
+		const uint8_t byte = ONE_BYTE(i);
+
+		assert_int_equal(cas_blob_put(b, i, &byte, &e), 0);
+	}
+}
+
+static void record_it(struct fixture *f)
+{
+	static const char *const keys[] = { SAMPLE_ID };
+	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
+
+	record_image(f, &rec, keys, 1);
+}
+
+#define TO_BYTES(n_blocks) ((uint64_t)(n_blocks)*BLOCK)
+
+/* So much was evicted as was asked for, and no more: the file system may have had blocks of its own
+ * in the file. */
+static void evicted_down_to(const struct cas_blob *b, const struct cas_gc_result *result,
+                            uint32_t n_blocks)
+{
+	assert_in_range(result->after_bytes, 0, TO_BYTES(n_blocks));
+	assert_in_range(bitmap_count(b->ready), n_blocks - 4, n_blocks);
+}
+
+struct second_image {
+	struct fixture *f;
+	struct cas_blob *blob;
+};
+
+static int open_second(void *arg, const struct cas_gc_progress *p)
+{
+	struct second_image *second = arg;
+
+	(void)p;
+	if (second->blob != NULL)
+		return 0;
+	second->blob = open_part(second->f, N_MANY + N_NEW, N_MANY, N_MANY + N_NEW, NONE);
+	use_clock_wrote(&second->f->cas->use, 2, 64); /* it is read later than all others */
+	put_part(second->blob, N_MANY, N_MANY + N_NEW);
+	return 0;
+}
+
+static void an_image_that_describes_more_between_two_groups_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct second_image second = { .f = f };
+	const struct cas_gc_opts opts = { .to_bytes = TO_BYTES(N_STAY),
+		                          .progress = open_second,
+		                          .arg = &second };
+	struct cas_gc_result result = { .n_chunks = 0 };
+	struct cas_blob *b;
+
+	fixture_open(f);
+	b = open_part(f, N_MANY + N_NEW, 0, N_MANY, NONE);
+	put_part(b, 0, N_MANY);
+	record_it(f);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	evicted_down_to(b, &result, N_STAY);
+	for (uint32_t i = N_MANY; i < N_MANY + N_NEW; i++)
+		assert_true(cas_blob_is_ready(b, i));
+	cas_blob_release(&b);
+	cas_blob_release(&second.blob);
+	fixture_close(f);
+}
+
+struct late_chunk {
+	struct call call; /* of the second image, for this chunk; held up */
+	struct call gc;
+	struct slow_disk *slow;
+};
+
+static void *put_late(void *arg)
+{
+	struct late_chunk *late = arg;
+	const uint8_t byte = ONE_BYTE(LATE);
+	struct err e;
+
+	late->call.r = cas_blob_put(late->call.blob, LATE, &byte, &e);
+	return NULL;
+}
+
+static int begin_late(void *arg, const struct cas_gc_progress *p)
+{
+	struct late_chunk *late = arg;
+
+	(void)p;
+	if (late->call.blob != NULL)
+		return 0;
+	late->call.blob = open_part(late->call.f, N_MANY, LATE, LATE + 1, NONE);
+	use_clock_wrote(&late->call.f->cas->use, 2, 64);
+	atomic_store(&late->slow->hold, true);
+	if (pthread_create(&late->call.thread, NULL, put_late, late) != 0)
+		return -1;
+	while (!atomic_load(&late->slow->inside))
+		(void)sched_yield();
+	return 0;
+}
+
+static void *evict_around_late(void *arg)
+{
+	struct late_chunk *late = arg;
+	const struct cas_gc_opts opts = { .to_bytes = TO_BYTES(N_STAY),
+		                          .progress = begin_late,
+		                          .arg = late };
+	struct err e;
+
+	late->gc.r = cas_gc(late->gc.f->cas, &opts, &late->gc.result, &e);
+	return NULL;
+}
+
+/* Where it stands the eviction does not know: nothing around it may be punched. The group is given
+ * back, and goes once more. */
+static void a_chunk_that_only_the_new_image_describes_is_not_punched(void **state)
+{
+	struct fixture *f = *state;
+	struct late_chunk late = { .call = { .f = f }, .gc = { .f = f } };
+	const uint8_t want = ONE_BYTE(LATE);
+	uint8_t got = 0;
+	struct cas_blob *b;
+
+	open_slow(f, &late.slow);
+	b = open_part(f, N_MANY, 0, N_MANY, LATE);
+	put_part(b, 0, LATE);
+	put_part(b, LATE + 1, N_MANY);
+	record_it(f);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(pthread_create(&late.gc.thread, NULL, evict_around_late, &late), 0);
+	while (!bitmap_get(b->barred, LATE)) /* with the second group, and it is being written */
+		(void)sched_yield();
+	atomic_store(&late.slow->go_on, true);
+	assert_int_equal(pthread_join(late.gc.thread, NULL), 0);
+	assert_int_equal(pthread_join(late.call.thread, NULL), 0);
+	assert_int_equal(late.gc.r, 0);
+	assert_int_equal(late.call.r, 0);
+	evicted_down_to(b, &late.gc.result, N_STAY);
+	assert_true(cas_blob_is_ready(b, LATE));
+	assert_int_equal(cas_blob_read(b, LATE, 1, TO_BYTES(LATE), 1, &got, &f->e), 0);
+	assert_int_equal(got, want);
+	cas_blob_release(&b);
+	cas_blob_release(&late.call.blob);
+	fixture_close(f);
+	free(late.slow);
+}
+
+static int sql(struct cas *cas, void *arg, struct err *e)
+{
+	return db_exec(cas->db, arg, e);
+}
+
+/* Neither the database nor the images that are open know all of it, but both together do. */
+static void what_the_database_could_not_be_told_of_is_evicted_all_the_same(void **state)
+{
+	static char no_room[] = "CREATE TEMP TRIGGER t BEFORE INSERT ON layout"
+				" BEGIN SELECT RAISE(FAIL, 'no room'); END";
+	static char room_again[] = "DROP TRIGGER t";
+	struct fixture *f = *state;
+	const struct cas_gc_opts opts = { .to_bytes = TO_BYTES(60) };
+	struct cas_gc_result result = { .n_chunks = 0 };
+	struct cas_blob *b;
+
+	fixture_open(f);
+	b = open_part(f, 200, 0, 100, NONE);
+	put_part(b, 0, 100);
+	record_it(f);
+	cas_blob_release(&b);
+	fixture_reopen(f);
+	assert_int_equal(writer_do(f->cas, sql, no_room, &f->e), 0);
+	b = open_part(f, 200, 100, 200, NONE);
+	writer_is_done(f); /* it is not registered */
+	assert_int_equal(writer_do(f->cas, sql, room_again, &f->e), 0);
+	put_part(b, 100, 110);
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	evicted_down_to(b, &result, 60);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -220,6 +451,9 @@ int main(void)
 		T(a_reader_is_waited_for),
 		T(a_verification_is_waited_for_and_finds_no_fault),
 		T(a_chunk_that_is_being_written_is_not_punched),
+		T(an_image_that_describes_more_between_two_groups_changes_nothing),
+		T(a_chunk_that_only_the_new_image_describes_is_not_punched),
+		T(what_the_database_could_not_be_told_of_is_evicted_all_the_same),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
