@@ -314,6 +314,12 @@ class Chart(unittest.TestCase):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(word, done.stderr)
 
+    def test_a_secret_of_the_ca_that_is_gone_does_not_keep_agents_away(self):
+        """Their certificates are on the nodes, or in the seeds' volumes."""
+        for kind, of in (("DaemonSet", "it"), ("StatefulSet", "it-seed")):
+            volumes = {v["name"]: v for v in self.pod("seeds", kind, of)["volumes"]}
+            self.assertIs(volumes["ca"]["secret"].get("optional"), True, of)
+
     def test_commands_of_the_readme_are_shell_that_helm_and_kubernetes_accept(self):
         with open(os.path.join(CHART, "README.md"), encoding="utf-8") as f:
             blocks = re.findall(r"^```sh\n(.*?)^```$", f.read(), re.M | re.S)

@@ -139,7 +139,7 @@ class Certificate(ScriptTest):
 
     def test_what_fails_leaves_a_node_with_a_certificate_as_it_is_and_the_agent_starts(self):
         self.new_ca("other")
-        for how in ("a disk that is full", "a renewal on a disk that is full", "a Secret that does not fit"):
+        for how in ("a disk that is full", "a renewal on a disk that is full", "a Secret that does not fit", "no Secret"):
             for node_has_one in (True, False):
                 with self.subTest(how, node_has_one=node_has_one):
                     self.secret(["ca"], "ca")
@@ -150,6 +150,8 @@ class Certificate(ScriptTest):
                     before = self.files()
                     if how == "a Secret that does not fit":
                         self.secret(["other"], "ca")
+                    elif how == "no Secret":
+                        self.ca = self.new_dir("empty")
                     else:
                         # What fits into the last block is there, and then the disk is full.
                         self.write("bin/cp", f'''#!/bin/sh
@@ -164,7 +166,9 @@ exec /bin/cp "$@"
                     self.assertEqual("stays" in done.stderr, node_has_one)
                     self.assertEqual(self.files(), before)
                     self.assertEqual(os.listdir(self.scratch), [], "the CA's key is left in memory")
-                    if how != "a Secret that does not fit":
+                    if how == "no Secret":
+                        self.assertIn("no Secret", done.stderr)
+                    elif how != "a Secret that does not fit":
                         os.unlink(os.path.join(self.bin, "cp"))
                         self.make()
                         self.assert_trusts(self.ca, self.tls)

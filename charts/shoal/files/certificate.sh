@@ -41,6 +41,10 @@ put() { # FILE...: all of them or, where there is no room, none
 }
 
 renew() {
+  [ -e "$ca/ca.pem" ] && [ -e "$ca/ca.key" ] || {
+    echo "there is no Secret with the CA's ca.pem and ca.key" >&2
+    return 1
+  }
   rm -rf "$work"
   mkdir "$work"
   cp "$ca/ca.pem" "$ca/ca.key" "$work"

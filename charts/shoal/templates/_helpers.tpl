@@ -99,7 +99,8 @@ ipFamilies: [{{ .Values.ipFamily }}]
 {{- if $v.peers.enabled }}
 {{- if eq $v.certificates.mode "pki" }}
 - name: ca
-  secret: { secretName: {{ $v.certificates.caSecret | quote }}, defaultMode: 256 }
+  # A node that has its certificate does not need it: the agent is not kept away for want of the Secret.
+  secret: { secretName: {{ $v.certificates.caSecret | quote }}, defaultMode: 256, optional: true }
 - name: scratch
   emptyDir: { medium: Memory, sizeLimit: 1Mi }
 {{- end }}
