@@ -314,11 +314,20 @@ class Chart(unittest.TestCase):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(word, done.stderr)
 
-    def test_a_secret_of_the_ca_that_is_gone_does_not_keep_agents_away(self):
-        """Their certificates are on the nodes, or in the seeds' volumes."""
-        for kind, of in (("DaemonSet", "it"), ("StatefulSet", "it-seed")):
-            volumes = {v["name"]: v for v in self.pod("seeds", kind, of)["volumes"]}
-            self.assertIs(volumes["ca"]["secret"].get("optional"), True, of)
+    def test_a_secret_of_somebody_else_that_is_gone_does_not_keep_agents_away(self):
+        """Their certificates are on the nodes, or in the seeds' volumes; and what runs has its files from them."""
+        seen = set()
+        for name in CASES:
+            for (kind, of), document in self.render(name).items():
+                if kind not in ("DaemonSet", "StatefulSet"):
+                    continue
+                for volume in document["spec"]["template"]["spec"]["volumes"]:
+                    for source, key, made in (("secret", "secretName", "Secret"), ("configMap", "name", "ConfigMap")):
+                        if source in volume and (made, volume[source][key]) not in self.render(name):
+                            seen.add(volume["name"])
+                            with self.subTest(name, of=of, volume=volume["name"]):
+                                self.assertIs(volume[source].get("optional"), True)
+        self.assertEqual(seen, {"ca", "registry-0-docker", "registry-1-password", "registry-1-ca"})
 
     def test_commands_of_the_readme_are_shell_that_helm_and_kubernetes_accept(self):
         with open(os.path.join(CHART, "README.md"), encoding="utf-8") as f:

@@ -75,31 +75,31 @@ ipFamilies: [{{ .Values.ipFamily }}]
 {{- toYaml (mergeOverwrite $c $own) -}}
 {{- end -}}
 
-{{/* Volumes of certificates and registries' Secrets. Takes { root, seed }. */}}
+{{/* Volumes of certificates and registries' Secrets. Takes { root, seed }. Of what somebody else makes nothing is
+required: without a Secret the kubelet would make no container, and who reads mounts would wait for the agent. */}}
 {{- define "shoal.secretVolumes" -}}
 {{- $v := .root.Values -}}
 {{- range $i, $r := $v.registries }}
 {{- if $r.dockerConfigSecret }}
 - name: registry-{{ $i }}-docker
-  secret: { secretName: {{ $r.dockerConfigSecret | quote }}, items: [{ key: .dockerconfigjson, path: config.json }] }
+  secret: { secretName: {{ $r.dockerConfigSecret | quote }}, items: [{ key: .dockerconfigjson, path: config.json }], optional: true }
 {{- end }}
 {{- if $r.passwordSecret }}
 - name: registry-{{ $i }}-password
-  secret: { secretName: {{ $r.passwordSecret.name | quote }}, items: [{ key: {{ $r.passwordSecret.key | quote }}, path: password }] }
+  secret: { secretName: {{ $r.passwordSecret.name | quote }}, items: [{ key: {{ $r.passwordSecret.key | quote }}, path: password }], optional: true }
 {{- end }}
 {{- with $r.ca }}
 - name: registry-{{ $i }}-ca
   {{- if .secret }}
-  secret: { secretName: {{ .secret | quote }}, items: [{ key: {{ .key | quote }}, path: ca.pem }] }
+  secret: { secretName: {{ .secret | quote }}, items: [{ key: {{ .key | quote }}, path: ca.pem }], optional: true }
   {{- else }}
-  configMap: { name: {{ .configMap | quote }}, items: [{ key: {{ .key | quote }}, path: ca.pem }] }
+  configMap: { name: {{ .configMap | quote }}, items: [{ key: {{ .key | quote }}, path: ca.pem }], optional: true }
   {{- end }}
 {{- end }}
 {{- end }}
 {{- if $v.peers.enabled }}
 {{- if eq $v.certificates.mode "pki" }}
 - name: ca
-  # A node that has its certificate does not need it: the agent is not kept away for want of the Secret.
   secret: { secretName: {{ $v.certificates.caSecret | quote }}, defaultMode: 256, optional: true }
 - name: scratch
   emptyDir: { medium: Memory, sizeLimit: 1Mi }
