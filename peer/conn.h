@@ -127,8 +127,10 @@ bool conn_sent(const struct conn *c, uint64_t *ret_acked_bytes, uint64_t *ret_bu
 
 /** The line takes about so much. What is handed to the kernel cannot be overtaken any more, neither
  * by what a home answers nor by what a reader waits for: of a slow line that is little (16 KiB, as
- * at the beginning), of a fast one what it takes in a millisecond, at most 128 KiB. */
+ * at the beginning), of a fast one what it takes in a millisecond, at most 128 KiB. Nor can a frame
+ * that has begun: it has what the line takes in 32 ms, 16 to 64 KiB. */
 void conn_pace(struct conn *c, uint64_t bytes_per_ms);
+uint32_t conn_frame_bytes(const struct conn *c);
 
 /** No request is open, neither way. */
 bool conn_is_idle(const struct conn *c);

@@ -47,7 +47,8 @@ struct conn {
 	uint64_t held_bytes; /* where nobody else counts them */
 	struct wire_buf out; /* for the socket, in part sent: sealed, where there is TLS */
 	size_t out_sent_bytes;
-	uint32_t ahead_bytes; /* handed to the kernel before the line takes them, at most */
+	uint32_t ahead_bytes; /* handed to the kernel before the line takes them, at most ... */
+	uint32_t frame_bytes; /* ... and one frame, which goes there as a whole */
 	struct err fail;      /* why it ends; code 0 with closing set: in order */
 	bool failed;
 	bool was_open;

@@ -23,8 +23,10 @@
 #define READ_BYTES      (64U << 10)
 #define TURN_BYTES      (256U << 10) /* read, and written, before others have their turn */
 #define RECORD_BYTES    (1U << 10)   /* ... as which a smaller read counts: it costs as much */
-#define OUT_BYTES       (64U << 10)  /* taken from the queue at a time: cannot be overtaken */
-#define AHEAD_MIN_BYTES (16U << 10)  /* in the kernel, not on the line: cannot be overtaken */
+#define OUT_MIN_BYTES   (16U << 10)  /* taken from the queue at a time: cannot be overtaken ... */
+#define OUT_MAX_BYTES   (64U << 10)
+#define OUT_MS          32U         /* ... what the line takes in that time */
+#define AHEAD_MIN_BYTES (16U << 10) /* in the kernel, not on the line: cannot be overtaken */
 #define AHEAD_MAX_BYTES (128U << 10)
 #define WEIGHT_PER_S    20000 /* of messages that a peer may send; more waits in its own socket */
 
@@ -249,7 +251,7 @@ void conn_io_read(struct conn *c)
  * @param plain  a buffer, where TLS is between. @return 1; 0; negative: over */
 static int refill(struct conn *c, struct wire_buf *plain, struct err *e)
 {
-	size_t want = c->ahead_bytes < OUT_BYTES ? c->ahead_bytes : OUT_BYTES;
+	size_t want = c->frame_bytes;
 	int r = 0;
 
 	if (c->out_sent_bytes < c->out.size_bytes)
@@ -281,6 +283,8 @@ void conn_io_write(struct conn *c)
 		if (n > 0)
 			n = io_send(c, &e);
 		turn_bytes += n > 0 ? (size_t)n : 0;
+		if (c->frame_bytes < OUT_MAX_BYTES) /* the kernel takes 64 KiB, whatever it may */
+			break;
 	}
 	if (n < 0)
 		conn_fail(c, &e);
@@ -314,14 +318,27 @@ static void set_ahead(struct conn *c, uint32_t n_bytes)
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, sizeof(low));
 }
 
+/* least, doubled up to most as long as the line takes it. */
+static uint32_t doubled(uint32_t least, uint32_t most, uint64_t line_bytes)
+{
+	while (least < most && 2 * (uint64_t)least <= line_bytes)
+		least *= 2;
+	return least;
+}
+
 void conn_pace(struct conn *c, uint64_t bytes_per_ms)
 {
-	uint32_t n_bytes = AHEAD_MIN_BYTES;
+	const uint32_t n_bytes = doubled(AHEAD_MIN_BYTES, AHEAD_MAX_BYTES, bytes_per_ms);
 
-	while (n_bytes < AHEAD_MAX_BYTES && 2 * (uint64_t)n_bytes <= bytes_per_ms)
-		n_bytes *= 2;
+	c->frame_bytes = doubled(OUT_MIN_BYTES, OUT_MAX_BYTES,
+	                         min_u64(bytes_per_ms, OUT_MAX_BYTES) * OUT_MS);
 	if (n_bytes != c->ahead_bytes)
 		set_ahead(c, n_bytes);
+}
+
+uint32_t conn_frame_bytes(const struct conn *c)
+{
+	return c->frame_bytes;
 }
 
 void conn_io_start(struct conn *c)
@@ -331,6 +348,7 @@ void conn_io_start(struct conn *c)
 
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 	set_ahead(c, AHEAD_MIN_BYTES);
+	c->frame_bytes = OUT_MIN_BYTES;
 	(void)evutil_make_socket_nonblocking(c->fd);
 	(void)evutil_make_socket_closeonexec(c->fd);
 	c->ev_read = event_new(base, c->fd, EV_READ | EV_PERSIST, on_socket, c);

@@ -2,11 +2,15 @@
  * sendq: one buffer of control frames, two rings of streams.
  */
 #include "sendq.h"
+#include "bytes.h"
 #include "mem.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+
+#define FRAME_MIN_BYTES  4096U
+#define FRAME_HEAD_BYTES 64U /* at most, of one chunk: frame and header fill a record of TLS */
 
 /* A chunk, several small ones, or some metadata. */
 struct piece {
@@ -317,12 +321,21 @@ static void encode(struct wire_buf *out, const struct wire_msg *msg, struct conn
 	counts->control_out_bytes += out->size_bytes - before;
 }
 
-/* One frame of the stream's piece. */
-static void send_fragment(struct conn_stream *s, struct wire_buf *out, struct conn_counts *counts)
+/* Payload of a frame with which want_bytes are full. */
+static size_t most_of(size_t want_bytes)
+{
+	if (want_bytes >= WIRE_PAYLOAD_MAX_BYTES)
+		return WIRE_PAYLOAD_MAX_BYTES;
+	return max_u64(want_bytes, FRAME_MIN_BYTES + FRAME_HEAD_BYTES) - FRAME_HEAD_BYTES;
+}
+
+/* One frame of the stream's piece, of about so many bytes. Small chunks go whole. */
+static void send_fragment(struct conn_stream *s, struct wire_buf *out, size_t want_bytes,
+                          struct conn_counts *counts)
 {
 	struct piece *p = &s->piece;
 	const uint32_t left = p->size_bytes - p->sent_bytes;
-	const uint32_t n = left < WIRE_PAYLOAD_MAX_BYTES ? left : WIRE_PAYLOAD_MAX_BYTES;
+	const uint32_t n = p->n_items > 1 ? left : (uint32_t)min_u64(left, most_of(want_bytes));
 	struct wire_msg msg = { .payload_size_bytes = n };
 
 	if (p->n_items > 0) {
@@ -364,7 +377,7 @@ static void send_end(struct conn_stream *s, struct wire_buf *out, struct conn_co
 }
 
 /* One frame of a stream of this priority, if one has anything. */
-static bool send_one(struct sendq *q, enum conn_prio prio, struct wire_buf *out,
+static bool send_one(struct sendq *q, enum conn_prio prio, struct wire_buf *out, size_t want_bytes,
                      struct conn_counts *counts)
 {
 	struct conn_stream *s;
@@ -378,7 +391,7 @@ static bool send_one(struct sendq *q, enum conn_prio prio, struct wire_buf *out,
 		send_end(s, out, counts);
 		return true;
 	}
-	send_fragment(s, out, counts);
+	send_fragment(s, out, want_bytes, counts);
 	if (s->piece.sent_bytes == 0) { /* a piece is through: the others' turn */
 		ring_del(s);
 		ring_add(s);
@@ -409,6 +422,13 @@ static void pull(struct sendq *q, enum conn_prio prio)
 	}
 }
 
+/* Another frame? */
+static bool is_wanted(const struct wire_buf *out, size_t want_bytes)
+{
+	return out->size_bytes < want_bytes &&
+	       (out->size_bytes == 0 || want_bytes - out->size_bytes > FRAME_HEAD_BYTES);
+}
+
 void sendq_fill(struct sendq *q, struct wire_buf *out, size_t want_bytes,
                 struct conn_counts *counts)
 {
@@ -416,9 +436,14 @@ void sendq_fill(struct sendq *q, struct wire_buf *out, size_t want_bytes,
 	fill_control(q, out, want_bytes, counts);
 	pull(q, CONN_READER);
 	pull(q, CONN_PREFETCH);
-	while (out->size_bytes < want_bytes &&
-	       (send_one(q, CONN_READER, out, counts) || send_one(q, CONN_PREFETCH, out, counts)))
+	while (is_wanted(out, want_bytes)) {
+		const size_t left = want_bytes - out->size_bytes;
+
+		if (!send_one(q, CONN_READER, out, left, counts) &&
+		    !send_one(q, CONN_PREFETCH, out, left, counts))
+			break;
 		pull(q, CONN_READER);
+	}
 	pull(q, CONN_READER);
 	pull(q, CONN_PREFETCH);
 }

@@ -49,8 +49,8 @@ struct conn_stream *sendq_stream(struct sendq *q, uint32_t req, enum conn_prio p
 void sendq_cancel(struct sendq *q, struct conn_stream *s);
 
 /**
- * Append what is to be sent next to out, until it holds about want_bytes or nothing is left. Asks
- * streams for pieces (pull()).
+ * Append what is to be sent next to out, until it holds about want_bytes or nothing is left: a
+ * chunk goes in frames that are no longer than that. Asks streams for pieces (pull()).
  */
 void sendq_fill(struct sendq *q, struct wire_buf *out, size_t want_bytes,
                 struct conn_counts *counts);

@@ -127,6 +127,7 @@ static void read_after(struct job *job)
 /* The next position, and small ones behind it, as long as they fit into one frame. */
 static uint32_t choose(struct serve *s)
 {
+	const uint32_t most_bytes = conn_frame_bytes(s->link->conn);
 	struct piece *piece = &s->piece;
 	uint32_t bytes = 0;
 	uint32_t pos = set_next(&s->ready, 0);
@@ -135,13 +136,13 @@ static uint32_t choose(struct serve *s)
 	for (; pos < s->ready.n; pos = set_next(&s->ready, pos + 1)) {
 		const uint32_t size = s->targets[pos].plain_size_bytes;
 
-		if (piece->n_chosen > 0 && bytes + size > WIRE_PAYLOAD_MAX_BYTES)
+		if (piece->n_chosen > 0 && bytes + size > most_bytes)
 			break;
 		if (piece->n_chosen == ARRAY_LEN(piece->chosen))
 			break;
 		piece->chosen[piece->n_chosen++] = (uint16_t)pos;
 		bytes += size;
-		if (bytes > WIRE_PAYLOAD_MAX_BYTES)
+		if (bytes > most_bytes)
 			break;
 	}
 	return bytes;

@@ -118,6 +118,39 @@ static void large_chunks_come_whole(void **state)
 	            3 * p->ends[1].chunk_bytes / 100);
 }
 
+/* What is given to the kernel cannot be overtaken. */
+static void a_frame_has_what_the_line_takes_in_a_moment(void **state)
+{
+	static const struct {
+		uint64_t bytes_per_ms;
+		uint32_t frame_bytes;
+	} lines[] = { { 0, 16U << 10 },
+		      { 350, 16U << 10 },
+		      { 1200, 32U << 10 },
+		      { 12500, 64U << 10 },
+		      { UINT64_MAX, 64U << 10 } };
+	struct pair *p = *state;
+	static struct got got;
+	struct conn *c;
+
+	p->ends[1].serves = true;
+	p->ends[1].chunk_bytes = 1U << 20;
+	pair_open(p);
+	c = p->ends[1].conn;
+	assert_int_equal(conn_frame_bytes(c), 16U << 10); /* nothing is known of it yet */
+	assert_int_equal(pair_get(p, 0, &got, 1, true), 0);
+	pair_until(p, &got.n_ends, 1);
+	assert_int_equal(got.n_right, 1);
+	assert_in_range(conn_counts(c)->n_payloads_out, 64, 70);
+	for (uint32_t i = 0; i < ARRAY_LEN(lines); i++) {
+		conn_pace(c, lines[i].bytes_per_ms);
+		assert_int_equal(conn_frame_bytes(c), lines[i].frame_bytes);
+	}
+	assert_int_equal(pair_get(p, 0, &got, 1, true), 0);
+	pair_until(p, &got.n_ends, 1);
+	assert_in_range(conn_counts(c)->n_payloads_out, 80, 90);
+}
+
 static void a_reader_overtakes_prefetch(void **state)
 {
 	struct pair *p = *state;
@@ -388,6 +421,7 @@ int main(void)
 		BOTH(many_requests_are_in_flight_at_once),
 		BOTH(answers_come_in_any_order),
 		BOTH(large_chunks_come_whole),
+		BOTH(a_frame_has_what_the_line_takes_in_a_moment),
 		BOTH(a_reader_overtakes_prefetch),
 		BOTH(a_stream_is_asked_for_no_more_than_the_socket_takes),
 		BOTH(a_cancelled_request_says_nothing_more),

@@ -206,6 +206,28 @@ static void what_is_held_is_bounded_in_bytes(void **state)
 	f->held_bytes = 0;
 }
 
+/* On a slow line a frame takes long, and what a home answers, or a reader waits for, is behind it.
+ */
+static void a_frame_is_no_longer_than_what_is_wanted(void **state)
+{
+	const struct wire_msg drain = { .type = WIRE_DRAIN };
+	const size_t want_bytes = 16U << 10;
+	struct fixture *f = *state;
+	struct a_stream s = { .piece_bytes = 1U << 20 };
+
+	begin(f, &s, 1);
+	for (uint32_t i = 1; i <= 3; i++) {
+		fill(f, want_bytes);
+		assert_in_range(f->out.size_bytes, want_bytes - 64, want_bytes);
+		assert_int_equal(f->counts.n_payloads_out, i);
+	}
+	assert_true(sendq_control(f->q, &drain, &f->counts));
+	fill(f, want_bytes);
+	assert_int_equal(f->counts.n_messages_out, 1);
+	assert_int_equal(sendq_control_bytes(f->q), 0);
+	assert_in_range(f->out.size_bytes, want_bytes - 64, want_bytes);
+}
+
 static void what_is_broken_off_ends_without_the_rest(void **state)
 {
 	struct fixture *f = *state;
@@ -263,6 +285,7 @@ int main(void)
 		T(what_is_held_is_bounded_in_bytes),
 		cmocka_unit_test(a_rate_is_what_was_taken_while_something_was_under_way),
 		cmocka_unit_test(what_was_skipped_is_not_in_the_rate),
+		T(a_frame_is_no_longer_than_what_is_wanted),
 		T(what_is_broken_off_ends_without_the_rest),
 	};
 

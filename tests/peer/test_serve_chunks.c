@@ -225,6 +225,28 @@ static void what_came_packed_is_passed_on_so_over_a_fast_line(void **state)
 	assert_int_equal(s->form, COMPRESSOR_NONE);
 }
 
+/* In one frame, which nothing overtakes. */
+static void small_chunks_go_together_where_the_line_is_fast(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set set = chunks_of(0, 6);
+	struct link *l = s->w->peers->peers[0]->links;
+	uint64_t n_before;
+
+	put(s, 0, 6);
+	n_before = conn_counts(l->conn)->n_payloads_out;
+	(void)get(s, &set, 0);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_in_range(conn_counts(l->conn)->n_payloads_out - n_before, 6, 12);
+	conn_pace(l->conn, UINT64_MAX);
+	n_before = conn_counts(l->conn)->n_payloads_out;
+	(void)get(s, &set, 0);
+	peers_until(s->w->peers, &s->n_ends, 1);
+	assert_int_equal(conn_counts(l->conn)->n_payloads_out - n_before, 2);
+	assert_int_equal(s->n_chunks, 12);
+	assert_int_equal(s->n_wrong, 0);
+}
+
 /* Each of them may be acknowledged 40 ms late: a fast line would be taken for a slow one. */
 static void messages_say_nothing_of_a_line(void **state)
 {
@@ -393,6 +415,7 @@ int main(void)
 		T(a_lie_is_in_the_log_once_also_of_who_failed_before),
 		T(what_goes_over_a_line_that_nobody_knows_is_packed),
 		T(what_came_packed_is_passed_on_so_over_a_fast_line),
+		T(small_chunks_go_together_where_the_line_is_fast),
 		T(messages_say_nothing_of_a_line),
 		T(what_is_not_here_is_a_miss_and_the_rest_comes),
 		T(what_is_waited_for_is_sent_when_it_is_ready),
