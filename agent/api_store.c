@@ -155,14 +155,14 @@ static int remove_image(struct agent *agent, const json_t *params, json_t **ret_
 {
 	const json_t *in_use = json_object_get(params, "in_use");
 	struct image_record rec;
-	const char *dir;
+	const char *how;
 	int r = find_image(agent->cas, json_str(params, "image"), &rec, e);
 
 	if (r < 0)
 		return r;
-	dir = json_string_value(json_object_get(in_use, rec.digest));
-	if (dir != NULL)
-		return err_set(e, EBUSY, "%s is mounted at %s (umount it first)", rec.name, dir);
+	how = json_string_value(json_object_get(in_use, rec.digest));
+	if (how != NULL)
+		return err_set(e, EBUSY, "%s is %s", rec.name, how);
 	r = image_store_remove(agent->cas, rec.digest, e);
 	if (r == CAS_MISS)
 		return err_set(e, ENOENT, "no such image here: %s (see shoal image ls)", rec.name);
@@ -170,18 +170,52 @@ static int remove_image(struct agent *agent, const json_t *params, json_t **ret_
 	return r;
 }
 
-void api_images_remove(struct api_call *call)
+static void add_coming(void *arg, const char *digest, const char *name)
 {
-	const struct agent *agent = call->api->agent;
+	AUTO(free_str) char *how = xasprintf("being loaded as %s (wait for that)", name);
+
+	json_set_text(arg, digest, how);
+}
+
+/* By digest: how it is used. Also what no mount has yet: its files are being read. */
+static json_t *images_in_use(const struct agent *agent)
+{
 	json_t *in_use = json_object();
 
+	image_loader_coming(agent->loader, add_coming, in_use);
 	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL; m = m->next) {
+		AUTO(free_str) char *how = xasprintf("mounted at %s (umount it first)", m->rec.dir);
+
 		if (m->rec.digest[0] != '\0')
-			json_set_text(in_use, m->rec.digest, m->rec.dir);
+			json_set_text(in_use, m->rec.digest, how);
 	}
-	api_work_behind(call, remove_image,
-	                json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"),
-	                          "in_use", in_use));
+	return in_use;
+}
+
+struct removal {
+	struct job job;
+	struct api_call *call;
+};
+
+/* What was to be recorded is; and that may have taken long: only now, who uses what. */
+static void recorded(struct job *job)
+{
+	struct removal *removal = container_of(job, struct removal, job);
+	struct api_call *call = removal->call;
+
+	free(removal);
+	api_work(call, remove_image,
+	         json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
+	                   images_in_use(call->api->agent)));
+}
+
+void api_images_remove(struct api_call *call)
+{
+	struct removal *removal = xcalloc(1, sizeof(*removal));
+
+	removal->call = call;
+	removal->job.after = recorded;
+	image_store_behind(call->api->agent->cas, &removal->job);
 }
 
 /* ---- blobs and chunks ---- */

@@ -446,6 +446,14 @@ bool image_loader_is_idle(const struct image_loader *loader)
 	return loader->n_out == 0;
 }
 
+void image_loader_coming(const struct image_loader *loader,
+                         void (*fn)(void *arg, const char *digest, const char *name), void *arg)
+{
+	for (const struct flight *f = loader->flights; f != NULL; f = f->next)
+		if (f->got.digest[0] != '\0')
+			fn(arg, f->got.digest, f->name);
+}
+
 void image_loader_free(struct image_loader **loader)
 {
 	if (*loader == NULL)

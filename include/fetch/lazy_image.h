@@ -81,6 +81,10 @@ void image_loader_allow_unverified(struct image_loader *loader, bool allow);
 /** [loop] Does no worker have anything of a load? After a cancel that takes a moment, in which it
  * may open blobs. */
 bool image_loader_is_idle(const struct image_loader *loader);
+/** [loop] Each image that is on its way, as soon as its digest is known: from then on its files are
+ * looked at. Several loads of one are several calls. name: as it was asked for */
+void image_loader_coming(const struct image_loader *loader,
+                         void (*fn)(void *arg, const char *digest, const char *name), void *arg);
 /** [loop] All loads must have ended or been cancelled, all images released, and it must be idle.
  * NULL is fine. */
 void image_loader_free(struct image_loader **loader);

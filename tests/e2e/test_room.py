@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import histories
 import lab
@@ -158,6 +159,35 @@ class Remove(lab.LabTest):
             self.assertEqual(os.listdir(os.path.join(agent.state_dir, "blobs")), [])
             self.assertEqual(os.listdir(os.path.join(agent.state_dir, "images")), [])
             agent.stop()
+
+    def test_an_image_that_is_just_being_loaded_under_another_name_is_not_removed(self):
+        image = "layers:v6-batch"
+        for name in (image, "other:1"):
+            lab.registry().push(image, name)
+        origin = self.faulty_origin()
+        agent = self.agent(origin.host)
+        reference = f"{origin.host}/{image}"
+        agent.umount(agent.mount(reference))
+        [digest] = os.listdir(os.path.join(agent.state_dir, "images"))
+        files = os.path.join(agent.state_dir, "images", digest)
+        for name in os.listdir(files):
+            if name.endswith(".blob.meta"):
+                os.remove(os.path.join(files, name))
+        origin.set(stall_head=True)
+        where = agent.new_dir()
+        with ThreadPoolExecutor(1) as pool:
+            mounting = pool.submit(agent.mount, f"{origin.host}/other@sha256:{digest}", where=where)
+            lab.wait_for(lambda: origin.stats()["injected"].get("stall_head"), "an index to be asked for")
+            done = agent.shoal("image", "rm", reference, check=False)
+            origin.set()
+            mounting.result()
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(f"being loaded as {origin.host}/other@sha256:{digest}", done.stderr)
+        self.assertEqual(agent.shoal("image", "rm", reference, check=False).returncode, 1)  # it is mounted
+        agent.stop()
+        origin.stop()
+        agent.start()
+        agent.wait_for_mounts(where)
 
 
 class FullDisk(lab.LabTest):
