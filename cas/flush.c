@@ -21,6 +21,7 @@ struct snapshot {
 	struct ready_slice *slices;
 	uint32_t n_slices;
 	bool synced;
+	int sync_errno; /* 0: it was not tried, or done */
 };
 
 static void take_snapshot(struct cas_blob *blob, struct snapshot *ret_snapshot)
@@ -91,6 +92,7 @@ static int make_durable(struct snapshot *s, struct err *e)
 	if (r < 0)
 		distrust_unsynced(s);
 	s->synced = r == 0;
+	s->sync_errno = -r;
 	return r;
 }
 
@@ -106,6 +108,23 @@ static int write_rows(struct db *db, const struct snapshot *snapshots, uint32_t 
 			r = ready_rows_store(db, s->blob->row, &s->slices[j], e);
 	}
 	return r == 0 ? tx_commit(&tx, e) : r;
+}
+
+/* One bad file is not the disk. */
+static void tell_room(struct room *room, const struct snapshot *snapshots, uint32_t n)
+{
+	int code = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (snapshots[i].synced) {
+			room_synced(room);
+			return;
+		}
+		if (code == 0)
+			code = snapshots[i].sync_errno;
+	}
+	if (code != 0)
+		room_sync_failed(room, code);
 }
 
 /* Files first. @return the first failure; those that failed are put back and are not `synced` */
@@ -135,6 +154,7 @@ static int flush_snapshots(struct cas *cas, struct snapshot *snapshots, uint32_t
 	const int synced = sync_all(snapshots, n, e);
 	const int written = n > 0 ? write_rows(cas->db, snapshots, n, &why) : 0;
 
+	tell_room(&cas->room, snapshots, n);
 	for (uint32_t i = 0; i < n && written < 0; i++)
 		if (snapshots[i].synced)
 			put_back(&snapshots[i]);
@@ -186,7 +206,8 @@ int flush_all(struct cas *cas, struct err *e)
 
 	if (r != -ENOSPC)
 		return r;
-	room_ran_out(&cas->room, ENOSPC); /* chunks go for it, and the ballast is made anew */
+	if (!room_is_unsynced(&cas->room)) /* the database: a sync has told the room by itself */
+		room_ran_out(&cas->room, ENOSPC); /* chunks go, and the ballast is made anew */
 	return evict_give_ballast(cas) ? flush_blobs(cas, e) : r;
 }
 

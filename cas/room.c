@@ -58,10 +58,11 @@ static bool is_all_pinned(struct room *room)
 	       room_percent(atomic_load(&room->may_bytes), atomic_load(&room->low_percent));
 }
 
-/* Then only a write that succeeds shows that it is over. */
+/* Then only a write, or a sync, that succeeds shows that it is over. */
 static bool is_failing(const struct room *room)
 {
-	return atomic_load(&room->n_failed) >= FAILED_MAX;
+	return atomic_load(&room->n_failed) >= FAILED_MAX ||
+	       atomic_load(&room->n_unsynced) >= FAILED_MAX;
 }
 
 static void tell(struct room *room, bool full, const char *why)
@@ -88,10 +89,15 @@ static void tell(struct room *room, bool full, const char *why)
 	         atomic_load(&room->quota_bytes), atomic_load(&room->reserve_bytes));
 }
 
+static void ask_later(struct room *room)
+{
+	atomic_store(&room->ask_again_ns, clock_now_ns(room->opts.clock) + FULL_FOR_NS);
+}
+
 static void set_full(struct room *room, bool full, const char *why)
 {
 	if (full)
-		atomic_store(&room->ask_again_ns, clock_now_ns(room->opts.clock) + FULL_FOR_NS);
+		ask_later(room);
 	if (atomic_exchange(&room->full, full) == full)
 		return;
 	series_set(room->full_gauge, full);
@@ -129,6 +135,25 @@ void room_write_failed(struct room *room, int code)
 		(void)atomic_fetch_add(&room->n_failed, 1);
 	if (is_failing(room))
 		set_full(room, true, strerrordesc_np(code));
+}
+
+void room_sync_failed(struct room *room, int code)
+{
+	const bool no_space = code == ENOSPC || code == EDQUOT;
+	const uint32_t n_before = atomic_load(&room->n_unsynced);
+
+	if (n_before < FAILED_MAX)
+		atomic_store(&room->n_unsynced, n_before + 1);
+	if (is_failing(room))
+		set_full(room, true, strerrordesc_np(code));
+	else if (no_space && n_before == 0)
+		room_ran_out(room, code);
+}
+
+void room_synced(struct room *room)
+{
+	if (atomic_exchange(&room->n_unsynced, 0) >= FAILED_MAX && !is_failing(room))
+		set_full(room, false, NULL);
 }
 
 uint64_t room_may_use(struct room *room)
@@ -211,6 +236,8 @@ bool room_for(struct room *room, uint64_t n_bytes)
 	}
 	if (!is_failing(room))
 		set_full(room, false, NULL);
+	else
+		ask_later(room); /* whether this one comes to the disk tells */
 	return true;
 }
 
@@ -222,7 +249,7 @@ void room_wrote(struct room *room, uint64_t n_bytes)
 	show_used(room);
 	if (atomic_load_explicit(&room->n_failed, memory_order_relaxed) == 0)
 		return;
-	if (atomic_exchange(&room->n_failed, 0) >= FAILED_MAX)
+	if (atomic_exchange(&room->n_failed, 0) >= FAILED_MAX && !is_failing(room))
 		set_full(room, false, NULL);
 }
 

@@ -55,8 +55,9 @@ struct room {
 	_Atomic uint64_t unasked_bytes; /* written since the file system was asked last */
 	_Atomic uint64_t ask_again_ns;  /* while full: not before */
 	_Atomic uint64_t told_ns;       /* when "full" was logged last */
-	_Atomic uint32_t n_failed; /* writes, other than for want of space, since one did not */
-	atomic_bool told;          /* ... and its end was not yet */
+	_Atomic uint32_t n_failed;   /* writes, other than for want of space, since one did not */
+	_Atomic uint32_t n_unsynced; /* syncs that failed, since one did not */
+	atomic_bool told;            /* ... and its end was not yet */
 	atomic_bool full;
 	atomic_bool ran_out;   /* a write failed; cleared by whoever makes room */
 	pthread_mutex_t mutex; /* guards nothing but the wait */
@@ -93,6 +94,17 @@ void room_ran_out(struct room *room, int code);
 /** A write failed otherwise. When several did in a row it is not one bad place: full, until one
  * succeeds. They are tried every second. */
 void room_write_failed(struct room *room, int code);
+
+/** [writer] A flush could sync no data file: likewise, and what it was about has to be fetched
+ * again. For want of space room is made once; where that did not help, it does not help again. */
+void room_sync_failed(struct room *room, int code);
+void room_synced(struct room *room); /* [writer] */
+
+/** [writer] Did the last sync fail? */
+static inline bool room_is_unsynced(const struct room *room)
+{
+	return atomic_load(&room->n_unsynced) > 0;
+}
 
 /** [worker] What blobs may take now: the quota, or less where the file system is full. */
 uint64_t room_may_use(struct room *room);

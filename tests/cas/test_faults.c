@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SEED 9
+#define SEED     9
+#define OTHER_ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 struct bad_disk {
 	struct disk disk;
@@ -268,6 +269,84 @@ static void what_a_failed_sync_may_have_lost_is_not_ready_any_more(void **state)
 	fixture_close(f);
 }
 
+/* A second passes, and whatever is not there is brought. @return how many chunks were taken */
+static uint32_t bring_all(struct fixture *f, struct cas_blob *b)
+{
+	uint32_t n = 0;
+	int r;
+
+	atomic_store(&f->cas->room.ask_again_ns, 0);
+	atomic_store(&f->cas->evictor.not_before_ns, 0);
+	for (uint32_t i = 0; i < 20; i++)
+		n += read_sample(b, SEED, i) == CAS_MISS && put_sample(b, SEED, i) == 0;
+	r = cas_flush(f->cas, &f->e);
+	assert_true(r == 0 || r == -EIO || r == -ENOSPC);
+	while (atomic_load(&f->cas->room.ran_out)) /* until the evictor has been there */
+		(void)sched_yield();
+	return n;
+}
+
+/* It was full, and tries one chunk, which comes to the disk. */
+static void takes_chunks_again(struct fixture *f, struct cas_blob *b)
+{
+	assert_false(cas_blob_takes_chunks(b));
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 1);
+	assert_int_equal(bring_all(f, b), 1);
+	assert_true(cas_blob_takes_chunks(b));
+	assert_int_equal(metrics_sum(f->metrics, METRIC_CACHE_FULL), 0);
+	assert_int_equal(bring_all(f, b) + 1, 20);
+	assert_int_equal(cas_blob_n_ready(b), 20);
+}
+
+static void a_disk_that_syncs_nothing_is_a_full_one(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	for (int second = 0; second < 20; second++) {
+		if (second == 3) { /* it did once: that begins anew */
+			atomic_store(&disk.sync_errno, 0);
+			assert_int_equal(put_sample(b, SEED, 0), 0);
+			assert_int_equal(cas_flush(f->cas, &f->e), 0);
+			blob_void(b, 0, VOID_UNREADABLE);
+			assert_int_equal(blob_clear_now(b, &f->e), 0);
+		}
+		atomic_store(&disk.sync_errno, EIO);
+		assert_int_equal(bring_all(f, b), second < 7 ? 20 : 1);
+		assert_int_equal(cas_blob_takes_chunks(b), second < 6);
+	}
+	atomic_store(&disk.sync_errno, 0);
+	takes_chunks_again(f, b);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
+/* The cache is not emptied for what that does not help. */
+static void a_disk_that_has_no_space_for_any_sync_costs_one_round_of_eviction(void **state)
+{
+	struct fixture *f = *state;
+	struct bad_disk disk;
+	struct cas_blob *old = NULL;
+	struct cas_blob *b = NULL;
+
+	open_on(f, &disk);
+	old = open_full(f, OTHER_ID, 200, SEED + 1);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	b = open_sample(f, SAMPLE_ID, 20, SEED);
+	atomic_store(&disk.sync_errno, ENOSPC);
+	for (int second = 0; second < 20; second++)
+		(void)bring_all(f, b);
+	assert_in_range(cas_blob_n_ready(old), 100, 199);
+	atomic_store(&disk.sync_errno, 0);
+	takes_chunks_again(f, b);
+	cas_blob_release(&old);
+	cas_blob_release(&b);
+	fixture_close(f);
+}
+
 static void a_bad_place_on_the_disk_costs_a_refetch(void **state)
 {
 	struct fixture *f = *state;
@@ -328,8 +407,6 @@ static void one_flush_syncs_each_file_once(void **state)
 	cas_blob_release(&b);
 	fixture_close(f);
 }
-
-#define OTHER_ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static int nothing(struct cas *cas, void *arg, struct err *e)
 {
@@ -499,6 +576,8 @@ int main(void)
 		T(a_failed_write_makes_nothing_ready),
 		T(a_disk_that_takes_nothing_is_a_full_one),
 		T(what_a_failed_sync_may_have_lost_is_not_ready_any_more),
+		T(a_disk_that_syncs_nothing_is_a_full_one),
+		T(a_disk_that_has_no_space_for_any_sync_costs_one_round_of_eviction),
 		T(a_bad_place_on_the_disk_costs_a_refetch),
 		T(a_bad_place_in_an_images_file_is_told_before_it_is_mapped),
 		T(one_flush_syncs_each_file_once),
