@@ -5,6 +5,7 @@
  */
 #include "json_util.h"
 #include "mem.h"
+#include "text.h"
 #include "unconst.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -125,7 +126,7 @@ static int get_text(const json_t *object, const char *key, size_t min_bytes, siz
 	if (json_string_length(value) < min_bytes || json_string_length(value) > max_bytes)
 		return err_set(e, EINVAL, "\"%s\" must have %zu to %zu bytes", key, min_bytes,
 		               max_bytes);
-	if (strlen(text) != json_string_length(value) || strpbrk(text, "\n\r\t\x1b") != NULL)
+	if (strlen(text) != json_string_length(value) || text_has_control(text))
 		return err_set(e, EINVAL, "\"%s\" holds control characters", key);
 	*ret_text = text;
 	return 0;

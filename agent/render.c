@@ -6,6 +6,7 @@
 #include "render.h"
 #include "clock.h"
 #include "mem.h"
+#include "text.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,10 +158,11 @@ char *render_cell(const json_t *object, const struct column *c)
 
 void render_clean(FILE *out, const char *text)
 {
-	for (const char *c = text; *c != '\0'; c++) {
-		const unsigned char byte = (unsigned char)*c;
+	for (const char *c = text; *c != '\0';) {
+		const size_t n = text_control_bytes(c);
 
-		(void)fputc(byte < ' ' || byte == 0x7f ? '?' : byte, out);
+		(void)fputc(n > 0 ? '?' : *c, out);
+		c += n > 0 ? n : 1;
 	}
 }
 

@@ -121,6 +121,27 @@ static void a_text_member_is_checked(void **state)
 	assert_null(text);
 }
 
+/* docs/api.md: "UTF-8 without control characters". */
+static void no_control_character_is_in_a_text(void **state)
+{
+	static const char *const bad[] = { "a\x01", "a\tb",      "\x1b[2J",
+		                           "a\x7f", "a\xc2\x85", "\xc2\x9b" };
+	static const char *const good[] = { "a b", "\xc2\xa0", "\xc3\xa4", "\xe2\x82\xac" };
+	const char *text = "unset";
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		AUTO(json_drop) json_t *value = json_string(bad[i]);
+
+		assert_int_equal(get_text(value, &text), -EINVAL);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		AUTO(json_drop) json_t *value = json_string(good[i]);
+
+		assert_int_equal(get_text(value, &text), 0);
+	}
+}
+
 static void a_secret_may_be_longer_than_a_text(void **state)
 {
 	AUTO(free_str) char *longest = xcalloc(1, JSON_SECRET_MAX_BYTES + 1);
@@ -160,6 +181,7 @@ int main(void)
 		cmocka_unit_test(deep_nesting_is_refused_not_followed),
 		cmocka_unit_test(bytes_that_are_not_utf8_become_a_mark),
 		cmocka_unit_test(a_text_member_is_checked),
+		cmocka_unit_test(no_control_character_is_in_a_text),
 		cmocka_unit_test(a_secret_may_be_longer_than_a_text),
 		cmocka_unit_test(a_secret_may_be_empty_where_that_is_said),
 	};

@@ -107,9 +107,10 @@ static void a_name_cannot_move_the_cursor(void **state)
 	FILE *out = open_memstream(&text, &size_bytes);
 
 	(void)state;
-	render_clean(out, "a\x1b[2J\r\nb\x7f\xc3\xa4");
+	render_clean(out, "a\x1b[2J\r\nb\x7f\xc3\xa4\xc2\x9b"
+	                  "1A\xc2\xa0\xc2");
 	(void)fclose(out);
-	assert_string_equal(text, "a?[2J??b?\xc3\xa4");
+	assert_string_equal(text, "a?[2J??b?\xc3\xa4?1A\xc2\xa0\xc2");
 }
 
 int main(void)
