@@ -64,6 +64,8 @@ static void set_state(struct mesh *m, struct node *n, enum member_state state)
 	if (n->m.state == state)
 		return;
 	n->m.state = state;
+	m->look_ns = 0;
+	m->hash_known = false;
 	n->m.since_ns = mesh_now_ns(m);
 	if (state == MEMBER_DOWN)
 		add_todo(m, MEMBERS_LOST)->todo.id = n->m.id;
@@ -72,6 +74,7 @@ static void set_state(struct mesh *m, struct node *n, enum member_state state)
 
 static void forget_node(struct mesh *m, struct node *n)
 {
+	m->hash_known = false;
 	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the analyzer does not follow uthash */
 	HASH_DEL(m->nodes, n);
 	free(n);
@@ -197,6 +200,7 @@ static void restarted(struct mesh *m, struct node *n, uint64_t generation)
 		}
 	}
 	n->m.generation = generation;
+	m->hash_known = false;
 }
 
 static void mesh_opened(struct members *members, const struct wire_member *peer, bool draining,
@@ -205,6 +209,7 @@ static void mesh_opened(struct members *members, const struct wire_member *peer,
 	struct mesh *m = mesh_of(members);
 	struct node *n;
 
+	m->look_ns = 0;
 	mesh_dial_over(m, address, true);
 	if (id_equal(&peer->id, &m->self.id)) {
 		met_self(m, address, conn);
@@ -234,6 +239,7 @@ static void mesh_closed(struct members *members, void *conn, bool in_order)
 	struct node *n;
 	struct node *next;
 
+	m->look_ns = 0;
 	HASH_ITER(hh, m->nodes, n, next)
 	{
 		uint32_t at = 0;
@@ -259,6 +265,7 @@ static void mesh_dial_failed(struct members *members, const char *address)
 	const struct address *a;
 	struct node *n;
 
+	m->look_ns = 0;
 	mesh_dial_over(m, address, false);
 	a = mesh_address(m, address);
 	n = a != NULL && a->id_known ? mesh_node(m, &a->id) : NULL;
@@ -326,9 +333,12 @@ static uint64_t mesh_tick(struct members *members)
 	uint64_t nodes_due_ns = UINT64_MAX;
 	uint64_t due_ns;
 
+	if (now_ns < m->look_ns)
+		return m->look_ns;
 	tick_nodes(m, now_ns, &nodes_due_ns);
 	due_ns = mesh_address_tick(m, now_ns);
-	return nodes_due_ns < due_ns ? nodes_due_ns : due_ns;
+	m->look_ns = nodes_due_ns < due_ns ? nodes_due_ns : due_ns;
+	return m->look_ns;
 }
 
 static bool mesh_next(struct members *members, struct members_todo *ret_todo)

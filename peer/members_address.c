@@ -151,6 +151,7 @@ void mesh_resolved(struct members *members, const char *name, const char *const 
 	struct address *a;
 	struct address *next;
 
+	m->look_ns = 0;
 	HASH_ITER(hh, m->addresses, a, next)
 	{
 		if (!a->configured || a->name_hash != name_hash)
@@ -253,6 +254,7 @@ uint64_t mesh_address_tick(struct mesh *m, uint64_t now_ns)
 	{
 		if (a->dialling && now_ns >= a->due_ns) {
 			mesh_dial_over(m, a->text, false);
+			due_ns = now_ns; /* there is room for another one */
 		} else if (!a->configured && !a->dialling && a->n_failures > FAILURES_MAX &&
 		           !is_settled(m, a)) {
 			mesh_address_drop(m, a);
@@ -269,9 +271,12 @@ bool mesh_dial_next(struct mesh *m, struct members_todo *ret_todo)
 	const uint64_t now_ns = mesh_now_ns(m);
 	struct address *a;
 
+	if (now_ns < m->look_ns)
+		return false;
 	for (a = m->addresses; a != NULL; a = a->hh.next) {
 		if (now_ns < a->due_ns || !is_worth_dialling(m, a))
 			continue;
+		m->look_ns = 0;
 		a->dialling = true;
 		a->due_ns = now_ns + DIAL_TIMEOUT_MS * NS_PER_MS;
 		a->dialled_heard = is_only_heard_of(a);

@@ -54,6 +54,11 @@ struct mesh {
 	uint32_t n_dialling[2]; /* configured or met before; only heard of */
 	uint32_t told;          /* where tell() goes on */
 	bool changed;
+	/* Each round of the loop asks: of thousands of nodes and addresses only what has changed,
+	 * or is due, is worth a look at all of them. */
+	uint64_t look_ns; /* nothing is due before; 0: something has changed since the last look */
+	uint64_t hash;
+	bool hash_known;
 };
 
 static inline struct mesh *mesh_of(struct members *m)

@@ -22,6 +22,7 @@ void mesh_heard(struct members *members, const struct wire_id *from, const struc
 	struct mesh *m = mesh_of(members);
 	uint32_t n_heard = n_heard_from(m, from);
 
+	m->look_ns = 0;
 	for (uint16_t i = 0; i < n_list; i++) {
 		const struct node *known = mesh_node(m, &list[i].id);
 		struct address *a;
@@ -82,15 +83,18 @@ static uint64_t hash_one(const struct wire_id *id, uint64_t generation)
 
 uint64_t mesh_hash(struct members *members)
 {
-	const struct mesh *m = mesh_of(members);
-	uint64_t h = hash_one(&m->self.id, m->self.generation);
+	struct mesh *m = mesh_of(members);
 	const struct node *n;
 
+	if (m->hash_known)
+		return m->hash;
+	m->hash = hash_one(&m->self.id, m->self.generation);
 	for (n = m->nodes; n != NULL; n = n->hh.next) {
 		if (is_there(n))
-			h ^= hash_one(&n->m.id, n->m.generation); /* no order */
+			m->hash ^= hash_one(&n->m.id, n->m.generation); /* no order */
 	}
-	return h;
+	m->hash_known = true;
+	return m->hash;
 }
 
 static void self_member(const struct mesh *m, struct member *ret)

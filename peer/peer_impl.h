@@ -95,6 +95,7 @@ struct peer {
 	struct listener *listener;
 	struct link *links;
 	struct members *members;
+	uint64_t members_hash; /* that connections tell */
 	struct placement *placement;
 	uint32_t n_others; /* in placement, beside this node */
 	struct home *home;

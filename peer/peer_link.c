@@ -145,6 +145,7 @@ static void on_open(void *arg, struct conn *c, const struct wire_hello *peer)
 	}
 	l->open = true;
 	l->id = peer->self.id;
+	conn_set_members_hash(c, p->members_hash);
 	p->members->ops->opened(p->members, &peer->self, peer->draining, address, l);
 	if (peer->n_members > 0)
 		p->members->ops->heard(p->members, &l->id, peer->members, peer->n_members);
@@ -479,8 +480,9 @@ void links_members_work(struct peer *p)
 		home_leave(p->home);
 	}
 	retire_links(p);
-	for (struct link *l = p->links; l != NULL; l = l->next) {
+	for (struct link *l = p->links; l != NULL && hash != p->members_hash; l = l->next) {
 		if (l->open)
 			conn_set_members_hash(l->conn, hash);
 	}
+	p->members_hash = hash;
 }

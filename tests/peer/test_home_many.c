@@ -2,11 +2,11 @@
  * test_home_many: what many that want the same chunks cost a home: as much each as few do, and no
  * more memory than is set apart for them.
  */
+#include "cpu_time.h"
 #include "fake_clock.h"
 #include "home_inside.h"
 #include "names.h"
 #include <malloc.h>
-#include <time.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,14 +42,6 @@ struct crowd {
 	struct wire_part next; /* of the second one */
 	struct home_out out;
 };
-
-static uint64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static struct wire_id node(uint32_t i)
 {

@@ -300,19 +300,38 @@ static void lists_that_others_tell_are_dialled_but_only_so_many_of_one(void **st
 	assert_int_equal(f->m->ops->list(f->m, NULL, 0), 1); /* no hello: no member */
 }
 
-static void addresses_that_others_tell_do_not_hold_up_ours(void **state)
+/* Of so many members, at most 128, at addresses where nobody answers, and nobody refuses. */
+static void hear_of(struct fixture *f, uint16_t n)
 {
-	struct fixture *f = *state;
 	struct wire_member list[128];
 	const struct wire_id liar = test_id(1, 200);
 
-	for (uint32_t i = 0; i < 128; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		list[i] = member_of(1000 + i, 1);
 		(void)snprintf(list[i].address, sizeof(list[i].address), "10.9.0.%u:1", i);
 	}
-	f->m->ops->heard(f->m, &liar, list, 128);
-	drain(f); /* nobody answers there, and nobody refuses */
+	f->m->ops->heard(f->m, &liar, list, n);
+	drain(f);
 	assert_in_range(count(f, MEMBERS_DIAL), 1, 32);
+}
+
+static void who_is_silent_makes_room_for_who_was_tried_before(void **state)
+{
+	struct fixture *f = *state;
+
+	hear_of(f, 32);
+	for (uint32_t i = 0; i < 4; i++) {
+		fake_clock_advance_ms(&f->clock, 10000);
+		drain(f);
+		assert_int_equal(count(f, MEMBERS_DIAL), 16);
+	}
+}
+
+static void addresses_that_others_tell_do_not_hold_up_ours(void **state)
+{
+	struct fixture *f = *state;
+
+	hear_of(f, 128);
 	resolved(f, "static", "10.0.0.1:9465", NULL);
 	assert_true(dials(f, "10.0.0.1:9465"));
 	/* And nothing is looked at again and again while there is no room. */
@@ -534,6 +553,7 @@ int main(void)
 		T(a_lost_connection_is_dialled_at_once_and_then_the_member_is_down),
 		T(a_silent_dial_leaves_the_suspect_for_two_seconds),
 		T(lists_that_others_tell_are_dialled_but_only_so_many_of_one),
+		T(who_is_silent_makes_room_for_who_was_tried_before),
 		T(addresses_that_others_tell_do_not_hold_up_ours),
 		T(where_somebody_says_that_he_is_another_is_still_looked_for),
 		T(who_says_many_addresses_of_himself_takes_no_place_of_ours),
