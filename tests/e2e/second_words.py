@@ -1,17 +1,19 @@
 """What two agents compute alike, made from docs/protocol.md alone: BLAKE3, msgpack, names, segments, homes, proofs.
 
-Shares nothing with shoal's code; second_peer.py speaks with it.
+Shares nothing with shoal's code; second_peer.py speaks with it. (b3sum computes the longer ones of BLAKE3.)
 """
 import struct
+import subprocess
 
 M32, M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-BLOCK, CHUNK = 64, 1024
+BLOCK = 64
 IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
 ORDER = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
-START, END, PARENT, ROOT, KEYED, CONTEXT, MATERIAL = 1, 2, 4, 8, 16, 32, 64
+START, END, ROOT, KEYED, CONTEXT, MATERIAL = 1, 2, 8, 16, 32, 64
 COLUMNS = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
            (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
 
+BY_ITSELF_BYTES = 1024  # more would take too long here: b3sum does it
 LIST_MAX, SEGMENT_BYTES, SEGMENT_MIN_CHUNKS, SEGMENT_MIN_BYTES, MODULUS = 256, 8 << 20, 16, 1 << 20, 64
 
 
@@ -19,9 +21,9 @@ def _turn(x, n):
     return (x >> n | x << (32 - n)) & M32
 
 
-def _compress(chaining, block, counter, flags):
+def _compress(chaining, block, flags):
     m = struct.unpack("<16I", block.ljust(BLOCK, b"\0"))
-    v = [*chaining, *IV[:4], counter & M32, counter >> 32, len(block), flags]
+    v = [*chaining, *IV[:4], 0, 0, len(block), flags]
     for left in range(7, 0, -1):
         for i, (a, b, c, d) in enumerate(COLUMNS):
             v[a] = (v[a] + v[b] + m[2 * i]) & M32
@@ -37,29 +39,23 @@ def _compress(chaining, block, counter, flags):
     return tuple(v[i] ^ v[i + 8] for i in range(8))
 
 
-def _node(key, flags, data, counter):
-    """(chaining value, block, counter, flags) of a subtree, the last block not compressed yet."""
-    if len(data) <= CHUNK:
-        chaining = key
-        blocks = [data[i:i + BLOCK] for i in range(0, len(data), BLOCK)] or [b""]
-        for i, block in enumerate(blocks[:-1]):
-            chaining = _compress(chaining, block, counter, flags | (START if i == 0 else 0))
-        return chaining, blocks[-1], counter, flags | END | (START if len(blocks) == 1 else 0)
-    left = CHUNK << ((len(data) - 1) // CHUNK).bit_length() - 1
-    halves = _node(key, flags, data[:left], counter), _node(key, flags, data[left:], counter + left // CHUNK)
-    return key, b"".join(struct.pack("<8I", *_compress(*half)) for half in halves), 0, flags | PARENT
-
-
 def _blake3(key, flags, data):
-    chaining, block, _, its = _node(key, flags, data, 0)
-    return struct.pack("<8I", *_compress(chaining, block, 0, its | ROOT))
-
+    """Of at most one chunk (1024 bytes)."""
+    chaining = key
+    blocks = [data[i:i + BLOCK] for i in range(0, len(data), BLOCK)] or [b""]
+    for i, block in enumerate(blocks):
+        its = flags | (START if i == 0 else 0) | (END | ROOT if i == len(blocks) - 1 else 0)
+        chaining = _compress(chaining, block, its)
+    return struct.pack("<8I", *chaining)
 
 _contexts = {}
 
 
 def derive(context, data):
     """BLAKE3(context; data)"""
+    if len(data) > BY_ITSELF_BYTES:
+        said = subprocess.run(["b3sum", "--no-names", "--derive-key", context], input=data, capture_output=True, check=True).stdout
+        return bytes.fromhex(said.decode().strip())
     if context not in _contexts:
         _contexts[context] = struct.unpack("<8I", _blake3(IV, CONTEXT, context.encode()))
     return _blake3(_contexts[context], MATERIAL, data)
