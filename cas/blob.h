@@ -148,6 +148,8 @@ void blob_free(struct cas_blob **blob);
 
 /** The ready bit of this chunk, and that its slice is to be written. */
 void blob_mark_ready(struct cas_blob *blob, uint32_t chunk_idx);
+/** The rest of it, once the bit is set. */
+void blob_became_ready(struct cas_blob *blob, uint32_t chunk_idx);
 
 /* Chunks that must not be ready: wrong bytes, or none. */
 enum void_reason { VOID_WRONG_BYTES, VOID_NO_DATA, VOID_UNREADABLE };

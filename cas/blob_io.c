@@ -36,6 +36,11 @@ uint64_t cas_blob_room_bytes(const struct cas_blob *blob)
 void blob_mark_ready(struct cas_blob *blob, uint32_t chunk_idx)
 {
 	(void)bitmap_set(blob->ready, chunk_idx);
+	blob_became_ready(blob, chunk_idx);
+}
+
+void blob_became_ready(struct cas_blob *blob, uint32_t chunk_idx)
+{
 	(void)bitmap_set(blob->dirty, chunk_idx / READY_SLICE_BITS);
 	flush_timer_wake(&blob->cas->flush_timer);
 	share_arrived(blob, chunk_idx);

@@ -85,6 +85,7 @@ struct evict_batch {
 	struct bitmap *victims;           /* in: to go; out: gone */
 	bool trim;                        /* punch whatever is not ready, too */
 	struct bitmap *barred_here;       /* a map of zeros */
+	uint64_t generation;              /* the blob's, before the victims went */
 	uint32_t n_chunks;                /* out: gone */
 	bool knows_all;                   /* out: of the layout; else nothing happened */
 	uint64_t shared_bytes;            /* punched, but other files have them, too */

@@ -29,6 +29,7 @@ static void take_back(struct evict_batch *b)
 	struct cas_blob *blob = b->blob;
 
 	b->n_chunks = 0;
+	b->generation = atomic_load(&blob->generation);
 	for (uint32_t i = bitmap_next_set(b->victims, 0); i < b->victims->n_bits;
 	     i = bitmap_next_set(b->victims, i + 1)) {
 		/* Barred by another: being taken back already. */
@@ -55,13 +56,25 @@ static void unbar(struct evict_batch *b)
 	blob_voids_wait(b->blob);
 }
 
-/* The bytes are all there still, whatever the database says: it is told again. */
+/* The bytes are all there still, whatever the database says: it is told again. But a reader of that
+ * moment may have found one of them wrong, and took it for barred already: then all stay away, and
+ * their bars are the job's that records such faults. */
 static void give_back(struct evict_batch *b)
 {
+	struct cas_blob *blob = b->blob;
+	bool is_faulty;
+
+	(void)pthread_mutex_lock(&blob->mutex);
+	is_faulty = atomic_load(&blob->generation) != b->generation;
+	for (uint32_t i = bitmap_next_set(b->victims, 0); i < b->victims->n_bits;
+	     i = bitmap_next_set(b->victims, i + 1))
+		(void)(is_faulty ? bitmap_clear(b->barred_here, i) : bitmap_set(blob->ready, i));
+	(void)pthread_mutex_unlock(&blob->mutex);
 	for (uint32_t i = bitmap_next_set(b->victims, 0); i < b->victims->n_bits;
 	     i = bitmap_next_set(b->victims, i + 1)) {
 		(void)bitmap_clear(b->victims, i);
-		blob_mark_ready(b->blob, i);
+		if (!is_faulty)
+			blob_became_ready(blob, i);
 	}
 	unbar(b);
 	b->n_chunks = 0;

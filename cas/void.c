@@ -78,8 +78,10 @@ void blob_void(struct cas_blob *blob, uint32_t chunk_idx, enum void_reason why)
 
 	(void)pthread_mutex_lock(&blob->mutex);
 	(void)bitmap_set(blob->barred, chunk_idx);
-	atomic_fetch_add(&blob->generation, 1);
+	/* A reader looks at them the other way round: whoever has the new generation, and so would
+	 * not notice, sees that it is not ready. */
 	was_ready = bitmap_clear(blob->ready, chunk_idx);
+	atomic_fetch_add(&blob->generation, 1);
 	(void)pthread_mutex_unlock(&blob->mutex);
 	if (was_ready) {
 		share_went(blob, chunk_idx);

@@ -1,8 +1,9 @@
 /*
- * Chunks that are taken back, against what the writer does at that very moment: the database never
- * says "ready" of them afterwards.
+ * Chunks that are taken back, against what the writer or a reader does at that very moment: the
+ * database never says "ready" of them afterwards, and no reader believes it.
  */
 #include "fixture.h"
+#include "gc.h"
 #include "mem.h"
 #include <pthread.h>
 #include <sched.h>
@@ -75,12 +76,107 @@ static void a_void_in_two_steps_is_one_for_the_writer(void **state)
 	cas_blob_release(&b);
 }
 
+static void find_it_wrong(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
+{
+	atomic_bool *found = arg;
+
+	if (chunk_idx == WRONG && !atomic_exchange(found, true))
+		blob_void(blob, WRONG, VOID_WRONG_BYTES);
+}
+
+static int sql(struct cas *cas, void *arg, struct err *e)
+{
+	return db_exec(cas->db, arg, e);
+}
+
+/* A reader of before finds it wrong while it is evicted, and the database takes no change. */
+static void what_an_eviction_gives_back_is_not_what_was_found_wrong_meanwhile(void **state)
+{
+	static char on[] = "PRAGMA query_only=1";
+	static char off[] = "PRAGMA query_only=0";
+	static const char *const keys[] = { SAMPLE_ID };
+	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
+	const struct cas_gc_opts opts = { .to_bytes = 0 };
+	struct fixture *f = *state;
+	atomic_bool found = false;
+	const struct cas_hooks hooks = { .on_gone = find_it_wrong, .arg = &found };
+	struct cas_gc_result result;
+	struct cas_blob *b = open_full(f, SAMPLE_ID, N_CHUNKS, SEED);
+
+	record_image(f, &rec, keys, 1);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	assert_int_equal(ready_bits(f), 0xff);
+	cas_hooks_on(f->cas, &hooks);
+	assert_int_equal(writer_do(f->cas, sql, on, &f->e), 0);
+	assert_true(cas_gc(f->cas, &opts, &result, &f->e) < 0);
+	assert_int_equal(writer_do(f->cas, sql, off, &f->e), 0);
+	assert_true(atomic_load(&found));
+	assert_false(cas_blob_is_ready(b, WRONG));
+	assert_int_equal(blob_clear_now(b, &f->e), 0); /* or by the job of the next one */
+	assert_int_equal(ready_bits(f) >> WRONG & 1, 0);
+	assert_int_equal(put_sample(b, SEED, WRONG), 0);
+	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
+	assert_int_equal(cas_blob_n_ready(b), 0);
+	cas_hooks_off(f->cas);
+	cas_blob_release(&b);
+}
+
+#define N_VOIDS 100000U
+
+/* One that takes a chunk back, again and again, and one that looks at it at that moment. */
+struct duel {
+	struct cas_blob *blob;
+	_Atomic uint64_t ready_for;
+	_Atomic uint64_t seen;
+	uint64_t n_wrong;
+};
+
+static void *look_while_it_goes(void *arg)
+{
+	struct duel *d = arg;
+	const struct cas_blob *b = d->blob;
+
+	for (uint64_t k = 1; k <= N_VOIDS; k++) {
+		while (atomic_load(&d->ready_for) != k)
+			(void)sched_yield();
+		while (atomic_load(&b->generation) != k)
+			(void)bitmap_get(b->ready, WRONG); /* so that both have it at hand */
+		d->n_wrong += bitmap_get(b->ready, WRONG);
+		atomic_store(&d->seen, k);
+	}
+	return NULL;
+}
+
+/* A reader that has the new generation and sees "ready" would take what is being replaced for
+ * what stood there before. */
+static void who_sees_that_something_went_sees_that_it_is_not_ready(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *b = open_sample(f, SAMPLE_ID, N_CHUNKS, SEED);
+	struct duel duel = { .blob = b };
+	pthread_t looker;
+
+	assert_int_equal(pthread_create(&looker, NULL, look_while_it_goes, &duel), 0);
+	for (uint64_t k = 1; k <= N_VOIDS; k++) {
+		(void)bitmap_set(b->ready, WRONG);
+		atomic_store(&duel.ready_for, k);
+		blob_void(b, WRONG, VOID_NO_DATA);
+		while (atomic_load(&duel.seen) != k)
+			(void)sched_yield();
+	}
+	assert_int_equal(pthread_join(looker, NULL), 0);
+	assert_int_equal(duel.n_wrong, 0);
+	cas_blob_release(&b);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_open, fixture_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_void_in_two_steps_is_one_for_the_writer),
+		T(what_an_eviction_gives_back_is_not_what_was_found_wrong_meanwhile),
+		T(who_sees_that_something_went_sees_that_it_is_not_ready),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
