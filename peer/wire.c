@@ -82,8 +82,9 @@ static uint32_t n_named(const struct wire_msg *msg)
 		return set_count(&msg->u.lease.part.set);
 	case WIRE_NAMES:
 		return msg->u.names.n_names;
-	case WIRE_WANT_NAMES:
-		return WIRE_LIST_MAX; /* it is answered with all of them */
+	case WIRE_WANT_NAMES: /* it is answered with all of them */
+	case WIRE_MEMBERS:    /* all addresses that are known are looked at */
+		return WIRE_LIST_MAX;
 	case WIRE_HAVE:
 	case WIRE_GONE:
 	case WIRE_COMING:

@@ -137,27 +137,43 @@ static void a_flood_is_slowed_down(void **state)
 	close(fd);
 }
 
+/* Of such messages no more than most are taken at once. */
+static void is_slowed_down_after(struct pair *p, const struct wire_msg *msg, uint32_t most)
+{
+	const int fd = raw_open(p);
+	struct wire_buf buf = { 0 };
+	size_t sent = 0;
+
+	wire_encode(msg, &buf);
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	p->ends[1].conn->message_tokens = 20000; /* it was quiet for a second */
+	for (int i = 0; i < 100000 && !p->ends[1].conn->paused; i++)
+		flood(p, fd, &buf, &sent);
+	assert_true(p->ends[1].conn->paused);
+	assert_in_range(conn_counts(p->ends[1].conn)->n_messages_in, 1, most);
+	wire_buf_free(&buf);
+	close(fd);
+}
+
 /* What it names costs, not how often it speaks. */
 static void who_names_many_chunks_is_slowed_down_sooner(void **state)
 {
 	struct wire_part parts[WIRE_ADVERTS_MAX];
 	const struct wire_msg have = { .type = WIRE_HAVE,
 		                       .u.adverts = { WIRE_ADVERTS_MAX, parts } };
-	struct pair *p = *state;
-	const int fd = raw_open(p);
-	struct wire_buf buf = { 0 };
-	size_t sent = 0;
 
 	for (uint32_t i = 0; i < WIRE_ADVERTS_MAX; i++)
 		parts[i] = (struct wire_part){ .set = set_all(WIRE_LIST_MAX) };
-	wire_encode(&have, &buf);
-	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	for (int i = 0; i < 100000 && !p->ends[1].conn->paused; i++)
-		flood(p, fd, &buf, &sent);
-	assert_true(p->ends[1].conn->paused);
-	assert_in_range(conn_counts(p->ends[1].conn)->n_messages_in, 1, 200);
-	wire_buf_free(&buf);
-	close(fd);
+	is_slowed_down_after(*state, &have, 200);
+}
+
+/* All addresses are looked at for each of its lists, however short. */
+static void so_is_who_tells_its_members_again_and_again(void **state)
+{
+	const struct wire_member one = { .id.b = { 1 }, .generation = 1, .address = "10.0.0.1:1" };
+	const struct wire_msg msg = { .type = WIRE_MEMBERS, .u.members = { &one, 1 } };
+
+	is_slowed_down_after(*state, &msg, 15000); /* 2,222, and what it earns meanwhile */
 }
 
 /* ---- what was cancelled ---- */
@@ -273,6 +289,7 @@ int main(void)
 		PLAIN(who_does_not_read_is_cut_off),
 		PLAIN(a_flood_is_slowed_down),
 		PLAIN(who_names_many_chunks_is_slowed_down_sooner),
+		PLAIN(so_is_who_tells_its_members_again_and_again),
 		PLAIN(who_lives_and_does_not_end_what_was_cancelled_is_left),
 		PLAIN(who_says_other_things_must_end_what_was_cancelled),
 		PLAIN(a_late_end_on_a_slow_line_is_waited_for),
