@@ -11,7 +11,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define READY_SLICE_BITS 32768U
+#define READY_SLICE_BITS           32768U
+#define LAYOUTS_REPLACED_MAX_BYTES (UINT64_C(64) << 20) /* of one open blob */
 
 enum blob_state {
 	BLOB_OPENING,    /* one worker is at it; others of the same key wait */
@@ -57,6 +58,7 @@ struct cas_blob {
 	 * across I/O. */
 	pthread_mutex_t mutex;
 	struct layout_list *replaced;
+	uint64_t replaced_bytes; /* what their chunk tables take */
 	bool for_inspection; /* the layout is the database's: it says nothing of origins' packing */
 	atomic_bool has_unnamed; /* the database knows chunks of it that this layout does not */
 	struct cas_origin *origins;

@@ -24,6 +24,7 @@
 
 #define VARIANTS_MAX 8
 #define KEY_TAKEN    2 /* outcome: the key belongs to a layout that does not agree */
+#define LAYOUT_MOVED 3 /* outcome: another image's came in between */
 
 struct layout_list {
 	struct blob_layout *layout;
@@ -39,8 +40,14 @@ static uint32_t n_described(const struct blob_layout *l)
 	return n;
 }
 
-/* Replace the layout; the old one stays readable. With blob->mutex held. */
-static void set_layout(struct cas_blob *blob, struct blob_layout *layout)
+static uint64_t table_bytes(const struct blob_layout *l)
+{
+	return (uint64_t)l->n_chunks * sizeof(l->chunks[0]);
+}
+
+/* Replace the layout; the old one stays readable. With blob->mutex held, once others have it.
+ * @param n  n_described() of it */
+static void set_layout(struct cas_blob *blob, struct blob_layout *layout, uint32_t n)
 {
 	struct blob_layout *old = blob_layout(blob);
 
@@ -50,9 +57,10 @@ static void set_layout(struct cas_blob *blob, struct blob_layout *layout)
 		kept->layout = old;
 		kept->next = blob->replaced;
 		blob->replaced = kept;
+		blob->replaced_bytes += table_bytes(old);
 	}
 	atomic_store_explicit(&blob->layout, layout_ref(layout), memory_order_release);
-	blob->n_described = n_described(layout);
+	blob->n_described = n;
 }
 
 void blob_free(struct cas_blob **blob)
@@ -293,7 +301,7 @@ static int load_new(struct cas_blob *blob, const struct opening *o, bool *ret_to
 	if (o->layout == NULL)
 		return CAS_MISS;
 	blob->domain = o->domain;
-	set_layout(blob, o->layout);
+	set_layout(blob, o->layout, n_described(o->layout));
 	r = make_maps(blob, o->layout->n_chunks, e);
 	if (r == 0)
 		r = open_new_file(blob, o->layout, e);
@@ -305,6 +313,7 @@ static int load_new(struct cas_blob *blob, const struct opening *o, bool *ret_to
 static int load_stored(struct cas_blob *blob, const struct opening *o, struct stored_blob *s,
                        bool *ret_to_register, struct err *e)
 {
+	struct blob_layout *l = NULL;
 	bool is_new = false;
 	int r;
 
@@ -312,7 +321,8 @@ static int load_stored(struct cas_blob *blob, const struct opening *o, struct st
 	layout_complete(s->layout, s->layout); /* it carries its domain: now its own trust */
 	if (o->layout != NULL)
 		layout_complete(o->layout, s->layout);
-	set_layout(blob, o->layout != NULL ? o->layout : s->layout);
+	l = o->layout != NULL ? o->layout : s->layout;
+	set_layout(blob, l, n_described(l));
 	blob->for_inspection = o->layout == NULL;
 	blob->row = s->row; /* before anything is taken back in it */
 	blob->has_unnamed = layout_says_more(blob_layout(blob), s->layout);
@@ -340,38 +350,94 @@ static int load(struct cas_blob *blob, const struct opening *o, bool *ret_to_reg
 	return r == 0 ? load_stored(blob, o, &s, ret_to_register, e) : r;
 }
 
+/* The layout of a blob that others have open, and what it is to become. */
+struct adoption {
+	struct blob_layout
+		*mine;       /* a reference: while there is one, no other layout has its place */
+	bool for_inspection; /* mine says nothing of packing */
+	struct blob_layout *next; /* a reference; NULL: it stays */
+	bool has_unnamed;         /* mine has chunks that next lacks */
+	uint32_t n_described;     /* of next */
+};
+
+static void adoption_fini(struct adoption *a)
+{
+	layout_unref(&a->mine);
+	layout_unref(&a->next);
+}
+
+static void look_at_open(struct cas_blob *blob, struct adoption *ret_a)
+{
+	(void)pthread_mutex_lock(&blob->mutex);
+	*ret_a = (struct adoption){ .mine = layout_ref(blob_layout(blob)),
+		                    .for_inspection = blob->for_inspection };
+	(void)pthread_mutex_unlock(&blob->mutex);
+}
+
+/* Each step looks at every chunk: not with blob->mutex held, for which the loop may wait. Layout is
+ * the caller's alone. @return 0; KEY_TAKEN */
+static int make_next(struct adoption *a, struct blob_layout *layout, bool *ret_to_register)
+{
+	if (!layout_compatible(a->mine, layout) ||
+	    (!a->for_inspection && !layout_same_packing(a->mine, layout)))
+		return KEY_TAKEN;
+	*ret_to_register = layout_says_more(a->mine, layout);
+	if (a->for_inspection) {
+		layout_complete(layout, a->mine);
+		a->has_unnamed = layout_says_more(layout, a->mine);
+		a->next = layout_ref(layout);
+	} else if (!*ret_to_register) {
+		return 0;
+	} else if (a->mine->units == NULL) {
+		a->next = layout_union(a->mine, layout);
+	} else if (!layout_says_more(layout, a->mine)) {
+		a->next = layout_ref(layout);
+	}
+	if (a->next == NULL)
+		return KEY_TAKEN;
+	a->n_described = n_described(a->next);
+	return 0;
+}
+
+/* Whoever looks at a layout may do so as long as the blob is open: where images come and go beside
+ * one that stays, what they leave behind is bounded. One is always taken. */
+static bool may_replace(const struct cas_blob *blob)
+{
+	return blob->replaced == NULL || blob->for_inspection ||
+	       blob->replaced_bytes + table_bytes(blob_layout(blob)) <= LAYOUTS_REPLACED_MAX_BYTES;
+}
+
+/* @return 0; KEY_TAKEN; LAYOUT_MOVED */
+static int set_next(struct cas_blob *blob, const struct adoption *a)
+{
+	int r = LAYOUT_MOVED;
+
+	(void)pthread_mutex_lock(&blob->mutex);
+	if (blob_layout(blob) == a->mine && blob->for_inspection == a->for_inspection)
+		r = may_replace(blob) ? 0 : KEY_TAKEN;
+	if (r == 0) {
+		set_layout(blob, a->next, a->n_described);
+		if (a->for_inspection)
+			blob->has_unnamed = a->has_unnamed;
+		blob->for_inspection = false;
+	}
+	(void)pthread_mutex_unlock(&blob->mutex);
+	return r;
+}
+
 /* A blob that others have open: can it serve this layout too? */
 static int adopt(struct cas_blob *blob, const struct opening *o, bool *ret_to_register)
 {
-	AUTO(layout_unref) struct blob_layout *merged = NULL;
-	struct blob_layout *layout = o->layout;
-	int r = KEY_TAKEN;
+	int r = blob->domain == o->domain ? LAYOUT_MOVED : KEY_TAKEN;
 
-	(void)pthread_mutex_lock(&blob->mutex);
-	struct blob_layout *mine = blob_layout(blob);
+	while (r == LAYOUT_MOVED) {
+		AUTO(adoption_fini) struct adoption a;
 
-	if (blob->domain == o->domain && layout_compatible(mine, layout) &&
-	    (blob->for_inspection || layout_same_packing(mine, layout))) {
-		*ret_to_register = layout_says_more(mine, layout);
-		if (blob->for_inspection) {
-			layout_complete(layout, mine);
-			blob->has_unnamed = layout_says_more(layout, mine);
-			set_layout(blob, layout);
-			blob->for_inspection = false;
-			r = 0;
-		} else if (!*ret_to_register) {
-			r = 0;
-		} else if (mine->units == NULL) {
-			merged = layout_union(mine, layout);
-			r = merged == NULL ? KEY_TAKEN : 0;
-		} else if (!layout_says_more(layout, mine)) {
-			merged = layout_ref(layout);
-			r = 0;
-		}
-		if (merged != NULL)
-			set_layout(blob, merged);
+		look_at_open(blob, &a);
+		r = make_next(&a, o->layout, ret_to_register);
+		if (r == 0 && a.next != NULL)
+			r = set_next(blob, &a);
 	}
-	(void)pthread_mutex_unlock(&blob->mutex);
 	return r;
 }
 

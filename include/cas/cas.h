@@ -101,6 +101,8 @@ struct pool *cas_writer(struct cas *cas);
  * (layout_agrees), a variant with its own file ("<blob id>-<8 hex of the layout's hash>"), so that
  * no image can spoil another's. The same where one that is open says otherwise how the origin packs
  * the blob (units, places in the object, compressor, cipher): who comes first has the shorter key.
+ * And where its layout has grown so often that what it left behind takes 64 MiB
+ * (cas_blob_layout()).
  *
  * A TRUST_WHOLE_BLOB layout never shares a file with one whose digests an image claims: it has its
  * own variant. Without digests: it is completed with those that were computed here earlier (then
