@@ -168,12 +168,15 @@ static void advance(struct range *range, uint64_t to)
 	range->offset = to;
 }
 
-/* How many chunks from first on, of those before end_chunk, are ready here? */
-static uint32_t count_ready(const struct cas_blob *blob, uint32_t first, uint32_t end_chunk)
+/* How many chunks from first on, of those before end_chunk, are ready here? What another image
+ * described, and brought, has no place in this layout. */
+static uint32_t count_ready(const struct cas_blob *blob, const struct blob_layout *l,
+                            uint32_t first, uint32_t end_chunk)
 {
 	uint32_t n = 0;
 
-	while (first + n < end_chunk && bitmap_get(blob->ready, first + n))
+	while (first + n < end_chunk && l->chunks[first + n].plain_size_bytes > 0 &&
+	       bitmap_get(blob->ready, first + n))
 		n++;
 	return n;
 }
@@ -251,7 +254,7 @@ static int read_mixed(struct cas_blob *blob, uint32_t first, uint32_t end_chunk,
 			advance(range, begin);
 			continue;
 		}
-		n = count_ready(blob, i, end_chunk);
+		n = count_ready(blob, l, i, end_chunk);
 		if (n == 0) {
 			r = read_referred(blob, &i, end_chunk, range);
 			continue;

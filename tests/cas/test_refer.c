@@ -128,6 +128,42 @@ static void mixed_ranges_read_as_if_they_stood_together(void **state)
 	cas_blob_release(&b);
 }
 
+/* A chunk that another image described, and brought, has no place here. */
+static void a_mixed_range_goes_around_what_only_another_image_described(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(layout_unref) struct blob_layout *l = sample_layout(SAMPLE_ID, N, 1);
+	struct cas_blob *a = open_full(f, SAMPLE_ID, N, 1);
+	struct cas_blob *b = NULL;
+	const struct chunk_rec *c;
+	uint64_t from;
+	uint32_t size_bytes;
+	uint8_t *want;
+	uint8_t *got;
+
+	cas_blob_release(&a);
+	all_are_closed(f);
+	l->chunks[3] = (struct chunk_rec){ .plain_size_bytes = 0 };
+	assert_int_equal(cas_blob_open(f->cas, l, &a, &f->e), 0);
+	assert_true(cas_blob_is_ready(a, 3));
+	b = open_full(f, OTHER_ID, N, 1);
+	blob_void(a, 4, VOID_NO_DATA);
+	assert_int_equal(cas_blob_share(a, 4, &f->e), 0);
+	c = cas_blob_layout(a)->chunks;
+	from = c[2].plain_offset;
+	size_bytes = (uint32_t)(c[4].plain_offset + c[4].plain_size_bytes - from);
+	got = malloc(size_bytes);
+	assert_int_equal(cas_blob_read(a, 2, 3, from, size_bytes, got, &f->e), 0);
+	for (uint32_t i = 2; i <= 4; i += 2) {
+		want = sample_bytes(1, i);
+		assert_memory_equal(got + (c[i].plain_offset - from), want, c[i].plain_size_bytes);
+		free(want);
+	}
+	free(got);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
+}
+
 static void references_are_there_after_a_restart(void **state)
 {
 	struct fixture *f = *state;
@@ -484,6 +520,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(shared_chunks_take_no_second_place),
 		T(mixed_ranges_read_as_if_they_stood_together),
+		T(a_mixed_range_goes_around_what_only_another_image_described),
 		T(references_are_there_after_a_restart),
 		T(a_flush_while_a_map_is_loaded_loses_none_of_it),
 		T(what_the_owner_loses_its_referrers_lose),
