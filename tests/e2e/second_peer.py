@@ -351,9 +351,11 @@ class Node:
             elif name not in ("MEMBERS", "DRAIN"):
                 self.home.take(conn, name, fields)
 
-    def all_heard(self, node_id, name):
+    def was_told(self, node_id, segment):
+        """By HAVE, that the node has all of it: not only by what it says of leases."""
         with self.lock:
-            return [fields for its, said, fields in self.heard if (its, said) == (node_id, name)]
+            parts = [part for its, name, fields in self.heard if (its, name) == (node_id, "HAVE") for part in fields[0]]
+        return {i for part in parts if part[1] == segment.list for i in words.positions_of(part[3])} == set(range(len(segment.keys)))
 
     # ---- as an asker ----
 

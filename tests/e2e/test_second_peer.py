@@ -195,7 +195,7 @@ class SecondPeer(lab.LabTest):
         self.prefetch(far, image)
         sent = far.metric("shoal_peer_sent_bytes_total")
         mine = [s for s in image_segments() if node.home_of(s) == node.id]
-        lab.wait_for(lambda: all(len(node.home.holders.get(name, ())) == 1 for s in mine for name in s.names), "HAVE to come")
+        lab.wait_for(lambda: all(node.was_told(id_of(far), s) for s in mine), "HAVE to come")
         for segment in image_segments():
             node.bring(segment)
         self.assertEqual(len(node.store), len(set(node.keys)))
@@ -229,7 +229,7 @@ class SecondPeer(lab.LabTest):
 
     def leases_were_ended(self, node, segments, holders):
         """Each chunk of these was leased, each lease ended with what it brought, and its home was told who has it."""
-        lab.wait_for(lambda: all(node.home.holders.get(name, set()) >= holders for s in segments for name in s.names), "HAVE to come")
+        lab.wait_for(lambda: all(node.was_told(its, s) for its in holders for s in segments), "HAVE to come")
         leased = {}
         for _, its_list, crossing, positions in node.home.given.values():
             leased.setdefault((its_list, crossing), []).extend(positions)
