@@ -311,6 +311,7 @@ static void on_tick(struct timer *t)
 		          c->state == CONN_CONNECTING ? "no answer to the connect"
 		                                      : "no hello in time");
 	if (c->state == CONN_OPEN && !c->failed) {
+		conn_measure(c);
 		check_frame(c, now);
 		check_silence(c, now);
 		check_cancelled(c, now);
@@ -441,7 +442,7 @@ struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enu
 	c->connected = connected;
 	c->state = state;
 	c->began_ns = clock_now_ns(opts->clock);
-	c->in_ns = c->began_ns;
+	c->in_ns = c->heard_ns = c->began_ns;
 	c->out_ns = c->began_ns;
 	c->tokens_ns = c->began_ns;
 	if (RAND_bytes(c->own_nonce, sizeof(c->own_nonce)) != 1)
@@ -541,7 +542,10 @@ void conn_abort(struct conn **c)
 
 void conn_probe(struct conn *c)
 {
-	if (c->state != CONN_OPEN || c->failed || c->ping_stamp != 0)
+	if (c->state != CONN_OPEN || c->failed)
+		return;
+	conn_measure(c);
+	if (c->ping_stamp != 0)
 		return;
 	c->counts.n_probes++;
 	ping(c, clock_now_ns(c->opts.clock));
@@ -555,6 +559,7 @@ int conn_request(struct conn *c, const struct wire_msg *msg, const struct reques
 
 	if (c->state != CONN_OPEN || c->failed || c->peer.draining)
 		return -ENOTCONN;
+	conn_measure(c);
 	if (sendq_control_bytes(c->sendq) > SENDQ_CONTROL_MAX_BYTES / 2)
 		return -EBUSY;
 	r = session_request(c->session, &request, opts, ret_req);

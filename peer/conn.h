@@ -112,13 +112,20 @@ bool conn_peer_left(const struct conn *c); /* in closed(): it said that it goes,
 void conn_probe(struct conn *c);
 /** When a byte of it came last, by opts.clock. */
 uint64_t conn_heard_ns(const struct conn *c);
+/** Has anything of it come since then, when it was probed or asked for something? Also what cannot
+ * be read yet, because a packet before it was lost. */
+bool conn_lives_since(struct conn *c, uint64_t since_ns);
 /** An answer took so long: what conn_patience_ns() is made of, beside the pings. */
 void conn_answered(struct conn *c, uint64_t took_ns);
 #define CONN_PATIENCE_MAX_NS NS_PER_S
 /** After so much silence an answer is not just late: smoothed answer times + 4 x their variance, as
- * RFC 6298 section 2 has it, without its lower bound; at most CONN_PATIENCE_MAX_NS: it is learned
- * from the other side. 0: nothing was answered yet. */
+ * RFC 6298 section 2 has it, without its lower bound; or, where that is more, TCP's own round trip
+ * and the time after which it sends a lost packet again (200 ms at least, on Linux). At most
+ * CONN_PATIENCE_MAX_NS: it is learned from the other side. 0: nothing is known yet. */
 uint64_t conn_patience_ns(const struct conn *c);
+/** When the ping was sent, by opts.clock, that was answered last; 0: none was. What it was asked
+ * before that it has read, and answered first where it could at once. */
+uint64_t conn_pong_ns(const struct conn *c);
 
 /** What TCP says: bytes that the other side acknowledged since the connection began, and
  * microseconds in which any were under way. @return false: it does not say (no TCP, an old kernel)

@@ -2,11 +2,15 @@
  * conn_about: what is known of a connection: who is at the other end, and how long its answers
  * take.
  */
+#include "bytes.h"
 #include "conn_impl.h"
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/socket.h>
+
+#define NS_PER_US UINT64_C(1000)
 
 const struct wire_hello *conn_peer(const struct conn *c)
 {
@@ -50,7 +54,7 @@ bool conn_peer_left(const struct conn *c)
 
 uint64_t conn_heard_ns(const struct conn *c)
 {
-	return c->in_ns;
+	return c->heard_ns;
 }
 
 void conn_answered(struct conn *c, uint64_t took_ns)
@@ -69,16 +73,59 @@ void conn_answered(struct conn *c, uint64_t took_ns)
 
 uint64_t conn_patience_ns(const struct conn *c)
 {
-	return min_u64(c->answer_ns + 4 * c->answer_var_ns, CONN_PATIENCE_MAX_NS);
+	return min_u64(max_u64(c->answer_ns + 4 * c->answer_var_ns, c->resend_ns),
+	               CONN_PATIENCE_MAX_NS);
+}
+
+uint64_t conn_pong_ns(const struct conn *c)
+{
+	return c->pong_ns;
+}
+
+/* @return false: it does not say (no TCP, an old kernel) */
+static bool ask_tcp(const struct conn *c, struct tcp_info *ret_info)
+{
+	socklen_t size = sizeof(*ret_info);
+
+	memset(ret_info, 0, sizeof(*ret_info));
+	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, ret_info, &size) == 0 &&
+	       size >= offsetof(struct tcp_info, tcpi_busy_time) + sizeof(ret_info->tcpi_busy_time);
+}
+
+void conn_measured(struct conn *c, uint32_t rto_us, uint32_t n_backoff, uint32_t rtt_us)
+{
+	c->resend_ns =
+		((uint64_t)rto_us >> min_u64(n_backoff, 31)) * NS_PER_US + rtt_us * NS_PER_US;
+}
+
+void conn_segments(struct conn *c, uint32_t n_with_data)
+{
+	if (n_with_data != c->n_segments)
+		c->stirred_ns = clock_now_ns(c->opts.clock);
+	c->n_segments = n_with_data;
+}
+
+void conn_measure(struct conn *c)
+{
+	struct tcp_info info;
+
+	if (!ask_tcp(c, &info))
+		return;
+	conn_measured(c, info.tcpi_rto, info.tcpi_backoff, info.tcpi_rtt);
+	conn_segments(c, info.tcpi_data_segs_in);
+}
+
+bool conn_lives_since(struct conn *c, uint64_t since_ns)
+{
+	conn_measure(c);
+	return max_u64(c->heard_ns, c->stirred_ns) > since_ns;
 }
 
 bool conn_sent(const struct conn *c, uint64_t *ret_acked_bytes, uint64_t *ret_busy_us)
 {
-	struct tcp_info info = { 0 };
-	socklen_t size = sizeof(info);
+	struct tcp_info info;
 
-	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
-	    size < offsetof(struct tcp_info, tcpi_busy_time) + sizeof(info.tcpi_busy_time))
+	if (!ask_tcp(c, &info))
 		return false;
 	*ret_acked_bytes = info.tcpi_bytes_acked;
 	*ret_busy_us = info.tcpi_busy_time;

@@ -64,16 +64,29 @@ struct conn {
 	struct conn *gate_prev, *gate_next;
 	/* deadlines, by opts.clock */
 	uint64_t began_ns, in_ns, out_ns, frame_ns, ping_ns, close_ns;
+	uint64_t heard_ns; /* as in_ns, also of a record of TLS that is not whole yet */
 	uint64_t n_frames_seen, frame_in_bytes; /* when frame_ns was set */
 	uint64_t in_bytes; /* came so far, with TLS's own: a record is read when it is whole */
 	uint64_t ping_stamp;
 	uint64_t pong_ns;                  /* when the last ping that was answered was sent */
 	uint64_t answer_ns, answer_var_ns; /* smoothed; 0: none yet */
+	uint64_t resend_ns;                /* conn_measured() */
+	uint32_t n_segments;               /* conn_segments(): so many until now ... */
+	uint64_t stirred_ns;               /* ... and when there were more of them last */
 	bool peer_left;
 	int64_t message_tokens;
 	uint64_t tokens_ns;
 	bool paused; /* it sends more messages than it may */
 };
+
+/** What TCP measured: an answer takes a round trip, and where a packet was lost the time after
+ * which it is sent again as well. rto_us: that time, doubled n_backoff times. */
+void conn_measured(struct conn *c, uint32_t rto_us, uint32_t n_backoff, uint32_t rtt_us);
+/** So many segments with data have come: also those that are behind one that is lost, of which
+ * nothing can be read yet. */
+void conn_segments(struct conn *c, uint32_t n_with_data);
+/** Ask TCP for both. */
+void conn_measure(struct conn *c);
 
 /** An outgoing connection's or an accepted one's object. */
 struct conn *conn_make(const struct conn_opts *opts, int fd, bool connected, enum conn_state state);

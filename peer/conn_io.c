@@ -206,9 +206,14 @@ static void read_on(struct conn *c)
 	(void)event_add(c->ev_kick, &soon);
 }
 
-static void note_bytes(struct conn *c)
+/* n: what could be read of it; records of TLS are read when they are whole. */
+static void note_bytes(struct conn *c, uint64_t had_bytes, ssize_t n)
 {
-	c->in_ns = clock_now_ns(c->opts.clock);
+	if (n > 0)
+		c->in_ns = clock_now_ns(c->opts.clock);
+	if (n < 0 || c->in_bytes == had_bytes)
+		return;
+	c->heard_ns = clock_now_ns(c->opts.clock);
 	if (c->state == CONN_OPEN && c->opts.ops->bytes != NULL)
 		c->opts.ops->bytes(c->opts.arg, c);
 }
@@ -223,15 +228,16 @@ void conn_io_read(struct conn *c)
 		return;
 	while (turn_bytes < TURN_BYTES && !c->failed) {
 		const uint64_t before = c->counts.weight_in;
+		const uint64_t had_bytes = c->in_bytes;
 		const ssize_t n = io_read(c, bytes, sizeof(bytes), &e);
 
+		note_bytes(c, had_bytes, n);
 		if (n == 0)
 			return;
 		if (n < 0) {
 			conn_fail(c, &e);
 			return;
 		}
-		note_bytes(c);
 		turn_bytes += max_u64((uint64_t)n, RECORD_BYTES);
 		if (session_feed(c->session, bytes, (size_t)n, &c->counts, &e) < 0) {
 			conn_fail(c, &e);

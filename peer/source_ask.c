@@ -178,8 +178,7 @@ static bool pick_home(const struct seek *s, struct wire_id *ret_home)
 	return false;
 }
 
-/* As a home it does not know, or will not say: another one decides. */
-static void home_failed(struct seek *s, const struct wire_id *home)
+void ask_home_failed(struct seek *s, const struct wire_id *home)
 {
 	if (s->n_failed_homes < SEEK_HOMES_MAX)
 		s->failed_homes[s->n_failed_homes++] = *home;
@@ -249,7 +248,7 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 			return true;
 		}
 		if (r != 0) {
-			home_failed(s, &home);
+			ask_home_failed(s, &home);
 			continue;
 		}
 		s->ask_open = true;
@@ -263,6 +262,9 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 		s->asked = wanted;
 		s->unwatched = set_minus(s->unwatched, &wanted);
 		s->asked_ns = peer_calm_ns(p);
+		s->ask_line_ns = line_longest_ns(s->req);
+		if (s->ask_conn != NULL)
+			s->ask_began_bytes = conn_counts(s->ask_conn)->payload_in_bytes;
 		s->n_asks++;
 		return true;
 	}
@@ -379,7 +381,7 @@ static void on_elsewhere(struct seek *s, const struct wire_answer_item *item)
 	note_item(s, item, "elsewhere");
 	if (s->ask_settles) {
 		if (!has_failed(s, &s->ask_home))
-			home_failed(s, &s->ask_home);
+			ask_home_failed(s, &s->ask_home);
 		return;
 	}
 	s->is_elsewhere = true;
@@ -470,97 +472,12 @@ void seek_on_ask_end(struct seek *s, enum wire_status status, uint32_t retry_ms)
 		if (source_unreached(s->req->p, &s->ask_home) == GET_LATER)
 			seek_pause_home(s, &s->asked, 0);
 		else
-			home_failed(s, &s->ask_home);
+			ask_home_failed(s, &s->ask_home);
 		break;
 	default:
-		home_failed(s, &s->ask_home);
+		ask_home_failed(s, &s->ask_home);
 	}
 	source_dirty(s->req);
-}
-
-/* ---- silence ---- */
-
-/* When the home that is asked has been silent too long. */
-uint64_t ask_silent_ns(const struct seek *s)
-{
-	const bool reader = s->req->run->reader;
-
-	if (!s->ask_open || s->ask_conn == NULL)
-		return UINT64_MAX;
-	if (s->ask_answered)
-		return s->ask_look_ns;
-	if (s->ask_probed)
-		return s->asked_ns + source_stuck_ns(reader);
-	return s->asked_ns + max_u64(source_silent_ns(reader), conn_patience_ns(s->ask_conn));
-}
-
-static bool is_asked_for_bytes(const struct seek *s, const struct wire_id *node)
-{
-	const struct get *g;
-
-	DL_FOREACH(s->gets, g)
-	{
-		if (id_equal(&g->node, node))
-			return true;
-	}
-	return false;
-}
-
-static void leave_silent(struct seek *s, bool dead)
-{
-	char home[PEER_NAME_BYTES];
-
-	wire_id_text(&s->ask_home, home);
-	source_note(s->req, "home %.8s: segment %u: %s, it is passed by", home, s->segment_idx,
-	            dead ? "no sign of life" : "no answer");
-	if (is_asked_for_bytes(s, &s->ask_home)) /* then that is seen to fail as well: one fault */
-		holders_dead(s->req->p->holders, &s->ask_home);
-	else
-		holders_home_silent(s->req->p->holders, &s->ask_home);
-	if (dead) /* nor is it waited for as a holder */
-		seek_avoid(s, &s->ask_home, WIRE_AVOID_FAILED);
-	ask_close(s);
-	home_failed(s, &s->ask_home);
-}
-
-/* It answered, and is to say more. While it is silent it is asked for signs of life. */
-static void watch_answered(struct seek *s)
-{
-	const struct peer *p = s->req->p;
-	const uint64_t silent_ns = source_silent_ns(s->req->run->reader);
-	const uint64_t now = peer_calm_ns(p);
-	const uint64_t quiet_ns = peer_now_ns(p) - conn_heard_ns(s->ask_conn);
-
-	if (s->ask_ping_ns == 0 && quiet_ns >= silent_ns) {
-		s->ask_ping_ns = peer_now_ns(p);
-		s->ask_look_ns = now + max_u64(silent_ns, conn_patience_ns(s->ask_conn));
-		conn_probe(s->ask_conn);
-	} else if (s->ask_ping_ns == 0 || conn_heard_ns(s->ask_conn) >= s->ask_ping_ns) {
-		s->ask_ping_ns = 0;
-		s->ask_look_ns = now + silent_ns - min_u64(quiet_ns, silent_ns / 2);
-	} else {
-		leave_silent(s, true);
-	}
-}
-
-/* Who lives and has not answered yet is given more time; who does not, not. */
-void ask_watch(struct seek *s)
-{
-	if (s->ask_open && s->ask_conn != NULL &&
-	    !holders_trusted(s->req->p->holders, &s->ask_home)) {
-		ask_close(s);
-		home_failed(s, &s->ask_home);
-		s->asked = set_none(s->want.n);
-		return;
-	}
-	if (ask_silent_ns(s) > peer_calm_ns(s->req->p))
-		return;
-	if (s->ask_answered)
-		watch_answered(s);
-	else if (!s->ask_probed && conn_heard_ns(s->ask_conn) > s->ask_sent_ns)
-		s->ask_probed = true;
-	else
-		leave_silent(s, !s->ask_probed);
 }
 
 void ask_was_vain(const struct seek *s)
@@ -591,7 +508,7 @@ void ask_pass_by(struct seek *s, uint64_t vain_ns)
 	holders_home_vain(s->req->p->holders, &s->ask_home);
 	seek_avoid(s, &s->ask_home, WIRE_AVOID_FAILED);
 	ask_close(s);
-	home_failed(s, &s->ask_home);
+	ask_home_failed(s, &s->ask_home);
 	s->unwatched = set_or(s->unwatched, &waited);
 	s->pause_ns = 0;
 }

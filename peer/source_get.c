@@ -11,11 +11,7 @@
 
 #define STUCK_AGAIN 4                 /* so much sooner, where it failed before */
 #define WATCH_NS    (500 * NS_PER_MS) /* of who waits itself */
-/* What a connection brings at least, of which something is expected: a hundredth of 1 Mbit/s */
-#define LEAST_BYTES_PER_S 1024U
-#define LINE_MAX_NS       (10 * NS_PER_S) /* behind others on its connection ... */
-#define LINE_SHARE        3               /* ... and this share of the time that is left for it */
-#define LATE_TIMES        2               /* as long as is usual there; half a second at least */
+#define LATE_TIMES  2                 /* as long as is usual there; half a second at least */
 
 static struct peer *peer_of(const struct get *g)
 {
@@ -140,31 +136,6 @@ static uint64_t stuck_after_ns(const struct get *g)
 	return holders_failing(peer_of(g)->holders, &g->node) ? ns / STUCK_AGAIN : ns;
 }
 
-/* By its connection, since from_ns: from_bytes had come then. */
-static bool comes_at(const struct get *g, uint64_t bytes_per_s, uint64_t from_bytes,
-                     uint64_t from_ns)
-{
-	const uint64_t bytes = conn_counts(g->conn)->payload_in_bytes - from_bytes;
-	const uint64_t ns = peer_calm_ns(peer_of(g)) - from_ns;
-
-	return bytes * NS_PER_S >= bytes_per_s * ns;
-}
-
-/* So that all of it is here while its reader waits for peers; he may have come late, though. */
-static uint64_t needed_bytes_per_s(const struct get *g)
-{
-	const uint64_t time_ns = max_u64(vain_most_ns(g->s->req), NS_PER_S);
-
-	return g->reader ? max_u64(SLOW_BYTES_PER_S, g->wire_bytes * NS_PER_S / time_ns)
-	                 : SLOW_BYTES_PER_S;
-}
-
-/* On a line that many share it may be late, and brings something all the same. */
-static bool brings(const struct get *g)
-{
-	return comes_at(g, needed_bytes_per_s(g), g->began_bytes, g->began_ns);
-}
-
 /* Something was heard of it, or it was asked just now. */
 static void restart_watch(struct get *g)
 {
@@ -175,20 +146,10 @@ static void restart_watch(struct get *g)
 	g->line_bytes = conn_counts(g->conn)->payload_in_bytes;
 	g->watched_ns = now;
 	g->hedge_ns = now + (g->wait ? WATCH_NS : g->patience_ns);
-	if (!g->wait && !g->hedged && g->s->req->run->reader && !brings(g))
+	if (!g->wait && !g->hedged && g->s->req->run->reader && !line_brings(g))
 		g->hedge_ns = min_u64(g->hedge_ns, max_u64(now, late_ns));
 	g->stuck_ns = now + stuck_after_ns(g);
 	g->probed_ns = 0;
-}
-
-/* Does its connection bring as much as the slowest line that is of use? Bytes that trickle are no
- * progress, and of who failed before none that will not be here in time. */
-static bool moves(const struct get *g)
-{
-	const bool strict = !g->wait && holders_failing(peer_of(g)->holders, &g->node);
-
-	return comes_at(g, strict ? needed_bytes_per_s(g) : LEAST_BYTES_PER_S, g->line_bytes,
-	                g->watched_ns);
 }
 
 static void on_progress(void *arg, uint32_t n_bytes)
@@ -197,7 +158,7 @@ static void on_progress(void *arg, uint32_t n_bytes)
 
 	if (g->first_ns == 0)
 		g->first_ns = peer_calm_ns(peer_of(g));
-	if (!moves(g))
+	if (!line_moves(g))
 		return;
 	zone_progress(g->s, n_bytes);
 	vain_bytes(g->s, g->wait);
@@ -231,11 +192,11 @@ static void probe(struct get *g)
 	g->hedged = g->hedged || !g->wait;
 	if (g->wait && g->s->req->run->reader) /* the home sees sooner that nothing comes of it */
 		g->s->unwatched = set_or(g->s->unwatched, &g->set);
+	conn_probe(g->conn);
 	g->probed_ns = peer_now_ns(peer_of(g));
 	g->dead_ns = peer_calm_ns(peer_of(g)) + max_u64(least_ns, conn_patience_ns(g->conn));
 	if (!g->wait)
 		g->dead_ns = min_u64(g->dead_ns, max_u64(g->stuck_ns, g->hedge_ns));
-	conn_probe(g->conn);
 }
 
 static void give_up(struct get *g, bool dead);
@@ -255,7 +216,7 @@ static void wait_elsewhere(struct get *g)
  * and any other source would be, too. */
 static bool is_in_line(const struct get *g)
 {
-	return moves(g) && peer_calm_ns(peer_of(g)) < g->began_ns + g->line_ns;
+	return line_moves(g) && peer_calm_ns(peer_of(g)) < g->began_ns + g->line_ns;
 }
 
 /* Whoever else may have it, and the origin, are to have some of its time. */
@@ -273,13 +234,14 @@ static void watch_on(struct get *g)
 }
 
 /* Who has a lease, and the digests, can show at once that it knows them. It lives, and does not:
- * the home is told, whatever progress that one hears of. */
+ * the home is told, whatever progress that one hears of. What it says is behind what it sends. */
 static bool is_stalled(const struct get *g)
 {
 	const uint32_t share = holders_failing(peer_of(g)->holders, &g->node) ? STUCK_AGAIN : 1;
 
 	return g->wait && !g->granted && g->s->req->run->reader &&
-	       peer_calm_ns(peer_of(g)) >= g->began_ns + source_stuck_ns(true) / share;
+	       peer_calm_ns(peer_of(g)) >= g->began_ns + source_stuck_ns(true) / share &&
+	       !line_is_behind(g->conn, g->sent_ns, line_brings(g));
 }
 
 static void give_up_stalled(struct get *g)
@@ -300,7 +262,7 @@ void get_watch(struct get *g)
 		return;
 	if (!g->wait && g->probed_ns != 0 && is_in_line(g))
 		stay_in_line(g);
-	else if (g->probed_ns != 0 && conn_heard_ns(g->conn) < g->probed_ns)
+	else if (g->probed_ns != 0 && !conn_lives_since(g->conn, g->probed_ns))
 		give_up(g, true);
 	else if (g->probed_ns != 0 && !g->wait && now >= g->stuck_ns)
 		give_up(g, false); /* it lives, and brings nothing */
@@ -418,7 +380,7 @@ void get_expire(struct get *g)
 {
 	const uint64_t took_ns = peer_calm_ns(peer_of(g)) - g->began_ns;
 
-	if (g->wait || took_ns < source_stuck_ns(true) || brings(g))
+	if (g->wait || took_ns < source_stuck_ns(true) || line_brings(g))
 		get_stop(g);
 	else
 		get_fail(g);
@@ -438,14 +400,6 @@ static void make_key(struct get *g)
 		proof_key_add(k, alg, c->digest, c->plain_size_bytes);
 	}
 	proof_key_end(&k, g->key);
-}
-
-static uint64_t line_ns_of(const struct source_req *req)
-{
-	const uint64_t now = peer_now_ns(req->p);
-	const uint64_t left_ns = req->run->deadline_ns > now ? req->run->deadline_ns - now : 0;
-
-	return min_u64(left_ns / LINE_SHARE, LINE_MAX_NS);
 }
 
 /* At least, of the two forms that it may come in. */
@@ -475,7 +429,7 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 	}
 	g->began_ns = peer_calm_ns(p);
 	g->hedge_ns = holders_hedge_ns(p->holders, node, g->size_bytes);
-	g->line_ns = line_ns_of(s->req);
+	g->line_ns = line_longest_ns(s->req);
 	g->patience_ns = g->hedge_ns > g->began_ns ? g->hedge_ns - g->began_ns : 0;
 	make_key(g);
 	return g;
@@ -525,6 +479,7 @@ static enum get_outcome ask(struct get *g, struct wire_get *get, const uint32_t 
 	if (r == 0) {
 		g->conn = l->conn;
 		g->began_bytes = conn_counts(g->conn)->payload_in_bytes;
+		g->sent_ns = peer_now_ns(p);
 		restart_watch(g);
 		DL_APPEND(g->s->gets, g);
 		holders_began(p->holders, &g->node, g->size_bytes);

@@ -36,7 +36,8 @@ struct get {
 	uint64_t dead_ns;     /* without one, it is given up then */
 	uint64_t stuck_ns;    /* and then in any case but one: it is behind what comes for others */
 	uint64_t line_ns;     /* so long it may be, since it began */
-	uint64_t began_bytes; /* that had come by its connection when it began */
+	uint64_t began_bytes; /* that had come by its connection when it began ... */
+	uint64_t sent_ns;     /* ... then, by the real clock */
 	uint64_t line_bytes;  /* that had come by its connection when it was watched anew, ... */
 	uint64_t watched_ns;  /* ... then */
 	bool wait;            /* it is to come there first: only its life is watched */
@@ -109,8 +110,10 @@ struct seek {
 	uint64_t asked_ns;
 	uint64_t ask_sent_ns; /* the same by the real clock */
 	bool ask_answered;
-	bool ask_probed;      /* it lives, and does not answer */
-	uint64_t ask_look_ns; /* it answered: when it is looked at next */
+	uint64_t ask_began_bytes; /* that had come by its connection then */
+	uint64_t ask_line_ns;     /* so long its answer may be behind others */
+	bool ask_probed;          /* it lives, and does not answer */
+	uint64_t ask_look_ns;     /* it answered, or lives: when it is looked at next */
 	uint64_t ask_ping_ns; /* and when it was asked for a sign of life, by the real clock; 0: not
 	                       */
 	bool ask_reader;      /* it said that a reader is blocked on it */
@@ -238,9 +241,9 @@ struct wire_set ask_wanted(const struct seek *s, const struct wire_set *todo);
 struct wire_set ask_unwatched(const struct seek *s);
 /** Is it open as a prefetch's, and a reader is blocked on some of it now? */
 bool ask_is_hurried(const struct seek *s);
-void ask_close(struct seek *s);               /* cancelled, if it is open */
-void ask_watch(struct seek *s);               /* is the home silent? */
-uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient clock */
+void ask_close(struct seek *s); /* cancelled, if it is open */
+/** As a home it does not know, or will not say: another one decides. */
+void ask_home_failed(struct seek *s, const struct wire_id *home);
 
 /** A reader asked it again and again: it is not asked for a while. */
 void ask_was_vain(const struct seek *s);
@@ -292,6 +295,29 @@ void get_expire(struct get *g);
 void get_watch(struct get *g); /* look after it, as time passes; may free it */
 /** Why a node has no connection that takes requests now. */
 enum get_outcome source_unreached(struct peer *p, const struct wire_id *node);
+
+/* ---- source_watch.c ---- */
+
+void ask_watch(struct seek *s);               /* is the home silent? */
+uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient clock */
+
+/* ---- source_line.c ---- */
+
+/** So long a question may be behind others on its connection: whoever else may have it, and the
+ * origin, are to have some of its time. */
+uint64_t line_longest_ns(const struct source_req *req);
+/** Since from_ns, by the patient clock, when from_bytes had come by it: of whatever was asked. */
+bool line_comes_at(const struct source_req *req, const struct conn *c, uint64_t bytes_per_s,
+                   uint64_t from_bytes, uint64_t from_ns);
+/** On a line that many share it may be late, and brings something all the same, since it began. */
+bool line_brings(const struct get *g);
+/** Does its connection bring as much as the slowest line that is of use, since it was watched
+ * anew? Bytes that trickle are no progress, and of who failed before none that will not be here in
+ * time. */
+bool line_moves(const struct get *g);
+/** Is what c was asked at sent_ns (by the real clock) behind what it brings meanwhile? A ping
+ * behind the question tells: its answer comes after that of the question. */
+bool line_is_behind(const struct conn *c, uint64_t sent_ns, bool brings);
 
 /* ---- source_unit.c ---- */
 

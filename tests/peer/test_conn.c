@@ -2,6 +2,7 @@
  * test_conn: two agents talk: hellos, many requests at once, priorities, cancel, the ends.
  */
 #include "clock.h"
+#include "fake_clock.h"
 #include "set.h"
 #include "wire_pair.h"
 #include <errno.h>
@@ -284,6 +285,45 @@ static void patience_has_an_end_however_late_answers_come(void **state)
 	assert_true(conn_patience_ns(p->ends[0].conn) > 0);
 }
 
+/* An answer that was lost on the way comes when TCP has sent it again: once. */
+static void patience_is_enough_for_a_packet_that_is_lost(void **state)
+{
+	struct pair *p = *state;
+	struct conn *c;
+
+	pair_open(p);
+	c = p->ends[0].conn;
+	assert_int_equal(conn_patience_ns(c), 0);
+	conn_measured(c, 288000, 0, 75000);
+	assert_int_equal(conn_patience_ns(c), 363 * NS_PER_MS);
+	conn_measured(c, 880000, 2, 20000); /* doubled twice since then */
+	assert_int_equal(conn_patience_ns(c), 240 * NS_PER_MS);
+	conn_answered(c, 300 * NS_PER_MS);
+	assert_true(conn_patience_ns(c) > 300 * NS_PER_MS);
+	conn_measured(c, UINT32_MAX, 0, UINT32_MAX);
+	assert_int_equal(conn_patience_ns(c), CONN_PATIENCE_MAX_NS);
+}
+
+/* A packet was lost: what is behind it comes, and cannot be read. */
+static void what_tcp_has_and_cannot_give_yet_is_a_sign_of_life(void **state)
+{
+	struct pair *p = *state;
+	static struct fake_clock clock; /* it outlives the connection */
+	struct conn *c;
+
+	fake_clock_init(&clock);
+	p->ends[0].opts.clock = &clock.clock;
+	pair_open(p);
+	c = p->ends[0].conn;
+	conn_segments(c, 7);
+	fake_clock_advance_ms(&clock, 100);
+	conn_segments(c, 7);
+	assert_false(conn_lives_since(c, clock_now_ns(&clock.clock) - 50 * NS_PER_MS));
+	conn_segments(c, 8);
+	assert_true(conn_lives_since(c, clock_now_ns(&clock.clock) - 50 * NS_PER_MS));
+	assert_false(conn_lives_since(c, clock_now_ns(&clock.clock))); /* that was before */
+}
+
 static void an_answer_to_another_kind_of_request_stays_here(void **state)
 {
 	struct pair *p = *state;
@@ -429,6 +469,8 @@ int main(void)
 		BOTH(a_cancel_before_any_stream_is_told),
 		BOTH(an_answer_that_crosses_a_cancel_is_told_apart),
 		BOTH(patience_has_an_end_however_late_answers_come),
+		BOTH(patience_is_enough_for_a_packet_that_is_lost),
+		BOTH(what_tcp_has_and_cannot_give_yet_is_a_sign_of_life),
 		BOTH(an_answer_to_another_kind_of_request_stays_here),
 		BOTH(too_many_requests_are_held_back_here),
 		BOTH(a_close_ends_everything_once),

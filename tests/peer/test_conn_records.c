@@ -2,6 +2,7 @@
  * test_conn_records: what a connection does with a member that keeps OpenSSL busy: with records
  * that carry nothing, or a byte each. The other side is a bare TLS client here.
  */
+#include "fake_clock.h"
 #include "wire_pair.h"
 #include "wire_samples.h"
 #include <errno.h>
@@ -142,6 +143,37 @@ static void a_turn_takes_so_many_records_however_small(void **state)
 	client_close(&c);
 }
 
+/* On a slow line a record takes long: the other side lives, though nothing of it can be read yet.
+ * It is to come to an end all the same. */
+static void a_part_of_a_record_is_a_sign_of_life(void **state)
+{
+	const struct wire_msg ping = { .type = WIRE_PING };
+	struct pair *p = *state;
+	struct fake_clock clock;
+	struct client c;
+	char bytes[4096];
+	uint64_t heard_ns;
+	int n;
+
+	fake_clock_init(&clock);
+	p->ends[1].opts.clock = &clock.clock;
+	p->ends[1].opts.ping_interval_ms = 5000;
+	client_open(&c, p);
+	heard_ns = conn_heard_ns(p->ends[1].conn);
+	say(&c, &ping, 16384);
+	n = BIO_read(SSL_get_wbio(c.ssl), bytes, sizeof(bytes));
+	for (int i = 0; i < n - 1 && p->ends[1].n_closed == 0; i++) {
+		fake_clock_advance_ms(&clock, 1000);
+		assert_int_equal(send(c.fd, &bytes[i], 1, MSG_NOSIGNAL), 1);
+		pair_spin(p);
+		assert_int_equal(p->ends[1].n_msgs, 0);
+		if (p->ends[1].n_closed == 0)
+			assert_true(conn_heard_ns(p->ends[1].conn) > heard_ns);
+	}
+	pair_expect_end(p, 1, ETIMEDOUT, "does not answer pings");
+	client_close(&c);
+}
+
 /* Whoever sits on the line can do that, with no certificate at all. */
 static void who_is_garbled_on_the_way_has_broken_no_rule(void **state)
 {
@@ -228,6 +260,8 @@ int main(void)
 		                                pair_secure, pair_teardown),
 		cmocka_unit_test_setup_teardown(a_turn_takes_so_many_records_however_small,
 		                                pair_secure, pair_teardown),
+		cmocka_unit_test_setup_teardown(a_part_of_a_record_is_a_sign_of_life, pair_secure,
+		                                pair_teardown),
 		cmocka_unit_test_setup_teardown(who_is_garbled_on_the_way_has_broken_no_rule,
 		                                pair_secure, pair_teardown),
 		cmocka_unit_test_setup_teardown(who_says_its_hello_byte_by_byte_is_cut_off,

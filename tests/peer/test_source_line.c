@@ -200,6 +200,117 @@ static void a_queue_is_not_stood_in_for_longer_since_a_holder_trickles(void **st
 	chunks_lease_end(s->w, true);
 }
 
+/* ---- answers that are behind bytes ---- */
+
+/* Some of a chunk of its first question, for so long, or until the agent leases the rest. */
+static void is_busy_sending(struct scene *s, struct actor *a, uint32_t first_chunk, uint32_t ms)
+{
+	struct wire_get get = a->gets[0];
+	uint32_t offset = CHUNK_BYTES;
+
+	for (uint32_t chunk = first_chunk; ms > 0 && s->w->n_leases == 0; ms -= 50) {
+		if (offset + 500 > CHUNK_BYTES) {
+			get.part.set = chunks_of(chunk++, 1);
+			offset = 0;
+		}
+		actor_trickle(a, &get, offset, 500); /* 10 KB/s */
+		offset += 500;
+		peers_run_ms(s->w->peers, 50);
+	}
+}
+
+/* The other has a part of what is wanted, and sends it; the rest is to come there first. */
+static void is_waited_for_at_who_sends(struct scene *s)
+{
+	const struct wire_set first = chunks_of(0, 8);
+	const struct wire_set second = chunks_of(8, 1);
+	const struct wire_ask *ask = wants_within(s, 9, 30000);
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	actor_grant(&s->other, &s->other.gets[0], true);
+	peers_run_ms(s->w->peers, 5);
+	actor_hang(&s->other, true);
+	actor_answer(&s->home, ask, WIRE_WAIT, &second, &s->other);
+}
+
+static bool any_is_stalled(const struct scene *s)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < s->home.n_asks; i++)
+		any = any || (s->home.asks[i].flags & WIRE_ASK_STALLED) != 0;
+	return any;
+}
+
+/* What it has to say waits behind what it sends, and so does its answer to a ping. */
+static void who_sends_and_could_not_say_that_it_knows_them_is_not_stalled(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set second = chunks_of(8, 1);
+
+	is_waited_for_at_who_sends(s);
+	is_busy_sending(s, &s->other, 0, 3500);
+	assert_false(any_is_stalled(s));
+	assert_int_equal(s->other.stranger.n_cancelled, 0);
+	actor_hang(&s->other, false);
+	peers_until(s->w->peers, &s->other.n_gets, 2);
+	gives(&s->other, &s->other.gets[1], &second, true);
+	peers_until(s->w->peers, &s->w->n_chunks, 2);
+	assert_true(s->w->came[8]);
+}
+
+/* It could: it has answered the ping behind that. */
+static void who_sends_and_does_not_say_that_it_knows_them_is_stalled(void **state)
+{
+	struct scene *s = *state;
+
+	is_waited_for_at_who_sends(s);
+	actor_hang(&s->other, false);
+	is_busy_sending(s, &s->other, 0, 3500);
+	assert_true(any_is_stalled(s));
+}
+
+/* The home is a holder as well. Its answer is behind what it sends. */
+static void a_home_that_sends_and_could_not_answer_is_not_passed_by(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 8);
+	const struct wire_set second = chunks_of(8, 1);
+	const struct wire_ask *ask = wants_within(s, 9, 30000);
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->home);
+	peers_until(s->w->peers, &s->home.n_gets, 1);
+	actor_grant(&s->home, &s->home.gets[0], true);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	actor_hang(&s->home, true);
+	is_busy_sending(s, &s->home, 0, 3500);
+	assert_int_equal(s->w->n_leases, 0); /* of the next in rank: the agent itself */
+	actor_hang(&s->home, false);
+	actor_answer(&s->home, &s->home.asks[1], WIRE_HOLDERS, &second, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, 1);
+	assert_int_equal(scene_info(s, &s->home).n_failed, 0);
+}
+
+/* It could: it answers pings. */
+static void a_home_that_sends_and_does_not_answer_is_passed_by(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 8);
+	const struct wire_ask *ask = wants_within(s, 9, 30000);
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->home);
+	peers_until(s->w->peers, &s->home.n_gets, 1);
+	actor_grant(&s->home, &s->home.gets[0], true);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	is_busy_sending(s, &s->home, 0, 1900);
+	assert_int_equal(s->w->n_leases, 0);
+	peers_until(s->w->peers, &s->w->n_leases, 1); /* of the next in rank: the agent itself */
+	chunks_lease_end(s->w, true);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
@@ -211,6 +322,10 @@ int main(void)
 		T(who_is_slow_until_the_time_is_over_has_failed),
 		T(who_is_too_slow_for_its_reader_has_failed_and_costs_less_then),
 		T(a_queue_is_not_stood_in_for_longer_since_a_holder_trickles),
+		T(who_sends_and_could_not_say_that_it_knows_them_is_not_stalled),
+		T(who_sends_and_does_not_say_that_it_knows_them_is_stalled),
+		T(a_home_that_sends_and_could_not_answer_is_not_passed_by),
+		T(a_home_that_sends_and_does_not_answer_is_passed_by),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
