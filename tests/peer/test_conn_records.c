@@ -149,7 +149,7 @@ static void a_part_of_a_record_is_a_sign_of_life(void **state)
 {
 	const struct wire_msg ping = { .type = WIRE_PING };
 	struct pair *p = *state;
-	struct fake_clock clock;
+	static struct fake_clock clock; /* it outlives the connection */
 	struct client c;
 	char bytes[4096];
 	uint64_t heard_ns;
