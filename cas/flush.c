@@ -110,21 +110,22 @@ static int write_rows(struct db *db, const struct snapshot *snapshots, uint32_t 
 	return r == 0 ? tx_commit(&tx, e) : r;
 }
 
-/* One bad file is not the disk. */
-static void tell_room(struct room *room, const struct snapshot *snapshots, uint32_t n)
+/* One bad file is not the disk. @return it was told that none could be synced */
+static bool tell_room(struct room *room, const struct snapshot *snapshots, uint32_t n)
 {
 	int code = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		if (snapshots[i].synced) {
 			room_synced(room);
-			return;
+			return false;
 		}
 		if (code == 0)
 			code = snapshots[i].sync_errno;
 	}
 	if (code != 0)
 		room_sync_failed(room, code);
+	return code != 0;
 }
 
 /* Files first. @return the first failure; those that failed are put back and are not `synced` */
@@ -148,13 +149,15 @@ static int sync_all(struct snapshot *snapshots, uint32_t n, struct err *e)
 	return first;
 }
 
-static int flush_snapshots(struct cas *cas, struct snapshot *snapshots, uint32_t n, struct err *e)
+/* @param ret_told  no file could be synced, and the room knows */
+static int flush_snapshots(struct cas *cas, struct snapshot *snapshots, uint32_t n, bool *ret_told,
+                           struct err *e)
 {
 	struct err why;
 	const int synced = sync_all(snapshots, n, e);
 	const int written = n > 0 ? write_rows(cas->db, snapshots, n, &why) : 0;
 
-	tell_room(&cas->room, snapshots, n);
+	*ret_told = tell_room(&cas->room, snapshots, n);
 	for (uint32_t i = 0; i < n && written < 0; i++)
 		if (snapshots[i].synced)
 			put_back(&snapshots[i]);
@@ -173,7 +176,7 @@ static int flush_refers(struct cas_blob *blob, struct err *e)
 	return r == CAS_MISS ? 0 : r;
 }
 
-static int flush_blobs(struct cas *cas, struct err *e)
+static int flush_blobs(struct cas *cas, bool *ret_told, struct err *e)
 {
 	struct cas_blob **blobs = NULL;
 	const uint32_t n_blobs = blob_table_all(cas, &blobs);
@@ -185,7 +188,7 @@ static int flush_blobs(struct cas *cas, struct err *e)
 	for (uint32_t i = 0; i < n_blobs; i++)
 		if (bitmap_next_set(blobs[i]->dirty, 0) < blobs[i]->dirty->n_bits)
 			take_snapshot(blobs[i], &snapshots[n++]);
-	r = flush_snapshots(cas, snapshots, n, e);
+	r = flush_snapshots(cas, snapshots, n, ret_told, e);
 	for (uint32_t i = 0; i < n_blobs; i++) {
 		const int referred = flush_refers(blobs[i], r < 0 ? &why : e);
 
@@ -202,22 +205,23 @@ static int flush_blobs(struct cas *cas, struct err *e)
 
 int flush_all(struct cas *cas, struct err *e)
 {
-	int r = flush_blobs(cas, e);
+	bool told;
+	int r = flush_blobs(cas, &told, e);
 
-	if (r != -ENOSPC)
+	if (r != -ENOSPC || told)
 		return r;
-	if (!room_is_unsynced(&cas->room)) /* the database: a sync has told the room by itself */
-		room_ran_out(&cas->room, ENOSPC); /* chunks go, and the ballast is made anew */
-	return evict_give_ballast(cas) ? flush_blobs(cas, e) : r;
+	room_ran_out(&cas->room, ENOSPC); /* chunks go, and the ballast is made anew */
+	return evict_give_ballast(cas) ? flush_blobs(cas, &told, e) : r;
 }
 
 void flush_one(struct cas_blob *blob)
 {
 	struct snapshot s;
 	struct err e;
+	bool told;
 
 	take_snapshot(blob, &s);
-	if (s.n_slices > 0 && flush_snapshots(blob->cas, &s, 1, &e) < 0)
+	if (s.n_slices > 0 && flush_snapshots(blob->cas, &s, 1, &told, &e) < 0)
 		log_warn(blob->cas->log, "ready chunks could not be recorded: fetched again later",
 		         "blob=%s why=%s", blob->key, LOG_Q(e.msg));
 	free(s.slices);

@@ -100,12 +100,6 @@ void room_write_failed(struct room *room, int code);
 void room_sync_failed(struct room *room, int code);
 void room_synced(struct room *room); /* [writer] */
 
-/** [writer] Did the last sync fail? */
-static inline bool room_is_unsynced(const struct room *room)
-{
-	return atomic_load(&room->n_unsynced) > 0;
-}
-
 /** [worker] What blobs may take now: the quota, or less where the file system is full. */
 uint64_t room_may_use(struct room *room);
 

@@ -5,11 +5,13 @@
 #include "mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define HELD_BYTES 262144
 #define N_ROWS     40U
+#define OTHER_ID   "2123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static struct stat stat_of_log(const struct fixture *f)
 {
@@ -114,6 +116,28 @@ static void one_that_somebody_still_reads_stays(void **state)
 	db_close(&db);
 }
 
+/* There is no room for another page of it. */
+static void a_full_database_has_room_made_also_after_a_sync_failed(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *old;
+	struct cas_blob *b;
+
+	fixture_open(f);
+	old = open_full(f, SAMPLE_ID, 200, 1);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	room_sync_failed(&f->cas->room, EIO);
+	assert_int_equal(db_exec(f->cas->db, "PRAGMA max_page_count = 1", &f->e), 0);
+	b = open_sample(f, OTHER_ID, 200, 2);
+	assert_int_equal(put_sample(b, 2, 0), 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), -ENOSPC);
+	while (cas_blob_n_ready(old) == 200)
+		(void)sched_yield();
+	cas_blob_release(&b);
+	cas_blob_release(&old);
+	fixture_close(f);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -122,6 +146,7 @@ int main(void)
 		T(it_holds_room_from_the_beginning),
 		T(what_it_holds_is_written_over),
 		T(one_that_somebody_still_reads_stays),
+		T(a_full_database_has_room_made_also_after_a_sync_failed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
