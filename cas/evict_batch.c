@@ -58,7 +58,8 @@ static void unbar(struct evict_batch *b)
 
 /* The bytes are all there still, whatever the database says: it is told again. But a reader of that
  * moment may have found one of them wrong, and took it for barred already: then all stay away, and
- * their bars are the job's that records such faults. */
+ * their bars are the job's that records such faults. Otherwise the bars go together with that: a
+ * reader of any later moment sets one of its own, which unbar() does not take for ours. */
 static void give_back(struct evict_batch *b)
 {
 	struct cas_blob *blob = b->blob;
@@ -67,8 +68,13 @@ static void give_back(struct evict_batch *b)
 	(void)pthread_mutex_lock(&blob->mutex);
 	is_faulty = atomic_load(&blob->generation) != b->generation;
 	for (uint32_t i = bitmap_next_set(b->victims, 0); i < b->victims->n_bits;
-	     i = bitmap_next_set(b->victims, i + 1))
-		(void)(is_faulty ? bitmap_clear(b->barred_here, i) : bitmap_set(blob->ready, i));
+	     i = bitmap_next_set(b->victims, i + 1)) {
+		(void)bitmap_clear(b->barred_here, i);
+		if (!is_faulty) {
+			(void)bitmap_set(blob->ready, i); /* first: nobody may write it */
+			(void)bitmap_clear(blob->barred, i);
+		}
+	}
 	(void)pthread_mutex_unlock(&blob->mutex);
 	for (uint32_t i = bitmap_next_set(b->victims, 0); i < b->victims->n_bits;
 	     i = bitmap_next_set(b->victims, i + 1)) {

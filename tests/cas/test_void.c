@@ -89,28 +89,27 @@ static int sql(struct cas *cas, void *arg, struct err *e)
 	return db_exec(cas->db, arg, e);
 }
 
-/* A reader of before finds it wrong while it is evicted, and the database takes no change. */
-static void what_an_eviction_gives_back_is_not_what_was_found_wrong_meanwhile(void **state)
+/* A reader of before finds it wrong while it is evicted, in one of these calls, and the database
+ * takes no change. */
+static void evict_in_vain(struct fixture *f, const struct cas_hooks *hooks)
 {
 	static char on[] = "PRAGMA query_only=1";
 	static char off[] = "PRAGMA query_only=0";
 	static const char *const keys[] = { SAMPLE_ID };
 	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
 	const struct cas_gc_opts opts = { .to_bytes = 0 };
-	struct fixture *f = *state;
-	atomic_bool found = false;
-	const struct cas_hooks hooks = { .on_gone = find_it_wrong, .arg = &found };
+	const atomic_bool *found = hooks->arg;
 	struct cas_gc_result result;
 	struct cas_blob *b = open_full(f, SAMPLE_ID, N_CHUNKS, SEED);
 
 	record_image(f, &rec, keys, 1);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(ready_bits(f), 0xff);
-	cas_hooks_on(f->cas, &hooks);
+	cas_hooks_on(f->cas, hooks);
 	assert_int_equal(writer_do(f->cas, sql, on, &f->e), 0);
 	assert_true(cas_gc(f->cas, &opts, &result, &f->e) < 0);
 	assert_int_equal(writer_do(f->cas, sql, off, &f->e), 0);
-	assert_true(atomic_load(&found));
+	assert_true(atomic_load(found));
 	assert_false(cas_blob_is_ready(b, WRONG));
 	assert_int_equal(blob_clear_now(b, &f->e), 0); /* or by the job of the next one */
 	assert_int_equal(ready_bits(f) >> WRONG & 1, 0);
@@ -119,6 +118,23 @@ static void what_an_eviction_gives_back_is_not_what_was_found_wrong_meanwhile(vo
 	assert_int_equal(cas_blob_n_ready(b), 0);
 	cas_hooks_off(f->cas);
 	cas_blob_release(&b);
+}
+
+static void what_an_eviction_gives_back_is_not_what_was_found_wrong_meanwhile(void **state)
+{
+	atomic_bool found = false;
+	const struct cas_hooks hooks = { .on_gone = find_it_wrong, .arg = &found };
+
+	evict_in_vain(*state, &hooks);
+}
+
+/* ... before all that is given back is told of. */
+static void what_is_found_wrong_while_it_is_given_back_stays_barred(void **state)
+{
+	atomic_bool found = false;
+	const struct cas_hooks hooks = { .on_ready = find_it_wrong, .arg = &found };
+
+	evict_in_vain(*state, &hooks);
 }
 
 #define N_VOIDS 100000U
@@ -176,6 +192,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_void_in_two_steps_is_one_for_the_writer),
 		T(what_an_eviction_gives_back_is_not_what_was_found_wrong_meanwhile),
+		T(what_is_found_wrong_while_it_is_given_back_stays_barred),
 		T(who_sees_that_something_went_sees_that_it_is_not_ready),
 	};
 
