@@ -305,7 +305,7 @@ static void a_home_that_sends_and_does_not_answer_is_passed_by(void **state)
 	actor_grant(&s->home, &s->home.gets[0], true);
 	actor_end(&s->home, ask->req, WIRE_DONE, 0);
 	peers_until(s->w->peers, &s->home.n_asks, 2);
-	is_busy_sending(s, &s->home, 0, 1900);
+	is_busy_sending(s, &s->home, 0, 1700);
 	assert_int_equal(s->w->n_leases, 0);
 	peers_until(s->w->peers, &s->w->n_leases, 1); /* of the next in rank: the agent itself */
 	chunks_lease_end(s->w, true);
