@@ -275,9 +275,17 @@ static int refill(struct conn *c, struct wire_buf *plain, struct err *e)
 	return r < 0 ? r : c->out.size_bytes > 0;
 }
 
+/* The kernel takes 64 KiB, whatever it may: on a slow line it has one frame of payload a turn.
+ * Control it has at once, as nothing overtakes that; when closing there is nothing else. */
+static bool waits_for_room(const struct conn *c, uint64_t n_payloads_before)
+{
+	return c->frame_bytes < OUT_MAX_BYTES && c->counts.n_payloads_out > n_payloads_before;
+}
+
 void conn_io_write(struct conn *c)
 {
 	AUTO(wire_buf_free) struct wire_buf plain = { 0 };
+	const uint64_t n_payloads = c->counts.n_payloads_out;
 	size_t turn_bytes = 0;
 	struct err e = { 0 };
 	ssize_t n = 1;
@@ -289,7 +297,7 @@ void conn_io_write(struct conn *c)
 		if (n > 0)
 			n = io_send(c, &e);
 		turn_bytes += n > 0 ? (size_t)n : 0;
-		if (c->frame_bytes < OUT_MAX_BYTES) /* the kernel takes 64 KiB, whatever it may */
+		if (waits_for_room(c, n_payloads))
 			break;
 	}
 	if (n < 0)

@@ -152,6 +152,33 @@ static void a_frame_has_what_the_line_takes_in_a_moment(void **state)
 	assert_in_range(conn_counts(c)->n_payloads_out, 80, 90);
 }
 
+/* On a line of which nothing is known yet. */
+static void only_payload_waits_for_the_next_turn(void **state)
+{
+	struct pair *p = *state;
+	const struct wire_msg ping = { .type = WIRE_PING, .u.ping.stamp = 1 };
+	static struct got got;
+	struct conn *c;
+
+	p->ends[1].serves = true;
+	p->ends[1].holds = true;
+	p->ends[1].chunk_bytes = 1U << 20;
+	pair_open(p);
+	assert_int_equal(pair_get(p, 0, &got, 1, true), 0);
+	pair_until(p, &p->ends[1].serve[0].n_pulls, 1);
+	pair_spin(p);
+	c = p->ends[1].conn;
+	for (int i = 0; i < 10; i++)
+		conn_send(c, &ping);
+	conn_run(c);
+	assert_int_equal(sendq_control_bytes(c->sendq), 0);
+	assert_false(event_pending(c->ev_write, EV_WRITE, NULL)); /* that was all */
+	pair_give(p, 1, 0);
+	conn_run(c);
+	assert_int_equal(conn_counts(c)->n_payloads_out, 1);
+	assert_true(event_pending(c->ev_write, EV_WRITE, NULL));
+}
+
 static void a_reader_overtakes_prefetch(void **state)
 {
 	struct pair *p = *state;
@@ -462,6 +489,7 @@ int main(void)
 		BOTH(answers_come_in_any_order),
 		BOTH(large_chunks_come_whole),
 		BOTH(a_frame_has_what_the_line_takes_in_a_moment),
+		BOTH(only_payload_waits_for_the_next_turn),
 		BOTH(a_reader_overtakes_prefetch),
 		BOTH(a_stream_is_asked_for_no_more_than_the_socket_takes),
 		BOTH(a_cancelled_request_says_nothing_more),

@@ -163,6 +163,40 @@ static void a_later_node_is_told_the_highest_that_both_know(void **state)
 	assert_int_equal(answer.max_version, WIRE_VERSION);
 }
 
+static void set_room(const struct conn *c, int n_bytes)
+{
+	assert_int_equal(setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &n_bytes, sizeof(n_bytes)), 0);
+}
+
+/* Half a frame fits into the socket; when there is room again a lie comes with it. */
+static void a_bye_comes_behind_the_rest_of_a_frame(void **state)
+{
+	struct pair *p = *state;
+	uint8_t bytes[65536];
+	size_t rest_bytes;
+	struct conn *c;
+	int fd;
+
+	p->ends[1].serves = true;
+	p->ends[1].chunk_bytes = 1U << 20;
+	fd = raw_open(p);
+	c = p->ends[1].conn;
+	set_room(c, 4096);
+	raw_sample(fd, WIRE_GET);
+	pair_until(p, &p->ends[1].n_msgs, 1);
+	pair_spin(p);
+	rest_bytes = c->out.size_bytes - c->out_sent_bytes;
+	assert_true(c->out_sent_bytes > 0);
+	assert_in_range(rest_bytes, 1, sizeof(bytes));
+	set_room(c, 65536);
+	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	raw_sample(fd, WIRE_HELLO);
+	pair_expect_end(p, 1, EPROTO, "again");
+	assert_int_equal(recv(fd, bytes, rest_bytes, MSG_WAITALL), rest_bytes);
+	expect_bye(fd, WIRE_BYE_PROTOCOL);
+}
+
 /* ---- lies ---- */
 
 struct lie {
@@ -376,6 +410,7 @@ int main(void)
 		PLAIN(a_later_version_that_still_speaks_ours_is_taken),
 		PLAIN(an_older_node_is_spoken_to_as_it_speaks),
 		PLAIN(a_later_node_is_told_the_highest_that_both_know),
+		PLAIN(a_bye_comes_behind_the_rest_of_a_frame),
 		PLAIN(lies_in_answers_end_it),
 		PLAIN(metadata_that_is_too_large_or_out_of_order_ends_it),
 		PLAIN(metadata_that_was_cancelled_may_end_whole),
