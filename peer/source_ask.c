@@ -254,7 +254,6 @@ bool ask_home(struct seek *s, const struct wire_set *todo)
 		s->ask_open = true;
 		s->ask_settles = s->settle;
 		s->ask_answered = false;
-		s->ask_probed = false;
 		s->ask_ping_ns = 0;
 		s->ask_reader = s->req->run->reader;
 		s->ask_sent_ns = peer_now_ns(p);
@@ -409,8 +408,10 @@ static void note_answered(struct seek *s)
 		conn_answered(s->ask_conn, now - s->asked_ns);
 		holders_home_answered(s->req->p->holders, &s->ask_home);
 	}
-	if (!s->ask_answered)
+	if (!s->ask_answered) {
 		s->ask_look_ns = now + source_silent_ns(s->req->run->reader);
+		s->ask_ping_ns = 0;
+	}
 	s->ask_answered = true;
 }
 

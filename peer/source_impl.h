@@ -112,7 +112,6 @@ struct seek {
 	bool ask_answered;
 	uint64_t ask_began_bytes; /* that had come by its connection then */
 	uint64_t ask_line_ns;     /* so long its answer may be behind others */
-	bool ask_probed;          /* it lives, and does not answer */
 	uint64_t ask_look_ns;     /* it answered, or lives: when it is looked at next */
 	uint64_t ask_ping_ns; /* and when it was asked for a sign of life, by the real clock; 0: not
 	                       */

@@ -12,7 +12,7 @@ uint64_t ask_silent_ns(const struct seek *s)
 
 	if (!s->ask_open || s->ask_conn == NULL)
 		return UINT64_MAX;
-	if (s->ask_answered || s->ask_probed)
+	if (s->ask_answered || s->ask_ping_ns != 0)
 		return s->ask_look_ns;
 	return s->asked_ns + max_u64(source_silent_ns(reader), conn_patience_ns(s->ask_conn));
 }
@@ -46,6 +46,14 @@ static void leave_silent(struct seek *s, bool dead)
 	ask_home_failed(s, &s->ask_home);
 }
 
+/* Look again after so long, by then with a sign of life. */
+static void probe(struct seek *s, uint64_t look_ns)
+{
+	conn_probe(s->ask_conn);
+	s->ask_ping_ns = peer_now_ns(s->req->p);
+	s->ask_look_ns = look_ns;
+}
+
 /* It answered, and is to say more. While it is silent it is asked for signs of life. */
 static void watch_answered(struct seek *s)
 {
@@ -55,9 +63,7 @@ static void watch_answered(struct seek *s)
 	const uint64_t quiet_ns = peer_now_ns(p) - conn_heard_ns(s->ask_conn);
 
 	if (s->ask_ping_ns == 0 && quiet_ns >= silent_ns) {
-		conn_probe(s->ask_conn);
-		s->ask_ping_ns = peer_now_ns(p);
-		s->ask_look_ns = now + max_u64(silent_ns, conn_patience_ns(s->ask_conn));
+		probe(s, now + max_u64(silent_ns, conn_patience_ns(s->ask_conn)));
 	} else if (s->ask_ping_ns == 0 || conn_lives_since(s->ask_conn, s->ask_ping_ns)) {
 		s->ask_ping_ns = 0;
 		s->ask_look_ns = now + silent_ns - min_u64(quiet_ns, silent_ns / 2);
@@ -76,21 +82,21 @@ static bool is_in_line(const struct seek *s)
 	       line_is_behind(s->ask_conn, s->ask_sent_ns, brings);
 }
 
-/* It has not answered yet. Who lives is given more time; who does not, not. */
+/* It has not answered yet. Who lives is given more time; who does not, or not any more, not. */
 static void watch_unanswered(struct seek *s)
 {
 	const bool reader = s->req->run->reader;
+	const bool probed = s->ask_ping_ns != 0;
+	const bool lives = conn_lives_since(s->ask_conn, probed ? s->ask_ping_ns : s->ask_sent_ns);
+	const uint64_t patience_ns =
+		max_u64(source_silent_ns(reader), conn_patience_ns(s->ask_conn));
 
-	if (!s->ask_probed && conn_lives_since(s->ask_conn, s->ask_sent_ns)) {
-		s->ask_probed = true;
-		s->ask_look_ns = s->asked_ns + source_stuck_ns(reader);
-		conn_probe(s->ask_conn);
-	} else if (s->ask_probed && is_in_line(s)) {
-		s->ask_look_ns = peer_calm_ns(s->req->p) + source_silent_ns(reader);
-		conn_probe(s->ask_conn);
-	} else {
-		leave_silent(s, !s->ask_probed);
-	}
+	if (lives && !probed)
+		probe(s, s->asked_ns + source_stuck_ns(reader));
+	else if (lives && is_in_line(s))
+		probe(s, peer_calm_ns(s->req->p) + patience_ns);
+	else
+		leave_silent(s, !lives);
 }
 
 void ask_watch(struct seek *s)

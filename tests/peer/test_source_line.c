@@ -311,6 +311,27 @@ static void a_home_that_sends_and_does_not_answer_is_passed_by(void **state)
 	chunks_lease_end(s->w, true);
 }
 
+/* What it sent would do for much longer. */
+static void a_home_that_dies_once_it_has_sent_costs_as_one_that_does_not_answer(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 8);
+	const struct wire_ask *ask = wants_within(s, 9, 30000);
+	uint64_t from_ms;
+
+	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->home);
+	peers_until(s->w->peers, &s->home.n_gets, 1);
+	actor_end(&s->home, ask->req, WIRE_DONE, 0);
+	peers_until(s->w->peers, &s->home.n_asks, 2);
+	from_ms = now_ms(s);
+	gives(&s->home, &s->home.gets[0], &first, true); /* 160 KB: 19 s of 8 KiB/s */
+	peers_run_ms(s->w->peers, 50);
+	actor_hang(&s->home, true);
+	peers_until(s->w->peers, &s->w->n_leases, 1); /* of the next in rank: the agent itself */
+	assert_in_range(now_ms(s) - from_ms, 1500, 3000);
+	chunks_lease_end(s->w, true);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, scene_setup, scene_teardown)
@@ -326,6 +347,7 @@ int main(void)
 		T(who_sends_and_does_not_say_that_it_knows_them_is_stalled),
 		T(a_home_that_sends_and_could_not_answer_is_not_passed_by),
 		T(a_home_that_sends_and_does_not_answer_is_passed_by),
+		T(a_home_that_dies_once_it_has_sent_costs_as_one_that_does_not_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
