@@ -77,7 +77,12 @@ class Connection(threading.Thread):
         self.requests, self.last_req, self.told_members = {}, 0, set()
         self.lock, self.is_open, self.is_over = threading.Lock(), threading.Event(), threading.Event()
         self.hashes = {}  # name of the message: the last one in it
+        self.why_over = ""
         self.start()
+
+    def state(self):
+        """For the message of a test that fails."""
+        return f"{'to' if self.connected else 'from'} {self.hello}: open {self.is_open.is_set()}, bye {self.bye}, {self.why_over}"
 
     # ---- bytes ----
 
@@ -113,8 +118,8 @@ class Connection(threading.Thread):
             self._greet()
             while True:
                 self._take(*self._next())
-        except (EOFError, OSError):
-            pass
+        except (EOFError, OSError) as e:
+            self.why_over = repr(e)
         except Exception:  # pylint: disable=broad-except
             self.node.faults.append(traceback.format_exc())
         self.is_over.set()
@@ -283,8 +288,9 @@ class Node:
 
     def dial(self, address):
         host, port = address.rsplit(":", 1)
-        conn = Connection(self, socket.create_connection((host, int(port)), timeout=lab.DEADLINE_S), True)
-        conn.sock.settimeout(None)
+        sock = socket.create_connection((host, int(port)), timeout=lab.DEADLINE_S)
+        sock.settimeout(None)
+        conn = Connection(self, sock, True)
         self.all.append(conn)
         lab.wait_for(lambda: conn.is_open.is_set() or conn.is_over.is_set(), "an agent to say hello")
         return conn

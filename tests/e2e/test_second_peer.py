@@ -110,8 +110,10 @@ class SecondPeer(lab.LabTest):
         """Until all have one list of members: it is hashed alike on both sides."""
         def equal():
             node.ping()
-            return all(node.conns[id_of(agent)].hashes.get("PONG") == node.hash() for agent in agents)
-        lab.wait_for(equal, lambda: f"equal hashes of members: {node.faults}")
+            conns = node.conns
+            return all(id_of(agent) in conns and conns[id_of(agent)].hashes.get("PONG") == node.hash() for agent in agents)
+        lab.wait_for(equal, lambda: f"equal hashes of members: {node.faults}, {[c.state() for c in node.all]}, "
+                     f"{[agent.json('peers')['peers'] for agent in agents]}")
 
     def prefetch(self, agent, image):
         agent.shoal("prefetch", agent.mount(image))
