@@ -30,7 +30,7 @@ KEPT = {
     "chunks and images": 0,
     "peers": N_NODES - 1,  # one connection each
     "registry": 8,         # idle ones, to be used again (include/fetch/http.h)
-    "database": 12,        # two a connection, of the writer and at most four readers, and two of their shared memory (cas/db_open.c)
+    "database": 13,        # two a connection, of the writer and at most four readers; two of their shared memory, one of the log (cas/db_open.c)
 }
 
 
