@@ -187,14 +187,12 @@ static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t
 /* It is slow: ask for a sign of life. */
 static void probe(struct get *g)
 {
-	const uint64_t least_ns = source_silent_ns(g->s->req->run->reader);
-
 	g->hedged = g->hedged || !g->wait;
 	if (g->wait && g->s->req->run->reader) /* the home sees sooner that nothing comes of it */
 		g->s->unwatched = set_or(g->s->unwatched, &g->set);
 	conn_probe(g->conn);
 	g->probed_ns = peer_now_ns(peer_of(g));
-	g->dead_ns = peer_calm_ns(peer_of(g)) + max_u64(least_ns, conn_patience_ns(g->conn));
+	g->dead_ns = peer_calm_ns(peer_of(g)) + line_patience_ns(g->s->req, g->conn);
 	if (!g->wait)
 		g->dead_ns = min_u64(g->dead_ns, max_u64(g->stuck_ns, g->hedge_ns));
 }

@@ -305,6 +305,8 @@ uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient cloc
 /** So long a question may be behind others on its connection: whoever else may have it, and the
  * origin, are to have some of its time. */
 uint64_t line_longest_ns(const struct source_req *req);
+/** So long c is waited for without a sign of life. */
+uint64_t line_patience_ns(const struct source_req *req, const struct conn *c);
 /** Since from_ns, by the patient clock, when from_bytes had come by it: of whatever was asked. */
 bool line_comes_at(const struct source_req *req, const struct conn *c, uint64_t bytes_per_s,
                    uint64_t from_bytes, uint64_t from_ns);

@@ -28,6 +28,11 @@ bool line_comes_at(const struct source_req *req, const struct conn *c, uint64_t 
 	return bytes * NS_PER_S >= bytes_per_s * ns;
 }
 
+uint64_t line_patience_ns(const struct source_req *req, const struct conn *c)
+{
+	return max_u64(source_silent_ns(req->run->reader), conn_patience_ns(c));
+}
+
 /* So that all of it is here while its reader waits for peers; he may have come late, though. */
 static uint64_t needed_bytes_per_s(const struct get *g)
 {

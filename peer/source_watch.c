@@ -8,13 +8,11 @@
 /* When the home that is asked has been silent too long. */
 uint64_t ask_silent_ns(const struct seek *s)
 {
-	const bool reader = s->req->run->reader;
-
 	if (!s->ask_open || s->ask_conn == NULL)
 		return UINT64_MAX;
 	if (s->ask_answered || s->ask_ping_ns != 0)
 		return s->ask_look_ns;
-	return s->asked_ns + max_u64(source_silent_ns(reader), conn_patience_ns(s->ask_conn));
+	return s->asked_ns + line_patience_ns(s->req, s->ask_conn);
 }
 
 static bool is_asked_for_bytes(const struct seek *s, const struct wire_id *node)
@@ -63,7 +61,7 @@ static void watch_answered(struct seek *s)
 	const uint64_t quiet_ns = peer_now_ns(p) - conn_heard_ns(s->ask_conn);
 
 	if (s->ask_ping_ns == 0 && quiet_ns >= silent_ns) {
-		probe(s, now + max_u64(silent_ns, conn_patience_ns(s->ask_conn)));
+		probe(s, now + line_patience_ns(s->req, s->ask_conn));
 	} else if (s->ask_ping_ns == 0 || conn_lives_since(s->ask_conn, s->ask_ping_ns)) {
 		s->ask_ping_ns = 0;
 		s->ask_look_ns = now + silent_ns - min_u64(quiet_ns, silent_ns / 2);
@@ -85,16 +83,13 @@ static bool is_in_line(const struct seek *s)
 /* It has not answered yet. Who lives is given more time; who does not, or not any more, not. */
 static void watch_unanswered(struct seek *s)
 {
-	const bool reader = s->req->run->reader;
 	const bool probed = s->ask_ping_ns != 0;
 	const bool lives = conn_lives_since(s->ask_conn, probed ? s->ask_ping_ns : s->ask_sent_ns);
-	const uint64_t patience_ns =
-		max_u64(source_silent_ns(reader), conn_patience_ns(s->ask_conn));
 
 	if (lives && !probed)
-		probe(s, s->asked_ns + source_stuck_ns(reader));
+		probe(s, s->asked_ns + source_stuck_ns(s->req->run->reader));
 	else if (lives && is_in_line(s))
-		probe(s, peer_calm_ns(s->req->p) + patience_ns);
+		probe(s, peer_calm_ns(s->req->p) + line_patience_ns(s->req, s->ask_conn));
 	else
 		leave_silent(s, !lives);
 }
