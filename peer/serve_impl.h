@@ -47,8 +47,7 @@ struct serve {
 	bool busy;   /* a worker has it */
 	bool closed; /* nobody listens */
 	bool any_missed;
-	bool packs;     /* what is sent, where that makes it smaller */
-	bool passes_on; /* what came packed */
+	bool packs; /* what is sent, where that makes it smaller */
 	uint32_t deadline_ms;
 	uint64_t end_ns; /* it is broken off then */
 	uint64_t due_ns; /* the upload budget is used up until then */

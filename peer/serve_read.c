@@ -14,6 +14,11 @@
 #define PACK_LEVEL          1
 #define PACK_BELOW_BYTES_US 150U /* slower links than 150 MB/s */
 
+static bool takes_packed(const struct serve *s)
+{
+	return (s->flags & WIRE_GET_PLAIN) == 0;
+}
+
 /* @return bytes written to out (room for plain_size_bytes); 0: it is not here */
 static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, uint8_t *ret_form)
 {
@@ -25,7 +30,7 @@ static uint32_t read_one(struct serve *s, const struct target *t, uint8_t *out, 
 	size_t n = 0;
 	int r;
 
-	if (s->passes_on)
+	if (takes_packed(s))
 		n = packed_get(s->p->packed, &t->name, out, t->plain_size_bytes, &form);
 	if (n > 0) {
 		*ret_form = (uint8_t)form;
@@ -181,7 +186,6 @@ void serve_choose_form(struct serve *s)
 {
 	struct peer *p = s->p;
 	const struct send_rate *rate = &s->link->rate;
-	const bool may = (s->flags & WIRE_GET_PLAIN) == 0;
 
 	look_at_rate(s->link);
 	if (send_rate_is_known(rate)) {
@@ -189,6 +193,5 @@ void serve_choose_form(struct serve *s)
 		p->packs = is_slow(rate);
 		atomic_store(&p->wants_packed, serve_wants_packed(p));
 	}
-	s->packs = may && p->packs;
-	s->passes_on = may;
+	s->packs = takes_packed(s) && p->packs;
 }
