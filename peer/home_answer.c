@@ -88,10 +88,11 @@ static void find_those_behind(const struct home *h, struct h_ask *ask)
 		return;
 	DL_FOREACH(ask->list->asks, other)
 	{
-		const struct wire_set both = (other->sent_to & bit) == 0
-		                                     ? set_none(ask->open.n)
-		                                     : set_and(ask->open, &other->open);
+		struct wire_set both;
 
+		if ((other->sent_to & bit) == 0)
+			continue;
+		both = set_and(ask->open, &other->open);
 		for (uint32_t pos = set_next(&both, 0); pos < both.n;
 		     pos = set_next(&both, pos + 1)) {
 			if (home_wait(other, pos)->told == ask->node)
