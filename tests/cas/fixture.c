@@ -268,6 +268,33 @@ void rows_are_removed(struct fixture *f)
 		(void)sched_yield();
 }
 
+static int do_exec(struct cas *cas, void *arg, struct err *e)
+{
+	const char *const *sql = arg;
+
+	return db_exec(cas->db, *sql, e);
+}
+
+void exec_on_writer(struct fixture *f, const char *sql)
+{
+	assert_int_equal(writer_do(f->cas, do_exec, &sql, &f->e), 0);
+}
+
+void refuse_rows(struct fixture *f, const char *table)
+{
+	AUTO(free_str)
+	char *sql = xasprintf("CREATE TEMP TRIGGER refuse BEFORE INSERT ON %s"
+	                      " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END",
+	                      table);
+
+	exec_on_writer(f, sql);
+}
+
+void take_rows_again(struct fixture *f)
+{
+	exec_on_writer(f, "DROP TRIGGER refuse");
+}
+
 void exec_sql(struct fixture *f, const char *sql)
 {
 	char *path = fixture_path(f, "shoal.db");

@@ -86,5 +86,11 @@ void rows_are_removed(struct fixture *f);
 
 /** The number that a query gives, on a connection of its own. */
 uint64_t query(struct fixture *f, const char *sql);
+/** On the writer's connection, which alone has what is temporary in it. */
+void exec_on_writer(struct fixture *f, const char *sql);
+/** From now on no row comes into that table, as where the disk is full; and again. Of one at a
+ * time. */
+void refuse_rows(struct fixture *f, const char *table);
+void take_rows_again(struct fixture *f);
 /** Behind the back of a cas that may be open. */
 void exec_sql(struct fixture *f, const char *sql);

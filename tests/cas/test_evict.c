@@ -78,11 +78,6 @@ static void chunks_that_were_not_read_for_long_go_first(void **state)
 	cas_blob_release(&b);
 }
 
-static int set_used(struct cas *cas, void *arg, struct err *e)
-{
-	return db_exec(cas->db, arg, e);
-}
-
 static uint32_t n_ready_of(struct fixture *f, const char *id, uint32_t seed)
 {
 	struct cas_blob *b = open_sample(f, id, N_CHUNKS, seed);
@@ -94,8 +89,6 @@ static uint32_t n_ready_of(struct fixture *f, const char *id, uint32_t seed)
 
 static void blobs_go_in_the_order_of_their_last_use_also_after_a_restart(void **state)
 {
-	static char older_b[] = "UPDATE used SET at_s = at_s - 1000 - 1000 * (blob = (SELECT id"
-				" FROM blob WHERE key LIKE '%bb'))";
 	struct fixture *f = *state;
 	struct cas_blob *a = open_full(f, ID_A, N_CHUNKS, SEED);
 	struct cas_blob *b = open_full(f, ID_B, N_CHUNKS, SEED + 1);
@@ -107,7 +100,8 @@ static void blobs_go_in_the_order_of_their_last_use_also_after_a_restart(void **
 	cas_blob_release(&b);
 	fixture_reopen(f);
 	assert_int_equal(query(f, "SELECT count(*) FROM used"), 2);
-	assert_int_equal(writer_do(f->cas, set_used, older_b, &f->e), 0);
+	exec_on_writer(f, "UPDATE used SET at_s = at_s - 1000 - 1000 * (blob = (SELECT id"
+	                  " FROM blob WHERE key LIKE '%bb'))");
 	fixture_reopen(f);
 	bytes = disk_bytes(f);
 	(void)gc(f, bytes - 8192, false);
@@ -243,15 +237,8 @@ static void what_was_evicted_is_not_ready_after_a_restart(void **state)
 	assert_int_equal(total.chunks_done, n);
 }
 
-static int set_read_only(struct cas *cas, void *arg, struct err *e)
-{
-	return db_exec(cas->db, arg, e);
-}
-
 static void without_the_transaction_nothing_is_punched(void **state)
 {
-	static char on[] = "PRAGMA query_only=1";
-	static char off[] = "PRAGMA query_only=0";
 	const struct cas_gc_opts opts = { .to_bytes = 0 };
 	struct fixture *f = *state;
 	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
@@ -261,9 +248,9 @@ static void without_the_transaction_nothing_is_punched(void **state)
 	record(f, ID_A);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	before = disk_bytes(f);
-	assert_int_equal(writer_do(f->cas, set_read_only, on, &f->e), 0);
+	exec_on_writer(f, "PRAGMA query_only=1");
 	assert_true(cas_gc(f->cas, &opts, &result, &f->e) < 0);
-	assert_int_equal(writer_do(f->cas, set_read_only, off, &f->e), 0);
+	exec_on_writer(f, "PRAGMA query_only=0");
 	assert_int_equal(disk_bytes(f), before);
 	for (uint32_t i = 0; i < N_CHUNKS; i++)
 		assert_int_equal(read_sample(b, SEED, i), 0);

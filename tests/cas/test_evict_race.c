@@ -410,17 +410,9 @@ static void a_chunk_that_only_the_new_image_describes_is_not_punched(void **stat
 	free(late.slow);
 }
 
-static int sql(struct cas *cas, void *arg, struct err *e)
-{
-	return db_exec(cas->db, arg, e);
-}
-
 /* Neither the database nor the images that are open know all of it, but both together do. */
 static void what_the_database_could_not_be_told_of_is_evicted_all_the_same(void **state)
 {
-	static char no_room[] = "CREATE TEMP TRIGGER t BEFORE INSERT ON layout"
-				" BEGIN SELECT RAISE(FAIL, 'no room'); END";
-	static char room_again[] = "DROP TRIGGER t";
 	struct fixture *f = *state;
 	const struct cas_gc_opts opts = { .to_bytes = TO_BYTES(60) };
 	struct cas_gc_result result = { .n_chunks = 0 };
@@ -432,10 +424,10 @@ static void what_the_database_could_not_be_told_of_is_evicted_all_the_same(void 
 	record_it(f);
 	cas_blob_release(&b);
 	fixture_reopen(f);
-	assert_int_equal(writer_do(f->cas, sql, no_room, &f->e), 0);
+	refuse_rows(f, "layout");
 	b = open_part(f, 200, 100, 200, NONE);
 	writer_is_done(f); /* it is not registered */
-	assert_int_equal(writer_do(f->cas, sql, room_again, &f->e), 0);
+	take_rows_again(f);
 	put_part(b, 100, 110);
 	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
 	evicted_down_to(b, &result, 60);

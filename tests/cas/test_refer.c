@@ -389,18 +389,10 @@ static void a_flush_while_a_map_is_loaded_loses_none_of_it(void **state)
 	cas_blob_release(&b);
 }
 
-static int sql_on_writer(struct cas *cas, void *arg, struct err *e)
-{
-	return db_exec(cas->db, arg, e);
-}
-
 /* Its last user goes while the database takes no references; others still hold it open, so that
  * later flushes come by it when its map is gone. */
 static void a_map_that_could_not_be_stored_leaves_what_was(void **state)
 {
-	static char refuse[] = "CREATE TEMP TRIGGER full BEFORE INSERT ON refer"
-			       " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END";
-	static char allow[] = "DROP TRIGGER full";
 	struct fixture *f = *state;
 	struct cas_blob *a = open_full(f, SAMPLE_ID, N, 1);
 	struct cas_blob *b = open_reversed(f, OTHER_ID, 1);
@@ -412,11 +404,11 @@ static void a_map_that_could_not_be_stored_leaves_what_was(void **state)
 	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 1);
 	c = open_sample(f, THIRD_ID, N, 77);
 	refer_hold(c, b);
-	assert_int_equal(writer_do(f->cas, sql_on_writer, refuse, &f->e), 0);
+	refuse_rows(f, "refer");
 	assert_int_equal(cas_blob_share(b, 0, &f->e), 0);
 	cas_blob_release(&b);
 	writer_is_done(f);
-	assert_int_equal(writer_do(f->cas, sql_on_writer, allow, &f->e), 0);
+	take_rows_again(f);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(query(f, "SELECT count(*) FROM refer"), 1);
 	assert_int_equal(query(f, "SELECT count(*) FROM refer_owner"), 1);

@@ -78,11 +78,6 @@ static void a_blob_without_origins_is_no_help_and_the_best_is_first(void **state
 	cas_blob_release(&c);
 }
 
-static int exec(struct cas *cas, void *arg, struct err *e)
-{
-	return db_exec(cas->db, arg, e);
-}
-
 /* Rows of the first chunk's name, in blobs that sort before all others. */
 static void add_rows(struct fixture *f, const char *dying, int first_id)
 {
@@ -99,7 +94,7 @@ static void add_rows(struct fixture *f, const char *dying, int first_id)
 		" WHERE b.id BETWEEN %d AND %d + 69",
 		first_id, first_id, dying, first_id, first_id, first_id, first_id);
 
-	assert_int_equal(writer_do(f->cas, exec, sql, &f->e), 0);
+	exec_on_writer(f, sql);
 }
 
 static void rows_that_are_no_help_hide_nobody_and_too_many_are_told(void **state)

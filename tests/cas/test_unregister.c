@@ -106,22 +106,16 @@ static void a_removal_that_was_cut_off_goes_on_at_the_next_start(void **state)
 	assert_int_equal(n_rows(f), 0);
 }
 
-static int exec(struct cas *cas, void *arg, struct err *e)
-{
-	return db_exec(cas->db, arg, e);
-}
-
 static int remove_without_more(struct cas *cas, void *arg, struct err *e)
 {
 	const int r = unregister_blob(cas, SAMPLE_ID, e);
 
-	return r == 0 ? exec(cas, arg, e) : r;
+	return r == 0 ? db_exec(cas->db, arg, e) : r;
 }
 
 static void a_removal_that_failed_goes_on_when_it_can(void **state)
 {
 	static char on[] = "PRAGMA query_only=1";
-	static char off[] = "PRAGMA query_only=0";
 	struct fixture *f = *state;
 
 	register_many(f, SAMPLE_ID);
@@ -129,7 +123,7 @@ static void a_removal_that_failed_goes_on_when_it_can(void **state)
 	while (!atomic_load(&f->cas->removal.stopped))
 		(void)sched_yield();
 	assert_int_equal(query(f, "SELECT count(*) FROM chunk"), N_MANY);
-	assert_int_equal(writer_do(f->cas, exec, off, &f->e), 0);
+	exec_on_writer(f, "PRAGMA query_only=0");
 	evict_chores_soon(f->cas);
 	rows_are_removed(f);
 	assert_int_equal(n_rows(f), 0);

@@ -84,17 +84,10 @@ static void find_it_wrong(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
 		blob_void(blob, WRONG, VOID_WRONG_BYTES);
 }
 
-static int sql(struct cas *cas, void *arg, struct err *e)
-{
-	return db_exec(cas->db, arg, e);
-}
-
 /* A reader of before finds it wrong while it is evicted, in one of these calls, and the database
  * takes no change. */
 static void evict_in_vain(struct fixture *f, const struct cas_hooks *hooks)
 {
-	static char on[] = "PRAGMA query_only=1";
-	static char off[] = "PRAGMA query_only=0";
 	static const char *const keys[] = { SAMPLE_ID };
 	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
 	const struct cas_gc_opts opts = { .to_bytes = 0 };
@@ -106,9 +99,9 @@ static void evict_in_vain(struct fixture *f, const struct cas_hooks *hooks)
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(ready_bits(f), 0xff);
 	cas_hooks_on(f->cas, hooks);
-	assert_int_equal(writer_do(f->cas, sql, on, &f->e), 0);
+	exec_on_writer(f, "PRAGMA query_only=1");
 	assert_true(cas_gc(f->cas, &opts, &result, &f->e) < 0);
-	assert_int_equal(writer_do(f->cas, sql, off, &f->e), 0);
+	exec_on_writer(f, "PRAGMA query_only=0");
 	assert_true(atomic_load(found));
 	assert_false(cas_blob_is_ready(b, WRONG));
 	assert_int_equal(blob_clear_now(b, &f->e), 0); /* or by the job of the next one */
