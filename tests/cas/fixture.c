@@ -230,6 +230,15 @@ void record_image(struct fixture *f, const struct image_record *rec, const char 
 	assert_int_equal(writer_do(f->cas, do_record, &r, &f->e), 0);
 }
 
+void record_image_of(struct fixture *f, const char *id)
+{
+	struct image_record rec = { .added_s = 5 };
+
+	(void)snprintf(rec.digest, sizeof(rec.digest), "%s", id);
+	(void)snprintf(rec.name, sizeof(rec.name), "host/%s:1", id);
+	record_image(f, &rec, &id, 1);
+}
+
 int remove_image(struct fixture *f, const char *digest)
 {
 	return image_store_remove(f->cas, digest, &f->e);

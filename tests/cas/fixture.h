@@ -77,6 +77,8 @@ int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
 void record_image(struct fixture *f, const struct image_record *rec, const char *const *blob_keys,
                   uint32_t n_blobs);
 int remove_image(struct fixture *f, const char *digest);
+/** One of this blob alone, with the same name, so that it is no garbage. */
+void record_image_of(struct fixture *f, const char *id);
 
 /** Wait until the writer has done all that was queued so far. */
 void writer_is_done(struct fixture *f);

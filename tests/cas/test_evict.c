@@ -9,7 +9,6 @@
 #include "use_rows.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,8 +41,6 @@ static void later(struct fixture *f)
 	use_clock_wrote(&f->cas->use, 2, 64);
 }
 
-static void record(struct fixture *f, const char *id);
-
 static void chunks_that_were_not_read_for_long_go_first(void **state)
 {
 	struct fixture *f = *state;
@@ -55,7 +52,7 @@ static void chunks_that_were_not_read_for_long_go_first(void **state)
 		later(f);
 		assert_int_equal(read_sample(b, SEED, i), 0);
 	}
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	result = gc(f, before / 5, false);
 	assert_int_equal(result.before_bytes, before);
 	assert_true(result.after_bytes <= before / 5);
@@ -94,8 +91,8 @@ static void blobs_go_in_the_order_of_their_last_use_also_after_a_restart(void **
 	struct cas_blob *b = open_full(f, ID_B, N_CHUNKS, SEED + 1);
 	uint64_t bytes;
 
-	record(f, ID_A);
-	record(f, ID_B);
+	record_image_of(f, ID_A);
+	record_image_of(f, ID_B);
 	cas_blob_release(&a);
 	cas_blob_release(&b);
 	fixture_reopen(f);
@@ -119,8 +116,8 @@ static void a_pinned_blob_stays_whole(void **state)
 	struct cas_blob *b = open_full(f, ID_B, N_CHUNKS, SEED + 1);
 	struct cas_gc_result result;
 
-	record(f, ID_A);
-	record(f, ID_B);
+	record_image_of(f, ID_A);
+	record_image_of(f, ID_B);
 	cas_blob_pin(a);
 	cas_blob_pin(a);
 	cas_blob_unpin(a);
@@ -143,7 +140,7 @@ static void a_dry_run_changes_nothing_and_says_what_would_go(void **state)
 	const uint64_t before = disk_bytes(f);
 	struct cas_gc_result result;
 
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	result = gc(f, before / 2, true);
 	assert_int_equal(result.before_bytes, before);
 	assert_int_equal(result.after_bytes, before / 2);
@@ -184,7 +181,7 @@ static void small_chunks_count_as_the_blocks_that_they_take(void **state)
 	const uint64_t before = disk_bytes(f);
 	struct cas_gc_result result;
 
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	assert_int_equal(before, (uint64_t)N_SMALL * 4096);
 	result = gc(f, 0, true);
 	assert_int_equal(result.after_bytes, 0);
@@ -209,8 +206,8 @@ static void gc_stops_when_it_is_told_to(void **state)
 	const struct cas_gc_opts opts = { .progress = stop_at_once, .arg = &n_told };
 	struct cas_gc_result result;
 
-	record(f, ID_A);
-	record(f, ID_B);
+	record_image_of(f, ID_A);
+	record_image_of(f, ID_B);
 	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), -ECANCELED);
 	assert_int_equal(n_told, 1);
 	assert_int_equal(cas_blob_n_ready(a) + cas_blob_n_ready(b), N_CHUNKS);
@@ -225,7 +222,7 @@ static void what_was_evicted_is_not_ready_after_a_restart(void **state)
 	struct cas_verify_progress total;
 	uint32_t n;
 
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	(void)gc(f, disk_bytes(f) / 2, false);
 	n = cas_blob_n_ready(b);
@@ -245,7 +242,7 @@ static void without_the_transaction_nothing_is_punched(void **state)
 	struct cas_gc_result result;
 	uint64_t before;
 
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	before = disk_bytes(f);
 	exec_on_writer(f, "PRAGMA query_only=1");
@@ -276,7 +273,7 @@ static struct cas_blob *open_unaligned(struct fixture *f)
 	layout_unref(&l);
 	for (uint32_t i = 0; i < N_CHUNKS; i++)
 		assert_int_equal(put_sample(b, SEED, i), 0);
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	return b;
 }
 
@@ -315,7 +312,7 @@ static void bytes_that_a_crash_left_behind_go_too(void **state)
 	struct fixture *f = *state;
 	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	for (uint32_t i = 0; i < N_CHUNKS; i++) {
 		blob_void(b, i, VOID_WRONG_BYTES);
 		assert_int_equal(blob_clear_now(b, &f->e), 0);
@@ -338,7 +335,7 @@ static void the_quota_holds_while_more_than_it_is_put(void **state)
 	f->quota_bytes = 1 << 20;
 	fixture_open(f);
 	b = open_sample(f, ID_A, n_chunks, SEED);
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	for (uint32_t i = 0; i < n_chunks; i++) {
 		int r = put_sample(b, SEED, i);
 
@@ -379,7 +376,7 @@ static void a_file_that_no_row_names_is_removed(void **state)
 	struct cas_blob *b = open_full(f, ID_A, N_CHUNKS, SEED);
 	struct cas_gc_result result;
 
-	record(f, ID_A);
+	record_image_of(f, ID_A);
 	cas_blob_release(&b);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
@@ -429,16 +426,6 @@ static void garbage_that_is_open_is_not_swept_every_second(void **state)
 		assert_int_equal(cas_flush(f->cas, &f->e), 0);
 }
 
-/* An image of this blob alone, so that it is no garbage. */
-static void record(struct fixture *f, const char *id)
-{
-	struct image_record rec = { .added_s = 5 };
-
-	(void)snprintf(rec.digest, sizeof(rec.digest), "%s", id);
-	(void)snprintf(rec.name, sizeof(rec.name), "host/%s:1", id);
-	record_image(f, &rec, &id, 1);
-}
-
 /* ---- the clock ---- */
 
 #define YEAR_MS (UINT64_C(365) * 24 * 3600 * MS_PER_S)
@@ -482,7 +469,7 @@ static void fill_two(struct fixture *f, struct fake_clock *c)
 	for (uint8_t i = 0; i < 2; i++) {
 		struct cas_blob *blob = open_full(f, ids[i], N_CHUNKS, SEED + i);
 
-		record(f, ids[i]);
+		record_image_of(f, ids[i]);
 		cas_blob_release(&blob);
 		a_minute_passes(f, c);
 	}

@@ -270,14 +270,6 @@ static void put_part(struct cas_blob *b, uint32_t from, uint32_t to)
 	}
 }
 
-static void record_it(struct fixture *f)
-{
-	static const char *const keys[] = { SAMPLE_ID };
-	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
-
-	record_image(f, &rec, keys, 1);
-}
-
 #define TO_BYTES(n_blocks) ((uint64_t)(n_blocks)*BLOCK)
 
 /* So much was evicted as was asked for, and no more: the file system may have had blocks of its own
@@ -320,7 +312,7 @@ static void an_image_that_describes_more_between_two_groups_changes_nothing(void
 	fixture_open(f);
 	b = open_part(f, N_MANY + N_NEW, 0, N_MANY, NONE);
 	put_part(b, 0, N_MANY);
-	record_it(f);
+	record_image_of(f, SAMPLE_ID);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
 	evicted_down_to(b, &result, N_STAY);
@@ -390,7 +382,7 @@ static void a_chunk_that_only_the_new_image_describes_is_not_punched(void **stat
 	b = open_part(f, N_MANY, 0, N_MANY, LATE);
 	put_part(b, 0, LATE);
 	put_part(b, LATE + 1, N_MANY);
-	record_it(f);
+	record_image_of(f, SAMPLE_ID);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(pthread_create(&late.gc.thread, NULL, evict_around_late, &late), 0);
 	while (!bitmap_get(b->barred, LATE)) /* with the second group, and it is being written */
@@ -421,7 +413,7 @@ static void what_the_database_could_not_be_told_of_is_evicted_all_the_same(void 
 	fixture_open(f);
 	b = open_part(f, 200, 0, 100, NONE);
 	put_part(b, 0, 100);
-	record_it(f);
+	record_image_of(f, SAMPLE_ID);
 	cas_blob_release(&b);
 	fixture_reopen(f);
 	refuse_rows(f, "layout");

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -436,12 +435,10 @@ static void what_cannot_be_removed_keeps_nothing_else_from_being_done(void **sta
 	AUTO(free_str) char *path = fixture_path(f, "blobs/" OTHER_ID ".blob.data");
 	const struct cas_gc_opts opts = { .to_bytes = UINT64_MAX };
 	struct cas_gc_result result;
-	static const char *const keys[] = { SAMPLE_ID };
-	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
 
 	open_on(f, &disk);
 	b = open_full(f, SAMPLE_ID, 20, SEED);
-	record_image(f, &rec, keys, 1);
+	record_image_of(f, SAMPLE_ID);
 	unused = open_full(f, OTHER_ID, 20, SEED + 1);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	cas_blob_release(&unused);
@@ -486,12 +483,9 @@ static void what_nobody_uses_goes_from_a_full_disk_for_the_ballast(void **state)
 
 static void fill(struct fixture *f, const char *id, uint32_t seed)
 {
-	struct image_record rec = { .added_s = 5 };
 	struct cas_blob *b = open_full(f, id, 20, seed);
 
-	(void)snprintf(rec.digest, sizeof(rec.digest), "%s", id);
-	(void)snprintf(rec.name, sizeof(rec.name), "host/%s:1", id);
-	record_image(f, &rec, &id, 1);
+	record_image_of(f, id);
 	cas_blob_release(&b);
 	writer_is_done(f);
 }

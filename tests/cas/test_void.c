@@ -88,14 +88,12 @@ static void find_it_wrong(void *arg, struct cas_blob *blob, uint32_t chunk_idx)
  * takes no change. */
 static void evict_in_vain(struct fixture *f, const struct cas_hooks *hooks)
 {
-	static const char *const keys[] = { SAMPLE_ID };
-	const struct image_record rec = { .digest = SAMPLE_ID, .name = "host/a:1" };
 	const struct cas_gc_opts opts = { .to_bytes = 0 };
 	const atomic_bool *found = hooks->arg;
 	struct cas_gc_result result;
 	struct cas_blob *b = open_full(f, SAMPLE_ID, N_CHUNKS, SEED);
 
-	record_image(f, &rec, keys, 1);
+	record_image_of(f, SAMPLE_ID);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(ready_bits(f), 0xff);
 	cas_hooks_on(f->cas, hooks);
