@@ -209,6 +209,49 @@ int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
 	return r;
 }
 
+uint8_t block_byte(uint32_t chunk_idx)
+{
+	return (uint8_t)(1 + chunk_idx % 8);
+}
+
+struct cas_blob *open_blocks(struct fixture *f, uint32_t n_chunks, uint32_t from, uint32_t to,
+                             uint32_t but)
+{
+	AUTO(layout_unref) struct blob_layout *l = layout_new(n_chunks);
+	struct cas_blob *b = NULL;
+	struct err e;
+
+	assert_non_null(l);
+	(void)snprintf(l->blob_id, sizeof(l->blob_id), "%s", SAMPLE_ID);
+	for (uint32_t i = from; i < to; i++) {
+		const uint64_t at = (uint64_t)i * BLOCK_BYTES;
+		const uint8_t byte = block_byte(i);
+
+		if (i == but)
+			continue;
+		l->chunks[i] = (struct chunk_rec){ .plain_offset = at,
+			                           .place = at,
+			                           .plain_size_bytes = 1,
+			                           .packed_size_bytes = 1,
+			                           .flags = CHUNK_HAS_DIGEST };
+		digest_compute(DIGEST_BLAKE3, &byte, 1, l->chunks[i].digest);
+	}
+	l->plain_size_bytes = (uint64_t)n_chunks * BLOCK_BYTES;
+	l->packed_size_bytes = l->plain_size_bytes;
+	l->packed_data_end = l->plain_size_bytes;
+	assert_int_equal(layout_check(l, &e), 0);
+	assert_int_equal(cas_blob_open(f->cas, l, &b, &e), 0);
+	return b;
+}
+
+int put_block(struct cas_blob *blob, uint32_t chunk_idx)
+{
+	const uint8_t byte = block_byte(chunk_idx);
+	struct err e;
+
+	return cas_blob_put(blob, chunk_idx, &byte, &e);
+}
+
 struct recording {
 	const struct image_record *rec;
 	const char *const *blob_keys;

@@ -72,6 +72,15 @@ struct cas_blob *open_full(struct fixture *f, const char *blob_id, uint32_t n_ch
 /** cas_blob_read() of one whole chunk, held against its bytes. @return 0; CAS_MISS; -EBADMSG */
 int read_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
 
+/* Another blob of SAMPLE_ID: n chunks of a byte each, a block for each. */
+#define BLOCK_BYTES 4096U
+#define NO_BLOCK    UINT32_MAX
+uint8_t block_byte(uint32_t chunk_idx);
+/** By an image that describes [from, to) but for one, or NO_BLOCK. On any thread. */
+struct cas_blob *open_blocks(struct fixture *f, uint32_t n_chunks, uint32_t from, uint32_t to,
+                             uint32_t but);
+int put_block(struct cas_blob *blob, uint32_t chunk_idx);
+
 /** An image of these blobs is recorded, on the writer; and removed. @return of the removal: as
  * image_store_remove() */
 void record_image(struct fixture *f, const struct image_record *rec, const char *const *blob_keys,

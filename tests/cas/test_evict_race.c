@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -221,56 +220,18 @@ static void a_chunk_that_is_being_written_is_not_punched(void **state)
 
 /* ---- more is described meanwhile ---- */
 
-#define BLOCK       4096U
-#define N_MANY      12000U /* blocks: more than one group of victims */
-#define N_STAY      2000U
-#define N_NEW       10U
-#define LATE        9000U /* with the second group */
-#define NONE        UINT32_MAX
-#define ONE_BYTE(i) ((uint8_t)(1 + (i) % 8))
+#define N_MANY 12000U /* blocks: more than one group of victims */
+#define N_STAY 2000U
+#define N_NEW  10U
+#define LATE   9000U /* with the second group */
 
-/* Chunks of one byte, a block each, of which an image describes [from, to) but for one. */
-static struct cas_blob *open_part(struct fixture *f, uint32_t n, uint32_t from, uint32_t to,
-                                  uint32_t but)
+static void put_blocks(struct cas_blob *b, uint32_t from, uint32_t to)
 {
-	struct blob_layout *l = layout_new(n);
-	struct cas_blob *b = NULL;
-
-	assert_non_null(l);
-	(void)snprintf(l->blob_id, sizeof(l->blob_id), "%s", SAMPLE_ID);
-	for (uint32_t i = from; i < to; i++) {
-		struct chunk_rec *c = &l->chunks[i];
-		const uint8_t byte = ONE_BYTE(i);
-
-		if (i == but)
-			continue;
-		c->plain_offset = (uint64_t)i * BLOCK;
-		c->place = c->plain_offset;
-		c->plain_size_bytes = 1;
-		c->packed_size_bytes = 1;
-		c->flags = CHUNK_HAS_DIGEST;
-		digest_compute(DIGEST_BLAKE3, &byte, 1, c->digest);
-	}
-	l->plain_size_bytes = (uint64_t)n * BLOCK;
-	l->packed_size_bytes = l->plain_size_bytes;
-	l->packed_data_end = l->plain_size_bytes;
-	assert_int_equal(cas_blob_open(f->cas, l, &b, &f->e), 0);
-	layout_unref(&l);
-	return b;
+	for (uint32_t i = from; i < to; i++)
+		assert_int_equal(put_block(b, i), 0);
 }
 
-static void put_part(struct cas_blob *b, uint32_t from, uint32_t to)
-{
-	struct err e;
-
-	for (uint32_t i = from; i < to; i++) {
-		const uint8_t byte = ONE_BYTE(i);
-
-		assert_int_equal(cas_blob_put(b, i, &byte, &e), 0);
-	}
-}
-
-#define TO_BYTES(n_blocks) ((uint64_t)(n_blocks)*BLOCK)
+#define TO_BYTES(n_blocks) ((uint64_t)(n_blocks)*BLOCK_BYTES)
 
 /* So much was evicted as was asked for, and no more: the file system may have had blocks of its own
  * in the file. */
@@ -293,9 +254,9 @@ static int open_second(void *arg, const struct cas_gc_progress *p)
 	(void)p;
 	if (second->blob != NULL)
 		return 0;
-	second->blob = open_part(second->f, N_MANY + N_NEW, N_MANY, N_MANY + N_NEW, NONE);
+	second->blob = open_blocks(second->f, N_MANY + N_NEW, N_MANY, N_MANY + N_NEW, NO_BLOCK);
 	use_clock_wrote(&second->f->cas->use, 2, 64); /* it is read later than all others */
-	put_part(second->blob, N_MANY, N_MANY + N_NEW);
+	put_blocks(second->blob, N_MANY, N_MANY + N_NEW);
 	return 0;
 }
 
@@ -310,8 +271,8 @@ static void an_image_that_describes_more_between_two_groups_changes_nothing(void
 	struct cas_blob *b;
 
 	fixture_open(f);
-	b = open_part(f, N_MANY + N_NEW, 0, N_MANY, NONE);
-	put_part(b, 0, N_MANY);
+	b = open_blocks(f, N_MANY + N_NEW, 0, N_MANY, NO_BLOCK);
+	put_blocks(b, 0, N_MANY);
 	record_image_of(f, SAMPLE_ID);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
@@ -332,10 +293,8 @@ struct late_chunk {
 static void *put_late(void *arg)
 {
 	struct late_chunk *late = arg;
-	const uint8_t byte = ONE_BYTE(LATE);
-	struct err e;
 
-	late->call.r = cas_blob_put(late->call.blob, LATE, &byte, &e);
+	late->call.r = put_block(late->call.blob, LATE);
 	return NULL;
 }
 
@@ -346,7 +305,7 @@ static int begin_late(void *arg, const struct cas_gc_progress *p)
 	(void)p;
 	if (late->call.blob != NULL)
 		return 0;
-	late->call.blob = open_part(late->call.f, N_MANY, LATE, LATE + 1, NONE);
+	late->call.blob = open_blocks(late->call.f, N_MANY, LATE, LATE + 1, NO_BLOCK);
 	use_clock_wrote(&late->call.f->cas->use, 2, 64);
 	atomic_store(&late->slow->hold, true);
 	if (pthread_create(&late->call.thread, NULL, put_late, late) != 0)
@@ -374,14 +333,13 @@ static void a_chunk_that_only_the_new_image_describes_is_not_punched(void **stat
 {
 	struct fixture *f = *state;
 	struct late_chunk late = { .call = { .f = f }, .gc = { .f = f } };
-	const uint8_t want = ONE_BYTE(LATE);
 	uint8_t got = 0;
 	struct cas_blob *b;
 
 	open_slow(f, &late.slow);
-	b = open_part(f, N_MANY, 0, N_MANY, LATE);
-	put_part(b, 0, LATE);
-	put_part(b, LATE + 1, N_MANY);
+	b = open_blocks(f, N_MANY, 0, N_MANY, LATE);
+	put_blocks(b, 0, LATE);
+	put_blocks(b, LATE + 1, N_MANY);
 	record_image_of(f, SAMPLE_ID);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 	assert_int_equal(pthread_create(&late.gc.thread, NULL, evict_around_late, &late), 0);
@@ -395,7 +353,7 @@ static void a_chunk_that_only_the_new_image_describes_is_not_punched(void **stat
 	evicted_down_to(b, &late.gc.result, N_STAY);
 	assert_true(cas_blob_is_ready(b, LATE));
 	assert_int_equal(cas_blob_read(b, LATE, 1, TO_BYTES(LATE), 1, &got, &f->e), 0);
-	assert_int_equal(got, want);
+	assert_int_equal(got, block_byte(LATE));
 	cas_blob_release(&b);
 	cas_blob_release(&late.call.blob);
 	fixture_close(f);
@@ -411,16 +369,16 @@ static void what_the_database_could_not_be_told_of_is_evicted_all_the_same(void 
 	struct cas_blob *b;
 
 	fixture_open(f);
-	b = open_part(f, 200, 0, 100, NONE);
-	put_part(b, 0, 100);
+	b = open_blocks(f, 200, 0, 100, NO_BLOCK);
+	put_blocks(b, 0, 100);
 	record_image_of(f, SAMPLE_ID);
 	cas_blob_release(&b);
 	fixture_reopen(f);
 	refuse_rows(f, "layout");
-	b = open_part(f, 200, 100, 200, NONE);
+	b = open_blocks(f, 200, 100, 200, NO_BLOCK);
 	writer_is_done(f); /* it is not registered */
 	take_rows_again(f);
-	put_part(b, 100, 110);
+	put_blocks(b, 100, 110);
 	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
 	evicted_down_to(b, &result, 60);
 	cas_blob_release(&b);

@@ -4,37 +4,12 @@
  */
 #include "fixture.h"
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define PART_CHUNKS 500U
 
-/* n chunks of a byte, a block each, of which only [first, + PART_CHUNKS) are described. */
 static struct cas_blob *open_part(struct fixture *f, uint32_t n, uint32_t first)
 {
-	AUTO(layout_unref) struct blob_layout *l = layout_new(n);
-	struct cas_blob *b = NULL;
-	uint8_t digest[DIGEST_BYTES];
-	struct err e;
-
-	assert_non_null(l);
-	digest_compute(DIGEST_BLAKE3, (const uint8_t *)"x", 1, digest);
-	(void)snprintf(l->blob_id, sizeof(l->blob_id), "%s", SAMPLE_ID);
-	for (uint32_t i = first; i < first + PART_CHUNKS; i++) {
-		l->chunks[i] = (struct chunk_rec){ .plain_offset = (uint64_t)i * 4096,
-			                           .place = (uint64_t)i * 4096,
-			                           .plain_size_bytes = 1,
-			                           .packed_size_bytes = 1,
-			                           .flags = CHUNK_HAS_DIGEST };
-		memcpy(l->chunks[i].digest, digest, DIGEST_BYTES);
-	}
-	l->plain_size_bytes = (uint64_t)n * 4096;
-	l->packed_size_bytes = l->plain_size_bytes;
-	l->packed_data_end = l->plain_size_bytes;
-	assert_int_equal(layout_check(l, &e), 0);
-	assert_int_equal(cas_blob_open(f->cas, l, &b, &e), 0);
-	return b;
+	return open_blocks(f, n, first, first + PART_CHUNKS, NO_BLOCK);
 }
 
 static bool describes(const struct cas_blob *b, uint32_t first)
@@ -61,10 +36,11 @@ static void images_that_come_and_go_beside_one_that_stays_leave_a_bounded_trace(
 
 		n_with_it += b == stays;
 		assert_true(describes(b, first));
-		assert_int_equal(cas_blob_put(b, first, (const uint8_t *)"x", &f->e), 0);
-		assert_int_equal(cas_blob_read(b, first, 1, (uint64_t)first * 4096, 1, &got, &f->e),
-		                 0);
-		assert_int_equal(got, 'x');
+		assert_int_equal(put_block(b, first), 0);
+		assert_int_equal(
+			cas_blob_read(b, first, 1, (uint64_t)first * BLOCK_BYTES, 1, &got, &f->e),
+			0);
+		assert_int_equal(got, block_byte(first));
 		cas_blob_release(&b);
 	}
 	assert_true(n_with_it > 1 && n_with_it < N_IMAGES);
