@@ -268,6 +268,31 @@ int world_read_start(struct engine_world *w, struct world_read *r, uint32_t firs
 	return fetch_read(w->fetch, &r->read, &e);
 }
 
+static void on_prefetch_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+	(void)arg;
+	(void)done_bytes;
+	(void)total_bytes;
+}
+
+static void on_prefetch_done(void *arg, int result, const struct err *why)
+{
+	(void)arg;
+	(void)result;
+	(void)why;
+}
+
+struct fetch_prefetch *world_prefetch_start(struct engine_world *w, struct bitmap *const *named)
+{
+	const struct fetch_prefetch_opts opts = { .blobs = &w->blob,
+		                                  .n_blobs = 1,
+		                                  .named = named,
+		                                  .progress = on_prefetch_progress,
+		                                  .done = on_prefetch_done };
+
+	return fetch_prefetch_start(w->fetch, &opts);
+}
+
 void world_read_end(struct engine_world *w, struct world_read *r)
 {
 	(void)w;

@@ -52,6 +52,9 @@ void world_blob_release(struct engine_world *w, struct world_blob *b);
 /** What is read, given and looked at is of *b from now on, and *b is what it was of before. */
 void world_swap(struct engine_world *w, struct world_blob *b);
 
+/** Of the world's blob, named as in its opts. What comes of it nobody is told. */
+struct fetch_prefetch *world_prefetch_start(struct engine_world *w, struct bitmap *const *named);
+
 /** For cmocka: *state is a new world, and is freed. @return 0 */
 int world_set_up(void **state, const struct world_wish *wish);
 int world_set_up_plain(void **state);

@@ -323,26 +323,9 @@ static void one_that_fails_ends(void **state)
 	assert_int_equal(w->fetch->n_failed_runs, 0);
 }
 
-static void on_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
-{
-	(void)arg;
-	(void)done_bytes;
-	(void)total_bytes;
-}
-
-static void on_done(void *arg, int result, const struct err *why)
-{
-	(void)arg;
-	(void)result;
-	(void)why;
-}
-
 static void a_prefetch_that_begins_finds_places(void **state)
 {
 	struct engine_world *w = *state;
-	const struct fetch_prefetch_opts opts = {
-		.blobs = &w->blob, .n_blobs = 1, .progress = on_progress, .done = on_done
-	};
 	struct fetch_prefetch *p;
 	uint32_t n_swept;
 
@@ -351,7 +334,7 @@ static void a_prefetch_that_begins_finds_places(void **state)
 		read_here(w, i);
 	n_swept = n_open(w);
 	assert_in_range(n_swept, prefetch_runs_max(w->fetch) / 2, prefetch_runs_max(w->fetch) - 1);
-	p = fetch_prefetch_start(w->fetch, &opts);
+	p = world_prefetch_start(w, NULL);
 	move(w);
 	assert_true(n_open(w) > n_swept);
 	fetch_prefetch_cancel(p);

@@ -17,20 +17,6 @@
 #define CUT_AT        6U
 #define OVERLAP_BYTES 20U
 
-static void on_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
-{
-	(void)arg;
-	(void)done_bytes;
-	(void)total_bytes;
-}
-
-static void on_done(void *arg, int result, const struct err *why)
-{
-	(void)arg;
-	(void)result;
-	(void)why;
-}
-
 /* Each overlaps with the next one, the one before CUT_AT least. @return units of the first run */
 static uint32_t first_run_of_slices(struct bitmap *const *named)
 {
@@ -38,9 +24,6 @@ static uint32_t first_run_of_slices(struct bitmap *const *named)
 		                         .prefetch_run_bytes =
 		                                 SLICES * (WORLD_CHUNK_BYTES + OVERLAP_BYTES) };
 	struct engine_world *w = xcalloc(1, sizeof(*w));
-	struct fetch_prefetch_opts opts = {
-		.n_blobs = 1, .named = named, .progress = on_progress, .done = on_done
-	};
 	struct fetch_prefetch *p;
 	uint32_t n_units;
 
@@ -48,8 +31,7 @@ static uint32_t first_run_of_slices(struct bitmap *const *named)
 	for (uint32_t i = 0; i < WORLD_CHUNKS; i++)
 		fake_cas_layout(w->cas)->units[i].packed_size_bytes +=
 			i + 1 == CUT_AT ? OVERLAP_BYTES / 2 : OVERLAP_BYTES;
-	opts.blobs = &w->blob;
-	p = fetch_prefetch_start(w->fetch, &opts);
+	p = world_prefetch_start(w, named);
 	world_wait(w, &w->origin.n_asks, 1);
 	n_units = w->origin.asks[0].run.n_units;
 	fetch_prefetch_cancel(p);
