@@ -203,12 +203,12 @@ static void a_queue_is_not_stood_in_for_longer_since_a_holder_trickles(void **st
 /* ---- answers that are behind bytes ---- */
 
 /* Some of a chunk of its first question, for so long, or until the agent leases the rest. */
-static void is_busy_sending(struct scene *s, struct actor *a, uint32_t first_chunk, uint32_t ms)
+static void is_busy_sending(struct scene *s, struct actor *a, uint32_t ms)
 {
 	struct wire_get get = a->gets[0];
 	uint32_t offset = CHUNK_BYTES;
 
-	for (uint32_t chunk = first_chunk; ms > 0 && s->w->n_leases == 0; ms -= 50) {
+	for (uint32_t chunk = 0; ms > 0 && s->w->n_leases == 0; ms -= 50) {
 		if (offset + 500 > CHUNK_BYTES) {
 			get.part.set = chunks_of(chunk++, 1);
 			offset = 0;
@@ -250,7 +250,7 @@ static void who_sends_and_could_not_say_that_it_knows_them_is_not_stalled(void *
 	const struct wire_set second = chunks_of(8, 1);
 
 	is_waited_for_at_who_sends(s);
-	is_busy_sending(s, &s->other, 0, 3500);
+	is_busy_sending(s, &s->other, 3500);
 	assert_false(any_is_stalled(s));
 	assert_int_equal(s->other.stranger.n_cancelled, 0);
 	actor_hang(&s->other, false);
@@ -267,16 +267,15 @@ static void who_sends_and_does_not_say_that_it_knows_them_is_stalled(void **stat
 
 	is_waited_for_at_who_sends(s);
 	actor_hang(&s->other, false);
-	is_busy_sending(s, &s->other, 0, 3500);
+	is_busy_sending(s, &s->other, 3500);
 	assert_true(any_is_stalled(s));
 }
 
-/* The home is a holder as well. Its answer is behind what it sends. */
-static void a_home_that_sends_and_could_not_answer_is_not_passed_by(void **state)
+/* The home is a holder as well: it is asked for a part of what is wanted, and then whom to ask for
+ * the rest. */
+static void is_asked_behind_what_it_sends(struct scene *s)
 {
-	struct scene *s = *state;
 	const struct wire_set first = chunks_of(0, 8);
-	const struct wire_set second = chunks_of(8, 1);
 	const struct wire_ask *ask = wants_within(s, 9, 30000);
 
 	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->home);
@@ -284,8 +283,17 @@ static void a_home_that_sends_and_could_not_answer_is_not_passed_by(void **state
 	actor_grant(&s->home, &s->home.gets[0], true);
 	actor_end(&s->home, ask->req, WIRE_DONE, 0);
 	peers_until(s->w->peers, &s->home.n_asks, 2);
+}
+
+/* Its answer is behind what it sends. */
+static void a_home_that_sends_and_could_not_answer_is_not_passed_by(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set second = chunks_of(8, 1);
+
+	is_asked_behind_what_it_sends(s);
 	actor_hang(&s->home, true);
-	is_busy_sending(s, &s->home, 0, 3500);
+	is_busy_sending(s, &s->home, 3500);
 	assert_int_equal(s->w->n_leases, 0); /* of the next in rank: the agent itself */
 	actor_hang(&s->home, false);
 	actor_answer(&s->home, &s->home.asks[1], WIRE_HOLDERS, &second, &s->other);
@@ -297,15 +305,9 @@ static void a_home_that_sends_and_could_not_answer_is_not_passed_by(void **state
 static void a_home_that_sends_and_does_not_answer_is_passed_by(void **state)
 {
 	struct scene *s = *state;
-	const struct wire_set first = chunks_of(0, 8);
-	const struct wire_ask *ask = wants_within(s, 9, 30000);
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->home);
-	peers_until(s->w->peers, &s->home.n_gets, 1);
-	actor_grant(&s->home, &s->home.gets[0], true);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->home.n_asks, 2);
-	is_busy_sending(s, &s->home, 0, 1700);
+	is_asked_behind_what_it_sends(s);
+	is_busy_sending(s, &s->home, 1700);
 	assert_int_equal(s->w->n_leases, 0);
 	peers_until(s->w->peers, &s->w->n_leases, 1); /* of the next in rank: the agent itself */
 	chunks_lease_end(s->w, true);
@@ -316,15 +318,11 @@ static void a_home_that_dies_once_it_has_sent_costs_as_one_that_does_not_answer(
 {
 	struct scene *s = *state;
 	const struct wire_set first = chunks_of(0, 8);
-	const struct wire_ask *ask = wants_within(s, 9, 30000);
 	uint64_t from_ms;
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->home);
-	peers_until(s->w->peers, &s->home.n_gets, 1);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->home.n_asks, 2);
+	is_asked_behind_what_it_sends(s);
 	from_ms = now_ms(s);
-	gives(&s->home, &s->home.gets[0], &first, true); /* 160 KB: 19 s of 8 KiB/s */
+	actor_send(&s->home, &s->home.gets[0], &first, true); /* 160 KB: 19 s of 8 KiB/s */
 	peers_run_ms(s->w->peers, 50);
 	actor_hang(&s->home, true);
 	peers_until(s->w->peers, &s->w->n_leases, 1); /* of the next in rank: the agent itself */
