@@ -3,8 +3,8 @@ import itertools
 
 import second_words as words
 
-NO_LEASE, CROSSING = 8, 16
-HOLDERS, WAIT, LEASE, NOBODY = 1, 2, 3, 4
+NO_LEASE, CROSSING = 8, 16  # flags of ASK
+HOLDERS, WAITS, LEASE, NOBODY = 1, 2, 3, 4  # kinds of items in an ANSWER
 MISSED, SLOW = 1, 2  # why a node is avoided; 0: it failed
 TERM_MS = 2000
 
@@ -160,7 +160,7 @@ class Home:
             else:
                 self._tell_wait(ask, items, pos, b"")
         for (kind, _, _), its in items.items():
-            ask.left -= its if kind != WAIT else set()
+            ask.left -= its if kind != WAITS else set()
         return [[kind, ask.n, words.bits_of(its), nodes, token, TERM_MS if token else 0, 0]
                 for (kind, nodes, token), its in items.items()]
 
@@ -175,7 +175,7 @@ class Home:
         """Of what it brings itself it hears nothing."""
         if who != ask.conn.id and ask.told.get(pos) != who:
             ask.told[pos] = who
-            items.setdefault((WAIT, who, 0), set()).add(pos)
+            items.setdefault((WAITS, who, 0), set()).add(pos)
 
     def _settle(self, its_list):
         for ask in [ask for ask in self.asks if ask.list == its_list]:

@@ -15,7 +15,7 @@ import traceback
 import lab
 import second_words as words
 from chunk_facts import check_state
-from second_home import Home
+from second_home import CROSSING, HOLDERS, LEASE, WAITS, Home
 
 TYPES = {1: ("HELLO", "HHiQssx?s"), 2: ("HELLO_ACK", "HHiQssx?sM"), 3: ("PING", "QQ"), 4: ("PONG", "QQ"), 5: ("MEMBERS", "M"),
          6: ("ASK", "IIiiNbbbbIIbbbI"), 7: ("ANSWER", "IA"), 8: ("WANT_NAMES", "ii"), 9: ("NAMES", "iib"), 10: ("HAVE", "P"),
@@ -28,9 +28,7 @@ SIZES = {"B": 1 << 8, "H": 1 << 16, "I": 1 << 32, "Q": 1 << 64}
 ARRAYS = {"M": ("iQss", 128), "A": ("BNbbQIQ", 64), "P": ("iiNb", 64)}
 ANSWERS = {"ANSWER": "ASK", "GRANT": "GET", "CHUNK": "GET", "MISS": "GET", "REDIRECT": "GET", "META": "META_GET"}
 FRAME_BYTES, PING_S = 65536, 5
-NO_LEASE, CROSSING = 8, 16  # flags of ASK
 WAIT, PLAIN = 2, 8  # flags of GET
-HOLDERS, WAITS, LEASE, NOBODY, ELSEWHERE = range(1, 6)
 
 
 def is_field(kind, value):

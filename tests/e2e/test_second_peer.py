@@ -9,6 +9,7 @@ import struct
 import chunk_facts
 import cluster
 import lab
+import second_home
 import second_peer
 import second_words as words
 
@@ -128,7 +129,7 @@ class SecondPeer(lab.LabTest):
         *answers, end = conn.ask_known(segment, everything, 1 << 31)  # and a flag that there is not yet
         self.assertEqual((end[0], end[1][0]), ("END", 0))
         items = [item for name, (its_items,), _ in answers for item in its_items]
-        self.assertEqual({(item[0], item[3]) for item in items}, {(second_peer.HOLDERS, its)})
+        self.assertEqual({(item[0], item[3]) for item in items}, {(second_home.HOLDERS, its)})
         self.assertEqual(sorted(i for item in items for i in words.positions_of(item[2])), everything)
         for flags in (second_peer.PLAIN, 0, 1 << 31):  # plain, and as it comes
             chunks, said, status = conn.get(segment, everything, flags)
