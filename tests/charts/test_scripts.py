@@ -465,7 +465,6 @@ class NodeSetup(ScriptTest):
         with open(os.path.join(target, "bin", "shoal"), encoding="utf-8") as f:
             self.assertIn("SHOAL_OWN_AGENT=no", f.read(), "nydusd starts no other agent beside it")
 
-
     def test_programs_that_find_no_room_leave_the_old_ones_and_the_agent_starts(self):
         target, setup = os.path.join(self.dir, "opt"), {"INSTALL": os.path.join(self.dir, "opt"), "CONTAINERD": "check"}
 
