@@ -416,6 +416,28 @@ static void ask_anew(struct flight *fl, uint32_t source_idx)
 	run_again(fl, source_idx);
 }
 
+/* Some of its chunks are wrong, the others are verified and kept: who wants none but those has
+ * them. What one image says of a chunk that another has no file for is nothing to that one's
+ * readers. */
+static void serve_right(struct flight *fl)
+{
+	const enum fetch_found found = fl->blob->f->found_at[fl->source_idx];
+	struct waiter **at = &fl->waiters;
+
+	while (*at != NULL) {
+		struct waiter *w = *at;
+		struct waiter *next = w->next;
+
+		if (!waiter_is_live(w) || !waiter_is_here(w)) {
+			at = &w->next;
+			continue;
+		}
+		*at = next;
+		w->found = found;
+		waiter_read_ready(w);
+	}
+}
+
 static void settle(struct flight *fl)
 {
 	const int result = fl->result;
@@ -428,10 +450,12 @@ static void settle(struct flight *fl)
 		flight_landed(fl);
 		return;
 	}
-	if (result == -EBADMSG)
+	if (result == -EBADMSG) {
 		was_wrong(fl);
-	else if (result == -ENOMEM)
+		serve_right(fl);
+	} else if (result == -ENOMEM) {
 		was_lost(fl);
+	}
 	if (flight_is_waited_for(fl) && result == -EBADMSG)
 		ask_anew(fl, fl->source_idx);
 	else if (flight_is_waited_for(fl) && result == -ENOMEM)

@@ -287,6 +287,29 @@ static void a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again(void **sta
 	world_read_ends_well(w, &r);
 }
 
+static void a_wrong_chunk_of_a_unit_fails_nobody_who_wants_another(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read right = { 0 };
+	struct world_read wrong = { 0 };
+
+	w->peer.refuse = SOURCE_GONE;
+	(void)world_read_start(w, &right, 8, 2);
+	(void)world_read_start(w, &wrong, 10, 1);
+	world_settle(w);
+	world_give_wrong(w, &w->origin, world_ask_of(&w->origin, 2), 2); /* its chunk 10 */
+	world_settle(w);
+	assert_int_equal(right.read.found, FOUND_ORIGIN);
+	world_read_ends_well(w, &right);
+	assert_int_equal(wrong.n_done, 0);
+	assert_int_equal(metrics_sum(w->metrics, METRIC_VERIFY_FAILURES), 1);
+	world_give_wrong(w, &w->origin, w->origin.n_asks - 1, 2);
+	world_settle(w);
+	assert_int_equal(wrong.n_done, 1);
+	assert_int_equal(wrong.result, -EIO);
+	world_read_end(w, &wrong);
+}
+
 static void chunks_of_a_unit_may_come_packed(void **state)
 {
 	struct engine_world *w = *state;
@@ -441,6 +464,7 @@ int main(void)
 		BATCHES(workers_may_be_done_with_a_unit_before_the_loop_hears_of_its_chunks),
 		BATCHES(what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest),
 		BATCHES(a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again),
+		BATCHES(a_wrong_chunk_of_a_unit_fails_nobody_who_wants_another),
 		BATCHES(chunks_of_a_unit_may_come_packed),
 		BATCHES(a_full_disk_does_not_keep_chunks_of_units_from_readers),
 		TEST(a_unit_that_finds_no_memory_to_unpack_is_asked_for_again),
