@@ -100,7 +100,6 @@ void conn_abort(struct conn **c); /* NULL is fine */
 const struct wire_hello *conn_peer(const struct conn *c);       /* after open(); members not kept */
 const struct proof_binding *conn_binding(const struct conn *c); /* after open() */
 const char *conn_address(const struct conn *c); /* of the other side's socket, for the log */
-const char *conn_name(const struct conn *c);    /* in its certificate; "" with insecure */
 bool conn_is_connected_by_us(const struct conn *c);
 const struct conn_counts *conn_counts(const struct conn *c);
 void conn_set_members_hash(struct conn *c, uint64_t hash); /* what pings carry */

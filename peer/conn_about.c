@@ -22,11 +22,6 @@ const struct proof_binding *conn_binding(const struct conn *c)
 	return &c->binding;
 }
 
-const char *conn_name(const struct conn *c)
-{
-	return c->tls_notes.name;
-}
-
 const char *conn_address(const struct conn *c)
 {
 	return c->address;

@@ -24,7 +24,6 @@
 #define DIR_MODE      0700
 #define KEY_MODE      0600
 #define CERT_MODE     0644
-#define FILE_BYTES    4096
 #define SECONDS_A_DAY 86400
 
 /* A key with its certificate, and where they go. */

@@ -5,7 +5,6 @@
  * home that is busy, or whose connection is being made, is asked again; only one that shows no sign
  * of life, or will not answer, is passed by for the next in rank.
  */
-#include "bytes.h"
 #include "mem.h"
 #include "share.h"
 #include "source_impl.h"
