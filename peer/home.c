@@ -137,10 +137,8 @@ int home_names(struct home *h, const struct wire_id *from, const struct wire_nam
 	hash = wire_list_id(names->names, names->n_names);
 	for (uint32_t i = 0; i < names->n_names; i++)
 		is_among = is_among || id_equal(&names->names[i], &names->segment);
-	if (!id_equal(&hash, &names->list) || !is_among) {
-		h->stats.n_refused++;
+	if (!id_equal(&hash, &names->list) || !is_among)
 		return HOME_REFUSED;
-	}
 	for (uint32_t level = PLACE_ZONE; level <= PLACE_CLUSTER && r == HOME_OK; level++) {
 		const struct wire_id id = on_level(&names->list, level);
 		struct wire_id turned[WIRE_LIST_MAX];
@@ -176,14 +174,11 @@ static int news(struct home *h, const struct wire_id *from, const struct wire_pa
 			r = HOME_WANT_NAMES;
 			continue;
 		}
-		if (!part_is_sound(part, l)) {
-			h->stats.n_refused++;
+		if (!part_is_sound(part, l))
 			return HOME_REFUSED;
-		}
 		home_list_used(h, l, node);
 		each(h, l, node, &part->set);
 	}
-	h->stats.n_want_names += r == HOME_WANT_NAMES;
 	home_settle(h);
 	return r;
 }
@@ -213,10 +208,8 @@ static bool may_be_coming(const struct home *h, const struct wire_id *from,
 
 int home_coming(struct home *h, const struct wire_id *from, const struct wire_part *part)
 {
-	if (!may_be_coming(h, from, &part->segment)) {
-		h->stats.n_refused++;
+	if (!may_be_coming(h, from, &part->segment))
 		return HOME_REFUSED;
-	}
 	return news(h, from, part, coming);
 }
 
@@ -247,7 +240,6 @@ static void missed(struct home *h, struct h_chunk *c, uint16_t node, uint16_t re
 
 	if (e == NULL)
 		return;
-	h->stats.n_misses++;
 	if ((e->flags & ENTRY_RECEIVING) != 0) {
 		const struct h_lease *l = home_lease_of(h, c);
 
@@ -311,7 +303,6 @@ static int elsewhere(struct home *h, uint16_t node, const struct wire_ask *msg,
 	if (r != HOME_OK)
 		return r;
 	ask->elsewhere = *home_id;
-	h->stats.n_elsewhere++;
 	return HOME_OK;
 }
 
@@ -364,8 +355,6 @@ int home_ask(struct home *h, const struct wire_id *from, const struct wire_ask *
 	else
 		r = ask_here(h, node, msg);
 	h->stats.n_busy += r == HOME_BUSY;
-	h->stats.n_refused += r == HOME_REFUSED;
-	h->stats.n_want_names += r == HOME_WANT_NAMES;
 	return r;
 }
 

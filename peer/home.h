@@ -144,10 +144,8 @@ bool home_next(struct home *h, struct home_out *ret_out); /* after every other c
 uint64_t home_tick(struct home *h);
 
 struct home_stats {
-	uint64_t n_asks, n_busy, n_refused, n_elsewhere, n_want_names;
-	uint64_t n_leases, n_second_leases, n_expired, n_failed, n_passed_on;
-	uint64_t n_leased_first, n_leased_again; /* chunks */
-	uint64_t n_holders_told, n_waits_told, n_evicted_lists, n_misses;
+	uint64_t n_asks, n_busy, n_expired, n_failed, n_evicted_lists;
+	uint64_t n_leased_first, n_leased_again;     /* chunks */
 	uint32_t chunks, lists, asks, leases, waits; /* now */
 	uint64_t memory_bytes;
 };

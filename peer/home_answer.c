@@ -468,18 +468,6 @@ static void tell_leases(struct home *h, struct h_ask *ask, struct home_out *out)
 	(void)h;
 }
 
-static void count_items(struct home *h, const struct home_out *out)
-{
-	for (uint32_t i = 0; i < out->n_items; i++) {
-		const struct wire_answer_item *item = &out->items[i];
-
-		if (item->kind == WIRE_LEASE || item->n_nodes == 0)
-			continue;
-		h->stats.n_holders_told += item->kind == WIRE_HOLDERS;
-		h->stats.n_waits_told += item->kind == WIRE_WAIT;
-	}
-}
-
 static void fill(struct home *h, struct h_ask *ask, struct home_out *out)
 {
 	bool has_room = true;
@@ -536,7 +524,6 @@ bool home_next(struct home *h, struct home_out *ret_out)
 		ret_out->end = false;
 		ret_out->status = WIRE_DONE;
 		fill(h, ask, ret_out);
-		count_items(h, ret_out);
 		if (ret_out->end)
 			home_ask_free(h, ask);
 		else if (!set_empty(&ask->pending))

@@ -115,7 +115,6 @@ void home_lease_drop(struct home *h, struct h_lease *l)
 {
 	const struct wire_set left = l->set;
 	struct h_list *list = l->list;
-	bool waited = false;
 
 	for (uint32_t pos = set_next(&left, 0); pos < list->n; pos = set_next(&left, pos + 1)) {
 		struct h_chunk *c = home_chunk(h, list, pos);
@@ -124,11 +123,9 @@ void home_lease_drop(struct home *h, struct h_lease *l)
 		release_chunk(h, l, pos);
 		if (e != NULL && (e->flags & ENTRY_RECEIVING) != 0)
 			home_entry_drop(c, l->node);
-		waited = waited || c->waits != NULL;
 		home_wake(h, c, l->node);
 		home_wake(h, c, NO_NODE); /* who cannot lease is to hear, too */
 	}
-	h->stats.n_passed_on += waited;
 	lease_free(h, l);
 }
 
@@ -279,8 +276,6 @@ static struct h_lease *give(struct home *h, struct h_ask *ask, const struct wire
 	struct h_lease *l = lease_new(h, ask->list, ask->node, set, second);
 
 	l->ask = ask;
-	h->stats.n_leases++;
-	h->stats.n_second_leases += second;
 	for (uint32_t pos = set_next(set, 0); pos < ask->list->n; pos = set_next(set, pos + 1)) {
 		if (wire_set_has(&ask->open, pos))
 			home_wait_drop(h, home_wait(ask, pos));
