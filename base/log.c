@@ -3,7 +3,9 @@
  * never mix. Knows no files and no rotation: the descriptor is the caller's.
  */
 #include "log.h"
+#include "bytes.h"
 #include "mem.h"
+#include "text.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -68,11 +70,10 @@ static size_t put_head(char *line, size_t max_bytes, enum log_level level, const
 }
 
 /* A value that was not quoted must not forge a second line or reach a terminal as an escape. */
-static void blunt_controls(char *text, size_t n_bytes)
+static void blunt_controls(char *text)
 {
-	for (size_t i = 0; i < n_bytes; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-			text[i] = '?';
+	for (; *text != '\0'; text++)
+		memset(text, '?', text_control_bytes(text));
 }
 
 static void write_all(int fd, const char *text, size_t n_bytes)
@@ -104,7 +105,8 @@ void log_line(struct log *log, enum log_level level, const char *msg, const char
 		va_end(args);
 		n += strnlen(line + n, text_max - n);
 	}
-	blunt_controls(line, n);
+	line[n] = '\0';
+	blunt_controls(line);
 	line[n] = '\n';
 	write_all(log->fd, line, n + 1);
 }
@@ -121,7 +123,7 @@ static bool is_bare(const char *text)
 }
 
 /* One byte as it stands between quotes. @return bytes written, at most 4 */
-static size_t put_quoted(char *out, unsigned char c)
+static size_t put_quoted(char *out, unsigned char c, bool is_control)
 {
 	static const char digits[] = "0123456789abcdef";
 
@@ -130,7 +132,7 @@ static size_t put_quoted(char *out, unsigned char c)
 		out[1] = (char)c;
 		return 2;
 	}
-	if (c >= 0x20 && c != 0x7f) {
+	if (!is_control) {
 		out[0] = (char)c;
 		return 1;
 	}
@@ -144,6 +146,7 @@ static size_t put_quoted(char *out, unsigned char c)
 struct log_quoted log_quote(const char *text)
 {
 	struct log_quoted q = { "" };
+	size_t control_bytes = 0; /* of the character that text is in */
 	size_t n = 0;
 
 	if (text == NULL)
@@ -154,8 +157,11 @@ struct log_quoted log_quote(const char *text)
 	}
 	q.s[n++] = '"';
 	/* 9: one byte quoted (4), "..." (3), the closing quote and the NUL. */
-	while (*text != '\0' && n + 9 <= sizeof(q.s))
-		n += put_quoted(q.s + n, (unsigned char)*text++);
+	while (*text != '\0' && n + 9 <= sizeof(q.s)) {
+		control_bytes = max_u64(control_bytes, text_control_bytes(text));
+		n += put_quoted(q.s + n, (unsigned char)*text++, control_bytes > 0);
+		control_bytes -= control_bytes > 0;
+	}
 	(void)snprintf(q.s + n, sizeof(q.s) - n, "%s\"", *text != '\0' ? "..." : "");
 	return q;
 }

@@ -83,6 +83,10 @@ static void quoted_values_stand_in_one_line(void **state)
 	assert_string_equal(LOG_Q(NULL), "-");
 	assert_string_equal(LOG_Q("two words"), "\"two words\"");
 	assert_string_equal(LOG_Q("a\"b\\c=d\n\x01"), "\"a\\\"b\\\\c=d\\x0a\\x01\"");
+	assert_string_equal(LOG_Q("\x7f\xc3\xa4\xc2\x9b"
+	                          "2J\xc2\xa9"),
+	                    "\"\\x7f\xc3\xa4\\xc2\\x9b"
+	                    "2J\xc2\xa9\"");
 }
 
 static void a_long_value_is_cut_and_says_so(void **state)
@@ -107,6 +111,10 @@ static void a_raw_newline_forges_no_second_line(void **state)
 	line = written(f);
 	assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
 	assert_null(strchr(line, 0x1b));
+	log_info(f->log, "m", "path=%s",
+	         "\xc2\x9b"
+	         "2J\xc3\xa4");
+	assert_non_null(strstr(written(f), "path=??2J\xc3\xa4\n"));
 }
 
 static void a_line_that_is_too_long_is_cut_and_ended(void **state)
