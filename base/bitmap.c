@@ -20,6 +20,14 @@ void bitmap_free(struct bitmap **b)
 	*b = NULL;
 }
 
+void bitmap_clear_all(struct bitmap *b)
+{
+	const uint32_t n_words = bitmap_n_words(b);
+
+	for (uint32_t i = 0; i < n_words; i++)
+		atomic_store_explicit(&b->words[i], 0, memory_order_release);
+}
+
 uint32_t bitmap_count(const struct bitmap *b)
 {
 	const uint32_t n_words = bitmap_n_words(b);

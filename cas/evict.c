@@ -6,6 +6,7 @@
  * how they go evict_batch.c.
  */
 #include "evict.h"
+#include "bytes.h"
 #include "data_file.h"
 #include "gc.h"
 #include "mem.h"
@@ -56,8 +57,8 @@ static int tell(struct round *r, struct err *e)
 	return 0;
 }
 
-/* Up to so many bytes of what was used at this tick or before. @return how many chunks */
-static uint32_t choose(struct evict_batch *b, uint8_t tick, uint64_t n_bytes)
+/* Up to so many bytes of what was used at this tick or before. */
+static void choose(struct evict_batch *b, uint8_t tick, uint64_t n_bytes)
 {
 	const struct cas_blob *blob = b->blob;
 	uint64_t chosen_bytes = 0;
@@ -73,7 +74,6 @@ static uint32_t choose(struct evict_batch *b, uint8_t tick, uint64_t n_bytes)
 		chosen_bytes += data_file_takes(&b->layout->chunks[i]);
 		n++;
 	}
-	return n;
 }
 
 /* Of what is ready: all that is stored, and what this blob's images say that could not be stored.
@@ -101,13 +101,10 @@ static int layout_of_all(struct cas_blob *blob, struct blob_layout **ret_layout,
 /* At most so many bytes of what was used then or before. */
 static int evict_some(struct round *round, struct evict_batch *b, uint8_t tick, struct err *e)
 {
-	const uint64_t n_bytes = to_free(round);
 	int r;
 
-	for (uint32_t i = bitmap_next_set(b->victims, 0); i < b->victims->n_bits;
-	     i = bitmap_next_set(b->victims, i + 1))
-		(void)bitmap_clear(b->victims, i);
-	(void)choose(b, tick, n_bytes < BATCH_BYTES ? n_bytes : BATCH_BYTES);
+	bitmap_clear_all(b->victims);
+	choose(b, tick, min_u64(to_free(round), BATCH_BYTES));
 	r = evict_batch_run(round->cas, b, e);
 	round->n_chunks += b->n_chunks;
 	round->freed_bytes += b->freed_bytes;
@@ -153,9 +150,7 @@ static int evict_pile(struct round *round, struct piles *piles, const struct pil
 	int r;
 
 	if (is_dry(round)) {
-		const uint64_t n_bytes = to_free(round);
-
-		round->freed_bytes += pile->bytes < n_bytes ? pile->bytes : n_bytes;
+		round->freed_bytes += min_u64(pile->bytes, to_free(round));
 		return tell(round, e);
 	}
 	if (blob == NULL) {

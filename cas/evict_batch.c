@@ -8,6 +8,7 @@
  * a barred chunk back waits for it (blob_clear_now()). Whole runs of missing chunks are barred and
  * punched: neighbours of victims may share a block with them. Knows not why these and no others.
  */
+#include "bytes.h"
 #include "evict.h"
 #include "gc.h"
 #include "hand_out.h"
@@ -115,11 +116,6 @@ struct run {
 	uint32_t victim; /* the first at or behind `first`; a walk looks at each of them once */
 };
 
-static uint64_t round_up(uint64_t offset)
-{
-	return (offset + BLOCK_BYTES - 1) & ~(BLOCK_BYTES - 1);
-}
-
 /* The next run behind this one; from the beginning where its end is 0. @return false: there is none
  */
 static bool next_run(const struct evict_batch *b, struct run *inout_run)
@@ -142,11 +138,11 @@ static bool next_run(const struct evict_batch *b, struct run *inout_run)
 	}
 	if (run.end < n)
 		run.to = b->layout->chunks[run.end].plain_offset;
-	run.from = round_up(run.from);
+	run.from = align_up(run.from, BLOCK_BYTES);
 	if (run.end < n)
 		run.to &= ~(BLOCK_BYTES - 1);
 	else
-		run.to = round_up(run.to);
+		run.to = align_up(run.to, BLOCK_BYTES);
 	if (inout_run->end == 0 || run.victim < run.first)
 		run.victim = bitmap_next_set(b->victims, run.first);
 	*inout_run = run;

@@ -273,9 +273,7 @@ void refer_forget(struct cas_blob *blob)
 		blob_table_unhold(owner);
 	}
 	/* Without the map, a later flush would write for these slices that there is nothing. */
-	for (uint32_t i = bitmap_next_set(blob->refer_dirty, 0); i < blob->refer_dirty->n_bits;
-	     i = bitmap_next_set(blob->refer_dirty, i + 1))
-		(void)bitmap_clear(blob->refer_dirty, i);
+	bitmap_clear_all(blob->refer_dirty);
 	free(map);
 }
 

@@ -44,6 +44,9 @@ static inline bool bitmap_clear(struct bitmap *b, uint32_t i)
 	return atomic_fetch_and_explicit(&b->words[i / 64], ~bit, memory_order_acq_rel) & bit;
 }
 
+/** Every bit. Where others set bits meanwhile, some of these may stay. */
+void bitmap_clear_all(struct bitmap *b);
+
 /** How many are set. A snapshot: others may be at work. */
 uint32_t bitmap_count(const struct bitmap *b);
 

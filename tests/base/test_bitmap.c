@@ -97,6 +97,19 @@ static void bits_that_another_lacks_are_seen(void **state)
 	bitmap_free(&b);
 }
 
+static void all_bits_are_cleared_at_once(void **state)
+{
+	AUTO(bitmap_free) struct bitmap *b = bitmap_new(130);
+
+	(void)state;
+	for (uint32_t i = 0; i < 130; i++)
+		(void)bitmap_set(b, i);
+	bitmap_clear_all(b);
+	assert_int_equal(bitmap_count(b), 0);
+	assert_int_equal(bitmap_next_clear(b, 0), 0);
+	assert_int_equal(bitmap_next_clear(b, 129), 129);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,6 +119,7 @@ int main(void)
 		cmocka_unit_test(a_lone_gap_is_found_from_everywhere),
 		cmocka_unit_test(bits_that_another_lacks_are_seen),
 		cmocka_unit_test(there_is_nothing_behind_the_last_bit),
+		cmocka_unit_test(all_bits_are_cleared_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
