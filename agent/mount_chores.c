@@ -128,7 +128,7 @@ void mount_chore_save(struct job *job)
 
 	chore->auth_file_gone = mount_auth_file_check(&chore->rec, &why) < 0;
 	chore->result = mount_list_save(chore->state_dir, &chore->rec, &chore->err);
-	if (chore->result == -ENOSPC && chore->make_room != NULL &&
+	if (err_is_no_space(-chore->result) && chore->make_room != NULL &&
 	    chore->make_room(chore->make_room_arg))
 		chore->result = mount_list_save(chore->state_dir, &chore->rec, &chore->err);
 	if (chore->result < 0 && chore->restoring) {

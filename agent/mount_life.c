@@ -445,8 +445,8 @@ static void on_retry(struct timer *t)
 /* A silent registry; or others took what there may be more of in a moment. */
 static bool may_pass(int code)
 {
-	return code == EAGAIN || code == ENOSPC || code == EDQUOT || code == EMFILE ||
-	       code == ENFILE || code == ENOMEM;
+	return code == EAGAIN || err_is_no_space(code) || code == EMFILE || code == ENFILE ||
+	       code == ENOMEM;
 }
 
 /* Trouble that may pass is tried again; the rest waits for a person. */

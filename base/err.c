@@ -77,3 +77,8 @@ int err_hint(struct err *e, const char *what_to_do)
 	append(e->msg, ")");
 	return -e->code;
 }
+
+bool err_is_no_space(int code)
+{
+	return code == ENOSPC || code == EDQUOT;
+}

@@ -308,7 +308,7 @@ static int write_chunk(struct cas_blob *blob, const struct chunk_rec *c, const u
 
 		if (n > 0) {
 			done += (uint32_t)n;
-		} else if (n == 0 || errno == ENOSPC || errno == EDQUOT) {
+		} else if (n == 0 || err_is_no_space(errno)) {
 			room_ran_out(&blob->cas->room, n == 0 ? ENOSPC : errno);
 			return CAS_FULL;
 		} else if (errno != EINTR) {

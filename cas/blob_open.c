@@ -501,7 +501,7 @@ int cas_blob_open(struct cas *cas, struct blob_layout *layout, struct cas_blob *
 	for (unsigned v = o.domain != TRUST_DIGESTS; v < VARIANTS_MAX && r == KEY_TAKEN; v++) {
 		layout_key(layout, o.domain, v, key);
 		r = open_key(cas, key, GET_ACTIVE, &o, ret_blob, e);
-		if (r == -ENOSPC && cas_make_room(cas, 0))
+		if (err_is_no_space(-r) && cas_make_room(cas, 0))
 			r = open_key(cas, key, GET_ACTIVE, &o, ret_blob, e);
 	}
 	if (r == KEY_TAKEN)

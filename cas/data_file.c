@@ -55,7 +55,7 @@ static int make_new(const struct data_file_opts *o, const char *name, int fd,
 
 	if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
 		return err_errno(e, errno, "no random bytes for blobs/%s", name);
-	if (o->disk->set_id(o->disk, fd, id) != 0 && errno != ENOTSUP && errno != ENOSPC)
+	if (o->disk->set_id(o->disk, fd, id) != 0 && errno != ENOTSUP && !err_is_no_space(errno))
 		return err_errno(e, errno, "cannot mark blobs/%s", name);
 	if (o->disk->truncate(o->disk, fd, (off_t)o->size_bytes) != 0)
 		return err_errno(e, errno, "cannot give blobs/%s its size of %" PRIu64 " bytes",

@@ -32,7 +32,7 @@ int db_err(struct db *db, int sqlite_rc, struct err *e, const char *what)
 	int code = errno_of(sqlite_rc);
 	const int sys = sqlite3_system_errno(db->sql);
 
-	if (code == EIO && (sys == ENOSPC || sys == EDQUOT))
+	if (code == EIO && err_is_no_space(sys))
 		code = ENOSPC;
 	else if (code == EIO && (sys == EPERM || sys == EACCES))
 		code = EPERM; /* EACCES says that a registry refuses: see err_errno() */

@@ -77,7 +77,7 @@ static int try_put(const struct disk *d, int dir_fd, const char *name,
 /* Chunks can be fetched again; without this the image cannot be mounted. */
 static bool is_full_and_has_room_now(struct cas *cas, int r, uint64_t size_bytes)
 {
-	return (r == -ENOSPC || r == -EDQUOT) && cas_make_room(cas, size_bytes);
+	return err_is_no_space(-r) && cas_make_room(cas, size_bytes);
 }
 
 static int put_file(struct cas *cas, int dir_fd, const char *name, const void *data,

@@ -139,14 +139,13 @@ void room_write_failed(struct room *room, int code)
 
 void room_sync_failed(struct room *room, int code)
 {
-	const bool no_space = code == ENOSPC || code == EDQUOT;
 	const uint32_t n_before = atomic_load(&room->n_unsynced);
 
 	if (n_before < FAILED_MAX)
 		atomic_store(&room->n_unsynced, n_before + 1);
 	if (is_failing(room))
 		set_full(room, true, strerrordesc_np(code));
-	else if (no_space && n_before == 0)
+	else if (err_is_no_space(code) && n_before == 0)
 		room_ran_out(room, code);
 }
 

@@ -32,18 +32,14 @@ int whole_file_open(const char *dir, struct cas *cas, struct whole_file *ret_fil
 	return 0;
 }
 
-static bool is_full(int code)
-{
-	return code == ENOSPC || code == EDQUOT;
-}
-
 static int cannot_write(int code, struct err *e)
 {
 	const int r = err_errno(e, code, "writing it to a temporary file");
 
-	return is_full(code) ? err_hint(e, "make room: without chunk digests all of it is checked "
-	                                   "before any of it is read")
-	                     : r;
+	return err_is_no_space(code)
+	               ? err_hint(e, "make room: without chunk digests all of it is checked "
+	                             "before any of it is read")
+	               : r;
 }
 
 int whole_file_append(struct whole_file *file, const struct buffer *bytes, struct err *e)
@@ -57,8 +53,8 @@ int whole_file_append(struct whole_file *file, const struct buffer *bytes, struc
 		                         (off_t)file->size_bytes);
 
 		/* Chunks can be fetched again; without this the image cannot be mounted. */
-		if (n < 0 &&
-		    (errno == EINTR || (is_full(errno) && cas_make_room(file->cas, left_bytes))))
+		if (n < 0 && (errno == EINTR ||
+		              (err_is_no_space(errno) && cas_make_room(file->cas, left_bytes))))
 			continue;
 		if (n <= 0)
 			return cannot_write(n < 0 ? errno : EIO, e);

@@ -7,6 +7,7 @@
 #pragma once
 #include "auto.h"
 #include <stdarg.h>
+#include <stdbool.h>
 
 #define ERR_MSG_BYTES 512
 
@@ -29,3 +30,6 @@ int err_wrap(struct err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 /** Put " (what to do)" behind the message, unless it says so already or all of it would not fit.
  * @return -code */
 int err_hint(struct err *e, const char *what_to_do);
+
+/** Is this errno (positive) what a disk says that is full, or a quota on it that is used up? */
+bool err_is_no_space(int code);

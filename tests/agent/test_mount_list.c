@@ -2,7 +2,9 @@
  * The list of mounts on a real disk.
  */
 #include "mem.h"
+#include "mount_chores.h"
 #include "mount_ended.h"
+#include "mount_life.h"
 #include "mount_list.h"
 #include "remove_tree.h"
 #include <errno.h>
@@ -20,6 +22,22 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+static int save_errno; /* not 0: what the next save fails with */
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c): how the linker's --wrap names them. */
+int __real_mount_list_save(const char *state_dir, const struct mount_record *rec, struct err *e);
+int __wrap_mount_list_save(const char *state_dir, const struct mount_record *rec, struct err *e);
+
+int __wrap_mount_list_save(const char *state_dir, const struct mount_record *rec, struct err *e)
+{
+	const int code = save_errno;
+
+	save_errno = 0;
+	return code != 0 ? err_set(e, code, "cannot write")
+	                 : __real_mount_list_save(state_dir, rec, e);
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c) */
 
 struct fixture {
 	char dir[64];
@@ -256,6 +274,37 @@ static void only_the_agent_may_read_a_record(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 }
 
+static bool count_call(void *arg)
+{
+	++*(unsigned *)arg;
+	return true;
+}
+
+static void a_record_for_which_there_is_no_space_is_written_once_there_is(void **state)
+{
+	static const int full[] = { ENOSPC, EDQUOT };
+	struct fixture *f = *state;
+	unsigned n_rooms = 0;
+	struct mount_chore chore = { .state_dir = f->dir,
+		                     .rec = { .dir = xstrdup("/m/one"),
+		                              .reference = xstrdup("h:1/r:t") },
+		                     .make_room = count_call,
+		                     .make_room_arg = &n_rooms };
+
+	for (unsigned i = 0; i < 2; i++) {
+		save_errno = full[i];
+		mount_chore_save(&chore.job);
+		assert_int_equal(chore.result, 0);
+		assert_int_equal(n_rooms, i + 1);
+	}
+	save_errno = EIO;
+	mount_chore_save(&chore.job);
+	assert_int_equal(chore.result, -EIO);
+	assert_int_equal(n_rooms, 2);
+	assert_int_equal(load(f), 1);
+	mount_record_clear(&chore.rec);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -271,6 +320,7 @@ int main(void)
 		TEST(a_record_that_is_no_file_costs_one_mount),
 		TEST(a_half_written_record_is_not_seen),
 		TEST(only_the_agent_may_read_a_record),
+		TEST(a_record_for_which_there_is_no_space_is_written_once_there_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
