@@ -48,8 +48,7 @@ class Pki:
         self._shoal("init", self.dir)
 
     def _shoal(self, *words):
-        subprocess.run([os.path.join(lab.BUILD, "agent", "shoal"), "pki", *words], check=True, capture_output=True,
-                       text=True)
+        subprocess.run([lab.SHOAL, "pki", *words], check=True, capture_output=True, text=True)
 
     def node(self, name):
         """The `tls` setting of a node."""

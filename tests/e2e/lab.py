@@ -35,6 +35,7 @@ sys.path.insert(0, HERE)
 import tree_manifest  # noqa: E402
 
 BUILD = os.environ.get("SHOAL_BUILD", os.path.join(REPO, "build", "release"))
+SHOAL = os.path.join(BUILD, "agent", "shoal")  # with no agent of ours behind it; else Agent.argv()
 # The larger image set: CONTRIBUTING.md says what it is and how it is made.
 SHARED_IMAGES = os.path.join(os.environ.get("SHOAL_SHARED", os.path.join(REPO, "..", "shared")), "images")
 DATA = os.path.join(REPO, "tests", "data")

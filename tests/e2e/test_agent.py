@@ -330,7 +330,7 @@ class Inspect(lab.LabTest):
         path = os.path.join(lab.TMP, "inspect.boot")
         with open(path, "wb") as f:
             f.write(rafs_facts.bootstrap("edge:v6"))
-        shoal = [os.path.join(lab.BUILD, "agent", "shoal"), "--socket", "/no/such.sock"]
+        shoal = [lab.SHOAL, "--socket", "/no/such.sock"]
         done = subprocess.run([*shoal, "--json", "image", "inspect", path], capture_output=True, check=True)
         self.assertEqual(json.loads(done.stdout)["format"], "RAFS v6")
         with open(path, "wb") as f:

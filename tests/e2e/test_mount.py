@@ -100,8 +100,7 @@ class Status(lab.LabTest):
         self.assertRegex(done.stderr, r"^shoal: .+: .+\n$")
 
     def test_a_socket_whose_path_is_too_long_is_3_and_says_so(self):
-        shoal = os.path.join(self.agent().build, "agent", "shoal")
-        done = subprocess.run([shoal, "--socket", "/" + "s" * 107, "status"], capture_output=True, text=True,
+        done = subprocess.run([lab.SHOAL, "--socket", "/" + "s" * 107, "status"], capture_output=True, text=True,
                               timeout=lab.DEADLINE_S, check=False)
         self.assertEqual(done.returncode, 3)
         self.assertRegex(done.stderr, r"^shoal: status: no agent at .*107 bytes .*\n$")
@@ -110,8 +109,7 @@ class Status(lab.LabTest):
         """No agent takes part: what it would say is said here."""
         for words, status in ((("init", "/proc/none"), 4), (("init", "/proc/version"), 1), (("node", "/proc/none", "a"), 4),
                               (("node", "/proc/none", "a b"), 2)):
-            done = subprocess.run([os.path.join(lab.BUILD, "agent", "shoal"), "pki", *words], capture_output=True, text=True,
-                                  timeout=lab.DEADLINE_S, check=False)
+            done = subprocess.run([lab.SHOAL, "pki", *words], capture_output=True, text=True, timeout=lab.DEADLINE_S, check=False)
             self.assertEqual(done.returncode, status, done)
             self.assertRegex(done.stderr, r"^shoal: pki .+: .+ \(.+\)\n$")
 

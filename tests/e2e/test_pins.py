@@ -167,8 +167,7 @@ class Pins(lab.LabTest):
         with Server(path, Busy) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
-            done = subprocess.run([os.path.join(lab.BUILD, "agent", "shoal"), "--socket", path, "pin", "--list", listed],
-                                  capture_output=True, text=True, check=False)
+            done = subprocess.run([lab.SHOAL, "--socket", path, "pin", "--list", listed], capture_output=True, text=True, check=False)
             server.shutdown()
             thread.join()
         self.assertEqual((done.returncode, asked), (1, ["PUT"]), done.stderr)

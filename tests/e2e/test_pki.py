@@ -8,8 +8,6 @@ import unittest
 
 import lab
 
-SHOAL = os.path.join(lab.BUILD, "agent", "shoal")
-
 
 def run(*words):
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
@@ -23,7 +21,7 @@ class Pki(unittest.TestCase):
         return os.path.join(self.dir, name)
 
     def pki(self, *words):
-        return run(SHOAL, "--socket", "/no/such.sock", *words)
+        return run(lab.SHOAL, "--socket", "/no/such.sock", *words)
 
     def test_two_commands_make_what_openssl_accepts(self):
         self.assertEqual(self.pki("pki", "init", self.dir).returncode, 0)
