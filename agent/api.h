@@ -71,9 +71,12 @@ typedef int api_work_fn(struct agent *agent, const json_t *params, json_t **ret_
                         struct err *e);
 /** Run work on the desk, then answer with its document or its error. params: moved. */
 void api_work(struct api_call *call, api_work_fn *work, json_t *params);
+/** [loop] What work is to know, asked for when its turn has come. */
+typedef json_t *api_params_fn(const struct api_call *call);
 /** The same, once what images were to be recorded or removed before is. Until then the
- * desk is everybody else's: a slow disk holds up none but those who ask about it. */
-void api_work_behind(struct api_call *call, api_work_fn *work, json_t *params);
+ * desk is everybody else's: a slow disk holds up none but those who ask about it. params: NULL:
+ * none */
+void api_work_behind(struct api_call *call, api_work_fn *work, api_params_fn *params);
 
 /* ---- handlers ---- */
 

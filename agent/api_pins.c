@@ -56,19 +56,27 @@ static int set(struct agent *agent, const json_t *params, json_t **ret_document,
 	return 0;
 }
 
-static void change(struct api_call *call, const json_t *from, bool pinned)
+static json_t *wish(const json_t *from, bool pinned)
 {
-	api_work_behind(call, set,
-	                json_pack("{s:O?, s:b}", "image", json_object_get(from, "image"), "pinned",
-	                          pinned));
+	return json_pack("{s:O?, s:b}", "image", json_object_get(from, "image"), "pinned", pinned);
+}
+
+static json_t *add_params(const struct api_call *call)
+{
+	return wish(call->body, true);
 }
 
 void api_pins_add(struct api_call *call)
 {
-	change(call, call->body, true);
+	api_work_behind(call, set, add_params);
+}
+
+static json_t *remove_params(const struct api_call *call)
+{
+	return wish(call->query, false);
 }
 
 void api_pins_remove(struct api_call *call)
 {
-	change(call, call->query, false);
+	api_work_behind(call, set, remove_params);
 }

@@ -145,9 +145,14 @@ static int inspect(struct agent *agent, const json_t *params, json_t **ret_docum
 	return r;
 }
 
+static json_t *query_params(const struct api_call *call)
+{
+	return json_incref(call->query);
+}
+
 void api_images_inspect(struct api_call *call)
 {
-	api_work_behind(call, inspect, json_incref(call->query));
+	api_work_behind(call, inspect, query_params);
 }
 
 static int remove_image(struct agent *agent, const json_t *params, json_t **ret_document,
@@ -192,30 +197,16 @@ static json_t *images_in_use(const struct agent *agent)
 	return in_use;
 }
 
-struct removal {
-	struct job job;
-	struct api_call *call;
-};
-
-/* What was to be recorded is; and that may have taken long: only now, who uses what. */
-static void recorded(struct job *job)
+static json_t *removal_params(const struct api_call *call)
 {
-	struct removal *removal = container_of(job, struct removal, job);
-	struct api_call *call = removal->call;
-
-	free(removal);
-	api_work(call, remove_image,
-	         json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
-	                   images_in_use(call->api->agent)));
+	return json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
+	                 images_in_use(call->api->agent));
 }
 
+/* What was to be recorded may have taken long: only then is it looked who uses what. */
 void api_images_remove(struct api_call *call)
 {
-	struct removal *removal = xcalloc(1, sizeof(*removal));
-
-	removal->call = call;
-	removal->job.after = recorded;
-	image_store_behind(call->api->agent->cas, &removal->job);
+	api_work_behind(call, remove_image, removal_params);
 }
 
 /* ---- blobs and chunks ---- */

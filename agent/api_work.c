@@ -13,6 +13,7 @@ struct task {
 	struct api_call *call;
 	struct agent *agent;
 	api_work_fn *work;
+	api_params_fn *ask_params; /* NULL: params are there */
 	json_t *params;
 	json_t *document;
 	int result;
@@ -63,13 +64,18 @@ void api_work(struct api_call *call, api_work_fn *work, json_t *params)
 
 static void recorded(struct job *job)
 {
-	submit(container_of(job, struct task, job));
+	struct task *task = container_of(job, struct task, job);
+
+	if (task->ask_params != NULL)
+		task->params = task->ask_params(task->call);
+	submit(task);
 }
 
-void api_work_behind(struct api_call *call, api_work_fn *work, json_t *params)
+void api_work_behind(struct api_call *call, api_work_fn *work, api_params_fn *params)
 {
-	struct task *task = task_new(call, work, params);
+	struct task *task = task_new(call, work, NULL);
 
+	task->ask_params = params;
 	task->job.after = recorded;
 	image_store_behind(task->agent->cas, &task->job);
 }
