@@ -287,10 +287,8 @@ static int text_check(const struct setting *s, const char *text, struct err *e)
 {
 	bool is_any; /* that is listened at */
 
-	for (const char *c = text; *c != '\0'; c++) {
-		if ((unsigned char)*c < ' ')
-			return err_set(e, EINVAL, "there is a control character in it");
-	}
+	if (text_has_control(text))
+		return err_set(e, EINVAL, "there is a control character in it");
 	if (s->type == SETTING_WORD && !is_word(text))
 		return err_set(e, EINVAL,
 		               "\"%s\" has a blank or a character that is not ASCII (such as "

@@ -3,6 +3,7 @@
  */
 #include "mem.h"
 #include "origin_kind.h"
+#include "text.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,9 +34,8 @@ int origin_addr_parse(const char *text, struct origin_addr *ret_addr, struct err
 	if (strlen(text) >= ORIGIN_TEXT_MAX_BYTES)
 		return err_set(e, EINVAL, "an origin is at most %d characters long",
 		               ORIGIN_TEXT_MAX_BYTES - 1);
-	for (const char *p = text; *p != '\0'; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return err_set(e, EINVAL, "an origin has no control characters");
+	if (text_has_control(text))
+		return err_set(e, EINVAL, "an origin has no control characters");
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (!is_of(kinds[i], text))
 			continue;

@@ -194,6 +194,8 @@ static void forms_that_are_wrong_are_refused(void **state)
 	must_fail("log: { level: \"\" }\n", "is none of");
 	must_fail("state_dir: relative/path\n", "is no absolute path");
 	must_fail("state_dir: \"/a\\nb\"\n", "control character");
+	must_fail("state_dir: \"/a\\x7fb\"\n", "control character");
+	must_fail("state_dir: \"/a\\u009bb\"\n", "control character");
 	must_fail("state_dir: \"/a\\0b\"\n", "one value is expected");
 	must_fail("http: { listen: \"localhost\" }\n", "is no IP:PORT");
 	must_fail("http: { listen: \"127.0.0.1:99999\" }\n", "is no IP:PORT");

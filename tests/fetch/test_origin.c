@@ -316,6 +316,8 @@ static void origins_are_checked_before_they_are_believed(void **state)
 		                           "registry:h/R S",
 		                           "dir:srv",
 		                           "dir:/srv\n",
+		                           "dir:/srv\x7f",
+		                           "dir:/srv\xc2\x9b",
 		                           "http://h/no-slash",
 		                           "http://u:p@h/",
 		                           "http://h/?q=/",
