@@ -239,7 +239,7 @@ static bool is_stalled(const struct get *g)
 
 	return g->wait && !g->granted && g->s->req->run->reader &&
 	       peer_calm_ns(peer_of(g)) >= g->began_ns + source_stuck_ns(true) / share &&
-	       !line_is_behind(g->conn, g->sent_ns, line_brings(g));
+	       !line_is_behind(g->s->req, g->conn, g->sent_ns, g->began_bytes, g->began_ns);
 }
 
 static void give_up_stalled(struct get *g)

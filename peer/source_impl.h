@@ -307,18 +307,18 @@ uint64_t ask_silent_ns(const struct seek *s); /* when it is, by the patient cloc
 uint64_t line_longest_ns(const struct source_req *req);
 /** So long c is waited for without a sign of life. */
 uint64_t line_patience_ns(const struct source_req *req, const struct conn *c);
-/** Since from_ns, by the patient clock, when from_bytes had come by it: of whatever was asked. */
-bool line_comes_at(const struct source_req *req, const struct conn *c, uint64_t bytes_per_s,
-                   uint64_t from_bytes, uint64_t from_ns);
 /** On a line that many share it may be late, and brings something all the same, since it began. */
 bool line_brings(const struct get *g);
 /** Does its connection bring as much as the slowest line that is of use, since it was watched
  * anew? Bytes that trickle are no progress, and of who failed before none that will not be here in
  * time. */
 bool line_moves(const struct get *g);
-/** Is what c was asked at sent_ns (by the real clock) behind what it brings meanwhile? A ping
- * behind the question tells: its answer comes after that of the question. */
-bool line_is_behind(const struct conn *c, uint64_t sent_ns, bool brings);
+/** Is what c was asked at sent_ns (by the real clock; from_ns by the patient one, when from_bytes
+ * had come by it) behind what it brings meanwhile? How much this question asks for does not matter:
+ * what is said first is little. A ping behind the question tells: its answer comes after that of
+ * the question. */
+bool line_is_behind(const struct source_req *req, const struct conn *c, uint64_t sent_ns,
+                    uint64_t from_bytes, uint64_t from_ns);
 
 /* ---- source_unit.c ---- */
 

@@ -19,8 +19,9 @@ uint64_t line_longest_ns(const struct source_req *req)
 	return min_u64(left_ns / LINE_SHARE, LINE_MAX_NS);
 }
 
-bool line_comes_at(const struct source_req *req, const struct conn *c, uint64_t bytes_per_s,
-                   uint64_t from_bytes, uint64_t from_ns)
+/* Since from_ns, by the patient clock, when from_bytes had come by it: of whatever was asked. */
+static bool comes_at(const struct source_req *req, const struct conn *c, uint64_t bytes_per_s,
+                     uint64_t from_bytes, uint64_t from_ns)
 {
 	const uint64_t bytes = conn_counts(c)->payload_in_bytes - from_bytes;
 	const uint64_t ns = peer_calm_ns(req->p) - from_ns;
@@ -44,19 +45,20 @@ static uint64_t needed_bytes_per_s(const struct get *g)
 
 bool line_brings(const struct get *g)
 {
-	return line_comes_at(g->s->req, g->conn, needed_bytes_per_s(g), g->began_bytes,
-	                     g->began_ns);
+	return comes_at(g->s->req, g->conn, needed_bytes_per_s(g), g->began_bytes, g->began_ns);
 }
 
 bool line_moves(const struct get *g)
 {
 	const bool strict = !g->wait && holders_failing(g->s->req->p->holders, &g->node);
 
-	return line_comes_at(g->s->req, g->conn, strict ? needed_bytes_per_s(g) : LEAST_BYTES_PER_S,
-	                     g->line_bytes, g->watched_ns);
+	return comes_at(g->s->req, g->conn, strict ? needed_bytes_per_s(g) : LEAST_BYTES_PER_S,
+	                g->line_bytes, g->watched_ns);
 }
 
-bool line_is_behind(const struct conn *c, uint64_t sent_ns, bool brings)
+bool line_is_behind(const struct source_req *req, const struct conn *c, uint64_t sent_ns,
+                    uint64_t from_bytes, uint64_t from_ns)
 {
-	return brings && conn_pong_ns(c) <= sent_ns;
+	return conn_pong_ns(c) <= sent_ns &&
+	       comes_at(req, c, SLOW_BYTES_PER_S, from_bytes, from_ns);
 }

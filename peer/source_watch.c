@@ -73,11 +73,8 @@ static void watch_answered(struct seek *s)
 /* It brings what it was asked for as a holder: its answer is behind that. */
 static bool is_in_line(const struct seek *s)
 {
-	const bool brings = line_comes_at(s->req, s->ask_conn, SLOW_BYTES_PER_S, s->ask_began_bytes,
-	                                  s->asked_ns);
-
 	return peer_calm_ns(s->req->p) < s->asked_ns + s->ask_line_ns &&
-	       line_is_behind(s->ask_conn, s->ask_sent_ns, brings);
+	       line_is_behind(s->req, s->ask_conn, s->ask_sent_ns, s->ask_began_bytes, s->asked_ns);
 }
 
 /* It has not answered yet. Who lives is given more time; who does not, or not any more, not. */

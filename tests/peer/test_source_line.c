@@ -219,12 +219,12 @@ static void is_busy_sending(struct scene *s, struct actor *a, uint32_t ms)
 	}
 }
 
-/* The other has a part of what is wanted, and sends it; the rest is to come there first. */
-static void is_waited_for_at_who_sends(struct scene *s)
+/* The other has a part of what is wanted, and sends it; the rest, n, is to come there first. */
+static void is_waited_for_at_who_sends(struct scene *s, uint32_t n)
 {
 	const struct wire_set first = chunks_of(0, 8);
-	const struct wire_set second = chunks_of(8, 1);
-	const struct wire_ask *ask = wants_within(s, 9, 30000);
+	const struct wire_set second = chunks_of(8, n);
+	const struct wire_ask *ask = wants_within(s, 8 + n, 30000);
 
 	actor_answer(&s->home, ask, WIRE_HOLDERS, &first, &s->other);
 	peers_until(s->w->peers, &s->other.n_gets, 1);
@@ -249,7 +249,7 @@ static void who_sends_and_could_not_say_that_it_knows_them_is_not_stalled(void *
 	struct scene *s = *state;
 	const struct wire_set second = chunks_of(8, 1);
 
-	is_waited_for_at_who_sends(s);
+	is_waited_for_at_who_sends(s, 1);
 	is_busy_sending(s, &s->other, 3500);
 	assert_false(any_is_stalled(s));
 	assert_int_equal(s->other.stranger.n_cancelled, 0);
@@ -265,10 +265,24 @@ static void who_sends_and_does_not_say_that_it_knows_them_is_stalled(void **stat
 {
 	struct scene *s = *state;
 
-	is_waited_for_at_who_sends(s);
+	is_waited_for_at_who_sends(s, 1);
 	actor_hang(&s->other, false);
 	is_busy_sending(s, &s->other, 3500);
 	assert_true(any_is_stalled(s));
+}
+
+/* 320 KB in 20 s would be more than it sends: how much it was asked for says nothing of whether it
+ * could answer. */
+static void who_could_not_say_that_it_knows_many_is_not_stalled(void **state)
+{
+	struct scene *s = *state;
+
+	is_waited_for_at_who_sends(s, CHUNKS - 8);
+	is_busy_sending(s, &s->other, 3500);
+	assert_false(any_is_stalled(s));
+	assert_int_equal(s->other.stranger.n_cancelled, 0);
+	actor_hang(&s->other, false);
+	peers_until(s->w->peers, &s->other.n_gets, 2);
 }
 
 /* The home is a holder as well: it is asked for a part of what is wanted, and then whom to ask for
@@ -343,6 +357,7 @@ int main(void)
 		T(a_queue_is_not_stood_in_for_longer_since_a_holder_trickles),
 		T(who_sends_and_could_not_say_that_it_knows_them_is_not_stalled),
 		T(who_sends_and_does_not_say_that_it_knows_them_is_stalled),
+		T(who_could_not_say_that_it_knows_many_is_not_stalled),
 		T(a_home_that_sends_and_could_not_answer_is_not_passed_by),
 		T(a_home_that_sends_and_does_not_answer_is_passed_by),
 		T(a_home_that_dies_once_it_has_sent_costs_as_one_that_does_not_answer),
