@@ -102,6 +102,23 @@ static bool is_meant(const struct fetch_prefetch *p, uint32_t blob_idx, uint32_t
 	return i < u.n_members;
 }
 
+/* All of it that is meant. What else a batch holds may be missing, or wrong. */
+static bool is_here(const struct fetch_prefetch *p, uint32_t blob_idx, uint32_t unit_idx)
+{
+	const struct bitmap *named = p->opts.named != NULL ? p->opts.named[blob_idx] : NULL;
+	const struct fetch_blob *blob = p->blobs[blob_idx];
+	struct unit_rec u;
+	uint32_t i = 0;
+
+	if (named == NULL || !layout_unit(blob->layout, unit_idx, &u))
+		return unit_is_ready(blob, unit_idx);
+	while (i < u.n_members &&
+	       (!bitmap_get(named, layout_member(blob->layout, &u, i)) ||
+	        cas_blob_is_present(blob->cas, layout_member(blob->layout, &u, i))))
+		i++;
+	return i == u.n_members;
+}
+
 static uint64_t total_plain_bytes(const struct fetch_prefetch *p, uint32_t blob_idx)
 {
 	const struct blob_layout *l = p->blobs[blob_idx]->layout;
@@ -131,7 +148,7 @@ static bool seek(struct fetch_prefetch *p, struct fetch_blob *blob, uint32_t max
 
 		if (!layout_unit(l, p->unit_idx, &u) || !is_meant(p, p->blob_idx, p->unit_idx))
 			continue;
-		if (unit_is_ready(blob, p->unit_idx)) {
+		if (is_here(p, p->blob_idx, p->unit_idx)) {
 			p->done_bytes += p->first_pass ? chunk_bytes(l, p->unit_idx) : 0;
 			continue;
 		}
@@ -439,7 +456,7 @@ static void settle(struct fetch_prefetch *p, uint32_t blob_idx, uint32_t unit_id
                    const struct err *why)
 {
 	p->n_missing -= p->n_missing > 0;
-	if (result == 0) {
+	if (result == 0 || (result != CAS_MISS && is_here(p, blob_idx, unit_idx))) {
 		p->done_bytes =
 			min_u64(p->total_bytes,
 		                p->done_bytes + chunk_bytes(p->blobs[blob_idx]->layout, unit_idx));

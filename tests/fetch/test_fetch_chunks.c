@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "bitmap.h"
 #include "bytes.h"
 #include "engine_world.h"
 #include "fake_pool.h"
@@ -310,6 +311,47 @@ static void a_wrong_chunk_of_a_unit_fails_nobody_who_wants_another(void **state)
 	world_read_end(w, &wrong);
 }
 
+static void note_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+	(void)arg;
+	(void)done_bytes;
+	(void)total_bytes;
+}
+
+static void note_end(void *arg, int result, const struct err *why)
+{
+	int *ret_result = arg;
+
+	(void)why;
+	*ret_result = result;
+}
+
+static void a_prefetch_of_a_part_of_a_unit_is_done_where_another_part_is_wrong(void **state)
+{
+	struct engine_world *w = *state;
+	struct bitmap *named = bitmap_new(WORLD_CHUNKS);
+	int result = 1;
+	const struct fetch_prefetch_opts opts = { .blobs = &w->blob,
+		                                  .named = &named,
+		                                  .n_blobs = 1,
+		                                  .progress = note_progress,
+		                                  .done = note_end,
+		                                  .arg = &result };
+
+	assert_non_null(named);
+	(void)bitmap_set(named, 8);
+	(void)bitmap_set(named, 9);
+	w->peer.refuse = SOURCE_GONE;
+	(void)fetch_prefetch_start(w->fetch, &opts);
+	world_turn(w);
+	world_give_wrong(w, &w->origin, world_ask_of(&w->origin, 2), 2); /* its chunk 10 */
+	fake_source_end(&w->origin, 0, SOURCE_OK, NULL);
+	world_settle(w);
+	assert_int_equal(w->origin.n_asks, 1);
+	assert_int_equal(result, 0);
+	bitmap_free(&named);
+}
+
 static void chunks_of_a_unit_may_come_packed(void **state)
 {
 	struct engine_world *w = *state;
@@ -465,6 +507,7 @@ int main(void)
 		BATCHES(what_a_peer_gave_of_a_unit_is_kept_when_the_origin_brings_the_rest),
 		BATCHES(a_wrong_chunk_of_a_unit_is_asked_of_the_same_source_again),
 		BATCHES(a_wrong_chunk_of_a_unit_fails_nobody_who_wants_another),
+		BATCHES(a_prefetch_of_a_part_of_a_unit_is_done_where_another_part_is_wrong),
 		BATCHES(chunks_of_a_unit_may_come_packed),
 		BATCHES(a_full_disk_does_not_keep_chunks_of_units_from_readers),
 		TEST(a_unit_that_finds_no_memory_to_unpack_is_asked_for_again),
