@@ -29,6 +29,7 @@
 
 #define CALLERS_MAX   32
 #define CALLER_WAIT_S 5 /* for an answer of the old keeper */
+#define OUT_OF_FDS_MS 200
 
 struct item {
 	int fd; /* -1: free */
@@ -207,8 +208,11 @@ static void take_caller(struct keeper *k)
 	const int fd = accept4(k->fds[0].fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	pid_t pid = 0;
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Mostly out of descriptors: without a pause poll() would come back at once. */
+		k->fds[0].events = errno == EAGAIN ? POLLIN : 0;
 		return;
+	}
 	for (int i = 1; i <= CALLERS_MAX && is_our_user(fd, &pid); i++) {
 		if (k->fds[i].fd >= 0)
 			continue;
@@ -235,8 +239,9 @@ static bool is_of_use(const struct keeper *k)
 static void run(struct keeper *k)
 {
 	while (!k->ended && (!k->leaves || !k->had_caller || is_of_use(k))) {
-		if (poll(k->fds, 1 + CALLERS_MAX, -1) < 0)
+		if (poll(k->fds, 1 + CALLERS_MAX, k->fds[0].events != 0 ? -1 : OUT_OF_FDS_MS) < 0)
 			continue; /* EINTR */
+		k->fds[0].events = POLLIN;
 		for (int i = 1; i <= CALLERS_MAX; i++) {
 			if (k->fds[i].fd >= 0 && k->fds[i].revents != 0)
 				serve(k, &k->fds[i]);

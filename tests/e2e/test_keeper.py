@@ -2,6 +2,7 @@
 import errno
 import os
 import re
+import resource
 import socket
 import struct
 import subprocess
@@ -80,6 +81,25 @@ class Keeper(lab.LabTest):
             self.assertEqual(0, self.ask(DROP, b"k%d" % i)[0])
         lab.wait_for(lambda: self.n_fds() == n_fds, lambda: f"descriptors to be closed: {self.n_fds()} of {n_fds}")
         self.assertEqual(before, self.memory())
+
+    def n_rests(self):
+        """How often it has waited for something, so far."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", f.read(), re.MULTILINE)[1])
+
+    def test_without_a_descriptor_for_a_caller_it_rests_and_takes_him_later(self):
+        most = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        limit = 64  # poll() takes no more entries than that
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (limit, most[1]))
+        while self.n_fds() < limit:
+            self.assertEqual(0, self.ask(KEEP, b"k%d" % self.n_fds(), fd=0)[0])
+        other = self.call()
+        before = self.n_rests()
+        lab.wait_for(lambda: self.n_rests() >= before + 5, lambda: f"it to rest: {self.n_rests()}, it was {before}")
+        self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0], "who is there already is served")
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, most)
+        self.caller = other
+        self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0])
 
     def pass_by(self, say=b""):
         """Somebody else calls, and is gone again."""
