@@ -44,11 +44,13 @@ int agent_mounts_restore(struct agent *a, struct err *e)
 {
 	const int r = mount_list_load(a->config->state_dir, a->log, restore, a, e);
 
+	if (r < 0) /* whom it would have named waits for the next start */
+		return r;
 	mount_ended_clear(a->config->api_socket);
 	if (a->keeping != NULL)
 		keeping_drop_rest(a->keeping);
 	mounts_restored(a->mounts);
-	return r;
+	return 0;
 }
 
 /* ---- the keeper ---- */

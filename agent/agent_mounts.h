@@ -12,5 +12,5 @@
 void agent_mounts_start(struct agent *agent);
 
 /** Begin to mount what is listed, and let go what an earlier agent left and nobody wants.
- * @return 0; -errno of the list, some of which may be there all the same */
+ * @return 0; -errno of the list: then nothing was begun and nothing let go */
 MUST_CHECK int agent_mounts_restore(struct agent *agent, struct err *e);

@@ -131,31 +131,65 @@ static int load_record(const char *path, struct mount_record *ret_rec, struct er
 	return r < 0 ? r : mount_record_parse(json, true, ret_rec, e);
 }
 
+struct records {
+	struct mount_record *all;
+	uint32_t n;
+};
+
+static void records_clear(struct records *records)
+{
+	for (uint32_t i = 0; i < records->n; i++)
+		mount_record_clear(&records->all[i]);
+	free(records->all);
+}
+
+static void load_entry(struct records *records, const char *mounts, const char *name,
+                       struct log *log)
+{
+	AUTO(free_str) char *path = xasprintf("%s/%s/mount.json", mounts, name);
+	struct mount_record rec = { 0 };
+	struct err why = { 0 };
+
+	if (load_record(path, &rec, &why) < 0) {
+		log_warn(log, "a listed mount cannot be read and is passed over",
+		         "file=%s error=%s", LOG_Q(path), LOG_Q(why.msg));
+		return;
+	}
+	records->all = xrealloc(records->all, records->n + 1, sizeof(rec));
+	records->all[records->n++] = rec;
+}
+
+/* @return 0 at the end; -errno of a disk that fails before it */
+static int load_entries(struct records *records, const char *mounts, DIR *d, struct log *log)
+{
+	const struct dirent *entry;
+
+	while (records->n < MOUNTS_MAX) {
+		errno = 0;
+		entry = readdir(d); /* NOLINT(concurrency-mt-unsafe): our own stream */
+		if (entry == NULL)
+			return -errno;
+		if (entry->d_name[0] != '.')
+			load_entry(records, mounts, entry->d_name, log);
+	}
+	return 0;
+}
+
 int mount_list_load(const char *state_dir, struct log *log,
                     void (*fn)(void *arg, const struct mount_record *rec), void *arg, struct err *e)
 {
 	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
+	AUTO(records_clear) struct records records = { 0 };
 	DIR *d = opendir(mounts);
-	const struct dirent *entry;
-	uint32_t n_loaded = 0;
+	int r;
 
 	if (d == NULL)
 		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be read", mounts);
-	while (n_loaded < MOUNTS_MAX && (entry = readdir(d)) != NULL) {
-		AUTO(free_str) char *path = xasprintf("%s/%s/mount.json", mounts, entry->d_name);
-		AUTO(mount_record_clear) struct mount_record rec = { 0 };
-		struct err why = { 0 };
-
-		if (entry->d_name[0] == '.')
-			continue;
-		if (load_record(path, &rec, &why) == 0) {
-			fn(arg, &rec);
-			n_loaded++;
-		} else {
-			log_warn(log, "a listed mount cannot be read and is passed over",
-			         "file=%s error=%s", LOG_Q(path), LOG_Q(why.msg));
-		}
-	}
+	r = load_entries(&records, mounts, d, log);
 	(void)closedir(d);
+	if (r < 0)
+		return err_errno(e, -r, "%s cannot be read to its end", mounts);
+	for (uint32_t i = 0; i < records.n; i++)
+		fn(arg, &records.all[i]);
 	return 0;
 }

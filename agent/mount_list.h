@@ -24,8 +24,10 @@ MUST_CHECK int mount_list_save(const char *state_dir, const struct mount_record 
 MUST_CHECK int mount_list_remove(const char *state_dir, const char *dir, struct err *e);
 
 /**
- * Every record. One that cannot be read is logged and left where it is.
+ * Every record. One that cannot be read is logged and left where it is. A list that cannot be read
+ * to its end is an error, and no record of it is told: what it does not name would be let go.
  * @param fn  called with each; the record is borrowed
+ * @return 0; -errno
  */
 MUST_CHECK int mount_list_load(const char *state_dir, struct log *log,
                                void (*fn)(void *arg, const struct mount_record *rec), void *arg,

@@ -316,6 +316,42 @@ class TakeOver(lab.LabTest):
                 self.assertEqual([], agent.json("ls")["mounts"])
                 self.keeps(0)
 
+    def start_with_a_broken_list(self, agent):
+        """It does not start, and the next start finds the list as it was."""
+        agent.env = {"LD_PRELOAD": os.path.join(lab.BUILD, "tests", "fakes", "libbroken_dir.so"),
+                     "SHOAL_BROKEN_DIR": os.path.join(agent.state_dir, "mounts")}
+        with self.assertRaisesRegex(AssertionError, "shoald ended with 1:(.|\\n)*mounts cannot be read to its end"):
+            agent.start()
+        agent.env = {}
+
+    def test_a_list_that_cannot_be_read_to_its_end_lets_no_mount_go(self):
+        agent = self.kept_agent()
+        reference = lab.registry().push(IMAGE)
+        wheres = [agent.mount(reference) for _ in range(2)]
+        devices = [os.stat(where).st_dev for where in wheres]
+        self.keeps(2)
+        agent.kill()
+        self.start_with_a_broken_list(agent)
+        self.keeps(2)
+        agent.start()
+        agent.wait_for_mounts(*wheres)
+        self.assertEqual([os.stat(where).st_dev for where in wheres], devices, "taken on, not mounted anew")
+        for where in wheres:
+            self.assert_tree(where, IMAGE, "taken on")
+
+    def test_what_nobody_wants_back_is_not_wanted_once_the_list_can_be_read_again(self):
+        lab.registry().push(IMAGE)
+        agent = self.kept_agent()
+        f = front.Front(agent, IMAGE)
+        self.addCleanup(f.take_down)
+        self.keeps(1)
+        agent.kill()
+        f.stop()
+        self.start_with_a_broken_list(agent)
+        agent.start()
+        self.assertEqual([], agent.json("ls")["mounts"])
+        self.keeps(0)
+
     def test_mounts_of_another_state_directory_stay_for_the_agent_that_lists_them(self):
         agent = self.kept_agent()
         reference = lab.registry().push(IMAGE)

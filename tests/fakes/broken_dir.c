@@ -1,0 +1,46 @@
+/*
+ * broken_dir: a library to be loaded before others: the directory SHOAL_BROKEN_DIR is on a disk
+ * that fails. Who reads it gets one name, and EIO behind that.
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+typedef struct dirent64 *(*readdir_fn)(DIR *dir);
+
+struct dirent64 *readdir64(DIR *dir);
+
+static readdir_fn real(void)
+{
+	readdir_fn fn;
+
+	*(void **)&fn = dlsym(RTLD_NEXT, "readdir64");
+	return fn;
+}
+
+static bool is_broken(DIR *dir)
+{
+	const char *path = secure_getenv("SHOAL_BROKEN_DIR");
+	struct stat broken;
+	struct stat st;
+
+	return path != NULL && stat(path, &broken) == 0 && fstat(dirfd(dir), &st) == 0 &&
+	       st.st_dev == broken.st_dev && st.st_ino == broken.st_ino;
+}
+
+struct dirent64 *readdir64(DIR *dir)
+{
+	static int n_names; /* whoever loads this reads it in one thread */
+	struct dirent64 *entry;
+
+	if (n_names > 0 && is_broken(dir)) {
+		errno = EIO;
+		return NULL;
+	}
+	entry = real()(dir);
+	n_names += entry != NULL && entry->d_name[0] != '.' && is_broken(dir);
+	return entry;
+}
