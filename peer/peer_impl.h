@@ -156,7 +156,6 @@ struct peer {
 
 	struct wire_id unheard[16]; /* homes that did not hear all; more than that: any */
 	uint32_t n_unheard;
-	uint64_t n_odd; /* what this node as a home refused of itself */
 	struct peer_traffic *traffic;
 	uint32_t n_traffic;
 	struct series *received[2], *sent[2]; /* same zone, other */
