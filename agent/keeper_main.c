@@ -29,7 +29,7 @@
 
 #define CALLERS_MAX   32
 #define CALLER_WAIT_S 5 /* for an answer of the old keeper */
-#define OUT_OF_FDS_MS 200
+#define REST_MS       200
 
 struct item {
 	int fd; /* -1: free */
@@ -236,11 +236,21 @@ static bool is_of_use(const struct keeper *k)
 	return false;
 }
 
+/* Until there is something to do. @return false: not yet */
+static bool rest(struct keeper *k)
+{
+	if (poll(k->fds, 1 + CALLERS_MAX, k->fds[0].events != 0 ? -1 : REST_MS) >= 0)
+		return true;
+	if (errno != EINTR) /* no memory, a limit below our entries: it may take long */
+		(void)poll(NULL, 0, REST_MS);
+	return false;
+}
+
 static void run(struct keeper *k)
 {
 	while (!k->ended && (!k->leaves || !k->had_caller || is_of_use(k))) {
-		if (poll(k->fds, 1 + CALLERS_MAX, k->fds[0].events != 0 ? -1 : OUT_OF_FDS_MS) < 0)
-			continue; /* EINTR */
+		if (!rest(k))
+			continue;
 		k->fds[0].events = POLLIN;
 		for (int i = 1; i <= CALLERS_MAX; i++) {
 			if (k->fds[i].fd >= 0 && k->fds[i].revents != 0)

@@ -87,6 +87,11 @@ class Keeper(lab.LabTest):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
             return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", f.read(), re.MULTILINE)[1])
 
+    def rests(self):
+        """It waits for something again and again, and does not turn without a pause."""
+        before = self.n_rests()
+        lab.wait_for(lambda: self.n_rests() >= before + 5, lambda: f"it to rest: {self.n_rests()}, it was {before}")
+
     def test_without_a_descriptor_for_a_caller_it_rests_and_takes_him_later(self):
         most = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
         limit = 64  # poll() takes no more entries than that
@@ -94,11 +99,18 @@ class Keeper(lab.LabTest):
         while self.n_fds() < limit:
             self.assertEqual(0, self.ask(KEEP, b"k%d" % self.n_fds(), fd=0)[0])
         other = self.call()
-        before = self.n_rests()
-        lab.wait_for(lambda: self.n_rests() >= before + 5, lambda: f"it to rest: {self.n_rests()}, it was {before}")
+        self.rests()
         self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0], "who is there already is served")
         resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, most)
         self.caller = other
+        self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0])
+
+    def test_while_poll_fails_it_rests_and_serves_once_it_works(self):
+        most = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (16, most[1]))  # poll() has more entries: EINVAL
+        self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0])  # it waited with the old limit
+        self.rests()
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, most)
         self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0])
 
     def pass_by(self, say=b""):
