@@ -198,7 +198,9 @@ static void on_bye(void *arg, const struct wire_bye *bye)
 
 	(void)snprintf(text, sizeof(text), "the peer said bye: %s", bye->text);
 	c->peer_left = bye->reason == WIRE_BYE_LEAVING;
-	if (bye->reason == WIRE_BYE_SELF)
+	/* The other end hears the hello first. It is believed where it has this node's own key. */
+	if (bye->reason == WIRE_BYE_SELF &&
+	    (c->ssl == NULL || id_equal(&c->tls_id, &c->opts.self->self.id)))
 		fail_with(c, ELOOP, text);
 	else
 		fail_with(c, in_order ? 0 : ECONNABORTED, text);

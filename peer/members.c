@@ -180,15 +180,6 @@ static void keep_one(struct mesh *m, struct node *n)
 	drop_conn(n, goes);
 }
 
-static void met_self(struct mesh *m, const char *address, void *conn)
-{
-	struct address *a = address == NULL ? NULL : mesh_address(m, address);
-
-	if (a != NULL)
-		a->is_self = true;
-	close_conn(m, conn, WIRE_BYE_SELF);
-}
-
 static void restarted(struct mesh *m, struct node *n, uint64_t generation)
 {
 	if (n->m.generation != 0 && n->m.generation != generation) {
@@ -211,10 +202,6 @@ static void mesh_opened(struct members *members, const struct wire_member *peer,
 
 	m->look_ns = 0;
 	mesh_dial_over(m, address, true);
-	if (id_equal(&peer->id, &m->self.id)) {
-		met_self(m, address, conn);
-		return;
-	}
 	n = put_node(m, &peer->id);
 	if (n == NULL) {
 		close_conn(m, conn, WIRE_BYE_FULL);
@@ -274,6 +261,17 @@ static void mesh_dial_failed(struct members *members, const char *address)
 	n->m.n_failures++;
 	if (n->m.state == MEMBER_SUSPECT && !mesh_dial_left(m, n))
 		set_state(m, n, MEMBER_DOWN);
+}
+
+static void mesh_dialled_self(struct members *members, const char *address)
+{
+	struct mesh *m = mesh_of(members);
+	struct address *a = mesh_address(m, address);
+
+	mesh_dial_over(m, address, true);
+	m->look_ns = 0;
+	if (a != NULL)
+		a->is_self = true;
 }
 
 static void mesh_draining(struct members *members, const struct wire_id *id)
@@ -388,6 +386,7 @@ static const struct members_ops mesh_ops = {
 	.opened = mesh_opened,
 	.closed = mesh_closed,
 	.dial_failed = mesh_dial_failed,
+	.dialled_self = mesh_dialled_self,
 	.draining = mesh_draining,
 	.heard = mesh_heard,
 	.tell = mesh_tell,

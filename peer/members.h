@@ -3,8 +3,8 @@
  *
  * Knows ids, zones, addresses, generations and times; knows no sockets. What is to be done (dial an
  * address, close a connection that is one too many) is fetched with next(); what happened is told
- * with opened(), closed(), dial_failed(). One interface, so that a directory (Redis) can stand in
- * for the mesh below; all on the loop thread, no callbacks.
+ * with opened(), closed(), dial_failed(), dialled_self(). One interface, so that a directory
+ * (Redis) can stand in for the mesh below; all on the loop thread, no callbacks.
  *
  * The mesh: addresses come from the configuration, from DNS, and from the member lists in hello
  * answers and MEMBERS; each is dialled, and a valid hello makes a member, whoever called. Between
@@ -50,7 +50,7 @@ struct member {
 
 enum members_todo_kind {
 	MEMBERS_DIAL = 1,  /* connect to address */
-	MEMBERS_CLOSE,     /* conn is one too many, or to this node itself: close it for reason */
+	MEMBERS_CLOSE,     /* conn is one too many: close it for reason */
 	MEMBERS_CHANGED,   /* placement: read list() again */
 	MEMBERS_LOST,      /* id is DOWN from now on: what it held, asked and fetches is void */
 	MEMBERS_RESTARTED, /* id is there with another generation: what it held is void */
@@ -83,6 +83,7 @@ struct members_ops {
 	/** in_order: the peer said that it leaves. */
 	void (*closed)(struct members *m, void *conn, bool in_order);
 	void (*dial_failed)(struct members *m, const char *address);
+	void (*dialled_self)(struct members *m, const char *address); /* this node is there */
 	void (*draining)(struct members *m, const struct wire_id *id);
 	/** A list from a hello answer or MEMBERS. Bounded: more than its share from one peer is
 	 * dropped. */

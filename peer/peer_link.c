@@ -173,7 +173,10 @@ static void on_closed(void *arg, struct conn *c, const struct err *why)
 		if (why->code != 0)
 			home_link_lost(p, &l->id);
 	} else if (!p->stopping && l->dialled[0] != '\0') {
-		p->members->ops->dial_failed(p->members, l->dialled);
+		if (why->code == ELOOP)
+			p->members->ops->dialled_self(p->members, l->dialled);
+		else
+			p->members->ops->dial_failed(p->members, l->dialled);
 	}
 	free(l);
 	peer_work_soon(p);

@@ -160,6 +160,16 @@ static void a_node_knows_itself(void **state)
 	pair_expect_end(p, 0, ELOOP, "bye");
 }
 
+/* Else one member could have its address passed over for good, whoever is there later. */
+static void another_node_is_not_believed_that_it_is_this_one(void **state)
+{
+	struct pair *p = *state;
+
+	pair_open(p);
+	conn_close(p->ends[1].conn, WIRE_BYE_SELF, "");
+	pair_expect_end(p, 0, 0, "bye");
+}
+
 /* ---- listening ---- */
 
 static void *accepted(void *arg, struct conn *c)
@@ -333,6 +343,7 @@ int main(void)
 		SECURE(the_id_is_the_certificates),
 		SECURE(without_tls_nobody_talks_to_one_with),
 		SECURE(a_node_knows_itself),
+		SECURE(another_node_is_not_believed_that_it_is_this_one),
 		SECURE(agents_meet_over_tcp),
 		SECURE(no_more_than_so_many_may_connect),
 		SECURE(who_says_nothing_makes_room_for_others),
