@@ -11,12 +11,15 @@
 #include "share.h"
 #include "share_rules.h"
 #include "state.h"
+#include "unconst.h"
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #define BLOCK_BYTES  4096U
-#define BARRED_TRIES 3 /* then it is left to the next fetch */
+#define BARRED_TRIES 3            /* then it is left to the next fetch */
+#define ROW_BYTES    (256U << 10) /* written at once: readers wait for no more than that */
 
 bool cas_blob_is_ready(const struct cas_blob *blob, uint32_t chunk_idx)
 {
@@ -374,6 +377,32 @@ static int verify(const struct cas_blob *blob, const struct blob_layout *l, uint
 	return 0;
 }
 
+static uint64_t takes_of(const struct chunk_rec *chunks, uint32_t n_chunks)
+{
+	uint64_t n_bytes = 0;
+
+	for (uint32_t i = 0; i < n_chunks; i++)
+		n_bytes += data_file_takes(&chunks[i]);
+	return n_bytes;
+}
+
+/* These were written, and are ready. */
+static void note_kept(struct cas_blob *blob, const struct chunk_rec *chunks, uint32_t first_chunk,
+                      uint32_t n_chunks)
+{
+	struct room *room = &blob->cas->room;
+	const uint64_t takes = takes_of(chunks, n_chunks);
+
+	for (uint32_t i = 0; i < n_chunks; i++) {
+		if (!(chunks[i].flags & CHUNK_HAS_DIGEST))
+			metrics_add(blob->cas->metrics, METRIC_UNVERIFIED_BYTES, NULL,
+			            chunks[i].plain_size_bytes);
+		refer_drop(blob, first_chunk + i);
+	}
+	room_wrote(room, takes);
+	use_clock_wrote(&blob->cas->use, takes, atomic_load(&room->may_bytes));
+}
+
 int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
 {
 	const struct blob_layout *l = blob_layout(blob);
@@ -394,12 +423,102 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 		room_wrote_not(room, data_file_takes(c));
 		return r;
 	}
-	if (!(c->flags & CHUNK_HAS_DIGEST))
-		metrics_add(blob->cas->metrics, METRIC_UNVERIFIED_BYTES, NULL, c->plain_size_bytes);
-	refer_drop(blob, chunk_idx);
-	room_wrote(room, data_file_takes(c));
-	use_clock_wrote(&blob->cas->use, data_file_takes(c), atomic_load(&room->may_bytes));
+	note_kept(blob, c, chunk_idx, 1);
 	return 0;
+}
+
+/* ---- rows ---- */
+
+static uint64_t end_of(const struct chunk_rec *c)
+{
+	return c->plain_offset + c->plain_size_bytes;
+}
+
+uint32_t cas_blob_row(const struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	uint32_t n = 1;
+
+	if (!range_fits(first_chunk, n_chunks, l->n_chunks) ||
+	    cas_blob_is_present(blob, first_chunk))
+		return 1;
+	for (; n < n_chunks && n < CAS_ROW_MAX; n++) {
+		const struct chunk_rec *before = &l->chunks[first_chunk + n - 1];
+		const struct chunk_rec *c = before + 1;
+
+		/* No image places another chunk between them: their numbers are neighbours. */
+		if (before->plain_size_bytes == 0 || c->plain_size_bytes == 0 ||
+		    c->plain_offset - end_of(before) > blob->cas->pad_bytes ||
+		    end_of(c) - l->chunks[first_chunk].plain_offset > ROW_BYTES ||
+		    cas_blob_is_present(blob, first_chunk + n))
+			break;
+	}
+	/* Where room is short, each finds out for itself whether there is some for it. */
+	return room_is_wide(&blob->cas->room, takes_of(&l->chunks[first_chunk], n)) ? n : 1;
+}
+
+/* One write: the chunks, and zeros between them. @return is all of it written? */
+static bool write_row(struct cas_blob *blob, const struct chunk_rec *chunks, uint32_t n_chunks,
+                      const uint8_t *const *plain)
+{
+	static const uint8_t zeros[BLOCK_BYTES];
+	const struct disk *d = blob->cas->disk;
+	struct iovec pieces[2 * CAS_ROW_MAX];
+	uint64_t at = chunks[0].plain_offset;
+	int n = 0;
+
+	for (uint32_t i = 0; i < n_chunks; i++) {
+		if (chunks[i].plain_offset > at)
+			pieces[n++] = (struct iovec){ .iov_base = unconst(zeros),
+				                      .iov_len = chunks[i].plain_offset - at };
+		pieces[n++] = (struct iovec){ .iov_base = unconst(plain[i]),
+			                      .iov_len = chunks[i].plain_size_bytes };
+		at = end_of(&chunks[i]);
+	}
+	return d->pwritev(d, blob->fd, pieces, n, (off_t)chunks[0].plain_offset) ==
+	       (ssize_t)(at - chunks[0].plain_offset);
+}
+
+/* As keep(). */
+static bool keep_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                     const uint8_t *const *plain)
+{
+	const uint32_t turn = readers_enter(&blob->readers);
+	bool kept = true;
+
+	for (uint32_t i = 0; i < n_chunks; i++)
+		kept = kept && !bitmap_get(blob->barred, first_chunk + i);
+	kept = kept && write_row(blob, &blob_layout(blob)->chunks[first_chunk], n_chunks, plain);
+	if (kept) {
+		touch(blob, first_chunk, n_chunks);
+		for (uint32_t i = 0; i < n_chunks; i++)
+			blob_mark_ready(blob, first_chunk + i);
+	}
+	readers_leave(&blob->readers, turn);
+	return kept;
+}
+
+bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                      const uint8_t *const *plain)
+{
+	const struct blob_layout *l = blob_layout(blob);
+	struct room *room = &blob->cas->room;
+	struct err why;
+	uint64_t takes;
+
+	assert(n_chunks >= 1 && n_chunks <= CAS_ROW_MAX);
+	for (uint32_t i = 0; i < n_chunks; i++)
+		if (verify(blob, l, first_chunk + i, plain[i], &why) != 0)
+			return false;
+	takes = takes_of(&l->chunks[first_chunk], n_chunks);
+	if (!room_for(room, takes))
+		return false;
+	if (!keep_row(blob, first_chunk, n_chunks, plain)) {
+		room_wrote_not(room, takes);
+		return false;
+	}
+	note_kept(blob, &l->chunks[first_chunk], first_chunk, n_chunks);
+	return true;
 }
 
 /* @param plain  room for the chunk */

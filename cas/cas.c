@@ -4,6 +4,7 @@
  * Knows which parts there are and in which order they start and end; the work is done elsewhere.
  */
 #include "cas.h"
+#include "data_file.h"
 #include "flush.h"
 #include "hand_out.h"
 #include "image_dirs.h"
@@ -54,6 +55,7 @@ static int open_parts(struct cas *cas, const struct cas_opts *opts, struct err *
 	cas->images_fd = dir.images_fd;
 	cas->room.dir_fd = dir.blobs_fd;
 	image_dirs_sweep(cas);
+	cas->pad_bytes = data_file_pad(cas->disk, cas->blobs_fd);
 	reflink_try(cas);
 	hand_out_try(cas);
 	evict_lend_ballast(cas);

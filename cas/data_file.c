@@ -25,6 +25,15 @@ uint64_t data_file_takes(const struct chunk_rec *c)
 	                                          : align_up(c->plain_size_bytes, BLOCK_BYTES);
 }
 
+uint32_t data_file_pad(const struct disk *d, int dir_fd)
+{
+	uint32_t block_bytes = 0;
+
+	if (d->block_bytes(d, dir_fd, &block_bytes) != 0 || block_bytes == 0)
+		return 0;
+	return (uint32_t)(block_bytes < BLOCK_BYTES ? block_bytes : BLOCK_BYTES) - 1;
+}
+
 int data_file_open_known(const struct data_file_opts *o, int *ret_fd,
                          struct file_identity *ret_identity, struct err *e)
 {

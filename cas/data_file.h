@@ -19,6 +19,10 @@ void data_file_name(const char *key, char ret_name[DATA_FILE_NAME_BYTES]);
  * begin at blocks. */
 uint64_t data_file_takes(const struct chunk_rec *c);
 
+/** How many bytes between two chunks can be written with them, and take no block that the two do
+ * not take anyway? Padding goes up to 4 KiB, and blocks of the file system may be smaller. */
+uint32_t data_file_pad(const struct disk *disk, int dir_fd);
+
 struct data_file_opts {
 	const struct disk *disk;
 	int dir_fd;

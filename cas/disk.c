@@ -38,6 +38,13 @@ static ssize_t real_pwrite(const struct disk *d, int fd, const void *buf, size_t
 	return pwrite(fd, buf, size_bytes, offset);
 }
 
+static ssize_t real_pwritev(const struct disk *d, int fd, const struct iovec *pieces, int n_pieces,
+                            off_t offset)
+{
+	(void)d;
+	return pwritev(fd, pieces, n_pieces, offset);
+}
+
 static int real_truncate(const struct disk *d, int fd, off_t size_bytes)
 {
 	(void)d;
@@ -166,6 +173,17 @@ static int real_identify(const struct disk *d, int fd, struct file_identity *ret
 	return 0;
 }
 
+static int real_block_bytes(const struct disk *d, int dir_fd, uint32_t *ret_bytes)
+{
+	struct statvfs v;
+
+	(void)d;
+	if (fstatvfs(dir_fd, &v) != 0)
+		return -1;
+	*ret_bytes = (uint32_t)v.f_frsize;
+	return 0;
+}
+
 static int real_free_bytes(const struct disk *d, int dir_fd, uint64_t *ret_bytes)
 {
 	struct statvfs v;
@@ -183,6 +201,7 @@ const struct disk *disk_real(void)
 		.open = real_open,
 		.pread = real_pread,
 		.pwrite = real_pwrite,
+		.pwritev = real_pwritev,
 		.truncate = real_truncate,
 		.punch = real_punch,
 		.can_clone = real_can_clone,
@@ -196,6 +215,7 @@ const struct disk *disk_real(void)
 		.unlink = real_unlink,
 		.set_id = real_set_id,
 		.identify = real_identify,
+		.block_bytes = real_block_bytes,
 		.free_bytes = real_free_bytes,
 	};
 

@@ -185,6 +185,14 @@ static uint64_t limit(const struct room *room, uint64_t may, uint64_t n_bytes)
 	return may - high < over ? may : high + over;
 }
 
+bool room_is_wide(const struct room *room, uint64_t n_bytes)
+{
+	return !atomic_load(&room->full) &&
+	       room_used(room) + atomic_load(&room->writing_bytes) + n_bytes <=
+	               room_percent(atomic_load(&room->may_bytes),
+	                            atomic_load(&room->high_percent));
+}
+
 /* Is there room for what is being written, n_bytes of it by who asks? */
 static bool fits(struct room *room, uint64_t n_bytes)
 {

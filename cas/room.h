@@ -70,6 +70,9 @@ void room_fini(struct room *room);
 /** [any] Other limits from now on. Each is seen by itself: for a moment some may be old. */
 void room_set_limits(struct room *room, const struct room_limits *limits);
 
+/** [any] Can so many bytes be written, as far as is known, without any room being made for them? */
+bool room_is_wide(const struct room *room, uint64_t n_bytes);
+
 /** [worker] May so many bytes be written now? Waits a little where room is being made. True: then
  * they count, and room_wrote() or room_wrote_not() ends it. */
 bool room_for(struct room *room, uint64_t n_bytes);

@@ -39,6 +39,7 @@ struct cas {
 	struct share_map *map;
 	struct kept kept;
 	bool dedup;
+	uint32_t pad_bytes;  /* data_file_pad() */
 	bool can_clone;      /* files here can share extents: reflink.h */
 	bool has_leases;     /* the kernel tells who has a file open: hand_out.h */
 	struct pool *helper; /* one thread: what sharing does behind everybody's back */

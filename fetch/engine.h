@@ -302,7 +302,8 @@ struct batch {
 	struct job job;
 	bool submitted;
 	uint64_t packed_bytes;
-	uint32_t plain_bytes; /* of its largest unit that is packed: the worker's buffer */
+	uint32_t plain_bytes; /* of its units that are packed, as far as together: the worker's
+	                         buffer */
 	pthread_mutex_t lock; /* guards waiters and served of its flights; pointers only */
 	uint32_t n_flights;
 	struct flight *flights[BATCH_UNITS_MAX];

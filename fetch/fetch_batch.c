@@ -3,9 +3,9 @@
  * to the readers that wait. Small units that nobody waits for share a job; one that somebody waits
  * for goes at once. Knows sources only where one gave wrong bytes.
  *
- * Memory: a job needs a buffer of its largest unit that came packed. It is accounted when the job
- * goes to the workers, so that packed bytes and buffers together stay below the budget with any
- * number of them.
+ * Memory: a job needs a buffer of its largest unit that came packed, or of 256 KiB for several. It
+ * is accounted when the job goes to the workers, so that packed bytes and buffers together stay
+ * below the budget with any number of them.
  */
 #include "bytes.h"
 #include "decode.h"
@@ -20,6 +20,7 @@
 
 #define BATCH_BYTES       (256U << 10) /* packed: a few ms of work */
 #define BATCH_FIRST_BYTES (32U << 10)  /* while no worker has anything to do */
+#define ROW_BUFFER_BYTES  (256U << 10) /* to unpack neighbours to, so that one write keeps them */
 #define WRONG_MAX         2            /* wrong digests of a unit until its source is struck */
 
 static void batch_work(struct job *job);
@@ -52,12 +53,21 @@ static bool came_plain(const struct flight *fl)
 	return fl->by_chunk && fl->form == COMPRESSOR_NONE;
 }
 
+/* Room for the largest, and for several small ones, which are kept together. */
+static uint32_t buffer_with(uint32_t buffer_bytes, uint32_t more_bytes)
+{
+	if (more_bytes >= ROW_BUFFER_BYTES || buffer_bytes >= ROW_BUFFER_BYTES)
+		return more_bytes > buffer_bytes ? more_bytes : buffer_bytes;
+	return buffer_bytes + more_bytes < ROW_BUFFER_BYTES ? buffer_bytes + more_bytes
+	                                                    : ROW_BUFFER_BYTES;
+}
+
 static void put_in(struct batch *b, struct flight *fl)
 {
 	b->flights[b->n_flights++] = fl;
 	b->packed_bytes += fl->packed_size_bytes;
-	if (!came_plain(fl) && fl->plain_size_bytes > b->plain_bytes)
-		b->plain_bytes = fl->plain_size_bytes;
+	if (!came_plain(fl))
+		b->plain_bytes = buffer_with(b->plain_bytes, fl->plain_size_bytes);
 	fl->batch = b;
 }
 
@@ -272,6 +282,16 @@ static int open_up(struct flight *fl, const struct unit_rec *u, struct decoder *
 	return decoder_unit(d, fl->blob->layout, fl->unit_idx, fl->packed, buffer, e);
 }
 
+/* Verified, and kept where there was room. */
+static void landed(struct batch *b, struct flight *fl, const struct unit_rec *u,
+                   const uint8_t *plain)
+{
+	fl->program = programs_is_head(u, plain);
+	serve(b, fl, plain);
+	pass_on(fl, u);
+	free_bytes(&fl->packed);
+}
+
 static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t *buffer)
 {
 	const uint8_t *plain;
@@ -283,14 +303,93 @@ static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t 
 	if (fl->result == 0)
 		fl->result = keep(fl, &u, plain, &why);
 	if (fl->result == 0) {
-		fl->program = programs_is_head(&u, plain);
-		serve(b, fl, plain);
+		landed(b, fl, &u, plain);
 	} else {
 		note(fl, &why);
+		free_bytes(&fl->packed);
 	}
-	if (fl->result == 0)
-		pass_on(fl, &u);
-	free_bytes(&fl->packed);
+}
+
+/* ---- rows: neighbours that nobody waits for are kept by one write ---- */
+
+static bool is_waited_for(struct batch *b, const struct flight *fl)
+{
+	bool waited;
+
+	(void)pthread_mutex_lock(&b->lock);
+	waited = fl->waiters != NULL;
+	(void)pthread_mutex_unlock(&b->lock);
+	return waited;
+}
+
+/* How many flights from the first on can be: as many as stand side by side, and find room in the
+ * buffer together. */
+static uint32_t row_length(struct batch *b, struct flight *const *flights, uint32_t n_flights)
+{
+	const uint32_t first = flights[0]->unit_idx;
+	uint32_t room_bytes = b->plain_bytes;
+	uint32_t n = 0;
+
+	if (b->blob->layout->units != NULL) /* else a unit is a chunk */
+		return 1;
+	for (; n < n_flights && flights[n]->unit_idx == first + n; n++) {
+		const uint32_t takes = came_plain(flights[n]) ? 0 : flights[n]->plain_size_bytes;
+
+		if (takes > room_bytes || is_waited_for(b, flights[n]))
+			break;
+		room_bytes -= takes;
+	}
+	return n > 1 ? cas_blob_row(b->blob->cas, first, n) : 1;
+}
+
+/* @return false: none of them is kept, and each finds out for itself why */
+static bool land_row(struct batch *b, struct flight *const *flights, uint32_t n_flights,
+                     struct decoder *d, uint8_t *buffer)
+{
+	const struct blob_layout *l = b->blob->layout;
+	const uint32_t first = flights[0]->unit_idx;
+	const uint8_t *plain[CAS_ROW_MAX] = { NULL };
+	struct unit_rec units[CAS_ROW_MAX];
+	struct err why;
+
+	for (uint32_t i = 0; i < n_flights; i++) {
+		(void)layout_unit(l, first + i, &units[i]);
+		if (open_up(flights[i], &units[i], d, buffer, &plain[i], &why) < 0)
+			return false;
+		if (plain[i] == buffer)
+			buffer += units[i].plain_size_bytes;
+	}
+	if (!cas_blob_put_row(b->blob->cas, first, n_flights, plain))
+		return false;
+	for (uint32_t i = 0; i < n_flights; i++) {
+		flights[i]->n_kept = 1;
+		flights[i]->kept_bytes = units[i].plain_size_bytes;
+		landed(b, flights[i], &units[i], plain[i]);
+	}
+	return true;
+}
+
+static void land_all(struct batch *b, struct decoder *d, uint8_t *buffer)
+{
+	uint32_t n;
+
+	for (uint32_t i = 0; i < b->n_flights; i += n) {
+		n = row_length(b, &b->flights[i], b->n_flights - i);
+		if (n > 1 && land_row(b, &b->flights[i], n, d, buffer))
+			continue;
+		for (uint32_t k = 0; k < n; k++)
+			land(b, b->flights[i + k], d, buffer);
+	}
+}
+
+static void lose_all(struct batch *b)
+{
+	struct err no_memory;
+
+	for (uint32_t i = 0; i < b->n_flights; i++) {
+		b->flights[i]->result = err_set(&no_memory, ENOMEM, "no memory to unpack");
+		note(b->flights[i], &no_memory);
+	}
 }
 
 static void batch_work(struct job *job)
@@ -298,18 +397,11 @@ static void batch_work(struct job *job)
 	struct batch *b = container_of(job, struct batch, job);
 	struct decoder *d = decoder_take(b->blob->f);
 	uint8_t *buffer = malloc(b->plain_bytes + (size_t)1);
-	struct err no_memory;
 
-	for (uint32_t i = 0; i < b->n_flights; i++) {
-		struct flight *fl = b->flights[i];
-
-		if (d != NULL && buffer != NULL) {
-			land(b, fl, d, buffer);
-			continue;
-		}
-		fl->result = err_set(&no_memory, ENOMEM, "no memory to unpack");
-		note(fl, &no_memory);
-	}
+	if (d != NULL && buffer != NULL)
+		land_all(b, d, buffer);
+	else
+		lose_all(b);
 	free(buffer);
 	if (d != NULL)
 		decoder_give(b->blob->f, d);

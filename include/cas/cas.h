@@ -163,6 +163,22 @@ MUST_CHECK int cas_blob_read(struct cas_blob *blob, uint32_t first_chunk, uint32
 MUST_CHECK int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain,
                             struct err *e);
 
+/** [any] How many of the chunks from first_chunk on, at most n_chunks, stand side by side, with
+ * nothing but padding between them, are not here, and find room without any being made? 1 where
+ * that is the first alone, or not even that. */
+#define CAS_ROW_MAX 64
+uint32_t cas_blob_row(const struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks);
+
+/**
+ * [worker] As cas_blob_put() of each chunk of such a row, with one write for all of them.
+ *
+ * @param plain  plain[i]: plain_size_bytes of chunk first_chunk + i; borrowed
+ * @return true: all are kept. false: none may be, and cas_blob_put() says of each what happens to
+ *   it
+ */
+MUST_CHECK bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                                 const uint8_t *const *plain);
+
 /** [worker] Read a ready chunk again and hold it against its digest; where it is wrong: clear it,
  * count it, log it. @return 0; CAS_MISS not ready; CAS_MISMATCH it was wrong; -EIO */
 MUST_CHECK int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #define FILE_ID_BYTES 16
 
@@ -28,6 +29,8 @@ struct disk {
 	ssize_t (*pread)(const struct disk *d, int fd, void *buf, size_t size_bytes, off_t offset);
 	ssize_t (*pwrite)(const struct disk *d, int fd, const void *buf, size_t size_bytes,
 	                  off_t offset);
+	ssize_t (*pwritev)(const struct disk *d, int fd, const struct iovec *pieces, int n_pieces,
+	                   off_t offset);
 	int (*truncate)(const struct disk *d, int fd, off_t size_bytes);
 	int (*punch)(const struct disk *d, int fd, off_t offset,
 	             off_t size_bytes); /* keeps the size */
@@ -52,6 +55,8 @@ struct disk {
 	int (*unlink)(const struct disk *d, int dir_fd, const char *name, int flags);
 	int (*set_id)(const struct disk *d, int fd, const uint8_t id[FILE_ID_BYTES]);
 	int (*identify)(const struct disk *d, int fd, struct file_identity *ret_identity);
+	/* In blocks of how many bytes does its file system give room to files? */
+	int (*block_bytes)(const struct disk *d, int dir_fd, uint32_t *ret_bytes);
 	/* What the file system of dir_fd has left for us. */
 	int (*free_bytes)(const struct disk *d, int dir_fd, uint64_t *ret_bytes);
 };

@@ -185,6 +185,21 @@ int put_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx)
 	return r;
 }
 
+bool put_samples(struct cas_blob *blob, uint32_t seed, uint32_t first_chunk, uint32_t n_chunks)
+{
+	uint8_t *bytes[CAS_ROW_MAX];
+	const uint8_t *plain[CAS_ROW_MAX];
+	bool kept;
+
+	assert_in_range(n_chunks, 1, CAS_ROW_MAX);
+	for (uint32_t i = 0; i < n_chunks; i++)
+		plain[i] = bytes[i] = sample_bytes(seed, first_chunk + i);
+	kept = cas_blob_put_row(blob, first_chunk, n_chunks, plain);
+	for (uint32_t i = 0; i < n_chunks; i++)
+		free(bytes[i]);
+	return kept;
+}
+
 struct cas_blob *open_full(struct fixture *f, const char *blob_id, uint32_t n_chunks, uint32_t seed)
 {
 	struct cas_blob *blob = open_sample(f, blob_id, n_chunks, seed);

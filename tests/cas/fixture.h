@@ -66,6 +66,8 @@ uint8_t *sample_bytes(uint32_t seed, uint32_t chunk_idx); /* malloc'd */
 struct cas_blob *open_sample(struct fixture *f, const char *blob_id, uint32_t n_chunks,
                              uint32_t seed);
 int put_sample(struct cas_blob *blob, uint32_t seed, uint32_t chunk_idx);
+/** As cas_blob_put_row(). */
+bool put_samples(struct cas_blob *blob, uint32_t seed, uint32_t first_chunk, uint32_t n_chunks);
 /** With all of its chunks. */
 struct cas_blob *open_full(struct fixture *f, const char *blob_id, uint32_t n_chunks,
                            uint32_t seed);

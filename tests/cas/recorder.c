@@ -117,6 +117,20 @@ static ssize_t rec_pwrite(const struct disk *d, int fd, const void *buf, size_t 
 	return disk_real()->pwrite(d, fd, buf, n, offset);
 }
 
+static ssize_t rec_pwritev(const struct disk *d, int fd, const struct iovec *pieces, int n_pieces,
+                           off_t offset)
+{
+	uint8_t bytes[1 << 17];
+	size_t n = 0;
+
+	for (int i = 0; i < n_pieces; i++) {
+		assert(pieces[i].iov_len <= sizeof(bytes) - n);
+		memcpy(bytes + n, pieces[i].iov_base, pieces[i].iov_len);
+		n += pieces[i].iov_len;
+	}
+	return rec_pwrite(d, fd, bytes, n, offset);
+}
+
 static int rec_truncate(const struct disk *d, int fd, off_t size)
 {
 	add_change(of(d), fd, EV_TRUNCATE, NULL, (uint64_t)size, 0);
@@ -249,6 +263,7 @@ struct recorder *recorder_new(const char *dir)
 	r->replayed = *disk_real();
 	r->disk.open = rec_open;
 	r->disk.pwrite = rec_pwrite;
+	r->disk.pwritev = rec_pwritev;
 	r->disk.truncate = rec_truncate;
 	r->disk.punch = rec_punch;
 	r->disk.can_clone = rec_can_clone;

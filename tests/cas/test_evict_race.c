@@ -1,6 +1,6 @@
 /*
  * Eviction against those who are at the file right now: a reader in the middle of its pread, a
- * verification, and a writer in the middle of its pwrite are waited for before anything is punched.
+ * verification, and a writer in the middle of its write are waited for before anything is punched.
  * And against images that describe more of the blob meanwhile.
  */
 #include "fixture.h"
@@ -15,7 +15,8 @@
 
 #define SEED     41
 #define N_CHUNKS 40
-#define HELD     7 /* the chunk that is being read, or written */
+#define HELD     7 /* the chunk that is being read, or written ... */
+#define HELD_ROW 3 /* ... or the row of them */
 #define GRACE_NS (50 * NS_PER_MS)
 
 /* A disk on which one call can be held up. */
@@ -61,6 +62,16 @@ static ssize_t slow_pwrite(const struct disk *d, int fd, const void *buf, size_t
 	return done;
 }
 
+static ssize_t slow_pwritev(const struct disk *d, int fd, const struct iovec *pieces, int n_pieces,
+                            off_t at)
+{
+	const ssize_t done = disk_real()->pwritev(d, fd, pieces, n_pieces, at);
+
+	maybe_stop(slow(d));
+	atomic_store(&slow(d)->inside, false);
+	return done;
+}
+
 static int slow_punch(const struct disk *d, int fd, off_t offset, off_t size)
 {
 	atomic_fetch_add(&slow(d)->n_punched, 1);
@@ -77,6 +88,7 @@ static void open_slow(struct fixture *f, struct slow_disk **ret_s)
 	*s = (struct slow_disk){ .disk = *disk_real() };
 	s->disk.pread = slow_pread;
 	s->disk.pwrite = slow_pwrite;
+	s->disk.pwritev = slow_pwritev;
 	s->disk.punch = slow_punch;
 	f->disk = &s->disk;
 	fixture_open(f);
@@ -110,6 +122,14 @@ static void *put_it(void *arg)
 	struct call *c = arg;
 
 	c->r = put_sample(c->blob, SEED, HELD);
+	return NULL;
+}
+
+static void *put_row_of_it(void *arg)
+{
+	struct call *c = arg;
+
+	c->r = put_samples(c->blob, SEED, HELD, HELD_ROW) ? 0 : CAS_FULL;
 	return NULL;
 }
 
@@ -213,6 +233,28 @@ static void a_chunk_that_is_being_written_is_not_punched(void **state)
 	/* it may have gone afterwards, like any other */
 	assert_int_equal(gc.result.n_chunks + cas_blob_n_ready(b), N_CHUNKS);
 	assert_int_equal(read_sample(b, SEED, HELD), cas_blob_is_ready(b, HELD) ? 0 : CAS_MISS);
+	cas_blob_release(&b);
+	fixture_close(f);
+	free(s);
+}
+
+static void a_row_that_is_being_written_is_not_punched(void **state)
+{
+	struct fixture *f = *state;
+	struct slow_disk *s = NULL;
+	struct cas_blob *b = open_on(f, &s);
+	struct call writer = { .f = f, .blob = b };
+	struct call gc = { .f = f };
+
+	for (uint32_t i = 0; i < N_CHUNKS; i++)
+		assert_true((i >= HELD && i < HELD + HELD_ROW) || put_sample(b, SEED, i) == 0);
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+	race(s, &writer, put_row_of_it, &gc);
+	assert_int_equal(writer.r, 0);
+	/* they may have gone afterwards, like any other */
+	assert_int_equal(gc.result.n_chunks + cas_blob_n_ready(b), N_CHUNKS);
+	for (uint32_t i = HELD; i < HELD + HELD_ROW; i++)
+		assert_int_equal(read_sample(b, SEED, i), cas_blob_is_ready(b, i) ? 0 : CAS_MISS);
 	cas_blob_release(&b);
 	fixture_close(f);
 	free(s);
@@ -393,6 +435,7 @@ int main(void)
 		T(a_reader_is_waited_for),
 		T(a_verification_is_waited_for_and_finds_no_fault),
 		T(a_chunk_that_is_being_written_is_not_punched),
+		T(a_row_that_is_being_written_is_not_punched),
 		T(an_image_that_describes_more_between_two_groups_changes_nothing),
 		T(a_chunk_that_only_the_new_image_describes_is_not_punched),
 		T(what_the_database_could_not_be_told_of_is_evicted_all_the_same),

@@ -32,6 +32,13 @@ static void put_some(struct fixture *f, struct cas_blob *b, uint32_t seed, uint3
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
 }
 
+static void put_together(struct fixture *f, struct cas_blob *b, uint32_t seed, uint32_t first,
+                         uint32_t n)
+{
+	assert_true(put_samples(b, seed, first, n));
+	assert_int_equal(cas_flush(f->cas, &f->e), 0);
+}
+
 /* b refers to chunks of another blob. */
 static void share_some(struct fixture *f, struct cas_blob *b, uint32_t first, uint32_t n)
 {
@@ -103,7 +110,7 @@ static void live(struct fixture *f, struct recorder *r, uint32_t *ret_deleted)
 	f->cas->can_clone = false; /* not by itself: this thread says when */
 	put_some(f, a, SEED, 0, 4);
 	put_some(f, b, SEED + 1, 0, 6);
-	put_some(f, a, SEED, 4, 4);
+	put_together(f, a, SEED, 4, 4);
 	c = open_sample(f, SHARER_ID, N_CHUNKS, SEED);
 	share_some(f, c, 0, 5);
 	evict_and_refill(f, a, 2);

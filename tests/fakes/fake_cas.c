@@ -19,7 +19,7 @@ struct cas_blob {
 	bool joining;
 	uint8_t *data;
 	_Atomic int put_says;
-	_Atomic uint32_t n_puts;
+	_Atomic uint32_t n_puts, n_rows;
 	uint64_t room_bytes;
 };
 
@@ -101,6 +101,11 @@ void fake_cas_put_says(struct cas_blob *blob, int r)
 uint32_t fake_cas_n_puts(const struct cas_blob *blob)
 {
 	return blob->n_puts;
+}
+
+uint32_t fake_cas_n_rows(const struct cas_blob *blob)
+{
+	return blob->n_rows;
 }
 
 /* ---- in place of cas ---- */
@@ -248,4 +253,28 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 	(void)bitmap_set(blob->ready, chunk_idx);
 	blob->n_puts++;
 	return 0;
+}
+
+uint32_t cas_blob_row(const struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks)
+{
+	uint32_t n = 1;
+
+	while (n < n_chunks && n < CAS_ROW_MAX && !bitmap_get(blob->ready, first_chunk + n - 1) &&
+	       !bitmap_get(blob->ready, first_chunk + n))
+		n++;
+	return n;
+}
+
+bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                      const uint8_t *const *plain)
+{
+	struct err e;
+	bool right = blob->put_says == 0;
+
+	for (uint32_t i = 0; i < n_chunks; i++)
+		right = right && is_right(blob, first_chunk + i, plain[i]);
+	for (uint32_t i = 0; right && i < n_chunks; i++)
+		assert(cas_blob_put(blob, first_chunk + i, plain[i], &e) == 0);
+	blob->n_rows += right;
+	return right;
 }

@@ -28,3 +28,4 @@ void fake_cas_set_joining(struct cas_blob *blob, bool joining);
 /** @param r  0: as it should be; CAS_FULL; -EIO; CAS_MISS: it is kept, and evicted at once */
 void fake_cas_put_says(struct cas_blob *blob, int r);
 uint32_t fake_cas_n_puts(const struct cas_blob *blob); /* right ones */
+uint32_t fake_cas_n_rows(const struct cas_blob *blob); /* by which some of them came */

@@ -310,6 +310,24 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 	return 0;
 }
 
+uint32_t cas_blob_row(const struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks)
+{
+	(void)blob;
+	(void)first_chunk;
+	(void)n_chunks;
+	return 1;
+}
+
+bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
+                      const uint8_t *const *plain)
+{
+	(void)blob;
+	(void)first_chunk;
+	(void)n_chunks;
+	(void)plain;
+	return false;
+}
+
 struct pool *cas_writer(struct cas *cas)
 {
 	return cas->writer;

@@ -152,6 +152,55 @@ static void a_chunk_is_kept_while_its_question_goes_on(void **state)
 	world_read_end(w, &r);
 }
 
+/* Some plain, some packed. */
+static void neighbours_that_nobody_waits_for_are_kept_by_one_write(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+	struct world_read again = { 0 };
+
+	(void)world_read_start(w, &r, 7, 1); /* and more is read ahead */
+	world_settle(w);
+	assert_in_range(w->peer.asks[0].run.n_units, 5, 1000);
+	world_chunk(w, &w->peer, 0, 7, 0);
+	for (uint32_t i = 8; i < 12; i++) {
+		if (i % 2 == 0)
+			world_packed_chunk(w, &w->peer, 0, i, 0);
+		else
+			world_chunk(w, &w->peer, 0, i, 0);
+	}
+	world_settle(w);
+	assert_int_equal(r.n_done, 1);
+	assert_int_equal(fake_cas_n_puts(w->cas), 5);
+	assert_int_equal(fake_cas_n_rows(w->cas), 1); /* the reader's is not held up by others */
+	assert_int_equal(metrics_sum(w->metrics, METRIC_CHUNKS), 5);
+	assert_int_equal(w->n_passed_on, 2);
+	world_read_end(w, &r);
+	assert_int_equal(world_read_start(w, &again, 7, 5), 0); /* done: all of it is here */
+	world_read_is_right(w, &again);
+	world_read_end(w, &again);
+}
+
+static void a_wrong_one_among_neighbours_costs_nobody_but_itself(void **state)
+{
+	struct engine_world *w = *state;
+	struct world_read r = { 0 };
+
+	(void)world_read_start(w, &r, 7, 1);
+	world_settle(w);
+	world_chunk(w, &w->peer, 0, 7, 0);
+	for (uint32_t i = 8; i < 12; i++)
+		world_chunk(w, &w->peer, 0, i, i == 10);
+	world_settle(w);
+	assert_int_equal(fake_cas_n_puts(w->cas), 4);
+	assert_int_equal(fake_cas_n_rows(w->cas), 0);
+	assert_false(cas_blob_is_present(w->cas, 10));
+	assert_int_equal(metrics_sum(w->metrics, METRIC_VERIFY_FAILURES), 1);
+	assert_int_equal(w->peer.n_distrusts, 1);
+	assert_int_equal(w->peer.last_giver, WORLD_GIVERS + 10);
+	world_read_end(w, &r);
+}
+
 static void what_nobody_asked_for_is_thrown_away(void **state)
 {
 	struct engine_world *w = *state;
@@ -500,6 +549,8 @@ int main(void)
 		TEST(what_came_packed_is_unpacked_verified_and_passed_on_as_it_came),
 		TEST(what_does_not_unpack_is_held_against_its_giver),
 		TEST(a_chunk_is_kept_while_its_question_goes_on),
+		TEST(neighbours_that_nobody_waits_for_are_kept_by_one_write),
+		TEST(a_wrong_one_among_neighbours_costs_nobody_but_itself),
 		TEST(what_nobody_asked_for_is_thrown_away),
 		BATCHES(a_reader_gets_its_chunk_before_the_rest_of_the_unit),
 		BATCHES(a_unit_is_settled_when_its_last_chunk_is_here),
