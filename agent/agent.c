@@ -301,6 +301,7 @@ static int start_mounts(struct agent *a, struct err *e)
 	                                                        .desk = a->desk,
 	                                                        .cas = a->cas,
 	                                                        .mounts = a->mounts,
+	                                                        .loader = a->loader,
 	                                                        .log = a->log });
 	return 0;
 }

@@ -82,6 +82,7 @@ void agent_free(struct agent *a)
 	keeping_free(&a->keeping);
 	free_str(&a->keeper_program);
 	pool_free(&a->pool);
+	linked_images_stop(a->linked_images);
 	image_loader_free(&a->loader);
 	fetch_free(&a->fetch);
 	cas_hooks_off(a->cas); /* its evictor and its writer still run */

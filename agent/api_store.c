@@ -155,58 +155,104 @@ void api_images_inspect(struct api_call *call)
 	api_work_behind(call, inspect, query_params);
 }
 
-static int remove_image(struct agent *agent, const json_t *params, json_t **ret_document,
-                        struct err *e)
-{
-	const json_t *in_use = json_object_get(params, "in_use");
+/* An image that is found, and then removed. A worker touches what stands behind the job alone. */
+struct removal {
+	struct api_call *call;
+	struct image_load *bar; /* who would load it meanwhile */
+	struct job job;
+	struct cas *cas;
+	char *image; /* as it was asked for */
 	struct image_record rec;
-	const char *how;
-	int r = find_image(agent->cas, json_str(params, "image"), &rec, e);
+	int result;
+	struct err err;
+};
 
-	if (r < 0)
-		return r;
-	how = json_string_value(json_object_get(in_use, rec.digest));
-	if (how != NULL)
-		return err_set(e, EBUSY, "%s is %s", rec.name, how);
-	r = image_store_remove(agent->cas, rec.digest, e);
-	if (r == CAS_MISS)
-		return err_set(e, ENOENT, "no such image here: %s (see shoal image ls)", rec.name);
-	*ret_document = json_pack("{s:o, s:s}", "name", json_words(rec.name), "digest", rec.digest);
-	return r;
+static void removal_end(struct removal *rm)
+{
+	if (rm->result < 0)
+		api_fail(rm->call, rm->result, &rm->err);
+	else
+		api_reply(rm->call, json_pack("{s:o, s:s}", "name", json_words(rm->rec.name),
+		                              "digest", rm->rec.digest));
+	free(rm->image);
+	free(rm);
 }
 
-static void add_coming(void *arg, const char *digest, const char *name)
+static void remove_work(struct job *job)
 {
-	AUTO(free_str) char *how = xasprintf("being loaded as %s (wait for that)", name);
+	struct removal *rm = container_of(job, struct removal, job);
 
-	json_set_text(arg, digest, how);
+	rm->result = image_store_remove(rm->cas, rm->rec.digest, &rm->err);
+	if (rm->result == CAS_MISS)
+		rm->result = err_set(&rm->err, ENOENT,
+		                     "no such image here: %s (see shoal image ls)", rm->rec.name);
 }
 
-/* By digest: how it is used. Also what no mount has yet: its files are being read. */
-static json_t *images_in_use(const struct agent *agent)
+static void removed(struct job *job)
 {
-	json_t *in_use = json_object();
+	struct removal *rm = container_of(job, struct removal, job);
 
-	image_loader_coming(agent->loader, add_coming, in_use);
+	image_load_cancel(rm->bar);
+	removal_end(rm);
+}
+
+/* Nobody uses it, and nobody will before it is removed. */
+static int bar_users(struct removal *rm, struct err *e)
+{
+	const struct agent *agent = rm->call->api->agent;
+
 	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL; m = m->next) {
-		AUTO(free_str) char *how = xasprintf("mounted at %s (umount it first)", m->rec.dir);
-
-		if (m->rec.digest[0] != '\0')
-			json_set_text(in_use, m->rec.digest, how);
+		if (strcmp(m->rec.digest, rm->rec.digest) == 0)
+			return err_set(e, EBUSY, "mounted at %s (umount it first)", m->rec.dir);
 	}
-	return in_use;
+	return image_load_bar(agent->loader, rm->rec.digest, &rm->bar, e);
 }
 
-static json_t *removal_params(const struct api_call *call)
+static void submit_removal(struct removal *rm, void (*work)(struct job *job),
+                           void (*after)(struct job *job))
 {
-	return json_pack("{s:O?, s:o}", "image", json_object_get(call->query, "image"), "in_use",
-	                 images_in_use(call->api->agent));
+	rm->job = (struct job){ .work = work, .after = after, .prio = JOB_NORMAL };
+	pool_submit(rm->call->api->agent->desk, &rm->job);
+}
+
+static void found_to_be_removed(struct job *job)
+{
+	struct removal *rm = container_of(job, struct removal, job);
+	struct err why;
+
+	if (rm->result == 0) {
+		rm->result = bar_users(rm, &why);
+		if (rm->result < 0)
+			(void)err_set(&rm->err, why.code, "%s is %s", rm->rec.name, why.msg);
+	}
+	if (rm->result < 0)
+		removal_end(rm);
+	else
+		submit_removal(rm, remove_work, removed);
+}
+
+static void find_work(struct job *job)
+{
+	struct removal *rm = container_of(job, struct removal, job);
+
+	rm->result = find_image(rm->cas, rm->image, &rm->rec, &rm->err);
+}
+
+static void recorded_before_removal(struct job *job)
+{
+	submit_removal(container_of(job, struct removal, job), find_work, found_to_be_removed);
 }
 
 /* What was to be recorded may have taken long: only then is it looked who uses what. */
 void api_images_remove(struct api_call *call)
 {
-	api_work_behind(call, remove_image, removal_params);
+	struct removal *rm = xcalloc(1, sizeof(*rm));
+
+	rm->call = call;
+	rm->cas = call->api->agent->cas;
+	rm->image = xstrdup(json_str(call->query, "image"));
+	rm->job.after = recorded_before_removal;
+	image_store_behind(rm->cas, &rm->job);
 }
 
 /* ---- blobs and chunks ---- */

@@ -2,7 +2,7 @@
  * linked_images: see linked_images.h.
  *
  *   IDLE --timer--> LOOKING (desk: which image has nobody?) --one--> FORGETTING (writer) --> IDLE
- *                        `---- none, or somebody mounts just now ---------------------------^
+ *                        `---- none, or somebody mounts or loads just now ------------------^
  *
  * A file that was given another name carries a mark, so that one that never had any is left alone.
  */
@@ -35,6 +35,7 @@ void linked_file_mark(const char *path)
 struct linked_images {
 	struct linked_images_opts opts;
 	struct timer timer;
+	struct image_load *bar;       /* who would load the one that is being forgotten; or NULL */
 	struct job job;               /* one at a time; a worker touches what follows alone */
 	char skip[DIGEST_TEXT_BYTES]; /* was wanted when it was found: others first */
 	char digest[DIGEST_TEXT_BYTES];
@@ -91,10 +92,18 @@ static void forget_work(struct job *job) /* writer */
 
 /* ---- the loop ---- */
 
+static void let_load(struct linked_images *l)
+{
+	if (l->bar != NULL)
+		image_load_cancel(l->bar);
+	l->bar = NULL;
+}
+
 static void forget_after(struct job *job)
 {
 	struct linked_images *l = container_of(job, struct linked_images, job);
 
+	let_load(l);
 	if (l->removed)
 		log_info(l->opts.log, "image forgotten: its owner has let go of it",
 		         "image=%s digest=%s", LOG_Q(l->name), l->digest);
@@ -111,10 +120,18 @@ static bool is_wanted(const struct linked_images *l)
 	return mounts_use_image(l->opts.mounts, l->digest);
 }
 
+/* If so, who wants it from here on waits until it is gone. */
+static bool may_forget(struct linked_images *l)
+{
+	struct err ignored;
+
+	return !is_wanted(l) && image_load_bar(l->opts.loader, l->digest, &l->bar, &ignored) == 0;
+}
+
 static void look_after(struct job *job)
 {
 	struct linked_images *l = container_of(job, struct linked_images, job);
-	const bool wanted = l->digest[0] != '\0' && is_wanted(l);
+	const bool wanted = l->digest[0] != '\0' && !may_forget(l);
 
 	l->skip[0] = '\0';
 	if (wanted)
@@ -143,6 +160,12 @@ struct linked_images *linked_images_new(const struct linked_images_opts *opts)
 	timer_init(&l->timer, opts->loop, look);
 	timer_start(&l->timer, LOOK_AGAIN_MS);
 	return l;
+}
+
+void linked_images_stop(struct linked_images *images)
+{
+	if (images != NULL)
+		let_load(images);
 }
 
 void linked_images_free(struct linked_images **images)

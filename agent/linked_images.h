@@ -18,10 +18,13 @@ struct linked_images_opts {
 	struct pool *desk;
 	struct cas *cas;
 	struct mounts *mounts;
+	struct image_loader *loader;
 	struct log *log;
 };
 
 struct linked_images *linked_images_new(const struct linked_images_opts *opts); /* never NULL */
+/** When the loop does not run any more, and the loader still is there. NULL is fine. */
+void linked_images_stop(struct linked_images *images);
 /** When neither loop nor pools run any more. NULL is fine. */
 void linked_images_free(struct linked_images **images);
 

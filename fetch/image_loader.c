@@ -7,6 +7,9 @@
  *     |      `---it came to nothing--'
  *     `----> ADOPT, then as after PULL                         a bootstrap file
  *
+ * JOIN also waits for a BAR, a flight that goes nowhere: the image is being removed. It comes to
+ * nothing when that is done.
+ *
  * Where what is kept of the image turns out to be no good, ASSEMBLE leads back, once. Where a load
  * that waits longer has come meanwhile, what ended at the deadline of those before it begins anew.
  *
@@ -30,7 +33,7 @@
 #include <string.h>
 #include <utlist.h>
 
-enum state { START, PULL, ADOPT, JOIN, ASSEMBLE, DONE, N_STATES };
+enum state { START, PULL, ADOPT, JOIN, ASSEMBLE, BAR, DONE, N_STATES };
 
 struct image_load {
 	struct flight *flight;
@@ -88,6 +91,7 @@ static const struct {
 	[ADOPT] = { enter_adopt, BIT(JOIN) | BIT(ASSEMBLE) | BIT(DONE) },
 	[JOIN] = { enter_join, BIT(PULL) | BIT(ADOPT) | BIT(DONE) },
 	[ASSEMBLE] = { enter_assemble, BIT(PULL) | BIT(ADOPT) | BIT(DONE) },
+	[BAR] = { NULL, 0 },
 	[DONE] = { NULL, 0 },
 };
 
@@ -247,10 +251,11 @@ static enum state failed(struct flight *f, int r, const struct err *why)
 	return DONE;
 }
 
-/* Who else is bringing this image? */
-static struct flight *other_flight(const struct flight *f, const char *digest)
+/* Who else is bringing this image, or removing it? @param f  NULL: it is nobody yet who asks */
+static struct flight *other_flight(const struct image_loader *loader, const struct flight *f,
+                                   const char *digest)
 {
-	struct flight *other = f->loader->flights;
+	struct flight *other = loader->flights;
 
 	for (; other != NULL; other = other->next) {
 		if (other != f && other->state != JOIN && strcmp(other->got.digest, digest) == 0)
@@ -262,12 +267,13 @@ static struct flight *other_flight(const struct flight *f, const char *digest)
 /* The digest is known, and its directory is here. */
 static enum state located(struct flight *f)
 {
+	if (other_flight(f->loader, f, f->got.digest) != NULL)
+		return JOIN;
 	f->image = lazy_image_find(f->loader, f->got.digest);
-	if (f->image != NULL) {
-		(void)lazy_image_ref(f->image);
-		return DONE;
-	}
-	return other_flight(f, f->got.digest) != NULL ? JOIN : ASSEMBLE;
+	if (f->image == NULL)
+		return ASSEMBLE;
+	(void)lazy_image_ref(f->image);
+	return DONE;
 }
 
 /* ---- deadlines ---- */
@@ -293,7 +299,7 @@ static bool on_claim(void *arg, const char *digest)
 {
 	struct flight *f = arg;
 
-	if (other_flight(f, digest) != NULL)
+	if (other_flight(f->loader, f, digest) != NULL)
 		return false;
 	memcpy(f->got.digest, digest, DIGEST_TEXT_BYTES);
 	return true;
@@ -379,8 +385,11 @@ static enum state enter_adopt(struct flight *f)
 /* The other may have ended since it was found, never within one round of the loop: it is there. */
 static enum state enter_join(struct flight *f)
 {
-	f->joined = other_flight(f, f->got.digest);
+	f->joined = other_flight(f->loader, f, f->got.digest);
 	assert(f->joined != NULL);
+	if (f->joined->state == BAR)
+		log_info(f->loader->opts.log, "an image is asked for: it is just being removed",
+		         "image=%s digest=sha256:%s", LOG_Q(f->name), f->got.digest);
 	return JOIN;
 }
 
@@ -446,14 +455,6 @@ bool image_loader_is_idle(const struct image_loader *loader)
 	return loader->n_out == 0;
 }
 
-void image_loader_coming(const struct image_loader *loader,
-                         void (*fn)(void *arg, const char *digest, const char *name), void *arg)
-{
-	for (const struct flight *f = loader->flights; f != NULL; f = f->next)
-		if (f->got.digest[0] != '\0')
-			fn(arg, f->got.digest, f->name);
-}
-
 void image_loader_free(struct image_loader **loader)
 {
 	if (*loader == NULL)
@@ -465,20 +466,10 @@ void image_loader_free(struct image_loader **loader)
 
 static int describe_file(const struct image_load_opts *opts, struct flight *f, struct err *e)
 {
-	if (opts->bootstrap_path == NULL || opts->bootstrap_path[0] != '/')
-		return err_set(e, EINVAL,
-		               "neither a reference nor the absolute path of a bootstrap");
-	if (opts->blobs_origin == NULL)
-		return err_set(e, EINVAL, "bootstrap %s: where are its blobs? (--blobs ORIGIN)",
-		               opts->bootstrap_path);
-	if (strlen(opts->bootstrap_path) >= CAS_ORIGIN_MAX_BYTES ||
-	    strlen(opts->blobs_origin) >= CAS_ORIGIN_MAX_BYTES)
-		return err_set(e, ENAMETOOLONG,
-		               "the path of the bootstrap, or its blobs' origin, "
-		               "is too long (at most %d characters)",
-		               CAS_ORIGIN_MAX_BYTES - 1);
-	if (origin_check(opts->blobs_origin, e) < 0)
-		return -e->code;
+	const int r = adopt_check(opts->bootstrap_path, opts->blobs_origin, e);
+
+	if (r < 0)
+		return r;
 	f->by_file = true;
 	f->name = xstrdup(opts->bootstrap_path);
 	f->origin = xstrdup(opts->blobs_origin);
@@ -512,26 +503,30 @@ static struct flight *find_flight(const struct image_loader *loader, const char 
 	return f;
 }
 
-/* Its loads have their deadlines already. */
-static void flight_start(struct image_loader *loader, struct flight *f)
+static struct image_load *load_new(struct flight *f)
+{
+	struct image_load *load = xcalloc(1, sizeof(*load));
+
+	load->flight = f;
+	DL_APPEND(f->loads, load);
+	return load;
+}
+
+static void flight_list(struct image_loader *loader, struct flight *f)
 {
 	f->loader = loader;
 	f->started_ns = clock_now_ns(loader->opts.clock);
 	f->next = loader->flights;
 	loader->flights = f;
-	flight_walk(f, f->by_file ? ADOPT : PULL); /* a worker has it: it cannot be at its end */
-}
-
-static uint64_t timeout_ns(const struct image_loader *loader, uint64_t asked_ms)
-{
-	const struct image_loader_opts *o = &loader->opts;
-
-	return (asked_ms != 0 ? min_u64(asked_ms, o->timeout_max_ms) : o->timeout_ms) * NS_PER_MS;
 }
 
 int image_load_start(struct image_loader *loader, const struct image_load_opts *opts,
                      struct image_load **ret_load, struct err *e)
 {
+	const struct image_loader_opts *o = &loader->opts;
+	const uint64_t timeout_ms = opts->timeout_ms != 0
+	                                    ? min_u64(opts->timeout_ms, o->timeout_max_ms)
+	                                    : o->timeout_ms;
 	struct flight *f = xcalloc(1, sizeof(*f));
 	struct flight *under_way = NULL;
 	struct image_load *load = NULL;
@@ -542,17 +537,35 @@ int image_load_start(struct image_loader *loader, const struct image_load_opts *
 		return r;
 	}
 	under_way = find_flight(loader, f->key);
-	load = xcalloc(1, sizeof(*load));
+	load = load_new(under_way != NULL ? under_way : f);
 	load->done = opts->done;
 	load->arg = opts->arg;
-	load->deadline_ns = clock_now_ns(loader->opts.clock) + timeout_ns(loader, opts->timeout_ms);
-	load->flight = under_way != NULL ? under_way : f;
-	DL_APPEND(load->flight->loads, load);
-	if (under_way != NULL)
+	load->deadline_ns = clock_now_ns(o->clock) + timeout_ms * NS_PER_MS;
+	if (under_way != NULL) {
 		flight_free(f);
-	else
-		flight_start(loader, f);
+	} else {
+		flight_list(loader, f);
+		flight_walk(f,
+		            f->by_file ? ADOPT : PULL); /* a worker has it: it is not at its end */
+	}
 	*ret_load = load;
+	return 0;
+}
+
+int image_load_bar(struct image_loader *loader, const char *digest, struct image_load **ret_bar,
+                   struct err *e)
+{
+	const struct flight *other = other_flight(loader, NULL, digest);
+	struct flight *f;
+
+	if (other != NULL && other->state != BAR)
+		return err_set(e, EBUSY, "being loaded as %s (wait for that)", other->name);
+	f = xcalloc(1, sizeof(*f));
+	f->key = xasprintf("removal %s", digest);
+	memcpy(f->got.digest, digest, DIGEST_TEXT_BYTES);
+	f->state = BAR;
+	flight_list(loader, f);
+	*ret_bar = load_new(f);
 	return 0;
 }
 

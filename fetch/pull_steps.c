@@ -11,6 +11,7 @@
 #include "image_files.h"
 #include "image_store.h"
 #include "mem.h"
+#include "origin.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -234,6 +235,22 @@ static int keep_bootstrap(const struct adopt *adopt, const struct buffer *bootst
 	if (r == 0)
 		r = image_draft_commit(&draft, adopt->ret_digest, e);
 	return r < 0 ? err_wrap(e, "keeping it") : r;
+}
+
+int adopt_check(const char *path, const char *blobs_origin, struct err *e)
+{
+	if (path == NULL || path[0] != '/')
+		return err_set(e, EINVAL,
+		               "neither a reference nor the absolute path of a bootstrap");
+	if (blobs_origin == NULL)
+		return err_set(e, EINVAL, "bootstrap %s: where are its blobs? (--blobs ORIGIN)",
+		               path);
+	if (strlen(path) >= CAS_ORIGIN_MAX_BYTES || strlen(blobs_origin) >= CAS_ORIGIN_MAX_BYTES)
+		return err_set(e, ENAMETOOLONG,
+		               "the path of the bootstrap, or its blobs' origin, "
+		               "is too long (at most %d characters)",
+		               CAS_ORIGIN_MAX_BYTES - 1);
+	return origin_check(blobs_origin, e);
 }
 
 static bool was_anonymous(const struct adopt *adopt)

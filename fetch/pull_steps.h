@@ -55,5 +55,7 @@ struct adopt {
 	char ret_digest[DIGEST_TEXT_BYTES]; /* of the bootstrap */
 	bool ret_anonymous;                 /* as it is recorded here */
 };
+/** [any] May this be one? NULL is not there. @return 0; -EINVAL; -ENAMETOOLONG */
+MUST_CHECK int adopt_check(const char *path, const char *blobs_origin, struct err *e);
 /** Read it, check it, copy it into the image store. @return 0; -ENOENT, -EACCES; as keep_image() */
 MUST_CHECK int adopt_bootstrap(struct adopt *adopt, struct err *e);

@@ -81,10 +81,6 @@ void image_loader_allow_unverified(struct image_loader *loader, bool allow);
 /** [loop] Does no worker have anything of a load? After a cancel that takes a moment, in which it
  * may open blobs. */
 bool image_loader_is_idle(const struct image_loader *loader);
-/** [loop] Each image that is on its way, as soon as its digest is known: from then on its files are
- * looked at. Several loads of one are several calls. name: as it was asked for */
-void image_loader_coming(const struct image_loader *loader,
-                         void (*fn)(void *arg, const char *digest, const char *name), void *arg);
 /** [loop] All loads must have ended or been cancelled, all images released, and it must be idle.
  * NULL is fine. */
 void image_loader_free(struct image_loader **loader);
@@ -120,6 +116,14 @@ MUST_CHECK int image_load_start(struct image_loader *loader, const struct image_
 /** [loop] done will not follow. Also from inside the done() of another load; no other done() is
  * called inside it. */
 void image_load_cancel(struct image_load *load);
+
+/**
+ * [loop] The image's files are about to be removed: who begins to load it waits until *ret_bar is
+ * given to image_load_cancel(), and only then looks what is here. Several at once are fine.
+ * @return 0; -EBUSY it is on its way, and its files are looked at: e says under which name
+ */
+MUST_CHECK int image_load_bar(struct image_loader *loader, const char *digest,
+                              struct image_load **ret_bar, struct err *e);
 
 struct lazy_image *lazy_image_ref(struct lazy_image *image); /* [loop] */
 void lazy_image_release(struct lazy_image **image);          /* [loop] NULL is fine */

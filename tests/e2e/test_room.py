@@ -3,10 +3,12 @@ import contextlib
 import itertools
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import front
 import histories
 import lab
 import rafs_facts
@@ -188,6 +190,50 @@ class Remove(lab.LabTest):
         origin.stop()
         agent.start()
         agent.wait_for_mounts(where)
+
+    def agent_that_removes_later(self):
+        """The agent; the fifo that it removes images behind."""
+        gate = os.path.join(tempfile.mkdtemp(prefix="gate-", dir=lab.TMP), "fifo")
+        os.mkfifo(gate)
+        return self.agent(program=os.path.join(lab.BUILD, "tests", "fakes", "hostile_shoald"),
+                          env={"SHOAL_HOSTILE": "remove", "SHOAL_HOSTILE_GATE": gate}), gate
+
+    def test_who_mounts_an_image_that_is_just_being_removed_has_it_anew(self):
+        reference = lab.registry().push(self.IMAGES[0])
+        agent, gate = self.agent_that_removes_later()
+        agent.umount(agent.mount(reference))
+        [digest] = os.listdir(os.path.join(agent.state_dir, "images"))
+        where = agent.new_dir()
+        with ThreadPoolExecutor(2) as pool:
+            removing = pool.submit(agent.shoal, "image", "rm", reference)
+            with open(gate, "wb"):  # that nobody uses it was looked at
+                mounting = pool.submit(agent.mount, reference, where=where)
+                lab.wait_for(lambda: mounting.done() or "it is just being removed" in agent.log(), "the mount")
+            removing.result()
+            mounting.result()
+        self.assertEqual(os.listdir(os.path.join(agent.state_dir, "images")), [digest])
+        self.assert_tree(where, self.IMAGES[0], "after its removal")
+
+    def test_who_mounts_an_image_that_is_just_being_let_go_of_has_it_anew(self):
+        lab.registry().push(IMAGE)
+        agent, gate = self.agent_that_removes_later()
+        f = front.Front(agent, IMAGE)
+        self.addCleanup(f.take_down)
+        lab.read_all(f.mountpoint)
+        names = os.listdir(f.cache)
+        f.stop()
+        for name in names:
+            os.unlink(os.path.join(f.cache, name))
+        os.unlink(front.bootstrap_file(f.dir, IMAGE))
+        where = agent.new_dir()
+        boot = front.bootstrap_file(agent.dir, IMAGE)
+        with ThreadPoolExecutor(1) as pool:
+            with open(gate, "wb"):
+                mounting = pool.submit(agent.shoal, "mount", "--bootstrap", boot, "--blobs", f"registry:{lab.registry().host}/edge", where)
+                lab.wait_for(lambda: "it is just being removed" in agent.log(), "the mount to wait")
+            mounting.result()
+        self.assertEqual([boot], [image["name"] for image in agent.json("image", "ls")["images"]])
+        self.assert_tree(where, IMAGE, "after its removal")
 
 
 class FullDisk(lab.LabTest):

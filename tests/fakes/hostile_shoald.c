@@ -15,18 +15,23 @@
  *   meta     the metadata that it gives has a wrong bit
  *   guess    it asks for chunks with a proof that is wrong, as who does not know their digests
  *   forge    it grants chunks with a proof that is wrong, as who does not have them
+ *   remove   it has seen that an image may be removed, and does so once somebody has opened the
+ * fifo SHOAL_HOSTILE_GATE, and closed it again
  */
 #include "conn.h"
+#include "image_store.h"
 #include "mem.h"
 #include "origin.h"
 #include "packed.h"
 #include "proof.h"
 #include "share.h"
 #include "wire.h"
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FLIP_EVERY_BYTES 1000
 #define SLOW_MS          3000
@@ -217,6 +222,28 @@ void __wrap_wire_encode(const struct wire_msg *msg, struct wire_buf *buf)
 		wire_buf_append(buf, too_much, sizeof(too_much));
 	if (may && is_hostile("unasked"))
 		__real_wire_encode(&unasked, buf);
+}
+
+/* ---- images ---- */
+
+static void pass_gate(void)
+{
+	const char *gate = secure_getenv("SHOAL_HOSTILE_GATE");
+	AUTO(close_fd) int fd = gate != NULL ? open(gate, O_RDONLY | O_CLOEXEC) : -1;
+	char byte;
+
+	while (fd >= 0 && read(fd, &byte, 1) > 0)
+		;
+}
+
+int __real_image_store_remove(struct cas *cas, const char *digest, struct err *e);
+int __wrap_image_store_remove(struct cas *cas, const char *digest, struct err *e);
+
+int __wrap_image_store_remove(struct cas *cas, const char *digest, struct err *e)
+{
+	if (is_hostile("remove"))
+		pass_gate();
+	return __real_image_store_remove(cas, digest, e);
 }
 
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c) */
