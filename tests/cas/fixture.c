@@ -368,7 +368,7 @@ void exec_sql(struct fixture *f, const char *sql)
 	sqlite3 *db = NULL;
 
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_busy_timeout(db, 60000), SQLITE_OK); /* the writer may be at work */
+	assert_int_equal(sqlite3_busy_timeout(db, 60000), SQLITE_OK); /* the writer works */
 	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 	free(path);
