@@ -24,12 +24,12 @@ static void on_fault(void *arg, const struct cas_fault *f)
 
 static json_t *totals(const struct cas_verify_progress *p)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "chunks_done",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "chunks_done",
 	                 (json_int_t)p->chunks_done, "chunks_total", (json_int_t)p->chunks_total,
 	                 "done_bytes", (json_int_t)p->bytes_done, "total_bytes",
 	                 (json_int_t)p->bytes_total, "n_faults", (json_int_t)p->n_faults,
 	                 "n_dead_refs", (json_int_t)p->n_dead_refs, "n_needless_refs",
-	                 (json_int_t)p->n_needless_refs);
+	                 (json_int_t)p->n_needless_refs, "n_left_out", (json_int_t)p->n_left_out);
 }
 
 static int on_progress(void *arg, const struct cas_verify_progress *p)

@@ -69,6 +69,20 @@ static void on_line(void *arg, const json_t *line)
 	(void)fputc('\n', stdout);
 }
 
+static bool is_all_right(const json_t *document)
+{
+	return json_u64(document, "n_faults") == 0 && json_u64(document, "n_left_out") == 0;
+}
+
+static void tell_left_out(const struct verification *v, uint64_t n)
+{
+	AUTO(free_str)
+	char *why = xasprintf("%" PRIu64 " %s could not be checked (the log of shoald says why)", n,
+	                      n == 1 ? "blob" : "blobs");
+
+	(void)shoal_fail(v->sh, SHOAL_FAILED, why);
+}
+
 static void tell_result(const struct verification *v, const json_t *document)
 {
 	static const struct column size = { "", "done_bytes", CELL_BYTES, NULL };
@@ -78,13 +92,15 @@ static void tell_result(const struct verification *v, const json_t *document)
 		(void)printf("%" PRIu64 " references to chunks that are gone from their blobs: "
 		             "fetched when they are read\n",
 		             json_u64(document, "n_dead_refs"));
-	if (json_u64(document, "n_faults") == 0)
+	if (is_all_right(document))
 		(void)printf("%" PRIu64 " chunks, %s: all right\n",
 		             json_u64(document, "chunks_done"), bytes);
-	else
+	if (json_u64(document, "n_faults") > 0)
 		(void)shoal_fail(v->sh, SHOAL_FAILED,
 		                 "wrong chunks were found (they are absent now, and will be "
 		                 "fetched again)");
+	if (json_u64(document, "n_left_out") > 0)
+		tell_left_out(v, json_u64(document, "n_left_out"));
 }
 
 int cmd_verify(struct shoal *sh)
@@ -110,5 +126,5 @@ int cmd_verify(struct shoal *sh)
 	} else {
 		tell_result(&v, document);
 	}
-	return json_u64(document, "n_faults") == 0 ? SHOAL_DONE : SHOAL_FAILED;
+	return is_all_right(document) ? SHOAL_DONE : SHOAL_FAILED;
 }

@@ -205,8 +205,11 @@ int cas_verify(struct cas *cas, void (*fault)(void *arg, const struct cas_fault 
 		if (r == 0)
 			r = stored_keys(reader.db, &keys, e);
 	}
-	for (const char *key = keys; r >= 0 && key != NULL && *key != '\0'; key += strlen(key) + 1)
+	for (const char *key = keys; r >= 0 && key != NULL && *key != '\0';
+	     key += strlen(key) + 1) {
 		r = stored_pass_over(cas->log, key, verify_blob(&v, key, e), e);
+		v.seen.n_left_out += r == CAS_MISS;
+	}
 	if (r >= 0)
 		r = tell(&v, e);
 	free(v.buf);

@@ -247,6 +247,7 @@ struct cas_verify_progress {
 	uint64_t n_faults;
 	uint64_t n_dead_refs;     /* to chunks that their owners do not have now: no fault */
 	uint64_t n_needless_refs; /* of chunks that the blob has itself: likewise */
+	uint64_t n_left_out; /* blobs whose file, or rows, cannot be read: the log names them */
 };
 
 /**

@@ -506,6 +506,7 @@ static void a_file_that_cannot_be_opened_keeps_no_other_from_being_looked_at(voi
 	disk.no_open = OTHER_ID;
 	assert_int_equal(cas_verify(f->cas, NULL, NULL, NULL, &total, &f->e), 0);
 	assert_int_equal(total.chunks_done, 20);
+	assert_int_equal(total.n_left_out, 1);
 	assert_int_equal(cas_gc(f->cas, &opts, &result, &f->e), 0);
 	assert_int_equal(result.n_chunks, 20);
 	b = open_sample(f, SAMPLE_ID, 20, SEED);

@@ -1,5 +1,6 @@
 """The agent as those who run it meet it: signals, restarts, what is listed, what is cancelled."""
 import contextlib
+import glob
 import json
 import os
 import resource
@@ -316,6 +317,27 @@ class Verify(lab.LabTest):
         self.assertEqual(agent.shoal("verify").returncode, 0)
         lab.drop_caches()
         self.assert_tree(where, IMAGE, "after the repair")
+
+    def test_a_blob_that_cannot_be_looked_at_is_not_all_right(self):
+        agent = self.agent()
+        where = agent.mount(lab.registry().push(IMAGE), "--prefetch")
+        agent.umount(where)
+        agent.stop()
+        path = max(glob.glob(os.path.join(agent.state_dir, "blobs", "*.blob.data")))
+        os.unlink(path)
+        os.mkdir(path)
+        agent.start()
+        done = agent.shoal("verify", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("1 blob could not be checked", done.stderr)
+        self.assertNotIn("all right", done.stdout)
+        self.assertIn(os.path.basename(path), agent.log())
+        as_json = agent.shoal("--json", "verify", check=False)
+        self.assertEqual(as_json.returncode, 1)
+        document = json.loads(as_json.stdout)
+        self.assertEqual((document["n_left_out"], document["n_faults"]), (1, 0))
+        os.rmdir(path)
+        self.assertIn("all right", agent.shoal("verify").stdout)
 
     def test_as_json_the_faults_are_in_the_document(self):
         agent = self.agent()
