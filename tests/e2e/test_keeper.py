@@ -39,15 +39,21 @@ class Keeper(lab.LabTest):
         caller.settimeout(lab.DEADLINE_S)
         return caller
 
-    def ask(self, verb, key=b"", idx=0, note=b"", fd=None):
-        """(result, key, how many descriptors came)"""
+    def say(self, verb, key=b"", idx=0, note=b"", fd=None):
         message = MESSAGE.pack(MAGIC, verb, 0, idx, len(note), key, note)
         socket.send_fds(self.caller, [message], [fd] if fd is not None else [])
+
+    def hear(self):
+        """(result, key, how many descriptors came)"""
         answer, fds, _, _ = socket.recv_fds(self.caller, 4096, 4)
         for came in fds:
             os.close(came)
         fields = MESSAGE.unpack(answer)
         return fields[2], fields[5].rstrip(b"\0"), len(fds)
+
+    def ask(self, *args, **kw):
+        self.say(*args, **kw)
+        return self.hear()
 
     def memory(self):
         """What the kernel has given it, in kB: all its memory that can be written, and its locked and mapped sizes."""
@@ -108,10 +114,10 @@ class Keeper(lab.LabTest):
     def test_while_poll_fails_it_rests_and_serves_once_it_works(self):
         most = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (16, most[1]))  # poll() has more entries: EINVAL
-        self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0])  # it waited with the old limit
+        self.say(DROP, b"unknown")  # if it waits with the old limit still, it wakes up
         self.rests()
         resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, most)
-        self.assertEqual(-errno.ENOENT, self.ask(DROP, b"unknown")[0])
+        self.assertEqual(-errno.ENOENT, self.hear()[0])
 
     def pass_by(self, say=b""):
         """Somebody else calls, and is gone again."""
