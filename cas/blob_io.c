@@ -325,33 +325,68 @@ static int write_chunk(struct cas_blob *blob, const struct chunk_rec *c, const u
 	return 0;
 }
 
+static uint64_t end_of(const struct chunk_rec *c)
+{
+	return c->plain_offset + c->plain_size_bytes;
+}
+
+/* One write: neighbours, and zeros between them. What is wrong with it, each finds out for itself.
+ * @return 0; -EIO not all of it is written */
+static int write_row(struct cas_blob *blob, const struct chunk_rec *chunks, uint32_t n_chunks,
+                     const uint8_t *const *plain)
+{
+	static const uint8_t zeros[BLOCK_BYTES];
+	const struct disk *d = blob->cas->disk;
+	struct iovec pieces[2 * CAS_ROW_MAX];
+	uint64_t at = chunks[0].plain_offset;
+	ssize_t done;
+	int n = 0;
+
+	for (uint32_t i = 0; i < n_chunks; i++) {
+		if (chunks[i].plain_offset > at)
+			pieces[n++] = (struct iovec){ .iov_base = unconst(zeros),
+				                      .iov_len = chunks[i].plain_offset - at };
+		pieces[n++] = (struct iovec){ .iov_base = unconst(plain[i]),
+			                      .iov_len = chunks[i].plain_size_bytes };
+		at = end_of(&chunks[i]);
+	}
+	done = d->pwritev(d, blob->fd, pieces, n, (off_t)chunks[0].plain_offset);
+	return done == (ssize_t)(at - chunks[0].plain_offset) ? 0 : -EIO;
+}
+
 /* Like a reader: nothing is punched while it writes. Whoever bars a chunk and then waits for the
  * readers finds it ready, or knows that nobody writes it.
- * @return 0; 1 it is barred; CAS_FULL; negative */
+ * @param e  for a single chunk alone
+ * @return 0; 1 one is barred; CAS_FULL; negative */
 #define IS_BARRED 1
 _Static_assert(IS_BARRED != CAS_FULL, "two outcomes");
-static int keep(struct cas_blob *blob, const struct chunk_rec *c, uint32_t chunk_idx,
-                const uint8_t *plain, struct err *e)
+static int keep(struct cas_blob *blob, const struct blob_layout *l, uint32_t first_chunk,
+                uint32_t n_chunks, const uint8_t *const *plain, struct err *e)
 {
+	const struct chunk_rec *chunks = &l->chunks[first_chunk];
 	const uint32_t turn = readers_enter(&blob->readers);
-	int r = bitmap_get(blob->barred, chunk_idx) ? IS_BARRED : 0;
+	int r = 0;
 
+	for (uint32_t i = 0; r == 0 && i < n_chunks; i++)
+		r = bitmap_get(blob->barred, first_chunk + i) ? IS_BARRED : 0;
 	if (r == 0)
-		r = write_chunk(blob, c, plain, e);
+		r = n_chunks == 1 ? write_chunk(blob, chunks, plain[0], e)
+		                  : write_row(blob, chunks, n_chunks, plain);
 	if (r == 0) {
-		touch(blob, chunk_idx, 1);
-		blob_mark_ready(blob, chunk_idx);
+		touch(blob, first_chunk, n_chunks);
+		for (uint32_t i = 0; i < n_chunks; i++)
+			blob_mark_ready(blob, first_chunk + i);
 	}
 	readers_leave(&blob->readers, turn);
 	return r;
 }
 
 /* @return 0; CAS_FULL; negative */
-static int keep_unbarred(struct cas_blob *blob, const struct chunk_rec *c, uint32_t chunk_idx,
+static int keep_unbarred(struct cas_blob *blob, const struct blob_layout *l, uint32_t chunk_idx,
                          const uint8_t *plain, struct err *e)
 {
 	for (unsigned i = 0; i < BARRED_TRIES; i++) {
-		const int r = keep(blob, c, chunk_idx, plain, e);
+		const int r = keep(blob, l, chunk_idx, 1, &plain, e);
 
 		if (r != IS_BARRED)
 			return r;
@@ -387,11 +422,11 @@ static uint64_t takes_of(const struct chunk_rec *chunks, uint32_t n_chunks)
 }
 
 /* These were written, and are ready. */
-static void note_kept(struct cas_blob *blob, const struct chunk_rec *chunks, uint32_t first_chunk,
-                      uint32_t n_chunks)
+static void note_kept(struct cas_blob *blob, const struct blob_layout *l, uint32_t first_chunk,
+                      uint32_t n_chunks, uint64_t takes_bytes)
 {
+	const struct chunk_rec *chunks = &l->chunks[first_chunk];
 	struct room *room = &blob->cas->room;
-	const uint64_t takes = takes_of(chunks, n_chunks);
 
 	for (uint32_t i = 0; i < n_chunks; i++) {
 		if (!(chunks[i].flags & CHUNK_HAS_DIGEST))
@@ -399,40 +434,35 @@ static void note_kept(struct cas_blob *blob, const struct chunk_rec *chunks, uin
 			            chunks[i].plain_size_bytes);
 		refer_drop(blob, first_chunk + i);
 	}
-	room_wrote(room, takes);
-	use_clock_wrote(&blob->cas->use, takes, atomic_load(&room->may_bytes));
+	room_wrote(room, takes_bytes);
+	use_clock_wrote(&blob->cas->use, takes_bytes, atomic_load(&room->may_bytes));
 }
 
 int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
 {
 	const struct blob_layout *l = blob_layout(blob);
 	struct room *room = &blob->cas->room;
-	const struct chunk_rec *c = NULL;
+	uint64_t takes;
 	int r;
 
 	if (chunk_idx >= l->n_chunks || l->chunks[chunk_idx].plain_size_bytes == 0)
 		return err_set(e, EINVAL, "blob %s has no chunk %" PRIu32, blob->key, chunk_idx);
-	c = &l->chunks[chunk_idx];
 	r = verify(blob, l, chunk_idx, plain, e);
 	if (r != 0 || cas_blob_is_present(blob, chunk_idx))
 		return r;
-	if (!room_for(room, data_file_takes(c)))
+	takes = data_file_takes(&l->chunks[chunk_idx]);
+	if (!room_for(room, takes))
 		return CAS_FULL;
-	r = keep_unbarred(blob, c, chunk_idx, plain, e);
+	r = keep_unbarred(blob, l, chunk_idx, plain, e);
 	if (r != 0) {
-		room_wrote_not(room, data_file_takes(c));
+		room_wrote_not(room, takes);
 		return r;
 	}
-	note_kept(blob, c, chunk_idx, 1);
+	note_kept(blob, l, chunk_idx, 1, takes);
 	return 0;
 }
 
 /* ---- rows ---- */
-
-static uint64_t end_of(const struct chunk_rec *c)
-{
-	return c->plain_offset + c->plain_size_bytes;
-}
 
 uint32_t cas_blob_row(const struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks)
 {
@@ -457,47 +487,6 @@ uint32_t cas_blob_row(const struct cas_blob *blob, uint32_t first_chunk, uint32_
 	return room_is_wide(&blob->cas->room, takes_of(&l->chunks[first_chunk], n)) ? n : 1;
 }
 
-/* One write: the chunks, and zeros between them. @return is all of it written? */
-static bool write_row(struct cas_blob *blob, const struct chunk_rec *chunks, uint32_t n_chunks,
-                      const uint8_t *const *plain)
-{
-	static const uint8_t zeros[BLOCK_BYTES];
-	const struct disk *d = blob->cas->disk;
-	struct iovec pieces[2 * CAS_ROW_MAX];
-	uint64_t at = chunks[0].plain_offset;
-	int n = 0;
-
-	for (uint32_t i = 0; i < n_chunks; i++) {
-		if (chunks[i].plain_offset > at)
-			pieces[n++] = (struct iovec){ .iov_base = unconst(zeros),
-				                      .iov_len = chunks[i].plain_offset - at };
-		pieces[n++] = (struct iovec){ .iov_base = unconst(plain[i]),
-			                      .iov_len = chunks[i].plain_size_bytes };
-		at = end_of(&chunks[i]);
-	}
-	return d->pwritev(d, blob->fd, pieces, n, (off_t)chunks[0].plain_offset) ==
-	       (ssize_t)(at - chunks[0].plain_offset);
-}
-
-/* As keep(). */
-static bool keep_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
-                     const uint8_t *const *plain)
-{
-	const uint32_t turn = readers_enter(&blob->readers);
-	bool kept = true;
-
-	for (uint32_t i = 0; i < n_chunks; i++)
-		kept = kept && !bitmap_get(blob->barred, first_chunk + i);
-	kept = kept && write_row(blob, &blob_layout(blob)->chunks[first_chunk], n_chunks, plain);
-	if (kept) {
-		touch(blob, first_chunk, n_chunks);
-		for (uint32_t i = 0; i < n_chunks; i++)
-			blob_mark_ready(blob, first_chunk + i);
-	}
-	readers_leave(&blob->readers, turn);
-	return kept;
-}
-
 bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
                       const uint8_t *const *plain)
 {
@@ -513,11 +502,11 @@ bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 	takes = takes_of(&l->chunks[first_chunk], n_chunks);
 	if (!room_for(room, takes))
 		return false;
-	if (!keep_row(blob, first_chunk, n_chunks, plain)) {
+	if (keep(blob, l, first_chunk, n_chunks, plain, &why) != 0) {
 		room_wrote_not(room, takes);
 		return false;
 	}
-	note_kept(blob, &l->chunks[first_chunk], first_chunk, n_chunks);
+	note_kept(blob, l, first_chunk, n_chunks, takes);
 	return true;
 }
 

@@ -175,10 +175,16 @@ uint64_t room_may_use(struct room *room)
 	return may;
 }
 
+/* From there on room is made. */
+static uint64_t high_bytes(const struct room *room, uint64_t may)
+{
+	return room_percent(may, atomic_load(&room->high_percent));
+}
+
 /* How far may writes go? What is larger than that may be written alone. */
 static uint64_t limit(const struct room *room, uint64_t may, uint64_t n_bytes)
 {
-	const uint64_t high = room_percent(may, atomic_load(&room->high_percent));
+	const uint64_t high = high_bytes(room, may);
 	uint64_t over = min_u64(OVER_HIGH_BYTES, may / OVER_HIGH_PART);
 
 	over = max_u64(over, n_bytes);
@@ -189,8 +195,7 @@ bool room_is_wide(const struct room *room, uint64_t n_bytes)
 {
 	return !atomic_load(&room->full) &&
 	       room_used(room) + atomic_load(&room->writing_bytes) + n_bytes <=
-	               room_percent(atomic_load(&room->may_bytes),
-	                            atomic_load(&room->high_percent));
+	               high_bytes(room, atomic_load(&room->may_bytes));
 }
 
 /* Is there room for what is being written, n_bytes of it by who asks? */
@@ -228,8 +233,7 @@ bool room_for(struct room *room, uint64_t n_bytes)
 		atomic_store(&room->unasked_bytes, 0);
 		(void)room_may_use(room);
 	}
-	if (room_used(room) + n_bytes >
-	    room_percent(atomic_load(&room->may_bytes), atomic_load(&room->high_percent)))
+	if (room_used(room) + n_bytes > high_bytes(room, atomic_load(&room->may_bytes)))
 		room->opts.crowded(room->opts.arg);
 	atomic_fetch_add(&room->writing_bytes, n_bytes);
 	if (!fits(room, n_bytes) && (was_full || !wait_for_room(room, n_bytes))) {
@@ -295,8 +299,7 @@ uint64_t room_target(struct room *room)
 {
 	const uint64_t may = room_may_use(room);
 
-	if (room_used(room) <= room_percent(may, atomic_load(&room->high_percent)) &&
-	    !atomic_load(&room->ran_out))
+	if (room_used(room) <= high_bytes(room, may) && !atomic_load(&room->ran_out))
 		return UINT64_MAX;
 	return room_percent(may, atomic_load(&room->low_percent));
 }
