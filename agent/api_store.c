@@ -200,11 +200,10 @@ static void removed(struct job *job)
 static int bar_users(struct removal *rm, struct err *e)
 {
 	const struct agent *agent = rm->call->api->agent;
+	const struct mounted *m = mounts_of_image(agent->mounts, rm->rec.digest);
 
-	for (const struct mounted *m = mounts_first(agent->mounts); m != NULL; m = m->next) {
-		if (strcmp(m->rec.digest, rm->rec.digest) == 0)
-			return err_set(e, EBUSY, "mounted at %s (umount it first)", m->rec.dir);
-	}
+	if (m != NULL)
+		return err_set(e, EBUSY, "mounted at %s (umount it first)", m->rec.dir);
 	return image_load_bar(agent->loader, rm->rec.digest, &rm->bar, e);
 }
 

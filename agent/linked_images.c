@@ -117,7 +117,7 @@ static bool is_wanted(const struct linked_images *l)
 		if (m->state != MOUNT_UP && m->state != MOUNT_DOWN)
 			return true;
 	}
-	return mounts_use_image(l->opts.mounts, l->digest);
+	return mounts_of_image(l->opts.mounts, l->digest) != NULL;
 }
 
 /* If so, who wants it from here on waits until it is gone. */

@@ -89,16 +89,16 @@ const struct mounted *mounts_find(const struct mounts *mounts, const char *dir)
 	return find(mounts, dir);
 }
 
-bool mounts_use_image(const struct mounts *mounts, const char *digest)
+const struct mounted *mounts_of_image(const struct mounts *mounts, const char *digest)
 {
 	const struct mounted *m;
 
 	DL_FOREACH(mounts->list, m)
 	{
 		if (strcmp(m->rec.digest, digest) == 0)
-			return true;
+			return m;
 	}
-	return false;
+	return NULL;
 }
 
 const struct mounted *mounts_resolve(const struct mounts *mounts, const char *path,

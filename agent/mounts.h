@@ -128,7 +128,8 @@ enum keep_outcome mounts_set_kept(struct mounts *mounts, const struct kept *kept
 
 const struct mounted *mounts_first(const struct mounts *mounts); /* on with ->next; NULL: none */
 const struct mounted *mounts_find(const struct mounts *mounts, const char *dir);
-bool mounts_use_image(const struct mounts *mounts, const char *digest);
+const struct mounted *mounts_of_image(const struct mounts *mounts,
+                                      const char *digest); /* one; NULL: none */
 const char *mount_state_name(enum mount_state state);
 
 /** How many there are, hidden ones and those that are down, too. */

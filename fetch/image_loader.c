@@ -545,8 +545,8 @@ int image_load_start(struct image_loader *loader, const struct image_load_opts *
 		flight_free(f);
 	} else {
 		flight_list(loader, f);
-		flight_walk(f,
-		            f->by_file ? ADOPT : PULL); /* a worker has it: it is not at its end */
+		/* A worker has it then: it is not at its end. */
+		flight_walk(f, f->by_file ? ADOPT : PULL);
 	}
 	*ret_load = load;
 	return 0;

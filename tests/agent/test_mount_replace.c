@@ -126,13 +126,13 @@ static void another_image_takes_the_directory_and_the_old_one_lives_on(void **st
 	assert_int_equal(w->added, 0);
 	assert_int_equal(w->fuse_pool.n_trees, 2);
 	assert_true(mounts_first(w->mounts)->hidden);
-	assert_true(mounts_use_image(w->mounts, DIGEST_A));
+	assert_non_null(mounts_of_image(w->mounts, DIGEST_A));
 	assert_string_equal(mounts_find(w->mounts, w->dir)->rec.digest, DIGEST_B);
 	assert_string_equal(listed(w).digest, DIGEST_B);
 
 	old->opts.ended(old->opts.arg, old); /* nobody uses it any more */
 	world_stop_done(w, 0);
-	assert_false(mounts_use_image(w->mounts, DIGEST_A));
+	assert_null(mounts_of_image(w->mounts, DIGEST_A));
 	assert_int_equal(listed(w).n, 1);
 	assert_string_equal(w->registry.hinted, "h:1 r http -");
 }

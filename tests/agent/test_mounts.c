@@ -31,7 +31,7 @@ static void a_mount_is_told_when_it_can_be_read_and_is_listed(void **state)
 	assert_int_equal(w->added, 0);
 	assert_int_equal(state_of(w), MOUNT_UP);
 	assert_int_equal(n_listed(w), 1);
-	assert_true(mounts_use_image(w->mounts, DIGEST_A));
+	assert_non_null(mounts_of_image(w->mounts, DIGEST_A));
 }
 
 static void what_fails_leaves_nothing_behind(void **state)
