@@ -2,10 +2,10 @@
  * mount_ended: see mount_ended.h. A note has the name of the mount's record, and nothing in it.
  */
 #include "mount_ended.h"
+#include "dir.h"
 #include "mem.h"
 #include "mount_list.h"
 #include "path.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -79,23 +79,23 @@ static bool is_note(const char *name)
 	       strspn(name, "0123456789abcdef") == MOUNT_ID_BYTES - 1;
 }
 
+static int drop_note(void *arg, int dir_fd, const struct dirent *entry)
+{
+	(void)arg;
+	if (is_note(entry->d_name))
+		(void)unlinkat(dir_fd, entry->d_name, 0);
+	return 0;
+}
+
 void mount_ended_clear(const char *socket)
 {
 	AUTO(free_str) char *notes = notes_dir(socket);
 	AUTO(close_fd) int fd = -1;
 	struct err ignored;
-	const struct dirent *entry;
-	DIR *d;
 
 	fd = open_notes(notes, &ignored);
-	d = fd >= 0 ? fdopendir(fd) : NULL;
-	if (d == NULL)
+	if (fd < 0)
 		return;
-	(void)take_fd(&fd); /* it is d's */
-	while ((entry = readdir(d)) != NULL) {
-		if (is_note(entry->d_name))
-			(void)unlinkat(dirfd(d), entry->d_name, 0);
-	}
-	(void)closedir(d);
+	(void)!dir_each(fd, ".", 0, drop_note, NULL);
 	(void)rmdir(notes);
 }

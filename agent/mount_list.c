@@ -5,10 +5,10 @@
  * escaping. Knows nothing of mounting.
  */
 #include "mount_list.h"
+#include "dir.h"
 #include "hex.h"
 #include "mem.h"
 #include "read_file.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -132,6 +132,8 @@ static int load_record(const char *path, struct mount_record *ret_rec, struct er
 }
 
 struct records {
+	const char *mounts;
+	struct log *log;
 	struct mount_record *all;
 	uint32_t n;
 };
@@ -143,50 +145,36 @@ static void records_clear(struct records *records)
 	free(records->all);
 }
 
-static void load_entry(struct records *records, const char *mounts, const char *name,
-                       struct log *log)
+static int load_entry(void *arg, int dir_fd, const struct dirent *entry)
 {
-	AUTO(free_str) char *path = xasprintf("%s/%s/mount.json", mounts, name);
+	struct records *records = arg;
+	AUTO(free_str)
+	char *path = xasprintf("%s/%s/mount.json", records->mounts, entry->d_name);
 	struct mount_record rec = { 0 };
 	struct err why = { 0 };
 
+	(void)dir_fd;
+	if (entry->d_name[0] == '.')
+		return 0;
 	if (load_record(path, &rec, &why) < 0) {
-		log_warn(log, "a listed mount cannot be read and is passed over",
+		log_warn(records->log, "a listed mount cannot be read and is passed over",
 		         "file=%s error=%s", LOG_Q(path), LOG_Q(why.msg));
-		return;
+		return 0;
 	}
 	records->all = xrealloc(records->all, records->n + 1, sizeof(rec));
 	records->all[records->n++] = rec;
-}
-
-/* @return 0 at the end; -errno of a disk that fails before it */
-static int load_entries(struct records *records, const char *mounts, DIR *d, struct log *log)
-{
-	const struct dirent *entry;
-
-	while (records->n < MOUNTS_MAX) {
-		errno = 0;
-		entry = readdir(d); /* NOLINT(concurrency-mt-unsafe): our own stream */
-		if (entry == NULL)
-			return -errno;
-		if (entry->d_name[0] != '.')
-			load_entry(records, mounts, entry->d_name, log);
-	}
-	return 0;
+	return records->n == MOUNTS_MAX; /* that is all there can be */
 }
 
 int mount_list_load(const char *state_dir, struct log *log,
                     void (*fn)(void *arg, const struct mount_record *rec), void *arg, struct err *e)
 {
 	AUTO(free_str) char *mounts = xasprintf("%s/mounts", state_dir);
-	AUTO(records_clear) struct records records = { 0 };
-	DIR *d = opendir(mounts);
-	int r;
+	AUTO(records_clear) struct records records = { .mounts = mounts, .log = log };
+	const int r = dir_each(AT_FDCWD, mounts, 0, load_entry, &records);
 
-	if (d == NULL)
-		return errno == ENOENT ? 0 : err_errno(e, errno, "%s cannot be read", mounts);
-	r = load_entries(&records, mounts, d, log);
-	(void)closedir(d);
+	if (r == -ENOENT && records.n == 0)
+		return 0;
 	if (r < 0)
 		return err_errno(e, -r, "%s cannot be read to its end", mounts);
 	for (uint32_t i = 0; i < records.n; i++)

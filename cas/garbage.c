@@ -6,6 +6,7 @@
  */
 #include "garbage.h"
 #include "data_file.h"
+#include "dir.h"
 #include "evict.h"
 #include "hand_out.h"
 #include "mem.h"
@@ -13,7 +14,6 @@
 #include "state.h"
 #include "stored.h"
 #include "unregister.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -157,27 +157,32 @@ static int sweep_file(struct cas *cas, const char *key, bool remove, uint64_t *r
 	return r < 0 ? r : 0;
 }
 
+struct file_sweep {
+	struct cas *cas;
+	bool remove;
+	uint64_t n;
+	int result; /* of the last file */
+	struct err *e;
+};
+
+static int sweep_entry(void *arg, int dir_fd, const struct dirent *entry)
+{
+	struct file_sweep *s = arg;
+	char key[CAS_KEY_BYTES];
+
+	(void)dir_fd;
+	if (key_of_file(entry->d_name, key))
+		s->result = sweep_file(s->cas, key, s->remove, &s->n, s->e);
+	return s->result;
+}
+
 static int garbage_files(struct cas *cas, bool remove, uint64_t *ret_n, struct err *e)
 {
-	const int fd = openat(cas->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	const struct dirent *entry;
-	char key[CAS_KEY_BYTES];
-	int r = 0;
+	struct file_sweep s = { .cas = cas, .remove = remove, .e = e };
+	const int r = dir_each(cas->blobs_fd, ".", 0, sweep_entry, &s);
 
-	if (dir == NULL) {
-		const int code = errno;
-
-		if (fd >= 0)
-			(void)close(fd);
-		return err_errno(e, code, "cannot list the blobs directory");
-	}
-	while (r == 0 &&
-	       (entry = readdir(dir)) != NULL) /* NOLINT(concurrency-mt-unsafe): our own stream */
-		if (key_of_file(entry->d_name, key))
-			r = sweep_file(cas, key, remove, ret_n, e);
-	(void)closedir(dir);
-	return r;
+	*ret_n += s.n;
+	return r < 0 && s.result == 0 ? err_errno(e, -r, "cannot list the blobs directory") : r;
 }
 
 struct sweep {

@@ -4,9 +4,9 @@
  *
  * Knows files; changes nothing.
  */
+#include "dir.h"
 #include "mem.h"
 #include "state.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fiemap.h>
@@ -159,35 +159,35 @@ static void add_shared(struct shared *s, int dir_fd, const char *name)
 	(void)close(fd);
 }
 
+struct sum {
+	uint64_t bytes;
+	bool sharing;
+	struct shared shared;
+};
+
+static int add_file(void *arg, int dir_fd, const struct dirent *entry)
+{
+	struct sum *sum = arg;
+
+	if (entry->d_type == DT_DIR)
+		return 0;
+	sum->bytes += measure_name(dir_fd, entry->d_name);
+	if (sum->sharing)
+		add_shared(&sum->shared, dir_fd, entry->d_name);
+	return 0;
+}
+
 int measure_blobs(struct cas *cas, uint64_t *ret_bytes, struct err *e)
 {
-	const int fd = openat(cas->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	const bool sharing = can_share(cas->blobs_fd);
 	const uint64_t wrote_before = atomic_load(&cas->room.wrote_bytes);
-	struct shared shared = { .n = 0 };
-	const struct dirent *entry;
-	uint64_t bytes = 0;
-	uint64_t again;
+	struct sum sum = { .sharing = can_share(cas->blobs_fd) };
+	const int r = dir_each(cas->blobs_fd, ".", 0, add_file, &sum);
+	const uint64_t again = counted_again(&sum.shared);
 
-	if (dir == NULL) {
-		const int code = errno;
-
-		if (fd >= 0)
-			(void)close(fd);
-		return err_errno(e, code, "cannot list the blobs directory");
-	}
-	while ((entry = readdir(dir)) != NULL) { /* NOLINT(concurrency-mt-unsafe): our own stream */
-		if (entry->d_type == DT_DIR)
-			continue;
-		bytes += measure_name(cas->blobs_fd, entry->d_name);
-		if (sharing)
-			add_shared(&shared, cas->blobs_fd, entry->d_name);
-	}
-	(void)closedir(dir);
-	again = counted_again(&shared);
-	free(shared.extents);
-	*ret_bytes = bytes > again ? bytes - again : 0;
+	free(sum.shared.extents);
+	if (r < 0)
+		return err_errno(e, -r, "cannot list the blobs directory");
+	*ret_bytes = sum.bytes > again ? sum.bytes - again : 0;
 	room_measured(&cas->room, *ret_bytes, wrote_before);
 	return 0;
 }

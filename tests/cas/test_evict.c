@@ -2,6 +2,7 @@
  * Eviction: who goes first, what stays, and that disk space comes back while every byte that is
  * read is right.
  */
+#include "broken_dir.h"
 #include "fake_clock.h"
 #include "fixture.h"
 #include "gc.h"
@@ -33,6 +34,24 @@ static uint64_t disk_bytes(struct fixture *f)
 
 	assert_int_equal(cas_disk_bytes(f->cas, &bytes, &f->e), 0);
 	return bytes;
+}
+
+/* What it did not see, it would take for room. */
+static void a_list_of_files_that_breaks_off_is_no_small_cache(void **state)
+{
+	struct fixture *f = *state;
+	AUTO(free_str) char *blobs = fixture_path(f, "blobs");
+	struct cas_blob *a = open_full(f, ID_A, N_CHUNKS, SEED);
+	struct cas_blob *b = open_full(f, ID_B, N_CHUNKS, SEED + 1);
+	const uint64_t before = disk_bytes(f);
+	uint64_t bytes = 0;
+
+	break_dir(blobs);
+	assert_int_equal(cas_disk_bytes(f->cas, &bytes, &f->e), -EIO);
+	break_dir(NULL);
+	assert_int_equal(disk_bytes(f), before);
+	cas_blob_release(&a);
+	cas_blob_release(&b);
 }
 
 /* The clock of uses moves on. */
@@ -532,6 +551,7 @@ int main(void)
 		O(without_the_transaction_nothing_is_punched),
 		O(a_block_goes_with_its_last_chunk_and_no_neighbour_is_hurt),
 		O(bytes_that_a_crash_left_behind_go_too),
+		O(a_list_of_files_that_breaks_off_is_no_small_cache),
 		T(the_quota_holds_while_more_than_it_is_put),
 		O(a_file_that_no_row_names_is_removed),
 		O(a_blob_that_no_image_uses_is_garbage_unless_it_is_open),

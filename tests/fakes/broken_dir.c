@@ -1,7 +1,7 @@
 /*
- * broken_dir: a library to be loaded before others: the directory SHOAL_BROKEN_DIR is on a disk
- * that fails. Who reads it gets one name, and EIO behind that.
+ * broken_dir: see broken_dir.h. Part of a test, or a library to be loaded before others.
  */
+#include "broken_dir.h"
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,6 +13,15 @@ typedef struct dirent64 *(*readdir_fn)(DIR *dir);
 
 struct dirent64 *readdir64(DIR *dir);
 
+static const char *broken_path;
+static int n_names; /* told of it */
+
+void break_dir(const char *path)
+{
+	broken_path = path;
+	n_names = 0;
+}
+
 static readdir_fn real(void)
 {
 	readdir_fn fn;
@@ -23,7 +32,7 @@ static readdir_fn real(void)
 
 static bool is_broken(DIR *dir)
 {
-	const char *path = secure_getenv("SHOAL_BROKEN_DIR");
+	const char *path = broken_path != NULL ? broken_path : secure_getenv("SHOAL_BROKEN_DIR");
 	struct stat broken;
 	struct stat st;
 
@@ -33,7 +42,6 @@ static bool is_broken(DIR *dir)
 
 struct dirent64 *readdir64(DIR *dir)
 {
-	static int n_names; /* whoever loads this reads it in one thread */
 	struct dirent64 *entry;
 
 	if (n_names > 0 && is_broken(dir)) {
