@@ -217,47 +217,36 @@ static void a_verification_is_waited_for_and_finds_no_fault(void **state)
 	free(s);
 }
 
-static void a_chunk_that_is_being_written_is_not_punched(void **state)
+/* @param put  writes those n chunks from HELD on */
+static void is_not_punched_while_written(struct fixture *f, uint32_t n, void *(*put)(void *arg))
 {
-	struct fixture *f = *state;
 	struct slow_disk *s = NULL;
 	struct cas_blob *b = open_on(f, &s);
 	struct call writer = { .f = f, .blob = b };
 	struct call gc = { .f = f };
 
 	for (uint32_t i = 0; i < N_CHUNKS; i++)
-		assert_true(i == HELD || put_sample(b, SEED, i) == 0);
+		assert_true((i >= HELD && i < HELD + n) || put_sample(b, SEED, i) == 0);
 	assert_int_equal(cas_flush(f->cas, &f->e), 0);
-	race(s, &writer, put_it, &gc);
+	race(s, &writer, put, &gc);
 	assert_int_equal(writer.r, 0);
-	/* it may have gone afterwards, like any other */
+	/* they may have gone afterwards, like any other */
 	assert_int_equal(gc.result.n_chunks + cas_blob_n_ready(b), N_CHUNKS);
-	assert_int_equal(read_sample(b, SEED, HELD), cas_blob_is_ready(b, HELD) ? 0 : CAS_MISS);
+	for (uint32_t i = HELD; i < HELD + n; i++)
+		assert_int_equal(read_sample(b, SEED, i), cas_blob_is_ready(b, i) ? 0 : CAS_MISS);
 	cas_blob_release(&b);
 	fixture_close(f);
 	free(s);
 }
 
+static void a_chunk_that_is_being_written_is_not_punched(void **state)
+{
+	is_not_punched_while_written(*state, 1, put_it);
+}
+
 static void a_row_that_is_being_written_is_not_punched(void **state)
 {
-	struct fixture *f = *state;
-	struct slow_disk *s = NULL;
-	struct cas_blob *b = open_on(f, &s);
-	struct call writer = { .f = f, .blob = b };
-	struct call gc = { .f = f };
-
-	for (uint32_t i = 0; i < N_CHUNKS; i++)
-		assert_true((i >= HELD && i < HELD + HELD_ROW) || put_sample(b, SEED, i) == 0);
-	assert_int_equal(cas_flush(f->cas, &f->e), 0);
-	race(s, &writer, put_row_of_it, &gc);
-	assert_int_equal(writer.r, 0);
-	/* they may have gone afterwards, like any other */
-	assert_int_equal(gc.result.n_chunks + cas_blob_n_ready(b), N_CHUNKS);
-	for (uint32_t i = HELD; i < HELD + HELD_ROW; i++)
-		assert_int_equal(read_sample(b, SEED, i), cas_blob_is_ready(b, i) ? 0 : CAS_MISS);
-	cas_blob_release(&b);
-	fixture_close(f);
-	free(s);
+	is_not_punched_while_written(*state, HELD_ROW, put_row_of_it);
 }
 
 /* ---- more is described meanwhile ---- */

@@ -78,6 +78,22 @@ static struct cas_blob *open_on(struct fixture *f, struct row_disk *r)
 	return open_on_blocks(f, r, BLOCK_BYTES);
 }
 
+/* A block more than there would be before this chunk. */
+static struct blob_layout *layout_with_gap(uint32_t chunk_idx)
+{
+	struct blob_layout *l = sample_layout(SAMPLE_ID, N_CHUNKS, SEED);
+
+	for (uint32_t i = chunk_idx; i < N_CHUNKS; i++)
+		l->chunks[i].plain_offset += BLOCK_BYTES;
+	l->plain_size_bytes += BLOCK_BYTES;
+	return l;
+}
+
+static uint64_t end_of(const struct chunk_rec *c)
+{
+	return c->plain_offset + c->plain_size_bytes;
+}
+
 static void assert_none_is_ready(const struct cas_blob *b, uint32_t first, uint32_t n)
 {
 	for (uint32_t i = first; i < first + n; i++)
@@ -91,8 +107,7 @@ static void neighbours_are_kept_by_one_write_and_read_back(void **state)
 	struct cas_blob *b = open_on(f, &r);
 	const struct chunk_rec *first = &cas_blob_layout(b)->chunks[3];
 	const struct chunk_rec *last = first + 9;
-	const uint32_t n_bytes =
-		(uint32_t)(last->plain_offset + last->plain_size_bytes - first->plain_offset);
+	const uint32_t n_bytes = (uint32_t)(end_of(last) - first->plain_offset);
 	uint8_t *all = malloc(n_bytes);
 
 	assert_int_equal(cas_blob_row(b, 3, 10), 10);
@@ -104,8 +119,7 @@ static void neighbours_are_kept_by_one_write_and_read_back(void **state)
 		assert_int_equal(read_sample(b, SEED, i), 0);
 	assert_int_equal(cas_blob_read(b, 3, 10, first->plain_offset, n_bytes, all, &f->e), 0);
 	for (const struct chunk_rec *c = first; c < last; c++) /* padding stays zeros */
-		for (uint64_t at = c->plain_offset + c->plain_size_bytes; at < c[1].plain_offset;
-		     at++)
+		for (uint64_t at = end_of(c); at < c[1].plain_offset; at++)
 			assert_int_equal(all[at - first->plain_offset], 0);
 	free(all);
 	cas_blob_release(&b);
@@ -135,14 +149,11 @@ static void a_row_ends_where_a_chunk_is_here(void **state)
 static void a_row_ends_where_an_image_leaves_one_out_and_at_a_gap(void **state)
 {
 	struct fixture *f = *state;
-	struct blob_layout *l = sample_layout(SAMPLE_ID, N_CHUNKS, SEED);
+	struct blob_layout *l = layout_with_gap(12);
 	struct row_disk r = { .block_bytes = BLOCK_BYTES };
 	struct cas_blob *b;
 
 	l->chunks[6] = (struct chunk_rec){ .plain_size_bytes = 0 };
-	for (uint32_t i = 12; i < N_CHUNKS; i++)
-		l->chunks[i].plain_offset += BLOCK_BYTES;
-	l->plain_size_bytes += BLOCK_BYTES;
 	b = open_with(f, &r, l);
 	assert_int_equal(cas_blob_row(b, 3, 10), 3);
 	assert_int_equal(cas_blob_row(b, 7, 10), 5);
@@ -160,8 +171,7 @@ static void padding_that_has_a_small_block_of_its_own_is_not_written(void **stat
 	uint32_t n_ended = 0;
 
 	for (uint32_t i = 0; i + 1 < N_CHUNKS; i++) {
-		const uint64_t end = chunks[i].plain_offset + chunks[i].plain_size_bytes;
-		const bool has_block = chunks[i + 1].plain_offset - end >= 1024;
+		const bool has_block = chunks[i + 1].plain_offset - end_of(&chunks[i]) >= 1024;
 
 		n_ended += has_block;
 		assert_int_equal(cas_blob_row(b, i, 2), has_block ? 1 : 2);
@@ -174,14 +184,9 @@ static void padding_that_has_a_small_block_of_its_own_is_not_written(void **stat
 static void a_file_system_of_larger_blocks_allows_no_larger_gap(void **state)
 {
 	struct fixture *f = *state;
-	struct blob_layout *l = sample_layout(SAMPLE_ID, N_CHUNKS, SEED);
 	struct row_disk r = { .block_bytes = 65536 };
-	struct cas_blob *b;
+	struct cas_blob *b = open_with(f, &r, layout_with_gap(12));
 
-	for (uint32_t i = 12; i < N_CHUNKS; i++)
-		l->chunks[i].plain_offset += BLOCK_BYTES;
-	l->plain_size_bytes += BLOCK_BYTES;
-	b = open_with(f, &r, l);
 	assert_int_equal(cas_blob_row(b, 7, 10), 5);
 	cas_blob_release(&b);
 	fixture_close(f);
@@ -194,7 +199,7 @@ static void where_no_block_is_known_no_padding_is_written(void **state)
 	struct row_disk r = { .block_bytes = 0 };
 	struct cas_blob *b;
 
-	l->chunks[8].plain_offset = l->chunks[7].plain_offset + l->chunks[7].plain_size_bytes;
+	l->chunks[8].plain_offset = end_of(&l->chunks[7]);
 	b = open_with(f, &r, l);
 	assert_int_equal(cas_blob_row(b, 3, 2), 1);
 	assert_int_equal(cas_blob_row(b, 7, 2), 2);
@@ -211,8 +216,8 @@ static void a_row_has_no_more_than_readers_wait_for(void **state)
 	const uint32_t n = cas_blob_row(b, 0, N_CHUNKS);
 
 	assert_in_range(n, 2, CAS_ROW_MAX - 1);
-	assert_true(chunks[n - 1].plain_offset + chunks[n - 1].plain_size_bytes <= ROW_BYTES);
-	assert_true(chunks[n].plain_offset + chunks[n].plain_size_bytes > ROW_BYTES);
+	assert_true(end_of(&chunks[n - 1]) <= ROW_BYTES);
+	assert_true(end_of(&chunks[n]) > ROW_BYTES);
 	cas_blob_release(&b);
 	fixture_close(f);
 }

@@ -23,11 +23,15 @@ static struct image_load *bar(struct world *w, const char *digest)
 	return barred;
 }
 
-static void remove_files(struct world *w, const char *digest)
+/* Its files go; who waits brings it anew. */
+static void remove_it(struct world *w, const char *digest, struct image_load *barred)
 {
 	struct err e;
 
 	assert_int_equal(image_store_retire(&w->cas, digest, &e), 0);
+	image_load_cancel(barred);
+	world_settle(w);
+	assert_true(image_store_has(&w->cas, digest));
 }
 
 static void assert_loaded(struct outcome *o)
@@ -51,11 +55,8 @@ static void who_comes_while_it_is_removed_waits_and_brings_it_anew(void **state)
 	(void)start(w, HOST "app:1", &by_tag);
 	world_settle(w);
 	assert_int_equal(by_digest.n_done + by_tag.n_done, 0);
-	remove_files(w, LAYERS);
-	image_load_cancel(barred);
-	world_settle(w);
+	remove_it(w, LAYERS, barred);
 	requests_were(w, 1, 3, 2);
-	assert_true(image_store_has(&w->cas, LAYERS));
 	assert_loaded(&by_digest);
 	assert_loaded(&by_tag);
 }
@@ -91,10 +92,7 @@ static void a_bootstrap_file_is_copied_again_behind_its_removal(void **state)
 	(void)start_file(w, file.path, &o);
 	world_settle(w);
 	assert_int_equal(o.n_done, 0);
-	remove_files(w, digest);
-	image_load_cancel(barred);
-	world_settle(w);
-	assert_true(image_store_has(&w->cas, digest));
+	remove_it(w, digest, barred);
 	assert_loaded(&o);
 	boot_file_end(&file);
 }
@@ -110,10 +108,7 @@ static void an_image_in_use_is_not_handed_out_while_it_is_removed(void **state)
 	(void)start(w, HOST "app@sha256:" LAYERS, &o);
 	world_settle(w);
 	assert_int_equal(o.n_done, 0);
-	remove_files(w, LAYERS);
-	image_load_cancel(barred);
-	world_settle(w);
-	assert_true(image_store_has(&w->cas, LAYERS));
+	remove_it(w, LAYERS, barred);
 	assert_ptr_equal(o.image, in_use);
 	assert_loaded(&o);
 	lazy_image_release(&in_use);

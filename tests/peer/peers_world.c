@@ -258,6 +258,14 @@ void peers_free(struct peers **world_ptr)
 	free(world);
 }
 
+int peers_teardown(void **state)
+{
+	struct peers *world = *state;
+
+	peers_free(&world);
+	return 0;
+}
+
 /* ---- asking ---- */
 
 static void on_answer(void *arg, int r, const struct meta_got *got)

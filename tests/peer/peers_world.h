@@ -63,6 +63,7 @@ struct peers {
 /** n agents that know each other; cached: the first has a cache. */
 struct peers *peers_new(uint32_t n, bool cached);
 void peers_free(struct peers **world);
+int peers_teardown(void **state); /* of cmocka: a state that is a world */
 
 const struct clock *peers_clock(const struct peers *world);
 

@@ -25,14 +25,6 @@ static int setup_two(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct peers *world = *state;
-
-	peers_free(&world);
-	return 0;
-}
-
 static uint32_t get(struct stranger *s, struct asked_end *end)
 {
 	static const uint32_t plain_sizes[1] = { 100 };
@@ -211,7 +203,7 @@ static void one_that_trickles_does_not_have_all_the_time(void **state)
 	timer_fini(&t.timer);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, peers_teardown)
 
 int main(void)
 {
@@ -219,7 +211,7 @@ int main(void)
 		TEST(what_is_cancelled_takes_no_place_and_no_workers_time),
 		TEST(one_that_asks_for_much_metadata_shuts_nobody_out),
 		cmocka_unit_test_setup_teardown(one_that_trickles_does_not_have_all_the_time,
-		                                setup_two, teardown),
+		                                setup_two, peers_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

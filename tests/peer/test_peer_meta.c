@@ -31,14 +31,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct peers *world = *state;
-
-	peers_free(&world);
-	return 0;
-}
-
 static void give(struct peers *world, uint32_t i, const void *data, uint64_t size_bytes)
 {
 	world->shelves[i].r = META_FOUND;
@@ -266,7 +258,7 @@ static void for_a_hint_three_are_asked_and_no_more(void **state)
 	assert_int_equal(n_asked(world), 5);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, peers_teardown)
 
 int main(void)
 {
@@ -284,7 +276,7 @@ int main(void)
 		TEST(after_this_node_was_late_who_gave_wrong_bytes_is_not_asked_again),
 		TEST(who_drains_gives_nothing_more),
 		cmocka_unit_test_setup_teardown(for_a_hint_three_are_asked_and_no_more, setup_six,
-		                                teardown),
+		                                peers_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

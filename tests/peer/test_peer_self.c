@@ -19,14 +19,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct peers *world = *state;
-
-	peers_free(&world);
-	return 0;
-}
-
 static int64_t control_bytes(const struct peers *world)
 {
 	return metrics_sum(world->metrics[0], METRIC_PEER_CONTROL_BYTES);
@@ -54,7 +46,7 @@ static void it_calls_itself_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(it_calls_itself_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(it_calls_itself_once, setup, peers_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
