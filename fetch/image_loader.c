@@ -62,6 +62,7 @@ struct flight {
 	struct reference ref; /* of a file: of its blobs, host "": they are not at a registry */
 	uint64_t started_ns;
 	uint64_t deadline_ns; /* of what is under way: of who waited longest when that began */
+	uint64_t n_removals;  /* when that began */
 	enum state state;
 	struct pull *pull;
 	struct assemble *assemble;
@@ -146,7 +147,6 @@ static void remember(struct flight *f)
 	static const char *const from[] = { [PULLED_FROM_DISK] = "disk",
 		                            [PULLED_FROM_REGISTRY] = "registry",
 		                            [PULLED_FROM_OTHERS] = "neighbours" };
-	const char *top = f->got.top_digest;
 
 	lazy_image_add_origin(f->image, f->origin);
 	if (f->by_file)
@@ -157,15 +157,7 @@ static void remember(struct flight *f)
 			f->image->blobs_at = f->ref;
 	}
 	lazy_image_record(f->image, f->name, f->got.anonymous);
-	/* What an index is for this machine: so that its digest, too, is known here next time. */
-	if (top[0] != '\0' && strcmp(top, f->got.digest) != 0 && f->ref.digest[0] == '\0') {
-		struct reference ref = f->ref;
-		AUTO(free_str) char *name = NULL;
-
-		memcpy(ref.digest, top, DIGEST_TEXT_BYTES);
-		name = reference_text(&ref);
-		lazy_image_record(f->image, name, f->got.anonymous);
-	}
+	lazy_image_record_index(f->image, &f->ref, f->got.top_digest, f->got.anonymous);
 	log_info(f->loader->opts.log, "image ready",
 	         "image=%s digest=sha256:%s blobs=%" PRIu32 " bootstrap_from=%s took_ms=%" PRIu64,
 	         LOG_Q(f->name), f->got.digest, f->image->n_blobs, from[f->got.from],
@@ -267,12 +259,17 @@ static struct flight *other_flight(const struct image_loader *loader, const stru
 /* The digest is known, and its directory is here. */
 static enum state located(struct flight *f)
 {
+	struct lazy_image *in_use;
+
 	if (other_flight(f->loader, f, f->got.digest) != NULL)
 		return JOIN;
-	f->image = lazy_image_find(f->loader, f->got.digest);
-	if (f->image == NULL)
+	in_use = lazy_image_find(f->loader, f->got.digest);
+	if (in_use == NULL)
 		return ASSEMBLE;
-	(void)lazy_image_ref(f->image);
+	/* An image was removed since it was looked what is here. That it is in use says nothing. */
+	if (f->n_removals != f->loader->n_removals)
+		return f->by_file ? enter_adopt(f) : enter_pull(f);
+	f->image = lazy_image_ref(in_use);
 	return DONE;
 }
 
@@ -334,6 +331,7 @@ static enum state enter_pull(struct flight *f)
 		                        .done = on_pulled,
 		                        .arg = f };
 
+	f->n_removals = f->loader->n_removals;
 	f->got = (struct pulled){ .digest = "" };
 	f->pull = pull_start(&opts);
 	return PULL;
@@ -371,6 +369,7 @@ static void adopt_after(struct job *job)
 
 static enum state enter_adopt(struct flight *f)
 {
+	f->n_removals = f->loader->n_removals;
 	f->got = (struct pulled){ .digest = "" };
 	f->step = (struct step){
 		.adopt = { .cas = f->loader->opts.cas, .path = f->name, .blobs_origin = f->origin },
@@ -574,6 +573,7 @@ static void flight_cancel(struct flight *f)
 	struct image_loader *loader = f->loader;
 
 	unlist(f);
+	loader->n_removals += f->state == BAR;
 	if (f->pull != NULL)
 		pull_cancel(f->pull);
 	if (f->assemble != NULL)

@@ -127,3 +127,17 @@ void lazy_image_record(const struct lazy_image *image, const char *name, bool an
 		rj->keys[i] = xstrdup(cas_blob_key(fetch_blob_cas(image->blobs[i])));
 	pool_submit(cas_writer(opts->cas), &rj->job);
 }
+
+void lazy_image_record_index(const struct lazy_image *image, const struct reference *ref,
+                             const char *index_digest, bool anonymous)
+{
+	struct reference index = *ref;
+	AUTO(free_str) char *name = NULL;
+
+	if (index_digest[0] == '\0' || strcmp(index_digest, image->digest) == 0 ||
+	    ref->digest[0] != '\0')
+		return;
+	memcpy(index.digest, index_digest, DIGEST_TEXT_BYTES);
+	name = reference_text(&index);
+	lazy_image_record(image, name, anonymous);
+}

@@ -9,6 +9,7 @@ struct image_loader {
 	struct lazy_image *images; /* in use, one a digest */
 	struct flight *flights;    /* under way: image_loader.c */
 	struct flight *ended;      /* to be freed */
+	uint64_t n_removals;       /* that have ended: image_load_bar() */
 	bool is_telling;           /* somebody is told of an image, in done() */
 	uint32_t n_out;            /* opts.n_out */
 };
@@ -24,3 +25,8 @@ void lazy_image_add_origin(struct lazy_image *image, const char *origin);
 
 /** Write it into the database under a name, soon; nobody waits. */
 void lazy_image_record(const struct lazy_image *image, const char *name, bool anonymous);
+
+/** ... and where a tag led to it by way of an index, under that one's digest: what an index is for
+ * this machine is known here next time, too. index_digest: "" there was none */
+void lazy_image_record_index(const struct lazy_image *image, const struct reference *ref,
+                             const char *index_digest, bool anonymous);

@@ -114,6 +114,25 @@ static void an_image_in_use_is_not_handed_out_while_it_is_removed(void **state)
 	lazy_image_release(&in_use);
 }
 
+/* It looked before the removal began, and comes to what is in use after that has ended. */
+static void who_looked_before_a_removal_looks_again_behind_it(void **state)
+{
+	struct world *w = *state;
+	struct lazy_image *in_use;
+	struct outcome o;
+
+	set_tag(w, LAYERS);
+	in_use = load_good(w, HOST "app:1");
+	(void)start(w, HOST "app:1", &o);
+	while (!w->registry.reqs[0].used)
+		assert_true(world_step(w));
+	assert_true(w->registry.reqs[0].req.head);
+	remove_it(w, LAYERS, bar(w, LAYERS));
+	assert_ptr_equal(o.image, in_use);
+	assert_loaded(&o);
+	lazy_image_release(&in_use);
+}
+
 static void an_image_that_is_on_its_way_cannot_be_removed(void **state)
 {
 	struct world *w = *state;
@@ -172,6 +191,7 @@ int main(void)
 		TEST(who_has_it_from_the_registry_while_it_is_removed_keeps_it_afterwards),
 		TEST(a_bootstrap_file_is_copied_again_behind_its_removal),
 		TEST(an_image_in_use_is_not_handed_out_while_it_is_removed),
+		TEST(who_looked_before_a_removal_looks_again_behind_it),
 		TEST(an_image_that_is_on_its_way_cannot_be_removed),
 		TEST(two_may_remove_it_and_who_waits_does_so_for_both),
 		TEST(who_waits_for_a_removal_may_give_up),
