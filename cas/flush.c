@@ -58,6 +58,8 @@ static void distrust_unsynced(struct snapshot *s)
 	    ready_rows_load(blob->cas->db, blob->row, stored, &e) < 0)
 		log_warn(blob->cas->log, "what was ready before a failed sync is not known",
 		         "blob=%s", blob->key);
+	/* What was written by now, and is not ready yet, was to be synced with the rest. */
+	readers_wait(&blob->readers);
 	for (uint32_t i = bitmap_next_set(blob->ready, 0); i < blob->ready->n_bits;
 	     i = bitmap_next_set(blob->ready, i + 1))
 		if (stored == NULL || !bitmap_get(stored, i))
