@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -13,8 +14,8 @@ typedef struct dirent64 *(*readdir_fn)(DIR *dir);
 
 struct dirent64 *readdir64(DIR *dir);
 
-static const char *broken_path;
-static int n_names; /* told of it */
+static const char *_Atomic broken_path;
+static atomic_int n_names; /* told of it; other threads read other directories meanwhile */
 
 void break_dir(const char *path)
 {
