@@ -266,8 +266,8 @@ static enum state located(struct flight *f)
 	in_use = lazy_image_find(f->loader, f->got.digest);
 	if (in_use == NULL)
 		return ASSEMBLE;
-	/* An image was removed since it was looked what is here. That it is in use says nothing. */
-	if (f->n_removals != f->loader->n_removals)
+	/* It was removed since it was looked what is here. That it is in use says nothing. */
+	if (f->n_removals < in_use->removed)
 		return f->by_file ? enter_adopt(f) : enter_pull(f);
 	f->image = lazy_image_ref(in_use);
 	return DONE;
@@ -573,7 +573,8 @@ static void flight_cancel(struct flight *f)
 	struct image_loader *loader = f->loader;
 
 	unlist(f);
-	loader->n_removals += f->state == BAR;
+	if (f->state == BAR)
+		lazy_image_removed(loader, f->got.digest);
 	if (f->pull != NULL)
 		pull_cancel(f->pull);
 	if (f->assemble != NULL)

@@ -28,6 +28,15 @@ struct lazy_image *lazy_image_find(const struct image_loader *loader, const char
 	return image;
 }
 
+void lazy_image_removed(struct image_loader *loader, const char *digest)
+{
+	struct lazy_image *in_use = lazy_image_find(loader, digest);
+
+	loader->n_removals++;
+	if (in_use != NULL)
+		in_use->removed = loader->n_removals;
+}
+
 struct lazy_image *lazy_image_ref(struct lazy_image *image)
 {
 	image->refs++;

@@ -20,6 +20,9 @@ void lazy_image_adopt(struct image_loader *loader, struct lazy_image *image);
 /** NULL: not in use now. */
 struct lazy_image *lazy_image_find(const struct image_loader *loader, const char *digest);
 
+/** Its files were removed, whoever has it in use. */
+void lazy_image_removed(struct image_loader *loader, const char *digest);
+
 /** Remember where its blobs can be had. */
 void lazy_image_add_origin(struct lazy_image *image, const char *origin);
 

@@ -36,6 +36,7 @@ struct lazy_image {
 		struct lazy_image *image); /* ... and who ends them, before the blobs go */
 	/* the rest is lazy_image.c's */
 	uint32_t refs;
+	uint64_t removed; /* the loader's n_removals when its files were; 0: they are there */
 	struct image_file bootstrap;
 	struct image_loader *loader;
 	struct lazy_image *next;

@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 
-#define LAYERS "9fd607e7529e690f7e082d8db8f9d64febb9c4ade74ea3c269c4d8a5ab00a796"
+#define LAYERS  "9fd607e7529e690f7e082d8db8f9d64febb9c4ade74ea3c269c4d8a5ab00a796"
+#define ANOTHER "00d607e7529e690f7e082d8db8f9d64febb9c4ade74ea3c269c4d8a5ab00a796"
 
 static struct image_load *bar(struct world *w, const char *digest)
 {
@@ -114,20 +115,42 @@ static void an_image_in_use_is_not_handed_out_while_it_is_removed(void **state)
 	lazy_image_release(&in_use);
 }
 
-/* It looked before the removal began, and comes to what is in use after that has ended. */
-static void who_looked_before_a_removal_looks_again_behind_it(void **state)
+/* It has seen that it is here, and asks what its tag means. @return who has it in use */
+static struct lazy_image *has_looked(struct world *w, struct outcome *o)
 {
-	struct world *w = *state;
 	struct lazy_image *in_use;
-	struct outcome o;
 
 	set_tag(w, LAYERS);
 	in_use = load_good(w, HOST "app:1");
-	(void)start(w, HOST "app:1", &o);
+	(void)start(w, HOST "app:1", o);
 	while (!w->registry.reqs[0].used)
 		assert_true(world_step(w));
 	assert_true(w->registry.reqs[0].req.head);
+	return in_use;
+}
+
+static void who_looked_before_a_removal_looks_again_behind_it(void **state)
+{
+	struct world *w = *state;
+	struct outcome o;
+	struct lazy_image *in_use = has_looked(w, &o);
+
 	remove_it(w, LAYERS, bar(w, LAYERS));
+	requests_were(w, 1, 2, 2);
+	assert_ptr_equal(o.image, in_use);
+	assert_loaded(&o);
+	lazy_image_release(&in_use);
+}
+
+static void who_looked_does_not_look_again_for_the_removal_of_another(void **state)
+{
+	struct world *w = *state;
+	struct outcome o;
+	struct lazy_image *in_use = has_looked(w, &o);
+
+	image_load_cancel(bar(w, ANOTHER));
+	world_settle(w);
+	requests_were(w, 1, 1, 1);
 	assert_ptr_equal(o.image, in_use);
 	assert_loaded(&o);
 	lazy_image_release(&in_use);
@@ -192,6 +215,7 @@ int main(void)
 		TEST(a_bootstrap_file_is_copied_again_behind_its_removal),
 		TEST(an_image_in_use_is_not_handed_out_while_it_is_removed),
 		TEST(who_looked_before_a_removal_looks_again_behind_it),
+		TEST(who_looked_does_not_look_again_for_the_removal_of_another),
 		TEST(an_image_that_is_on_its_way_cannot_be_removed),
 		TEST(two_may_remove_it_and_who_waits_does_so_for_both),
 		TEST(who_waits_for_a_removal_may_give_up),
