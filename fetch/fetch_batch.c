@@ -312,19 +312,9 @@ static void land(struct batch *b, struct flight *fl, struct decoder *d, uint8_t 
 
 /* ---- rows: neighbours that nobody waits for are kept by one write ---- */
 
-static bool is_waited_for(struct batch *b, const struct flight *fl)
-{
-	bool waited;
-
-	(void)pthread_mutex_lock(&b->lock);
-	waited = fl->waiters != NULL;
-	(void)pthread_mutex_unlock(&b->lock);
-	return waited;
-}
-
-/* How many flights from the first on can be: as many as stand side by side, and find room in the
- * buffer together. */
-static uint32_t row_length(struct batch *b, struct flight *const *flights, uint32_t n_flights)
+/* How many flights from the first on stand side by side, with nobody who waits for one, and find
+ * room in the buffer together? */
+static uint32_t n_neighbours(struct batch *b, struct flight *const *flights, uint32_t n_flights)
 {
 	const uint32_t first = flights[0]->unit_idx;
 	uint32_t room_bytes = b->plain_bytes;
@@ -332,14 +322,16 @@ static uint32_t row_length(struct batch *b, struct flight *const *flights, uint3
 
 	if (b->blob->layout->units != NULL) /* else a unit is a chunk */
 		return 1;
+	(void)pthread_mutex_lock(&b->lock);
 	for (; n < n_flights && flights[n]->unit_idx == first + n; n++) {
 		const uint32_t takes = came_plain(flights[n]) ? 0 : flights[n]->plain_size_bytes;
 
-		if (takes > room_bytes || is_waited_for(b, flights[n]))
+		if (takes > room_bytes || flights[n]->waiters != NULL)
 			break;
 		room_bytes -= takes;
 	}
-	return n > 1 ? cas_blob_row(b->blob->cas, first, n) : 1;
+	(void)pthread_mutex_unlock(&b->lock);
+	return n > 1 ? n : 1;
 }
 
 /* @return false: none of them is kept, and each finds out for itself why */
@@ -369,16 +361,30 @@ static bool land_row(struct batch *b, struct flight *const *flights, uint32_t n_
 	return true;
 }
 
+/* They are rows, as far as the cache takes them so. */
+static void land_neighbours(struct batch *b, struct flight *const *flights, uint32_t n_flights,
+                            struct decoder *d, uint8_t *buffer)
+{
+	uint32_t n;
+
+	for (uint32_t i = 0; i < n_flights; i += n) {
+		n = n_flights - i > 1
+		            ? cas_blob_row(b->blob->cas, flights[i]->unit_idx, n_flights - i)
+		            : 1;
+		if (n > 1 && land_row(b, &flights[i], n, d, buffer))
+			continue;
+		for (uint32_t k = 0; k < n; k++)
+			land(b, flights[i + k], d, buffer);
+	}
+}
+
 static void land_all(struct batch *b, struct decoder *d, uint8_t *buffer)
 {
 	uint32_t n;
 
 	for (uint32_t i = 0; i < b->n_flights; i += n) {
-		n = row_length(b, &b->flights[i], b->n_flights - i);
-		if (n > 1 && land_row(b, &b->flights[i], n, d, buffer))
-			continue;
-		for (uint32_t k = 0; k < n; k++)
-			land(b, b->flights[i + k], d, buffer);
+		n = n_neighbours(b, &b->flights[i], b->n_flights - i);
+		land_neighbours(b, &b->flights[i], n, d, buffer);
 	}
 }
 

@@ -78,9 +78,19 @@ void fake_cas_pack(struct cas_blob *blob, uint32_t chunks_per_unit)
 void fake_cas_fill(uint32_t chunk_idx, uint8_t *ret_bytes, uint32_t size_bytes)
 {
 	static const uint8_t elf[] = { 0x7f, 'E', 'L', 'F' };
+	uint8_t sevens[512];
 
-	for (uint32_t i = 0; i < size_bytes; i++)
-		ret_bytes[i] = (uint8_t)(chunk_idx * 131 + i * 7 + (i >> 8));
+	/* Byte i is chunk_idx * 131 + i * 7 + (i >> 8): by blocks, as sanitizers look at each
+	 * write. */
+	for (uint32_t i = 0; i < sizeof(sevens); i++)
+		sevens[i] = (uint8_t)(i * 7);
+	for (uint32_t at = 0; at < size_bytes; at += 256) {
+		const uint32_t n = size_bytes - at < 256 ? size_bytes - at : 256;
+		const uint8_t from =
+			(uint8_t)((chunk_idx * 131 + (at >> 8)) * 183); /* 7 * 183 = 5 * 256 + 1 */
+
+		memcpy(ret_bytes + at, sevens + from, n);
+	}
 	if (chunk_idx == FAKE_CAS_PROGRAM && size_bytes >= sizeof(elf))
 		memcpy(ret_bytes, elf, sizeof(elf));
 }
@@ -238,9 +248,17 @@ static bool is_right(const struct cas_blob *blob, uint32_t chunk_idx, const uint
 	return same;
 }
 
-int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
+static void take(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain)
 {
 	const struct chunk_rec *c = &blob->layout->chunks[chunk_idx];
+
+	memcpy(blob->data + c->plain_offset, plain, c->plain_size_bytes);
+	(void)bitmap_set(blob->ready, chunk_idx);
+	blob->n_puts++;
+}
+
+int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain, struct err *e)
+{
 	const int says = blob->put_says;
 
 	if (!is_right(blob, chunk_idx, plain))
@@ -249,9 +267,7 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 		return err_set(e, -says, "the disk failed");
 	if (says != 0)
 		return says == CAS_MISS ? 0 : says;
-	memcpy(blob->data + c->plain_offset, plain, c->plain_size_bytes);
-	(void)bitmap_set(blob->ready, chunk_idx);
-	blob->n_puts++;
+	take(blob, chunk_idx, plain);
 	return 0;
 }
 
@@ -268,13 +284,12 @@ uint32_t cas_blob_row(const struct cas_blob *blob, uint32_t first_chunk, uint32_
 bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_chunks,
                       const uint8_t *const *plain)
 {
-	struct err e;
 	bool right = blob->put_says == 0;
 
 	for (uint32_t i = 0; i < n_chunks; i++)
 		right = right && is_right(blob, first_chunk + i, plain[i]);
 	for (uint32_t i = 0; right && i < n_chunks; i++)
-		assert(cas_blob_put(blob, first_chunk + i, plain[i], &e) == 0);
+		take(blob, first_chunk + i, plain[i]);
 	blob->n_rows += right;
 	return right;
 }
