@@ -263,17 +263,6 @@ static void mesh_dial_failed(struct members *members, const char *address)
 		set_state(m, n, MEMBER_DOWN);
 }
 
-static void mesh_dialled_self(struct members *members, const char *address)
-{
-	struct mesh *m = mesh_of(members);
-	struct address *a = mesh_address(m, address);
-
-	mesh_dial_over(m, address, true);
-	m->look_ns = 0;
-	if (a != NULL)
-		a->is_self = true;
-}
-
 static void mesh_draining(struct members *members, const struct wire_id *id)
 {
 	struct mesh *m = mesh_of(members);

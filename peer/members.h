@@ -83,7 +83,7 @@ struct members_ops {
 	/** in_order: the peer said that it leaves. */
 	void (*closed)(struct members *m, void *conn, bool in_order);
 	void (*dial_failed)(struct members *m, const char *address);
-	void (*dialled_self)(struct members *m, const char *address); /* this node is there */
+	void (*dialled_self)(struct members *m, const char *address); /* this node answered */
 	void (*draining)(struct members *m, const struct wire_id *id);
 	/** A list from a hello answer or MEMBERS. Bounded: more than its share from one peer is
 	 * dropped. */

@@ -8,6 +8,7 @@
 
 #define DIAL_FIRST_MS   250U
 #define DIAL_MAX_MS     30000U
+#define SELF_MS         60000U /* where this node itself answered */
 #define DIAL_TIMEOUT_MS 10000U /* an attempt of which nothing is heard */
 #define DIALS_MAX       64U    /* at once */
 #define DIALS_HEARD_MAX 16U
@@ -187,6 +188,18 @@ void mesh_dial_over(struct mesh *m, const char *text, bool well)
 	a->due_ns = mesh_now_ns(m) + (well ? 0 : pause_ms(m, a->n_failures - 1) * NS_PER_MS);
 }
 
+/* Behind an address of several nodes there will be another one, some time. */
+void mesh_dialled_self(struct members *members, const char *text)
+{
+	struct mesh *m = mesh_of(members);
+	struct address *a = mesh_address(m, text);
+
+	m->look_ns = 0;
+	mesh_dial_over(m, text, false);
+	if (a != NULL)
+		a->due_ns = mesh_now_ns(m) + SELF_MS * NS_PER_MS;
+}
+
 void mesh_dial_soon(struct mesh *m, const struct node *n)
 {
 	for (uint32_t i = 0; i < n->m.n_addresses; i++) {
@@ -240,7 +253,7 @@ static bool is_worth_dialling(const struct mesh *m, const struct address *a)
 {
 	const bool heard = is_only_heard_of(a);
 
-	return !a->is_self && !a->dialling && !is_settled(m, a) &&
+	return !a->dialling && !is_settled(m, a) &&
 	       m->n_dialling[heard] < (heard ? DIALS_HEARD_MAX : DIALS_MAX);
 }
 

@@ -20,7 +20,7 @@ struct address {
 	bool id_known;       /* the node answered there, or it says that it would */
 	bool proven;         /* it answered when this address was dialled last */
 	bool met;            /* somebody has ever answered */
-	bool heard, configured, dialling, is_self;
+	bool heard, configured, dialling;
 	bool dialled_heard; /* while dialling: it counted among the heard */
 	uint32_t name_hash; /* of the configured name it came from */
 	uint32_t n_failures;
@@ -88,6 +88,7 @@ struct address *mesh_address_met(struct mesh *m, const char *text, const struct 
 struct address *mesh_address_claimed(struct mesh *m, const char *text, const struct node *n);
 void mesh_address_unclaimed(struct mesh *m, const char *text); /* n says another by now */
 void mesh_dial_over(struct mesh *m, const char *text, bool well);
+void mesh_dialled_self(struct members *members, const char *text);
 void mesh_dial_soon(struct mesh *m, const struct node *n);
 bool mesh_is_configured(struct mesh *m, const struct node *n); /* at one of its addresses */
 bool mesh_dial_left(struct mesh *m, const struct node *n);     /* is one open, or not tried yet? */

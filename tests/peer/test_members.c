@@ -144,17 +144,24 @@ static void who_calls_is_a_member_too(void **state)
 	assert_false(dials(f, "10.0.0.3:9465")); /* there is a connection */
 }
 
-static void this_node_in_its_own_list_is_dialled_once(void **state)
+/* Where several nodes are behind one address, another one answers there the next time. */
+static void this_node_in_its_own_list_is_dialled_again_after_a_minute(void **state)
 {
 	struct fixture *f = *state;
+	int conn;
 
 	resolved(f, "dns", "192.168.1.1:9465", NULL);
 	assert_true(dials(f, "192.168.1.1:9465"));
 	f->m->ops->dialled_self(f->m, "192.168.1.1:9465");
-	fake_clock_advance_ms(&f->clock, 3600000);
+	fake_clock_advance_ms(&f->clock, 59999);
 	drain(f);
 	assert_false(dials(f, "192.168.1.1:9465"));
 	assert_int_equal(f->m->ops->list(f->m, NULL, 0), 1);
+	fake_clock_advance_ms(&f->clock, 1);
+	drain(f);
+	assert_true(dials(f, "192.168.1.1:9465"));
+	opened(f, 1, 1, "192.168.1.1:9465", &conn);
+	assert_int_equal(state_of(f, 1), MEMBER_UP);
 }
 
 static void two_names_of_one_node_make_one_member_with_one_connection(void **state)
@@ -544,7 +551,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(configured_addresses_are_dialled_and_who_answers_is_a_member),
 		T(who_calls_is_a_member_too),
-		T(this_node_in_its_own_list_is_dialled_once),
+		T(this_node_in_its_own_list_is_dialled_again_after_a_minute),
 		T(two_names_of_one_node_make_one_member_with_one_connection),
 		T(both_sides_keep_the_same_one_of_two_connections),
 		T(a_restart_is_seen_by_the_generation),
