@@ -396,16 +396,22 @@ static int keep_unbarred(struct cas_blob *blob, const struct blob_layout *l, uin
 	return CAS_FULL;
 }
 
+/* @param memo  NULL: the digest is computed */
+static bool has_digest(enum digest_alg alg, const struct chunk_rec *c, struct digest_memo *memo,
+                       const uint8_t *plain)
+{
+	return memo == NULL ? digest_matches(alg, plain, c->plain_size_bytes, c->digest)
+	                    : digest_memo_matches(memo, alg, plain, c->plain_size_bytes, c->digest);
+}
+
 /* Does the chunk have the bytes that it is named by? @return 0; CAS_MISMATCH; -EINVAL */
 static int verify(const struct cas_blob *blob, const struct blob_layout *l, uint32_t chunk_idx,
-                  const uint8_t *plain, struct err *e)
+                  struct digest_memo *memo, const uint8_t *plain, struct err *e)
 {
 	const struct chunk_rec *c = &l->chunks[chunk_idx];
 
 	if (c->flags & CHUNK_HAS_DIGEST)
-		return digest_matches(l->digest_alg, plain, c->plain_size_bytes, c->digest)
-		               ? 0
-		               : CAS_MISMATCH;
+		return has_digest(l->digest_alg, c, memo, plain) ? 0 : CAS_MISMATCH;
 	if (l->trust != TRUST_NONE)
 		return err_set(e, EINVAL, "chunk %" PRIu32 " of blob %s has no digest yet",
 		               chunk_idx, blob->key);
@@ -447,7 +453,7 @@ int cas_blob_put(struct cas_blob *blob, uint32_t chunk_idx, const uint8_t *plain
 
 	if (chunk_idx >= l->n_chunks || l->chunks[chunk_idx].plain_size_bytes == 0)
 		return err_set(e, EINVAL, "blob %s has no chunk %" PRIu32, blob->key, chunk_idx);
-	r = verify(blob, l, chunk_idx, plain, e);
+	r = verify(blob, l, chunk_idx, NULL, plain, e);
 	if (r != 0 || cas_blob_is_present(blob, chunk_idx))
 		return r;
 	takes = data_file_takes(&l->chunks[chunk_idx]);
@@ -497,7 +503,7 @@ bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 
 	assert(n_chunks >= 1 && n_chunks <= CAS_ROW_MAX);
 	for (uint32_t i = 0; i < n_chunks; i++)
-		if (verify(blob, l, first_chunk + i, plain[i], &why) != 0)
+		if (verify(blob, l, first_chunk + i, NULL, plain[i], &why) != 0)
 			return false;
 	takes = takes_of(&l->chunks[first_chunk], n_chunks);
 	if (!room_for(room, takes))
@@ -510,8 +516,10 @@ bool cas_blob_put_row(struct cas_blob *blob, uint32_t first_chunk, uint32_t n_ch
 	return true;
 }
 
-/* @param plain  room for the chunk */
-static int check_with(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *plain, struct err *e)
+/* @param memo   NULL: the digest is computed
+ * @param plain  room for the chunk */
+static int check_with(struct cas_blob *blob, uint32_t chunk_idx, struct digest_memo *memo,
+                      uint8_t *plain, struct err *e)
 {
 	static const char *const from_cache[] = { "cache" };
 	const struct blob_layout *l = blob_layout(blob);
@@ -521,7 +529,7 @@ static int check_with(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *plain,
 	int r = cas_blob_read(blob, chunk_idx, 1, c->plain_offset, c->plain_size_bytes, plain, e);
 
 	if (r == 0)
-		r = verify(blob, l, chunk_idx, plain, e);
+		r = verify(blob, l, chunk_idx, memo, plain, e);
 	if (r != CAS_MISMATCH)
 		return r;
 	metrics_add(blob->cas->metrics, METRIC_VERIFY_FAILURES, from_cache, 1);
@@ -541,8 +549,9 @@ int cas_blob_read_checked(struct cas_blob *blob, uint32_t chunk_idx, uint8_t *re
 	if (!(l->chunks[chunk_idx].flags & CHUNK_HAS_DIGEST))
 		return err_set(e, EINVAL, "chunk %" PRIu32 " of blob %s has no digest", chunk_idx,
 		               blob->key);
-	return cas_blob_is_present(blob, chunk_idx) ? check_with(blob, chunk_idx, ret_plain, e)
-	                                            : CAS_MISS;
+	return cas_blob_is_present(blob, chunk_idx)
+	               ? check_with(blob, chunk_idx, blob->cas->memo, ret_plain, e)
+	               : CAS_MISS;
 }
 
 int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
@@ -557,7 +566,7 @@ int cas_blob_check(struct cas_blob *blob, uint32_t chunk_idx, struct err *e)
 	plain = malloc(l->chunks[chunk_idx].plain_size_bytes);
 	if (plain == NULL)
 		return err_set(e, ENOMEM, "checking chunk %" PRIu32 ": out of memory", chunk_idx);
-	r = check_with(blob, chunk_idx, plain, e);
+	r = check_with(blob, chunk_idx, NULL, plain, e);
 	free(plain);
 	return r;
 }

@@ -86,6 +86,7 @@ static void free_parts(struct cas *cas)
 	db_close(&cas->db);
 	blob_table_fini(&cas->table);
 	share_map_free(&cas->map);
+	digest_memo_free(&cas->memo);
 	close_fd(&cas->images_fd);
 	close_fd(&cas->blobs_fd);
 	close_fd(&cas->lock_fd);
@@ -152,6 +153,7 @@ int cas_open(const struct cas_opts *opts, struct cas **ret_cas, struct err *e)
 	cas->images_fd = -1;
 	blob_table_init(&cas->table);
 	cas->map = share_map_new();
+	cas->memo = digest_memo_new();
 	kept_init(&cas->kept);
 	cas->dedup = opts->dedup;
 	hooks_init(&cas->hooks);

@@ -8,6 +8,7 @@
 #include "blob.h"
 #include "cas.h"
 #include "db.h"
+#include "digest_memo.h"
 #include "disk.h"
 #include "evict.h"
 #include "flush_timer.h"
@@ -37,6 +38,7 @@ struct cas {
 	struct blob_table table;
 	struct room room;
 	struct share_map *map;
+	struct digest_memo *memo; /* of what others are given again and again */
 	struct kept kept;
 	bool dedup;
 	uint32_t pad_bytes;  /* data_file_pad() */

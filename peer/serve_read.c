@@ -1,6 +1,6 @@
 /*
- * serve_read: chunks out of the cache for a GET: found by name, hashed as they are read, compressed
- * where that is faster than the link.
+ * serve_read: chunks out of the cache for a GET: found by name, checked as they are read,
+ * compressed where that is faster than the link.
  */
 #include "mem.h"
 #include "serve_impl.h"

@@ -66,7 +66,8 @@ MUST_CHECK int cas_find_ready(struct cas *cas, const uint8_t name[PUBLIC_NAME_BY
                               struct cas_blob **ret_blob, uint32_t *ret_idx, struct err *e);
 
 /**
- * [worker] The bytes of a present chunk, their digest computed now: for those who hand them on.
+ * [worker] The bytes of a present chunk, checked now against their digest, or against what is kept
+ * of that (digest_memo.h): for those who hand them on, again and again.
  *
  * @param ret_plain  room for the chunk's plain_size_bytes; undefined unless 0 is returned
  * @return 0; CAS_MISS not present; CAS_MISMATCH they were wrong: voided, counted

@@ -1,6 +1,7 @@
 /*
  * Sharing chunks between blobs: what one has the others find, verified when it is shared.
  */
+#include "digest_count.h"
 #include "mem.h"
 #include "share_world.h"
 #include "state.h"
@@ -285,6 +286,28 @@ static void a_closed_blob_is_found_through_the_database(void **state)
 	free(want);
 }
 
+static void what_is_given_again_and_again_is_checked_each_time(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_blob *a = open_sample(f, SAMPLE_ID, N, 1);
+	uint8_t *plain = malloc(sample_size(1, 4));
+	unsigned before;
+
+	assert_int_equal(put_sample(a, 1, 4), 0);
+	before = digest_count();
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(cas_blob_read_checked(a, 4, plain, &f->e), 0);
+	assert_int_equal(digest_count(), before + 2);
+	assert_int_equal(cas_blob_check(a, 4, &f->e), 0);
+	assert_int_equal(digest_count(), before + 3);
+	spoil(f, SAMPLE_ID, cas_blob_layout(a)->chunks[4].plain_offset);
+	assert_int_equal(cas_blob_read_checked(a, 4, plain, &f->e), CAS_MISMATCH);
+	assert_int_equal(failures(f, "cache"), 1);
+	assert_int_equal(cas_blob_read_checked(a, 4, plain, &f->e), CAS_MISS);
+	cas_blob_release(&a);
+	free(plain);
+}
+
 static void what_was_found_stays_open_for_a_while_and_costs_no_names(void **state)
 {
 	struct fixture *f = *state;
@@ -401,6 +424,7 @@ int main(void)
 		T(where_readers_wait_an_opening_does_not_wait_for_its_join),
 		T(an_open_blob_is_found_by_a_chunks_name),
 		T(a_closed_blob_is_found_through_the_database),
+		T(what_is_given_again_and_again_is_checked_each_time),
 		T(what_was_found_stays_open_for_a_while_and_costs_no_names),
 		T(what_comes_and_goes_is_told),
 		T(with_dedup_off_nothing_is_a_candidate),
