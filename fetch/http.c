@@ -51,18 +51,15 @@ static CURL *take_handle(struct http *http)
 	return curl_easy_init();
 }
 
-/* What failed half way is not used again: of a name that was not found libcurl (7.88) keeps the
- * buffer, and then refuses its size. */
+/* What failed half way is not used again. */
 static void give_handle(struct http *http, CURL *easy, bool succeeded)
 {
 	if (easy == NULL)
 		return;
-	if (!succeeded || http->n_spare == SPARE_HANDLES_MAX) {
+	if (succeeded && http->n_spare < SPARE_HANDLES_MAX && http_easy_renew(easy))
+		http->spare[http->n_spare++] = easy;
+	else
 		curl_easy_cleanup(easy);
-		return;
-	}
-	curl_easy_reset(easy);
-	http->spare[http->n_spare++] = easy;
 }
 
 static void req_free(struct http_req *req)

@@ -202,6 +202,15 @@ static void keep_url_host(struct http_req *req, const char *url)
 	req->url_host[n] = '\0';
 }
 
+/* libcurl (7.88) lets go of a handle's buffer when the connection is let go. It does not where that
+ * never was (a name that was not found), nor where others still use it (HTTP/2), and then refuses
+ * whatever size the next request says. */
+bool http_easy_renew(CURL *easy)
+{
+	curl_easy_reset(easy);
+	return curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES) == CURLE_OK;
+}
+
 int http_easy_setup(struct http_req *req, const struct http_opts *opts,
                     const struct http_request *request, struct err *e)
 {

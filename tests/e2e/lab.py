@@ -719,12 +719,16 @@ def drop_caches():
         f.write("3")
 
 
+def read_whole(path):
+    with open(path, "rb", buffering=0) as f:
+        while f.read(1 << 20):
+            pass
+
+
 def read_all(where):
     """Read every regular file, in the order of the tree."""
     for path in regular_files(where):
-        with open(path, "rb", buffering=0) as f:
-            while f.read(1 << 20):
-                pass
+        read_whole(path)
 
 
 def slowest_read(where):

@@ -8,10 +8,12 @@ import socket
 import subprocess
 import threading
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import lab
 
 IMAGE = "layers:v6"
+SHARED_IMAGE = "app:1-v6"
 
 
 def run(*argv):
@@ -113,11 +115,11 @@ def start_proxy(test, user=None):
     return server
 
 
-def start_tls_registry(test):
+def start_tls_registry(test, image=IMAGE):
     certificates = Certificates()
     registry = lab.Registry(root=lab.registry().root, tls=certificates)
     test.addCleanup(registry.stop)
-    lab.registry().push(IMAGE)
+    lab.registry().push(image)
     return registry, certificates
 
 
@@ -128,8 +130,8 @@ class OriginTest(lab.LabTest):
     def proxy(self):
         return start_proxy(self)
 
-    def tls_registry(self):
-        return start_tls_registry(self)
+    def tls_registry(self, image=IMAGE):
+        return start_tls_registry(self, image)
 
 
 class Tls(OriginTest):
@@ -152,6 +154,15 @@ class Tls(OriginTest):
                                 "proxy": f"http://127.0.0.1:{proxy.server_port}"})
         self.assert_tree(agent.mount(f"{registry.host}/{IMAGE}"), IMAGE)
         self.assertEqual(set(proxy.seen), {("CONNECT", registry.host)})
+
+    def test_answers_that_share_a_connection(self):
+        """By HTTP/2 some end while others still come: what is asked for next is none the worse for that."""
+        registry, certificates = self.tls_registry(SHARED_IMAGE)
+        agent = self.agent_for({"host": registry.host, "scheme": "https", "ca_file": certificates.ca})
+        where = agent.mount(f"{registry.host}/{SHARED_IMAGE}")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lab.read_whole, lab.regular_files(where)))
+        self.assert_tree(where, SHARED_IMAGE)
 
 
 class Plain(OriginTest):
