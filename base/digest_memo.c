@@ -1,5 +1,5 @@
 /*
- * digest_memo: a table without locks, in buckets of a cache line.
+ * digest_memo: a table without locks.
  *
  * A slot is read and written in two parts. What comes of two threads at once is a name beside
  * another's MAC: no bytes have that, so the digest decides.
@@ -61,12 +61,12 @@ static uint64_t mac_of(const struct digest_memo *m, enum digest_alg alg, const v
 {
 	static const uint8_t nonce[NONCE_BYTES];
 	const uint8_t which = (uint8_t)alg;
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	EVP_CIPHER_CTX *ctx = m->cipher != NULL ? EVP_CIPHER_CTX_new() : NULL;
 	uint8_t tag[TAG_BYTES];
 	uint64_t mac = 0;
 	int n;
 
-	if (ctx != NULL && m->cipher != NULL && size_bytes <= INT_MAX &&
+	if (ctx != NULL && size_bytes <= INT_MAX &&
 	    EVP_EncryptInit_ex(ctx, m->cipher, NULL, m->key, nonce) == 1 &&
 	    EVP_EncryptUpdate(ctx, NULL, &n, &which, sizeof(which)) == 1 &&
 	    EVP_EncryptUpdate(ctx, NULL, &n, digest, DIGEST_BYTES) == 1 &&

@@ -45,7 +45,8 @@ const struct http_opts *http_opts_of(const struct http *http);
 /** Some of its body came, and libcurl is on the stack. @return false: it is to rest */
 bool http_pay(struct http_req *req, size_t size_bytes);
 
-/** Reset it for another request. @return false: it is not to be used again */
+/** Reset it for another request. @return false: it still holds what its transfer left, and is not
+ * to be used again */
 bool http_easy_renew(CURL *easy);
 
 /** Prepare a fresh or reset handle. callbacks and user data are set, too. */

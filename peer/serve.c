@@ -1,6 +1,6 @@
 /*
  * serve: GETs of others: the proof is checked, then chunks go out as the connection asks for them:
- * read and hashed by a worker, one piece at a time in memory.
+ * read and checked by a worker, one piece at a time in memory.
  *
  *   GET --list known--> proof --right--> GRANT, stream: pull -> read -> put ... -> END
  *    `--by names--> a worker finds them --^  `--wrong--> END (DENIED)
