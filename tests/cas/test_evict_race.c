@@ -4,6 +4,7 @@
  * And against images that describe more of the blob meanwhile.
  */
 #include "fixture.h"
+#include "gate.h"
 #include "gc.h"
 #include "mem.h"
 #include "unconst.h"
@@ -22,9 +23,7 @@
 /* A disk on which one call can be held up. */
 struct slow_disk {
 	struct disk disk;
-	atomic_bool hold;   /* the next call stops ... */
-	atomic_bool inside; /* ... here ... */
-	atomic_bool go_on;  /* ... until then */
+	struct gate gate;
 	atomic_uint n_punched_under;
 	atomic_uint n_punched;
 };
@@ -34,22 +33,13 @@ static struct slow_disk *slow(const struct disk *d)
 	return unconst(d);
 }
 
-static void maybe_stop(struct slow_disk *s)
-{
-	if (!atomic_exchange(&s->hold, false))
-		return;
-	atomic_store(&s->inside, true);
-	while (!atomic_load(&s->go_on))
-		(void)sched_yield();
-}
-
 static ssize_t slow_pread(const struct disk *d, int fd, void *buf, size_t n, off_t at)
 {
 	ssize_t done;
 
-	maybe_stop(slow(d));
+	gate_pass(&slow(d)->gate);
 	done = disk_real()->pread(d, fd, buf, n, at);
-	atomic_store(&slow(d)->inside, false);
+	gate_leave(&slow(d)->gate);
 	return done;
 }
 
@@ -57,8 +47,8 @@ static ssize_t slow_pwrite(const struct disk *d, int fd, const void *buf, size_t
 {
 	const ssize_t done = disk_real()->pwrite(d, fd, buf, n, at);
 
-	maybe_stop(slow(d));
-	atomic_store(&slow(d)->inside, false);
+	gate_pass(&slow(d)->gate);
+	gate_leave(&slow(d)->gate);
 	return done;
 }
 
@@ -67,15 +57,15 @@ static ssize_t slow_pwritev(const struct disk *d, int fd, const struct iovec *pi
 {
 	const ssize_t done = disk_real()->pwritev(d, fd, pieces, n_pieces, at);
 
-	maybe_stop(slow(d));
-	atomic_store(&slow(d)->inside, false);
+	gate_pass(&slow(d)->gate);
+	gate_leave(&slow(d)->gate);
 	return done;
 }
 
 static int slow_punch(const struct disk *d, int fd, off_t offset, off_t size)
 {
 	atomic_fetch_add(&slow(d)->n_punched, 1);
-	if (atomic_load(&slow(d)->inside))
+	if (atomic_load(&slow(d)->gate.inside))
 		atomic_fetch_add(&slow(d)->n_punched_under, 1);
 	return disk_real()->punch(d, fd, offset, size);
 }
@@ -85,7 +75,7 @@ static void open_slow(struct fixture *f, struct slow_disk **ret_s)
 	struct slow_disk *s = xcalloc(1, sizeof(*s));
 
 	*ret_s = s;
-	*s = (struct slow_disk){ .disk = *disk_real() };
+	s->disk = *disk_real();
 	s->disk.pread = slow_pread;
 	s->disk.pwrite = slow_pwrite;
 	s->disk.pwritev = slow_pwritev;
@@ -148,17 +138,16 @@ static void race(struct slow_disk *s, struct call *held, void *(*call)(void *), 
 {
 	uint64_t until_ns;
 
-	atomic_store(&s->hold, true);
+	gate_close(&s->gate);
 	assert_int_equal(pthread_create(&held->thread, NULL, call, held), 0);
-	while (!atomic_load(&s->inside))
-		(void)sched_yield();
+	gate_await(&s->gate);
 	assert_int_equal(pthread_create(&gc->thread, NULL, evict_all, gc), 0);
 	while (query(gc->f, "SELECT count(*) FROM ready WHERE length(bits) > 0") > 0)
 		(void)sched_yield(); /* until the transaction is through */
 	until_ns = clock_now_ns(clock_real()) + GRACE_NS;
 	while (atomic_load(&s->n_punched) == 0 && clock_now_ns(clock_real()) < until_ns)
 		(void)sched_yield(); /* it would come now */
-	atomic_store(&s->go_on, true);
+	gate_open(&s->gate);
 	assert_int_equal(pthread_join(held->thread, NULL), 0);
 	assert_int_equal(pthread_join(gc->thread, NULL), 0);
 	assert_int_equal(gc->r, 0);
@@ -338,11 +327,10 @@ static int begin_late(void *arg, const struct cas_gc_progress *p)
 		return 0;
 	late->call.blob = open_blocks(late->call.f, N_MANY, LATE, LATE + 1, NO_BLOCK);
 	use_clock_wrote(&late->call.f->cas->use, 2, 64);
-	atomic_store(&late->slow->hold, true);
+	gate_close(&late->slow->gate);
 	if (pthread_create(&late->call.thread, NULL, put_late, late) != 0)
 		return -1;
-	while (!atomic_load(&late->slow->inside))
-		(void)sched_yield();
+	gate_await(&late->slow->gate);
 	return 0;
 }
 
@@ -376,7 +364,7 @@ static void a_chunk_that_only_the_new_image_describes_is_not_punched(void **stat
 	assert_int_equal(pthread_create(&late.gc.thread, NULL, evict_around_late, &late), 0);
 	while (!bitmap_get(b->barred, LATE)) /* with the second group, and it is being written */
 		(void)sched_yield();
-	atomic_store(&late.slow->go_on, true);
+	gate_open(&late.slow->gate);
 	assert_int_equal(pthread_join(late.gc.thread, NULL), 0);
 	assert_int_equal(pthread_join(late.call.thread, NULL), 0);
 	assert_int_equal(late.gc.r, 0);

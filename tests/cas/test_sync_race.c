@@ -3,6 +3,7 @@
  * it was to write, and no later sync tells of them.
  */
 #include "fixture.h"
+#include "gate.h"
 #include "mem.h"
 #include "unconst.h"
 #include <errno.h>
@@ -20,9 +21,7 @@
 /* One write stops behind its last byte, and the next sync of data fails. */
 struct torn_disk {
 	struct disk disk;
-	atomic_bool hold;   /* the next write stops ... */
-	atomic_bool inside; /* ... here ... */
-	atomic_bool go_on;  /* ... until then */
+	struct gate gate;
 	atomic_bool fail, failed;
 };
 
@@ -31,20 +30,11 @@ static struct torn_disk *torn(const struct disk *d)
 	return unconst(d);
 }
 
-static void maybe_stop(struct torn_disk *t)
-{
-	if (!atomic_exchange(&t->hold, false))
-		return;
-	atomic_store(&t->inside, true);
-	while (!atomic_load(&t->go_on))
-		(void)sched_yield();
-}
-
 static ssize_t torn_pwrite(const struct disk *d, int fd, const void *buf, size_t n, off_t at)
 {
 	const ssize_t done = disk_real()->pwrite(d, fd, buf, n, at);
 
-	maybe_stop(torn(d));
+	gate_pass(&torn(d)->gate);
 	return done;
 }
 
@@ -53,7 +43,7 @@ static ssize_t torn_pwritev(const struct disk *d, int fd, const struct iovec *pi
 {
 	const ssize_t done = disk_real()->pwritev(d, fd, pieces, n_pieces, at);
 
-	maybe_stop(torn(d));
+	gate_pass(&torn(d)->gate);
 	return done;
 }
 
@@ -101,10 +91,9 @@ static void race(struct torn_disk *t, struct call *put, struct call *flush)
 {
 	uint64_t until_ns;
 
-	atomic_store(&t->hold, true);
+	gate_close(&t->gate);
 	assert_int_equal(pthread_create(&put->thread, NULL, put_them, put), 0);
-	while (!atomic_load(&t->inside))
-		(void)sched_yield();
+	gate_await(&t->gate);
 	assert_int_equal(put_sample(put->blob, SEED, 1),
 	                 0); /* so that there is something to sync */
 	atomic_store(&t->fail, true);
@@ -114,7 +103,7 @@ static void race(struct torn_disk *t, struct call *put, struct call *flush)
 	until_ns = clock_now_ns(clock_real()) + GRACE_NS;
 	while (!atomic_load(&flush->done) && clock_now_ns(clock_real()) < until_ns)
 		(void)sched_yield(); /* it would be over now */
-	atomic_store(&t->go_on, true);
+	gate_open(&t->gate);
 	assert_int_equal(pthread_join(put->thread, NULL), 0);
 	assert_int_equal(pthread_join(flush->thread, NULL), 0);
 }
