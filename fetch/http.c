@@ -267,6 +267,9 @@ bool http_pay(struct http_req *req, size_t size_bytes)
 	struct http *http = req->http;
 	const uint64_t now_ns = clock_now_ns(http->opts.clock);
 
+	/* It was on its way before there was a budget: see set_http_version(). */
+	if (http->opts.bytes_per_s == 0 || http_easy_shares(req))
+		return true;
 	if (http_budget_take(&http->budget, req, size_bytes, now_ns))
 		return true;
 	begin_rest(req, now_ns);
@@ -305,6 +308,7 @@ void http_set_timeouts(struct http *http, uint32_t connect_ms, uint32_t stall_ms
 
 void http_set_budget(struct http *http, uint64_t bytes_per_s)
 {
+	http->opts.bytes_per_s = bytes_per_s;
 	http->budget.rate.bytes_per_s = bytes_per_s;
 	timer_start(&http->budget_timer, 0); /* whoever rests has another turn */
 }

@@ -121,16 +121,36 @@ static void set_ca_files(struct setter *s, const char *paths)
 		set_pointer(s, CURLOPT_CAINFO_BLOB, &blob);
 }
 
-static void set_where(struct setter *s, const struct http_request *request)
+/* One HTTP/2 connection rather than eight: the others wait until the first has spoken. But not
+ * where answers are to rest for a budget: each rests alone where it has a connection to itself,
+ * while of a shared one libcurl (7.88) reads on for the others, keeps in memory what comes for
+ * those that rest, copies all of that for each piece it hands out, and loses it where such a
+ * request is cancelled. */
+static void set_http_version(struct setter *s, const struct http_opts *opts, bool tls)
+{
+	const bool shares = tls && opts->bytes_per_s == 0;
+
+	set_long(s, CURLOPT_HTTP_VERSION,
+	         shares ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+	set_long(s, CURLOPT_PIPEWAIT, shares);
+}
+
+bool http_easy_shares(const struct http_req *req)
+{
+	long version = 0;
+
+	(void)curl_easy_getinfo(req->easy, CURLINFO_HTTP_VERSION, &version);
+	return version == CURL_HTTP_VERSION_2_0;
+}
+
+static void set_where(struct setter *s, const struct http_opts *opts,
+                      const struct http_request *request)
 {
 	const bool tls = strncmp(request->url, "https:", 6) == 0;
 	char range[64];
 
 	set_text(s, CURLOPT_URL, request->url);
-	set_long(s, CURLOPT_HTTP_VERSION,
-	         tls ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
-	/* One HTTP/2 connection rather than eight: the others wait until the first has spoken. */
-	set_long(s, CURLOPT_PIPEWAIT, tls);
+	set_http_version(s, opts, tls);
 	/* "" keeps the environment's proxies out: the configuration alone decides. */
 	set_text(s, CURLOPT_PROXY, request->proxy != NULL ? request->proxy : "");
 	set_text(s, CURLOPT_NOPROXY, "");
@@ -219,7 +239,7 @@ int http_easy_setup(struct http_req *req, const struct http_opts *opts,
 	keep_url_host(req, request->url);
 	set_house_rules(&s, opts);
 	set_callbacks(&s, req);
-	set_where(&s, request);
+	set_where(&s, opts, request);
 	set_method(&s, request);
 	/* libcurl would count the time for which a transfer rests for a budget: see http_pay(). */
 	if (request->urgent == NULL)

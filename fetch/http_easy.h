@@ -45,6 +45,10 @@ const struct http_opts *http_opts_of(const struct http *http);
 /** Some of its body came, and libcurl is on the stack. @return false: it is to rest */
 bool http_pay(struct http_req *req, size_t size_bytes);
 
+/** Its answer comes by HTTP/2, so that others may come by the same connection: it cannot rest.
+ * Known once the head has begun. */
+bool http_easy_shares(const struct http_req *req);
+
 /** Reset it for another request. @return false: it still holds what its transfer left, and is not
  * to be used again */
 bool http_easy_renew(CURL *easy);

@@ -24,13 +24,16 @@ struct http_opts {
 	uint32_t connect_timeout_ms;       /* 0: 5000 */
 	uint32_t stall_timeout_ms;         /* no byte for so long: it failed; 0: 10000 */
 	uint32_t max_connections_per_host; /* 0: 8 */
-	uint64_t bytes_per_s;              /* of all bodies together; 0: no limit */
+	/* Of all bodies together; 0: no limit, and HTTP/2 where an https server speaks it. With a
+	 * limit HTTP/1.1: an answer can wait for its turn only on a connection of its own. */
+	uint64_t bytes_per_s;
 };
 
 MUST_CHECK int http_new(const struct http_opts *opts, struct http **ret_http, struct err *e);
 void http_free(struct http **http); /* all requests must have ended or been cancelled */
 
-void http_set_budget(struct http *http, uint64_t bytes_per_s); /* as http_opts */
+/** As http_opts, from now on, but for answers that are on their way by HTTP/2. */
+void http_set_budget(struct http *http, uint64_t bytes_per_s);
 /** As http_opts, for requests from now on. */
 void http_set_timeouts(struct http *http, uint32_t connect_ms, uint32_t stall_ms);
 

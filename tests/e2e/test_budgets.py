@@ -1,9 +1,13 @@
 """Budgets in bytes a second: how long it takes at least. How long at most is nobody's promise on a busy machine."""
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cluster
 import lab
 import rafs_facts
+from test_origins import IMAGE as TLS_IMAGE
+from test_origins import start_tls_registry
 
 IMAGE = "edge:v6"
 LARGE_IMAGE = "app:1-v6"
@@ -65,3 +69,51 @@ class Budgets(BudgetsTest):
         self.change_limits(first, upload_bytes_per_s=RATE)
         took = self.timed_prefetch(second, reference)
         self.at_least(took, first.metric("shoal_peer_sent_bytes_total") - (1 << 20))
+
+
+class Tls(BudgetsTest):
+    """Of a registry that speaks HTTP/2. An answer can rest for the budget only where its connection is its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.registry, certificates = start_tls_registry(self)
+        self.tls_agent = self.agent(config={"registries": [{"host": self.registry.host, "scheme": "https", "ca_file": certificates.ca}]})
+        self.where = self.tls_agent.mount(f"{self.registry.host}/{TLS_IMAGE}")
+        self.assertEqual(self.n_connections(), 1)  # by HTTP/2
+
+    def n_connections(self):
+        pid = self.tls_agent.process.pid
+        sockets = lab.tcp_sockets(pid)
+        return sum(f"socket:[{inode}]" in lab.open_files(pid) for inode, (_, other) in sockets.items() if other == self.registry.port)
+
+    def test_from_the_moment_it_is_set(self):
+        self.change_limits(self.tls_agent, origin_bytes_per_s=1)
+        prefetch = self.tls_agent.start_shoal("prefetch", self.where)
+        lab.wait_for(lambda: self.n_connections() >= 3, "two answers that rest")
+        self.change_limits(self.tls_agent, origin_bytes_per_s=0)
+        self.assertEqual(prefetch.wait(lab.DEADLINE_S), 0)
+        self.assert_tree(self.where, TLS_IMAGE)
+
+    def test_what_is_on_its_way_by_http_2_does_not_rest(self):
+        largest = max(lab.regular_files(self.where), key=os.path.getsize)
+        with ThreadPoolExecutor(1) as pool:
+            with lab.stopped(self.registry.process):
+                read = pool.submit(self.read_a_chunk, largest)
+                lab.wait_for(self.is_asked, "a question that waits for the registry")
+                self.change_limits(self.tls_agent, origin_bytes_per_s=1)
+            read.result()
+        self.change_limits(self.tls_agent, origin_bytes_per_s=0)
+        self.assert_tree(self.where, TLS_IMAGE)
+
+    @staticmethod
+    def read_a_chunk(path):
+        """Its first byte: there when all of the chunk is, which comes in several pieces."""
+        with open(path, "rb", buffering=0) as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # no readahead of the kernel's
+            f.read(1)
+
+    def is_asked(self):
+        """Does something lie before the registry that it has not read?"""
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            rows = [line.split() for line in list(f)[1:]]
+        return any(int(row[1].split(":")[1], 16) == self.registry.port and int(row[4].split(":")[1], 16) > 0 for row in rows)

@@ -2,6 +2,7 @@
 import hashlib
 import http.client
 import http.server
+import itertools
 import json
 import os
 import socket
@@ -161,10 +162,15 @@ class Tls(OriginTest):
                                 check=True, capture_output=True, text=True).stdout
         self.assertEqual(spoken, "2")
         agent = self.agent_for({"host": registry.host, "scheme": "https", "ca_file": certificates.ca})
-        where = agent.mount(f"{registry.host}/{IMAGE}")
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lab.read_whole, lab.regular_files(where)))
-        self.assert_tree(where, IMAGE)
+        images = (IMAGE, "edge:v6", "edge:v5-lz4-sha256", "layers:v6-batch")
+        for image in images:
+            lab.registry().push(image)
+        with ThreadPoolExecutor(16) as pool:
+            wheres = list(pool.map(lambda image: agent.mount(f"{registry.host}/{image}"), images))
+            paths = [list(lab.regular_files(where)) for where in wheres]
+            list(pool.map(lab.read_whole, [path for turn in itertools.zip_longest(*paths) for path in turn if path]))
+        for where, image in zip(wheres, images):
+            self.assert_tree(where, image)
 
 
 class Plain(OriginTest):
