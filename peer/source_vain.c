@@ -318,16 +318,18 @@ static uint64_t left_ns(const struct unit_run *run, uint64_t now)
 	return max_u64(all_ns - min_u64(run->waited_ns, all_ns), all_ns / LEAST_SHARE);
 }
 
-bool vain_is_over(struct source_req *req)
+void vain_begin(struct source_req *req)
 {
 	const uint64_t now = peer_now_ns(req->p);
 
-	if (!req->run->reader || req->run->deadline_ns <= now)
-		return false;
-	if (req->time_ns == 0) {
-		req->time_ns = left_ns(req->run, now);
-		req->time_from_ns = peer_calm_ns(req->p);
-		req->watched = UINT32_MAX;
-	}
+	if (!req->run->reader || req->time_ns != 0 || req->run->deadline_ns <= now)
+		return;
+	req->time_ns = left_ns(req->run, now);
+	req->time_from_ns = peer_calm_ns(req->p);
+	req->watched = UINT32_MAX;
+}
+
+bool vain_is_over(const struct source_req *req)
+{
 	return peer_calm_ns(req->p) >= vain_over_ns(req);
 }

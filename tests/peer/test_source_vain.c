@@ -292,6 +292,51 @@ static void who_is_busy_once_is_not_left_for_who_was_busy_before(void **state)
 	assert_int_equal(scene_info(s, &s->other).n_failed, 1);
 }
 
+/* A reader, who comes in that round of the loop. */
+struct comer {
+	struct loop_call call;
+	struct scene *s;
+	uint32_t rounds;
+};
+
+static void on_round(struct loop_call *call)
+{
+	struct comer *c = container_of(call, struct comer, call);
+
+	if (c->rounds-- > 0) {
+		loop_post(c->s->w->peers->loop, &c->call);
+		return;
+	}
+	c->s->w->run.reader = true;
+	scene_source(c->s)->ops->hurry(c->s->w->req, 0);
+}
+
+/* Before the agent has looked at what is new, it hears that the holder which it asked is busy. */
+static void who_is_busy_as_a_reader_comes_is_asked_again(void **state)
+{
+	enum { ROUNDS = 4 }; /* that it takes to hear that */
+
+	(void)state;
+	for (uint32_t i = 0; i < ROUNDS; i++) {
+		const struct wire_set all = chunks_of(0, CHUNKS_ASKED);
+		struct comer comer = { .call.fn = on_round, .rounds = i };
+		struct scene *s;
+
+		(void)scene_setup((void **)&s);
+		comer.s = s;
+		chunks_want(s->w, 0, CHUNKS_ASKED);
+		has_time(s, 10 * TIME_MS);
+		s->w->run.reader = false;
+		peers_until(s->w->peers, &s->home.n_asks, 1);
+		is_sent_to_other(s, &s->home.asks[0], &all);
+		actor_end(&s->other, s->other.gets[0].req, WIRE_IS_BUSY, 1);
+		loop_post(s->w->peers->loop, &comer.call);
+		peers_until(s->w->peers, &s->other.n_gets, 2);
+		assert_int_equal(scene_info(s, &s->other).n_failed, 0);
+		(void)scene_teardown((void **)&s);
+	}
+}
+
 /* What it is to receive it keeps, and is busy with all else. */
 static void is_busy_but_waited_for(struct actor *a, uint32_t *n_told)
 {
@@ -533,6 +578,7 @@ int main(void)
 		T(whose_reader_has_no_time_to_wait_is_not_to_blame),
 		T(who_passes_a_lease_on_is_not_left_for_that),
 		T(who_is_busy_once_is_not_left_for_who_was_busy_before),
+		cmocka_unit_test(who_is_busy_as_a_reader_comes_is_asked_again),
 		cmocka_unit_test(a_question_that_cannot_begin_has_its_deadline),
 		T(a_home_that_is_not_asked_is_not_left_for_a_busy_holder),
 		T(a_home_is_not_left_while_its_lease_is_open),
