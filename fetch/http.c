@@ -267,8 +267,8 @@ bool http_pay(struct http_req *req, size_t size_bytes)
 	struct http *http = req->http;
 	const uint64_t now_ns = clock_now_ns(http->opts.clock);
 
-	/* It was on its way before there was a budget: see set_http_version(). */
-	if (http->opts.bytes_per_s == 0 || http_easy_shares(req))
+	/* It was asked for before there was a budget: see set_http_version(). */
+	if (http->opts.bytes_per_s != 0 && http_easy_shares(req))
 		return true;
 	if (http_budget_take(&http->budget, req, size_bytes, now_ns))
 		return true;

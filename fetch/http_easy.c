@@ -125,7 +125,12 @@ static void set_ca_files(struct setter *s, const char *paths)
  * where answers are to rest for a budget: each rests alone where it has a connection to itself,
  * while of a shared one libcurl (7.88) reads on for the others, keeps in memory what comes for
  * those that rest, copies all of that for each piece it hands out, and loses it where such a
- * request is cancelled. */
+ * request is cancelled.
+ *
+ * A budget comes and goes, and libcurl would put a request that may share on a connection of the
+ * other kind, though an answer comes or rests there: it gets that one's bytes. It does not where
+ * they differ in what they ask of TLS. So who may share says what HTTP/2 needs (RFC 9113, section
+ * 9.2); the others leave that to OpenSSL's own configuration. */
 static void set_http_version(struct setter *s, const struct http_opts *opts, bool tls)
 {
 	const bool shares = tls && opts->bytes_per_s == 0;
@@ -133,6 +138,8 @@ static void set_http_version(struct setter *s, const struct http_opts *opts, boo
 	set_long(s, CURLOPT_HTTP_VERSION,
 	         shares ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
 	set_long(s, CURLOPT_PIPEWAIT, shares);
+	set_long(s, CURLOPT_SSLVERSION,
+	         shares ? (long)CURL_SSLVERSION_TLSv1_2 : (long)CURL_SSLVERSION_DEFAULT);
 }
 
 bool http_easy_shares(const struct http_req *req)

@@ -32,7 +32,7 @@ struct http_opts {
 MUST_CHECK int http_new(const struct http_opts *opts, struct http **ret_http, struct err *e);
 void http_free(struct http **http); /* all requests must have ended or been cancelled */
 
-/** As http_opts, from now on, but for answers that are on their way by HTTP/2. */
+/** As http_opts, but for what was asked for before and comes by HTTP/2. */
 void http_set_budget(struct http *http, uint64_t bytes_per_s);
 /** As http_opts, for requests from now on. */
 void http_set_timeouts(struct http *http, uint32_t connect_ms, uint32_t stall_ms);

@@ -12,6 +12,7 @@ from test_origins import start_tls_registry
 IMAGE = "edge:v6"
 LARGE_IMAGE = "app:1-v6"
 RATE = 4_000_000
+CURL_PIECE_BYTES = 256 << 10  # at most, of a body
 SLACK = 0.9  # of the clock's and the bucket's steps
 
 
@@ -76,38 +77,61 @@ class Tls(BudgetsTest):
 
     def setUp(self):
         super().setUp()
-        self.registry, certificates = start_tls_registry(self)
-        self.tls_agent = self.agent(config={"registries": [{"host": self.registry.host, "scheme": "https", "ca_file": certificates.ca}]})
-        self.where = self.tls_agent.mount(f"{self.registry.host}/{TLS_IMAGE}")
-        self.assertEqual(self.n_connections(), 1)  # by HTTP/2
+        self.registry, self.certificates = start_tls_registry(self)
 
-    def n_connections(self):
-        pid = self.tls_agent.process.pid
-        sockets = lab.tcp_sockets(pid)
-        return sum(f"socket:[{inode}]" in lab.open_files(pid) for inode, (_, other) in sockets.items() if other == self.registry.port)
+    def mounted(self, **limits):
+        """(an agent with these limits, where the image is mounted)"""
+        entry = {"host": self.registry.host, "scheme": "https", "ca_file": self.certificates.ca}
+        agent = self.agent(config={"registries": [entry], "limits": limits})
+        where = agent.mount(f"{self.registry.host}/{TLS_IMAGE}")
+        agent.settle()
+        return agent, where
+
+    def connections(self, agent):
+        """Those to the registry: inodes."""
+        files = set(lab.open_files(agent.process.pid))
+        return {inode for inode, (_, other) in lab.tcp_sockets(agent.process.pid).items()
+                if other == self.registry.port and f"socket:[{inode}]" in files}
 
     def test_from_the_moment_it_is_set(self):
-        self.change_limits(self.tls_agent, origin_bytes_per_s=1)
-        prefetch = self.tls_agent.start_shoal("prefetch", self.where)
-        lab.wait_for(lambda: self.n_connections() >= 3, "two answers that rest")
-        self.change_limits(self.tls_agent, origin_bytes_per_s=0)
+        agent, where = self.mounted()
+        self.assertEqual(len(self.connections(agent)), 1)
+        self.change_limits(agent, origin_bytes_per_s=1)
+        prefetch = agent.start_shoal("prefetch", where)
+        lab.wait_for(lambda: len(self.connections(agent)) >= 3, "two answers that rest")
+        self.change_limits(agent, origin_bytes_per_s=0)
         self.assertEqual(prefetch.wait(lab.DEADLINE_S), 0)
-        self.assert_tree(self.where, TLS_IMAGE)
+        self.assert_tree(where, TLS_IMAGE)
+
+    def test_answers_that_share_a_connection_do_so_with_none_that_may_rest(self):
+        """libcurl would take a connection of the other kind for them, also where an answer rests on that."""
+        agent, where = self.mounted(origin_bytes_per_s=1 << 40)
+        before = self.connections(agent)
+        self.change_limits(agent, origin_bytes_per_s=0)
+        self.read_a_chunk(max(lab.regular_files(where), key=os.path.getsize))
+        agent.settle()
+        self.assertNotEqual(self.connections(agent) - before, set())  # a new one, though there was one without work
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lab.read_whole, lab.regular_files(where)))
+        self.assert_tree(where, TLS_IMAGE)
 
     def test_what_is_on_its_way_by_http_2_does_not_rest(self):
-        largest = max(lab.regular_files(self.where), key=os.path.getsize)
+        agent, where = self.mounted()
+        largest = max(lab.regular_files(where), key=os.path.getsize)
+        before = agent.origin_bytes()
         with ThreadPoolExecutor(1) as pool:
             with lab.stopped(self.registry.process):
                 read = pool.submit(self.read_a_chunk, largest)
-                lab.wait_for(self.is_asked, "a question that waits for the registry")
-                self.change_limits(self.tls_agent, origin_bytes_per_s=1)
+                lab.wait_for(lambda: agent.metric("shoal_fetches_in_flight") > 0 and self.is_asked(), "a question that waits for the registry")
+                self.change_limits(agent, origin_bytes_per_s=1)
             read.result()
-        self.change_limits(self.tls_agent, origin_bytes_per_s=0)
-        self.assert_tree(self.where, TLS_IMAGE)
+        self.assertGreater(agent.origin_bytes() - before, CURL_PIECE_BYTES)  # the first piece is never held up
+        self.change_limits(agent, origin_bytes_per_s=0)
+        self.assert_tree(where, TLS_IMAGE)
 
     @staticmethod
     def read_a_chunk(path):
-        """Its first byte: there when all of the chunk is, which comes in several pieces."""
+        """Its first byte: there when all of the chunk is."""
         with open(path, "rb", buffering=0) as f:
             os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # no readahead of the kernel's
             f.read(1)

@@ -116,10 +116,14 @@ def start_proxy(test, user=None):
 
 
 def start_tls_registry(test):
+    """(the registry, its Certificates). It has the same images as the other one, and speaks HTTP/2."""
     certificates = Certificates()
     registry = lab.Registry(root=lab.registry().root, tls=certificates)
     test.addCleanup(registry.stop)
     lab.registry().push(IMAGE)
+    spoken = subprocess.run(["curl", "-sS", "--cacert", certificates.ca, "-o", "/dev/null", "-w", "%{http_version}", f"https://{registry.host}/v2/"],
+                            check=True, capture_output=True, text=True).stdout
+    test.assertEqual(spoken, "2")
     return registry, certificates
 
 
@@ -158,9 +162,6 @@ class Tls(OriginTest):
     def test_answers_that_share_a_connection(self):
         """By HTTP/2 some end while others still come: what is asked for next is none the worse for that."""
         registry, certificates = self.tls_registry()
-        spoken = subprocess.run(["curl", "-sS", "--cacert", certificates.ca, "-o", "/dev/null", "-w", "%{http_version}", f"https://{registry.host}/v2/"],
-                                check=True, capture_output=True, text=True).stdout
-        self.assertEqual(spoken, "2")
         agent = self.agent_for({"host": registry.host, "scheme": "https", "ca_file": certificates.ca})
         images = (IMAGE, "edge:v6", "edge:v5-lz4-sha256", "layers:v6-batch")
         for image in images:
