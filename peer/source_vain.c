@@ -98,7 +98,7 @@ static void look_at_queue(struct seek *s, const struct wire_set *left)
 }
 
 /* Since when node cannot be asked; a new one, if it could. */
-static struct seek_busy *busy_of(struct seek *s, const struct wire_id *node)
+static struct seek_busy *busy_of(struct seek *s, const struct wire_id *node, uint64_t now)
 {
 	struct seek_busy *b = s->busy;
 
@@ -108,7 +108,7 @@ static struct seek_busy *busy_of(struct seek *s, const struct wire_id *node)
 	}
 	if (s->n_busy < SEEK_BUSY_MAX)
 		b = &s->busy[s->n_busy++];
-	*b = (struct seek_busy){ .node = *node, .since_ns = peer_calm_ns(s->req->p) };
+	*b = (struct seek_busy){ .node = *node, .since_ns = now };
 	return b;
 }
 
@@ -136,7 +136,7 @@ bool vain_is_busy(struct seek *s, const struct wire_id *node, bool said)
 
 	if (!s->req->run->reader)
 		return false;
-	b = busy_of(s, node);
+	b = busy_of(s, node, now);
 	if (said && b->said_ns == 0)
 		b->said_ns = now;
 	if (now - b->since_ns < limit_ns)

@@ -11,10 +11,12 @@
 #pragma once
 #include "clock.h"
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fake_clock {
 	struct clock clock; /* what the code under test gets */
+	bool ticks;         /* with each look it goes on by a nanosecond, as a real one does */
 	_Atomic uint64_t now_ns;
 	_Atomic uint64_t wall_ms;
 };

@@ -216,6 +216,7 @@ struct peers *peers_new(uint32_t n, bool cached)
 
 	assert(n <= PEERS_MAX);
 	fake_clock_init(&world->clock);
+	world->clock.ticks = true; /* who looks twice must not take the second look for the first */
 	world->n = n;
 	world->blocked = true;
 	(void)pthread_mutex_init(&world->lock, NULL);
