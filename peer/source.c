@@ -327,7 +327,6 @@ static void step(struct source_req *req)
 		time_is_over(req);
 		return;
 	}
-	vain_begin(req);
 	if (vain_is_over(req)) {
 		source_note(req, "nothing for %.1f s: the rest of its time is the origin's",
 		            (double)(peer_calm_ns(req->p) - req->time_from_ns) / (double)NS_PER_S);
@@ -445,8 +444,7 @@ static void hurry(struct source_req *req, uint32_t unit_idx)
 	} else {
 		await_unit(req, unit_idx, true);
 	}
-	vain_begin(req); /* now: what is heard before the next step is heard by a reader */
-	source_dirty(req);
+	source_dirty(req); /* its reader's time runs, also while it cannot begin */
 }
 
 void source_self_answer(struct peer *p, const struct home_out *out)

@@ -267,10 +267,8 @@ void vain_bytes(struct seek *s, bool waited);            /* a part of a chunk ca
 void vain_told(struct seek *s, uint64_t progress_bytes); /* by a home, of who is waited for */
 /** A chunk came, and the time of its question was moved by that: what of it counts for a reader. */
 void vain_delivered(struct source_req *req, uint32_t chunk_idx);
-/** If a reader is blocked on it, his time runs from now on. Also before it begins. */
-void vain_begin(struct source_req *req);
-/** Has the reader no time for peers any more? The rest is the origin's. */
-bool vain_is_over(const struct source_req *req);
+/** Has the reader no time for peers any more? The rest is the origin's. Also before it begins. */
+bool vain_is_over(struct source_req *req);
 void vain_watch(struct source_req *req);             /* it has begun: what its reader waits for */
 uint64_t vain_over_ns(const struct source_req *req); /* by the patient clock */
 uint64_t vain_most_ns(const struct source_req *req); /* that it may take; 0: no reader waits */

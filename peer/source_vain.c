@@ -134,7 +134,7 @@ bool vain_is_busy(struct seek *s, const struct wire_id *node, bool said)
 	const uint64_t limit_ns = min_u64(QUEUE_NS, s->req->time_ns / QUEUE_SHARE);
 	struct seek_busy *b;
 
-	if (!s->req->run->reader)
+	if (s->req->time_ns == 0) /* also of a reader who came just now: the next step sees him */
 		return false;
 	b = busy_of(s, node, now);
 	if (said && b->said_ns == 0)
@@ -318,18 +318,16 @@ static uint64_t left_ns(const struct unit_run *run, uint64_t now)
 	return max_u64(all_ns - min_u64(run->waited_ns, all_ns), all_ns / LEAST_SHARE);
 }
 
-void vain_begin(struct source_req *req)
+bool vain_is_over(struct source_req *req)
 {
 	const uint64_t now = peer_now_ns(req->p);
 
-	if (!req->run->reader || req->time_ns != 0 || req->run->deadline_ns <= now)
-		return;
-	req->time_ns = left_ns(req->run, now);
-	req->time_from_ns = peer_calm_ns(req->p);
-	req->watched = UINT32_MAX;
-}
-
-bool vain_is_over(const struct source_req *req)
-{
+	if (!req->run->reader || req->run->deadline_ns <= now)
+		return false;
+	if (req->time_ns == 0) {
+		req->time_ns = left_ns(req->run, now);
+		req->time_from_ns = peer_calm_ns(req->p);
+		req->watched = UINT32_MAX;
+	}
 	return peer_calm_ns(req->p) >= vain_over_ns(req);
 }

@@ -324,14 +324,17 @@ def n_fuse_devices(pid):
     return devices.count(os.stat("/dev/fuse").st_rdev)
 
 
-def tcp_sockets(pid):
-    """{inode: (own port, the other's port; 0: it listens)} of all in the network namespace of a process."""
-    found = {}
+def tcp_table(pid="self"):
+    """(inode, own port, the other's port; 0: it listens, bytes that wait to be read) of all in the network namespace of a process."""
     with open(f"/proc/{pid}/net/tcp", encoding="ascii") as f:
         for line in list(f)[1:]:
             fields = line.split()
-            found[fields[9]] = tuple(int(fields[i].split(":")[1], 16) for i in (1, 2))
-    return found
+            yield (fields[9], *(int(fields[i].split(":")[1], 16) for i in (1, 2, 4)))
+
+
+def tcp_sockets(pid):
+    """{inode: (own port, the other's port; 0: it listens)} of all in the network namespace of a process."""
+    return {inode: (own, other) for inode, own, other, _ in tcp_table(pid)}
 
 
 def listens(path):

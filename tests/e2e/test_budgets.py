@@ -90,7 +90,7 @@ class Tls(BudgetsTest):
     def connections(self, agent):
         """Those to the registry: inodes."""
         files = set(lab.open_files(agent.process.pid))
-        return {inode for inode, (_, other) in lab.tcp_sockets(agent.process.pid).items()
+        return {inode for inode, _, other, _ in lab.tcp_table(agent.process.pid)
                 if other == self.registry.port and f"socket:[{inode}]" in files}
 
     def test_from_the_moment_it_is_set(self):
@@ -138,6 +138,4 @@ class Tls(BudgetsTest):
 
     def is_asked(self):
         """Does something lie before the registry that it has not read?"""
-        with open("/proc/net/tcp", encoding="ascii") as f:
-            rows = [line.split() for line in list(f)[1:]]
-        return any(int(row[1].split(":")[1], 16) == self.registry.port and int(row[4].split(":")[1], 16) > 0 for row in rows)
+        return any(own == self.registry.port and unread > 0 for _, own, _, unread in lab.tcp_table())
