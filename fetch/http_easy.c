@@ -129,8 +129,9 @@ static void set_ca_files(struct setter *s, const char *paths)
  *
  * A budget comes and goes, and libcurl would put a request that may share on a connection of the
  * other kind, though an answer comes or rests there: it gets that one's bytes. It does not where
- * they differ in what they ask of TLS. So who may share says what HTTP/2 needs (RFC 9113, section
- * 9.2); the others leave that to OpenSSL's own configuration. */
+ * they differ in what they ask of TLS. So who may share says that the highest version is libcurl's
+ * default, which is what it is for the others, who say nothing. The lowest one is OpenSSL's own
+ * configuration's for all. */
 static void set_http_version(struct setter *s, const struct http_opts *opts, bool tls)
 {
 	const bool shares = tls && opts->bytes_per_s == 0;
@@ -139,7 +140,8 @@ static void set_http_version(struct setter *s, const struct http_opts *opts, boo
 	         shares ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
 	set_long(s, CURLOPT_PIPEWAIT, shares);
 	set_long(s, CURLOPT_SSLVERSION,
-	         shares ? (long)CURL_SSLVERSION_TLSv1_2 : (long)CURL_SSLVERSION_DEFAULT);
+	         (long)CURL_SSLVERSION_DEFAULT | (shares ? (long)CURL_SSLVERSION_MAX_DEFAULT
+	                                                 : (long)CURL_SSLVERSION_MAX_NONE));
 }
 
 bool http_easy_shares(const struct http_req *req)

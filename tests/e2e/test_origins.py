@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import socket
+import ssl
 import subprocess
 import threading
 import urllib.parse
@@ -104,15 +105,35 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             pass
 
 
-def start_proxy(test, user=None):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+def serve_locally(test, handler, context=None):
+    """A server on a free port, until the test ends. context: it speaks TLS."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    server.seen = []
-    server.user = user
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     test.addCleanup(server.server_close)
     test.addCleanup(server.shutdown)
     return server
+
+
+def start_proxy(test, user=None):
+    server = serve_locally(test, Proxy)
+    server.seen = []
+    server.user = user
+    return server
+
+
+class Nothing(http.server.BaseHTTPRequestHandler):
+    """A registry that has nothing."""
+
+    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
+        pass
+
+    def do_GET(self):
+        self.send_error(404)
+
+    do_HEAD = do_GET
 
 
 def start_tls_registry(test):
@@ -150,6 +171,27 @@ class Tls(OriginTest):
         done = agent.shoal("mount", f"{registry.host}/{IMAGE}", agent.new_dir(), check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("certificate", done.stderr)
+
+    def test_the_machine_says_the_lowest_version(self):
+        """What OpenSSL's own configuration refuses nobody here allows."""
+        server, certificates = self.tls_1_2_server()
+        strict = os.path.join(certificates.dir, "openssl.cnf")
+        with open(strict, "w", encoding="ascii") as f:
+            f.write("openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = tls\n[tls]\nMinProtocol = TLSv1.3\n")
+        host = f"127.0.0.1:{server.server_port}"
+        for env, says in (({}, "404"), ({"OPENSSL_CONF": strict}, "protocol version")):
+            agent = self.agent(config={"registries": [{"host": host, "scheme": "https", "ca_file": certificates.ca}]}, env=env)
+            done = agent.shoal("mount", f"{host}/{IMAGE}", agent.new_dir(), check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(says, done.stderr)
+
+    def tls_1_2_server(self):
+        """(a server that speaks nothing newer, and has nothing, its Certificates)"""
+        certificates = Certificates()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificates.cert, certificates.key)
+        return serve_locally(self, Nothing, context), certificates
 
     def test_through_a_proxy(self):
         registry, certificates = self.tls_registry()

@@ -297,6 +297,7 @@ struct comer {
 	struct loop_call call;
 	struct scene *s;
 	uint32_t rounds;
+	bool came;
 };
 
 static void on_round(struct loop_call *call)
@@ -307,6 +308,7 @@ static void on_round(struct loop_call *call)
 		loop_post(c->s->w->peers->loop, &c->call);
 		return;
 	}
+	c->came = true;
 	c->s->w->run.reader = true;
 	scene_source(c->s)->ops->hurry(c->s->w->req, 0);
 }
@@ -332,6 +334,7 @@ static void who_is_busy_as_a_reader_comes_is_asked_again(void **state)
 		actor_end(&s->other, s->other.gets[0].req, WIRE_IS_BUSY, 1);
 		loop_post(s->w->peers->loop, &comer.call);
 		peers_until(s->w->peers, &s->other.n_gets, 2);
+		assert_true(comer.came);
 		assert_int_equal(scene_info(s, &s->other).n_failed, 0);
 		(void)scene_teardown((void **)&s);
 	}
