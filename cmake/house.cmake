@@ -19,6 +19,12 @@ if(SHOAL_SANITIZE)
   target_compile_options(house INTERFACE -fsanitize=${SHOAL_SANITIZE} -fno-sanitize-recover=all
                          -fno-omit-frame-pointer)
   target_link_options(house INTERFACE -fsanitize=${SHOAL_SANITIZE})
+  # These programs are large, and nobody is given them: the faster linker of binutils, where it has one.
+  include(CheckLinkerFlag)
+  check_linker_flag(C -fuse-ld=gold HAVE_GOLD)
+  if(HAVE_GOLD)
+    target_link_options(house INTERFACE -fuse-ld=gold)
+  endif()
 endif()
 if(SHOAL_FUZZ)
   target_compile_options(house INTERFACE $<$<COMPILE_LANGUAGE:C>:-fsanitize=fuzzer-no-link>)
