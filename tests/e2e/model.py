@@ -5,6 +5,7 @@ The rule: a chunk that is here under its key never crosses the line again. With 
 place in its blob. "Here" ends with a kill for what had no time to reach the disk, and with the removal
 of the image for what no other image is known to hold, and with eviction: such chunks may cross again, or not.
 """
+import bisect
 import re
 
 import chunk_facts
@@ -12,11 +13,27 @@ import chunk_facts
 FLUSH_S = 5.0  # what is ready reaches the disk within 1 s; more where the machine has much to do
 
 
+class Places:
+    """The units of a blob by where they lie, so that a request is not held against each of them."""
+
+    def __init__(self, units):
+        self.ranges = sorted(units)  # [(first, end)]
+        self.firsts = [a for a, _ in self.ranges]
+        self.ending = {}             # end -> the first byte of the longest unit that ends there
+        for a, b in self.ranges:
+            self.ending.setdefault(b, a)
+
+    def beginning_in(self, first, end):
+        """[(first, end)] of those whose first byte is in [first, end)."""
+        return self.ranges[bisect.bisect_left(self.firsts, first):bisect.bisect_left(self.firsts, end)]
+
+
 class Model:
     def __init__(self, dedup):
         self.dedup = dedup
         self.images = {}    # registered image -> its units
         self.units = {}     # blob id -> {(first, end): unit}
+        self.places = {}    # blob id -> Places of its units
         self.holders = {}   # key -> {(blob id, index): when it came there}
         self.ever = set()   # keys that crossed at all
         self.crossed_bytes = 0
@@ -31,6 +48,8 @@ class Model:
         for u in self.images[image]:
             known = self.units.setdefault(u.blob_id, {}).setdefault((u.first, u.end), u)
             known.members.update(u.members)
+        for blob_id in {u.blob_id for u in self.images[image]}:
+            self.places[blob_id] = Places(self.units[blob_id])
 
     def is_here(self, key):
         return bool(self.holders.get(key))
@@ -55,9 +74,10 @@ class Model:
                 continue
             first, end = int(asked[1]), int(asked[2]) + 1
             # What a slice has in common with the one before need not be asked for again.
-            before = [a for a, b in known if b == first]
-            begins = {first} | {c for a in before for c, d in known if a <= c < first < d}
-            inside = [u for (a, b), u in known.items() if min(begins) <= a and b <= end and b > first]
+            places = self.places[m[1]]
+            before = places.ending.get(first, first)
+            begins = {first} | {c for c, d in places.beginning_in(before, first) if d > first}
+            inside = [known[a, b] for a, b in places.beginning_in(min(begins), end) if first < b <= end]
             if not inside or min(u.first for u in inside) not in begins or max(u.end for u in inside) != end:
                 faults.append(f"blob {m[1][:12]}: [{first}, {end}) is no run of units")
             self.crossed_bytes += end - first
