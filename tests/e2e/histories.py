@@ -90,11 +90,13 @@ def unescape(path):
 
 
 class Truth:
-    """The images' files with the bytes that they must have."""
+    """The images' files, and the bytes that they must have."""
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.dirs = {}
+        self.kept = set()  # files
+        self.agent = None
+        self.mounts = {}   # image -> where
         self.lists = {}
 
     def files(self, image):
@@ -104,25 +106,37 @@ class Truth:
             self.lists[image] = [(unescape(r[10]), int(r[4]), r[8]) for r in rows if r[0] == "f"]
         return self.lists[image]
 
-    def dir(self, image):
-        """A directory with these files, each held against its digest. Made by an agent, once."""
+    def file(self, image, path, digest):
+        """Where the bytes are that a file must have, held against its digest: brought by an agent of its own, when first wanted."""
         with self.lock:
-            name = lab.EXPECTED[image]
-            if name not in self.dirs:
-                agent = lab.Agent()
-                where = agent.mount(lab.registry().push(image))
-                to = os.path.join(lab.TMP, "truth-" + name)
-                for path, _, digest in self.files(image):
-                    os.makedirs(os.path.dirname(to + path), exist_ok=True)
-                    shutil.copyfile(where + path, to + path)
-                    with open(to + path, "rb") as f:
-                        if hashlib.file_digest(f, "sha256").hexdigest() != digest:
-                            raise AssertionError(f"{image}{path} is wrong before anything was done")
-                agent.umount_when_free(where)
-                agent.stop()
-                shutil.rmtree(agent.dir, ignore_errors=True)
-                self.dirs[name] = to
-            return self.dirs[name]
+            to = os.path.join(lab.TMP, "truth-" + lab.EXPECTED[image]) + path
+            if to not in self.kept:
+                with open(self.mounted(image) + path, "rb") as f:
+                    data = f.read()
+                if hashlib.sha256(data).hexdigest() != digest:
+                    raise AssertionError(f"{image}{path} is wrong before anything was done")
+                os.makedirs(os.path.dirname(to), exist_ok=True)
+                with open(to, "wb") as f:
+                    f.write(data)
+                self.kept.add(to)
+        return to
+
+    def mounted(self, image):
+        if self.agent is None:
+            self.agent = lab.Agent()
+        if image not in self.mounts:
+            self.mounts[image] = self.agent.mount(lab.registry().push(image))
+        return self.mounts[image]
+
+    def close(self):
+        """What was brought is kept."""
+        if self.agent is None:
+            return
+        for where in self.mounts.values():
+            self.agent.umount_when_free(where)
+        self.agent.stop()
+        self.agent.take_down()
+        self.agent, self.mounts = None, {}
 
 
 TRUTH = Truth()
@@ -231,15 +245,14 @@ class History:
 
     def read_ranges(self):
         where, name = self.pick()
-        truth = TRUTH.dir(source_of(name))
         files = [f for f in TRUTH.files(source_of(name)) if f[1] > 0]
-        for path, size, _ in self.rng.choices(files, weights=[f[1] for f in files], k=self.rng.randrange(1, 60)):
+        for path, size, digest in self.rng.choices(files, weights=[f[1] for f in files], k=self.rng.randrange(1, 60)):
             offset = self.rng.randrange(size)
             n_bytes = self.rng.choice((1, 4096, 65536, 1 << 20))
             fd = open_fresh(where + path)
             got = os.pread(fd, n_bytes, offset)
             os.close(fd)
-            with open(truth + path, "rb") as f:
+            with open(TRUTH.file(source_of(name), path, digest), "rb") as f:
                 f.seek(offset)
                 if f.read(n_bytes) != got:
                     self.fault(f"{name}{path}: wrong bytes at {offset}")
@@ -312,10 +325,10 @@ class History:
             self.rng.shuffle(files)
             reader = threading.Thread(target=self.read_until_killed, args=(where, name, files))
             n_bytes = self.rng.randrange(1, chunk_facts.packed_bytes(source_of(name)))
-            start = self.origin.stats()["body_bytes"]
+            start = self.origin.sums()["body_bytes"]
             reader.start()
             with contextlib.suppress(AssertionError):  # on a busy machine it comes sooner: any moment is one
-                lab.wait_for(lambda: not reader.is_alive() or self.origin.stats()["body_bytes"] - start >= n_bytes,
+                lab.wait_for(lambda: not reader.is_alive() or self.origin.sums()["body_bytes"] - start >= n_bytes,
                              "the moment of the kill", deadline_s=KILL_WITHIN_S)
         self.agent.kill()
         killed = time.monotonic()

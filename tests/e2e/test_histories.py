@@ -26,6 +26,7 @@ class Histories(lab.LabTest):
         fs = [histories.LoopFs(kind) for _ in range(AT_ONCE)]
         for f in fs:
             self.addCleanup(f.close)
+        self.addCleanup(histories.TRUTH.close)
         for name in histories.PUSHED:
             lab.registry().push(name)
         for name, image in histories.TWICE.items():
