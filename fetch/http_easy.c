@@ -279,12 +279,34 @@ static bool is_lasting(CURLcode code)
 	return false;
 }
 
-/* The server does not speak TLS at all, says OpenSSL. */
+/* What OpenSSL says of a handshake that failed is told by words alone. words: n of them */
+static bool tls_says_any(const struct http_req *req, CURLcode code, const char *const *words,
+                         size_t n)
+{
+	if (code != CURLE_SSL_CONNECT_ERROR)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (strstr(req->curl_says, words[i]) != NULL)
+			return true;
+	return false;
+}
+
+/* The server does not speak TLS at all. */
 static bool speaks_plainly(const struct http_req *req, CURLcode code)
 {
-	return code == CURLE_SSL_CONNECT_ERROR &&
-	       (strstr(req->curl_says, "wrong version number") != NULL ||
-	        strstr(req->curl_says, "packet length too long") != NULL);
+	static const char *const words[] = { "wrong version number", "packet length too long" };
+
+	return tls_says_any(req, code, words, ARRAY_LEN(words));
+}
+
+/* It does, and no version of it that this machine allows, by its word or OpenSSL's here. (Where it
+ * just says that a handshake failed, that may be one of many servers, and a matter of minutes.) */
+static bool has_no_version_in_common(const struct http_req *req, CURLcode code)
+{
+	static const char *const words[] = { "alert protocol version", "unsupported protocol",
+		                             "no protocols available" };
+
+	return tls_says_any(req, code, words, ARRAY_LEN(words));
 }
 
 static const char *what_to_do(CURLcode code)
@@ -307,6 +329,7 @@ static const char *what_to_do(CURLcode code)
 int http_easy_result(const struct http_req *req, CURLcode code, struct err *e)
 {
 	const char *detail = req->curl_says[0] != '\0' ? req->curl_says : curl_easy_strerror(code);
+	const bool apart = has_no_version_in_common(req, code);
 
 	if (req->result != 0) {
 		(void)err_set(e, req->result < 0 ? -req->result : EIO,
@@ -322,6 +345,9 @@ int http_easy_result(const struct http_req *req, CURLcode code, struct err *e)
 		               "%s answers https in plain text: it speaks http (if that is as it "
 		               "should be, set scheme: http for this host under registries)",
 		               req->url_host);
-	(void)err_set(e, is_lasting(code) ? EPROTO : EAGAIN, "%s: %s", req->url_host, detail);
-	return err_hint(e, what_to_do(code));
+	(void)err_set(e, apart || is_lasting(code) ? EPROTO : EAGAIN, "%s: %s", req->url_host,
+	              detail);
+	return err_hint(e, apart ? "which versions of TLS does it speak, and which does "
+	                           "this machine's OpenSSL allow?"
+	                         : what_to_do(code));
 }

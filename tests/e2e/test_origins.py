@@ -173,7 +173,7 @@ class Tls(OriginTest):
         self.assertIn("certificate", done.stderr)
 
     def test_the_machine_says_the_lowest_version(self):
-        """What OpenSSL's own configuration refuses nobody here allows."""
+        """What OpenSSL's own configuration refuses nobody here allows. It is said at once: to try again cures nothing."""
         server, certificates = self.tls_1_2_server()
         strict = os.path.join(certificates.dir, "openssl.cnf")
         with open(strict, "w", encoding="ascii") as f:
@@ -184,6 +184,7 @@ class Tls(OriginTest):
             done = agent.shoal("mount", f"{host}/{IMAGE}", agent.new_dir(), check=False)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(says, done.stderr)
+        self.assertEqual(lab.metric_sum(agent.metrics(), "shoal_origin_requests_total", code="0"), 1)
 
     def tls_1_2_server(self):
         """(a server that speaks nothing newer, and has nothing, its Certificates)"""
