@@ -5,6 +5,8 @@ For images without batches and slices: there a unit is a chunk.
 import chunk_facts
 import lab
 
+UNIQUE = "shoal_origin_unique_bytes_total"
+
 
 def held(agent, image):
     """{(blob id, chunk index)} that a node has, as soon as its database has what it says that it has."""
@@ -36,14 +38,20 @@ class Death:
         self.cluster = cluster
         self.rest = [agent for agent in cluster.agents if agent is not victim]
         with cluster.registry_node.cut_off():
-            its = held(victim, image)
+            its, unique_bytes = lab.wait_for(lambda: self.of_one_moment(victim, image), "what came to be written")
             self.its_bytes = victim.origin_bytes()
             # What had come of its leases, and was nothing whole yet.
-            self.in_flight_bytes = self.its_bytes - victim.metric("shoal_origin_unique_bytes_total")
+            self.in_flight_bytes = self.its_bytes - unique_bytes
             victim.kill()
             others = set().union(*(held(agent, image) for agent in self.rest))
         # What nobody else had of what it had.
         self.only_its_bytes = packed_bytes(image, its - others)
+
+    @staticmethod
+    def of_one_moment(victim, image):
+        """What it holds, and the bytes of that that came from the registry; None: a chunk that had come was just being written."""
+        before, its, after = victim.metric(UNIQUE), held(victim, image), victim.metric(UNIQUE)
+        return (its, after) if before == after else None
 
     def fetched(self):
         """What all have had from the registry so far, the dead one included."""
