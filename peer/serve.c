@@ -148,6 +148,13 @@ static uint32_t choose(struct serve *s)
 	return bytes;
 }
 
+/* Who waits for the budget longest has of it first. */
+static void to_the_end(struct serve *s)
+{
+	DL_DELETE(s->p->serves, s);
+	DL_APPEND(s->p->serves, s);
+}
+
 static void next_piece(struct serve *s)
 {
 	uint32_t bytes;
@@ -172,6 +179,7 @@ static void next_piece(struct serve *s)
 	                      (s->flags & WIRE_GET_READER) != 0);
 	if (s->due_ns != 0)
 		return; /* the budget is used up: later */
+	to_the_end(s);
 	for (uint32_t i = 0; i < s->piece.n_chosen; i++)
 		wire_set_remove(&s->ready, s->piece.chosen[i]);
 	s->busy = true;
@@ -228,6 +236,7 @@ static void grant(struct serve *s, const struct wire_get *get)
 		return;
 	}
 	s->link->n_wrong_proofs = 0;
+	to_the_end(s);
 	proof_of_grant(conn_binding(s->link->conn), false, key, get->proof, msg.u.grant.mac);
 	conn_send(s->link->conn, &msg);
 	serve_sort(s);

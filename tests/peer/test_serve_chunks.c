@@ -409,6 +409,24 @@ static void who_drains_sends_nothing_more(void **state)
 	assert_int_equal(s->n_chunks, 0);
 }
 
+/* Who asked first has no more of a limit than who asked later. */
+static void a_limit_for_uploads_is_shared_by_turns(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, CHUNKS / 2);
+	const struct wire_set second = chunks_of(CHUNKS / 2, CHUNKS / 2);
+	struct wire_set of_first;
+
+	put(s, 0, CHUNKS);
+	s->came = set_none(CHUNKS);
+	s->w->peers->peers[0]->upload.bytes_per_s = 2UL * CHUNK_BYTES; /* no two at a time */
+	(void)get(s, &first, WIRE_GET_READER);
+	(void)get(s, &second, WIRE_GET_READER);
+	peers_until(s->w->peers, &s->n_chunks, CHUNKS / 2);
+	of_first = set_and(s->came, &first);
+	assert_in_range(set_count(&of_first), CHUNKS / 4 - 1, CHUNKS / 4 + 1);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -428,6 +446,7 @@ int main(void)
 		T(who_waits_may_cancel),
 		T(what_went_bad_on_the_disk_is_not_sent),
 		T(who_drains_sends_nothing_more),
+		T(a_limit_for_uploads_is_shared_by_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
