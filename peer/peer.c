@@ -291,11 +291,11 @@ void peer_free(struct peer **peer)
 	renew_free(p);
 	resolve_free(p);
 	meta_asks_fini(p); /* while their connections are there */
+	source_fini(p);    /* the same */
 	links_abort(p);
 	serves_free(p);
 	meta_fini(p);
 	ready_fini(p);
-	source_fini(p);
 	packed_free(&p->packed);
 	adverts_free(&p->adverts);
 	holders_free(&p->holders);
