@@ -16,6 +16,8 @@
  *   source_vain.c   ... for how long a reader has nothing of it
  *   source_zone.c   ... of the cluster, for what the own zone has not
  *   source_get.c    ... to one holder                                         (struct get)
+ *   source_line.c   ... that is behind others on its connection
+ *   source_turn.c   ... and whose turn it is there
  *   serve.c         GETs of others                                            (struct serve)
  *
  * Nothing calls back from inside another's call: what happened is noted, and peer_work() is posted;
@@ -68,6 +70,9 @@ struct link {
 	struct send_rate rate;       /* for whether to pack what is sent */
 	uint64_t rate_payload_bytes; /* of chunks, sent when it was looked at */
 	uint32_t n_wrong_proofs;     /* of its GETs, in a row */
+	/* Chunks that readers here asked it for (source_turn.c), as plain bytes: */
+	uint64_t came_bytes; /* that came */
+	uint64_t owed_bytes; /* that are still to come, of what it granted */
 };
 
 /* What was received and sent by connections that are gone, by node. */

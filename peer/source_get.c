@@ -20,6 +20,7 @@ static struct peer *peer_of(const struct get *g)
 
 static void get_free(struct get *g)
 {
+	turn_end(g);
 	DL_DELETE(g->s->gets, g);
 	free(g);
 }
@@ -111,7 +112,9 @@ static void on_answer(void *arg, const struct wire_msg *msg)
 
 	if (msg->type == WIRE_GRANT) {
 		g->granted = grant_is_right(g, &msg->u.grant);
-		if (!g->granted) {
+		if (g->granted) {
+			turn_granted(g);
+		} else {
 			peer_blame(peer_of(g), &g->node, 0, HOLDERS_LIED);
 			leave_liar(g);
 		}
@@ -177,6 +180,7 @@ static void on_chunk(void *arg, uint16_t wire_pos, enum compressor form, uint8_t
 	s->req->received_bytes += size_bytes;
 	wire_set_add(&one, pos);
 	g->set = set_minus(g->set, &one);
+	turn_came(g, chunk_at(g, pos)->plain_size_bytes);
 	restart_watch(g); /* a whole one is progress, however long it took */
 	source_deliver(
 		s, pos,
@@ -214,14 +218,23 @@ static void wait_elsewhere(struct get *g)
  * and any other source would be, too. */
 static bool is_in_line(const struct get *g)
 {
-	return line_moves(g) && peer_calm_ns(peer_of(g)) < g->began_ns + g->line_ns;
+	return line_moves(g) && !g->turn_over &&
+	       peer_calm_ns(peer_of(g)) < g->began_ns + g->line_ns;
 }
 
-/* Whoever else may have it, and the origin, are to have some of its time. */
+/* Whoever else may have it, and the origin, are to have some of its time. If its turn is over it
+ * has as long, once, as who brings nothing, and is asked for a sign of life before that is over. */
 static void stay_in_line(struct get *g)
 {
+	uint64_t answer_ns;
+
 	restart_watch(g);
+	turn_look(g);
 	g->stuck_ns = min_u64(g->stuck_ns, g->began_ns + max_u64(g->line_ns, stuck_after_ns(g)));
+	if (!g->turn_over)
+		return;
+	answer_ns = min_u64(line_patience_ns(g->s->req, g->conn), g->stuck_ns);
+	g->hedge_ns = min_u64(g->hedge_ns, g->stuck_ns - answer_ns);
 }
 
 static void watch_on(struct get *g)
@@ -425,6 +438,7 @@ static struct get *get_new(struct seek *s, const struct wire_id *node, const str
 		g->size_bytes += chunk_at(g, (uint16_t)pos)->plain_size_bytes;
 		g->wire_bytes += wire_bytes_of(s->req->run->layout, chunk_at(g, (uint16_t)pos));
 	}
+	g->left_bytes = g->size_bytes;
 	g->began_ns = peer_calm_ns(p);
 	g->hedge_ns = holders_hedge_ns(p->holders, node, g->size_bytes);
 	g->line_ns = line_longest_ns(s->req);
@@ -475,6 +489,7 @@ static enum get_outcome ask(struct get *g, struct wire_get *get, const uint32_t 
 		r = conn_request(l->conn, &msg, &opts, &g->req);
 	}
 	if (r == 0) {
+		g->link = l;
 		g->conn = l->conn;
 		g->began_bytes = conn_counts(g->conn)->payload_in_bytes;
 		g->sent_ns = peer_now_ns(p);

@@ -22,7 +22,8 @@ struct get {
 	struct get *prev, *next;
 	struct seek *s;
 	struct wire_id node;
-	struct conn *conn;
+	struct link *link;
+	struct conn *conn; /* the link's */
 	uint32_t req;
 	struct wire_set set;    /* of the seek's positions: still expected from it */
 	struct wire_set missed; /* it said that these do not come */
@@ -40,7 +41,11 @@ struct get {
 	uint64_t sent_ns;     /* ... then, by the real clock */
 	uint64_t line_bytes;  /* that had come by its connection when it was watched anew, ... */
 	uint64_t watched_ns;  /* ... then */
-	bool wait;            /* it is to come there first: only its life is watched */
+	uint64_t left_bytes;  /* of size_bytes: not come by this question yet */
+	/* Granted, a reader's: its turn is over once readers' chunks on its link are more. */
+	uint64_t turn_bytes;
+	bool turn_over; /* it was when looked at, since its last chunk */
+	bool wait;      /* it is to come there first: only its life is watched */
 	bool hedged;
 	bool reader; /* it was asked for a reader */
 	bool granted;
@@ -319,6 +324,14 @@ bool line_moves(const struct get *g);
  * the question. */
 bool line_is_behind(const struct source_req *req, const struct conn *c, uint64_t sent_ns,
                     uint64_t from_bytes, uint64_t from_ns);
+
+/* ---- source_turn.c ---- */
+
+void turn_granted(struct get *g);                         /* once, when its GRANT came */
+void turn_came(struct get *g, uint32_t plain_size_bytes); /* a chunk of it did */
+void turn_end(struct get *g);
+/** Note whether its turn is over: its holder could have answered, or sent a chunk, and did not. */
+void turn_look(struct get *g);
 
 /* ---- source_unit.c ---- */
 

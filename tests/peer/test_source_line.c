@@ -31,21 +31,28 @@ static void who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it(void
 	assert_int_equal(s->home.n_gets, 0);
 }
 
+/* Another question to the other, of those that the agent asks it in a row. */
+static void asks_other(struct scene *s, const struct wire_set *set)
+{
+	const uint32_t n_gets = s->other.n_gets;
+
+	actor_answer(&s->home, &s->home.asks[0], WIRE_HOLDERS, set, &s->other);
+	peers_until(s->w->peers, &s->other.n_gets, n_gets + 1);
+}
+
 /* Two questions to the other; of the first nothing came yet, and the second is behind it. */
 static void is_in_line(struct scene *s, const struct wire_set *first, const struct wire_set *second)
 {
 	const struct wire_set none = { .n = first->n };
-	const struct wire_ask *ask = &s->home.asks[0];
 
-	actor_answer(&s->home, ask, WIRE_HOLDERS, first, &s->other);
-	peers_until(s->w->peers, &s->other.n_gets, 1);
-	actor_answer(&s->home, ask, WIRE_HOLDERS, second, &s->other);
-	actor_end(&s->home, ask->req, WIRE_DONE, 0);
-	peers_until(s->w->peers, &s->other.n_gets, 2);
+	asks_other(s, first);
+	asks_other(s, second);
+	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
 	gives(&s->other, &s->other.gets[0], &none, false);
+	actor_grant(&s->other, &s->other.gets[1], true);
 }
 
-/* One more of the first question, and then nothing for a while. */
+/* One more of the question that it serves, and then nothing for a while. */
 static void one_more(struct scene *s, uint32_t chunk_idx, uint32_t then_ms)
 {
 	const struct wire_set one = chunks_of(chunk_idx, 1);
@@ -70,7 +77,7 @@ static void who_is_behind_another_question_is_not_given_up(void **state)
 	assert_int_equal(s->other.stranger.n_cancelled, 0);
 	actor_send_more(&s->other, &eighth, true);
 	peers_until(s->w->peers, &s->w->n_chunks, 8);
-	gives(&s->other, &s->other.gets[1], &second, true);
+	actor_send(&s->other, &s->other.gets[1], &second, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_chunks, 9);
 }
@@ -96,6 +103,103 @@ static void who_is_behind_another_question_for_a_third_of_its_time_is_given_up(v
 	actor_send_more(&s->other, &rest, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_chunks, FIRST);
+}
+
+/* Others come, from that one on, until a question that has nothing is given up. @return after so
+ * many ms */
+static uint64_t others_come(struct scene *s, uint32_t *chunk_idx)
+{
+	const uint64_t from_ms = now_ms(s);
+
+	while (s->other.stranger.n_cancelled == 0) {
+		assert_true(*chunk_idx < CHUNKS);
+		one_more(s, (*chunk_idx)++, 300);
+	}
+	return now_ms(s) - from_ms;
+}
+
+/* It was not the question of these. */
+static void the_rest_comes(struct scene *s, uint32_t from, uint32_t to, uint32_t n_chunks)
+{
+	const struct wire_set rest = chunks_of(from, to - from);
+
+	actor_send_more(&s->other, &rest, true);
+	peers_until(s->w->peers, &s->w->n_chunks, n_chunks);
+	assert_int_equal(s->other.stranger.n_cancelled, 1);
+	assert_int_equal(scene_info(s, &s->other).n_failed, 1);
+}
+
+/* It sends by turns. Who was asked before has all, and so have some who were asked later. */
+static void who_keeps_one_back_and_gives_what_was_asked_later_is_given_up(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 2);
+	const struct wire_set kept = chunks_of(2, 1);
+	const struct wire_set later = chunks_of(3, CHUNKS - 3);
+	const struct wire_set none = { .n = later.n };
+	uint32_t next = 3;
+
+	(void)wants_within(s, CHUNKS, 30000); /* 10 s in line */
+	asks_other(s, &first);
+	asks_other(s, &kept);
+	asks_other(s, &later);
+	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+	gives(&s->other, &s->other.gets[0], &first, true);
+	actor_grant(&s->other, &s->other.gets[1], true);
+	peers_until(s->w->peers, &s->w->n_chunks, 2);
+	gives(&s->other, &s->other.gets[2], &none, false);
+	assert_in_range(others_come(s, &next), 2000, 4500);
+	the_rest_comes(s, next, CHUNKS, CHUNKS - 1);
+}
+
+/* A GRANT is behind no chunk: it has answered the ping behind the question. */
+static void who_gives_others_and_does_not_say_that_it_knows_one_is_given_up(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, CHUNKS - 1);
+	const struct wire_set kept = chunks_of(CHUNKS - 1, 1);
+	const struct wire_set none = { .n = first.n };
+	uint32_t next = 0;
+
+	(void)wants_within(s, CHUNKS, 30000);
+	asks_other(s, &first);
+	asks_other(s, &kept);
+	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+	gives(&s->other, &s->other.gets[0], &none, false);
+	assert_in_range(others_come(s, &next), 2000, 4500);
+	the_rest_comes(s, next, CHUNKS - 1, CHUNKS - 1);
+}
+
+/* By turns: a chunk of the first, then one of the second, which takes long, and the first again. */
+static void who_has_had_a_turn_waits_for_that_of_the_others(void **state)
+{
+	enum { AT_ONCE = 300 };
+
+	struct scene *s = *state;
+	const struct wire_set first = chunks_of(0, 2);
+	const struct wire_set half = chunks_of(0, 1);
+	const struct wire_set other_half = chunks_of(1, 1);
+	const struct wire_set second = chunks_of(2, 1);
+	const uint64_t from_ms = now_ms(s);
+
+	(void)wants_within(s, 3, 30000);
+	asks_other(s, &first);
+	asks_other(s, &second);
+	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+	gives(&s->other, &s->other.gets[0], &half, false);
+	actor_grant(&s->other, &s->other.gets[1], true);
+	peers_until(s->w->peers, &s->w->n_chunks, 1);
+	for (uint32_t at = 0; at < CHUNK_BYTES; at += AT_ONCE) { /* 6 KB/s */
+		actor_trickle(&s->other, &s->other.gets[1], at,
+		              CHUNK_BYTES - at < AT_ONCE ? CHUNK_BYTES - at : AT_ONCE);
+		peers_run_ms(s->w->peers, 50);
+	}
+	assert_true(now_ms(s) - from_ms > 3000);
+	assert_int_equal(s->w->n_chunks, 2);
+	assert_int_equal(scene_info(s, &s->other).n_failed, 0);
+	actor_send_more(&s->other, &other_half, true);
+	peers_until(s->w->peers, &s->w->n_ends, 1);
+	assert_int_equal(s->w->n_chunks, 3);
 }
 
 /* n bytes of one chunk each 50 ms, until the question is cancelled. @return after so many ms */
@@ -351,6 +455,9 @@ int main(void)
 		T(who_is_slow_and_has_it_is_not_left_for_one_who_is_to_receive_it),
 		T(who_is_behind_another_question_is_not_given_up),
 		T(who_is_behind_another_question_for_a_third_of_its_time_is_given_up),
+		T(who_keeps_one_back_and_gives_what_was_asked_later_is_given_up),
+		T(who_gives_others_and_does_not_say_that_it_knows_one_is_given_up),
+		T(who_has_had_a_turn_waits_for_that_of_the_others),
 		T(who_trickles_is_late_and_given_up),
 		T(who_is_slow_until_the_time_is_over_has_failed),
 		T(who_is_too_slow_for_its_reader_has_failed_and_costs_less_then),
