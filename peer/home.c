@@ -106,10 +106,27 @@ static void has_now(struct home *h, struct h_list *l, uint32_t pos, uint16_t nod
 	}
 }
 
+/* Who missed it there asked too early. (Not of one that says again what it said before.) */
+static void came_there(const struct h_list *l, uint32_t pos, uint16_t node)
+{
+	struct h_ask *ask;
+
+	DL_FOREACH(l->asks, ask)
+	{
+		for (uint32_t i = 0; i < ask->n_avoid; i++) {
+			if (ask->avoid[i] == node && ask->avoid_why[i] == WIRE_AVOID_MISSED)
+				wire_set_remove(&ask->missed, pos);
+		}
+	}
+}
+
 static void chunk_is_at(struct home *h, struct h_list *l, uint32_t pos, uint16_t node)
 {
 	struct h_chunk *c = home_chunk(h, l, pos);
+	const struct entry *e = home_entry(c, node);
 
+	if (e != NULL && (e->flags & ENTRY_RECEIVING) != 0)
+		came_there(l, pos, node);
 	(void)home_entry_put(h, c, node, false);
 	home_lease_done(h, c, node);
 	has_now(h, l, pos, node);

@@ -227,6 +227,50 @@ static void who_saw_nothing_of_the_holder_leases_again_at_once(void **state)
 	assert_int_equal(set_count(&home_must(f, 3, 2, WIRE_LEASE)->set), 5);
 }
 
+/* It was asked for it too early, and has it now: nobody else is to fetch it once more. */
+static void what_a_lease_brought_since_it_was_missed_there_is_had_there(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+
+	home_tell_names(f, 1);
+	assert_int_equal(home_asks(f, 1, &a), HOME_OK);
+	assert_non_null(home_told(f, 1, 1, WIRE_LEASE));
+	a.avoid[0] = home_node_id(1);
+	a.avoid_why[0] = WIRE_AVOID_MISSED;
+	a.missed = test_range(N, 0, 5);
+	a.n_avoid = 1;
+	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+	assert_null(home_told(f, 2, 1, WIRE_LEASE));
+	home_has(f, 1, 0, 5);
+	assert_null(home_told(f, 2, 1, WIRE_LEASE));
+	home_names_node(home_must(f, 2, 1, WIRE_HOLDERS), 1);
+}
+
+/* What it says again and again is no news: who missed it there is not sent there once more. */
+static void what_is_claimed_again_is_not_had_there(void **state)
+{
+	struct fixture *f = *state;
+	struct wire_ask a = home_ask_of(f, 1, 0, 5);
+	uint64_t token;
+
+	home_tell_names(f, 1);
+	home_has(f, 1, 0, 5);
+	a.avoid[0] = home_node_id(1);
+	a.avoid_why[0] = WIRE_AVOID_FAILED;
+	a.n_avoid = 1;
+	assert_int_equal(home_asks(f, 2, &a), HOME_OK);
+	token = home_must(f, 2, 1, WIRE_LEASE)->token;
+	a.avoid_why[0] = WIRE_AVOID_MISSED;
+	a.missed = test_range(N, 0, 5);
+	assert_int_equal(home_asks(f, 3, &a), HOME_OK);
+	home_names_node(home_must(f, 3, 1, WIRE_WAIT), 2);
+	home_has(f, 1, 0, 5);
+	home_end_lease(f, 2, token, 0, 0, true);
+	assert_null(home_told(f, 3, 1, WIRE_HOLDERS));
+	assert_non_null(home_told(f, 3, 1, WIRE_LEASE));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +282,8 @@ int main(void)
 		T(who_leases_again_and_brings_nothing_is_let_go_as_well),
 		T(a_strike_does_not_end_the_other_leases_of_a_slow_line),
 		T(who_saw_nothing_of_the_holder_leases_again_at_once),
+		T(what_a_lease_brought_since_it_was_missed_there_is_had_there),
+		T(what_is_claimed_again_is_not_had_there),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
