@@ -41,8 +41,6 @@ SHARED_IMAGES = os.path.join(os.environ.get("SHOAL_SHARED", os.path.join(REPO, "
 DATA = os.path.join(REPO, "tests", "data")
 DEADLINE_S = float(os.environ.get("SHOAL_TEST_DEADLINE_S", "60"))
 PORTS_EACH = 250
-# A registry among many: its threads need not look for work on every core, nor its collector run for each few megabytes.
-THRIFTY_GO = {"GOMAXPROCS": "1", "GOGC": "800"}
 LONG = bool(os.environ.get("SHOAL_ALL"))
 in_the_long_run = unittest.skipUnless(LONG, "in the long run (SHOAL_ALL=1)")
 
@@ -398,7 +396,7 @@ class Registry:
 
     def start(self):
         self.process = start_process(on_node(self.node, ["docker-registry", "serve", self.config]),
-                                     stdout=self.log, stderr=self.log, env={**os.environ, **THRIFTY_GO})
+                                     stdout=self.log, stderr=self.log)
         wait_for(lambda: call_on_node(self.node, self._answers), "docker-registry to answer")
 
     def _answers(self):
