@@ -40,14 +40,21 @@ static void asks_other(struct scene *s, const struct wire_set *set)
 	peers_until(s->w->peers, &s->other.n_gets, n_gets + 1);
 }
 
+/* Two more, and the home has no more to say. */
+static void asks_other_last(struct scene *s, const struct wire_set *one,
+                            const struct wire_set *last)
+{
+	asks_other(s, one);
+	asks_other(s, last);
+	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+}
+
 /* Two questions to the other; of the first nothing came yet, and the second is behind it. */
 static void is_in_line(struct scene *s, const struct wire_set *first, const struct wire_set *second)
 {
 	const struct wire_set none = { .n = first->n };
 
-	asks_other(s, first);
-	asks_other(s, second);
-	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+	asks_other_last(s, first, second);
 	gives(&s->other, &s->other.gets[0], &none, false);
 	actor_grant(&s->other, &s->other.gets[1], true);
 }
@@ -141,9 +148,7 @@ static void who_keeps_one_back_and_gives_what_was_asked_later_is_given_up(void *
 
 	(void)wants_within(s, CHUNKS, 30000); /* 10 s in line */
 	asks_other(s, &first);
-	asks_other(s, &kept);
-	asks_other(s, &later);
-	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+	asks_other_last(s, &kept, &later);
 	gives(&s->other, &s->other.gets[0], &first, true);
 	actor_grant(&s->other, &s->other.gets[1], true);
 	peers_until(s->w->peers, &s->w->n_chunks, 2);
@@ -162,9 +167,7 @@ static void who_gives_others_and_does_not_say_that_it_knows_one_is_given_up(void
 	uint32_t next = 0;
 
 	(void)wants_within(s, CHUNKS, 30000);
-	asks_other(s, &first);
-	asks_other(s, &kept);
-	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+	asks_other_last(s, &first, &kept);
 	gives(&s->other, &s->other.gets[0], &none, false);
 	assert_in_range(others_come(s, &next), 2000, 4500);
 	the_rest_comes(s, next, CHUNKS - 1, CHUNKS - 1);
@@ -183,9 +186,7 @@ static void who_has_had_a_turn_waits_for_that_of_the_others(void **state)
 	const uint64_t from_ms = now_ms(s);
 
 	(void)wants_within(s, 3, 30000);
-	asks_other(s, &first);
-	asks_other(s, &second);
-	actor_end(&s->home, s->home.asks[0].req, WIRE_DONE, 0);
+	asks_other_last(s, &first, &second);
 	gives(&s->other, &s->other.gets[0], &half, false);
 	actor_grant(&s->other, &s->other.gets[1], true);
 	peers_until(s->w->peers, &s->w->n_chunks, 1);
