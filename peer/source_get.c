@@ -27,7 +27,7 @@ static void get_free(struct get *g)
 
 void get_stop(struct get *g)
 {
-	conn_cancel(g->conn, g->req);
+	conn_cancel(g->link->conn, g->req);
 	holders_cancelled(peer_of(g)->holders, &g->node, g->size_bytes);
 	get_free(g);
 }
@@ -76,7 +76,7 @@ static bool grant_is_right(const struct get *g, const struct wire_grant *grant)
 {
 	uint8_t mac[WIRE_MAC_BYTES];
 
-	proof_of_grant(conn_binding(g->conn), true, g->key, g->proof, mac);
+	proof_of_grant(conn_binding(g->link->conn), true, g->key, g->proof, mac);
 	return proof_equal(mac, grant->mac);
 }
 
@@ -146,7 +146,7 @@ static void restart_watch(struct get *g)
 	const uint64_t late_ns =
 		g->began_ns + max_u64(LATE_TIMES * g->patience_ns, source_silent_ns(true));
 
-	g->line_bytes = conn_counts(g->conn)->payload_in_bytes;
+	g->line_bytes = conn_counts(g->link->conn)->payload_in_bytes;
 	g->watched_ns = now;
 	g->hedge_ns = now + (g->wait ? WATCH_NS : g->patience_ns);
 	if (!g->wait && !g->hedged && g->s->req->run->reader && !line_brings(g))
@@ -194,9 +194,9 @@ static void probe(struct get *g)
 	g->hedged = g->hedged || !g->wait;
 	if (g->wait && g->s->req->run->reader) /* the home sees sooner that nothing comes of it */
 		g->s->unwatched = set_or(g->s->unwatched, &g->set);
-	conn_probe(g->conn);
+	conn_probe(g->link->conn);
 	g->probed_ns = peer_now_ns(peer_of(g));
-	g->dead_ns = peer_calm_ns(peer_of(g)) + line_patience_ns(g->s->req, g->conn);
+	g->dead_ns = peer_calm_ns(peer_of(g)) + line_patience_ns(g->s->req, g->link->conn);
 	if (!g->wait)
 		g->dead_ns = min_u64(g->dead_ns, max_u64(g->stuck_ns, g->hedge_ns));
 }
@@ -233,7 +233,7 @@ static void stay_in_line(struct get *g)
 	g->stuck_ns = min_u64(g->stuck_ns, g->began_ns + max_u64(g->line_ns, stuck_after_ns(g)));
 	if (!g->turn_over)
 		return;
-	answer_ns = min_u64(line_patience_ns(g->s->req, g->conn), g->stuck_ns);
+	answer_ns = min_u64(line_patience_ns(g->s->req, g->link->conn), g->stuck_ns);
 	g->hedge_ns = min_u64(g->hedge_ns, g->stuck_ns - answer_ns);
 }
 
@@ -252,7 +252,7 @@ static bool is_stalled(const struct get *g)
 
 	return g->wait && !g->granted && g->s->req->run->reader &&
 	       peer_calm_ns(peer_of(g)) >= g->began_ns + source_stuck_ns(true) / share &&
-	       !line_is_behind(g->s->req, g->conn, g->sent_ns, g->began_bytes, g->began_ns);
+	       !line_is_behind(g->s->req, g->link->conn, g->sent_ns, g->began_bytes, g->began_ns);
 }
 
 static void give_up_stalled(struct get *g)
@@ -273,7 +273,7 @@ void get_watch(struct get *g)
 		return;
 	if (!g->wait && g->probed_ns != 0 && is_in_line(g))
 		stay_in_line(g);
-	else if (g->probed_ns != 0 && !conn_lives_since(g->conn, g->probed_ns))
+	else if (g->probed_ns != 0 && !conn_lives_since(g->link->conn, g->probed_ns))
 		give_up(g, true);
 	else if (g->probed_ns != 0 && !g->wait && now >= g->stuck_ns)
 		give_up(g, false); /* it lives, and brings nothing */
@@ -370,7 +370,7 @@ static const struct request_ops get_ops = {
 static void get_fail(struct get *g)
 {
 	note_end(g, WIRE_FAILED);
-	conn_cancel(g->conn, g->req);
+	conn_cancel(g->link->conn, g->req);
 	holders_fault(peer_of(g)->holders, &g->node, g->size_bytes, HOLDERS_FAILED);
 	get_free(g);
 }
@@ -490,8 +490,7 @@ static enum get_outcome ask(struct get *g, struct wire_get *get, const uint32_t 
 	}
 	if (r == 0) {
 		g->link = l;
-		g->conn = l->conn;
-		g->began_bytes = conn_counts(g->conn)->payload_in_bytes;
+		g->began_bytes = conn_counts(l->conn)->payload_in_bytes;
 		g->sent_ns = peer_now_ns(p);
 		restart_watch(g);
 		DL_APPEND(g->s->gets, g);

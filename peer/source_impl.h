@@ -22,8 +22,7 @@ struct get {
 	struct get *prev, *next;
 	struct seek *s;
 	struct wire_id node;
-	struct link *link;
-	struct conn *conn; /* the link's */
+	struct link *link; /* it ends before that does */
 	uint32_t req;
 	struct wire_set set;    /* of the seek's positions: still expected from it */
 	struct wire_set missed; /* it said that these do not come */

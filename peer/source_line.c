@@ -45,15 +45,17 @@ static uint64_t needed_bytes_per_s(const struct get *g)
 
 bool line_brings(const struct get *g)
 {
-	return comes_at(g->s->req, g->conn, needed_bytes_per_s(g), g->began_bytes, g->began_ns);
+	return comes_at(g->s->req, g->link->conn, needed_bytes_per_s(g), g->began_bytes,
+	                g->began_ns);
 }
 
 bool line_moves(const struct get *g)
 {
 	const bool strict = !g->wait && holders_failing(g->s->req->p->holders, &g->node);
 
-	return comes_at(g->s->req, g->conn, strict ? needed_bytes_per_s(g) : LEAST_BYTES_PER_S,
-	                g->line_bytes, g->watched_ns);
+	return comes_at(g->s->req, g->link->conn,
+	                strict ? needed_bytes_per_s(g) : LEAST_BYTES_PER_S, g->line_bytes,
+	                g->watched_ns);
 }
 
 bool line_is_behind(const struct source_req *req, const struct conn *c, uint64_t sent_ns,

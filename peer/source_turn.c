@@ -50,7 +50,7 @@ void turn_end(struct get *g)
 static bool has_passed(const struct get *g)
 {
 	if (!g->granted)
-		return !g->by_names && conn_pong_ns(g->conn) > g->sent_ns;
+		return !g->by_names && conn_pong_ns(g->link->conn) > g->sent_ns;
 	return g->reader && g->link->came_bytes > g->turn_bytes;
 }
 
