@@ -107,15 +107,17 @@ static void has_now(struct home *h, struct h_list *l, uint32_t pos, uint16_t nod
 }
 
 /* Who missed it there asked too early. (Not of one that says again what it said before.) */
-static void came_there(const struct h_list *l, uint32_t pos, uint16_t node)
+static void came_there(const struct h_chunk *c, uint16_t node)
 {
-	struct h_ask *ask;
+	struct h_wait *w;
 
-	DL_FOREACH(l->asks, ask)
+	DL_FOREACH(c->waits, w)
 	{
+		struct h_ask *ask = w->ask;
+
 		for (uint32_t i = 0; i < ask->n_avoid; i++) {
 			if (ask->avoid[i] == node && ask->avoid_why[i] == WIRE_AVOID_MISSED)
-				wire_set_remove(&ask->missed, pos);
+				wire_set_remove(&ask->missed, w->pos);
 		}
 	}
 }
@@ -126,7 +128,7 @@ static void chunk_is_at(struct home *h, struct h_list *l, uint32_t pos, uint16_t
 	const struct entry *e = home_entry(c, node);
 
 	if (e != NULL && (e->flags & ENTRY_RECEIVING) != 0)
-		came_there(l, pos, node);
+		came_there(c, node);
 	(void)home_entry_put(h, c, node, false);
 	home_lease_done(h, c, node);
 	has_now(h, l, pos, node);
