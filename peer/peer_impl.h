@@ -270,7 +270,7 @@ void source_on_known(struct peer *p, struct known *k);
 /** An answer of this node as a home to itself. */
 void source_self_answer(struct peer *p, const struct home_out *out);
 /** Those of set that are not on their way here, so that asker should not wait on. Nor are those
- * that are waited for at asker itself. */
+ * that are waited for at asker itself; NULL: they are. */
 struct wire_set source_not_coming(const struct peer *p, const struct wire_id *list,
                                   const struct wire_set *set, const struct wire_id *asker);
 /** A number for who gave something. 0: there are too many. */

@@ -24,6 +24,7 @@
 #define NAMES_AT_ONCE   4                 /* GETs by names of a peer that workers have */
 #define WRONG_PROOFS    8                 /* in a row: then the connection is closed */
 #define LOOK_NS         (5 * NS_PER_MS)   /* between two looks at what is waited for */
+#define CROSSING_NS     (250 * NS_PER_MS) /* that one answer may be later than another */
 #define DEADLINE_MAX_MS 60000U
 #define BUSY_RETRY_MS   50
 
@@ -263,6 +264,7 @@ static struct serve *serve_new(struct peer *p, struct link *l, const struct wire
 	s->prio = (get->flags & WIRE_GET_READER) ? JOB_READER : JOB_NORMAL;
 	s->ready = get->part.set;
 	s->waiting = set_none(get->part.set.n);
+	s->crossing_ns = peer_now_ns(p) + CROSSING_NS;
 	move_end(s);
 	DL_APPEND(p->serves, s);
 	return s;
@@ -455,9 +457,10 @@ void serve_on_ready(struct peer *p, const struct known *k, uint32_t segment_idx,
 }
 
 /* What is not coming any more. The last word on each is the worker's: it may have come. */
-static void give_up_waiting(struct serve *s)
+static void give_up_waiting(struct serve *s, uint64_t now_ns)
 {
-	const struct wire_set over = source_not_coming(s->p, &s->list, &s->waiting, &s->asker);
+	const struct wire_id *asker = now_ns < s->crossing_ns ? NULL : &s->asker;
+	const struct wire_set over = source_not_coming(s->p, &s->list, &s->waiting, asker);
 
 	if (set_empty(&over))
 		return;
@@ -498,7 +501,7 @@ void serve_work(struct peer *p)
 		if (s->closed || s->stream == NULL)
 			continue;
 		if (looks && !set_empty(&s->waiting))
-			give_up_waiting(s);
+			give_up_waiting(s, now);
 		if (now >= s->end_ns)
 			break_off(s);
 		else if (s->due_ns <= now)
@@ -508,6 +511,7 @@ void serve_work(struct peer *p)
 
 uint64_t serve_due_ns(struct peer *p)
 {
+	const uint64_t now = peer_now_ns(p);
 	uint64_t due = UINT64_MAX;
 	const struct serve *s;
 
@@ -517,6 +521,8 @@ uint64_t serve_due_ns(struct peer *p)
 			due = min_u64(due, s->end_ns);
 		if (s->stream != NULL && p->look_again && !set_empty(&s->waiting))
 			due = min_u64(due, p->look_ns);
+		if (s->stream != NULL && now < s->crossing_ns && !set_empty(&s->waiting))
+			due = min_u64(due, s->crossing_ns);
 		if (s->due_ns != 0 && s->pulled && !s->busy)
 			due = min_u64(due, s->due_ns);
 	}

@@ -50,6 +50,9 @@ struct serve {
 	bool packs; /* what is sent, where that makes it smaller */
 	uint32_t deadline_ms;
 	uint64_t end_ns; /* it is broken off then */
+	/* Until then what this node waits for at the asker may be given to this node to bring: who
+	 * says so to both may be heard there first. */
+	uint64_t crossing_ns;
 	uint64_t due_ns; /* the upload budget is used up until then */
 	struct job job;
 	struct piece piece;

@@ -128,7 +128,7 @@ void serve_sort(struct serve *s)
 
 	if (s->known == NULL || !(s->flags & WIRE_GET_WAIT))
 		return;
-	over = source_not_coming(s->p, &s->list, &s->ready, &s->asker);
+	over = source_not_coming(s->p, &s->list, &s->ready, NULL);
 	coming = set_minus(s->ready, &over);
 	for (uint32_t pos = set_next(&coming, 0); pos < coming.n;
 	     pos = set_next(&coming, pos + 1)) {

@@ -494,13 +494,16 @@ struct wire_set source_not_coming(const struct peer *p, const struct wire_id *li
 	{
 		for (uint32_t i = 0; i < req->n_seeks && !set_empty(&rest); i++) {
 			const struct seek *s = &req->seeks[i];
-			struct wire_set hanging, coming;
+			struct wire_set coming;
 
 			if (!id_equal(&seek_segment(s)->list, list))
 				continue;
-			hanging = hanging_on(s, asker);
 			coming = set_minus(s->want, &s->lost);
-			coming = set_minus(coming, &hanging);
+			if (asker != NULL) {
+				const struct wire_set hanging = hanging_on(s, asker);
+
+				coming = set_minus(coming, &hanging);
+			}
 			rest = set_minus(rest, &coming);
 		}
 	}

@@ -406,26 +406,54 @@ static void a_prefetch_is_in_a_queue_until_somebody_brings_it(void **state)
 	assert_int_equal(queues_at(s, home), 0);
 }
 
+/* For the first two chunks. */
+static void they_wait_for_each_other(struct scene *s, const struct wire_ask *ask,
+                                     struct asked_end *ended)
+{
+	static const uint32_t plain_sizes[CHUNKS] = { CHUNK_BYTES, CHUNK_BYTES };
+	const struct request_opts opts = { .ops = &asked_end_ops,
+		                           .arg = ended,
+		                           .plain_sizes = plain_sizes };
+	const struct wire_set all = chunks_of(0, 2);
+
+	waits_at_other(s, ask, &all);
+	(void)actor_get(&s->other, &all, WIRE_GET_WAIT, true, &opts);
+}
+
 /* Two homes, of which one knows nothing of the other's words, can send two nodes to each other. */
 static void who_is_waited_for_is_not_told_to_wait_for_who_waits_there(void **state)
 {
-	static const uint32_t plain_sizes[CHUNKS] = { CHUNK_BYTES, CHUNK_BYTES };
 	struct scene *s = *state;
 	const struct wire_set all = chunks_of(0, 2);
 	const struct wire_ask *ask = wants(s, 2);
 	struct asked_end ended = { .n = 0 };
-	const struct request_opts opts = { .ops = &asked_end_ops,
-		                           .arg = &ended,
-		                           .plain_sizes = plain_sizes };
 
-	waits_at_other(s, ask, &all);
-	(void)actor_get(&s->other, &all, WIRE_GET_WAIT, true, &opts);
+	they_wait_for_each_other(s, ask, &ended);
 	peers_until(s->w->peers, &ended.n, 1);
 	assert_int_equal(ended.status, WIRE_NOT_HERE);
 	/* Others may wait there, and what comes goes its way. */
 	gives(&s->other, &s->other.gets[0], &all, true);
 	peers_until(s->w->peers, &s->w->n_ends, 1);
 	assert_int_equal(s->w->n_chunks, 2);
+}
+
+/* The home says so to both, and the other hears it first. */
+static void who_is_to_bring_it_now_may_have_waited_at_who_asks(void **state)
+{
+	struct scene *s = *state;
+	const struct wire_set all = chunks_of(0, 2);
+	const struct wire_ask *ask = wants(s, 2);
+	struct asked_end ended = { .n = 0 };
+
+	they_wait_for_each_other(s, ask, &ended);
+	peers_run_ms(s->w->peers, 50);
+	actor_answer(&s->home, ask, WIRE_LEASE, &all, NULL);
+	peers_until(s->w->peers, &s->w->n_leases, 1);
+	peers_run_ms(s->w->peers, 500);
+	assert_int_equal(ended.n, 0);
+	chunks_lease_end(s->w, false);
+	peers_until(s->w->peers, &ended.n, 1);
+	assert_int_equal(ended.status, WIRE_NOT_HERE);
 }
 
 /* ---- homes ---- */
@@ -551,6 +579,7 @@ int main(void)
 		T(a_prefetch_is_in_a_queue_until_somebody_brings_it),
 		T(who_comes_to_read_what_is_waited_for_has_the_home_watch),
 		T(who_is_waited_for_is_not_told_to_wait_for_who_waits_there),
+		T(who_is_to_bring_it_now_may_have_waited_at_who_asks),
 		T(who_is_waited_for_and_cannot_show_the_digests_is_told_to_the_home),
 		T(who_is_waited_for_and_sends_to_who_is_not_there_is_told_to_the_home),
 		T(a_home_that_drains_is_left_for_the_next),
